@@ -1,0 +1,3 @@
+from ossctl.cli.main import main
+
+main()

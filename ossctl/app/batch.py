@@ -1,0 +1,201 @@
+"""`ossctl batch`: requests from a file through the engine into a file, each answer as it comes.
+
+A reader thread takes lines in, the engine's thread answers, and this one does the rest; they meet in one
+queue. At most a bounded number of lines is between reading and writing, so memory does not grow with
+the input.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
+from time import monotonic
+from typing import BinaryIO
+
+import numpy as np
+
+from ossctl.app.chat_completions import Task, answer_record, custom_id_of, error_record, read_task
+from ossctl.app.generation import Generation
+from ossctl.app.interrupt import Interrupt
+from ossctl.app.lines import Line, count_requests, open_input, read_lines
+from ossctl.app.loading import LoadedModel, LoadOptions, load_model
+from ossctl.app.worker import Worker
+from ossctl.engine.request import Request
+from ossctl.errors import ExitCode, RequestError, UsageError
+from ossctl.storage.journal import Journal, refuse_existing
+
+_IN_FLIGHT = 4  # lines a sequence: enough waiting ones to find common prefixes and refill at once
+_TICK_SECONDS = 0.2  # how often the watcher is called when nothing happens
+
+
+@dataclass(frozen=True)
+class BatchFiles:
+    """Where requests come from and answers go to; None is stdin and stdout."""
+
+    source: Path | None
+    sink: Path | None
+    overwrite: bool = False
+
+    def check(self) -> int | None:
+        """Requests in the source, if it can tell. Raises UsageError for files that cannot serve."""
+        total = None if self.source is None else count_requests(self.source)
+        if self.sink is not None:
+            if self.source is not None and self.sink.exists() and self.sink.samefile(self.source):
+                raise UsageError(f"{self.sink} is the input", "Give -o another file.")
+            refuse_existing(self.sink, overwrite=self.overwrite)
+        return total
+
+    def open_source(self) -> BinaryIO:
+        """The input, to be closed by the caller."""
+        return open(0, "rb", closefd=False) if self.source is None else open_input(self.source)
+
+    def open_sink(self) -> Journal:
+        """The output, to be closed by the caller."""
+        if self.sink is None:
+            return Journal(open(1, "wb", buffering=0, closefd=False), "the output")
+        return Journal.create(self.sink, overwrite=self.overwrite)
+
+
+@dataclass
+class BatchSummary:
+    """What a batch has done so far: lines, tokens, seconds."""
+
+    done: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.SOME_FAILED if self.failed else ExitCode.DONE
+
+
+@dataclass(frozen=True)
+class _EndOfInput:
+    error: Exception | None = None
+
+
+_Arrival = Line | Generation | Exception | _EndOfInput | None
+
+
+class Batch:
+    """One run over one input. `watch` is called often, with the same summary object."""
+
+    def __init__(self, model: LoadedModel, journal: Journal, watch: Callable[[BatchSummary], None]) -> None:
+        self.summary = BatchSummary()
+        self._model = model
+        self._journal = journal
+        self._watch = watch
+        self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
+        self._places = Semaphore(_IN_FLIGHT * model.runner.n_seq)
+        self._tasks: dict[str, Task] = {}
+        self._started = monotonic()
+
+    def run(self, source: BinaryIO, interrupt: Interrupt) -> BatchSummary:
+        """Answer every line of `source`.
+
+        Raises Interrupted after a signal, UsageError if there was no request, OutputClosed, and
+        OssctlError if the output cannot be written or the model fails. What was written stays.
+        """
+        interrupt.on_signal = lambda: self._arrivals.put(None)
+        Thread(target=self._read, args=(source,), name="reader", daemon=True).start()
+        with Worker(self._model.runner, self._arrivals.put) as worker:
+            reading = True
+            while reading or self._tasks:
+                arrival = self._next_arrival()
+                interrupt.check(self._what_is_kept())
+                reading = self._handle(arrival, worker) and reading
+                self.summary.seconds = monotonic() - self._started
+                self._watch(self.summary)
+        if not self.summary.done + self.summary.failed:
+            raise UsageError("the input holds no requests", "It needs a JSON object a line.")
+        return self.summary
+
+    def _read(self, source: BinaryIO) -> None:
+        end = _EndOfInput()
+        try:
+            for line in read_lines(source):
+                self._places.acquire()
+                self._arrivals.put(line)
+        except OSError as error:
+            end = _EndOfInput(UsageError(f"cannot read the input any further: {error.strerror}"))
+        self._arrivals.put(end)
+
+    def _next_arrival(self) -> _Arrival:
+        try:
+            return self._arrivals.get(timeout=_TICK_SECONDS)
+        except Empty:
+            return None
+
+    def _handle(self, arrival: _Arrival, worker: Worker) -> bool:
+        """Deal with one arrival; False when the input has ended."""
+        if isinstance(arrival, Line):
+            self._begin(arrival, worker)
+        elif isinstance(arrival, Generation):
+            self._end(arrival)
+        elif isinstance(arrival, Exception):
+            raise arrival
+        elif isinstance(arrival, _EndOfInput):
+            if arrival.error is not None:
+                raise arrival.error
+            return False
+        return True
+
+    def _begin(self, line: Line, worker: Worker) -> None:
+        try:
+            task = read_task(line)
+            generation = self._generation(task)
+        except RequestError as error:
+            self._write_error(line.number, custom_id_of(line), error)
+            return
+        self._tasks[generation.request.id] = task
+        worker.submit(generation)
+
+    def _generation(self, task: Task) -> Generation:
+        prompt = self._model.dialect.render(task.messages)
+        room = self._model.runner.n_ctx_seq
+        request = Request(
+            id=str(task.line),
+            prompt=np.array(prompt, np.int32),
+            max_tokens=room if task.max_tokens is None else task.max_tokens,
+            sampling=task.sampling,
+            end_ids=self._model.end_ids,
+        )
+        return Generation(request, self._model.dialect.parser(prompt), task.stops)
+
+    def _end(self, generation: Generation) -> None:
+        task = self._tasks.pop(generation.request.id)
+        if generation.error is not None:
+            self._write_error(task.line, task.custom_id, generation.error)
+            return
+        self._journal.append(answer_record(task, generation, self._model.name, self._model.piece))
+        self._places.release()
+        self.summary.done += 1
+        self.summary.prompt_tokens += len(generation.request.prompt)
+        self.summary.cached_tokens += generation.cached_tokens
+        self.summary.completion_tokens += generation.completion_tokens
+
+    def _write_error(self, line: int, custom_id: str, error: RequestError) -> None:
+        self._journal.append(error_record(line, custom_id, error))
+        self._places.release()
+        self.summary.failed += 1
+
+    def _what_is_kept(self) -> str:
+        finished = self.summary.done + self.summary.failed
+        return f"The {finished} finished results are in {self._journal.name}."
+
+
+def run_batch(
+    files: BatchFiles, model: Path, options: LoadOptions, watch: Callable[[BatchSummary], None]
+) -> BatchSummary:
+    """Load `model` and answer the whole input. Raises what `Batch.run` and `load_model` raise."""
+    with (
+        Interrupt() as interrupt,
+        load_model(model, options, interrupt) as loaded,
+        files.open_source() as source,
+        files.open_sink() as journal,
+    ):
+        return Batch(loaded, journal, watch).run(source, interrupt)

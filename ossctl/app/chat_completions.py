@@ -1,0 +1,294 @@
+"""The wire format of a batch: OpenAI Batch lines and our shorthands in, chat completions out.
+
+A field that is not supported is an error, by its name. It is never ignored.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from ossctl.app.generation import Generation
+from ossctl.app.lines import Line
+from ossctl.dialect import Message
+from ossctl.engine.request import Sampling, TokenLogprob
+from ossctl.errors import RequestError
+
+_MAX_STOPS = 16
+
+# Fields that are accepted with the value that asks for what happens anyway.
+_ONLY: dict[str, float] = {"n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0}
+
+_T = TypeVar("_T")
+
+
+class ContentPart(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(msgspec.Struct, forbid_unknown_fields=True):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[ContentPart]
+    reasoning_content: str | None = None
+
+
+class ResponseFormat(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["text"]
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The fields of a request's body besides what is asked."""
+
+    model: str | None = None  # the batch runs one model; the answer names it
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, float] | None = None
+    n: int | None = None
+    stream: bool | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    response_format: ResponseFormat | None = None
+
+
+class Body(Options, forbid_unknown_fields=True, kw_only=True):
+    messages: list[ChatMessage]
+
+
+class BatchLine(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of OpenAI's Batch API."""
+
+    custom_id: str | int
+    body: Body
+    method: Literal["POST"] = "POST"
+    url: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+
+
+class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
+    """`{"prompt": …}` or `{"messages": […]}`, with an id and any option of a body."""
+
+    prompt: str | None = None
+    messages: list[ChatMessage] | None = None
+    id: str | int | None = None
+    custom_id: str | int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A line of the input, understood. `max_tokens` None is as many as there is room for."""
+
+    line: int
+    custom_id: str
+    messages: tuple[Message, ...]
+    max_tokens: int | None
+    stops: tuple[str, ...]
+    sampling: Sampling
+
+
+def read_task(line: Line) -> Task:
+    """Understand a line. Raises RequestError, which names the field."""
+    if line.error is not None:
+        raise line.error
+    record = _decode(line.data)
+    options: Options
+    if "body" in record:
+        batch_line = _convert(record, BatchLine)
+        options, messages, custom_id = batch_line.body, batch_line.body.messages, batch_line.custom_id
+    else:
+        options = shorthand = _convert(record, Shorthand)
+        messages, custom_id = _asked(shorthand), _id(shorthand, line)
+    if not messages:
+        raise RequestError("messages is empty")
+    for name, only in _ONLY.items():
+        if getattr(options, name) not in (None, only):
+            raise RequestError(f"{name} is {getattr(options, name)}, only {only} is supported")
+    return Task(
+        line=line.number,
+        custom_id=str(custom_id),
+        messages=tuple(_message(message) for message in messages),
+        max_tokens=_max_tokens(options),
+        stops=_stops(options),
+        sampling=_sampling(options, line.number),
+    )
+
+
+def custom_id_of(line: Line) -> str:
+    """The id under which to report a line that was not understood: its own if it can be found."""
+    try:
+        record = _decode(line.data)
+    except RequestError:
+        record = {}
+    found = record.get("custom_id", record.get("id"))
+    return str(found) if isinstance(found, str | int) else _default_id(line)
+
+
+def answer_record(task: Task, generation: Generation, model: str, piece: Callable[[int], bytes]) -> bytes:
+    """The output line of an answered request, without its newline."""
+    identity = uuid.uuid4().hex
+    message: dict[str, Any] = {"role": "assistant", "content": generation.content}
+    if generation.reasoning:
+        message["reasoning_content"] = generation.reasoning
+    choice = {"index": 0, "message": message, "finish_reason": generation.finish, "logprobs": None}
+    if task.sampling.logprobs is not None:
+        choice["logprobs"] = {"content": [_logprob(*entry, piece) for entry in generation.logprobs]}
+    body = {
+        "id": f"chatcmpl-{identity}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [choice],
+        "usage": _usage(generation),
+    }
+    response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
+    return _record(task.custom_id, identity, response, None)
+
+
+def error_record(line: int, custom_id: str, error: RequestError) -> bytes:
+    """The output line of a request that has no answer, without its newline."""
+    message = f"line {line}: {error.message}"
+    return _record(custom_id, uuid.uuid4().hex, None, {"code": error.code, "message": message, "line": line})
+
+
+def _record(custom_id: str, identity: str, response: object, error: object) -> bytes:
+    return msgspec.json.encode(
+        {"id": f"batch_req_{identity}", "custom_id": custom_id, "response": response, "error": error}
+    )
+
+
+def _decode(data: bytes) -> dict[str, Any]:
+    try:
+        record = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"not valid JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise RequestError("not a JSON object")
+    return record
+
+
+def _convert(record: dict[str, Any], kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(record, kind)
+    except msgspec.ValidationError as error:
+        raise RequestError(_readable(str(error))) from None
+
+
+def _readable(complaint: str) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$.body.n`" as "body.n: expected int, got str"."""
+    what, _, where = complaint.partition(" - at ")
+    where = re.sub(r"^\$\.?", "", where.strip("`"))
+    what = what.replace("`", "")
+    unknown = re.search(r"unknown field (\S+)", what)
+    if unknown:
+        return f"{where}.{unknown[1]} is not supported".lstrip(".")
+    missing = re.search(r"missing required field (\S+)", what)
+    if missing:
+        return f"{where}.{missing[1]} is missing".lstrip(".")
+    return f"{where}: {what[0].lower()}{what[1:]}" if where else what
+
+
+def _asked(shorthand: Shorthand) -> list[ChatMessage]:
+    if (shorthand.prompt is None) == (shorthand.messages is None):
+        raise RequestError("a line has a body, a prompt or messages, and just one of them")
+    if shorthand.prompt is not None:
+        return [ChatMessage("user", shorthand.prompt)]
+    return shorthand.messages or []
+
+
+def _id(shorthand: Shorthand, line: Line) -> str | int:
+    given = [i for i in (shorthand.custom_id, shorthand.id) if i is not None]
+    if len(given) > 1:
+        raise RequestError("a line has an id or a custom_id, not both")
+    return given[0] if given else _default_id(line)
+
+
+def _default_id(line: Line) -> str:
+    return f"line-{line.number}"
+
+
+def _message(message: ChatMessage) -> Message:
+    content = message.content
+    if not isinstance(content, str):
+        content = "".join(part.text for part in content)
+    return Message(message.role, content, message.reasoning_content or "")
+
+
+def _max_tokens(options: Options) -> int | None:
+    given = {n for n in (options.max_tokens, options.max_completion_tokens) if n is not None}
+    if len(given) > 1:
+        raise RequestError("max_tokens and max_completion_tokens differ; give one of them")
+    if given and min(given) < 1:
+        raise RequestError(f"max_tokens is {min(given)}, must be at least 1")
+    return given.pop() if given else None
+
+
+def _stops(options: Options) -> tuple[str, ...]:
+    stops = [options.stop] if isinstance(options.stop, str) else options.stop or []
+    if not all(stops):
+        raise RequestError("stop has an empty string")
+    if len(stops) > _MAX_STOPS:
+        raise RequestError(f"stop has {len(stops)} strings, at most {_MAX_STOPS} are supported")
+    return tuple(stops)
+
+
+def _sampling(options: Options, line: int) -> Sampling:
+    default = Sampling()
+    sampling = Sampling(
+        temperature=_or(options.temperature, default.temperature),
+        top_k=_or(options.top_k, default.top_k),
+        top_p=_or(options.top_p, default.top_p),
+        min_p=_or(options.min_p, default.min_p),
+        seed=_or(options.seed, line),  # the same file gives the same answers; its lines differ
+        logit_bias=_logit_bias(options),
+        logprobs=_logprobs(options),
+    )
+    sampling.validate()
+    return sampling
+
+
+def _or(value: _T | None, default: _T) -> _T:
+    return default if value is None else value
+
+
+def _logit_bias(options: Options) -> dict[int, float]:
+    try:
+        return {int(token): bias for token, bias in (options.logit_bias or {}).items()}
+    except ValueError:
+        raise RequestError("logit_bias maps token ids to numbers") from None
+
+
+def _logprobs(options: Options) -> int | None:
+    if options.top_logprobs is not None and not options.logprobs:
+        raise RequestError("top_logprobs needs logprobs: true")
+    return (options.top_logprobs or 0) if options.logprobs else None
+
+
+def _logprob(token: int, entry: TokenLogprob, piece: Callable[[int], bytes]) -> dict[str, Any]:
+    top = [_token_entry(piece(other), value) for other, value in entry.top]
+    return {**_token_entry(piece(token), entry.logprob), "top_logprobs": top}
+
+
+def _token_entry(piece: bytes, logprob: float) -> dict[str, Any]:
+    return {"token": piece.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(piece)}
+
+
+def _usage(generation: Generation) -> dict[str, Any]:
+    prompt, completion = len(generation.request.prompt), generation.completion_tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": generation.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": generation.reasoning_tokens},
+    }

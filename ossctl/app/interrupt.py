@@ -1,0 +1,49 @@
+"""SIGINT and SIGTERM as a flag that work looks at, instead of an exception anywhere."""
+
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from ossctl.errors import Interrupted
+
+
+class Interrupt:
+    """While it is entered, the first SIGINT or SIGTERM is noted and `on_signal` called.
+
+    After that the usual handlers are back, so that a second Ctrl-C ends whatever still hangs.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self.on_signal: Callable[[], None] = lambda: None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def clear(self) -> bool:
+        """Whether there was no signal so far."""
+        return self.signum == 0
+
+    def check(self, hint: str = "") -> None:
+        """Raise Interrupted if there was a signal."""
+        if self.signum:
+            raise Interrupted(self.signum, hint)
+
+    def __enter__(self) -> Self:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self.signum = signum
+        self._restore()
+        self.on_signal()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signal.signal(*self._previous.popitem())

@@ -1,0 +1,92 @@
+"""The thread that runs the engine, so that reading, writing and signals never wait for a decode."""
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import Self
+
+from ossctl.app.generation import Generation
+from ossctl.engine.engine import Engine
+from ossctl.engine.request import Failed, Output
+from ossctl.errors import OssctlError, RequestError
+from ossctl.runtime.base import DecodeFailed, Runner
+
+
+class Worker:
+    """Answers generations on its own thread and delivers each when it is complete.
+
+    `deliver` is called on that thread: with a Generation whose `finish` or `error` is set, or with the
+    exception that ended the work.
+    """
+
+    def __init__(self, runner: Runner, deliver: Callable[[Generation | Exception], None]) -> None:
+        self._runner = runner
+        self._engine = Engine(runner)
+        self._deliver = deliver
+        self._inbox: SimpleQueue[Generation | None] = SimpleQueue()
+        self._live: dict[str, Generation] = {}
+        self._thread = Thread(target=self._run, name="engine", daemon=True)
+
+    def submit(self, generation: Generation) -> None:
+        """Queue a generation, from any thread."""
+        self._inbox.put(generation)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the thread; after an exception, stop what it is computing first."""
+        if error is not None:
+            self._runner.abort()
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self._take_in():
+                for output in self._engine.step():
+                    self._receive(output)
+        except DecodeFailed as error:
+            hint = "A smaller --parallel or --ctx needs less memory."
+            self._deliver(OssctlError(f"llama.cpp failed to decode: {error}", hint))
+        except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
+            self._deliver(error)
+
+    def _take_in(self) -> bool:
+        """Submit what has come in; wait for something if there is nothing to do. False at the end."""
+        while True:
+            try:
+                generation = self._inbox.get(block=not self._engine.busy)
+            except Empty:
+                return True
+            if generation is None:
+                return False
+            self._submit(generation)
+
+    def _submit(self, generation: Generation) -> None:
+        try:
+            self._engine.submit(generation.request)
+        except RequestError as error:
+            self._fail(generation, error)
+        else:
+            self._live[generation.request.id] = generation
+
+    def _receive(self, output: Output) -> None:
+        generation = self._live[output.id]
+        if isinstance(output, Failed):
+            del self._live[output.id]
+            self._fail(generation, RequestError(output.reason, code="generation_failed"))
+            return
+        generation.feed(output)
+        if generation.finish is not None:
+            self._engine.cancel(output.id)  # a stop string ends what the engine would continue
+            del self._live[output.id]
+            self._deliver(generation)
+
+    def _fail(self, generation: Generation, error: RequestError) -> None:
+        generation.error = error
+        self._deliver(generation)

@@ -1,0 +1,48 @@
+"""`ossctl batch`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ossctl.cli.options import CtxOption, ModelOption, ParallelOption, ThreadsOption, VerboseOption
+from ossctl.cli.output import say, show_log
+from ossctl.cli.progress import batch_progress, describe
+
+_STREAM = Path("-")
+
+
+def batch(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A file of JSON lines, one request each; - is stdin.")
+    ],
+    model: ModelOption,
+    sink: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", help="Where the answers go; - is stdout.")
+    ] = _STREAM,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    ctx: CtxOption = 4096,
+    parallel: ParallelOption = 8,
+    threads: ThreadsOption = 0,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Answer every request of a file, many at once.
+
+    A line is an OpenAI Batch request, {"prompt": "…"} or {"messages": […]}; they may be mixed. Every
+    answer is written the moment it is complete. A line that cannot be answered becomes an error record,
+    and the others go on; then the exit code is 3.
+    """
+    from ossctl.app.batch import BatchFiles, run_batch
+    from ossctl.app.loading import LoadOptions
+
+    show_log(verbose)
+    files = BatchFiles(_file(source), _file(sink), overwrite)
+    total = files.check()
+    with batch_progress(total) as progress:
+        summary = run_batch(files, model, LoadOptions(ctx, parallel, threads), progress.watch)
+    say(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
+    raise typer.Exit(summary.exit_code)
+
+
+def _file(path: Path) -> Path | None:
+    return None if path == _STREAM else path

@@ -1,0 +1,77 @@
+"""The program: its commands and the one place where errors become messages and exit codes."""
+
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ossctl import __version__
+from ossctl.cli.batch import batch
+from ossctl.cli.output import report, say
+from ossctl.errors import ExitCode, OssctlError
+
+app = typer.Typer(
+    name="ossctl",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: without rich it is there twice as fast
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command()(batch)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ossctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def ossctl(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Run OpenAI's gpt-oss models, and others in GGUF format, on your own hardware."""
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code that scripts can rely on."""
+    # Ctrl-C ends the process as the shell expects, except where a command catches it to finish cleanly.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        app()
+    except OssctlError as error:
+        if error.message:
+            report(error)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 (the boundary: whatever arrives here is a bug)
+        sys.exit(_report_bug(error))
+
+
+def _report_bug(error: Exception) -> ExitCode:
+    say(f"ossctl: unexpected error: {type(error).__name__}: {error}")
+    trace = "".join(traceback.format_exception(error))
+    path = _save_trace(trace)
+    if path is None or "-vv" in sys.argv:
+        say(trace)
+    else:
+        say(f"This is a bug. The traceback is in {path}; please report it.")
+    return ExitCode.FAILED
+
+
+def _save_trace(trace: str) -> Path | None:
+    from ossctl.settings import Paths
+
+    path = Paths.from_environment().state / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"ossctl {__version__}, Python {sys.version}\n{trace}", encoding="utf-8")
+    except OSError:
+        return None
+    return path

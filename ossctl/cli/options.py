@@ -1,0 +1,51 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LOADING = "Loading"
+
+ModelOption = Annotated[
+    Path,
+    typer.Option("-m", "--model", envvar="OSSCTL_MODEL", help="The model: a path to a .gguf file."),
+]
+CtxOption = Annotated[
+    int,
+    typer.Option(
+        "--ctx",
+        envvar="OSSCTL_CTX",
+        min=1,
+        help="Tokens that one request may use, prompt and answer together.",
+        rich_help_panel=_LOADING,
+    ),
+]
+ParallelOption = Annotated[
+    int,
+    typer.Option(
+        "--parallel",
+        envvar="OSSCTL_PARALLEL",
+        min=1,
+        max=256,
+        help="Requests that are answered at once.",
+        rich_help_panel=_LOADING,
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        envvar="OSSCTL_THREADS",
+        min=0,
+        max=512,
+        help="CPU threads; 0 is one a core.",
+        rich_help_panel=_LOADING,
+    ),
+]
+VerboseOption = Annotated[
+    int,
+    typer.Option(
+        "-v", "--verbose", count=True, help="Show the log on stderr; -vv with llama.cpp's own and tracebacks."
+    ),
+]

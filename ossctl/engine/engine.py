@@ -1,0 +1,136 @@
+"""The engine: requests in, tokens out, one decode a step."""
+
+from time import perf_counter
+
+from ossctl.engine.request import EngineStats, Failed, Generated, Output, Request
+from ossctl.engine.sampler import BadLogits, Sampler
+from ossctl.engine.scheduler import Batch, Scheduler
+from ossctl.engine.sequence import Sequence
+from ossctl.errors import RequestError
+from ossctl.runtime.base import CacheFull, DecodeFailed, Logits, Runner
+
+
+class Engine:
+    """Continuous batching: requests join and leave between any two steps.
+
+    Not thread-safe: one thread submits, steps and cancels.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._sampler = Sampler(runner.n_vocab)
+        self._scheduler = Scheduler(runner)
+        self._sequences: dict[str, Sequence] = {}
+        self.stats = EngineStats()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._sequences)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. Raises RequestError if it can never be answered; ValueError for a used id."""
+        if request.id in self._sequences:
+            raise ValueError(f"request {request.id} is running already")
+        self._check(request)
+        # The last token drawn is not put into the cache, so an answer may be one longer than its room.
+        sequence = Sequence(request, self._runner.n_ctx_seq + 1)
+        self._sequences[request.id] = sequence
+        self._scheduler.waiting.append(sequence)
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request without another word; False if there is none of that id."""
+        sequence = self._sequences.pop(request_id, None)
+        if sequence is not None:
+            self._scheduler.release(sequence)
+        return sequence is not None
+
+    def step(self) -> list[Output]:
+        """Schedule, decode, collect. Returns the new tokens and the requests that ended.
+
+        Raises DecodeFailed; the requests are still there, and another step computes them again.
+        """
+        started = perf_counter()
+        outputs: list[Output] = []
+        if batch := self._scheduler.schedule():
+            logits = self._decode(batch)
+            outputs = self._make_room() if logits is None else self._collect(batch, logits)
+        self.stats.steps += 1
+        self.stats.step_seconds += perf_counter() - started
+        return outputs
+
+    def _decode(self, batch: Batch) -> Logits | None:
+        """Logits of the batch, or None if the cache is full."""
+        started = perf_counter()
+        try:
+            return self._runner.decode([chunk for _, chunk in batch])
+        except CacheFull:
+            return None
+        except DecodeFailed:
+            self._scheduler.send_all_back()
+            raise
+        finally:
+            self.stats.decode_seconds += perf_counter() - started
+
+    def _collect(self, batch: Batch, logits: Logits) -> list[Output]:
+        outputs: list[Output] = []
+        rows = iter(logits)
+        for sequence, chunk in batch:
+            self._count(sequence, len(chunk.tokens))
+            self._scheduler.computed(sequence, chunk)
+            if chunk.wants_logits:
+                outputs.append(self._draw(sequence, next(rows)))
+        return outputs
+
+    def _draw(self, sequence: Sequence, row: Logits) -> Output:
+        started = perf_counter()
+        request, sampler = sequence.request, self._sampler
+        try:
+            token = sampler.draw(row, request.sampling, sequence.uniform())
+            wanted = request.sampling.logprobs
+            logprob = None if wanted is None else sampler.logprob(row, token, wanted)
+        except BadLogits as error:
+            self.cancel(request.id)
+            return Failed(request.id, str(error))
+        finally:
+            self.stats.sample_seconds += perf_counter() - started
+        self.stats.generated_tokens += 1
+        finish = sequence.append(token)
+        if finish is not None:
+            self.stats.cached_tokens += sequence.cached
+            self.cancel(request.id)
+        return Generated(request.id, token, logprob, finish, sequence.cached)
+
+    def _make_room(self) -> list[Output]:
+        stuck = self._scheduler.make_room()
+        if stuck is None:
+            return []
+        self.cancel(stuck.request.id)
+        return [Failed(stuck.request.id, f"the cache has no room for {stuck.length} tokens")]
+
+    def _count(self, sequence: Sequence, n_tokens: int) -> None:
+        if sequence.computed >= len(sequence.prompt):
+            return
+        if sequence.restarted:
+            self.stats.recomputed_tokens += n_tokens
+        else:
+            self.stats.prompt_tokens += n_tokens
+
+    def _check(self, request: Request) -> None:
+        prompt, sampling = request.prompt, request.sampling
+        sampling.validate()
+        if not len(prompt):
+            raise RequestError("the prompt is empty")
+        if request.max_tokens < 1:
+            raise RequestError(f"max_tokens is {request.max_tokens}, must be at least 1")
+        if len(prompt) > self._runner.n_ctx_seq:
+            raise RequestError(
+                f"the prompt has {len(prompt):,} tokens, the context {self._runner.n_ctx_seq:,}",
+                code="context_length_exceeded",
+            )
+        known = range(self._runner.n_vocab)
+        if int(prompt.min()) not in known or int(prompt.max()) not in known:
+            raise RequestError("the prompt has a token that the model does not know")
+        for token in sampling.logit_bias:
+            if token not in known:
+                raise RequestError(f"logit_bias names token {token}; the model has {len(known):,}")

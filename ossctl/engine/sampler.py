@@ -1,0 +1,172 @@
+"""Drawing tokens from logits with numpy, without sorting the vocabulary or looping over it.
+
+A draw needs one exponential an entry, partial sums of 128 entries each, and two searches: in the running
+total of the partial sums, then inside one of them.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from ossctl.engine.request import Sampling, TokenLogprob
+from ossctl.runtime.base import Logits
+
+_GROUP = 128  # entries of a partial sum; the square root of the cost's two parts is flat around here
+
+# exp(logit) is summed without subtracting the maximum, which saves two passes over the vocabulary, as
+# long as the total is far from float32's limits (1e-38, 3e38) and so no entry that matters is lost.
+_TOTAL_MIN, _TOTAL_MAX = 1e-10, 1e30
+
+_Floats = npt.NDArray[np.float32]
+_Ids = npt.NDArray[np.intp]
+
+
+class BadLogits(Exception):
+    """The model gave no distribution to draw from (NaN, or nothing left)."""
+
+
+class Sampler:
+    """Draws from rows of logits, float32 [n_vocab]; keeps the buffers for it, so one thread at a time."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self._n_vocab = n_vocab
+        self._columns = -(-n_vocab // _GROUP)
+        padded = np.zeros(self._columns * _GROUP, np.float32)  # the padding stays 0: it has no weight
+        self._weights = padded[:n_vocab]
+        self._grid = padded.reshape(_GROUP, self._columns)
+        self._sums = np.empty(self._columns, np.float32)
+        self._biased = np.empty(n_vocab, np.float32)
+
+    def draw(self, logits: Logits, sampling: Sampling, uniform: float) -> int:
+        """The token at `uniform`, in [0, 1), of the distribution that `sampling` makes of `logits`.
+
+        Raises BadLogits.
+        """
+        row = self.bias(logits, sampling.logit_bias)
+        if sampling.temperature == 0:
+            return _greedy(row)
+        if sampling.top_k or sampling.top_p < 1 or sampling.min_p > 0:
+            ids, weights = self._candidates(row, sampling)
+            return int(ids[_search(weights, uniform)])
+        return self._draw_from_all(row, sampling.temperature, uniform)
+
+    def bias(self, logits: Logits, logit_bias: Mapping[int, float]) -> Logits:
+        """`logits` with the bias added, valid until the next call."""
+        if not logit_bias:
+            return logits
+        np.copyto(self._biased, logits)
+        self._biased[list(logit_bias)] += np.fromiter(logit_bias.values(), np.float32)
+        return self._biased
+
+    def logprob(self, logits: Logits, token: int, top: int) -> TokenLogprob:
+        """Log probabilities of `token` and of the `top` likeliest, likeliest first."""
+        highest = _highest(logits)
+        total = self._weigh(logits, 1.0, highest)
+        normaliser = float(highest) + math.log(total)
+        ids = _largest(logits, top) if top else np.empty(0, np.intp)
+        ranked = ids[np.argsort(-logits[ids], kind="stable")]
+        likeliest = tuple((int(i), float(logits[i]) - normaliser) for i in ranked)
+        return TokenLogprob(float(logits[token]) - normaliser, likeliest)
+
+    def _draw_from_all(self, row: _Floats, temperature: float, uniform: float) -> int:
+        total = self._weigh(row, temperature, np.float32(0))
+        if not _TOTAL_MIN < total < _TOTAL_MAX:
+            self._weigh(row, temperature, _highest(row))
+        column = _search(self._sums, uniform)
+        cumulated = np.cumsum(self._sums, dtype=np.float64)
+        before = cumulated[column - 1] if column else 0.0
+        inside = (uniform * cumulated[-1] - before) / self._sums[column]
+        return _search(self._grid[:, column], min(max(inside, 0.0), 1.0)) * self._columns + column
+
+    def _weigh(self, row: _Floats, temperature: float, shift: np.float32) -> float:
+        """Fill the weights exp((logit - shift) / temperature) and their partial sums; return the total."""
+        weights = self._weights
+        with np.errstate(over="ignore", invalid="ignore"):
+            if shift:
+                row = np.subtract(row, shift, out=weights)
+            if temperature != 1:
+                row = np.multiply(row, np.float32(1 / temperature), out=weights)
+            np.exp(row, out=weights)
+            np.add.reduce(self._grid, axis=0, out=self._sums)
+            return float(self._sums.sum(dtype=np.float64))
+
+    def _candidates(self, row: _Floats, sampling: Sampling) -> tuple[_Ids, _Floats]:
+        """The tokens that top_k, top_p and min_p leave, and their weights."""
+        highest = _highest(row)
+        if sampling.top_k:
+            ids = _largest(row, sampling.top_k)
+            weights = np.exp((row[ids] - highest) / np.float32(sampling.temperature))
+            if sampling.top_p < 1:
+                ids, weights = _nucleus(ids, weights, sampling.top_p * float(weights.sum(dtype=np.float64)))
+        elif sampling.top_p < 1:
+            ids, weights = self._nucleus_of_all(row, sampling, highest)
+        else:
+            lowest = highest + np.float32(sampling.temperature * math.log(sampling.min_p))
+            ids = np.flatnonzero(row >= lowest)
+            return ids, np.exp((row[ids] - highest) / np.float32(sampling.temperature))
+        kept = weights >= sampling.min_p
+        return ids[kept], weights[kept]
+
+    def _nucleus_of_all(self, row: _Floats, sampling: Sampling, highest: np.float32) -> tuple[_Ids, _Floats]:
+        """top_p over the whole vocabulary, by sorting only what lies near the top."""
+        needed = sampling.top_p * self._weigh(row, sampling.temperature, highest)
+        distance = 8.0  # e^-8: rarely does the nucleus reach further down from the likeliest token
+        while True:
+            ids = np.flatnonzero(self._weights >= math.exp(-distance))
+            weights = self._weights[ids]
+            if distance > 100 or float(weights.sum(dtype=np.float64)) >= needed:
+                return _nucleus(ids, weights, needed)
+            distance *= 2
+
+
+def _greedy(row: _Floats) -> int:
+    token = int(row.argmax())
+    if not math.isfinite(row[token]):
+        raise BadLogits("the model's logits are not numbers")
+    return token
+
+
+def _highest(row: _Floats) -> np.float32:
+    highest: np.float32 = row.max()
+    if not math.isfinite(highest):
+        raise BadLogits("the model's logits are not numbers")
+    return highest
+
+
+def _search(weights: _Floats, uniform: float) -> int:
+    """The index at `uniform` of the total of `weights`; never one of weight 0."""
+    cumulated = np.cumsum(weights, dtype=np.float64)
+    total = cumulated[-1]
+    if not 0 < total < math.inf:
+        raise BadLogits("the model's logits leave no token to draw")
+    index = int(cumulated.searchsorted(uniform * total, side="right"))
+    if index == len(cumulated):  # uniform is 1 within rounding
+        index = int(cumulated.searchsorted(total, side="left"))
+    return index
+
+
+def _nucleus(ids: _Ids, weights: _Floats, needed: float) -> tuple[_Ids, _Floats]:
+    """The fewest of the heaviest that weigh `needed` together; at least one."""
+    order = np.argsort(-weights, kind="stable")
+    cumulated = np.cumsum(weights[order], dtype=np.float64)
+    kept = order[: int(cumulated.searchsorted(needed)) + 1]
+    return ids[kept], weights[kept]
+
+
+def _largest(row: _Floats, count: int) -> _Ids:
+    """The `count` indices of the largest entries, in no order.
+
+    The count-th largest maximum of disjoint groups is a lower bound for all of them, so only what
+    reaches it has to be sorted out.
+    """
+    if count >= len(row):
+        return np.arange(len(row))
+    columns = len(row) // _GROUP
+    if columns <= count:
+        return np.argpartition(row, -count)[-count:]
+    maxima = row[: columns * _GROUP].reshape(_GROUP, columns).max(axis=0)
+    bound = np.partition(maxima, -count)[-count]
+    ids = np.flatnonzero(row >= bound)
+    return ids[np.argpartition(row[ids], -count)[-count:]]

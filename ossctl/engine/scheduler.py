@@ -1,0 +1,109 @@
+"""Which tokens of which sequences go into the next batch."""
+
+from collections import deque
+from itertools import islice
+
+from ossctl.engine.sequence import SHARE_MIN, Sequence, common_prefix
+from ossctl.engine.slots import Slots
+from ossctl.runtime.base import Chunk, Runner
+
+Batch = list[tuple[Sequence, Chunk]]
+
+
+class Scheduler:
+    """Running sequences decode first, then prompts fill the rest of the batch, in order of arrival."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._slots = Slots(runner)
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # in order of admission
+        self._full = False  # the cache was; nobody comes in until somebody leaves
+
+    def schedule(self) -> Batch:
+        """The next batch, by ascending sequence ids; empty if there is nothing to do."""
+        room = self._runner.n_batch
+        batch: Batch = []
+        for sequence in sorted(self.running, key=lambda s: s.prefilling):  # stable: admission order
+            if room:
+                batch.append((sequence, sequence.next_chunk(room)))
+                room -= len(batch[-1][1].tokens)
+        while room and (newcomer := self._admit()):
+            batch.append((newcomer, newcomer.next_chunk(room)))
+            room -= len(batch[-1][1].tokens)
+        batch.sort(key=lambda item: item[1].seq)
+        return batch
+
+    def computed(self, sequence: Sequence, chunk: Chunk) -> None:
+        """`chunk` is in the cache now."""
+        sequence.computed += len(chunk.tokens)
+        if sequence.computed in sequence.boundaries and self._runner.needs_snapshots:
+            sequence.place.remember(self._runner.snapshot(chunk.seq))
+
+    def release(self, sequence: Sequence) -> None:
+        """`sequence` has ended or is no longer wanted; its cells stay for others to take over."""
+        if sequence.slot is None:
+            self.waiting.remove(sequence)
+            return
+        sequence.leave()
+        self.running.remove(sequence)
+        self._full = False
+
+    def make_room(self) -> Sequence | None:
+        """The cache is full: forget what ended requests left, else send the newest sequence back.
+
+        Returns the only running sequence if even that one does not fit; it cannot be helped.
+        """
+        if self._slots.clear_oldest_idle():
+            return None
+        newest = self.running[-1]
+        if len(self.running) == 1:
+            return newest
+        self._send_back(newest)
+        self._full = True
+        return None
+
+    def send_all_back(self) -> None:
+        """A decode failed: what the running sequences hold is not to be trusted."""
+        while self.running:
+            self._send_back(self.running[-1])
+
+    def _send_back(self, sequence: Sequence) -> None:
+        slot = sequence.place
+        self.running.remove(sequence)
+        sequence.start_over()
+        self._slots.clear(slot)
+        self.waiting.appendleft(sequence)
+
+    def _admit(self) -> Sequence | None:
+        """Place the first waiting sequence that has reason to start now."""
+        free = self._slots.free()
+        if not free or (self._full and self.running):
+            return None
+        for sequence in islice(self.waiting, free):
+            if not self._fits(sequence):
+                return None
+            match = self._slots.match(sequence.prompt)
+            if self._awaits_prefix(sequence, match.usable if match else 0):
+                continue
+            self._slots.place(sequence, match)
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
+            return sequence
+        return None
+
+    def _fits(self, sequence: Sequence) -> bool:
+        """Whether a shared cache has room for this prompt and the next token of every sequence."""
+        used = sum(s.length + 1 - s.shared for s in self.running)
+        return not self.running or used + sequence.length < self._runner.n_cells
+
+    def _awaits_prefix(self, sequence: Sequence, usable: int) -> bool:
+        """Whether a running prefill will soon have computed more of this prompt than the cache has."""
+        for other in self.running:
+            if other.computed >= len(other.prompt):
+                continue
+            common = min(common_prefix(other.prompt, sequence.prompt), len(sequence.prompt) - 1)
+            if common >= usable + SHARE_MIN and common > other.computed:
+                other.boundaries.add(common)
+                return True
+        return False

@@ -1,0 +1,126 @@
+"""A request on its way through the engine, and the slots that hold tokens in the cache."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ossctl.engine.request import FinishReason, Request
+from ossctl.runtime.base import Chunk, Snapshot, Tokens
+
+SHARE_MIN = 16  # tokens; below it, looking for a common prefix costs more than computing it
+
+_SNAPSHOTS_MAX = 4  # a slot; one of gpt-oss takes 3 to 4.5 MiB
+
+_NOTHING: Tokens = np.empty(0, np.int32)
+
+
+@dataclass
+class Slot:
+    """One sequence of the runner: what it holds, also after its request has ended.
+
+    `resident` int32 [n] are the tokens whose cells can be reused; `snapshots` belong to prefixes of them.
+    """
+
+    seq: int
+    resident: Tokens = field(default_factory=lambda: _NOTHING)
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    owner: "Sequence | None" = None
+    last_used: int = 0
+
+    def held(self) -> Tokens:
+        """The tokens that are computed, of a running request or of an ended one."""
+        return self.resident if self.owner is None else self.owner.prompt[: self.owner.computed]
+
+    def keep(self, n_tokens: int) -> None:
+        """Forget all but the first `n_tokens` tokens."""
+        self.resident = self.resident[:n_tokens]
+        self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
+
+    def remember(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot; the oldest makes way for it."""
+        self.snapshots[snapshot.n_tokens] = snapshot
+        if len(self.snapshots) > _SNAPSHOTS_MAX:
+            del self.snapshots[next(iter(self.snapshots))]
+
+
+class Sequence:
+    """A request's live state: `prompt` is to be computed at once, `tail` came token by token."""
+
+    def __init__(self, request: Request, limit: int) -> None:
+        self.request = request
+        self.prompt = request.prompt
+        self.tail: list[int] = []
+        self.slot: Slot | None = None
+        self.computed = 0  # tokens in the cache
+        self.generated = 0
+        self.cached = 0  # tokens of the request's prompt that were in the cache already
+        self.restarted = False  # it had to leave a full cache
+        self.shared = 0  # of the computed, tokens that another sequence computed
+        self.boundaries: set[int] = set()  # where the prefill stops for a snapshot that others will use
+        self.max_tokens = min(request.max_tokens, limit - len(request.prompt))
+        self._random = np.random.Generator(np.random.Philox(request.sampling.seed))
+
+    @property
+    def place(self) -> Slot:
+        """The slot of a running sequence. Raises ValueError while it waits."""
+        if self.slot is None:
+            raise ValueError(f"request {self.request.id} is not running")
+        return self.slot
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + len(self.tail)
+
+    @property
+    def prefilling(self) -> bool:
+        """Whether more than the last token has to be computed before the next can be drawn."""
+        return self.length - self.computed > 1
+
+    def uniform(self) -> float:
+        """The next draw in [0, 1), which depends on the request alone."""
+        return self._random.random()
+
+    def next_chunk(self, room: int) -> Chunk:
+        """At most `room` of the tokens that come next."""
+        if self.computed >= len(self.prompt):
+            tokens = np.array(self.tail[self.computed - len(self.prompt) :], np.int32)
+        else:
+            ahead = [b for b in self.boundaries if b > self.computed]
+            end = min(self.computed + room, len(self.prompt), *ahead)
+            tokens = self.prompt[self.computed : end]
+        return Chunk(self.place.seq, tokens, self.computed + len(tokens) == self.length)
+
+    def append(self, token: int) -> FinishReason | None:
+        """Take a drawn token; return why the request ends with it, if it does."""
+        self.tail.append(token)
+        self.generated += 1
+        if token in self.request.end_ids:
+            return FinishReason.STOP
+        return FinishReason.LENGTH if self.generated >= self.max_tokens else None
+
+    def tokens(self) -> Tokens:
+        return np.concatenate([self.prompt, np.array(self.tail, np.int32)])
+
+    def leave(self) -> None:
+        """Give the slot back, with what is computed in it."""
+        slot = self.place
+        slot.resident = self.tokens()[: self.computed]
+        slot.owner = self.slot = None
+
+    def start_over(self) -> None:
+        """Leave the slot; everything so far will be computed again as a prompt."""
+        self.leave()
+        self.prompt, self.tail = self.tokens(), []
+        self.computed = self.shared = 0
+        self.restarted = True
+        self.boundaries.clear()
+
+
+def common_prefix(a: Tokens, b: Tokens) -> int:
+    """How many tokens two sequences have in common at their start."""
+    shorter = min(len(a), len(b))
+    if shorter < SHARE_MIN or a[SHARE_MIN - 1] != b[SHARE_MIN - 1]:
+        return 0  # cheap for most pairs; the few tokens below SHARE_MIN are not worth a look
+    different = a[:shorter] != b[:shorter]
+    first = int(different.argmax())
+    return first if different[first] else shorter

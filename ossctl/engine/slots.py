@@ -1,0 +1,98 @@
+"""The runner's sequences as slots, and the search for one that has computed a prompt's start already."""
+
+from dataclasses import dataclass
+
+from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
+from ossctl.runtime.base import RollbackImpossible, Runner, Tokens
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a slot holds of a prompt: `common` tokens, of which `usable` can be taken over."""
+
+    slot: Slot
+    common: int
+    usable: int
+
+
+class Slots:
+    """Gives slots to sequences and takes over the prefixes that are in the cache."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._slots = [Slot(seq) for seq in range(runner.n_seq)]
+        self._clock = 0
+
+    def free(self) -> int:
+        """Slots without a running request."""
+        return sum(slot.owner is None for slot in self._slots)
+
+    def match(self, prompt: Tokens) -> Match | None:
+        """The slot that spares the most of computing `prompt`, whose last token is always computed."""
+        best: Match | None = None
+        for slot in self._slots:
+            common = min(common_prefix(slot.held(), prompt), len(prompt) - 1)
+            if common < SHARE_MIN:
+                continue
+            found = Match(slot, common, self._usable(slot, common))
+            if best is None or _rank(found) > _rank(best):
+                best = found
+        return best
+
+    def place(self, sequence: Sequence, match: Match | None) -> None:
+        """Give `sequence` a free slot that holds what `match` has of its prompt."""
+        usable = match.usable if match else 0
+        slot = match.slot if match and usable and match.slot.owner is None else self._oldest_free()
+        if match and self._runner.needs_snapshots and match.common >= usable + SHARE_MIN:
+            sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
+        if match and usable:
+            usable = self._take_over(match.slot, slot, usable)
+        else:
+            self._runner.rollback(slot.seq, 0)
+        slot.keep(usable)
+        slot.owner, sequence.slot = sequence, slot
+        sequence.computed = usable
+        sequence.shared = usable if match and match.slot is not slot else 0
+        if not sequence.restarted:
+            sequence.cached = usable
+        self._clock += 1
+        slot.last_used = self._clock
+
+    def clear(self, slot: Slot) -> None:
+        """Free the cells of a slot that has no owner."""
+        self._runner.rollback(slot.seq, 0)
+        slot.keep(0)
+
+    def clear_oldest_idle(self) -> bool:
+        """Free the cells that an ended request left behind; False if there are none."""
+        idle = [slot for slot in self._slots if slot.owner is None and len(slot.resident)]
+        if idle:
+            self.clear(min(idle, key=lambda slot: slot.last_used))
+        return bool(idle)
+
+    def _take_over(self, source: Slot, target: Slot, n_tokens: int) -> int:
+        snapshot = source.snapshots.get(n_tokens)
+        try:
+            if source is target:
+                self._runner.rollback(target.seq, n_tokens, snapshot)
+            else:
+                self._runner.copy(source.seq, target.seq, n_tokens, snapshot)
+                target.resident = source.held()
+                target.snapshots = dict(source.snapshots)
+        except RollbackImpossible:
+            self._runner.rollback(target.seq, 0)
+            return 0
+        return n_tokens
+
+    def _usable(self, slot: Slot, common: int) -> int:
+        """The longest part of the common prefix that the slot can be rolled back to exactly."""
+        if self._runner.can_rollback(slot.seq, common):
+            return common
+        return max((n for n in slot.snapshots if n <= common), default=0)
+
+    def _oldest_free(self) -> Slot:
+        return min((slot for slot in self._slots if slot.owner is None), key=lambda slot: slot.last_used)
+
+
+def _rank(match: Match) -> tuple[int, int, bool]:
+    return match.usable, match.common, match.slot.owner is None

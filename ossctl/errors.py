@@ -1,0 +1,84 @@
+"""Errors that a user can cause or has to know of.
+
+    OssctlError            what happened, what to do next, the exit code
+    ├── UsageError         wrong usage or unreadable input (2)
+    ├── ModelError         the model is missing, incomplete or corrupt (4)
+    ├── MemoryShortage     it does not fit in memory (5)
+    ├── Interrupted        stopped by a signal (130, 143)
+    ├── OutputClosed       whoever read the output has closed it (0, and quietly)
+    └── RequestError       one request is wrong; the others go on
+
+Anything else that reaches the top is a bug and ends with exit code 1.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns, for scripts."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    MODEL = 4
+    MEMORY = 5
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class OssctlError(Exception):
+    """An error for the user: one line that says what happened, one that says what to do next."""
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(OssctlError):
+    """Wrong usage, or input that cannot be read."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ModelError(OssctlError):
+    """The model file is missing, incomplete, corrupt or of a kind that cannot be run."""
+
+    exit_code = ExitCode.MODEL
+
+
+class MemoryShortage(OssctlError):
+    """The model or its cache does not fit in memory."""
+
+    exit_code = ExitCode.MEMORY
+
+
+class Interrupted(OssctlError):
+    """A signal asked to stop. `signum` is its number."""
+
+    def __init__(self, signum: int, hint: str = "") -> None:
+        super().__init__("interrupted", hint)
+        self.exit_code = ExitCode(128 + signum)
+
+
+class OutputClosed(OssctlError):
+    """Whoever read the output has closed it (`| head`) and so has all it wanted."""
+
+    exit_code = ExitCode.DONE
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+class RequestError(OssctlError):
+    """One request cannot be answered as it is.
+
+    `code` is for programs: `invalid_request`, `context_length_exceeded`, `generation_failed`.
+    """
+
+    def __init__(self, message: str, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.code = code

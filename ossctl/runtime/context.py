@@ -1,0 +1,317 @@
+"""A KV cache and the decodes into it: `Runner` over llama.cpp.
+
+llama.cpp ends the process on a bad call (too many tokens or outputs, a row of logits that was not asked
+for), so every call is checked here first.
+"""
+
+import ctypes
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from llama_cpp import llama_cpp as lib
+
+from ossctl.errors import MemoryShortage
+from ossctl.runtime.base import (
+    CacheFull,
+    Chunk,
+    DecodeAborted,
+    DecodeFailed,
+    Logits,
+    RollbackImpossible,
+    Snapshot,
+)
+from ossctl.runtime.log import llama_log
+from ossctl.runtime.model import LlamaModel
+
+_NO_SLOT, _ABORTED = 1, 2  # llama_decode's return codes, include/llama.h
+_PARTIAL_ONLY = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+_WHOLE = 0
+
+
+@dataclass(frozen=True)
+class ContextOptions:
+    """Sizes of the cache and of a batch, in tokens.
+
+    With `unified` all sequences share `n_ctx` cells, so long and short ones mix well. Without, each of
+    the `n_seq` sequences has `n_ctx` cells of its own, and decoding many of them is faster.
+    """
+
+    n_ctx: int = 4096
+    n_seq: int = 1
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    unified: bool = False
+    n_threads: int = 0  # 0: all cores that this process may use
+
+    def validate(self) -> None:
+        """Raise ValueError for sizes that llama.cpp would end the process on."""
+        limit = lib.llama_max_parallel_sequences()
+        if not 1 <= self.n_seq <= limit:
+            raise ValueError(f"n_seq is {self.n_seq}, must be from 1 to {limit}")
+        if min(self.n_ctx, self.n_ubatch, self.n_batch) < 1:
+            raise ValueError("n_ctx, n_batch and n_ubatch must be at least 1")
+        if self.n_batch < self.n_seq:
+            raise ValueError(f"n_batch {self.n_batch} is smaller than n_seq {self.n_seq}")
+
+
+class LlamaRunner:
+    """`Runner` over a llama.cpp context."""
+
+    def __init__(self, model: LlamaModel, options: ContextOptions) -> None:
+        """Allocate the cache. Raises MemoryShortage, ValueError."""
+        options.validate()
+        self._handle: Any = None
+        self._abort_flag = ctypes.create_string_buffer(b"", 2)
+        self.unified = options.unified
+        self.window = model.window
+        self._recurrent = model.recurrent
+        self.n_vocab = model.n_vocab
+        self.n_seq = options.n_seq
+        self._params = _context_params(options, self._abort_flag)
+        self._handle = _create(model, self._params)
+        self._memory = lib.llama_get_memory(self._handle)
+        self.n_batch = min(options.n_batch, lib.llama_n_batch(self._handle))
+        self.n_ctx_seq = min(options.n_ctx, lib.llama_n_ctx_seq(self._handle))
+        self.n_cells = self.n_ctx_seq * (1 if options.unified else options.n_seq)
+        self._lengths = [0] * self.n_seq
+        self._batch = _Batch(self.n_batch)
+
+    @property
+    def needs_snapshots(self) -> bool:
+        return self.window > 0 or self._recurrent
+
+    def length(self, seq: int) -> int:
+        """Tokens that `seq` holds."""
+        self._check_sequence(seq)
+        return self._lengths[seq]
+
+    def decode(self, chunks: Sequence[Chunk]) -> Logits:
+        """See `Runner.decode`."""
+        handle = self._open()
+        n_outputs = self._check(chunks)
+        self._batch.fill(chunks, self._lengths)
+        code = lib.llama_decode(handle, self._batch.struct)
+        if code == _NO_SLOT:
+            raise CacheFull
+        if code == _ABORTED:
+            raise DecodeAborted("stopped")
+        if code != 0:
+            raise DecodeFailed(f"llama_decode returned {code}: {llama_log().reason()}")
+        for chunk in chunks:
+            self._lengths[chunk.seq] += len(chunk.tokens)
+        if not n_outputs:
+            return np.empty((0, self.n_vocab), np.float32)
+        return np.ctypeslib.as_array(lib.llama_get_logits(handle), (n_outputs, self.n_vocab))
+
+    def snapshot(self, seq: int) -> Snapshot:
+        """See `Runner.snapshot`; the bytes are the sliding window's cells."""
+        self._check_sequence(seq)
+        if not self.needs_snapshots:
+            return Snapshot(self._lengths[seq], b"")
+        return Snapshot(self._lengths[seq], self._save(seq, _PARTIAL_ONLY))
+
+    def can_rollback(self, seq: int, n_tokens: int) -> bool:
+        """See `Runner.can_rollback`. To 0 it always works; without a window, everywhere."""
+        self._check_sequence(seq)
+        if n_tokens in (0, self._lengths[seq]) or not self.needs_snapshots:
+            return True
+        return not self._recurrent and self._window_reaches(seq, n_tokens)
+
+    def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
+        """See `Runner.rollback`."""
+        self._check_rollback(seq, n_tokens, snapshot)
+        if n_tokens < self._lengths[seq]:
+            self._cut(seq, n_tokens, snapshot)
+
+    def copy(self, source: int, target: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
+        """See `Runner.copy`. A unified cache shares the cells; streams are copied through the host.
+
+        llama_memory_seq_cp between streams is put off to the next decode, and would then overwrite a
+        window restored meanwhile; so streams are copied at once, as saved state. In a unified cache,
+        cells of the window that two sequences share could never be reused, so the target gets its own.
+        """
+        self._check_rollback(source, n_tokens, snapshot)
+        if source == target:
+            raise ValueError("a sequence cannot be copied onto itself")
+        self.rollback(target, 0)
+        if self.unified and not self._recurrent:
+            lib.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
+            if self.window and snapshot is None:
+                snapshot = Snapshot(n_tokens, self._save(target, _PARTIAL_ONLY))
+        else:
+            self._restore(target, self._save(source, _WHOLE), _WHOLE)
+        self._cut(target, n_tokens, snapshot)
+
+    def abort(self) -> None:
+        """See `Runner.abort`."""
+        self._abort_flag.value = b"x"
+
+    def close(self) -> None:
+        """Free the cache. A second call does nothing; any other call then raises ValueError."""
+        if self._handle is not None:
+            lib.llama_free(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _cut(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
+        """Leave the first `n_tokens` cells, put the window back, and see that llama.cpp agrees."""
+        removed = lib.llama_memory_seq_rm(self._memory, seq, n_tokens, -1)
+        if n_tokens and snapshot is not None and snapshot.data:
+            self._restore(seq, snapshot.data, _PARTIAL_ONLY)
+        held = lib.llama_memory_seq_pos_max(self._memory, seq) + 1
+        if not removed or held != n_tokens:
+            lib.llama_memory_seq_rm(self._memory, seq, -1, -1)
+            self._lengths[seq] = 0
+            raise RollbackImpossible(f"sequence {seq} holds {held} tokens instead of {n_tokens}")
+        self._lengths[seq] = n_tokens
+
+    def _window_reaches(self, seq: int, n_tokens: int) -> bool:
+        """Whether the cells that the next token attends to are all there."""
+        oldest: int = lib.llama_memory_seq_pos_min(self._memory, seq)
+        return 0 <= oldest <= max(0, n_tokens - self.window + 1)
+
+    def _save(self, seq: int, flags: int) -> bytes:
+        handle = self._open()
+        size = lib.llama_state_seq_get_size_ext(handle, seq, flags)
+        buffer = (ctypes.c_uint8 * size)()
+        if lib.llama_state_seq_get_data_ext(handle, buffer, size, seq, flags) != size:
+            raise DecodeFailed(f"the state of sequence {seq} cannot be read")
+        return bytes(buffer)
+
+    def _restore(self, seq: int, data: bytes, flags: int) -> None:
+        pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
+        if not lib.llama_state_seq_set_data_ext(self._open(), pointer, len(data), seq, flags):
+            raise RollbackImpossible(f"sequence {seq} cannot take the saved state")
+
+    def _open(self) -> Any:
+        if self._handle is None:
+            raise ValueError("the context is closed")
+        return self._handle
+
+    def _check_sequence(self, seq: int) -> None:
+        self._open()
+        if not 0 <= seq < self.n_seq:
+            raise ValueError(f"sequence {seq} is not one of {self.n_seq}")
+
+    def _check_rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
+        self._check_sequence(seq)
+        if not 0 <= n_tokens <= self._lengths[seq]:
+            raise ValueError(f"position {n_tokens} is not in a sequence of {self._lengths[seq]}")
+        if snapshot is not None and snapshot.n_tokens != n_tokens:
+            raise ValueError(f"the snapshot is of {snapshot.n_tokens} tokens, not of {n_tokens}")
+        if snapshot is None and not self.can_rollback(seq, n_tokens):
+            raise RollbackImpossible(f"sequence {seq} has lost its window before {n_tokens}")
+
+    def _check(self, chunks: Sequence[Chunk]) -> int:
+        """Refuse what would end the process; return the number of rows of logits."""
+        sequences = {chunk.seq for chunk in chunks}
+        if not chunks or len(sequences) != len(chunks):
+            raise ValueError("a batch takes one chunk a sequence, and at least one")
+        total = 0
+        for chunk in chunks:
+            self._check_sequence(chunk.seq)
+            n = len(chunk.tokens)
+            if not n or self._lengths[chunk.seq] + n > self.n_ctx_seq:
+                raise ValueError(f"{n} tokens do not fit behind the {self._lengths[chunk.seq]} of a sequence")
+            if chunk.tokens.min() < 0 or chunk.tokens.max() >= self.n_vocab:
+                raise ValueError(f"a token is not in the vocabulary of {self.n_vocab}")
+            total += n
+        if total > self.n_batch:
+            raise ValueError(f"{total} tokens are more than a batch of {self.n_batch}")
+        return sum(chunk.wants_logits for chunk in chunks)
+
+
+class _Batch:
+    """A llama_batch whose arrays numpy fills."""
+
+    def __init__(self, n_batch: int) -> None:
+        self.tokens = np.zeros(n_batch, np.int32)
+        self.positions = np.zeros(n_batch, np.int32)
+        self.sequences = np.zeros(n_batch, np.int32)
+        self.outputs = np.zeros(n_batch, np.int8)
+        self._counts = np.ones(n_batch, np.int32)
+        step = self.sequences.itemsize  # llama.cpp wants a pointer a token to its sequence ids
+        base = self.sequences.ctypes.data
+        self._pointers = np.arange(base, base + n_batch * step, step, dtype=np.uintp)
+        self.struct = lib.llama_batch()
+        types: dict[str, Any] = {name: kind for name, kind, *_ in lib.llama_batch._fields_}
+        for field, array in (
+            ("token", self.tokens),
+            ("pos", self.positions),
+            ("n_seq_id", self._counts),
+            ("seq_id", self._pointers),
+            ("logits", self.outputs),
+        ):
+            setattr(self.struct, field, ctypes.cast(array.ctypes.data, types[field]))
+
+    def fill(self, chunks: Sequence[Chunk], lengths: Sequence[int]) -> None:
+        end = 0
+        for chunk in chunks:
+            start, end = end, end + len(chunk.tokens)
+            first = lengths[chunk.seq]
+            self.tokens[start:end] = chunk.tokens
+            self.sequences[start:end] = chunk.seq
+            self.outputs[start:end] = 0
+            self.outputs[end - 1] = chunk.wants_logits
+            if end - start == 1:
+                self.positions[start] = first
+            else:
+                self.positions[start:end] = np.arange(first, first + end - start)
+        self.struct.n_tokens = end
+
+
+def _context_params(options: ContextOptions, abort_flag: Any) -> Any:
+    params = lib.llama_context_default_params()
+    params.n_ctx = options.n_ctx if options.unified else options.n_ctx * options.n_seq
+    params.n_seq_max = options.n_seq
+    params.n_batch = options.n_batch
+    params.n_ubatch = min(options.n_ubatch, options.n_batch)
+    params.n_outputs_max = options.n_seq  # a row of logits a sequence, not one a token
+    params.n_threads = params.n_threads_batch = options.n_threads or _cores()
+    params.kv_unified = options.unified
+    params.swa_full = False
+    params.no_perf = True
+    params.abort_callback = _abort_callback()
+    params.abort_callback_data = ctypes.cast(abort_flag, ctypes.c_void_p)
+    return params
+
+
+def _create(model: LlamaModel, params: Any) -> Any:
+    log = llama_log()
+    log.clear()
+    handle = lib.llama_init_from_model(model.handle, params)
+    if not handle:
+        raise MemoryShortage(
+            f"no memory for a context of {params.n_ctx:,} tokens: {log.reason()}",
+            "Use a smaller --ctx or --parallel.",
+        )
+    return handle
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _abort_callback() -> Any:
+    """libc's strlen as llama.cpp's abort callback: true for "x", false for "".
+
+    It is asked after every node of the graph, so it must not be a Python function, which would take the
+    GIL thousands of times a token.
+    """
+    libc = ctypes.cdll.msvcrt if os.name == "nt" else ctypes.CDLL(None)
+    return ctypes.cast(libc.strlen, lib.ggml_abort_callback)

@@ -1,0 +1,149 @@
+"""The header of a GGUF file, read by ggml itself: metadata and tensors, no weights."""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ossctl.errors import ModelError
+from ossctl.runtime.ggml import function
+from ossctl.runtime.log import llama_log
+
+MAGIC = b"GGUF"
+
+# enum gguf_type, ggml/include/gguf.h
+_ARRAY, _STRING = 9, 8
+_SCALARS: dict[int, tuple[str, Any]] = {
+    0: ("u8", ctypes.c_uint8),
+    1: ("i8", ctypes.c_int8),
+    2: ("u16", ctypes.c_uint16),
+    3: ("i16", ctypes.c_int16),
+    4: ("u32", ctypes.c_uint32),
+    5: ("i32", ctypes.c_int32),
+    6: ("f32", ctypes.c_float),
+    7: ("bool", ctypes.c_bool),
+    10: ("u64", ctypes.c_uint64),
+    11: ("i64", ctypes.c_int64),
+    12: ("f64", ctypes.c_double),
+}
+
+Scalar = int | float | bool | str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor: `offset` and `n_bytes` are bytes, the offset counts from the start of the file."""
+
+    name: str
+    offset: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class GgufHeader:
+    """Scalar and string metadata, the lengths of the arrays, and all tensors."""
+
+    metadata: dict[str, Scalar]
+    array_lengths: dict[str, int]
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def architecture(self) -> str:
+        return str(self.metadata.get("general.architecture", ""))
+
+    @property
+    def n_bytes(self) -> int:
+        """Size that the file must have at least for all tensors to be there."""
+        return max((tensor.offset + tensor.n_bytes for tensor in self.tensors), default=0)
+
+
+class _InitParams(ctypes.Structure):
+    """struct gguf_init_params"""
+
+    _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelError unless `path` is a file that begins like a GGUF."""
+    if path.is_dir():
+        raise ModelError(f"{path} is a directory, not a model file", "Give the path of a .gguf file in it.")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(MAGIC))
+    except FileNotFoundError:
+        raise ModelError(f"no model file at {path}", "Check the path given with -m.") from None
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from None
+    if magic != MAGIC:
+        raise ModelError(f"{path} is not a GGUF file", "ossctl runs models in llama.cpp's GGUF format.")
+
+
+def read_header(path: Path) -> GgufHeader:
+    """Read the header of `path`, in milliseconds whatever the size of the file.
+
+    Raises ModelError if the file is missing, not GGUF, or ends before its header does.
+    """
+    check_file(path)
+    with _opened(path) as handle:
+        metadata, lengths = _metadata(handle)
+        return GgufHeader(metadata, lengths, tuple(_tensors(handle)))
+
+
+def check_complete(path: Path, header: GgufHeader) -> None:
+    """Raise ModelError if the file is shorter than its header says."""
+    size = path.stat().st_size
+    if size < header.n_bytes:
+        raise ModelError(
+            f"{path} is incomplete: {size:,} of {header.n_bytes:,} bytes",
+            "Download it again; the copy broke off.",
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    log = llama_log()
+    log.clear()
+    init = function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
+    handle = init(os.fsencode(path), _InitParams(no_alloc=True, ctx=None))
+    if not handle:
+        reason = log.reason() or "its header cannot be read"
+        raise ModelError(f"{path} is damaged: {reason}", "Download it again; the copy broke off.")
+    try:
+        yield handle
+    finally:
+        function("gguf_free", None, ctypes.c_void_p)(handle)
+
+
+def _metadata(handle: int) -> tuple[dict[str, Scalar], dict[str, int]]:
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    key_of = function("gguf_get_key", ctypes.c_char_p, pointer, number)
+    kind_of = function("gguf_get_kv_type", ctypes.c_int, pointer, number)
+    string_of = function("gguf_get_val_str", ctypes.c_char_p, pointer, number)
+    length_of = function("gguf_get_arr_n", ctypes.c_size_t, pointer, number)
+    metadata: dict[str, Scalar] = {}
+    lengths: dict[str, int] = {}
+    for index in range(function("gguf_get_n_kv", number, pointer)(handle)):
+        key = key_of(handle, index).decode("utf-8", "replace")
+        kind = kind_of(handle, index)
+        if kind == _ARRAY:
+            lengths[key] = length_of(handle, index)
+        elif kind == _STRING:
+            metadata[key] = string_of(handle, index).decode("utf-8", "replace")
+        else:
+            name, type_ = _SCALARS[kind]
+            metadata[key] = function(f"gguf_get_val_{name}", type_, pointer, number)(handle, index)
+    return metadata, lengths
+
+
+def _tensors(handle: int) -> Iterator[Tensor]:
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    name_of = function("gguf_get_tensor_name", ctypes.c_char_p, pointer, number)
+    offset_of = function("gguf_get_tensor_offset", ctypes.c_size_t, pointer, number)
+    size_of = function("gguf_get_tensor_size", ctypes.c_size_t, pointer, number)
+    data = function("gguf_get_data_offset", ctypes.c_size_t, pointer)(handle)
+    for index in range(function("gguf_get_n_tensors", number, pointer)(handle)):
+        name = name_of(handle, index).decode("utf-8", "replace")
+        yield Tensor(name, data + offset_of(handle, index), size_of(handle, index))

@@ -1,0 +1,60 @@
+"""llama.cpp's log, routed into `logging`."""
+
+import ctypes
+import functools
+import logging
+from collections import deque
+
+from llama_cpp import llama_cpp as lib
+
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.INFO}
+_ERROR = 4  # GGML_LOG_LEVEL_ERROR
+_CONTINUES = 5  # GGML_LOG_LEVEL_CONT
+
+
+class LlamaLog:
+    """Keeps the last complaints for error messages and hands every line to `logging`.
+
+    llama.cpp reports a failed load only through its log, so that is where the reason is read. Its lines
+    go one level down, for what matters in them reaches the user as an exception.
+    """
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("ossctl.llama")
+        self._level = 0
+        self._complaints: deque[str] = deque(maxlen=8)
+        self._callback = lib.llama_log_callback(self._receive)  # llama.cpp keeps the pointer, not the object
+
+    def install(self) -> None:
+        lib.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def clear(self) -> None:
+        """Forget earlier complaints, before a call whose failure is to be explained."""
+        self._complaints.clear()
+
+    def reason(self) -> str:
+        """The first complaint since `clear`, which is the cause of those that follow; or ''."""
+        return self._complaints[0] if self._complaints else ""
+
+    def _receive(self, level: int, text: bytes, _data: object) -> None:
+        if level != _CONTINUES:
+            self._level = level
+        line = text.decode("utf-8", "replace").strip()
+        if line and self._level == _ERROR:
+            self._complaints.append(_without_function_name(line))
+        if line and line != ".":
+            self._logger.log(_LEVELS.get(self._level, logging.DEBUG), "%s", line)
+
+
+def _without_function_name(line: str) -> str:
+    """`llama_model_load: error loading model: …` begins with a function's name."""
+    head, colon, rest = line.partition(": ")
+    return rest if colon and " " not in head else line
+
+
+@functools.cache
+def llama_log() -> LlamaLog:
+    """The process's one log of llama.cpp, routed at the first call."""
+    log = LlamaLog()
+    log.install()
+    return log

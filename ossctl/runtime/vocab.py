@@ -1,0 +1,113 @@
+"""A model's vocabulary: text to tokens and back, safe against forged control tokens."""
+
+import ctypes
+import functools
+import re
+from collections.abc import Iterator
+from itertools import repeat
+
+from llama_cpp import llama_cpp as lib
+
+# llama.cpp splits text before BPE with std::regex for some vocabularies, gpt-oss's among them. That
+# recurses once a character of a match, so a run of 50,000 letters overflows an 8 MiB stack and kills the
+# process. Runs of one class are cut at this length; no language's words come near it.
+_LONGEST_RUN = 2_000
+_RUN = re.compile(rf"[^\W\d_]{{{_LONGEST_RUN}}}|\s{{{_LONGEST_RUN}}}|(?:[^\w\s]|_){{{_LONGEST_RUN}}}")
+
+
+class Vocabulary:
+    """Tokens of a loaded model. It lives as long as the model it comes from."""
+
+    def __init__(self, model: object) -> None:
+        self._vocab = lib.llama_model_get_vocab(model)
+        self.size: int = lib.llama_vocab_n_tokens(self._vocab)
+        self._pieces: dict[int, bytes] = {}
+
+    @functools.cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Control tokens and user-defined ones (`<think>`; llama.cpp makes Harmony's markers so)."""
+        mask = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
+        attributes = map(lib.llama_vocab_get_attr, repeat(self._vocab), range(self.size))
+        return frozenset(token for token, attribute in enumerate(attributes) if attribute & mask)
+
+    @functools.cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Tokens that are never text."""
+        return frozenset(t for t in self.special_ids if lib.llama_vocab_is_control(self._vocab, t))
+
+    @functools.cached_property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end a generation."""
+        return frozenset(t for t in self.special_ids if lib.llama_vocab_is_eog(self._vocab, t))
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of `token`; a control token gives its marker's text."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._read_piece(token)
+        return found
+
+    def _read_piece(self, token: int) -> bytes:
+        if not 0 <= token < self.size:
+            raise ValueError(f"token {token} is not in the vocabulary of {self.size}")
+        buffer = ctypes.create_string_buffer(256)
+        length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        if length < 0:
+            buffer = ctypes.create_string_buffer(-length)
+            length = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        return buffer.raw[:length]
+
+    @property
+    def begin_id(self) -> int | None:
+        """The token that starts every prompt, where the model was trained with one."""
+        token = int(lib.llama_vocab_bos(self._vocab))
+        return token if token >= 0 and lib.llama_vocab_get_add_bos(self._vocab) else None
+
+    def marker(self, token: int) -> str:
+        """The text of a special token that a chat template may use by name; '' for none."""
+        return self.piece(token).decode("utf-8", "replace") if token >= 0 else ""
+
+    @property
+    def begin_text(self) -> str:
+        return self.marker(int(lib.llama_vocab_bos(self._vocab)))
+
+    @property
+    def end_text(self) -> str:
+        return self.marker(int(lib.llama_vocab_eos(self._vocab)))
+
+    def special_texts(self) -> frozenset[str]:
+        """Spellings that the tokeniser would turn into one special token.
+
+        Those of blanks alone are left out: they belong to ordinary text.
+        """
+        texts = map(self.marker, self.special_ids)
+        return frozenset(text for text in texts if len(text) > 1 and not text.isspace())
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of `text`, nothing added. With `special`, markers in it become control tokens.
+
+        Without, a few of Harmony's markers do so all the same: text from outside goes through a dialect,
+        which takes them apart first.
+        """
+        tokens: list[int] = []
+        for piece in _in_short_runs(text):
+            tokens += self._tokenize(piece.encode("utf-8", "replace"), special=special)
+        return tokens
+
+    def _tokenize(self, text: bytes, *, special: bool) -> list[int]:
+        if not text:
+            return []
+        room = len(text) + 1  # a byte is a token at the most, and some vocabularies put a space in front
+        buffer = (ctypes.c_int32 * room)()
+        count = lib.llama_tokenize(self._vocab, text, len(text), buffer, room, False, special)
+        if count < 0:
+            raise ValueError(f"text of {len(text)} bytes gives {-count} tokens, more than bytes")
+        return buffer[:count]
+
+
+def _in_short_runs(text: str) -> Iterator[str]:
+    start = 0
+    for match in _RUN.finditer(text):
+        yield text[start : match.end()]
+        start = match.end()
+    yield text[start:]

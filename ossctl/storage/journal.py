@@ -1,0 +1,64 @@
+"""A file of lines that is never left with half a line: the output of a batch."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from ossctl.errors import OssctlError, OutputClosed, UsageError
+
+
+class Journal:
+    """Appends lines, each handed to the system whole and at once."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        """Write to `file`, which must be unbuffered; `name` is for messages."""
+        self._file = file
+        self.name = name
+
+    @classmethod
+    def create(cls, path: Path, *, overwrite: bool) -> Self:
+        """A new file at `path`. Raises UsageError if it exists, unless `overwrite`, or can't be made."""
+        refuse_existing(path, overwrite=overwrite)
+        try:
+            return cls(path.open("wb" if overwrite else "xb", buffering=0), str(path))
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+    def append(self, line: bytes) -> None:
+        """Write `line` and its newline. Raises OutputClosed, OssctlError (a full disk, a lost device)."""
+        data = memoryview(line + b"\n")
+        written = 0
+        try:
+            while written < len(data):
+                written += self._file.write(data[written:]) or 0
+        except BrokenPipeError:
+            raise OutputClosed from None
+        except OSError as error:
+            self._take_back(written)
+            raise OssctlError(
+                f"cannot write {self.name}: {error.strerror}", "What was written before is complete."
+            ) from None
+
+    def _take_back(self, n_bytes: int) -> None:
+        """Remove the beginning of a line whose rest could not be written, where that is possible."""
+        if n_bytes and self._file.seekable():
+            os.ftruncate(self._file.fileno(), self._file.seek(-n_bytes, os.SEEK_CUR))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise UsageError if a journal at `path` would replace something that it must not."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory", "Give -o a file.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists", "Give --overwrite to replace it, or another -o.")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write {path.name} in")

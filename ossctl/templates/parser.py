@@ -1,0 +1,91 @@
+"""Answers of template models: token ids to reasoning and answer."""
+
+import codecs
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+
+from ossctl.dialect import Answer, Event, Reasoning
+from ossctl.text import undecided
+
+THINK_START, THINK_END = "<think>", "</think>"
+
+
+class _State(Enum):
+    START = auto()  # nothing but blanks so far: the reasoning may begin
+    THINKING = auto()
+    AFTER = auto()  # blanks between the reasoning and the answer
+    ANSWERING = auto()
+
+
+class TemplateParser:
+    """Splits an answer into reasoning (`<think>…</think>` at its start) and the rest.
+
+    A tag later in the answer is text: the model may be talking about it.
+    """
+
+    def __init__(
+        self, piece: Callable[[int], bytes], control_ids: frozenset[int], *, thinking: bool = False
+    ) -> None:
+        self._piece = piece
+        self._control = control_ids
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+        self._state = _State.THINKING if thinking else _State.START
+        self._first = thinking  # the reasoning's leading blanks are the format's, not the model's
+
+    def feed(self, token: int) -> Sequence[Event]:
+        """See `Parser.feed`. Control tokens are never text, but for the tags."""
+        piece = self._piece(token)
+        if token in self._control and piece.decode("utf-8", "replace") not in (THINK_START, THINK_END):
+            return ()
+        return self._take(self._decoder.decode(piece))
+
+    def close(self) -> Sequence[Event]:
+        """See `Parser.close`."""
+        events = list(self._take(self._decoder.decode(b"", final=True)))
+        held, self._held = self._held, ""
+        if held and self._state is not _State.AFTER:
+            events.append(self._event(held))
+        return events
+
+    def _take(self, text: str) -> Sequence[Event]:
+        if self._state is _State.ANSWERING:
+            return (Answer(text),) if text else ()
+        self._held += text
+        events: list[Event] = []
+        if self._state is _State.START:
+            self._start()
+        if self._state is _State.THINKING:
+            self._think(events)
+        if self._state is _State.AFTER:
+            self._held = self._held.lstrip()
+            if self._held:
+                self._state = _State.ANSWERING
+        if self._state is _State.ANSWERING and self._held:
+            events.append(Answer(self._held))
+            self._held = ""
+        return events
+
+    def _start(self) -> None:
+        begun = self._held.lstrip()
+        if begun.startswith(THINK_START):
+            self._held = begun.removeprefix(THINK_START)
+            self._state, self._first = _State.THINKING, True
+        elif not THINK_START.startswith(begun):
+            self._state = _State.ANSWERING
+
+    def _think(self, events: list[Event]) -> None:
+        if self._first:
+            self._held = self._held.lstrip()
+            self._first = not self._held
+        before, tag, after = self._held.partition(THINK_END)
+        if tag:
+            self._state, self._held = _State.AFTER, after
+        else:
+            sure = len(before) - undecided(before, [THINK_END])
+            before, self._held = before[:sure], before[sure:]
+        if before:
+            events.append(Reasoning(before))
+
+    def _event(self, text: str) -> Event:
+        return Reasoning(text) if self._state is _State.THINKING else Answer(text)

