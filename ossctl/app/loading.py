@@ -14,6 +14,9 @@ from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
 
 
+_HARMONY_MARKERS = {"<|start|>", "<|channel|>", "<|message|>"}
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """`ctx` tokens for each of `parallel` sequences; `threads` 0 is all cores of this process."""
@@ -57,6 +60,11 @@ def _weights(path: Path, interrupt: Interrupt) -> LlamaModel:
 
 
 def _dialect(model: LlamaModel) -> Dialect:
+    if _HARMONY_MARKERS <= model.vocab.special_texts():
+        raise ModelError(
+            f"{model.path} speaks Harmony, which this version of ossctl cannot yet",
+            "Use a model with a chat template of another kind.",
+        )
     if model.chat_template is None:
         raise ModelError(
             f"{model.path} has no chat template, so it cannot be asked in messages",

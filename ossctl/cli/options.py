@@ -46,6 +46,10 @@ ThreadsOption = Annotated[
 VerboseOption = Annotated[
     int,
     typer.Option(
-        "-v", "--verbose", count=True, help="Show the log on stderr; -vv with llama.cpp's own and tracebacks."
+        "-v",
+        "--verbose",
+        count=True,
+        show_default=False,
+        help="Show the log on stderr; -vv with llama.cpp's own and tracebacks.",
     ),
 ]

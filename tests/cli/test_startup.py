@@ -1,0 +1,68 @@
+"""What a start of `ossctl` costs: the help and the version load nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import environment
+
+import ossctl
+
+HEAVY = {
+    "huggingface_hub",
+    "jinja2",
+    "llama_cpp",
+    "msgspec",
+    "numpy",
+    "platformdirs",
+    "prompt_toolkit",
+    "rich",
+}
+
+
+def loaded(home: Path, *arguments: str) -> set[str]:
+    """Top-level names of the modules that a fresh interpreter imports for `arguments`."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-c", "import ossctl.cli.main"],
+        ["-m", "ossctl", "--help"],
+        ["-m", "ossctl", "--version"],
+        ["-m", "ossctl", "batch", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_start_without_work_loads_no_heavy_library(tmp_path: Path, arguments: list[str]) -> None:
+    names = loaded(tmp_path, *arguments)
+    assert {"ossctl", "typer"} <= names
+    assert not names & HEAVY
+
+
+def test_no_module_of_ours_imports_click() -> None:
+    package = Path(ossctl.__file__).parent
+    names = {name.partition(".")[0] for path in package.rglob("*.py") for name in imported(path)}
+    assert "typer" in names
+    assert "click" not in names

@@ -1,0 +1,101 @@
+"""The engine over llama.cpp: batching, sharing and a small cache change no answer."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scripted import run, tokens_of
+
+from ossctl.engine.engine import Engine
+from ossctl.engine.request import Request, Sampling
+from ossctl.runtime.base import Chunk
+from ossctl.runtime.context import ContextOptions, LlamaRunner
+from ossctl.runtime.model import LlamaModel
+
+Ids = npt.NDArray[np.int32]
+
+TEXTS = [
+    "The capital of France is",
+    "Water boils at a temperature of",
+    "The three primary colours are",
+    "Once upon a time, in a small village,",
+    "def fibonacci(n):",
+    "The best way to learn a language is to",
+    "In 1969, the first man",
+    "Dear Sir or Madam,",
+    "The largest planet of the solar system is",
+    "Photosynthesis is the process by which",
+    "A recipe for pancakes: first,",
+    "My favourite book is",
+    "To be or not to be,",
+    "The quick brown fox",
+    "Roses are red,",
+    "If you want to make a good cup of tea,",
+]
+
+
+def answers(
+    model: LlamaModel, prompts: list[Ids], n_tokens: int, **options: Any
+) -> tuple[list[list[int]], Engine]:
+    with LlamaRunner(model, ContextOptions(**options)) as runner:
+        engine = Engine(runner)
+        for number, prompt in enumerate(prompts):
+            engine.submit(Request(str(number), prompt, n_tokens, Sampling(temperature=0)))
+        outputs = run(engine)
+        return [tokens_of(outputs[str(number)]) for number in range(len(prompts))], engine
+
+
+def assert_same_but_for_ties(model: LlamaModel, prompt: Ids, got: list[int], expected: list[int]) -> None:
+    """Equal, or parted at a token where the two best logits tie within float noise."""
+    parted = next((i for i, (a, b) in enumerate(zip(got, expected, strict=True)) if a != b), None)
+    if parted is None:
+        return
+    with LlamaRunner(model, ContextOptions(n_ctx=1024)) as runner:
+        ids = np.concatenate([prompt, np.array(expected[:parted], np.int32)])
+        row = runner.decode([Chunk(0, ids, wants_logits=True)])[0]
+        difference = float(row[expected[parted]] - row[got[parted]])
+        scale = float(row.max() - row.mean())
+    assert abs(difference) < 0.02 * scale, (parted, difference, scale)
+
+
+def test_a_batch_of_16_equals_the_same_prompts_one_by_one(smol: LlamaModel) -> None:
+    prompts = [np.array(smol.vocab.tokenize(text), np.int32) for text in TEXTS]
+    together, _ = answers(smol, prompts, 24, n_ctx=256, n_seq=16)
+    for prompt, batched in zip(prompts, together, strict=True):
+        (alone,), _ = answers(smol, [prompt], 24, n_ctx=256)
+        assert_same_but_for_ties(smol, prompt, batched, alone)
+
+
+@pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
+def test_shared_prefixes_change_no_answer_with_a_window(gpt_oss: LlamaModel, unified: bool) -> None:
+    rng = np.random.default_rng(3)
+    head = rng.integers(0, 256, 300, dtype=np.int32)
+    tails = [np.concatenate([[n], rng.integers(0, 256, 20)]).astype(np.int32) for n in range(10)]
+    prompts = [np.concatenate([head, tail]) for tail in tails]
+    n_ctx = 512 * (4 if unified else 1)
+    shared, engine = answers(gpt_oss, prompts, 150, n_ctx=n_ctx, n_seq=4, unified=unified)
+    assert engine.stats.prompt_tokens == 300 + 10 * 21
+    for prompt, batched in zip(prompts, shared, strict=True):
+        (alone,), _ = answers(gpt_oss, [prompt], 150, n_ctx=512)
+        assert_same_but_for_ties(gpt_oss, prompt, batched, alone)
+
+
+def test_shared_prefixes_change_no_answer_without_a_window(smol: LlamaModel) -> None:
+    head = "You are a patient teacher who explains things in a few simple words. " * 3
+    prompts = [np.array(smol.vocab.tokenize(head + text), np.int32) for text in TEXTS[:6]]
+    shared, engine = answers(smol, prompts, 16, n_ctx=256, n_seq=3)
+    assert engine.stats.cached_tokens > 4 * 40
+    for prompt, batched in zip(prompts, shared, strict=True):
+        (alone,), _ = answers(smol, [prompt], 16, n_ctx=256)
+        assert_same_but_for_ties(smol, prompt, batched, alone)
+
+
+def test_a_cache_too_small_for_all_still_answers_all(gpt_oss: LlamaModel) -> None:
+    rng = np.random.default_rng(4)
+    prompts = [rng.integers(0, 256, 100, dtype=np.int32) for _ in range(8)]
+    crowded, engine = answers(gpt_oss, prompts, 300, n_ctx=512, n_seq=8, unified=True)
+    assert engine.stats.recomputed_tokens > 0
+    for prompt, answer in zip(prompts, crowded, strict=True):
+        (alone,), _ = answers(gpt_oss, [prompt], 300, n_ctx=512)
+        assert_same_but_for_ties(gpt_oss, prompt, answer, alone)

@@ -1,0 +1,135 @@
+"""A runner that needs no model: the next token is a function of all tokens that its cache really holds.
+
+So an engine that loses, repeats or mixes up tokens gives other answers than `expected_answer`.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ossctl.engine.engine import Engine
+from ossctl.engine.request import Generated, Output
+from ossctl.runtime.base import (
+    CacheFull,
+    Chunk,
+    DecodeFailed,
+    Logits,
+    RollbackImpossible,
+    Snapshot,
+)
+
+
+def logits_after(tokens: Sequence[int], n_vocab: int) -> Logits:
+    """A distribution that depends on every token and its place."""
+    seed = 0
+    for token in tokens:
+        seed = (seed * 1_000_003 + int(token) + 1) % 2**61
+    return np.random.default_rng(seed).standard_normal(n_vocab, dtype=np.float32) * 3
+
+
+def expected_answer(prompt: Sequence[int], n_tokens: int, n_vocab: int) -> list[int]:
+    """What greedy decoding answers."""
+    tokens = list(prompt)
+    for _ in range(n_tokens):
+        tokens.append(int(logits_after(tokens, n_vocab).argmax()))
+    return tokens[len(prompt) :]
+
+
+@dataclass
+class ScriptedRunner:
+    """Cells of (token, number), shared between sequences after a copy if `unified`."""
+
+    n_vocab: int = 50
+    n_seq: int = 4
+    n_batch: int = 16
+    n_ctx_seq: int = 64
+    unified: bool = False
+    n_cells: int = 0  # 0: enough for all
+    window: int = 0
+    decoded: list[list[Chunk]] = field(default_factory=list)
+    broken_token: int = -1  # after this token there are no logits to draw from
+    fail_next: bool = False
+
+    def __post_init__(self) -> None:
+        self.n_cells = self.n_cells or self.n_seq * self.n_ctx_seq
+        self._held: list[list[tuple[int, int]]] = [[] for _ in range(self.n_seq)]
+        self._numbers = itertools.count()
+
+    @property
+    def needs_snapshots(self) -> bool:
+        return self.window > 0
+
+    def tokens(self, seq: int) -> list[int]:
+        return [token for token, _ in self._held[seq]]
+
+    def decode(self, chunks: Sequence[Chunk]) -> Logits:
+        assert 0 < sum(len(chunk.tokens) for chunk in chunks) <= self.n_batch
+        assert len({chunk.seq for chunk in chunks}) == len(chunks)
+        if self.fail_next:
+            self.fail_next = False
+            raise DecodeFailed("scripted")
+        used = {number for cells in self._held for _, number in cells}
+        if len(used) + sum(len(chunk.tokens) for chunk in chunks) > self.n_cells:
+            raise CacheFull
+        self.decoded.append(list(chunks))
+        rows = []
+        for chunk in chunks:
+            cells = self._held[chunk.seq]
+            cells += [(int(token), next(self._numbers)) for token in chunk.tokens]
+            assert len(cells) <= self.n_ctx_seq
+            if chunk.wants_logits:
+                rows.append(self._row(chunk.seq))
+        return np.array(rows, np.float32).reshape(len(rows), self.n_vocab)
+
+    def _row(self, seq: int) -> Logits:
+        tokens = self.tokens(seq)
+        if tokens[-1] == self.broken_token:
+            return np.full(self.n_vocab, np.nan, np.float32)
+        return logits_after(tokens, self.n_vocab)
+
+    def snapshot(self, seq: int) -> Snapshot:
+        return Snapshot(len(self._held[seq]), repr(self.tokens(seq)).encode())
+
+    def can_rollback(self, seq: int, n_tokens: int) -> bool:
+        length = len(self._held[seq])
+        return n_tokens in (0, length) or not self.window or length <= self.window
+
+    def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
+        assert 0 <= n_tokens <= len(self._held[seq])
+        self._check(seq, n_tokens, snapshot)
+        del self._held[seq][n_tokens:]
+
+    def copy(self, source: int, target: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
+        assert source != target
+        self._check(source, n_tokens, snapshot)
+        cells = self._held[source][:n_tokens]
+        self._held[target] = (
+            list(cells) if self.unified else [(token, next(self._numbers)) for token, _ in cells]
+        )
+
+    def abort(self) -> None:
+        self.fail_next = True
+
+    def _check(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            wanted = repr(self.tokens(seq)[:n_tokens]).encode()
+            assert snapshot.data == wanted, "a snapshot of another prefix"
+        elif not self.can_rollback(seq, n_tokens):
+            raise RollbackImpossible
+
+
+def run(engine: Engine) -> dict[str, list[Output]]:
+    """Step until all is answered; outputs by request."""
+    outputs: dict[str, list[Output]] = {}
+    for _ in range(100_000):
+        if not engine.busy:
+            return outputs
+        for output in engine.step():
+            outputs.setdefault(output.id, []).append(output)
+    raise AssertionError("the engine does not come to an end")
+
+
+def tokens_of(outputs: list[Output]) -> list[int]:
+    return [output.token for output in outputs if isinstance(output, Generated)]

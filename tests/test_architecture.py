@@ -1,0 +1,97 @@
+"""The direction of imports, as CONTRIBUTING.md draws it. Any other edge fails here."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import ossctl
+
+PACKAGE = Path(ossctl.__file__).parent
+
+# part -> the parts of ossctl that it may import; a file at the top is a part of its own
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "errors": set(),
+    "settings": set(),
+    "text": set(),
+    "dialect": set(),
+    "cli": {"__init__", "app", "errors", "settings"},
+    "app": {"dialect", "engine", "errors", "runtime", "storage", "templates"},
+    "engine": {"errors", "runtime.base", "text"},
+    "templates": {"dialect", "errors", "text"},
+    "runtime": {"errors"},
+    "storage": {"errors"},
+}
+
+# libraries that only these parts import, so that the rest can be tested and understood without them
+ONLY_IN = {"llama_cpp": {"runtime"}, "typer": {"cli"}, "rich": {"cli"}, "jinja2": {"templates"}}
+
+SLOW_TO_IMPORT = {"llama_cpp", "huggingface_hub", "prompt_toolkit", "numpy", "jinja2", "msgspec", "rich"}
+
+
+def sources() -> Iterator[tuple[str, str, ast.Module]]:
+    """(part, path, tree) of every module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        inside = path.relative_to(PACKAGE)
+        part = inside.parts[0] if len(inside.parts) > 1 else inside.stem
+        yield part, str(inside), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Names of the modules that any statement below `tree` imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the direction"
+            yield node.module or ""
+
+
+def test_parts_import_only_what_the_design_allows() -> None:
+    wrong = []
+    for part, path, tree in sources():
+        allowed = ALLOWED[part]
+        for name in imported(tree):
+            if name == "ossctl":
+                target = "__init__"
+            elif name.startswith("ossctl."):
+                target = name.removeprefix("ossctl.")
+            else:
+                continue
+            top = target.partition(".")[0]
+            if top != part and not {top, target} & allowed:
+                wrong.append(f"{path} imports {name}")
+    assert not wrong
+
+
+def test_libraries_stay_in_their_parts() -> None:
+    wrong = [
+        f"{path} imports {name}"
+        for part, path, tree in sources()
+        for name in imported(tree)
+        if part not in ONLY_IN.get(name.partition(".")[0], {part})
+    ]
+    assert not wrong
+
+
+def test_the_command_line_imports_nothing_slow_at_module_level() -> None:
+    wrong = []
+    for part, path, tree in sources():
+        if part != "cli":
+            continue
+        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+        inside_functions = {name for function in functions for name in imported(function)}
+        at_import = set(imported(tree)) - inside_functions
+        wrong += [f"{path} imports {n}" for n in at_import if n.partition(".")[0] in SLOW_TO_IMPORT]
+    assert not wrong
+
+
+def test_click_is_never_imported() -> None:
+    assert not [path for _, path, tree in sources() if "click" in set(imported(tree))]
+
+
+def test_every_part_is_named_in_the_map_of_the_code() -> None:
+    contributing = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    parts = {part for part, _, _ in sources()} - {"__init__", "__main__"}
+    assert not {part for part in parts if f"`{part}" not in contributing}

@@ -1,0 +1,33 @@
+"""README.md says what the program does."""
+
+import json
+from pathlib import Path
+
+from readme_help import README, with_help
+
+from ossctl.app.chat_completions import read_task
+from ossctl.app.lines import read_lines
+
+
+def test_the_help_texts_are_those_of_the_program() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert "<!-- help: batch -->" in text
+    assert with_help(text) == text, "run `make readme`"
+
+
+def test_every_json_line_of_the_readme_is_understood() -> None:
+    text = README.read_text(encoding="utf-8")
+    blocks = [block.partition("\n")[2] for block in text.split("```")[1::2] if block.startswith("jsonl")]
+    lines = [line for block in blocks for line in block.strip().splitlines()]
+    assert len(lines) >= 3
+    for line in lines:
+        json.loads(line)
+
+
+def test_the_demo_has_twenty_requests_in_all_line_forms() -> None:
+    path = Path(README.parent / "examples" / "prompts.jsonl")
+    with path.open("rb") as file:
+        tasks = [read_task(line) for line in read_lines(file)]
+    assert len({task.custom_id for task in tasks}) == 20
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert {"body", "prompt", "messages"} <= {key for record in records for key in record}
