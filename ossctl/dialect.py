@@ -40,6 +40,10 @@ Event = Reasoning | Answer
 class Parser(Protocol):
     """Turns one answer's token ids into events, as they come. Never raises on what a model writes."""
 
+    @property
+    def thinking(self) -> bool:
+        """Whether the answer has not begun, but reasoning has."""
+
     def feed(self, token: int) -> Sequence[Event]:
         """Take the next token; return what it completes."""
 

@@ -39,9 +39,9 @@ class BatchFiles:
 
     def check(self) -> int | None:
         """Requests in the source, if it can tell. Raises UsageError for files that cannot serve."""
-        total = None if self.source is None else count_requests(self.source)
+        total = None if self.source is None or _is_pipe(self.source) else count_requests(self.source)
         if self.sink is not None:
-            if self.source is not None and self.sink.exists() and self.sink.samefile(self.source):
+            if self.source is not None and _same_file(self.sink, self.source):
                 raise UsageError(f"{self.sink} is the input", "Give -o another file.")
             refuse_existing(self.sink, overwrite=self.overwrite)
         return total
@@ -55,6 +55,21 @@ class BatchFiles:
         if self.sink is None:
             return Journal(open(1, "wb", buffering=0, closefd=False), "the output")
         return Journal.create(self.sink, overwrite=self.overwrite)
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether what is read from `path` is gone then, as in `ossctl batch <(command)`."""
+    try:
+        return path.is_fifo()
+    except OSError:
+        return False
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:
+        return False
 
 
 @dataclass

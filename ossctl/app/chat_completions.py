@@ -112,8 +112,9 @@ def read_task(line: Line) -> Task:
     if not messages:
         raise RequestError("messages is empty")
     for name, only in _ONLY.items():
-        if getattr(options, name) not in (None, only):
-            raise RequestError(f"{name} is {getattr(options, name)}, only {only} is supported")
+        value = getattr(options, name)
+        if value not in (None, only):
+            raise RequestError(f"{name} is {_json(value)}, only {_json(only)} is supported")
     return Task(
         line=line.number,
         custom_id=str(custom_id),
@@ -130,8 +131,10 @@ def custom_id_of(line: Line) -> str:
         record = _decode(line.data)
     except RequestError:
         record = {}
-    found = record.get("custom_id", record.get("id"))
-    return str(found) if isinstance(found, str | int) else _default_id(line)
+    for found in (record.get("custom_id"), record.get("id")):
+        if isinstance(found, str | int) and not isinstance(found, bool):
+            return str(found)
+    return _default_id(line)
 
 
 def answer_record(task: Task, generation: Generation, model: str, piece: Callable[[int], bytes]) -> bytes:
@@ -161,6 +164,10 @@ def error_record(line: int, custom_id: str, error: RequestError) -> bytes:
     return _record(custom_id, uuid.uuid4().hex, None, {"code": error.code, "message": message, "line": line})
 
 
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _record(custom_id: str, identity: str, response: object, error: object) -> bytes:
     return msgspec.json.encode(
         {"id": f"batch_req_{identity}", "custom_id": custom_id, "response": response, "error": error}
@@ -186,15 +193,16 @@ def _convert(record: dict[str, Any], kind: type[_T]) -> _T:
 
 def _readable(complaint: str) -> str:
     """msgspec's "Expected `int`, got `str` - at `$.body.n`" as "body.n: expected int, got str"."""
-    what, _, where = complaint.partition(" - at ")
-    where = re.sub(r"^\$\.?", "", where.strip("`"))
+    if field := re.fullmatch(
+        r"Object (?:contains (unknown)|missing (required)) field `(.*?)`(?: - at `\$\.?(.*)`)?",
+        complaint,
+        re.DOTALL,
+    ):
+        unknown, _, name, where = field.groups(default="")
+        return f"{where}.{name}".removeprefix(".") + (" is not supported" if unknown else " is missing")
+    what, _, where = complaint.rpartition(" - at ") if " - at " in complaint else (complaint, "", "")
     what = what.replace("`", "")
-    unknown = re.search(r"unknown field (\S+)", what)
-    if unknown:
-        return f"{where}.{unknown[1]} is not supported".lstrip(".")
-    missing = re.search(r"missing required field (\S+)", what)
-    if missing:
-        return f"{where}.{missing[1]} is missing".lstrip(".")
+    where = re.sub(r"^\$\.?", "", where.strip("`"))
     return f"{where}: {what[0].lower()}{what[1:]}" if where else what
 
 
@@ -225,12 +233,14 @@ def _message(message: ChatMessage) -> Message:
 
 
 def _max_tokens(options: Options) -> int | None:
-    given = {n for n in (options.max_tokens, options.max_completion_tokens) if n is not None}
-    if len(given) > 1:
+    given = {"max_tokens": options.max_tokens, "max_completion_tokens": options.max_completion_tokens}
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise RequestError(f"{name} is {value}, must be at least 1")
+    values = {value for value in given.values() if value is not None}
+    if len(values) > 1:
         raise RequestError("max_tokens and max_completion_tokens differ; give one of them")
-    if given and min(given) < 1:
-        raise RequestError(f"max_tokens is {min(given)}, must be at least 1")
-    return given.pop() if given else None
+    return values.pop() if values else None
 
 
 def _stops(options: Options) -> tuple[str, ...]:
@@ -262,10 +272,10 @@ def _or(value: _T | None, default: _T) -> _T:
 
 
 def _logit_bias(options: Options) -> dict[int, float]:
-    try:
-        return {int(token): bias for token, bias in (options.logit_bias or {}).items()}
-    except ValueError:
-        raise RequestError("logit_bias maps token ids to numbers") from None
+    bias = options.logit_bias or {}
+    if not all(re.fullmatch("0|[1-9][0-9]{0,9}", token) for token in bias):
+        raise RequestError("logit_bias maps token ids to numbers")
+    return {int(token): value for token, value in bias.items()}
 
 
 def _logprobs(options: Options) -> int | None:

@@ -35,9 +35,10 @@ class Generation:
         self.completion_tokens += 1
         self.cached_tokens = output.cached_tokens
         self._collect(self._parser.feed(output.token))
-        thinking = bool(self._reasoning) and not self._answer
-        self.reasoning_tokens += thinking
-        if output.logprob is not None and not thinking and output.token not in self.request.end_ids:
+        if self._parser.thinking:
+            self.reasoning_tokens = self.completion_tokens
+            self.logprobs.clear()  # of the tokens that opened the reasoning
+        elif output.logprob is not None and output.token not in self.request.end_ids:
             self.logprobs.append((output.token, output.logprob))
         if self._stops.hit:
             self.finish = FinishReason.STOP

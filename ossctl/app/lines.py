@@ -40,12 +40,12 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
 
 def open_input(path: Path) -> BinaryIO:
     """Open a batch's input. Raises UsageError."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory", "Give a file of JSON lines, or - for stdin.")
     try:
         return path.open("rb")
     except FileNotFoundError:
         raise UsageError(f"no input file at {path}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a directory", "Give a file of JSON lines, or - for stdin.") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
@@ -62,7 +62,7 @@ def count_requests(path: Path) -> int:
 def _skip_rest(file: BinaryIO) -> int:
     skipped = 0
     while data := file.readline(_SKIP_BYTES):
-        skipped += len(data)
+        skipped += len(data.rstrip(b"\r\n"))
         if data.endswith(b"\n"):
             break
     return skipped

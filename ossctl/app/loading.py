@@ -13,7 +13,6 @@ from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
 
-
 _HARMONY_MARKERS = {"<|start|>", "<|channel|>", "<|message|>"}
 
 
@@ -60,7 +59,7 @@ def _weights(path: Path, interrupt: Interrupt) -> LlamaModel:
 
 
 def _dialect(model: LlamaModel) -> Dialect:
-    if _HARMONY_MARKERS <= model.vocab.special_texts():
+    if model.vocab.special_texts.issuperset(_HARMONY_MARKERS):
         raise ModelError(
             f"{model.path} speaks Harmony, which this version of ossctl cannot yet",
             "Use a model with a chat template of another kind.",

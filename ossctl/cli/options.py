@@ -9,12 +9,15 @@ _LOADING = "Loading"
 
 ModelOption = Annotated[
     Path,
-    typer.Option("-m", "--model", envvar="OSSCTL_MODEL", help="The model: a path to a .gguf file."),
+    typer.Option(
+        "-m", "--model", metavar="MODEL", envvar="OSSCTL_MODEL", help="The model: a path to a .gguf file."
+    ),
 ]
 CtxOption = Annotated[
     int,
     typer.Option(
         "--ctx",
+        metavar="N",
         envvar="OSSCTL_CTX",
         min=1,
         help="Tokens that one request may use, prompt and answer together.",
@@ -25,6 +28,7 @@ ParallelOption = Annotated[
     int,
     typer.Option(
         "--parallel",
+        metavar="N",
         envvar="OSSCTL_PARALLEL",
         min=1,
         max=256,
@@ -36,6 +40,7 @@ ThreadsOption = Annotated[
     int,
     typer.Option(
         "--threads",
+        metavar="N",
         envvar="OSSCTL_THREADS",
         min=0,
         max=512,

@@ -42,6 +42,8 @@ class Sampling:
         _within("top_p", self.top_p, 0, 1)
         _within("min_p", self.min_p, 0, 1)
         _within("seed", self.seed, 0, 2**64 - 1)
+        for token, bias in self.logit_bias.items():
+            _within(f"logit_bias of {token}", bias, -100, 100)  # OpenAI's range
         if self.logprobs is not None:
             _within("top_logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
 

@@ -19,6 +19,8 @@ _GROUP = 128  # entries of a partial sum; the square root of the cost's two part
 # long as the total is far from float32's limits (1e-38, 3e38) and so no entry that matters is lost.
 _TOTAL_MIN, _TOTAL_MAX = 1e-10, 1e30
 
+_GREEDY_BELOW = 1e-5  # a temperature at which the best token has all the weight, and 1 / it still is finite
+
 _Floats = npt.NDArray[np.float32]
 _Ids = npt.NDArray[np.intp]
 
@@ -45,7 +47,7 @@ class Sampler:
         Raises BadLogits.
         """
         row = self.bias(logits, sampling.logit_bias)
-        if sampling.temperature == 0:
+        if sampling.temperature < _GREEDY_BELOW:
             return _greedy(row)
         if sampling.top_k or sampling.top_p < 1 or sampling.min_p > 0:
             ids, weights = self._candidates(row, sampling)

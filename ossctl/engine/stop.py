@@ -18,10 +18,11 @@ class StopStrings:
         if self.hit or not self._stops:
             return "" if self.hit else text
         self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
             self.hit = True
-            return self._release(min(found))
+            _, start = min(found)  # complete first, so that the pieces in which text comes don't matter
+            return self._release(start)
         return self._release(len(self._held) - undecided(self._held, self._stops))
 
     def close(self) -> str:

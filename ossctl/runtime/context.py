@@ -125,7 +125,9 @@ class LlamaRunner:
     def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
         """See `Runner.rollback`."""
         self._check_rollback(seq, n_tokens, snapshot)
-        if n_tokens < self._lengths[seq]:
+        if (
+            n_tokens < self._lengths[seq] or n_tokens == 0
+        ):  # a failed decode may have left cells in an empty one
             self._cut(seq, n_tokens, snapshot)
 
     def copy(self, source: int, target: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:

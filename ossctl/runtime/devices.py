@@ -7,6 +7,7 @@ from enum import IntEnum
 from llama_cpp import llama_cpp as lib
 
 from ossctl.runtime.ggml import function
+from ossctl.runtime.log import llama_log
 
 
 class DeviceKind(IntEnum):
@@ -32,6 +33,7 @@ class Device:
 
 def list_devices() -> tuple[Device, ...]:
     """All devices in the order of ggml's registry: CUDA, Metal, Vulkan, ROCm, RPC and the CPU alike."""
+    llama_log()
     lib.llama_backend_init()
     count = function("ggml_backend_dev_count", ctypes.c_size_t)()
     get = function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)

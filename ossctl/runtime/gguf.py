@@ -68,13 +68,14 @@ class _InitParams(ctypes.Structure):
 
 def check_file(path: Path) -> None:
     """Raise ModelError unless `path` is a file that begins like a GGUF."""
-    if path.is_dir():
-        raise ModelError(f"{path} is a directory, not a model file", "Give the path of a .gguf file in it.")
     try:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
     except FileNotFoundError:
         raise ModelError(f"no model file at {path}", "Check the path given with -m.") from None
+    except IsADirectoryError:
+        hint = "Give the path of a .gguf file in it."
+        raise ModelError(f"{path} is a directory, not a model file", hint) from None
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror}") from None
     if magic != MAGIC:

@@ -3,16 +3,19 @@
 import ctypes
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 
 from llama_cpp import llama_cpp as lib
 
-# llama.cpp splits text before BPE with std::regex for some vocabularies, gpt-oss's among them. That
-# recurses once a character of a match, so a run of 50,000 letters overflows an 8 MiB stack and kills the
-# process. Runs of one class are cut at this length; no language's words come near it.
+# llama.cpp splits text before BPE with std::regex for many vocabularies, gpt-oss's among them. That recurses
+# once a character of a match, so 50,000 letters in a row overflow an 8 MiB stack and kill the process. No
+# match goes beyond a run of blanks or of anything else; longer runs are tokenised in pieces.
 _LONGEST_RUN = 2_000
-_RUN = re.compile(rf"[^\W\d_]{{{_LONGEST_RUN}}}|\s{{{_LONGEST_RUN}}}|(?:[^\w\s]|_){{{_LONGEST_RUN}}}")
+_LONG_RUN = re.compile(
+    rf"(?<![^\t-\r ])[^\t-\r ]{{{_LONGEST_RUN + 1},}}|(?<!\s)\s{{{_LONGEST_RUN + 1},}}",
+)
+_AFTER_WORDS = frozenset(",.;:!?()[]{}-/、。，；：！？（）「」")  # noqa: RUF001 (punctuation of Chinese and Japanese)
 
 
 class Vocabulary:
@@ -75,6 +78,7 @@ class Vocabulary:
     def end_text(self) -> str:
         return self.marker(int(lib.llama_vocab_eos(self._vocab)))
 
+    @functools.cached_property
     def special_texts(self) -> frozenset[str]:
         """Spellings that the tokeniser would turn into one special token.
 
@@ -90,8 +94,10 @@ class Vocabulary:
         which takes them apart first.
         """
         tokens: list[int] = []
-        for piece in _in_short_runs(text):
-            tokens += self._tokenize(piece.encode("utf-8", "replace"), special=special)
+        start = 0
+        for cut in [*_cuts(text, self.special_texts if special else ()), len(text)]:
+            tokens += self._tokenize(text[start:cut].encode("utf-8", "replace"), special=special)
+            start = cut
         return tokens
 
     def _tokenize(self, text: bytes, *, special: bool) -> list[int]:
@@ -105,9 +111,28 @@ class Vocabulary:
         return buffer[:count]
 
 
-def _in_short_runs(text: str) -> Iterator[str]:
-    start = 0
-    for match in _RUN.finditer(text):
-        yield text[start : match.end()]
-        start = match.end()
-    yield text[start:]
+def _cuts(text: str, markers: Iterable[str]) -> Iterator[int]:
+    """Where to cut the runs that are too long, but not inside a marker."""
+    for run in _LONG_RUN.finditer(text):
+        start = run.start()
+        while run.end() - start > _LONGEST_RUN:
+            start = _outside(text, _good_cut(text, start), markers)
+            yield start
+
+
+def _good_cut(text: str, start: int) -> int:
+    """The last place within reach where a word ends, so that the tokens are the same as without a cut."""
+    end = start + _LONGEST_RUN
+    for cut in range(end, end - _LONGEST_RUN // 2, -1):
+        if text[cut - 1].isalpha() and text[cut] in _AFTER_WORDS:
+            return cut
+    return end
+
+
+def _outside(text: str, cut: int, markers: Iterable[str]) -> int:
+    """`cut`, or the start of the marker that it falls into."""
+    for marker in markers:
+        at = text.find(marker, max(0, cut - len(marker) + 1), cut + len(marker) - 1)
+        if 0 <= at < cut:
+            return at
+    return cut

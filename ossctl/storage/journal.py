@@ -1,6 +1,8 @@
 """A file of lines that is never left with half a line: the output of a batch."""
 
+import contextlib
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -31,7 +33,10 @@ class Journal:
         written = 0
         try:
             while written < len(data):
-                written += self._file.write(data[written:]) or 0
+                accepted = self._file.write(data[written:])
+                if accepted is None:  # a pipe that does not block is full
+                    time.sleep(0.01)
+                written += accepted or 0
         except BrokenPipeError:
             raise OutputClosed from None
         except OSError as error:
@@ -42,8 +47,9 @@ class Journal:
 
     def _take_back(self, n_bytes: int) -> None:
         """Remove the beginning of a line whose rest could not be written, where that is possible."""
-        if n_bytes and self._file.seekable():
-            os.ftruncate(self._file.fileno(), self._file.seek(-n_bytes, os.SEEK_CUR))
+        with contextlib.suppress(OSError):
+            if n_bytes and self._file.seekable():
+                os.ftruncate(self._file.fileno(), self._file.seek(-n_bytes, os.SEEK_CUR))
 
     def __enter__(self) -> Self:
         return self
@@ -56,9 +62,13 @@ class Journal:
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise UsageError if a journal at `path` would replace something that it must not."""
-    if path.is_dir():
+    try:
+        is_directory, exists, has_folder = path.is_dir(), path.exists(), path.parent.is_dir()
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    if is_directory:
         raise UsageError(f"{path} is a directory", "Give -o a file.")
-    if path.exists() and not overwrite:
+    if exists and not overwrite:
         raise UsageError(f"{path} exists", "Give --overwrite to replace it, or another -o.")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise UsageError(f"there is no folder {path.parent} to write {path.name} in")

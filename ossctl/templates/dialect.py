@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from jinja2 import TemplateError
-
 from ossctl.dialect import Message
 from ossctl.errors import ModelError, RequestError
 from ossctl.templates.environment import TemplateRefusal, chat_environment
@@ -27,6 +25,8 @@ class Tokenizer(Protocol):
     def end_text(self) -> str: ...
     @property
     def control_ids(self) -> frozenset[int]: ...
+    @property
+    @property
     def special_texts(self) -> frozenset[str]: ...
     def tokenize(self, text: str, *, special: bool = False) -> list[int]: ...
     def piece(self, token: int) -> bytes: ...
@@ -38,11 +38,13 @@ class TemplateDialect:
     def __init__(self, template: str, tokenizer: Tokenizer) -> None:
         """Compile `template`. Raises ModelError if it is not valid Jinja."""
         self._tokenizer = tokenizer
-        markers = sorted(tokenizer.special_texts(), key=len, reverse=True)
-        self._marker = re.compile(f"(?=({'|'.join(map(re.escape, markers))}))") if markers else None
+        markers = tokenizer.special_texts
+        self._marker = _start_of_any(markers)
+        self._beginnings = frozenset(marker[:end] for marker in markers for end in range(1, len(marker)))
+        self._longest = max(map(len, markers), default=0)
         try:
             self._template = chat_environment().from_string(template)
-        except TemplateError as error:
+        except Exception as error:  # noqa: BLE001 (a program from outside: it can fail in any way)
             raise ModelError(f"the model's chat template is broken: {error}") from None
 
     def render(self, messages: Sequence[Message]) -> list[int]:
@@ -72,7 +74,7 @@ class TemplateDialect:
             )
         except TemplateRefusal as error:
             raise RequestError(f"the model's chat template refuses these messages: {error}") from None
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001 (likewise)
             raise RequestError(f"the model's chat template fails on these messages: {error}") from None
 
     def _entry(self, message: Message) -> dict[str, str]:
@@ -83,7 +85,7 @@ class TemplateDialect:
         return entry
 
     def _harmless(self, text: str) -> str:
-        """`text` with every marker in it taken apart."""
+        """`text` with every marker in it taken apart, one that only begins at its end as well."""
         text = text.replace(_BREAK, "\ufffd")
         if self._marker is None:
             return text
@@ -91,4 +93,18 @@ class TemplateDialect:
         for match in self._marker.finditer(text):
             parts.append(text[start : match.start() + 1])
             start = match.start() + 1
+        for length in range(min(self._longest, len(text) - start), 0, -1):
+            if text[-length:] in self._beginnings:  # the next text could bring the rest
+                parts.append(text[start : len(text) - length + 1])
+                start = len(text) - length + 1
+                break
         return _BREAK.join([*parts, text[start:]])
+
+
+def _start_of_any(markers: frozenset[str]) -> re.Pattern[str] | None:
+    """Matches, without consuming it, where a marker begins. The first character is looked at first:
+    gpt-oss has 1,090 markers, and text is long."""
+    if not markers:
+        return None
+    first = "".join(sorted({re.escape(marker[0]) for marker in markers}))
+    return re.compile(f"(?=[{first}])(?={'|'.join(map(re.escape, sorted(markers)))})")

@@ -33,6 +33,11 @@ class TemplateParser:
         self._state = _State.THINKING if thinking else _State.START
         self._first = thinking  # the reasoning's leading blanks are the format's, not the model's
 
+    @property
+    def thinking(self) -> bool:
+        """See `Parser.thinking`."""
+        return self._state in (_State.THINKING, _State.AFTER)
+
     def feed(self, token: int) -> Sequence[Event]:
         """See `Parser.feed`. Control tokens are never text, but for the tags."""
         piece = self._piece(token)

@@ -36,6 +36,8 @@ class BytesDialect:
 
 
 class BytesParser:
+    thinking = False
+
     def feed(self, token: int) -> Sequence[Event]:
         return (Answer(chr(token)),) if token != END else ()
 

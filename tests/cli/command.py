@@ -89,12 +89,12 @@ class Live:
                 pipe.close()
 
 
-def ossctl(*arguments: object, cwd: Path, stdin: bytes = b"", **settings: str) -> Result:
-    """Run `ossctl` in the folder `cwd`, with `settings` in its environment, to its end."""
+def ossctl(*arguments: object, cwd: Path, stdin: bytes = b"", **variables: str) -> Result:
+    """Run `ossctl` in the folder `cwd`, with `variables` in its environment, to its end."""
     done = subprocess.run(
         command(*arguments),
         cwd=cwd,
-        env=environment(cwd, **settings),
+        env=environment(cwd, **variables),
         input=stdin,
         capture_output=True,
         timeout=_SECONDS,
@@ -121,10 +121,10 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "ossctl", *map(str, arguments)]
 
 
-def environment(home: Path, **settings: str) -> dict[str, str]:
+def environment(home: Path, **variables: str) -> dict[str, str]:
     """This process's environment without the user's settings, and with all of ossctl's files in `home`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
-    return {**kept, "OSSCTL_HOME": str(home / "home"), "PYTHONUTF8": "1", **settings}
+    return {**kept, "OSSCTL_HOME": str(home / "home"), "PYTHONUTF8": "1", **variables}
 
 
 def small_model(*, ctx: int = 512, parallel: int = 4) -> tuple[object, ...]:

@@ -19,7 +19,7 @@ from command import (
     write_jsonl,
 )
 from gguf import GGUFWriter
-from models import byte_gpt_oss, smollm2
+from models import smollm2
 
 from ossctl.runtime.gguf import read_header
 
@@ -58,6 +58,7 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     "two answers": (b'{"prompt": "Hi", "n": 2}', "n is 2"),
     "an empty stop string": (b'{"prompt": "Hi", "stop": ""}', "stop"),
     "a bias for no token": (b'{"prompt": "Hi", "logit_bias": {"one": 1}}', "logit_bias"),
+    "a bias that no float32 holds": (b'{"prompt": "Hi", "logit_bias": {"5": 1e39}}', "logit_bias"),
     "a bias for an unknown token": (b'{"prompt": "Hi", "logit_bias": {"-1": 1}}', "logit_bias"),
 }
 
@@ -99,14 +100,6 @@ def test_bad_lines_leave_only_the_summary_on_stderr(bad_lines: Result) -> None:
     assert summary.startswith(f"2 done, {len(BAD_LINES)} failed · ")
 
 
-@pytest.mark.xfail(strict=True, reason="a bias beyond float32 overflows with a RuntimeWarning on stderr")
-def test_a_bias_too_large_to_add_is_refused_by_its_name(tmp_path: Path) -> None:
-    stdin = line_of({**HI, "logit_bias": {"5": 1e39}})
-    result = ossctl("batch", "-", *small_model(), cwd=tmp_path, stdin=stdin)
-    assert "logit_bias" in result.records[0]["error"]["message"]
-    assert len(result.said) == 1
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_line_of_50_mb_fails_alone_and_is_not_held_in_memory(tmp_path: Path) -> None:
     n_bytes = 50_000_000
@@ -124,8 +117,19 @@ def test_a_line_of_50_mb_fails_alone_and_is_not_held_in_memory(tmp_path: Path) -
     assert grown < n_bytes
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "folder", "cut in its tensors", "cut in its header"])
-def test_a_model_that_cannot_be_read_is_exit_code_4(tmp_path: Path, source: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("missing", "no model file at"),
+        ("text", "is not a GGUF file"),
+        ("folder", "is a directory"),
+        ("cut in its tensors", "is incomplete"),
+        ("cut in its header", "is damaged"),
+    ],
+)
+def test_a_model_that_cannot_be_read_is_exit_code_4(
+    tmp_path: Path, source: Path, kind: str, said: str
+) -> None:
     model = tmp_path / "model.gguf"
     if kind == "text":
         model.write_text("This is not a model.\n" * 100, "utf-8")
@@ -135,7 +139,8 @@ def test_a_model_that_cannot_be_read_is_exit_code_4(tmp_path: Path, source: Path
         tensors = min(tensor.offset for tensor in read_header(smollm2()).tensors)
         _copy_beginning(smollm2(), model, tensors // 2 if "header" in kind else tensors + 2_000_000)
     result = ossctl("batch", source, "-m", model, cwd=tmp_path)
-    _assert_refused(result, 4, str(model))
+    _assert_refused(result, 4, said)
+    assert str(model) in result.stderr
 
 
 def test_a_model_of_an_unknown_architecture_is_exit_code_4_and_named(tmp_path: Path, source: Path) -> None:
@@ -149,7 +154,9 @@ def test_a_model_of_an_unknown_architecture_is_exit_code_4_and_named(tmp_path: P
 
 
 def test_a_model_without_a_chat_template_is_exit_code_4(tmp_path: Path, source: Path) -> None:
-    result = ossctl("batch", source, "-m", byte_gpt_oss(tmp_path), cwd=tmp_path)
+    model = tmp_path / "model.gguf"
+    model.write_bytes(smollm2().read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_tempest!"))
+    result = ossctl("batch", source, "-m", model, cwd=tmp_path)
     _assert_refused(result, 4, "no chat template")
 
 

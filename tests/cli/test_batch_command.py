@@ -1,5 +1,7 @@
 """`ossctl batch` with a real model: what goes in, what comes out, and where."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,11 +152,24 @@ def test_a_dash_is_stdin_and_stdout(folder: Path) -> None:
     assert not (folder / "-").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes are POSIX")
+def test_a_named_pipe_is_an_input_that_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with start("batch", "pipe", *small_model(), cwd=tmp_path) as batch:
+        (tmp_path / "pipe").write_bytes(line_of(HI) * 2)
+        result = batch.finish()
+    assert result.code == 0
+    assert sorted(by_id(result.records)) == ["line-1", "line-2"]
+
+
 def test_o_names_the_file_for_the_answers_and_the_environment_the_model(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", HI)
-    model = str(smollm2())
     result = ossctl(
-        "batch", "in.jsonl", "-o", "out.jsonl", cwd=tmp_path, OSSCTL_MODEL=model, OSSCTL_CTX="512"
+        *("batch", "in.jsonl", "-o", "out.jsonl"),
+        cwd=tmp_path,
+        OSSCTL_MODEL=str(smollm2()),
+        OSSCTL_CTX="512",
+        OSSCTL_THREADS="1",
     )
     assert result.code == 0
     assert result.stdout == ""

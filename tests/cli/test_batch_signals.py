@@ -7,40 +7,41 @@ import time
 from pathlib import Path
 
 import pytest
-from command import Live, Record, Result, line_of, records_in, small_model, start, write_jsonl
+from command import Live, Record, Result, by_id, line_of, records_in, small_model, start, write_jsonl
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
-SOON = 2.0  # seconds from a signal to the end of the process
+SOON = 2.0  # seconds from a signal to the end of the process, where computing or waiting has to be cut short
 
 HI: Record = {"prompt": "Say hi.", "max_tokens": 4}
 LONG: Record = {"prompt": "word " * 3500, "max_tokens": 4}
+NO_END = {"2": -100}  # as a logit bias it keeps SmolLM2 from ending its answer
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> Path:
-    """An input that takes far longer than a test waits."""
-    requests = [{"prompt": f"Tell me {n} stories.", "max_tokens": 16} for n in range(2000)]
-    return write_jsonl(tmp_path / "many.jsonl", *requests)
+def work(tmp_path: Path) -> Path:
+    """Three requests that are answered at once, and others that take far longer than a test waits."""
+    quick = [{**HI, "id": f"quick-{n}"} for n in range(3)]
+    slow = [{"prompt": f"Tell me {n} stories.", "max_tokens": 400, "logit_bias": NO_END} for n in range(9)]
+    return write_jsonl(tmp_path / "in.jsonl", *quick, *slow)
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_in_the_middle_keeps_whole_records_and_says_where(
-    tmp_path: Path, many: Path, signum: signal.Signals, code: int
+    tmp_path: Path, work: Path, signum: signal.Signals, code: int
 ) -> None:
     output = tmp_path / "out.jsonl"
-    with start("batch", many, "-o", output, *small_model(), cwd=tmp_path) as batch:
+    with start("batch", work, "-o", output, *small_model(), cwd=tmp_path) as batch:
         _wait_for_lines(output, 3)
         result = _signal(batch, signum)
-    kept = records_in(output.read_text("utf-8"))
-    assert 3 <= len(kept) < 2000
     assert result.code == code
     assert result.stdout == ""
-    assert result.said == ["ossctl: interrupted", f"The {len(kept)} finished results are in {output}."]
+    assert result.said == ["ossctl: interrupted", f"The 3 finished results are in {output}."]
+    assert sorted(by_id(records_in(output.read_text("utf-8")))) == ["quick-0", "quick-1", "quick-2"]
 
 
-def test_a_signal_with_answers_on_stdout_leaves_whole_records_there(tmp_path: Path, many: Path) -> None:
-    with start("batch", many, *small_model(), cwd=tmp_path) as batch:
+def test_a_signal_with_answers_on_stdout_leaves_whole_records_there(tmp_path: Path, work: Path) -> None:
+    with start("batch", work, *small_model(), cwd=tmp_path) as batch:
         batch.next_record()
         result = _signal(batch, signal.SIGINT)
     assert result.code == 130
@@ -56,7 +57,7 @@ def test_an_interrupt_stops_a_long_prefill(tmp_path: Path) -> None:
         batch.send(LONG)
         batch.end_input()
         time.sleep(0.5)
-        result = _signal(batch, signal.SIGINT)
+        result = _signal(batch, signal.SIGINT, within=SOON)
     assert result.code == 130
     assert result.records == []
     assert "The 1 finished results are in the output." in result.stderr
@@ -76,14 +77,6 @@ def test_an_interrupt_while_the_model_loads_ends_before_anything_starts(tmp_path
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_second_signal_ends_at_once_whatever_is_still_going_on(tmp_path: Path, many: Path) -> None:
-    with start("batch", many, *small_model(), cwd=tmp_path) as batch:
-        batch.next_record()
-        batch.process.send_signal(signal.SIGINT)
-        batch.process.send_signal(signal.SIGINT)
-        assert batch.process.wait(SOON) in {130, -signal.SIGINT}
-
-
 @pytest.mark.xfail(
     raises=subprocess.TimeoutExpired,
     strict=True,
@@ -99,8 +92,23 @@ def test_a_signal_ends_a_batch_that_waits_for_stdin(
         assert batch.process.wait(SOON) == code
 
 
-def test_a_reader_that_takes_one_line_and_leaves_ends_the_batch_quietly(tmp_path: Path, many: Path) -> None:
-    with start("batch", many, *small_model(), cwd=tmp_path) as batch:
+@pytest.mark.xfail(
+    raises=AssertionError,
+    strict=True,
+    reason="the input is closed under the reader thread, whose traceback goes to stderr",
+)
+def test_a_signal_while_input_pours_in_leaves_no_traceback(tmp_path: Path) -> None:
+    with start("batch", "-", *small_model(), cwd=tmp_path) as batch:
+        batch.ask(HI)
+        with subprocess.Popen(["cat", "/dev/zero"], stdout=batch.process.stdin):
+            time.sleep(0.1)
+            result = _signal(batch, signal.SIGINT)
+    assert result.code == 130
+
+
+def test_a_reader_that_takes_one_line_and_leaves_ends_the_batch_quietly(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", {**HI, "max_tokens": 1}, *[HI] * 11)
+    with start("batch", source, *small_model(), cwd=tmp_path) as batch:
         batch.next_record()
         batch.close_output()
         assert batch.process.wait(10) == 0
@@ -121,13 +129,13 @@ def test_a_reader_that_leaves_ends_a_batch_that_waits_for_stdin(tmp_path: Path) 
         assert batch.process.wait(SOON) == 0
 
 
-def _signal(batch: Live, signum: signal.Signals) -> Result:
+def _signal(batch: Live, signum: signal.Signals, within: float = 5.0) -> Result:
     """Send a signal to a batch that is at work and see that it ends soon."""
     assert batch.process.poll() is None
     sent = time.monotonic()
     batch.process.send_signal(signum)
     result = batch.finish()
-    assert time.monotonic() - sent < SOON
+    assert time.monotonic() - sent < within
     assert "Traceback" not in result.stderr
     return result
 

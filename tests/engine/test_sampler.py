@@ -127,7 +127,7 @@ def test_cuts_come_in_the_order_top_k_then_top_p_of_the_rest_then_min_p() -> Non
     assert candidates(Sampling(top_p=0)) == candidates(Sampling(min_p=1)) == [0]  # one is always left
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(
     eighths=st.lists(st.integers(-160, 160), min_size=1, max_size=300, unique=True),
     temperature=st.sampled_from([0.5, 1.0, 1.7]),
@@ -150,6 +150,17 @@ def test_candidates_are_those_of_the_definition(
     ids, weights = Sampler(len(logits))._candidates(logits, sampling)
     assert sorted(ids.tolist()) == np.flatnonzero(expected).tolist()
     np.testing.assert_allclose(weights / weights.sum(), expected[ids], rtol=1e-4)
+
+
+@pytest.mark.parametrize("peak", [12, 25])
+def test_a_nucleus_may_reach_far_below_the_likeliest_token(peak: int) -> None:
+    """Many tokens of 6e-6 of the best one's weight are together as heavy as it; of 1e-11, they are not."""
+    logits, sampling = random_logits(O200K, spread=0.1), Sampling(top_p=0.9 if peak == 12 else 1 - 1e-7)
+    logits[1000] = peak
+    ids, weights = Sampler(O200K)._candidates(logits, sampling)
+    expected = exact(logits, sampling)
+    assert len(ids) == pytest.approx(np.count_nonzero(expected), rel=0.01)
+    assert weights[ids == 1000] / weights.sum() == pytest.approx(expected[1000], rel=1e-4)
 
 
 @pytest.mark.parametrize("n_vocab", [7, 1000])

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossctl.engine.stop import StopStrings
 from ossctl.text import undecided
 
-LETTERS = "abé"
+LETTERS = "ab"
 PIECES = st.lists(st.text(LETTERS, max_size=5), max_size=12)
 STOPS = st.lists(st.text(LETTERS, min_size=1, max_size=5), min_size=1, max_size=4)
 
@@ -25,21 +25,18 @@ def longest_beginning(text: str, markers: Sequence[str]) -> int:
     return max((len(beginning) for beginning in beginnings if text.endswith(beginning)), default=0)
 
 
-def one_inside_another(stops: Sequence[str]) -> bool:
-    return any(inner in outer[1:-1] for inner in stops for outer in stops)
-
-
+@settings(deadline=None, max_examples=300)
 @given(PIECES, STOPS)
 def test_the_text_ends_before_the_first_stop_string_wherever_pieces_end(
     pieces: list[str], stops: list[str]
 ) -> None:
-    assume(not one_inside_another(stops))
     text, stop_strings = "".join(pieces), StopStrings(stops)
     released = "".join(map(stop_strings.feed, pieces)) + stop_strings.close()
     assert released == before_stop(text, stops)
     assert stop_strings.hit == any(stop in text for stop in stops)
 
 
+@settings(deadline=None, max_examples=300)
 @given(PIECES, STOPS)
 def test_exactly_what_may_be_the_start_of_a_stop_string_is_held_back(
     pieces: list[str], stops: list[str]
@@ -55,6 +52,7 @@ def test_exactly_what_may_be_the_start_of_a_stop_string_is_held_back(
         assert released + stop_strings.close() == text
 
 
+@settings(deadline=None, max_examples=300)
 @given(st.text(LETTERS, max_size=10), STOPS)
 def test_undecided_is_the_longest_unfinished_beginning(text: str, markers: list[str]) -> None:
     assert undecided(text, markers) == longest_beginning(text, markers)

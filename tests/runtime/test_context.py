@@ -222,6 +222,19 @@ def test_abort_stops_a_running_decode(smol: LlamaModel) -> None:
         assert time.monotonic() - started < 2  # all of it takes some six seconds
 
 
+def test_after_a_stopped_decode_a_cleared_sequence_is_as_good_as_new(smol: LlamaModel) -> None:
+    prompt = tokens(1000)
+    with runner_of(smol, n_seq=1, n_ctx=2048) as runner:
+        threading.Timer(0.5, runner.abort).start()
+        with pytest.raises(DecodeAborted):
+            runner.decode([Chunk(0, tokens(2000), wants_logits=True)])
+        runner._abort_flag.value = b""
+        runner.rollback(0, 0)
+        again = feed(runner, 0, prompt)
+    with runner_of(smol, n_seq=1, n_ctx=2048) as runner:
+        assert np.array_equal(again, feed(runner, 0, prompt))
+
+
 def test_memory_is_freed_on_close_and_after_an_exception(byte_model_path: Path) -> None:
     def resident_mib() -> float:
         gc.collect()

@@ -1,0 +1,295 @@
+"""The wire format: lines in, records out."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ossctl.app.chat_completions import Options, Task, answer_record, custom_id_of, error_record, read_task
+from ossctl.app.generation import Generation
+from ossctl.app.lines import Line
+from ossctl.dialect import Message
+from ossctl.engine.request import FinishReason, Generated, Request, Sampling, TokenLogprob
+from ossctl.errors import RequestError
+from ossctl.templates.parser import TemplateParser
+
+HI = {"role": "user", "content": "Hi"}
+BATCH_LINE = {"custom_id": "a", "body": {"messages": [HI]}}
+NUMBER = 7  # of the line
+
+
+def line_of(record: object) -> Line:
+    return Line(NUMBER, record if isinstance(record, bytes) else json.dumps(record).encode())
+
+
+def task_of(record: object) -> Task:
+    return read_task(line_of(record))
+
+
+def batch_line(**body: object) -> dict[str, object]:
+    return {"custom_id": "a", "body": {"messages": [HI], **body}}
+
+
+def refusal(record: object) -> str:
+    with pytest.raises(RequestError) as refused:
+        task_of(record)
+    return refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("record", "custom_id"),
+    [
+        ({**BATCH_LINE, "method": "POST", "url": "/v1/chat/completions"}, "a"),
+        ({"custom_id": 12, "body": {"messages": [HI], "model": "gpt-oss-20b"}}, "12"),
+        ({"messages": [HI], "id": "b"}, "b"),
+        ({"messages": [HI], "prompt": None}, "line-7"),
+        ({"prompt": "Hi"}, "line-7"),
+        ({"prompt": "Hi", "id": 0}, "0"),
+        ({"prompt": "Hi", "custom_id": "日本"}, "日本"),
+        ({"prompt": "Hi", "custom_id": None, "id": "c"}, "c"),
+        ({"prompt": "Hi", "id": ""}, ""),
+    ],
+)
+def test_the_three_forms_of_a_line_ask_the_same(record: dict[str, object], custom_id: str) -> None:
+    # The seed is the line's number: the same file gives the same answers, and its lines differ.
+    assert task_of(record) == Task(
+        NUMBER, custom_id, (Message("user", "Hi"),), max_tokens=None, stops=(), sampling=Sampling(seed=NUMBER)
+    )
+
+
+def test_every_option_reaches_the_request() -> None:
+    options = {
+        "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "seed": 3,
+        "stop": ["END"], "logprobs": True, "top_logprobs": 2, "logit_bias": {"5": -100, "6": 1.5},
+    }  # fmt: skip
+    sampling = Sampling(0.5, 40, 0.9, 0.05, 3, {5: -100, 6: 1.5}, 2)
+    for record in (batch_line(**options), {"prompt": "Hi", **options}, {"messages": [HI], **options}):
+        task = task_of(record)
+        assert (task.max_tokens, task.stops, task.sampling) == (9, ("END",), sampling)
+
+
+def test_roles_parts_and_reasoning_of_messages_are_kept() -> None:
+    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": "", "reasoning_content": "plan"},
+        {"role": "user", "content": [], "reasoning_content": None},
+    ]
+    assert task_of({"messages": messages}).messages == (
+        Message("developer", "Be brief."),
+        Message("user", "one two"),
+        Message("assistant", "", "plan"),
+        Message("user", ""),
+    )
+
+
+def test_values_that_ask_for_what_happens_anyway_are_accepted() -> None:
+    neutral = {
+        "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0.0, "logprobs": False,
+        "stop": [], "logit_bias": {}, "response_format": {"type": "text"}, "model": "anything",
+    }  # fmt: skip
+    assert task_of(batch_line(**neutral)) == task_of(BATCH_LINE)
+
+
+def test_null_is_the_same_as_leaving_an_option_out() -> None:
+    nothing = dict.fromkeys(Options.__struct_fields__)
+    assert len(nothing) > 10
+    assert task_of(batch_line(**nothing)) == task_of(BATCH_LINE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tools", "tool_choice", "functions", "user", "metadata", "service_tier", "reasoning_effort", "store",
+     "modalities", "audio", "parallel_tool_calls", "stream_options", "repetition_penalty", "Temperature"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [None, 0, []])
+def test_a_field_that_is_not_supported_is_named_and_never_ignored(name: str, value: object) -> None:
+    assert refusal(batch_line(**{name: value})) == f"body.{name} is not supported"
+    assert refusal({"prompt": "Hi", name: value}) == f"{name} is not supported"
+    assert refusal({**BATCH_LINE, name: value}) == f"{name} is not supported"
+    assert refusal({"messages": [{**HI, name: value}]}) == f"messages[0].{name} is not supported"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"n": 2}, "n is 2, only 1 is supported"),
+        ({"stream": True}, "stream is true, only false"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty is 0.5, only 0"),
+        ({"presence_penalty": -1}, "presence_penalty is -1.0, only 0"),
+        ({"response_format": {"type": "json_object"}}, "body.response_format.type: "),
+        ({"response_format": {"type": "text", "strict": True}}, "body.response_format.strict is not"),
+        ({"messages": []}, "messages is empty"),
+        ({"messages": [HI, {"role": "tool", "content": ""}]}, "body.messages[1].role: "),
+        ({"messages": [HI, {"role": "user"}]}, "body.messages[1].content is missing"),
+        ({"messages": [{**HI, "content": [{"type": "image_url"}]}]}, "body.messages[0].content[0].type: "),
+        ({"messages": [{**HI, "content": ["Hi"]}]}, "body.messages[0].content[0]: expected object"),
+        ({"messages": HI}, "body.messages: expected array, got object"),
+        ({"temperature": "hot"}, "body.temperature: expected float | null, got str"),
+        ({"seed": 1.5}, "body.seed: expected int | null, got float"),
+        ({"max_tokens": True}, "body.max_tokens: expected int | null, got bool"),
+        ({"stop": [1]}, "body.stop[0]: expected str, got int"),
+        ({"logit_bias": {"5": "x"}}, "body.logit_bias[...]: expected float, got str"),
+        ({"logit_bias": {"five": 1}}, "logit_bias maps token ids to numbers"),
+        ({"logit_bias": {"9" * 5000: 1}}, "logit_bias maps token ids to numbers"),
+        ({"temperature": -1}, "temperature is -1.0, must be from 0 to 100"),
+        ({"top_p": 2}, "top_p is 2.0, must be from 0 to 1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616, must be"),
+        ({"top_logprobs": 2}, "top_logprobs needs logprobs: true"),
+        ({"top_logprobs": 21, "logprobs": True}, "top_logprobs is 21, must be from 0 to 20"),
+        ({"max_tokens": 0}, "max_tokens is 0, must be at least 1"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens and max_completion_tokens differ"),
+        ({"stop": ""}, "stop has an empty string"),
+        ({"stop": ["x", ""]}, "stop has an empty string"),
+        ({"stop": ["x"] * 17}, "stop has 17 strings, at most 16"),
+        ({"prompt": "Hi"}, "body.prompt is not supported"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_path_to_it(body: dict[str, object], message: str) -> None:
+    assert refusal(batch_line(**body)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({}, "a line has a body, a prompt or messages"),
+        ({"prompt": "Hi", "messages": [HI]}, "a line has a body, a prompt or messages"),
+        ({"prompt": ["Hi"]}, "prompt: expected str | null, got array"),
+        ({"prompt": "Hi", "id": "a", "custom_id": "a"}, "a line has an id or a custom_id, not both"),
+        ({"prompt": "Hi", "id": 1.5}, "id: expected "),
+        ({"body": {"messages": [HI]}}, "custom_id is missing"),
+        ({"custom_id": "a", "body": None}, "body: expected object, got null"),
+        ({"custom_id": "a", "body": {}}, "body.messages is missing"),
+        ({**BATCH_LINE, "url": "/v1/embeddings"}, "url: "),
+        ({**BATCH_LINE, "method": "GET"}, "method: "),
+        ([{"prompt": "Hi"}], "not a JSON object"),
+        (b"null", "not a JSON object"),
+    ],
+)
+def test_a_line_of_another_form_is_refused(record: object, message: str) -> None:
+    assert refusal(record).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b'{"prompt": "Hi"', b'{"prompt": "Hi"} {}', b"{'prompt': 'Hi'}", b'{"prompt": "Hi", "n": NaN}',
+        b'{"prompt": "\xff"}', b'{"prompt": "\x00"}', b'{"prompt": "\\ud800"}', b'{"id": 1' + b"0" * 5000,
+        b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"body":' * 100_000,
+    ],
+    ids=lambda data: repr(data[:20]),
+)  # fmt: skip
+def test_what_is_not_json_is_refused(data: bytes) -> None:
+    assert refusal(data).startswith("not valid JSON: ")
+    assert custom_id_of(line_of(data)) == "line-7"
+
+
+def test_both_names_of_the_limit_are_known_and_may_agree() -> None:
+    assert task_of(batch_line(max_tokens=5)).max_tokens == 5
+    assert task_of(batch_line(max_completion_tokens=5)).max_tokens == 5
+    assert task_of(batch_line(max_tokens=5, max_completion_tokens=5)).max_tokens == 5
+
+
+def test_stop_is_one_string_or_some() -> None:
+    assert task_of(batch_line(stop="xy")).stops == ("xy",)
+    assert task_of(batch_line(stop=["x", "yz"])).stops == ("x", "yz")
+
+
+def test_logprobs_alone_asks_for_the_chosen_tokens_only() -> None:
+    assert task_of(batch_line(logprobs=True)).sampling.logprobs == 0
+
+
+def test_of_a_key_given_twice_the_last_counts_as_in_most_json_readers() -> None:
+    assert task_of(b'{"prompt": "a", "prompt": "b"}').messages == (Message("user", "b"),)
+
+
+def test_a_line_that_is_not_understood_goes_by_its_own_id_where_it_has_one() -> None:
+    assert custom_id_of(line_of({"custom_id": "a", "nonsense": 1})) == "a"
+    assert custom_id_of(line_of({"custom_id": "a", "id": "b", "prompt": "Hi"})) == "a"
+    assert custom_id_of(line_of({"id": 5})) == "5"
+    for data in (b'{"custom_id": ["a"]}', b'{"id": null}', b"{}", b"[]"):
+        assert custom_id_of(line_of(data)) == "line-7"
+
+
+def test_a_line_that_was_not_read_is_refused_for_that_reason() -> None:
+    line = Line(NUMBER, b"", RequestError("too long"))
+    with pytest.raises(RequestError, match=r"^too long$"):
+        read_task(line)
+    assert custom_id_of(line) == "line-7"
+
+
+FIELDS = st.sampled_from(
+    [*Options.__struct_fields__, "body", "messages", "prompt", "role", "content", "text", "id", "x", "5"]
+)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner), max_leaves=5)
+RECORDS = st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda record: {"prompt": "Hi", **record})
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary() | RECORDS.map(lambda record: json.dumps(record).encode()))
+@example(b'{"prompt":"Hi","custom_id":"\\ud83d\\ude00 \\u0000\\n"}')
+def test_any_bytes_give_a_task_or_a_refusal_that_can_be_recorded(data: bytes) -> None:
+    line = Line(NUMBER, data)
+    try:
+        custom_id, error = read_task(line).custom_id, RequestError("no room")
+    except RequestError as refused:
+        custom_id, error = custom_id_of(line), refused
+    assert one_line(error_record(NUMBER, custom_id, error))["custom_id"] == custom_id
+
+
+def one_line(record: bytes) -> Any:
+    assert b"\n" not in record
+    return json.loads(record.decode("utf-8"))
+
+
+def test_an_error_record_has_the_shape_of_openais_batches() -> None:
+    record = one_line(error_record(3, "a\n日", RequestError("n is 2", code="invalid_request")))
+    assert record.pop("id").startswith("batch_req_")
+    error = {"code": "invalid_request", "message": "line 3: n is 2", "line": 3}
+    assert record == {"custom_id": "a\n日", "response": None, "error": error}
+
+
+def answered(pieces: Sequence[bytes], logprob: TokenLogprob | None) -> Generation:
+    """The generation of an answer of these tokens, numbered from 0, to a prompt of four tokens."""
+    request = Request("7", np.arange(4, dtype=np.int32), 10, end_ids=frozenset({len(pieces) - 1}))
+    generation = Generation(request, TemplateParser(pieces.__getitem__, request.end_ids))
+    for token in range(len(pieces)):
+        finish = FinishReason.STOP if token in request.end_ids else None
+        generation.feed(Generated("7", token, logprob, finish, 2))
+    return generation
+
+
+PIECES = [b"<think>", b"plan", b"</think>", b"\n", b"caf\xc3", b"\xa9\n", b"<|end|>"]
+
+
+def test_an_answer_record_has_the_shape_of_a_chat_completion() -> None:
+    record = one_line(answer_record(task_of(BATCH_LINE), answered(PIECES, None), "m", PIECES.__getitem__))
+    body, usage = record["response"]["body"], record["response"]["body"]["usage"]
+    assert record["id"] == f"batch_req_{body['id'].removeprefix('chatcmpl-')}"
+    assert (record["custom_id"], record["error"], record["response"]["status_code"]) == ("a", None, 200)
+    assert (body["object"], body["model"], type(body["created"])) == ("chat.completion", "m", int)
+    message = {"role": "assistant", "content": "café\n", "reasoning_content": "plan"}
+    assert body["choices"] == [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}]
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (4, 7, 11)
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 2}
+    assert 2 <= usage["completion_tokens_details"]["reasoning_tokens"] <= 4
+
+
+def test_log_probabilities_are_recorded_with_the_bytes_of_their_tokens() -> None:
+    task = task_of(batch_line(logprobs=True, top_logprobs=1))
+    generation = answered([b"caf\xc3", b"\xa9", b"<|end|>"], TokenLogprob(-0.5, ((1, -0.25),)))
+    record = one_line(answer_record(task, generation, "m", [b"caf\xc3", b"\xa9", b""].__getitem__))
+    likeliest = {"token": "\ufffd", "logprob": -0.25, "bytes": [0xA9]}
+    chosen = [("caf\ufffd", [*b"caf\xc3"]), ("\ufffd", [0xA9])]
+    assert record["response"]["body"]["choices"][0]["logprobs"] == {
+        "content": [
+            {"token": text, "logprob": -0.5, "bytes": data, "top_logprobs": [likeliest]}
+            for text, data in chosen
+        ]
+    }

@@ -1,0 +1,121 @@
+"""A journal of whole lines, on disks that are full and pipes that nobody reads."""
+
+import errno
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ossctl.errors import ExitCode, OssctlError, OutputClosed, UsageError
+from ossctl.storage.journal import Journal
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+
+
+def test_each_line_is_in_the_file_as_soon_as_it_is_appended(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with Journal.create(path, overwrite=False) as journal:
+        for count in range(1, 4):
+            journal.append(b'{"a": 1}')
+            assert path.read_bytes() == b'{"a": 1}\n' * count
+
+
+def test_what_exists_is_not_replaced_unless_asked(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"precious\n")
+    with pytest.raises(UsageError, match=r"out\.jsonl exists") as refusal:
+        Journal.create(path, overwrite=False)
+    assert "--overwrite" in refusal.value.hint
+    assert path.read_bytes() == b"precious\n"
+    with Journal.create(path, overwrite=True) as journal:
+        journal.append(b"new")
+    assert path.read_bytes() == b"new\n"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_place_that_cannot_hold_a_file_is_refused_and_named(tmp_path: Path, overwrite: bool) -> None:
+    with pytest.raises(UsageError, match="is a directory"):
+        Journal.create(tmp_path, overwrite=overwrite)
+    with pytest.raises(UsageError, match=r"no folder .*missing to write out\.jsonl"):
+        Journal.create(tmp_path / "missing" / "out.jsonl", overwrite=overwrite)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"no folder .*file to write out\.jsonl"):
+        Journal.create(tmp_path / "file" / "out.jsonl", overwrite=overwrite)
+
+
+def test_a_link_to_nowhere_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(UsageError, match=r"cannot write .*link: File exists"):
+        Journal.create(tmp_path / "link", overwrite=False)
+    assert not (tmp_path / "target").exists()
+
+
+@linux_only
+def test_a_full_disk_is_an_error_that_gives_the_reason() -> None:
+    with Journal.create(Path("/dev/full"), overwrite=True) as journal:
+        with pytest.raises(OssctlError, match="cannot write /dev/full: No space left on device") as failure:
+            journal.append(b"line")
+        assert failure.value.exit_code == ExitCode.FAILED
+
+
+def test_a_pipe_that_nobody_reads_any_more_ends_quietly() -> None:
+    reading, writing = os.pipe()
+    with Journal(io.FileIO(writing, "wb"), "the output") as journal:
+        journal.append(b"first")
+        assert os.read(reading, 100) == b"first\n"
+        os.close(reading)
+        with pytest.raises(OutputClosed) as closed:
+            journal.append(b"second")
+    assert closed.value.exit_code == ExitCode.DONE
+
+
+class SmallDisk(io.FileIO):
+    """A file on a disk with `room` bytes left; a write takes what fits, and the next one fails."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        super().__init__(path, "wb")
+        self.room = room
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = super().write(memoryview(data)[: self.room])
+        self.room -= written
+        return written
+
+
+@pytest.mark.parametrize("room", [7, 10, 13])
+def test_the_beginning_of_a_line_that_did_not_fit_is_taken_back(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "out.jsonl"
+    disk = SmallDisk(path, room)
+    with Journal(disk, "out.jsonl") as journal:
+        journal.append(b"first")
+        with pytest.raises(OssctlError, match=r"cannot write out\.jsonl: No space left") as failure:
+            journal.append(b"a longer one")
+        assert failure.value.hint == "What was written before is complete."
+        assert path.read_bytes() == b"first\n"
+        disk.room = 100
+        journal.append(b"third")
+    assert path.read_bytes() == b"first\nthird\n"
+
+
+class Dripping(io.FileIO):
+    """A file that takes three bytes at a time."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        return super().write(memoryview(data)[:3])
+
+
+def test_a_line_that_goes_out_in_parts_is_still_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with Journal(Dripping(path, "wb"), "out.jsonl") as journal:
+        journal.append(b"a longer line")
+        journal.append(b"")
+    assert path.read_bytes() == b"a longer line\n\n"
