@@ -5,6 +5,8 @@ queue. At most a bounded number of lines is between reading and writing, so memo
 the input.
 """
 
+import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,30 +41,33 @@ class BatchFiles:
 
     def check(self) -> int | None:
         """Requests in the source, if it can tell. Raises UsageError for files that cannot serve."""
-        total = None if self.source is None or _is_pipe(self.source) else count_requests(self.source)
-        if self.sink is not None:
-            if self.source is not None and _same_file(self.sink, self.source):
-                raise UsageError(f"{self.sink} is the input", "Give -o another file.")
-            refuse_existing(self.sink, overwrite=self.overwrite)
+        total = None if self.source is None else _count(self.source)
+        if self.sink is None:
+            if sys.stdout is None:
+                raise UsageError("standard output is closed", "Give -o a file.")
+            return total
+        if self.source is not None and _same_file(self.sink, self.source):
+            raise UsageError(f"{self.sink} is the input", "Give -o another file.")
+        refuse_existing(self.sink, overwrite=self.overwrite)
         return total
 
     def open_source(self) -> BinaryIO:
-        """The input, to be closed by the caller."""
+        """The input, to be closed by whoever reads it."""
         return open(0, "rb", closefd=False) if self.source is None else open_input(self.source)
 
     def open_sink(self) -> Journal:
         """The output, to be closed by the caller."""
         if self.sink is None:
-            return Journal(open(1, "wb", buffering=0, closefd=False), "the output")
+            return Journal(lambda: open(1, "wb", buffering=0, closefd=False), "standard output")
         return Journal.create(self.sink, overwrite=self.overwrite)
 
 
-def _is_pipe(path: Path) -> bool:
-    """Whether what is read from `path` is gone then, as in `ossctl batch <(command)`."""
-    try:
-        return path.is_fifo()
-    except OSError:
-        return False
+def _count(path: Path) -> int | None:
+    """Requests in `path`; None for a pipe or a device, where what is read is gone."""
+    with contextlib.suppress(OSError):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return None
+    return count_requests(path)
 
 
 def _same_file(a: Path, b: Path) -> bool:
@@ -113,7 +118,8 @@ class Batch:
         """Answer every line of `source`.
 
         Raises Interrupted after a signal, UsageError if there was no request, OutputClosed, and
-        OssctlError if the output cannot be written or the model fails. What was written stays.
+        OssctlError if the output cannot be written or the model fails. What was written stays. The
+        reader's thread closes `source`; it may be waiting for more when all else has ended.
         """
         interrupt.on_signal = lambda: self._arrivals.put(None)
         Thread(target=self._read, args=(source,), name="reader", daemon=True).start()
@@ -132,9 +138,10 @@ class Batch:
     def _read(self, source: BinaryIO) -> None:
         end = _EndOfInput()
         try:
-            for line in read_lines(source):
-                self._places.acquire()
-                self._arrivals.put(line)
+            with source:
+                for line in read_lines(source):
+                    self._places.acquire()
+                    self._arrivals.put(line)
         except OSError as error:
             end = _EndOfInput(UsageError(f"cannot read the input any further: {error.strerror}"))
         self._arrivals.put(end)
@@ -200,7 +207,7 @@ class Batch:
 
     def _what_is_kept(self) -> str:
         finished = self.summary.done + self.summary.failed
-        return f"The {finished} finished results are in {self._journal.name}."
+        return f"{finished:,} {'result is' if finished == 1 else 'results are'} in {self._journal.name}."
 
 
 def run_batch(
@@ -210,7 +217,6 @@ def run_batch(
     with (
         Interrupt() as interrupt,
         load_model(model, options, interrupt) as loaded,
-        files.open_source() as source,
         files.open_sink() as journal,
     ):
-        return Batch(loaded, journal, watch).run(source, interrupt)
+        return Batch(loaded, journal, watch).run(files.open_source(), interrupt)

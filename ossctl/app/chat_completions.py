@@ -177,7 +177,11 @@ def _record(custom_id: str, identity: str, response: object, error: object) -> b
 def _decode(data: bytes) -> dict[str, Any]:
     try:
         record = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise RequestError("not valid JSON: not UTF-8") from None
+    except RecursionError:
+        raise RequestError("not valid JSON: nested too deeply") from None
+    except msgspec.DecodeError as error:
         raise RequestError(f"not valid JSON: {error}") from None
     if not isinstance(record, dict):
         raise RequestError("not a JSON object")
@@ -203,6 +207,7 @@ def _readable(complaint: str) -> str:
     what, _, where = complaint.rpartition(" - at ") if " - at " in complaint else (complaint, "", "")
     what = what.replace("`", "")
     where = re.sub(r"^\$\.?", "", where.strip("`"))
+    what = re.sub("^Invalid enum value (.*)$", r"\1 is not supported", what)
     return f"{where}: {what[0].lower()}{what[1:]}" if where else what
 
 

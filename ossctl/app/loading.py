@@ -1,26 +1,34 @@
 """A model made ready to answer: weights, cache and dialect."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 from ossctl.app.interrupt import Interrupt
 from ossctl.dialect import Dialect
-from ossctl.errors import ModelError
+from ossctl.errors import ModelError, UsageError
 from ossctl.runtime.base import Runner
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
 
+_log = logging.getLogger(__name__)
+
+_DEFAULT_CTX = 4096
 _HARMONY_MARKERS = {"<|start|>", "<|channel|>", "<|message|>"}
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """`ctx` tokens for each of `parallel` sequences; `threads` 0 is all cores of this process."""
+    """`ctx` tokens for each of `parallel` sequences; `threads` 0 is all cores of this process.
 
-    ctx: int = 4096
+    `ctx` None is 4,096, or what the model was trained with if that is less.
+    """
+
+    ctx: int | None = None
     parallel: int = 8
     threads: int = 0
 
@@ -39,14 +47,19 @@ class LoadedModel:
 @contextmanager
 def load_model(path: Path, options: LoadOptions, interrupt: Interrupt) -> Iterator[LoadedModel]:
     """Load the GGUF at `path` and free it at the end. Raises ModelError, MemoryShortage, Interrupted."""
+    started = perf_counter()
     with _weights(path, interrupt) as model:
         dialect = _dialect(model)
         context = ContextOptions(
-            n_ctx=min(options.ctx, model.n_ctx_train),
+            n_ctx=_context_length(options.ctx, model),
             n_seq=options.parallel,
             n_threads=options.threads,
         )
         with LlamaRunner(model, context) as runner:
+            seconds = perf_counter() - started
+            _log.info(
+                "loaded %s in %.1f s: %d x %d tokens", model.name, seconds, runner.n_seq, runner.n_ctx_seq
+            )
             yield LoadedModel(model.name, runner, dialect, model.vocab.end_ids, model.vocab.piece)
 
 
@@ -56,6 +69,14 @@ def _weights(path: Path, interrupt: Interrupt) -> LlamaModel:
     except ModelError:
         interrupt.check("Nothing was started.")
         raise
+
+
+def _context_length(wanted: int | None, model: LlamaModel) -> int:
+    if wanted is None:
+        return min(_DEFAULT_CTX, model.n_ctx_train)
+    if wanted > model.n_ctx_train:
+        raise UsageError(f"--ctx {wanted:,} is more than the {model.n_ctx_train:,} that {model.name} can use")
+    return wanted
 
 
 def _dialect(model: LlamaModel) -> Dialect:

@@ -1,5 +1,6 @@
 """The thread that runs the engine, so that reading, writing and signals never wait for a decode."""
 
+import logging
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -11,6 +12,8 @@ from ossctl.engine.engine import Engine
 from ossctl.engine.request import Failed, Output
 from ossctl.errors import OssctlError, RequestError
 from ossctl.runtime.base import DecodeFailed, Runner
+
+_log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -50,6 +53,7 @@ class Worker:
             while self._take_in():
                 for output in self._engine.step():
                     self._receive(output)
+            _log.info("%s", self._engine.stats)
         except DecodeFailed as error:
             hint = "A smaller --parallel or --ctx needs less memory."
             self._deliver(OssctlError(f"llama.cpp failed to decode: {error}", hint))

@@ -21,7 +21,7 @@ def batch(
         Path, typer.Option("-o", "--output", metavar="OUT", help="Where the answers go; - is stdout.")
     ] = _STREAM,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
-    ctx: CtxOption = 4096,
+    ctx: CtxOption = None,
     parallel: ParallelOption = 8,
     threads: ThreadsOption = 0,
     verbose: VerboseOption = 0,
@@ -38,7 +38,7 @@ def batch(
     show_log(verbose)
     files = BatchFiles(_file(source), _file(sink), overwrite)
     total = files.check()
-    with batch_progress(total) as progress:
+    with batch_progress(total, to_terminal=sink == _STREAM) as progress:
         summary = run_batch(files, model, LoadOptions(ctx, parallel, threads), progress.watch)
     say(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
     raise typer.Exit(summary.exit_code)

@@ -1,6 +1,5 @@
 """The program: its commands and the one place where errors become messages and exit codes."""
 
-import signal
 import sys
 import time
 import traceback
@@ -42,8 +41,6 @@ def ossctl(
 
 def main() -> None:
     """Run the command line and leave with the exit code that scripts can rely on."""
-    # Ctrl-C ends the process as the shell expects, except where a command catches it to finish cleanly.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         app()
     except OssctlError as error:

@@ -14,13 +14,13 @@ ModelOption = Annotated[
     ),
 ]
 CtxOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--ctx",
         metavar="N",
         envvar="OSSCTL_CTX",
         min=1,
-        help="Tokens that one request may use, prompt and answer together.",
+        help="Tokens that one request may use, prompt and answer together.  [default: 4096, or the model's]",
         rich_help_panel=_LOADING,
     ),
 ]

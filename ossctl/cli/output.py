@@ -8,8 +8,9 @@ from ossctl.errors import OssctlError
 
 def say(text: str) -> None:
     """A line for the user, on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    if sys.stderr is not None:  # `2>&-`
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def report(error: OssctlError) -> None:

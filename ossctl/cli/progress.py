@@ -17,10 +17,9 @@ def describe(summary: "BatchSummary", total: int | None) -> str:
     of = "" if total is None else f" of {total:,}"
     failed = f", {summary.failed:,} failed" if summary.failed else ""
     cached = f" ({summary.cached_tokens:,} cached)" if summary.cached_tokens else ""
-    rate = summary.completion_tokens / summary.seconds if summary.seconds else 0.0
     return (
         f"{summary.done:,}{of} done{failed} · {summary.prompt_tokens:,} tokens in{cached}, "
-        f"{summary.completion_tokens:,} out · {rate:,.1f} tokens/s"
+        f"{summary.completion_tokens:,} out · {_rate(summary):,.1f} tokens/s"
     )
 
 
@@ -46,30 +45,34 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A bar with the share of requests, the time left and the figures so far."""
+    """One line: how many are done, how fast, a bar, the time left. It appears with the first news."""
 
     def __init__(self, total: int | None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         self._total = total
         self._progress = Progress(
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             TextColumn("left"),
-            TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
+            expand=True,
         )
-        self._task = self._progress.add_task("starting", total=total)
+        self._task = self._progress.add_task("", total=total)
 
     def watch(self, summary: "BatchSummary") -> None:
         finished = summary.done + summary.failed
-        self._progress.update(self._task, completed=finished, description=describe(summary, self._total))
+        of = "" if self._total is None else f" of {self._total:,}"
+        failed = f", {summary.failed:,} failed" if summary.failed else ""
+        text = f"{summary.done:,}{of} done{failed} · {_rate(summary):,.1f} tokens/s"
+        self._progress.update(self._task, completed=finished, description=text)
+        self._progress.start()
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
@@ -78,6 +81,12 @@ class LiveProgress:
         self._progress.stop()
 
 
-def batch_progress(total: int | None) -> PlainProgress | LiveProgress:
-    """The way to watch that stderr allows."""
-    return LiveProgress(total) if sys.stderr.isatty() else PlainProgress(total)
+def batch_progress(total: int | None, *, to_terminal: bool) -> PlainProgress | LiveProgress:
+    """The way to watch that stderr allows. With the answers on the same terminal, lines are it."""
+    if sys.stderr is None or not sys.stderr.isatty() or (to_terminal and sys.stdout.isatty()):
+        return PlainProgress(total)
+    return LiveProgress(total)
+
+
+def _rate(summary: "BatchSummary") -> float:
+    return summary.completion_tokens / summary.seconds if summary.seconds else 0.0

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -11,27 +12,27 @@ from ossctl.errors import OssctlError, OutputClosed, UsageError
 
 
 class Journal:
-    """Appends lines, each handed to the system whole and at once."""
+    """Appends lines, each handed to the system whole and at once. The first one makes the file."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        """Write to `file`, which must be unbuffered; `name` is for messages."""
-        self._file = file
+    def __init__(self, open_file: Callable[[], BinaryIO], name: str) -> None:
+        """Write to the unbuffered file that `open_file` gives; `name` is for messages."""
+        self._open_file = open_file
+        self._file: BinaryIO | None = None
         self.name = name
 
     @classmethod
     def create(cls, path: Path, *, overwrite: bool) -> Self:
         """A new file at `path`. Raises UsageError if it exists, unless `overwrite`, or can't be made."""
         refuse_existing(path, overwrite=overwrite)
-        try:
-            return cls(path.open("wb" if overwrite else "xb", buffering=0), str(path))
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        return cls(lambda: path.open("wb" if overwrite or path.exists() else "xb", buffering=0), str(path))
 
     def append(self, line: bytes) -> None:
         """Write `line` and its newline. Raises OutputClosed, OssctlError (a full disk, a lost device)."""
         data = memoryview(line + b"\n")
         written = 0
         try:
+            if self._file is None:
+                self._file = self._open_file()
             while written < len(data):
                 accepted = self._file.write(data[written:])
                 if accepted is None:  # a pipe that does not block is full
@@ -48,7 +49,7 @@ class Journal:
     def _take_back(self, n_bytes: int) -> None:
         """Remove the beginning of a line whose rest could not be written, where that is possible."""
         with contextlib.suppress(OSError):
-            if n_bytes and self._file.seekable():
+            if n_bytes and self._file is not None and self._file.seekable():
                 os.ftruncate(self._file.fileno(), self._file.seek(-n_bytes, os.SEEK_CUR))
 
     def __enter__(self) -> Self:
@@ -57,18 +58,25 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise UsageError if a journal at `path` would replace something that it must not."""
+    """Raise UsageError if a journal at `path` would replace something that it must not, or can't be made.
+
+    Devices and pipes have nothing to lose.
+    """
     try:
-        is_directory, exists, has_folder = path.is_dir(), path.exists(), path.parent.is_dir()
+        is_directory, has_folder = path.is_dir(), path.parent.is_dir()
+        taken = path.is_symlink() or path.is_file()
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     if is_directory:
         raise UsageError(f"{path} is a directory", "Give -o a file.")
-    if exists and not overwrite:
-        raise UsageError(f"{path} exists", "Give --overwrite to replace it, or another -o.")
     if not has_folder:
         raise UsageError(f"there is no folder {path.parent} to write {path.name} in")
+    if taken and not overwrite:
+        raise UsageError(f"{path} exists", "Give --overwrite to replace it, or another -o.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: Permission denied")

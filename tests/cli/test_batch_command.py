@@ -263,9 +263,6 @@ def test_a_prompt_longer_than_the_context_is_an_error_of_its_line(live: Live) ->
     assert "the context 512" in record["error"]["message"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="-v shows nothing: ossctl logs nothing itself and llama.cpp's lines need -vv"
-)
 def test_v_shows_a_log_besides_the_summary(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", HI)
     result = ossctl("batch", source, "-v", *small_model(), cwd=tmp_path)

@@ -52,7 +52,7 @@ def test_a_place_that_cannot_hold_a_file_is_refused_and_named(tmp_path: Path, ov
 
 def test_a_link_to_nowhere_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    with pytest.raises(UsageError, match=r"cannot write .*link: File exists"):
+    with pytest.raises(UsageError, match="link exists"):
         Journal.create(tmp_path / "link", overwrite=False)
     assert not (tmp_path / "target").exists()
 
@@ -67,7 +67,7 @@ def test_a_full_disk_is_an_error_that_gives_the_reason() -> None:
 
 def test_a_pipe_that_nobody_reads_any_more_ends_quietly() -> None:
     reading, writing = os.pipe()
-    with Journal(io.FileIO(writing, "wb"), "the output") as journal:
+    with Journal(lambda: io.FileIO(writing, "wb"), "the output") as journal:
         journal.append(b"first")
         assert os.read(reading, 100) == b"first\n"
         os.close(reading)
@@ -95,7 +95,7 @@ class SmallDisk(io.FileIO):
 def test_the_beginning_of_a_line_that_did_not_fit_is_taken_back(tmp_path: Path, room: int) -> None:
     path = tmp_path / "out.jsonl"
     disk = SmallDisk(path, room)
-    with Journal(disk, "out.jsonl") as journal:
+    with Journal(lambda: disk, "out.jsonl") as journal:
         journal.append(b"first")
         with pytest.raises(OssctlError, match=r"cannot write out\.jsonl: No space left") as failure:
             journal.append(b"a longer one")
@@ -115,7 +115,7 @@ class Dripping(io.FileIO):
 
 def test_a_line_that_goes_out_in_parts_is_still_whole(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
-    with Journal(Dripping(path, "wb"), "out.jsonl") as journal:
+    with Journal(lambda: Dripping(path, "wb"), "out.jsonl") as journal:
         journal.append(b"a longer line")
         journal.append(b"")
     assert path.read_bytes() == b"a longer line\n\n"
