@@ -207,6 +207,8 @@ class Batch:
 
     def _what_is_kept(self) -> str:
         finished = self.summary.done + self.summary.failed
+        if not finished:
+            return "Nothing was written."
         return f"{finished:,} {'result is' if finished == 1 else 'results are'} in {self._journal.name}."
 
 

@@ -49,18 +49,19 @@ class LiveProgress:
 
     def __init__(self, total: int | None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.table import Column
 
+        whole = Column(no_wrap=True)
+        bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8))
+        left = (bar, TimeRemainingColumn(compact=True, table_column=whole), TextColumn("left"))
         self._total = total
         self._progress = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            TextColumn("left"),
+            TextColumn("{task.description}", table_column=whole),
+            *((TimeElapsedColumn(),) if total is None else left),
             console=Console(stderr=True),
             transient=True,
-            expand=True,
+            expand=total is not None,
         )
         self._task = self._progress.add_task("", total=total)
 

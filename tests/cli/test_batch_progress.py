@@ -106,7 +106,7 @@ def test_after_an_interrupt_the_bar_is_gone_and_the_cursor_visible(folder: Path)
     assert shown.code == 130
     assert [line for line in shown.lines if line] == [
         "ossctl: interrupted",
-        "0 results are in standard output.",
+        "Nothing was written.",
     ]
     assert shown.written.count("\x1b[?25l") == shown.written.count("\x1b[?25h") > 0
 
