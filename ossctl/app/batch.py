@@ -24,7 +24,7 @@ from ossctl.app.lines import Line, count_requests, open_input, read_lines
 from ossctl.app.loading import LoadedModel, LoadOptions, load_model
 from ossctl.app.worker import Worker
 from ossctl.engine.request import Request
-from ossctl.errors import ExitCode, RequestError, UsageError
+from ossctl.errors import ExitCode, OssctlError, RequestError, UsageError
 from ossctl.storage.journal import Journal, refuse_existing
 
 _IN_FLIGHT = 4  # lines a sequence: enough waiting ones to find common prefixes and refill at once
@@ -95,7 +95,7 @@ class BatchSummary:
 
 @dataclass(frozen=True)
 class _EndOfInput:
-    error: Exception | None = None
+    error: OssctlError | None = None  # why it ended too early
 
 
 _Arrival = Line | Generation | Exception | _EndOfInput | None
@@ -112,6 +112,7 @@ class Batch:
         self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
         self._places = Semaphore(_IN_FLIGHT * model.runner.n_seq)
         self._tasks: dict[str, Task] = {}
+        self._input_error: OssctlError | None = None
         self._started = monotonic()
 
     def run(self, source: BinaryIO, interrupt: Interrupt) -> BatchSummary:
@@ -131,6 +132,8 @@ class Batch:
                 reading = self._handle(arrival, worker) and reading
                 self.summary.seconds = monotonic() - self._started
                 self._watch(self.summary)
+        if self._input_error is not None:
+            raise self._input_error
         if not self.summary.done + self.summary.failed:
             raise UsageError("the input holds no requests", "It needs a JSON object a line.")
         return self.summary
@@ -143,7 +146,10 @@ class Batch:
                     self._places.acquire()
                     self._arrivals.put(line)
         except OSError as error:
-            end = _EndOfInput(UsageError(f"cannot read the input any further: {error.strerror}"))
+            message = f"cannot read the input any further: {error.strerror}"
+            end = _EndOfInput(UsageError(message, "What was read before is answered."))
+        except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
+            self._arrivals.put(error)
         self._arrivals.put(end)
 
     def _next_arrival(self) -> _Arrival:
@@ -161,8 +167,7 @@ class Batch:
         elif isinstance(arrival, Exception):
             raise arrival
         elif isinstance(arrival, _EndOfInput):
-            if arrival.error is not None:
-                raise arrival.error
+            self._input_error = arrival.error
             return False
         return True
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
-from types import TracebackType
 from typing import Self
 
 from ossctl.app.generation import Generation
@@ -39,11 +38,9 @@ class Worker:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         """Wait for the thread; after an exception, stop what it is computing first."""
-        if error is not None:
+        if kind is not None:
             self._runner.abort()
         self._inbox.put(None)
         self._thread.join()

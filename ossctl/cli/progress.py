@@ -1,7 +1,6 @@
 """Watching a batch: a live bar on a terminal, a plain line now and then elsewhere."""
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ossctl.cli.output import say
@@ -38,9 +37,7 @@ class PlainProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
 
@@ -76,9 +73,7 @@ class LiveProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
 

@@ -102,6 +102,32 @@ def test_an_input_without_requests_is_a_usage_error(tmp_path: Path) -> None:
         run(io.BytesIO(b"\n\n  \n"), EndingRunner(n_vocab=256), tmp_path / "out")
 
 
+class BreakingOff(io.RawIOBase):
+    """Three lines and then an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self._lines = iter([b'{"prompt": "x"}\n'] * 3)
+        self._error = error
+
+    def readline(self, _limit: int | None = -1, /) -> bytes:
+        try:
+            return next(self._lines)
+        except StopIteration:
+            raise self._error from None
+
+
+def test_an_input_that_breaks_off_is_answered_so_far(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with pytest.raises(UsageError, match=r"any further: Input/output error"):
+        run(BreakingOff(OSError(5, "Input/output error")), EndingRunner(n_vocab=256), path)
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_an_unexpected_error_of_the_reader_reaches_the_caller(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(BreakingOff(ZeroDivisionError()), EndingRunner(n_vocab=256), tmp_path / "out")
+
+
 def test_a_failing_model_ends_the_batch_and_keeps_what_is_written(tmp_path: Path) -> None:
     class FailingRunner(EndingRunner):
         def decode(self, chunks: Sequence[Chunk]) -> Logits:
