@@ -48,6 +48,7 @@ class ScriptedRunner:
     unified: bool = False
     n_cells: int = 0  # 0: enough for all
     window: int = 0
+    n_threads: int = 2
     decoded: list[list[Chunk]] = field(default_factory=list)
     broken_token: int = -1  # after this token there are no logits to draw from
     fail_next: bool = False

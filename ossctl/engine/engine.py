@@ -3,7 +3,8 @@
 from time import perf_counter
 
 from ossctl.engine.request import EngineStats, Failed, Generated, Output, Request
-from ossctl.engine.sampler import BadLogits, Sampler
+from ossctl.engine.sampler import BadLogits
+from ossctl.engine.sampler_pool import Draw, Drawn, SamplerPool
 from ossctl.engine.scheduler import Batch, Scheduler
 from ossctl.engine.sequence import Sequence
 from ossctl.errors import RequestError
@@ -18,7 +19,7 @@ class Engine:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._sampler = Sampler(runner.n_vocab)
+        self._samplers = SamplerPool(runner.n_vocab, runner.n_threads)
         self._scheduler = Scheduler(runner)
         self._sequences: dict[str, Sequence] = {}
         self.stats = EngineStats()
@@ -73,33 +74,31 @@ class Engine:
             self.stats.decode_seconds += perf_counter() - started
 
     def _collect(self, batch: Batch, logits: Logits) -> list[Output]:
-        outputs: list[Output] = []
-        rows = iter(logits)
         for sequence, chunk in batch:
             self._count(sequence, len(chunk.tokens))
             self._scheduler.computed(sequence, chunk)
-            if chunk.wants_logits:
-                outputs.append(self._draw(sequence, next(rows)))
-        return outputs
-
-    def _draw(self, sequence: Sequence, row: Logits) -> Output:
+        ready = [sequence for sequence, chunk in batch if chunk.wants_logits]
         started = perf_counter()
-        request, sampler = sequence.request, self._sampler
-        try:
-            token = sampler.draw(row, request.sampling, sequence.uniform())
-            wanted = request.sampling.logprobs
-            logprob = None if wanted is None else sampler.logprob(row, token, wanted)
-        except BadLogits as error:
+        drawn = self._samplers.draw(
+            [
+                Draw(row, sequence.request.sampling, sequence.uniform())
+                for sequence, row in zip(ready, logits, strict=True)
+            ]
+        )
+        self.stats.sample_seconds += perf_counter() - started
+        return [self._append(sequence, result) for sequence, result in zip(ready, drawn, strict=True)]
+
+    def _append(self, sequence: Sequence, result: Drawn | BadLogits) -> Output:
+        request = sequence.request
+        if isinstance(result, BadLogits):
             self.cancel(request.id)
-            return Failed(request.id, str(error))
-        finally:
-            self.stats.sample_seconds += perf_counter() - started
+            return Failed(request.id, str(result))
         self.stats.generated_tokens += 1
-        finish = sequence.append(token)
+        finish = sequence.append(result.token)
         if finish is not None:
             self.stats.cached_tokens += sequence.cached
             self.cancel(request.id)
-        return Generated(request.id, token, logprob, finish, sequence.cached)
+        return Generated(request.id, result.token, result.logprob, finish, sequence.cached)
 
     def _make_room(self) -> list[Output]:
         stuck = self._scheduler.make_room()

@@ -75,6 +75,10 @@ class Runner(Protocol):
         """Tokens that all sequences together can hold; less than n_seq * n_ctx_seq where they share."""
 
     @property
+    def n_threads(self) -> int:
+        """CPU threads that a decode uses, and that are idle between two of them."""
+
+    @property
     def needs_snapshots(self) -> bool:
         """Whether a rollback is exact with a snapshot only (sliding windows)."""
 

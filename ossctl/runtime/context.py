@@ -71,6 +71,7 @@ class LlamaRunner:
         self._recurrent = model.recurrent
         self.n_vocab = model.n_vocab
         self.n_seq = options.n_seq
+        self.n_threads = options.n_threads or _cores()
         self._params = _context_params(options, self._abort_flag)
         self._handle = _create(model, self._params)
         self._memory = lib.llama_get_memory(self._handle)

@@ -1,6 +1,6 @@
 """`make bench`: the engine against llama.cpp's own server, the same work on the same machine.
 
-    python tests/bench/compare.py [--llama-server PATH] [--rounds 3] [--case startup|tiny|smollm2]
+    python tests/bench/compare.py [--llama-server PATH] [--rounds 3] [--case startup|crowded|tiny|smollm2]
 
 Both sides get the same model, prompts (as token ids), lengths, threads and sampling; both are timed from
 the start of their process to the last answer, loading included; they take turns, so that a slow spell of
@@ -164,6 +164,20 @@ def compare(name: str, case: Case, program: str | None, rounds: int, folder: Pat
         )
 
 
+def compare_crowded(case: Case, folder: Path) -> None:
+    """Two runs at once against one alone: what a busy machine costs beyond its share."""
+    alone, _ = run_ours(case, folder)
+    folders = [folder / "a", folder / "b"]
+    for other in folders:
+        other.mkdir()
+    with ThreadPoolExecutor(2) as pool:
+        together = [speed for speed, _ in pool.map(run_ours, [case, case], folders)]
+    print(
+        f"crowded: alone {alone:.0f}, two at once {together[0]:.0f} and {together[1]:.0f} tokens/s", end="; "
+    )
+    print(f"{sum(together) / alone:.2f} of one alone")
+
+
 def compare_startup(rounds: int = 10) -> None:
     """`ossctl --help` against the bare import of what draws it."""
     commands = {"help": ["-m", "ossctl", "--help"], "typer": ["-c", "import typer"]}
@@ -182,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--llama-server", default=os.environ.get("LLAMA_SERVER"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--case", choices=["startup", "tiny", "smollm2"])
+    parser.add_argument("--case", choices=["startup", "crowded", "tiny", "smollm2"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     program = find_server(args.llama_server)
@@ -194,6 +208,8 @@ def main() -> None:
         for name, case in cases(Path(scratch), args.threads).items():
             if args.case in (None, name):
                 compare(name, case, program, args.rounds, Path(scratch))
+            if name == "tiny" and args.case in (None, "crowded"):
+                compare_crowded(case, Path(scratch))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Opening model files: headers, devices, vocabularies, and files that are not what they should be."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,3 +133,21 @@ def test_special_tokens_are_found_by_type_not_by_number(gpt_oss: LlamaModel, smo
 def test_no_text_kills_the_tokeniser_and_it_comes_back_byte_for_byte(gpt_oss: LlamaModel, text: str) -> None:
     ids = gpt_oss.vocab.tokenize(text)
     assert b"".join(map(gpt_oss.vocab.piece, ids)) == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),
+    ],
+)
+def test_threads_spin_briefly_unless_the_environment_says_otherwise(
+    given: dict[str, str], found: str
+) -> None:
+    inherited = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import ossctl.runtime, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**inherited, **given}, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found
