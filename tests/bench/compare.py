@@ -155,13 +155,11 @@ def compare(name: str, case: Case, program: str | None, rounds: int, folder: Pat
         print(f"{line} tokens/s ({shares})", flush=True)
     median = statistics.median(ours)
     print(f"{name}: ossctl {median:.0f} tokens/s, {case.n_seq} sequences, {case.threads} threads")
-    if peers:
-        best = max(peers, key=lambda mode: statistics.median(peers[mode]))
-        ratios = [mine / theirs for mine, theirs in zip(ours, peers[best], strict=True)]
-        print(
-            f"{name}: {statistics.median(ratios):.2f}x llama-server's better mode ({best}), "
-            f"rounds {', '.join(f'{r:.2f}' for r in ratios)}; goal {case.goal}x"
-        )
+    for mode, theirs in peers.items():
+        ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+        rounds_text = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{name}: {statistics.median(ratios):.2f}x llama-server {mode}, rounds {rounds_text}", end="; ")
+        print(f"goal {case.goal}x of its better mode")
 
 
 def compare_crowded(case: Case, folder: Path) -> None:
