@@ -22,6 +22,7 @@ _TOTAL_MIN, _TOTAL_MAX = 1e-10, 1e30
 _GREEDY_BELOW = 1e-5  # a temperature at which the best token has all the weight, and 1 / it still is finite
 
 _Floats = npt.NDArray[np.float32]
+_Totals = npt.NDArray[np.float64]
 _Ids = npt.NDArray[np.intp]
 
 
@@ -65,7 +66,7 @@ class Sampler:
     def logprob(self, logits: Logits, token: int, top: int) -> TokenLogprob:
         """Log probabilities of `token` and of the `top` likeliest, likeliest first."""
         highest = _highest(logits)
-        total = self._weigh(logits, 1.0, highest)
+        total = self._weigh(logits, 1.0, highest)[-1]
         normaliser = float(highest) + math.log(total)
         ids = _largest(logits, top) if top else np.empty(0, np.intp)
         ranked = ids[np.argsort(-logits[ids], kind="stable")]
@@ -73,17 +74,16 @@ class Sampler:
         return TokenLogprob(float(logits[token]) - normaliser, likeliest)
 
     def _draw_from_all(self, row: _Floats, temperature: float, uniform: float) -> int:
-        total = self._weigh(row, temperature, np.float32(0))
-        if not _TOTAL_MIN < total < _TOTAL_MAX:
-            self._weigh(row, temperature, _highest(row))
-        column = _search(self._sums, uniform)
-        cumulated = np.cumsum(self._sums, dtype=np.float64)
+        cumulated = self._weigh(row, temperature, np.float32(0))
+        if not _TOTAL_MIN < cumulated[-1] < _TOTAL_MAX:
+            cumulated = self._weigh(row, temperature, _highest(row))
+        column = _locate(cumulated, uniform)
         before = cumulated[column - 1] if column else 0.0
-        inside = (uniform * cumulated[-1] - before) / self._sums[column]
+        inside = float((uniform * cumulated[-1] - before) / self._sums[column])
         return _search(self._grid[:, column], min(max(inside, 0.0), 1.0)) * self._columns + column
 
-    def _weigh(self, row: _Floats, temperature: float, shift: np.float32) -> float:
-        """Fill the weights exp((logit - shift) / temperature) and their partial sums; return the total."""
+    def _weigh(self, row: _Floats, temperature: float, shift: np.float32) -> _Totals:
+        """Fill the weights exp((logit - shift) / temperature); return the running totals of their sums."""
         weights = self._weights
         with np.errstate(over="ignore", invalid="ignore"):
             if shift:
@@ -92,7 +92,7 @@ class Sampler:
                 row = np.multiply(row, np.float32(1 / temperature), out=weights)
             np.exp(row, out=weights)
             np.add.reduce(self._grid, axis=0, out=self._sums)
-            return float(self._sums.sum(dtype=np.float64))
+            return np.cumsum(self._sums, dtype=np.float64)
 
     def _candidates(self, row: _Floats, sampling: Sampling) -> tuple[_Ids, _Floats]:
         """The tokens that top_k, top_p and min_p leave, and their weights."""
@@ -113,7 +113,7 @@ class Sampler:
 
     def _nucleus_of_all(self, row: _Floats, sampling: Sampling, highest: np.float32) -> tuple[_Ids, _Floats]:
         """top_p over the whole vocabulary, by sorting only what lies near the top."""
-        needed = sampling.top_p * self._weigh(row, sampling.temperature, highest)
+        needed = sampling.top_p * float(self._weigh(row, sampling.temperature, highest)[-1])
         distance = 8.0  # e^-8: rarely does the nucleus reach further down from the likeliest token
         while True:
             ids = np.flatnonzero(self._weights >= math.exp(-distance))
@@ -139,7 +139,10 @@ def _highest(row: _Floats) -> np.float32:
 
 def _search(weights: _Floats, uniform: float) -> int:
     """The index at `uniform` of the total of `weights`; never one of weight 0."""
-    cumulated = np.cumsum(weights, dtype=np.float64)
+    return _locate(np.cumsum(weights, dtype=np.float64), uniform)
+
+
+def _locate(cumulated: _Totals, uniform: float) -> int:
     total = cumulated[-1]
     if not 0 < total < math.inf:
         raise BadLogits("the model's logits leave no token to draw")

@@ -9,7 +9,7 @@ from ossctl.engine.sampler import BadLogits, Sampler
 from ossctl.runtime.base import Logits
 
 _MOST_THREADS = 8  # a draw holds the interpreter's lock for about an eighth of its time
-_PAYS_FROM = 1_000_000  # logits in all; below, some 0.5 ms of work, handing it over costs what it saves
+_PAYS_FROM = 1_000_000  # logits in all; below, some 1 ms of work, handing it over costs what it saves
 
 
 @dataclass(frozen=True, slots=True)
