@@ -12,7 +12,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, RopeScaling
 _HEAD_DIM = 64
 _TYPE = GGMLQuantizationType
 
-# The control tokens of the released models, at their ids; 200,088 entries are ranks of o200k or reserved.
+# The control tokens of the released models, at their ids; the other entries are ranks of o200k or reserved.
 _N_VOCAB, _N_RANKS = 201_088, 199_998
 _CONTROL = {
     199998: "<|startoftext|>",
