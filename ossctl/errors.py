@@ -76,7 +76,8 @@ class OutputClosed(OssctlError):
 class RequestError(OssctlError):
     """One request cannot be answered as it is.
 
-    `code` is for programs: `invalid_request`, `context_length_exceeded`, `generation_failed`.
+    `code` is for programs: `invalid_request`, `context_length_exceeded`, `schema_unsatisfied`,
+    `generation_failed`.
     """
 
     def __init__(self, message: str, code: str = "invalid_request") -> None:

@@ -1,9 +1,14 @@
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from models import byte_gpt_oss, smollm2
+from harmony_reference import Reference
+from models import byte_gpt_oss, smollm2, tiny_gpt_oss
 
+from ossctl.engine.grammar import JsonGrammars
+from ossctl.harmony.dialect import HarmonyDialect
+from ossctl.harmony.markers import Markers
 from ossctl.runtime.model import LlamaModel
 
 
@@ -25,3 +30,26 @@ def gpt_oss(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
 def byte_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of such a model, for tests that load it themselves."""
     return byte_gpt_oss(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def o200k(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
+    """The same with the released models' whole vocabulary."""
+    with warnings.catch_warnings(action="ignore"):  # importing bpe-openai warns
+        path = tiny_gpt_oss(tmp_path_factory.mktemp("models"))
+    with LlamaModel(path) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def harmony(o200k: LlamaModel) -> HarmonyDialect:
+    """Harmony with that vocabulary."""
+    markers = Markers.of(o200k.vocab)
+    assert markers is not None
+    return HarmonyDialect(o200k.vocab, markers, JsonGrammars(o200k.vocab))
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """OpenAI's implementation of Harmony."""
+    return Reference(tmp_path_factory.mktemp("openai"))

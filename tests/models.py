@@ -148,7 +148,7 @@ def _add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
     writer.add_tokenizer_pre("gpt-4o")
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types(vocabulary.types)
-    writer.add_token_merges(vocabulary.merges or ["Ġ t"])  # llama.cpp wants the list to be there
+    writer.add_token_merges(vocabulary.merges or ["ÿ ÿ"])  # llama.cpp wants a list; this is no UTF-8
     writer.add_bos_token_id(vocabulary.id("<|startoftext|>"))
     writer.add_eos_token_id(vocabulary.id("<|return|>"))
 

@@ -15,19 +15,37 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "settings": set(),
     "text": set(),
-    "dialect": set(),
+    "guide": set(),
+    "dialect": {"guide"},
     "cli": {"__init__", "app", "errors", "settings"},
-    "app": {"dialect", "engine", "errors", "runtime", "storage", "templates"},
-    "engine": {"errors", "runtime.base", "text"},
-    "templates": {"dialect", "errors", "text"},
+    "app": {"dialect", "engine", "errors", "harmony", "runtime", "storage", "templates"},
+    "engine": {"errors", "guide", "runtime.base", "text"},
+    "harmony": {"dialect", "errors", "guide"},
+    "templates": {"dialect", "errors", "guide", "text"},
     "runtime": {"errors"},
     "storage": {"errors"},
 }
 
 # libraries that only these parts import, so that the rest can be tested and understood without them
-ONLY_IN = {"llama_cpp": {"runtime"}, "typer": {"cli"}, "rich": {"cli"}, "jinja2": {"templates"}}
+ONLY_IN = {
+    "llama_cpp": {"runtime"},
+    "llguidance": {"engine"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "jinja2": {"templates"},
+}
 
-SLOW_TO_IMPORT = {"llama_cpp", "huggingface_hub", "prompt_toolkit", "numpy", "jinja2", "msgspec", "rich"}
+SLOW_TO_IMPORT = {
+    "llama_cpp",
+    "llguidance",
+    "huggingface_hub",
+    "prompt_toolkit",
+    "numpy",
+    "jinja2",
+    "msgspec",
+    "regex",
+    "rich",
+}
 
 
 def sources() -> Iterator[tuple[str, str, ast.Module]]:

@@ -8,6 +8,7 @@ import pytest
 from readme_help import README, with_help
 
 from ossctl.app.chat_completions import read_task
+from ossctl.app.conversation import Defaults
 from ossctl.app.lines import Line, read_lines
 
 
@@ -22,14 +23,14 @@ def test_every_json_line_of_the_readme_is_understood() -> None:
     text = README.read_text(encoding="utf-8")
     blocks = [block.partition("\n")[2] for block in text.split("```")[1::2] if block.startswith("jsonl")]
     lines = [line for block in blocks for line in block.strip().splitlines()]
-    tasks = [read_task(Line(number, line.encode())) for number, line in enumerate(lines, 1)]
-    assert [task.custom_id for task in tasks] == ["a", "b", "line-3"]
+    tasks = [read_task(Line(number, line.encode()), Defaults()) for number, line in enumerate(lines, 1)]
+    assert [task.custom_id for task in tasks] == ["a", "b", "line-3", "d", "e", "f"]
 
 
 def test_the_demo_has_twenty_requests_in_all_line_forms() -> None:
     path = Path(README.parent / "examples" / "prompts.jsonl")
     with path.open("rb") as file:
-        tasks = [read_task(line) for line in read_lines(file)]
+        tasks = [read_task(line, Defaults()) for line in read_lines(file)]
     assert len({task.custom_id for task in tasks}) == 20
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert {"body", "prompt", "messages"} <= {key for record in records for key in record}

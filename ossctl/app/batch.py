@@ -8,7 +8,7 @@ the input.
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
@@ -18,12 +18,13 @@ from typing import BinaryIO
 import numpy as np
 
 from ossctl.app.chat_completions import Task, answer_record, custom_id_of, error_record, read_task
+from ossctl.app.conversation import Defaults
 from ossctl.app.generation import Generation
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.lines import Line, count_requests, open_input, read_lines
 from ossctl.app.loading import LoadedModel, LoadOptions, load_model
 from ossctl.app.worker import Worker
-from ossctl.engine.request import Request
+from ossctl.engine.request import FinishReason, Request
 from ossctl.errors import ExitCode, OssctlError, RequestError, UsageError
 from ossctl.storage.journal import Journal, refuse_existing
 
@@ -79,10 +80,16 @@ def _same_file(a: Path, b: Path) -> bool:
 
 @dataclass
 class BatchSummary:
-    """What a batch has done so far: lines, tokens, seconds."""
+    """What a batch has done so far: lines, tokens, seconds.
+
+    Among the lines that are done, `cut_in_reasoning` have no answer because their tokens were spent, and of
+    `recovered` the format was broken.
+    """
 
     done: int = 0
     failed: int = 0
+    cut_in_reasoning: int = 0
+    recovered: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -104,8 +111,15 @@ _Arrival = Line | Generation | Exception | _EndOfInput | None
 class Batch:
     """One run over one input. `watch` is called often, with the same summary object."""
 
-    def __init__(self, model: LoadedModel, journal: Journal, watch: Callable[[BatchSummary], None]) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        journal: Journal,
+        watch: Callable[[BatchSummary], None],
+        defaults: Defaults,
+    ) -> None:
         self.summary = BatchSummary()
+        self._defaults = replace(defaults, effort=defaults.effort or model.dialect.default_effort)
         self._model = model
         self._journal = journal
         self._watch = watch
@@ -173,7 +187,7 @@ class Batch:
 
     def _begin(self, line: Line, worker: Worker) -> None:
         try:
-            task = read_task(line)
+            task = read_task(line, self._defaults)
             generation = self._generation(task)
         except RequestError as error:
             self._write_error(line.number, custom_id_of(line), error)
@@ -182,28 +196,33 @@ class Batch:
         worker.submit(generation)
 
     def _generation(self, task: Task) -> Generation:
-        prompt = self._model.dialect.render(task.messages)
+        dialect = self._model.dialect
+        prompt = dialect.render(task.conversation)
         room = self._model.runner.n_ctx_seq
         request = Request(
             id=str(task.line),
             prompt=np.array(prompt, np.int32),
             max_tokens=room if task.max_tokens is None else task.max_tokens,
             sampling=task.sampling,
-            end_ids=self._model.end_ids,
+            end_ids=dialect.end_ids,
+            guide=dialect.guide(task.conversation, prompt),
         )
-        return Generation(request, self._model.dialect.parser(prompt), task.stops)
+        return Generation(request, dialect.parser(prompt), task.stops)
 
     def _end(self, generation: Generation) -> None:
         task = self._tasks.pop(generation.request.id)
-        if generation.error is not None:
-            self._write_error(task.line, task.custom_id, generation.error)
+        self.summary.prompt_tokens += len(generation.request.prompt) if generation.tokens else 0
+        self.summary.cached_tokens += generation.cached_tokens
+        self.summary.completion_tokens += generation.completion_tokens
+        error = generation.error or _unsatisfied(task, generation)
+        if error is not None:
+            self._write_error(task.line, task.custom_id, error)
             return
         self._journal.append(answer_record(task, generation, self._model.name, self._model.piece))
         self._places.release()
         self.summary.done += 1
-        self.summary.prompt_tokens += len(generation.request.prompt)
-        self.summary.cached_tokens += generation.cached_tokens
-        self.summary.completion_tokens += generation.completion_tokens
+        self.summary.cut_in_reasoning += generation.cut_in_reasoning
+        self.summary.recovered += bool(generation.recovered)
 
     def _write_error(self, line: int, custom_id: str, error: RequestError) -> None:
         self._journal.append(error_record(line, custom_id, error))
@@ -217,8 +236,36 @@ class Batch:
         return f"{finished:,} {'result is' if finished == 1 else 'results are'} in {self._journal.name}."
 
 
+def _unsatisfied(task: Task, generation: Generation) -> RequestError | None:
+    """Half a JSON is no answer."""
+    conversation = task.conversation
+    if conversation.json_format is None and conversation.tool_choice.mode != "required":
+        return None
+    how = {
+        FinishReason.LENGTH: "reached its token limit",
+        FinishReason.REPETITION: "repeated itself",
+        FinishReason.STOP: "reached a stop string" if generation.stopped_by_string else None,
+    }.get(generation.finish or FinishReason.STOP)
+    if how is None:
+        return None
+    where = "in its reasoning" if generation.cut_in_reasoning else "before its JSON was complete"
+    return RequestError(f"the answer {how} {where}", code="schema_unsatisfied")
+
+
+def _check_defaults(defaults: Defaults, model: LoadedModel) -> None:
+    """An option that every line would refuse is refused at once."""
+    given = {"--effort": defaults.effort, "--max-reasoning-tokens": defaults.max_reasoning_tokens}
+    for name, value in given.items():
+        if value is not None and model.dialect.default_effort is None:
+            raise UsageError(f"{name} is for gpt-oss; {model.name} has no such setting")
+
+
 def run_batch(
-    files: BatchFiles, model: Path, options: LoadOptions, watch: Callable[[BatchSummary], None]
+    files: BatchFiles,
+    model: Path,
+    options: LoadOptions,
+    watch: Callable[[BatchSummary], None],
+    defaults: Defaults,
 ) -> BatchSummary:
     """Load `model` and answer the whole input. Raises what `Batch.run` and `load_model` raise."""
     with (
@@ -226,4 +273,5 @@ def run_batch(
         load_model(model, options, interrupt) as loaded,
         files.open_sink() as journal,
     ):
-        return Batch(loaded, journal, watch).run(files.open_source(), interrupt)
+        _check_defaults(defaults, loaded)
+        return Batch(loaded, journal, watch, defaults).run(files.open_source(), interrupt)

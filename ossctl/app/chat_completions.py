@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from ossctl.app.conversation import ChatMessage, ConversationOptions, Defaults, read_conversation
 from ossctl.app.generation import Generation
 from ossctl.app.lines import Line
-from ossctl.dialect import Message
+from ossctl.dialect import Conversation, ToolCall
 from ossctl.engine.request import Sampling, TokenLogprob
 from ossctl.errors import RequestError
 
@@ -26,22 +27,7 @@ _ONLY: dict[str, float] = {"n": 1, "stream": False, "frequency_penalty": 0, "pre
 _T = TypeVar("_T")
 
 
-class ContentPart(msgspec.Struct, forbid_unknown_fields=True):
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(msgspec.Struct, forbid_unknown_fields=True):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[ContentPart]
-    reasoning_content: str | None = None
-
-
-class ResponseFormat(msgspec.Struct, forbid_unknown_fields=True):
-    type: Literal["text"]
-
-
-class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class Options(ConversationOptions, forbid_unknown_fields=True, kw_only=True):
     """The fields of a request's body besides what is asked."""
 
     model: str | None = None  # the batch runs one model; the answer names it
@@ -60,7 +46,6 @@ class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     stream: bool | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    response_format: ResponseFormat | None = None
 
 
 class Body(Options, forbid_unknown_fields=True, kw_only=True):
@@ -91,13 +76,13 @@ class Task:
 
     line: int
     custom_id: str
-    messages: tuple[Message, ...]
+    conversation: Conversation
     max_tokens: int | None
     stops: tuple[str, ...]
     sampling: Sampling
 
 
-def read_task(line: Line) -> Task:
+def read_task(line: Line, defaults: Defaults) -> Task:
     """Understand a line. Raises RequestError, which names the field."""
     if line.error is not None:
         raise line.error
@@ -109,8 +94,6 @@ def read_task(line: Line) -> Task:
     else:
         options = shorthand = _convert(record, Shorthand)
         messages, custom_id = _asked(shorthand), _id(shorthand, line)
-    if not messages:
-        raise RequestError("messages is empty")
     for name, only in _ONLY.items():
         value = getattr(options, name)
         if value not in (None, only):
@@ -118,7 +101,7 @@ def read_task(line: Line) -> Task:
     return Task(
         line=line.number,
         custom_id=str(custom_id),
-        messages=tuple(_message(message) for message in messages),
+        conversation=read_conversation(messages, options, defaults),
         max_tokens=_max_tokens(options),
         stops=_stops(options),
         sampling=_sampling(options, line.number),
@@ -143,7 +126,11 @@ def answer_record(task: Task, generation: Generation, model: str, piece: Callabl
     message: dict[str, Any] = {"role": "assistant", "content": generation.content}
     if generation.reasoning:
         message["reasoning_content"] = generation.reasoning
+    if generation.calls:
+        message["tool_calls"] = [_tool_call(call) for call in generation.calls]
     choice = {"index": 0, "message": message, "finish_reason": generation.finish, "logprobs": None}
+    if details := _finish_details(generation):
+        choice["finish_details"] = details
     if task.sampling.logprobs is not None:
         choice["logprobs"] = {"content": [_logprob(*entry, piece) for entry in generation.logprobs]}
     body = {
@@ -153,9 +140,38 @@ def answer_record(task: Task, generation: Generation, model: str, piece: Callabl
         "model": model,
         "choices": [choice],
         "usage": _usage(generation),
+        "settings": _settings(task),
     }
     response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
     return _record(task.custom_id, identity, response, None)
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": f"call_{uuid.uuid4().hex}", "type": "function", "function": function}
+
+
+def _finish_details(generation: Generation) -> dict[str, Any]:
+    """What a reader of the answer has to know: it was cut before it began, or its format was broken."""
+    details: dict[str, Any] = {}
+    if generation.cut_in_reasoning:
+        details["cut_in"] = "reasoning"
+    if generation.recovered:
+        details["recovered"] = list(generation.recovered)
+    return details
+
+
+def _settings(task: Task) -> dict[str, Any]:
+    """What else it takes to run a request again."""
+    conversation = task.conversation
+    settings: dict[str, Any] = {"seed": task.sampling.seed}
+    if conversation.effort is not None:
+        settings["reasoning_effort"] = conversation.effort
+    if conversation.date is not None:
+        settings["date"] = conversation.date
+    if conversation.max_reasoning_tokens is not None:
+        settings["max_reasoning_tokens"] = conversation.max_reasoning_tokens
+    return settings
 
 
 def error_record(line: int, custom_id: str, error: RequestError) -> bytes:
@@ -207,6 +223,7 @@ def _readable(complaint: str) -> str:
     what, _, where = complaint.rpartition(" - at ") if " - at " in complaint else (complaint, "", "")
     what = what.replace("`", "")
     where = re.sub(r"^\$\.?", "", where.strip("`"))
+    what = what.replace("Invalid RFC3339 encoded date", "Must be YYYY-MM-DD")
     what = re.sub("^Invalid enum value (.*)$", r"\1 is not supported", what)
     return f"{where}: {what[0].lower()}{what[1:]}" if where else what
 
@@ -228,13 +245,6 @@ def _id(shorthand: Shorthand, line: Line) -> str | int:
 
 def _default_id(line: Line) -> str:
     return f"line-{line.number}"
-
-
-def _message(message: ChatMessage) -> Message:
-    content = message.content
-    if not isinstance(content, str):
-        content = "".join(part.text for part in content)
-    return Message(message.role, content, message.reasoning_content or "")
 
 
 def _max_tokens(options: Options) -> int | None:

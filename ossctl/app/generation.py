@@ -2,43 +2,72 @@
 
 from collections.abc import Sequence
 
-from ossctl.dialect import Event, Parser, Reasoning
+from ossctl.dialect import Event, Parser, Preamble, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
 from ossctl.engine.stop import StopStrings
 from ossctl.errors import RequestError
 
 
 class Generation:
-    """Collects a request's answer. Stop strings look at the answer alone, not at the reasoning."""
+    """Collects a request's answer. Stop strings look at the answer alone, not at the reasoning.
+
+    `recovered` says what was wrong with the answer's format, each thing once. `tokens` are all that the
+    model wrote.
+    """
 
     def __init__(self, request: Request, parser: Parser, stops: Sequence[str] = ()) -> None:
         self.request = request
         self.finish: FinishReason | None = None
         self.error: RequestError | None = None
-        self.completion_tokens = self.reasoning_tokens = self.cached_tokens = 0
+        self.cached_tokens = 0
+        self.tokens: list[int] = []
         self.logprobs: list[tuple[int, TokenLogprob]] = []  # of the answer's tokens
+        self.calls: list[ToolCall] = []
+        self.recovered: dict[str, None] = {}
         self._parser = parser
         self._stops = StopStrings(stops)
         self._answer: list[str] = []
+        self._preamble: list[str] = []
         self._reasoning: list[str] = []
 
     @property
     def content(self) -> str:
-        return "".join(self._answer)
+        """What the user is to see: what the model said before it went on working, then the answer."""
+        return "\n\n".join(filter(None, ("".join(self._preamble), "".join(self._answer))))
 
     @property
     def reasoning(self) -> str:
         return "".join(self._reasoning)
 
+    @property
+    def completion_tokens(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return self._parser.reasoning_tokens
+
+    @property
+    def stopped_by_string(self) -> bool:
+        """Whether a stop string ended the answer."""
+        return self._stops.hit
+
+    @property
+    def cut_in_reasoning(self) -> bool:
+        """Whether the tokens were spent before the answer began."""
+        cut = self.finish in (FinishReason.LENGTH, FinishReason.REPETITION)
+        return cut and bool(self.reasoning_tokens) and not self.content and not self.calls
+
     def feed(self, output: Generated) -> None:
         """Take the next token. When `finish` is set afterwards, the answer is complete."""
-        self.completion_tokens += 1
+        self.tokens.append(output.token)
         self.cached_tokens = output.cached_tokens
+        reasoning_before = self.reasoning_tokens
         self._collect(self._parser.feed(output.token))
-        if self._parser.thinking:
-            self.reasoning_tokens = self.completion_tokens
-            self.logprobs.clear()  # of the tokens that opened the reasoning
-        elif output.logprob is not None and output.token not in self.request.end_ids:
+        if self.reasoning_tokens > reasoning_before:
+            if not self.content:
+                self.logprobs.clear()  # of the tokens that opened the reasoning
+        elif output.logprob and self._parser.answering and output.token not in self.request.end_ids:
             self.logprobs.append((output.token, output.logprob))
         if self._stops.hit:
             self.finish = FinishReason.STOP
@@ -46,13 +75,24 @@ class Generation:
             self._close(output.finish)
 
     def _close(self, finish: FinishReason) -> None:
-        self._collect(self._parser.close())
+        self._collect(self._parser.close(cut=finish is not FinishReason.STOP))
         self._answer.append(self._stops.close())
-        self.finish = FinishReason.STOP if self._stops.hit else finish
+        if self._stops.hit:
+            finish = FinishReason.STOP
+        elif finish is FinishReason.STOP and self.calls:
+            finish = FinishReason.TOOL_CALLS
+        self.finish = finish
 
     def _collect(self, events: Sequence[Event]) -> None:
         for event in events:
-            if isinstance(event, Reasoning):
-                self._reasoning.append(event.text)
-            else:
-                self._answer.append(self._stops.feed(event.text))
+            match event:
+                case Reasoning(text):
+                    self._reasoning.append(text)
+                case Preamble(text):
+                    self._preamble.append(text)
+                case ToolCall():
+                    self.calls.append(event)
+                case Recovered(what):
+                    self.recovered[what] = None
+                case _:
+                    self._answer.append(self._stops.feed(event.text))

@@ -9,7 +9,10 @@ from time import perf_counter
 
 from ossctl.app.interrupt import Interrupt
 from ossctl.dialect import Dialect
+from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import ModelError, UsageError
+from ossctl.harmony.dialect import HarmonyDialect
+from ossctl.harmony.markers import Markers
 from ossctl.runtime.base import Runner
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
@@ -18,7 +21,6 @@ from ossctl.templates.dialect import TemplateDialect
 _log = logging.getLogger(__name__)
 
 _DEFAULT_CTX = 4096
-_HARMONY_MARKERS = {"<|start|>", "<|channel|>", "<|message|>"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,6 @@ class LoadedModel:
     name: str
     runner: Runner
     dialect: Dialect
-    end_ids: frozenset[int]
     piece: Callable[[int], bytes]
 
 
@@ -60,7 +61,7 @@ def load_model(path: Path, options: LoadOptions, interrupt: Interrupt) -> Iterat
             _log.info(
                 "loaded %s in %.1f s: %d x %d tokens", model.name, seconds, runner.n_seq, runner.n_ctx_seq
             )
-            yield LoadedModel(model.name, runner, dialect, model.vocab.end_ids, model.vocab.piece)
+            yield LoadedModel(model.name, runner, dialect, model.vocab.piece)
 
 
 def _weights(path: Path, interrupt: Interrupt) -> LlamaModel:
@@ -80,14 +81,13 @@ def _context_length(wanted: int | None, model: LlamaModel) -> int:
 
 
 def _dialect(model: LlamaModel) -> Dialect:
-    if model.vocab.special_texts.issuperset(_HARMONY_MARKERS):
-        raise ModelError(
-            f"{model.path} speaks Harmony, which this version of ossctl cannot yet",
-            "Use a model with a chat template of another kind.",
-        )
+    grammars = JsonGrammars(model.vocab)
+    markers = Markers.of(model.vocab)
+    if markers is not None:
+        return HarmonyDialect(model.vocab, markers, grammars)
     if model.chat_template is None:
         raise ModelError(
             f"{model.path} has no chat template, so it cannot be asked in messages",
             "Use an instruction-tuned (chat) version of the model.",
         )
-    return TemplateDialect(model.chat_template, model.vocab)
+    return TemplateDialect(model.chat_template, model.vocab, grammars)

@@ -77,7 +77,9 @@ class Worker:
             self._live[generation.request.id] = generation
 
     def _receive(self, output: Output) -> None:
-        generation = self._live[output.id]
+        generation = self._live.get(output.id)
+        if generation is None:
+            return  # a stop string ended it; this was forced to follow in the same step
         if isinstance(output, Failed):
             del self._live[output.id]
             self._fail(generation, RequestError(output.reason, code="generation_failed"))

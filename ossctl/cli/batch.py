@@ -1,13 +1,23 @@
 """`ossctl batch`."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ossctl.cli.options import CtxOption, ModelOption, ParallelOption, ThreadsOption, VerboseOption
+from ossctl.cli.options import (
+    CtxOption,
+    DateOption,
+    EffortOption,
+    MaxReasoningTokensOption,
+    ModelOption,
+    ParallelOption,
+    ThreadsOption,
+    VerboseOption,
+)
 from ossctl.cli.output import say, show_log
-from ossctl.cli.progress import batch_progress, describe
+from ossctl.cli.progress import batch_progress, describe, remarks
 
 _STREAM = Path("-")
 
@@ -21,6 +31,9 @@ def batch(
         Path, typer.Option("-o", "--output", metavar="OUT", help="Where the answers go; - is stdout.")
     ] = _STREAM,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    effort: EffortOption = None,
+    max_reasoning_tokens: MaxReasoningTokensOption = None,
+    date: DateOption = None,
     ctx: CtxOption = None,
     parallel: ParallelOption = 8,
     threads: ThreadsOption = 0,
@@ -33,14 +46,20 @@ def batch(
     and the others go on; then the exit code is 3.
     """
     from ossctl.app.batch import BatchFiles, run_batch
+    from ossctl.app.conversation import Defaults
     from ossctl.app.loading import LoadOptions
 
     show_log(verbose)
     files = BatchFiles(_file(source), _file(sink), overwrite)
     total = files.check()
     with batch_progress(total, to_terminal=sink == _STREAM) as progress:
-        summary = run_batch(files, model, LoadOptions(ctx, parallel, threads), progress.watch)
+        today = date or datetime.now().astimezone()
+        defaults = Defaults(today.date(), effort, max_reasoning_tokens)
+        options = LoadOptions(ctx, parallel, threads)
+        summary = run_batch(files, model, options, progress.watch, defaults)
     say(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
+    for line in remarks(summary):
+        say(line)
     raise typer.Exit(summary.exit_code)
 
 

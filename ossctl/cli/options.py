@@ -1,16 +1,47 @@
 """Options that several commands share."""
 
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+_GENERATION = "Generation"
 _LOADING = "Loading"
 
 ModelOption = Annotated[
     Path,
     typer.Option(
         "-m", "--model", metavar="MODEL", envvar="OSSCTL_MODEL", help="The model: a path to a .gguf file."
+    ),
+]
+EffortOption = Annotated[
+    Literal["low", "medium", "high"] | None,
+    typer.Option(
+        "-e",
+        "--effort",
+        help="How much gpt-oss reasons.  [default: medium]",
+        rich_help_panel=_GENERATION,
+    ),
+]
+MaxReasoningTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-reasoning-tokens",
+        metavar="N",
+        min=0,
+        help="Begin the answer after so many tokens of reasoning.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+DateOption = Annotated[
+    datetime | None,
+    typer.Option(
+        "--date",
+        metavar="YYYY-MM-DD",
+        formats=["%Y-%m-%d"],
+        help="What the model is told today is.  [default: today]",
+        rich_help_panel=_GENERATION,
     ),
 ]
 CtxOption = Annotated[

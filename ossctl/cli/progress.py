@@ -1,6 +1,7 @@
 """Watching a batch: a live bar on a terminal, a plain line now and then elsewhere."""
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
 from ossctl.cli.output import say
@@ -20,6 +21,17 @@ def describe(summary: "BatchSummary", total: int | None) -> str:
         f"{summary.done:,}{of} done{failed} · {summary.prompt_tokens:,} tokens in{cached}, "
         f"{summary.completion_tokens:,} out · {_rate(summary):,.1f} tokens/s"
     )
+
+
+def remarks(summary: "BatchSummary") -> Iterator[str]:
+    """What to know of answers that are there but not as they should be."""
+    if summary.cut_in_reasoning:
+        yield (
+            f"{summary.cut_in_reasoning:,} spent all their tokens on reasoning and have no answer: "
+            "raise max_tokens or --ctx, or set --max-reasoning-tokens."
+        )
+    if summary.recovered:
+        yield f"{summary.recovered:,} broke the model's format and were recovered: see finish_details."
 
 
 class PlainProgress:

@@ -4,10 +4,11 @@ from time import perf_counter
 
 from ossctl.engine.request import EngineStats, Failed, Generated, Output, Request
 from ossctl.engine.sampler import BadLogits
-from ossctl.engine.sampler_pool import Draw, Drawn, SamplerPool
+from ossctl.engine.sampler_pool import Draw, Drawn, NotDrawn, SamplerPool
 from ossctl.engine.scheduler import Batch, Scheduler
 from ossctl.engine.sequence import Sequence
 from ossctl.errors import RequestError
+from ossctl.guide import GuideFailed
 from ossctl.runtime.base import CacheFull, DecodeFailed, Logits, Runner
 
 
@@ -81,24 +82,40 @@ class Engine:
         started = perf_counter()
         drawn = self._samplers.draw(
             [
-                Draw(row, sequence.request.sampling, sequence.uniform())
+                Draw(row, sequence.request.sampling, sequence.uniform(), sequence.request.guide)
                 for sequence, row in zip(ready, logits, strict=True)
             ]
         )
         self.stats.sample_seconds += perf_counter() - started
-        return [self._append(sequence, result) for sequence, result in zip(ready, drawn, strict=True)]
+        outputs: list[Output] = []
+        for sequence, result in zip(ready, drawn, strict=True):
+            try:
+                self._append(sequence, result, outputs)
+            except (BadLogits, GuideFailed) as error:
+                self.cancel(sequence.request.id)
+                outputs.append(Failed(sequence.request.id, str(error)))
+        return outputs
 
-    def _append(self, sequence: Sequence, result: Drawn | BadLogits) -> Output:
+    def _append(self, sequence: Sequence, result: Drawn | NotDrawn, outputs: list[Output]) -> None:
+        """Take what was drawn, and what is forced to follow: that needs no logits of its own."""
+        if not isinstance(result, Drawn):
+            raise result
+        outputs.append(self._take(sequence, result))
+        while forced := sequence.forced():
+            for token in forced:
+                sequence.uniform()  # as if it were drawn: asking for log probabilities changes nothing
+                outputs.append(self._take(sequence, Drawn(token, None)))
+                if sequence.finish is not None:
+                    return
+
+    def _take(self, sequence: Sequence, drawn: Drawn) -> Generated:
         request = sequence.request
-        if isinstance(result, BadLogits):
-            self.cancel(request.id)
-            return Failed(request.id, str(result))
         self.stats.generated_tokens += 1
-        finish = sequence.append(result.token)
+        finish = sequence.append(drawn.token)
         if finish is not None:
             self.stats.cached_tokens += sequence.cached
             self.cancel(request.id)
-        return Generated(request.id, result.token, result.logprob, finish, sequence.cached)
+        return Generated(request.id, drawn.token, drawn.logprob, finish, sequence.cached)
 
     def _make_room(self) -> list[Output]:
         stuck = self._scheduler.make_room()

@@ -6,16 +6,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ossctl.errors import RequestError
+from ossctl.guide import Guide
 from ossctl.runtime.base import Tokens
 
 MAX_TOP_LOGPROBS = 20  # OpenAI's limit for top_logprobs
 
 
 class FinishReason(StrEnum):
-    """Why an answer ended, in the words of Chat Completions."""
+    """Why an answer ended, in the words of Chat Completions; `repetition` is ours.
+
+    Whether it ended with a call is for the dialect to say.
+    """
 
     STOP = "stop"
     LENGTH = "length"
+    REPETITION = "repetition"
+    TOOL_CALLS = "tool_calls"
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 class Request:
     """One answer to generate. `prompt` int32 [n], n at least 1; `end_ids` are tokens that end it.
 
-    `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well.
+    `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well. A `guide` follows
+    this one answer.
     """
 
     id: str
@@ -66,6 +73,7 @@ class Request:
     max_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     end_ids: frozenset[int] = frozenset()
+    guide: Guide | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ossctl.engine.request import Sampling, TokenLogprob
+from ossctl.guide import Banned
 from ossctl.runtime.base import Logits
 
 _GROUP = 128  # entries of a partial sum; the square root of the cost's two parts is flat around here
@@ -42,12 +43,12 @@ class Sampler:
         self._sums = np.empty(self._columns, np.float32)
         self._biased = np.empty(n_vocab, np.float32)
 
-    def draw(self, logits: Logits, sampling: Sampling, uniform: float) -> int:
+    def draw(self, logits: Logits, sampling: Sampling, uniform: float, banned: Banned | None = None) -> int:
         """The token at `uniform`, in [0, 1), of the distribution that `sampling` makes of `logits`.
 
-        Raises BadLogits.
+        `banned` tokens have no part in it. Raises BadLogits.
         """
-        row = self.bias(logits, sampling.logit_bias)
+        row = self.bias(logits, sampling.logit_bias, banned)
         if sampling.temperature < _GREEDY_BELOW:
             return _greedy(row)
         if sampling.top_k or sampling.top_p < 1 or sampling.min_p > 0:
@@ -55,12 +56,15 @@ class Sampler:
             return int(ids[_search(weights, uniform)])
         return self._draw_from_all(row, sampling.temperature, uniform)
 
-    def bias(self, logits: Logits, logit_bias: Mapping[int, float]) -> Logits:
-        """`logits` with the bias added, valid until the next call."""
-        if not logit_bias:
+    def bias(self, logits: Logits, logit_bias: Mapping[int, float], banned: Banned | None = None) -> Logits:
+        """`logits` with the bias added and -inf for what is banned, valid until the next call."""
+        if not logit_bias and banned is None:
             return logits
         np.copyto(self._biased, logits)
-        self._biased[list(logit_bias)] += np.fromiter(logit_bias.values(), np.float32)
+        if logit_bias:
+            self._biased[list(logit_bias)] += np.fromiter(logit_bias.values(), np.float32)
+        if banned is not None:
+            self._biased[banned] = -np.inf
         return self._biased
 
     def logprob(self, logits: Logits, token: int, top: int) -> TokenLogprob:

@@ -1,9 +1,11 @@
 """A request on its way through the engine, and the slots that hold tokens in the cache."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ossctl.engine.repetition import RepetitionDetector
 from ossctl.engine.request import FinishReason, Request
 from ossctl.runtime.base import Chunk, Snapshot, Tokens
 
@@ -58,6 +60,8 @@ class Sequence:
         self.shared = 0  # of the computed, tokens that another sequence computed
         self.boundaries: set[int] = set()  # where the prefill stops for a snapshot that others will use
         self.max_tokens = min(request.max_tokens, limit - len(request.prompt))
+        self.finish: FinishReason | None = None
+        self._repetition = RepetitionDetector()
         self._random = np.random.Generator(np.random.Philox(request.sampling.seed))
 
     @property
@@ -83,7 +87,8 @@ class Sequence:
     def next_chunk(self, room: int) -> Chunk:
         """At most `room` of the tokens that come next."""
         if self.computed >= len(self.prompt):
-            tokens = np.array(self.tail[self.computed - len(self.prompt) :], np.int32)
+            start = self.computed - len(self.prompt)
+            tokens = np.array(self.tail[start : start + room], np.int32)
         else:
             ahead = [b for b in self.boundaries if b > self.computed]
             end = min(self.computed + room, len(self.prompt), *ahead)
@@ -91,12 +96,28 @@ class Sequence:
         return Chunk(self.place.seq, tokens, self.computed + len(tokens) == self.length)
 
     def append(self, token: int) -> FinishReason | None:
-        """Take a drawn token; return why the request ends with it, if it does."""
+        """Take a token; return why the request ends with it, if it does. Raises GuideFailed."""
         self.tail.append(token)
         self.generated += 1
+        guide = self.request.guide
         if token in self.request.end_ids:
-            return FinishReason.STOP
-        return FinishReason.LENGTH if self.generated >= self.max_tokens else None
+            self.finish = FinishReason.STOP
+            return self.finish
+        if guide is not None:
+            guide.accept(token)
+        if self._repetition.append(token):
+            self.finish = FinishReason.REPETITION
+        elif self.generated >= self.max_tokens:
+            over = guide is not None and not self.request.end_ids.isdisjoint(guide.forced()[:1])
+            self.finish = FinishReason.STOP if over else FinishReason.LENGTH  # only the end was missing
+        return self.finish
+
+    def forced(self) -> Collection[int]:
+        """What comes next in any case. Logits that were asked for are drawn all the same."""
+        request = self.request
+        if self.finish is not None or request.guide is None or request.sampling.logprobs is not None:
+            return ()
+        return request.guide.forced()
 
     def tokens(self) -> Tokens:
         return np.concatenate([self.prompt, np.array(self.tail, np.int32)])

@@ -42,7 +42,7 @@ class LlamaModel:
         self.header = read_header(path)
         check_complete(path, self.header)
         self._handle = _load(path, options or ModelOptions(), keep_going)
-        self.vocab = Vocabulary(self._handle)
+        self.vocab = Vocabulary(self._handle, str(self.header.metadata.get("tokenizer.ggml.pre", "")))
         self.n_vocab = self.vocab.size
         self.n_ctx_train: int = lib.llama_model_n_ctx_train(self._handle)
         self.window: int = lib.llama_model_n_swa(self._handle)

@@ -3,10 +3,12 @@
 import ctypes
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 
 from llama_cpp import llama_cpp as lib
+
+from ossctl.runtime.words import Words
 
 # llama.cpp splits text before BPE with std::regex for many vocabularies, gpt-oss's among them. That recurses
 # once a character of a match, so 50,000 letters in a row overflow an 8 MiB stack and kill the process. No
@@ -19,10 +21,14 @@ _AFTER_WORDS = frozenset(",.;:!?()[]{}-/、。，；：！？（）「」")  # n
 
 
 class Vocabulary:
-    """Tokens of a loaded model. It lives as long as the model it comes from."""
+    """Tokens of a loaded model. It lives as long as the model it comes from.
 
-    def __init__(self, model: object) -> None:
+    `pre_tokenizer` is llama.cpp's name for the way it splits text.
+    """
+
+    def __init__(self, model: object, pre_tokenizer: str = "") -> None:
         self._vocab = lib.llama_model_get_vocab(model)
+        self._pre_tokenizer = pre_tokenizer
         self.size: int = lib.llama_vocab_n_tokens(self._vocab)
         self._pieces: dict[int, bytes] = {}
 
@@ -66,6 +72,24 @@ class Vocabulary:
         token = int(lib.llama_vocab_bos(self._vocab))
         return token if token >= 0 and lib.llama_vocab_get_add_bos(self._vocab) else None
 
+    @functools.cached_property
+    def _words(self) -> Words | None:
+        return Words.of(self, self._pre_tokenizer)
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer, where the model's file names one; else any of them."""
+        token = int(lib.llama_vocab_eos(self._vocab))
+        return token if token >= 0 else min(self.end_ids)
+
+    def id_of(self, marker: str) -> int | None:
+        """The special token that is spelt like this."""
+        return self._special.get(marker)
+
+    @functools.cached_property
+    def _special(self) -> dict[str, int]:
+        return {self.marker(token): token for token in sorted(self.special_ids, reverse=True)}
+
     def marker(self, token: int) -> str:
         """The text of a special token that a chat template may use by name; '' for none."""
         return self.piece(token).decode("utf-8", "replace") if token >= 0 else ""
@@ -84,15 +108,26 @@ class Vocabulary:
 
         Those of blanks alone are left out: they belong to ordinary text.
         """
-        texts = map(self.marker, self.special_ids)
-        return frozenset(text for text in texts if len(text) > 1 and not text.isspace())
+        return frozenset(text for text in self._special if len(text) > 1 and not text.isspace())
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids of `text`, nothing added. With `special`, markers in it become control tokens.
 
-        Without, a few of Harmony's markers do so all the same: text from outside goes through a dialect,
-        which takes them apart first.
+        Without, a few of llama.cpp's user-defined tokens do so all the same, but none of Harmony's: its
+        vocabularies are tokenised word by word, and no marker is a word.
         """
+        if not special and self._words is not None:
+            return self._words.tokenize(text)
+        return self.whole(text, special=special)
+
+    def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """`tokenize` for each of `texts`; faster than one by one."""
+        if self._words is not None:
+            return self._words.tokenize_all(texts)
+        return [self.whole(text) for text in texts]
+
+    def whole(self, text: str, *, special: bool = False) -> list[int]:
+        """What llama.cpp makes of `text`, in pieces that it survives."""
         tokens: list[int] = []
         start = 0
         for cut in [*_cuts(text, self.special_texts if special else ()), len(text)]:

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
-from ossctl.dialect import Message
+from ossctl.dialect import Conversation, Message
 from ossctl.errors import ModelError, RequestError
+from ossctl.guide import GrammarCompiler, Guide
 from ossctl.templates.environment import TemplateRefusal, chat_environment
+from ossctl.templates.guide import JsonGuide
 from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
 
 # Put after the first character of every marker in text from outside, and gone after tokenising: a
@@ -24,8 +27,11 @@ class Tokenizer(Protocol):
     @property
     def end_text(self) -> str: ...
     @property
-    def control_ids(self) -> frozenset[int]: ...
+    def end_id(self) -> int: ...
     @property
+    def end_ids(self) -> frozenset[int]: ...
+    @property
+    def control_ids(self) -> frozenset[int]: ...
     @property
     def special_texts(self) -> frozenset[str]: ...
     def tokenize(self, text: str, *, special: bool = False) -> list[int]: ...
@@ -35,9 +41,10 @@ class Tokenizer(Protocol):
 class TemplateDialect:
     """Renders messages with a Jinja chat template; parses `<think>…</think>` in answers."""
 
-    def __init__(self, template: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, template: str, tokenizer: Tokenizer, grammars: GrammarCompiler) -> None:
         """Compile `template`. Raises ModelError if it is not valid Jinja."""
         self._tokenizer = tokenizer
+        self._grammars = grammars
         markers = tokenizer.special_texts
         self._marker = _start_of_any(markers)
         self._beginnings = frozenset(marker[:end] for marker in markers for end in range(1, len(marker)))
@@ -47,9 +54,19 @@ class TemplateDialect:
         except Exception as error:  # noqa: BLE001 (a program from outside: it can fail in any way)
             raise ModelError(f"the model's chat template is broken: {error}") from None
 
-    def render(self, messages: Sequence[Message]) -> list[int]:
+    @property
+    def default_effort(self) -> None:
+        """See `Dialect.default_effort`."""
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """See `Dialect.end_ids`."""
+        return self._tokenizer.end_ids
+
+    def render(self, conversation: Conversation) -> list[int]:
         """See `Dialect.render`. Nothing in the messages' text can become a control token."""
-        text = self._text(messages)
+        _refuse_what_has_no_place(conversation)
+        text = self._text(conversation)
         first, *rest = text.split(_BREAK)
         tokens = self._tokenizer.tokenize(first, special=True)
         for part in rest:
@@ -59,15 +76,30 @@ class TemplateDialect:
 
     def parser(self, prompt: Sequence[int]) -> TemplateParser:
         """See `Dialect.parser`. A template may end with `<think>`: then the reasoning has begun."""
-        tail = b"".join(map(self._tokenizer.piece, prompt[-16:])).decode("utf-8", "replace")
-        thinking = tail.rfind(THINK_START) > tail.rfind(THINK_END)
-        opened = thinking and not tail.rpartition(THINK_START)[2].strip()
+        opened = self._opens_reasoning(prompt)
         return TemplateParser(self._tokenizer.piece, self._tokenizer.control_ids, thinking=opened)
 
-    def _text(self, messages: Sequence[Message]) -> str:
+    def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
+        """See `Dialect.guide`. Reasoning is free, where the template has opened it."""
+        if conversation.json_format is None:
+            return None
+        grammar = self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
+        tag = THINK_END.encode() if self._opens_reasoning(prompt) else b""
+        return JsonGuide(grammar, self._tokenizer.end_id, self._tokenizer.piece, after=tag)
+
+    def _opens_reasoning(self, prompt: Sequence[int]) -> bool:
+        tail = b"".join(map(self._tokenizer.piece, prompt[-16:])).decode("utf-8", "replace")
+        thinking = tail.rfind(THINK_START) > tail.rfind(THINK_END)
+        return thinking and not tail.rpartition(THINK_START)[2].strip()
+
+    def _text(self, conversation: Conversation) -> str:
+        now = datetime.now().astimezone()
+        if conversation.date is not None:
+            now = datetime.combine(conversation.date, now.timetz())
         try:
             return self._template.render(
-                messages=[self._entry(message) for message in messages],
+                messages=[self._entry(message) for message in conversation.messages],
+                strftime_now=now.strftime,
                 add_generation_prompt=True,
                 bos_token=self._tokenizer.begin_text,
                 eos_token=self._tokenizer.end_text,
@@ -99,6 +131,20 @@ class TemplateDialect:
                 start = len(text) - length + 1
                 break
         return _BREAK.join([*parts, text[start:]])
+
+
+def _refuse_what_has_no_place(conversation: Conversation) -> None:
+    """A field that would do nothing is an error."""
+    given = {
+        "tools": conversation.tools,
+        "reasoning_effort": conversation.effort,
+        "max_reasoning_tokens": conversation.max_reasoning_tokens is not None,
+        "tool_calls": any(message.calls for message in conversation.messages),
+        "a message of role tool": any(message.role == "tool" for message in conversation.messages),
+    }
+    for name, value in given.items():
+        if value:
+            raise RequestError(f"{name} is supported for gpt-oss only, this model has a chat template")
 
 
 def _start_of_any(markers: frozenset[str]) -> re.Pattern[str] | None:

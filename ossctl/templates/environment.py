@@ -1,7 +1,6 @@
 """The Jinja environment that chat templates are written for, as Transformers sets it up."""
 
 import json
-from datetime import datetime
 from typing import Any, NoReturn
 
 from jinja2.ext import loopcontrols
@@ -19,7 +18,6 @@ def chat_environment() -> ImmutableSandboxedEnvironment:
     )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
     return environment
 
 
@@ -38,7 +36,3 @@ def _tojson(
 
 def _raise_exception(message: str) -> NoReturn:
     raise TemplateRefusal(message)
-
-
-def _strftime_now(format: str) -> str:  # noqa: A002 (the name that templates may pass it by)
-    return datetime.now().astimezone().strftime(format)

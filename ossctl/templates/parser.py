@@ -32,20 +32,35 @@ class TemplateParser:
         self._held = ""
         self._state = _State.THINKING if thinking else _State.START
         self._first = thinking  # the reasoning's leading blanks are the format's, not the model's
+        self._count = self._reasoning_tokens = 0
 
     @property
-    def thinking(self) -> bool:
-        """See `Parser.thinking`."""
-        return self._state in (_State.THINKING, _State.AFTER)
+    def reasoning_tokens(self) -> int:
+        """See `Parser.reasoning_tokens`."""
+        return self._reasoning_tokens
+
+    @property
+    def answering(self) -> bool:
+        """See `Parser.answering`."""
+        if self._state is _State.AFTER:
+            return self._decoder.getstate()[0] != b""  # a character has begun
+        return self._state is not _State.THINKING
 
     def feed(self, token: int) -> Sequence[Event]:
         """See `Parser.feed`. Control tokens are never text, but for the tags."""
+        self._count += 1
+        events = self._feed(token)
+        if not self.answering:
+            self._reasoning_tokens = self._count
+        return events
+
+    def _feed(self, token: int) -> Sequence[Event]:
         piece = self._piece(token)
         if token in self._control and piece.decode("utf-8", "replace") not in (THINK_START, THINK_END):
             return ()
         return self._take(self._decoder.decode(piece))
 
-    def close(self) -> Sequence[Event]:
+    def close(self, *, cut: bool) -> Sequence[Event]:  # noqa: ARG002 (the format has no parts to cut)
         """See `Parser.close`."""
         events = list(self._take(self._decoder.decode(b"", final=True)))
         held, self._held = self._held, ""

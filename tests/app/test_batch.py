@@ -1,5 +1,6 @@
 """The batch over a scripted model: bounded reading, streaming writing, failures that stay alone."""
 
+import datetime as dt
 import io
 import json
 import os
@@ -14,34 +15,43 @@ import pytest
 from scripted import ScriptedRunner
 
 from ossctl.app.batch import Batch, BatchSummary
+from ossctl.app.conversation import Defaults
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.loading import LoadedModel
-from ossctl.dialect import Answer, Event, Message
+from ossctl.dialect import Answer, Conversation, Effort, Event
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.base import Chunk, Logits
 from ossctl.storage.journal import Journal
 
 END = 0
+SLEEP = {"type": "function", "function": {"name": "sleep"}}
 STATUS = Path("/proc/self/status")
 
 
 class BytesDialect:
     """Prompts are the bytes of the last message; answers are bytes."""
 
-    def render(self, messages: Sequence[Message]) -> list[int]:
-        return list(messages[-1].content.encode())
+    default_effort: Effort | None = None
+    end_ids = frozenset([END])
+
+    def render(self, conversation: Conversation) -> list[int]:
+        return list(conversation.messages[-1].content.encode())
 
     def parser(self, prompt: Sequence[int]) -> "BytesParser":
         return BytesParser()
 
+    def guide(self, conversation: Conversation, prompt: Sequence[int]) -> None:
+        return None
+
 
 class BytesParser:
-    thinking = False
+    reasoning_tokens = 0
+    answering = True
 
     def feed(self, token: int) -> Sequence[Event]:
         return (Answer(chr(token)),) if token != END else ()
 
-    def close(self) -> Sequence[Event]:
+    def close(self, *, cut: bool) -> Sequence[Event]:
         return ()
 
 
@@ -55,12 +65,12 @@ class EndingRunner(ScriptedRunner):
 
 
 def model(runner: ScriptedRunner) -> LoadedModel:
-    return LoadedModel("scripted", runner, BytesDialect(), frozenset([END]), lambda token: bytes([token]))
+    return LoadedModel("scripted", runner, BytesDialect(), lambda token: bytes([token]))
 
 
 def run(lines: Any, runner: ScriptedRunner, path: Path) -> tuple[BatchSummary, list[dict[str, Any]]]:
     with Journal.create(path, overwrite=True) as journal, Interrupt() as interrupt:
-        summary = Batch(model(runner), journal, lambda _: None).run(lines, interrupt)
+        summary = Batch(model(runner), journal, lambda _: None, Defaults()).run(lines, interrupt)
     return summary, [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -73,6 +83,46 @@ def test_every_line_gets_one_record(tmp_path: Path) -> None:
     assert (summary.done, summary.failed, summary.exit_code) == (48, 2, 3)
     failed = [record["error"]["line"] for record in records if record["error"]]
     assert sorted(failed) == [8, 24]
+
+
+def test_the_dialects_effort_and_the_runs_date_hold_for_lines_that_name_none(tmp_path: Path) -> None:
+    class ThinkingDialect(BytesDialect):
+        default_effort: Effort | None = "medium"
+
+    runner, path = EndingRunner(n_vocab=256), tmp_path / "out"
+    loaded = LoadedModel("scripted", runner, ThinkingDialect(), lambda token: bytes([token]))
+    lines = io.BytesIO(b'{"prompt": "x"}\n{"prompt": "x", "reasoning_effort": "low", "date": "2025-12-24"}')
+    with Journal.create(path, overwrite=True) as journal, Interrupt() as interrupt:
+        Batch(loaded, journal, lambda _: None, Defaults(dt.date(2026, 1, 31))).run(lines, interrupt)
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    settings = [record["response"]["body"]["settings"] for record in records]
+    assert sorted(settings, key=lambda setting: int(setting["seed"])) == [
+        {"seed": 1, "reasoning_effort": "medium", "date": "2026-01-31"},
+        {"seed": 2, "reasoning_effort": "low", "date": "2025-12-24"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "how"),
+    [
+        ({}, ""),
+        ({"response_format": {"type": "json_object"}}, "reached its token limit"),
+        ({"tools": [SLEEP], "tool_choice": "auto"}, ""),
+        ({"tools": [SLEEP], "tool_choice": "required"}, "reached its token limit"),
+        ({"response_format": {"type": "json_object"}, "stop": "x"}, "reached a stop string"),
+        ({"stop": "x"}, ""),
+    ],
+)
+def test_a_cut_answer_is_an_error_where_it_had_to_be_json(
+    wanted: dict[str, Any], how: str, tmp_path: Path
+) -> None:
+    line = {"prompt": "Hi", "max_tokens": 3, "logit_bias": {str(END): -100, str(ord("x")): 100}, **wanted}
+    _, (record,) = run(io.BytesIO(json.dumps(line).encode()), ScriptedRunner(n_vocab=256), tmp_path / "out")
+    if how:
+        message = f"line 1: the answer {how} before its JSON was complete"
+        assert record["error"] == {"code": "schema_unsatisfied", "message": message, "line": 1}
+    else:
+        assert record["error"] is None
 
 
 def test_reading_waits_for_the_engine_and_writing_for_nothing(tmp_path: Path) -> None:
@@ -184,7 +234,7 @@ def main() -> None:
         Journal.create(sink, overwrite=False) as journal,
         Interrupt() as interrupt,
     ):
-        Batch(model(runner), journal, lambda _: None).run(lines, interrupt)
+        Batch(model(runner), journal, lambda _: None, Defaults()).run(lines, interrupt)
     print(own_peak_mib())
 
 

@@ -1,5 +1,6 @@
 """The wire format: lines in, records out."""
 
+import datetime as dt
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +11,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ossctl.app.chat_completions import Options, Task, answer_record, custom_id_of, error_record, read_task
+from ossctl.app.conversation import ConversationOptions, Defaults
 from ossctl.app.generation import Generation
 from ossctl.app.lines import Line
-from ossctl.dialect import Message
+from ossctl.dialect import (
+    Answer,
+    Conversation,
+    Event,
+    JsonFormat,
+    Message,
+    Reasoning,
+    Recovered,
+    Tool,
+    ToolCall,
+    ToolChoice,
+)
 from ossctl.engine.request import FinishReason, Generated, Request, Sampling, TokenLogprob
 from ossctl.errors import RequestError
 from ossctl.templates.parser import TemplateParser
@@ -20,14 +33,19 @@ from ossctl.templates.parser import TemplateParser
 HI = {"role": "user", "content": "Hi"}
 BATCH_LINE = {"custom_id": "a", "body": {"messages": [HI]}}
 NUMBER = 7  # of the line
+NOTHING_ELSE = Defaults()
+
+PLACE = {"type": "object", "properties": {"place": {"type": "string"}}}
+WEATHER = {"type": "function", "function": {"name": "weather", "description": "Now.", "parameters": PLACE}}
+TIME = {"type": "function", "function": {"name": "time", "strict": True}}
 
 
 def line_of(record: object) -> Line:
     return Line(NUMBER, record if isinstance(record, bytes) else json.dumps(record).encode())
 
 
-def task_of(record: object) -> Task:
-    return read_task(line_of(record))
+def task_of(record: object, defaults: Defaults = NOTHING_ELSE) -> Task:
+    return read_task(line_of(record), defaults)
 
 
 def batch_line(**body: object) -> dict[str, object]:
@@ -56,8 +74,9 @@ def refusal(record: object) -> str:
 )
 def test_the_three_forms_of_a_line_ask_the_same(record: dict[str, object], custom_id: str) -> None:
     # The seed is the line's number: the same file gives the same answers, and its lines differ.
+    conversation, sampling = Conversation((Message("user", "Hi"),)), Sampling(seed=NUMBER)
     assert task_of(record) == Task(
-        NUMBER, custom_id, (Message("user", "Hi"),), max_tokens=None, stops=(), sampling=Sampling(seed=NUMBER)
+        NUMBER, custom_id, conversation, max_tokens=None, stops=(), sampling=sampling
     )
 
 
@@ -80,7 +99,7 @@ def test_roles_parts_and_reasoning_of_messages_are_kept() -> None:
         {"role": "assistant", "content": "", "reasoning_content": "plan"},
         {"role": "user", "content": [], "reasoning_content": None},
     ]
-    assert task_of({"messages": messages}).messages == (
+    assert task_of({"messages": messages}).conversation.messages == (
         Message("developer", "Be brief."),
         Message("user", "one two"),
         Message("assistant", "", "plan"),
@@ -88,10 +107,30 @@ def test_roles_parts_and_reasoning_of_messages_are_kept() -> None:
     )
 
 
+def test_tools_format_effort_date_and_budget_reach_the_conversation() -> None:
+    json_schema = {"name": "place", "description": "Where.", "schema": PLACE, "strict": True}
+    options = {
+        "tools": [WEATHER, TIME], "tool_choice": "none", "reasoning_effort": "low", "date": "2026-01-31",
+        "max_reasoning_tokens": 0, "response_format": {"type": "json_schema", "json_schema": json_schema},
+    }  # fmt: skip
+    expected = Conversation(
+        (Message("user", "Hi"),),
+        tools=(Tool("weather", "Now.", PLACE), Tool("time")),
+        tool_choice=ToolChoice("none"),
+        json_format=JsonFormat(PLACE, "place", "Where."),
+        effort="low",
+        date=dt.date(2026, 1, 31),
+        max_reasoning_tokens=0,
+    )
+    for record in (batch_line(**options), {"prompt": "Hi", **options}, {"messages": [HI], **options}):
+        assert task_of(record).conversation == expected
+
+
 def test_values_that_ask_for_what_happens_anyway_are_accepted() -> None:
     neutral = {
         "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0.0, "logprobs": False,
         "stop": [], "logit_bias": {}, "response_format": {"type": "text"}, "model": "anything",
+        "tools": [], "tool_choice": "auto", "parallel_tool_calls": True,
     }  # fmt: skip
     assert task_of(batch_line(**neutral)) == task_of(BATCH_LINE)
 
@@ -104,8 +143,8 @@ def test_null_is_the_same_as_leaving_an_option_out() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["tools", "tool_choice", "functions", "user", "metadata", "service_tier", "reasoning_effort", "store",
-     "modalities", "audio", "parallel_tool_calls", "stream_options", "repetition_penalty", "Temperature"],
+    ["functions", "function_call", "user", "metadata", "service_tier", "reasoning", "store", "prediction",
+     "modalities", "audio", "verbosity", "stream_options", "repetition_penalty", "Temperature"],
 )  # fmt: skip
 @pytest.mark.parametrize("value", [None, 0, []])
 def test_a_field_that_is_not_supported_is_named_and_never_ignored(name: str, value: object) -> None:
@@ -115,6 +154,12 @@ def test_a_field_that_is_not_supported_is_named_and_never_ignored(name: str, val
     assert refusal({"messages": [{**HI, name: value}]}) == f"messages[0].{name} is not supported"
 
 
+@pytest.mark.parametrize("name", ConversationOptions.__struct_fields__)
+def test_a_field_of_a_body_is_refused_in_a_message_and_beside_the_body(name: str) -> None:
+    assert refusal({**BATCH_LINE, name: None}) == f"{name} is not supported"
+    assert refusal({"messages": [{**HI, name: None}]}) == f"messages[0].{name} is not supported"
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -122,11 +167,12 @@ def test_a_field_that_is_not_supported_is_named_and_never_ignored(name: str, val
         ({"stream": True}, "stream is true, only false"),
         ({"frequency_penalty": 0.5}, "frequency_penalty is 0.5, only 0"),
         ({"presence_penalty": -1}, "presence_penalty is -1.0, only 0"),
-        ({"response_format": {"type": "json_object"}}, "body.response_format.type: "),
+        ({"response_format": {"type": "xml"}}, "body.response_format.type: "),
         ({"response_format": {"type": "text", "strict": True}}, "body.response_format.strict is not"),
         ({"messages": []}, "messages is empty"),
-        ({"messages": [HI, {"role": "tool", "content": ""}]}, "body.messages[1].role: "),
-        ({"messages": [HI, {"role": "user"}]}, "body.messages[1].content is missing"),
+        ({"messages": [HI, {"role": "pope", "content": ""}]}, "body.messages[1].role: "),
+        ({"messages": [HI, {"role": "user"}]}, "messages[1].content is missing"),
+        ({"messages": [HI, {"role": "user", "content": None}]}, "messages[1].content is missing"),
         ({"messages": [{**HI, "content": [{"type": "image_url"}]}]}, "body.messages[0].content[0].type: "),
         ({"messages": [{**HI, "content": ["Hi"]}]}, "body.messages[0].content[0]: expected object"),
         ({"messages": HI}, "body.messages: expected array, got object"),
@@ -205,7 +251,7 @@ def test_logprobs_alone_asks_for_the_chosen_tokens_only() -> None:
 
 
 def test_of_a_key_given_twice_the_last_counts_as_in_most_json_readers() -> None:
-    assert task_of(b'{"prompt": "a", "prompt": "b"}').messages == (Message("user", "b"),)
+    assert task_of(b'{"prompt": "a", "prompt": "b"}').conversation.messages == (Message("user", "b"),)
 
 
 def test_a_line_that_is_not_understood_goes_by_its_own_id_where_it_has_one() -> None:
@@ -219,7 +265,7 @@ def test_a_line_that_is_not_understood_goes_by_its_own_id_where_it_has_one() -> 
 def test_a_line_that_was_not_read_is_refused_for_that_reason() -> None:
     line = Line(NUMBER, b"", RequestError("too long"))
     with pytest.raises(RequestError, match=r"^too long$"):
-        read_task(line)
+        read_task(line, NOTHING_ELSE)
     assert custom_id_of(line) == "line-7"
 
 
@@ -237,7 +283,7 @@ RECORDS = st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda record: {"promp
 def test_any_bytes_give_a_task_or_a_refusal_that_can_be_recorded(data: bytes) -> None:
     line = Line(NUMBER, data)
     try:
-        custom_id, error = read_task(line).custom_id, RequestError("no room")
+        custom_id, error = read_task(line, NOTHING_ELSE).custom_id, RequestError("no room")
     except RequestError as refused:
         custom_id, error = custom_id_of(line), refused
     assert one_line(error_record(NUMBER, custom_id, error))["custom_id"] == custom_id
@@ -268,6 +314,30 @@ def answered(pieces: Sequence[bytes], logprob: TokenLogprob | None) -> Generatio
 PIECES = [b"<think>", b"plan", b"</think>", b"\n", b"caf\xc3", b"\xa9\n", b"<|end|>"]
 
 
+class SaidParser:
+    """A parser to which the first token says everything."""
+
+    answering = True
+
+    def __init__(self, *events: Event) -> None:
+        self._events = events
+        self.reasoning_tokens = sum(isinstance(event, Reasoning) for event in events)
+
+    def feed(self, token: int) -> Sequence[Event]:
+        return self._events
+
+    def close(self, *, cut: bool) -> Sequence[Event]:
+        return ()
+
+
+def choice_of(*events: Event, finish: FinishReason = FinishReason.STOP) -> Any:
+    """The choice in the record of an answer of these events."""
+    generation = Generation(Request("7", np.arange(4, dtype=np.int32), 10), SaidParser(*events))
+    generation.feed(Generated("7", 0, None, finish, 0))
+    record = one_line(answer_record(task_of(BATCH_LINE), generation, "m", lambda _: b""))
+    return record["response"]["body"]["choices"][0]
+
+
 def test_an_answer_record_has_the_shape_of_a_chat_completion() -> None:
     record = one_line(answer_record(task_of(BATCH_LINE), answered(PIECES, None), "m", PIECES.__getitem__))
     body, usage = record["response"]["body"], record["response"]["body"]["usage"]
@@ -278,7 +348,50 @@ def test_an_answer_record_has_the_shape_of_a_chat_completion() -> None:
     assert body["choices"] == [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}]
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (4, 7, 11)
     assert usage["prompt_tokens_details"] == {"cached_tokens": 2}
-    assert 2 <= usage["completion_tokens_details"]["reasoning_tokens"] <= 4
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": 4}
+    assert body["settings"] == {"seed": NUMBER}
+
+
+def test_the_settings_are_what_it_takes_to_ask_again() -> None:
+    asked = {"seed": 5, "reasoning_effort": "low", "date": "2026-01-31"}
+    for task in (
+        task_of(batch_line(**asked)),
+        task_of(batch_line(seed=5), Defaults(dt.date(2026, 1, 31), "low")),
+    ):
+        record = one_line(answer_record(task, answered(PIECES, None), "m", PIECES.__getitem__))
+        settings = record["response"]["body"]["settings"]
+        assert settings == asked
+        assert task_of(batch_line(**settings)) == task_of(batch_line(**asked))
+
+
+def test_calls_are_recorded_with_ids_of_their_own() -> None:
+    choice = choice_of(Reasoning("plan"), ToolCall("time", "{}"), ToolCall("weather", "{not JSON"))
+    message = choice["message"]
+    assert (message["content"], choice["finish_reason"]) == ("", "tool_calls")
+    assert [call["type"] for call in message["tool_calls"]] == ["function"] * 2
+    assert [call["function"] for call in message["tool_calls"]] == [
+        {"name": "time", "arguments": "{}"},
+        {"name": "weather", "arguments": "{not JSON"},
+    ]
+    assert len({call["id"] for call in message["tool_calls"]}) == 2
+
+
+def test_a_recorded_message_with_calls_can_be_sent_back() -> None:
+    message = choice_of(Reasoning("plan"), ToolCall("time", "{}"))["message"]
+    result = {"role": "tool", "content": "Noon.", "tool_call_id": message["tool_calls"][0]["id"]}
+    assert task_of({"messages": [HI, message, result]}).conversation.messages[1:] == (
+        Message("assistant", "", "plan", (ToolCall("time", "{}"),)),
+        Message("tool", "Noon.", tool="time"),
+    )
+
+
+def test_finish_details_say_what_is_odd_about_an_answer_and_nothing_else() -> None:
+    assert "finish_details" not in choice_of(Reasoning("plan"), Answer("Hi"))
+    assert "finish_details" not in choice_of(Answer("Hi"), finish=FinishReason.LENGTH)
+    cut = choice_of(Reasoning("plan"), finish=FinishReason.REPETITION)
+    assert (cut["finish_details"], cut["finish_reason"]) == ({"cut_in": "reasoning"}, "repetition")
+    broken = choice_of(Recovered("no channel"), Answer("Hi"), Recovered("no end"))
+    assert broken["finish_details"] == {"recovered": ["no channel", "no end"]}
 
 
 def test_log_probabilities_are_recorded_with_the_bytes_of_their_tokens() -> None:

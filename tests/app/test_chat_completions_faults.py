@@ -5,13 +5,14 @@ import json
 import pytest
 
 from ossctl.app.chat_completions import custom_id_of, read_task
+from ossctl.app.conversation import Defaults
 from ossctl.app.lines import Line
 from ossctl.errors import RequestError
 
 
 def fault(**fields: object) -> str:
     with pytest.raises(RequestError) as caught:
-        read_task(Line(1, json.dumps({"prompt": "x", **fields}).encode()))
+        read_task(Line(1, json.dumps({"prompt": "x", **fields}).encode()), Defaults())
     return caught.value.message
 
 
@@ -36,5 +37,5 @@ def test_logit_bias_keeps_to_its_range(bias: float) -> None:
 
 
 def test_the_id_of_a_bad_line_is_the_one_it_would_have_had() -> None:
-    assert custom_id_of(Line(1, b'{"prompt": "x", "custom_id": null, "id": "a", "tools": []}')) == "a"
+    assert custom_id_of(Line(1, b'{"prompt": "x", "custom_id": null, "id": "a", "functions": []}')) == "a"
     assert custom_id_of(Line(3, b'{"prompt": "x", "custom_id": true}')) == "line-3"

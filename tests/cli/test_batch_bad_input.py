@@ -24,6 +24,7 @@ from models import smollm2
 from ossctl.runtime.gguf import read_header
 
 HI: Record = {"prompt": "Say hi.", "max_tokens": 4, "temperature": 0, "id": "hi"}
+COLOUR = {"name": "x", "schema": {"type": "colour"}}
 
 # What a line holds, and what its error has to name.
 BAD_LINES: dict[str, tuple[bytes, str]] = {
@@ -46,7 +47,29 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
         b'{"custom_id": "x", "body": {"messages": [], "frobnicate": true}}',
         "body.frobnicate is not supported",
     ),
-    "a field that is not supported yet": (b'{"prompt": "Hi", "tools": []}', "tools is not supported"),
+    "a field that is not supported": (b'{"prompt": "Hi", "functions": []}', "functions is not supported"),
+    "a tool that the template has no place for": (
+        b'{"prompt": "Hi", "tools": [{"type": "function", "function": {"name": "look_up"}}]}',
+        "tools is supported for gpt-oss only",
+    ),
+    "an effort": (
+        b'{"prompt": "Hi", "reasoning_effort": "low"}',
+        "reasoning_effort is supported for gpt-oss",
+    ),
+    "a budget": (b'{"prompt": "Hi", "max_reasoning_tokens": 5}', "max_reasoning_tokens is supported for gpt"),
+    "a result without a call": (
+        b'{"messages": [{"role": "tool", "tool_call_id": "a", "content": "Hi"}]}',
+        "messages[0].tool_call_id",
+    ),
+    "a format without a schema": (
+        b'{"prompt": "Hi", "response_format": {"type": "json_schema"}}',
+        "response_format.json_schema is missing",
+    ),
+    "a schema that cannot be enforced": (
+        line_of({"prompt": "Hi", "response_format": {"type": "json_schema", "json_schema": COLOUR}}).strip(),
+        "response_format.json_schema.schema: ",
+    ),
+    "a day that does not exist": (b'{"prompt": "Hi", "date": "2026-02-30"}', "date: "),
     "another endpoint": (b'{"custom_id": "x", "url": "/v1/embeddings", "body": {"messages": []}}', "url"),
     "a body without an id": (b'{"body": {"messages": []}}', "custom_id is missing"),
     "max_tokens 0": (b'{"prompt": "Hi", "max_tokens": 0}', "max_tokens is 0"),

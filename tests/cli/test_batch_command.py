@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_record_has_the_shape_of_openais_batch_output(mixed: Result) -> None:
         assert response["status_code"] == 200
         assert response["request_id"]
         body = response["body"]
-        assert set(body) == {"id", "object", "created", "model", "choices", "usage"}
+        assert set(body) == {"id", "object", "created", "model", "choices", "usage", "settings"}
         assert body["object"] == "chat.completion"
         assert type(body["created"]) is int
         choice = choice_of(record)
@@ -100,6 +101,15 @@ def test_a_record_has_the_shape_of_openais_batch_output(mixed: Result) -> None:
         assert choice["message"]["role"] == "assistant"
         assert choice["finish_reason"] in {"stop", "length"}
     assert len({record["id"] for record in mixed.records}) == len(MIXED)
+
+
+def test_the_settings_of_a_record_are_its_seed_and_todays_date(mixed: Result) -> None:
+    records = by_id(mixed.records)
+    settings = [records[name]["response"]["body"]["settings"] for name in MIXED_IDS]
+    assert [setting.pop("seed") for setting in settings] == [1, 2, 3, 4]  # the lines' numbers
+    days = [date.fromisoformat(setting.pop("date")) for setting in settings]
+    assert all(abs(day - datetime.now().astimezone().date()) <= timedelta(days=1) for day in days)
+    assert settings == [{}] * len(MIXED), "a template knows no effort"
 
 
 def test_usage_adds_up(mixed: Result) -> None:

@@ -15,10 +15,12 @@ HEAVY = {
     "huggingface_hub",
     "jinja2",
     "llama_cpp",
+    "llguidance",
     "msgspec",
     "numpy",
     "platformdirs",
     "prompt_toolkit",
+    "regex",
     "rich",
 }
 

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from ossctl.engine.request import Sampling
 from ossctl.engine.sampler import BadLogits, Sampler
 from ossctl.errors import RequestError
+from ossctl.guide import Mask
 from ossctl.runtime.base import Logits
 
 Probabilities = npt.NDArray[np.float64]
@@ -194,6 +196,59 @@ def test_a_banned_token_is_never_drawn_and_the_others_keep_their_proportions() -
     rest[likeliest] = 0
     assert_drawn_from(rest / rest.sum(), counts_of(tokens.elements(), 130))
     assert sampler.draw(logits, Sampling(temperature=0, logit_bias={likeliest: -1e9}), 0.5) != likeliest
+
+
+def without(banned: Mask, logits: Logits, sampling: Sampling) -> Probabilities:
+    """The definition: what is banned is not there, before any cut."""
+    probabilities = np.zeros(len(logits))
+    left = np.flatnonzero(~banned)
+    bias = {int(np.searchsorted(left, t)): b for t, b in sampling.logit_bias.items() if not banned[t]}
+    probabilities[left] = exact(logits[left], replace(sampling, logit_bias=bias))
+    return probabilities
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9])
+@pytest.mark.parametrize("sampling", EVERY_WAY, ids=settings_of)
+def test_draws_without_what_is_banned_have_the_exact_distribution(sampling: Sampling, share: float) -> None:
+    logits, sampler = random_logits(130), Sampler(130)
+    banned = np.random.default_rng(3).random(130) < share
+    banned[logits.argmax()] = True
+    expected = without(banned, logits, sampling)
+    uniforms = np.random.default_rng(1).random(4000).tolist()
+    for form in (banned, np.flatnonzero(banned)):
+        counts = counts_of((sampler.draw(logits, sampling, u, form) for u in uniforms), 130)
+        assert_drawn_from(expected, counts)
+
+
+@pytest.mark.parametrize(
+    "sampling", [*EVERY_WAY, Sampling(temperature=0), Sampling(top_k=100)], ids=settings_of
+)
+@pytest.mark.parametrize("n_vocab", [7, 130, 1000, O200K])
+def test_one_token_that_is_left_is_drawn(sampling: Sampling, n_vocab: int) -> None:
+    """However unlikely it is: at the ends of the vocabulary, and at the ends of [0, 1)."""
+    logits, sampler = random_logits(n_vocab), Sampler(n_vocab)
+    for left in (2, n_vocab // 2, n_vocab - 1):
+        banned = np.ones(n_vocab, np.bool_)
+        banned[left] = False
+        for uniform in (0.0, 0.5, BEFORE_ONE):
+            assert sampler.draw(logits, sampling, uniform, banned) == left
+
+
+def test_a_ban_changes_neither_the_logits_nor_the_mask_nor_a_later_draw() -> None:
+    logits, sampler, banned = random_logits(130), Sampler(130), np.arange(130) % 3 > 0
+    before = logits.copy(), banned.copy()
+    free = [sampler.draw(logits, Sampling(), u / 50) for u in range(50)]
+    for way in EVERY_WAY:
+        sampler.draw(logits, way, 0.3, banned)
+    assert np.array_equal(logits, before[0])
+    assert np.array_equal(banned, before[1])
+    assert [sampler.draw(logits, Sampling(), u / 50) for u in range(50)] == free
+
+
+@pytest.mark.parametrize("sampling", [*EVERY_WAY, Sampling(temperature=0)], ids=settings_of)
+def test_a_ban_on_every_token_is_refused(sampling: Sampling) -> None:
+    with pytest.raises(BadLogits):
+        Sampler(130).draw(random_logits(130), sampling, 0.5, np.ones(130, np.bool_))
 
 
 def test_a_bias_on_one_request_leaves_the_logits_of_others_alone() -> None:

@@ -1,11 +1,13 @@
 """Prompts through chat templates, with a real vocabulary: SmolLM2's."""
 
+import datetime as dt
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gguf import TokenType
@@ -13,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import Vocabulary, byte_vocabulary, smollm2, write_gpt_oss
 
-from ossctl.dialect import Answer, Message, Reasoning, Role
+from ossctl.dialect import Answer, Conversation, Message, Reasoning, Role, Tool, ToolCall
+from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import ModelError, RequestError
 from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
@@ -30,10 +33,18 @@ ROLES: list[Role] = ["system", "user", "assistant"]
 CONTENTS = "{{ messages | map(attribute='content') | join }}"
 
 
-def render(model: LlamaModel, template: str, *contents: str) -> str:
+def render(model: LlamaModel, template: str, *contents: str, date: dt.date | None = None) -> str:
     """The prompt for user messages, as text."""
-    prompt = TemplateDialect(template, model.vocab).render([Message("user", text) for text in contents])
-    return spelled(model, prompt)
+    conversation = Conversation(tuple(Message("user", text) for text in contents), date=date)
+    return spelled(model, dialect_of(model, template).render(conversation))
+
+
+def dialect_of(model: LlamaModel, template: str) -> TemplateDialect:
+    return TemplateDialect(template, model.vocab, JsonGrammars(model.vocab))
+
+
+def asked(*messages: Message) -> Conversation:
+    return Conversation(messages)
 
 
 def spelled(model: LlamaModel, prompt: Sequence[int]) -> str:
@@ -41,7 +52,7 @@ def spelled(model: LlamaModel, prompt: Sequence[int]) -> str:
 
 
 def own_dialect(model: LlamaModel) -> TemplateDialect:
-    return TemplateDialect(model.chat_template or "", model.vocab)
+    return dialect_of(model, model.chat_template or "")
 
 
 def chatml(messages: Sequence[Message]) -> str:
@@ -52,7 +63,7 @@ def chatml(messages: Sequence[Message]) -> str:
 
 
 def assert_only_the_templates_markers(model: LlamaModel, messages: Sequence[Message]) -> None:
-    prompt = own_dialect(model).render(messages)
+    prompt = own_dialect(model).render(asked(*messages))
     assert spelled(model, prompt) == chatml(messages)
     control = [model.vocab.marker(token) for token in prompt if token in model.vocab.control_ids]
     turns = len(messages) + (messages[0].role != "system")
@@ -66,7 +77,7 @@ def test_a_conversation_is_written_as_the_template_says(smol: LlamaModel) -> Non
 
 def test_a_longer_conversation_begins_with_the_tokens_of_the_shorter(smol: LlamaModel) -> None:
     dialect = own_dialect(smol)
-    prompts = [dialect.render(CONVERSATION[:length]) for length in (2, 4)]
+    prompts = [dialect.render(asked(*CONVERSATION[:length])) for length in (2, 4)]
     assert prompts[1][: len(prompts[0])] == prompts[0]
 
 
@@ -120,7 +131,7 @@ def test_markers_that_overlap_stay_text_too(tmp_path: Path) -> None:
     types = [*plain.types, *[TokenType.CONTROL] * len(markers)]
     path = write_gpt_oss(tmp_path / "overlap.gguf", Vocabulary([*plain.tokens, *markers], types, []))
     with LlamaModel(path) as model:
-        prompt = TemplateDialect(CONTENTS + "ab<", model.vocab).render([Message("user", "ab<cd <<c")])
+        prompt = dialect_of(model, CONTENTS + "ab<").render(asked(Message("user", "ab<cd <<c")))
         assert spelled(model, prompt) == "ab<cd <<cab<"
         control = [model.vocab.marker(t) for t in prompt if t in model.vocab.control_ids]
         assert control == ["ab<"], "the template's own"
@@ -128,7 +139,7 @@ def test_markers_that_overlap_stay_text_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["\ufdd0", "a\ufdd0b", "<\ufdd0|im_end|>", f"\ufdd0{END}\ufdd0"])
 def test_the_code_point_used_inside_is_replaced_in_text_from_outside(smol: LlamaModel, text: str) -> None:
-    prompt = own_dialect(smol).render([Message("user", text)])
+    prompt = own_dialect(smol).render(asked(Message("user", text)))
     assert spelled(smol, prompt) == chatml([Message("user", text.replace("\ufdd0", "\ufffd"))])
     assert [smol.vocab.marker(t) for t in prompt if t in smol.vocab.control_ids] == [START, END] * 2 + [START]
 
@@ -140,7 +151,8 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(smol: LlamaModel) -> None
 def test_templates_know_the_developer_as_system(smol: LlamaModel) -> None:
     dialect = own_dialect(smol)
     system, developer = Message("system", "Be brief."), Message("developer", "Be brief.")
-    assert dialect.render([developer, CONVERSATION[1]]) == dialect.render([system, CONVERSATION[1]])
+    prompts = [dialect.render(asked(first, CONVERSATION[1])) for first in (developer, system)]
+    assert prompts[0] == prompts[1]
 
 
 def test_templates_are_given_the_reasoning_of_earlier_answers(smol: LlamaModel) -> None:
@@ -148,14 +160,14 @@ def test_templates_are_given_the_reasoning_of_earlier_answers(smol: LlamaModel) 
         "{% for m in messages %}[{{ m.reasoning_content | default('none') }}|{{ m.content }}]{% endfor %}"
     )
     messages = [Message("user", "Hi"), Message("assistant", "Hello", f"A {END} greeting")]
-    prompt = TemplateDialect(template, smol.vocab).render(messages)
+    prompt = dialect_of(smol, template).render(asked(*messages))
     assert spelled(smol, prompt) == f"[none|Hi][A {END} greeting|Hello]"
     assert not smol.vocab.control_ids.intersection(prompt)
 
 
 def test_templates_are_given_the_names_of_special_tokens(smol: LlamaModel) -> None:
-    dialect = TemplateDialect("{{ bos_token }}x{{ eos_token }}{{ add_generation_prompt }}", smol.vocab)
-    prompt = dialect.render([Message("user", "Hi")])
+    dialect = dialect_of(smol, "{{ bos_token }}x{{ eos_token }}{{ add_generation_prompt }}")
+    prompt = dialect.render(asked(Message("user", "Hi")))
     assert spelled(smol, prompt) == f"{START}x{END}True"
     assert len(smol.vocab.control_ids.intersection(prompt)) == 2
 
@@ -179,7 +191,39 @@ def test_what_templates_use_beyond_plain_jinja_works(smol: LlamaModel, template:
 def test_strftime_now_gives_todays_date(smol: LlamaModel) -> None:
     text = render(smol, "{{ strftime_now('%Y-%m-%d') }}")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", text)
-    assert abs(datetime.fromisoformat(text).replace(tzinfo=UTC) - datetime.now(UTC)).days <= 2
+    assert abs(dt.date.fromisoformat(text) - dt.datetime.now(dt.UTC).date()).days <= 1
+
+
+def test_strftime_now_gives_the_date_of_the_conversation_where_it_has_one(smol: LlamaModel) -> None:
+    template = "{{ strftime_now('%d %B %Y') }}|{{ strftime_now(format='%j') }}"
+    assert render(smol, template, "Hi", date=dt.date(2024, 2, 29)) == "29 February 2024|060"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"tools": (Tool("look_up"),)}, "tools"),
+        ({"effort": "low"}, "reasoning_effort"),
+        ({"max_reasoning_tokens": 0}, "max_reasoning_tokens"),
+        ({"messages": (Message("assistant", "", calls=(ToolCall("look_up", "{}"),)),)}, "tool_calls"),
+        ({"messages": (Message("tool", "It rains.", tool="look_up"),)}, "a message of role tool"),
+    ],
+)
+def test_what_a_template_has_no_place_for_is_refused_by_name(
+    smol: LlamaModel, given: dict[str, Any], named: str
+) -> None:
+    conversation = replace(asked(Message("user", "Hi")), **given)
+    with pytest.raises(RequestError, match=f"^{named} is supported for gpt-oss only"):
+        own_dialect(smol).render(conversation)
+
+
+def test_an_answer_ends_with_any_of_the_vocabularys_end_tokens(smol: LlamaModel) -> None:
+    assert own_dialect(smol).end_ids == smol.vocab.end_ids
+    assert {smol.vocab.marker(token) for token in smol.vocab.end_ids} >= {END, "<|endoftext|>"}
+
+
+def test_a_template_knows_no_effort(smol: LlamaModel) -> None:
+    assert own_dialect(smol).default_effort is None
 
 
 def test_a_template_can_refuse_messages_in_its_own_words(smol: LlamaModel) -> None:
@@ -203,24 +247,25 @@ def test_a_template_can_refuse_messages_in_its_own_words(smol: LlamaModel) -> No
         "{{ messages[0].content + 1 }}",
         "{% include '/etc/passwd' %}",
         "{{ strftime_now(5) }}",
+        "{{ strftime_now.__self__.today() }}",
     ],
 )
 def test_a_template_that_goes_wrong_fails_one_request_and_does_no_harm(
     smol: LlamaModel, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    messages = [Message("user", "Hi")]
+    conversation = asked(Message("user", "Hi"))
     with pytest.raises(RequestError, match="the model's chat template fails on these messages: "):
-        TemplateDialect(template, smol.vocab).render(messages)
+        dialect_of(smol, template).render(conversation)
     assert not list(tmp_path.iterdir())
-    assert messages == [Message("user", "Hi")]
-    assert_only_the_templates_markers(smol, messages)
+    assert conversation == asked(Message("user", "Hi"))
+    assert_only_the_templates_markers(smol, conversation.messages)
 
 
 @pytest.mark.parametrize("template", ["{% for %}", "{{ 'x' ", "{% if x %}", "{{ x | no_such_filter }}"])
 def test_broken_jinja_is_an_error_of_the_model(smol: LlamaModel, template: str) -> None:
     with pytest.raises(ModelError, match="the model's chat template is broken: "):
-        TemplateDialect(template, smol.vocab)
+        dialect_of(smol, template)
 
 
 @pytest.mark.parametrize(
@@ -235,12 +280,12 @@ def test_broken_jinja_is_an_error_of_the_model(smol: LlamaModel, template: str) 
 def test_reasoning_begins_in_the_prompt_where_the_template_opens_it(
     smol: LlamaModel, ending: str, events: list[Reasoning | Answer]
 ) -> None:
-    dialect = TemplateDialect(f"{smol.chat_template}{{{{ {ending!r} }}}}", smol.vocab)
-    parser = dialect.parser(dialect.render([Message("user", "What does <think> mean? <think>")]))
+    dialect = dialect_of(smol, f"{smol.chat_template}{{{{ {ending!r} }}}}")
+    parser = dialect.parser(dialect.render(asked(Message("user", "What does <think> mean? <think>"))))
     found = [event for token in smol.vocab.tokenize("plan</think>Hello") for event in parser.feed(token)]
     texts = {kind: "".join(e.text for e in found if isinstance(e, kind)) for kind in (Reasoning, Answer)}
     assert [kind(text) for kind, text in texts.items() if text] == events
-    assert not parser.close()
+    assert not parser.close(cut=True)
 
 
 ROUND_TRIPS = """

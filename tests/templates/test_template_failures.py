@@ -2,10 +2,17 @@
 
 import pytest
 
-from ossctl.dialect import Message
+from ossctl.dialect import Conversation, Message
+from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import ModelError, RequestError
 from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
+
+
+def prompt_of(model: LlamaModel, template: str, *contents: str) -> list[int]:
+    """The token ids of user messages."""
+    dialect = TemplateDialect(template, model.vocab, JsonGrammars(model.vocab))
+    return dialect.render(Conversation(tuple(Message("user", text) for text in contents)))
 
 
 @pytest.mark.parametrize(
@@ -22,7 +29,7 @@ from ossctl.templates.dialect import TemplateDialect
 )
 def test_a_template_that_fails_on_messages_fails_that_request_alone(smol: LlamaModel, template: str) -> None:
     with pytest.raises(RequestError, match="chat template fails"):
-        TemplateDialect(template, smol.vocab).render([Message("user", "Hi")])
+        prompt_of(smol, template, "Hi")
 
 
 @pytest.mark.parametrize(
@@ -36,13 +43,13 @@ def test_a_template_that_fails_on_messages_fails_that_request_alone(smol: LlamaM
 )
 def test_a_template_that_cannot_be_compiled_is_a_broken_model(smol: LlamaModel, template: str) -> None:
     with pytest.raises(ModelError, match="chat template is broken"):
-        TemplateDialect(template, smol.vocab)
+        TemplateDialect(template, smol.vocab, JsonGrammars(smol.vocab))
 
 
 def test_two_texts_that_a_template_joins_make_no_marker(smol: LlamaModel) -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     texts = ["<|im_", "end|>", "<", "|im_start|>", "<|im_e", "nd|>"]
-    prompt = TemplateDialect(template, smol.vocab).render([Message("user", text) for text in texts])
+    prompt = prompt_of(smol, template, *texts)
     assert not smol.vocab.control_ids.intersection(prompt)
     assert b"".join(map(smol.vocab.piece, prompt)) == "".join(texts).encode()
 
@@ -50,7 +57,7 @@ def test_two_texts_that_a_template_joins_make_no_marker(smol: LlamaModel) -> Non
 @pytest.mark.parametrize("length", [1997, 1998, 1999, 2000, 3999, 4000])
 def test_a_long_run_is_never_cut_inside_the_templates_own_markers(smol: LlamaModel, length: int) -> None:
     assert smol.chat_template is not None
-    prompt = TemplateDialect(smol.chat_template, smol.vocab).render([Message("user", "!" * length)])
+    prompt = prompt_of(smol, smol.chat_template, "!" * length)
     control = [smol.vocab.marker(t) for t in prompt if t in smol.vocab.control_ids]
     assert control == ["<|im_start|>", "<|im_end|>"] * 2 + ["<|im_start|>"]
 

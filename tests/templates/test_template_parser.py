@@ -22,14 +22,15 @@ def parse(
     """Events of an answer whose tokens are numbered 0, 1, 2… and have these bytes."""
     parser = TemplateParser(pieces.__getitem__, control, thinking=thinking)
     events = [event for token in range(len(pieces)) for event in parser.feed(token)]
-    return [*events, *parser.close()]
+    return [*events, *parser.close(cut=True)]
 
 
 def joined(events: list[Event]) -> tuple[str, str]:
     """(reasoning, answer), which come in this order."""
     kinds = [type(event) for event in events]
     assert kinds == sorted(kinds, key=[Reasoning, Answer].index)
-    assert all(event.text for event in events), "an event without text says nothing"
+    texts = [event.text for event in events if isinstance(event, Reasoning | Answer)]
+    assert all(texts), "an event without text says nothing"
     reasoning = "".join(event.text for event in events if isinstance(event, Reasoning))
     return reasoning, "".join(event.text for event in events if isinstance(event, Answer))
 
@@ -117,7 +118,40 @@ def test_text_is_passed_on_as_soon_as_it_is_certain() -> None:
         [Answer("He")],
         [Answer("llo</think>")],
     ]
-    assert not parser.close()
+    assert not parser.close(cut=True)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "thinking", "so_far"),
+    [
+        (["<thi", "nk>", "plan", "</think>", "\n", "He", "llo"], False, [0, 2, 3, 4, 5, 5, 5]),
+        (["plan", "</thi", "nk>", "Hello"], True, [1, 2, 3, 3]),
+        (["<think>", "never", " ends"], False, [1, 2, 3]),
+        (["\n", "<think>", "</think>", "Hello"], False, [0, 2, 3, 3]),
+        (["plan", "</think>Hello", "!"], True, [1, 1, 1]),
+        (["\n", "<", "b>", "<think>"], False, [0, 0, 0, 0]),
+    ],
+)
+def test_reasoning_tokens_are_those_of_the_reasoning_its_tags_and_the_blanks_around(
+    pieces: list[str], thinking: bool, so_far: list[int]
+) -> None:
+    parser = TemplateParser([piece.encode() for piece in pieces].__getitem__, frozenset(), thinking=thinking)
+    assert parser.reasoning_tokens == 0
+    counted = []
+    for token in range(len(pieces)):
+        parser.feed(token)
+        counted.append(parser.reasoning_tokens)
+    assert counted == so_far
+
+
+def test_a_token_may_be_of_the_answer_unless_it_is_of_the_reasoning() -> None:
+    pieces = [b"<thi", b"nk>", b"plan", b"</think>", b"\n", b"He", b"llo"]
+    parser = TemplateParser(pieces.__getitem__, frozenset())
+    answering = []
+    for token in range(len(pieces)):
+        parser.feed(token)
+        answering.append(parser.answering)
+    assert answering == [True, False, False, False, False, True, True]
 
 
 def test_control_tokens_are_never_shown() -> None:

@@ -1,0 +1,88 @@
+"""Harmony as a dialect: messages to token ids, and back to events; what holds an answer to its format."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ossctl.dialect import Conversation, Effort, Tool
+from ossctl.errors import RequestError
+from ossctl.guide import GrammarCompiler, Guide
+from ossctl.harmony import markers as harmony_markers
+from ossctl.harmony.guide import Alphabet, BudgetGuide, FormatGuide, Opening
+from ossctl.harmony.layout import DEFAULT_EFFORT, FUNCTIONS, JSON, lay_out
+from ossctl.harmony.markers import Markers
+from ossctl.harmony.parser import HarmonyParser
+from ossctl.harmony.renderer import Renderer
+
+_NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+class Tokenizer(harmony_markers.Tokenizer, Protocol):
+    """What the dialect needs of the model's vocabulary."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def end_ids(self) -> frozenset[int]: ...
+
+
+class HarmonyDialect:
+    """The dialect of a model whose vocabulary holds Harmony's tokens."""
+
+    def __init__(self, tokenizer: Tokenizer, markers: Markers, grammars: GrammarCompiler) -> None:
+        self._tokenizer = tokenizer
+        self._markers = markers
+        self._grammars = grammars
+        self._renderer = Renderer(tokenizer, markers)
+        self._alphabet = Alphabet(
+            markers,
+            tokenizer.special_ids,
+            tokenizer.size,
+            reopen=self._renderer.prompt(()),
+            final=self._renderer.header("final"),
+        )
+
+    @property
+    def default_effort(self) -> Effort:
+        """See `Dialect.default_effort`."""
+        return DEFAULT_EFFORT
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """See `Dialect.end_ids`. `<|end|>` is none of them: after it the turn goes on."""
+        return (self._tokenizer.end_ids | {self._markers.done, self._markers.call}) - {self._markers.end}
+
+    def render(self, conversation: Conversation) -> list[int]:
+        """See `Dialect.render`."""
+        if not conversation.messages:
+            raise RequestError("messages is empty")
+        return self._renderer.prompt(lay_out(conversation, self._renderer.split))
+
+    def parser(self, _prompt: Sequence[int]) -> HarmonyParser:
+        """See `Dialect.parser`. Every prompt ends with the opening of the assistant's message."""
+        return HarmonyParser(self._tokenizer.piece, self._markers, self._tokenizer.special_ids)
+
+    def guide(self, conversation: Conversation, _prompt: Sequence[int]) -> Guide | None:
+        """See `Dialect.guide`."""
+        budget = conversation.max_reasoning_tokens
+        openings = list(self._openings(conversation))
+        if openings:
+            reasoning = Opening(self._renderer.header("analysis"), None, self._markers.end)
+            return FormatGuide(self._alphabet, [reasoning, *openings], budget)
+        return None if budget is None else BudgetGuide(self._alphabet, self.parser(()), budget)
+
+    def _openings(self, conversation: Conversation) -> Iterator[Opening]:
+        """The messages that the answer may consist of, after the reasoning; none if all are allowed."""
+        choice, json_format = conversation.tool_choice, conversation.json_format
+        if json_format is not None and choice.mode != "required":
+            grammar = self._grammars.json(json_format.schema, "response_format.json_schema.schema")
+            yield Opening(self._renderer.header("final"), grammar, self._markers.done)
+        elif choice.mode != "required":
+            return
+        for position, tool in enumerate(conversation.tools if choice.mode != "none" else ()):
+            if choice.name in ("", tool.name):
+                yield self._call(tool, f"tools[{position}].function.parameters")
+
+    def _call(self, tool: Tool, field: str) -> Opening:
+        schema = _NO_PARAMETERS if tool.parameters is None else {"type": "object", **tool.parameters}
+        header = self._renderer.header("commentary", f"{FUNCTIONS}.{tool.name}", JSON)
+        return Opening(header, self._grammars.json(schema, field), self._markers.call)

@@ -1,0 +1,129 @@
+"""A conversation as Harmony's messages: which there are, in which order, with which header."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import takewhile
+
+import msgspec
+
+from ossctl.dialect import Conversation, Effort, JsonFormat, Message
+from ossctl.harmony.typescript import Namespace, tools_section
+
+# The reference's defaults for the released models.
+IDENTITY = "You are ChatGPT, a large language model trained by OpenAI."
+KNOWLEDGE_CUTOFF = "2024-06"
+DEFAULT_EFFORT: Effort = "medium"
+CHANNELS = "# Valid channels: analysis, commentary, final. Channel must be included for every message."
+CALLS = "Calls to these tools must go to the commentary channel: 'functions'."
+
+FUNCTIONS = "functions"
+JSON = "<|constrain|>json"
+
+_INSTRUCTIONS = ("system", "developer")
+
+
+@dataclass(frozen=True)
+class HarmonyMessage:
+    """`author` is a role or a tool's name; an empty field is left out.
+
+    `kept` are the token ids after the author, where the model itself wrote them: they stand for the rest.
+    """
+
+    author: str
+    content: str
+    channel: str = ""
+    recipient: str = ""
+    content_type: str = ""
+    kept: tuple[int, ...] = ()
+
+
+Split = Callable[[Sequence[int]], list[HarmonyMessage]]
+
+
+def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage]:
+    """The messages of the prompt, from the system message on.
+
+    `split` gives the messages in the ids of an earlier answer; none if they are not well formed.
+    """
+    messages = conversation.messages
+    offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
+    functions = (Namespace(FUNCTIONS, tools=offered),) if offered else ()
+    yield HarmonyMessage(
+        "system",
+        system_text(conversation.effort or DEFAULT_EFFORT, conversation.date, has_functions=bool(functions)),
+    )
+    first = list(takewhile(lambda message: message.role in _INSTRUCTIONS, messages))
+    instructions = "\n\n".join(message.content for message in first)
+    if text := developer_text(instructions, functions, conversation.json_format):
+        yield HarmonyMessage("developer", text)
+    running = running_turn(messages)
+    for position, message in enumerate(messages[len(first) :], len(first)):
+        yield from _message(message, split, running=position >= running)
+
+
+def system_text(
+    effort: Effort,
+    today: date | None = None,
+    namespaces: tuple[Namespace, ...] = (),
+    *,
+    has_functions: bool = False,
+    identity: str = IDENTITY,
+) -> str:
+    """The system message's content. `namespaces` are built-in tools, not functions."""
+    about = [identity, f"Knowledge cutoff: {KNOWLEDGE_CUTOFF}"]
+    if today is not None:
+        about.append(f"Current date: {today.isoformat()}")
+    sections = ["\n".join(about), f"Reasoning: {effort}"]
+    if namespaces:
+        sections.append(tools_section(namespaces))
+    sections.append(f"{CHANNELS}\n{CALLS}" if has_functions else CHANNELS)
+    return "\n\n".join(sections)
+
+
+def developer_text(
+    instructions: str, namespaces: tuple[Namespace, ...] = (), json_format: JsonFormat | None = None
+) -> str:
+    """The developer message's content; empty if there is nothing to say."""
+    sections = ["# Instructions", instructions] if instructions else []
+    if namespaces:
+        sections.append(tools_section(namespaces))
+    if json_format is not None:
+        comment = "".join(f"// {line}\n" for line in json_format.description.splitlines())
+        schema = msgspec.json.encode(json_format.schema).decode()
+        sections += ["# Response Formats", f"## {json_format.name}", f"{comment}{schema}"]
+    return "\n\n".join(sections)
+
+
+def running_turn(messages: tuple[Message, ...]) -> int:
+    """Where the turn begins that no final answer has ended: from there on reasoning is kept."""
+    for position in range(len(messages) - 1, -1, -1):
+        if messages[position].role == "assistant" and not messages[position].calls:
+            return position + 1
+    return 0
+
+
+def _message(message: Message, split: Split, *, running: bool) -> Iterator[HarmonyMessage]:
+    if message.role == "assistant":
+        written = split(message.kept) or list(_assistant(message))
+        yield from (part for part in written if running or part.channel != "analysis")
+    elif message.role == "tool":
+        author = f"{FUNCTIONS}.{message.tool}"
+        yield HarmonyMessage(author, message.content, "commentary", recipient="assistant")
+    elif message.role in _INSTRUCTIONS:
+        yield HarmonyMessage("developer", developer_text(message.content))
+    else:
+        yield HarmonyMessage(message.role, message.content)
+
+
+def _assistant(message: Message) -> Iterator[HarmonyMessage]:
+    if message.reasoning:
+        yield HarmonyMessage("assistant", message.reasoning, "analysis")
+    if not message.calls:
+        yield HarmonyMessage("assistant", message.content, "final")
+        return
+    if message.content:
+        yield HarmonyMessage("assistant", message.content, "commentary")
+    for call in message.calls:
+        recipient = f"{FUNCTIONS}.{call.name}"
+        yield HarmonyMessage("assistant", call.arguments, "commentary", recipient, JSON)

@@ -1,0 +1,230 @@
+"""Token ids of an answer to events. Whatever the model writes, its text comes out."""
+
+import codecs
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+
+import msgspec
+
+from ossctl.dialect import Answer, Event, Reasoning, Recovered, ToolCall
+from ossctl.harmony.header import Header, Kind, Part, may_go_on, read_header, rescue
+from ossctl.harmony.markers import Markers
+
+# A part of a header is a handful of words. What is longer is text that has lost its header.
+_MAX_WORDS = 4
+_MAX_CHARACTERS = 256
+
+_FUNCTIONS = "functions."
+_BETWEEN_MESSAGES = "\n\n"
+
+
+class _State(Enum):
+    HEADER = auto()
+    CONTENT = auto()
+    BETWEEN = auto()  # after the end of a message
+
+
+class HarmonyParser:
+    """Follows an answer that begins right after `<|start|>assistant`."""
+
+    def __init__(self, piece: Callable[[int], bytes], markers: Markers, special_ids: frozenset[int]) -> None:
+        self._piece = piece
+        self._markers = markers
+        self._names: Mapping[int, str] = markers.names
+        self._special = special_ids
+        self._ends = frozenset((markers.end, markers.call, markers.done))
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._state = _State.HEADER
+        self._role = "assistant"  # of the header, where it does not stand in it
+        self._parts = [Part("role", "")]
+        self._header_tokens = 0
+        self._kind: Kind = Answer
+        self._call: str | None = None  # the function that the current message calls
+        self._arguments: list[str] = []
+        self._spoken: set[Kind] = set()  # kinds of text that there was already
+        self._first = True  # of the current message's text
+        self._reasoning_tokens = 0
+        self._in_text = False  # the latest token was no marker
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """See `Parser.reasoning_tokens`."""
+        return self._reasoning_tokens
+
+    @property
+    def answering(self) -> bool:
+        """See `Parser.answering`."""
+        answer = self._state is _State.CONTENT and self._kind is not Reasoning and self._call is None
+        return answer and self._in_text
+
+    def feed(self, token: int) -> Sequence[Event]:
+        """See `Parser.feed`."""
+        self._in_text = token not in self._special
+        if not self._in_text:
+            return self._marker(token)
+        text = self._decode(self._piece(token))
+        if self._state is _State.CONTENT:
+            if self._kind is Reasoning and self._call is None:
+                self._reasoning_tokens += 1
+            return self._text(text) if text else ()
+        if self._state is _State.HEADER:
+            return self._header_text(text)
+        self._open(Answer)
+        return [Recovered("text outside of a message"), *self._text(text)]
+
+    @property
+    def in_reasoning(self) -> bool:
+        """Whether a text token now would be reasoning."""
+        return self._state is _State.CONTENT and self._kind is Reasoning and self._call is None
+
+    def close(self, *, cut: bool) -> Sequence[Event]:
+        """See `Parser.close`. A header that was cut is nobody's fault, and nothing to show."""
+        if self._state is _State.HEADER:
+            return () if may_go_on(self._parts, role=self._role) else self._lost_header()
+        if self._state is _State.BETWEEN:
+            return ()
+        return self._end_message(cut=cut)
+
+    def _marker(self, token: int) -> Sequence[Event]:
+        if self._state is _State.HEADER:
+            return self._marker_in_header(token)
+        if self._state is _State.CONTENT:
+            return self._marker_in_content(token)
+        return self._marker_between(token)
+
+    def _marker_in_header(self, token: int) -> Sequence[Event]:
+        markers = self._markers
+        self._header_tokens += token != markers.start  # that one belongs to the next
+        self._add_to_header(self._decode(b"", True))
+        if token == markers.message:
+            return self._begin_content(read_header(self._parts, role=self._role), ())
+        if token == markers.channel:
+            self._parts.append(Part("channel", ""))
+            return ()
+        if token == markers.constrain:
+            self._parts.append(Part("constrain", ""))
+            return ()
+        if token not in self._ends and token != markers.start:
+            return [Recovered(f"{self._spelling(token)} in a header")]
+        empty = len(self._parts) == 1 and self._parts[0].text.strip() in ("", "assistant")
+        lost = [Recovered("an empty message")] if empty else self._lost_header()
+        if token == markers.start:
+            self._begin_header()
+        else:
+            self._state = _State.BETWEEN
+        return lost
+
+    def _marker_in_content(self, token: int) -> Sequence[Event]:
+        if token in self._ends:
+            reasoning = self.in_reasoning
+            self._reasoning_tokens += reasoning
+            events = self._end_message()
+            if reasoning and token != self._markers.end:
+                events.append(Recovered("the turn ended with its reasoning"))
+            return events
+        if token not in (self._markers.start, self._markers.channel):
+            return [Recovered(f"{self._spelling(token)} inside a message")]
+        events = self._end_message()
+        self._begin_header(token)
+        return [*events, Recovered("a message without an end")]
+
+    def _marker_between(self, token: int) -> Sequence[Event]:
+        if token == self._markers.start:
+            self._begin_header()
+            return ()
+        if token == self._markers.channel:
+            self._begin_header(token)
+            return [Recovered("a message without <|start|>")]
+        if token == self._markers.message:
+            self._open(Answer)
+            return [Recovered("a message without a header")]
+        return [Recovered(f"{self._spelling(token)} outside of a message")]
+
+    def _begin_header(self, token: int | None = None) -> None:
+        """After `<|start|>`; or the role is left out, and a channel comes at once."""
+        self._state = _State.HEADER
+        self._header_tokens = 1
+        self._role = ""
+        self._parts = [Part("role", "")]
+        if token == self._markers.channel:
+            self._role = "assistant"
+            self._parts.append(Part("channel", ""))
+
+    def _header_text(self, text: str) -> Sequence[Event]:
+        self._header_tokens += 1
+        self._add_to_header(text)
+        latest = self._parts[-1].text
+        too_long = len(latest) > _MAX_CHARACTERS or len(latest.split()) > _MAX_WORDS
+        return self._lost_header(ended=False) if too_long else ()
+
+    def _add_to_header(self, text: str) -> None:
+        if text:
+            latest = self._parts[-1]
+            self._parts[-1] = Part(latest.after, latest.text + text)
+
+    def _lost_header(self, *, ended: bool = True) -> list[Event]:
+        """The header is over without `<|message|>`: what does not read like one is the content."""
+        if ended:
+            self._add_to_header(self._decode(b"", True))
+        header = rescue(self._parts, role=self._role)
+        text, header.stray = header.stray, ""
+        events = self._begin_content(header, ("<|message|> is missing",))
+        events += self._text(text)
+        return [*events, *self._end_message()] if ended else events
+
+    def _begin_content(self, header: Header, complaints: Sequence[str]) -> list[Event]:
+        """Open the content; what strayed into the header comes before it, and is never an argument."""
+        events: list[Event] = [Recovered(what) for what in (*complaints, *header.complaints)]
+        if header.stray:
+            self._open(header.kind)
+            events += self._text(header.stray)
+        self._open(header.kind, header.call)
+        return events
+
+    def _open(self, kind: Kind, call: str | None = None) -> None:
+        """A message's content begins."""
+        self._state = _State.CONTENT
+        self._kind, self._call = kind, call
+        self._first = True
+        if kind is Reasoning and call is None:
+            self._reasoning_tokens += self._header_tokens
+        self._header_tokens = 0
+
+    def _text(self, text: str) -> Sequence[Event]:
+        if not text:
+            return ()
+        if self._call is not None:
+            self._arguments.append(text)
+            return ()
+        if self._first:
+            self._first = False
+            if self._kind in self._spoken:
+                text = _BETWEEN_MESSAGES + text
+            self._spoken.add(self._kind)
+        return (self._kind(text),)
+
+    def _end_message(self, *, cut: bool = False) -> list[Event]:
+        events = list(self._text(self._decode(b"", True)))
+        if self._call is not None:
+            events += _tool_call(self._call, "".join(self._arguments), cut=cut)
+            self._arguments.clear()
+            self._call = None
+        self._state = _State.BETWEEN
+        return events
+
+    def _spelling(self, token: int) -> str:
+        return self._names.get(token) or self._piece(token).decode("utf-8", "replace")
+
+
+def _tool_call(recipient: str, arguments: str, *, cut: bool) -> list[Event]:
+    """A function gets JSON; what is not is handed on as it is."""
+    name = recipient.removeprefix(_FUNCTIONS)
+    events: list[Event] = []
+    if cut:
+        events.append(Recovered(f"the call of {name} was cut off"))
+    elif name != recipient:
+        try:
+            msgspec.json.decode(arguments)
+        except (msgspec.DecodeError, RecursionError) as error:
+            events.append(Recovered(f"the arguments of {name} are not valid JSON: {error}"))
+    return [*events, ToolCall(name, arguments)]

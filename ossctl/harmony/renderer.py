@@ -1,0 +1,97 @@
+"""Harmony's messages to token ids."""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+from ossctl.harmony.layout import HarmonyMessage
+from ossctl.harmony.markers import Markers, Tokenizer
+
+_CONSTRAIN = "<|constrain|>"
+
+
+class Renderer:
+    """Writes messages with a model's own tokens. Text never becomes a control token."""
+
+    def __init__(self, tokenizer: Tokenizer, markers: Markers) -> None:
+        self._tokenizer = tokenizer
+        self._markers = markers
+        self._known = functools.lru_cache(maxsize=256)(tokenizer.tokenize)  # the few words of headers
+
+    def prompt(self, messages: Iterable[HarmonyMessage]) -> list[int]:
+        """The messages, and the opening of the assistant's next one."""
+        ids: list[int] = []
+        written = list(messages)
+        contents = self._tokenizer.tokenize_all([message.content for message in written])
+        for message, content in zip(written, contents, strict=True):
+            self._write(message, content, ids)
+        return [*ids, self._markers.start, *self._known("assistant")]
+
+    def header(self, channel: str, recipient: str = "", content_type: str = "") -> list[int]:
+        """What the model itself writes after `<|start|>assistant`, up to the content."""
+        to = f" to={recipient}" if recipient else ""
+        ids = [self._markers.channel, *self._known(f"{channel}{to}{' ' if content_type else ''}")]
+        return [*ids, *self._content_type(content_type), self._markers.message]
+
+    def split(self, kept: Sequence[int]) -> list[HarmonyMessage]:
+        """The messages in the ids of an answer, each with its ids up to its end; [] if any is malformed.
+
+        `<|return|>` becomes `<|end|>`, and so does a missing end.
+        """
+        opening = [self._markers.start, *self._known("assistant")]
+        messages = []
+        rest = list(kept)
+        while rest:
+            end = next((at for at, token in enumerate(rest) if token in self._ends), len(rest))
+            part = self._kept(rest[:end], call=rest[end : end + 1] == [self._markers.call])
+            if part is None:
+                return []
+            messages.append(part)
+            rest = rest[end + 1 :]
+            if rest:
+                if rest[: len(opening)] != opening:
+                    return []
+                rest = rest[len(opening) :]
+        return messages
+
+    @functools.cached_property
+    def _ends(self) -> frozenset[int]:
+        return frozenset((self._markers.end, self._markers.call, self._markers.done))
+
+    def _kept(self, ids: list[int], *, call: bool) -> HarmonyMessage | None:
+        """A message from the ids before its end; None unless its markers are those of a plain one."""
+        markers = self._markers
+        special = tuple(token for token in ids if token in self._tokenizer.special_ids)
+        plain = (markers.channel, markers.message)
+        if special not in (plain, (markers.channel, markers.constrain, markers.message)):
+            return None
+        header = ids[ids.index(markers.channel) + 1 : ids.index(markers.message)]
+        channel = b"".join(map(self._tokenizer.piece, header)).decode("utf-8", "replace").split(maxsplit=1)
+        if not channel or channel[0] not in ("analysis", "commentary", "final"):
+            return None
+        call = call or b"to=" in b"".join(map(self._tokenizer.piece, ids[: ids.index(markers.message)]))
+        return HarmonyMessage("assistant", "", channel[0], kept=(*ids, markers.call if call else markers.end))
+
+    def _write(self, message: HarmonyMessage, content: list[int], ids: list[int]) -> None:
+        ids.append(self._markers.start)
+        ids += self._known(message.author)
+        if message.kept:
+            ids += message.kept
+            return
+        if message.recipient:
+            ids += self._known(f" to={message.recipient}")
+        if message.channel:
+            ids.append(self._markers.channel)
+            ids += self._known(message.channel)
+        if message.content_type:
+            ids += self._known(" ") if message.content_type.startswith(_CONSTRAIN) else []
+            ids += self._content_type(message.content_type)
+        ids.append(self._markers.message)
+        ids += content
+        calls = message.author == "assistant" and message.recipient
+        ids.append(self._markers.call if calls else self._markers.end)
+
+    def _content_type(self, content_type: str) -> list[int]:
+        if content_type.startswith(_CONSTRAIN):
+            rest = content_type.removeprefix(_CONSTRAIN)
+            return [self._markers.constrain, *(self._known(rest) if rest else [])]
+        return list(self._known(f" {content_type}")) if content_type else []

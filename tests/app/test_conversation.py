@@ -1,0 +1,466 @@
+"""Messages, tools, formats and effort of a line: what they mean, and which field a refusal names."""
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ossctl.app.chat_completions import read_task
+from ossctl.app.conversation import Defaults
+from ossctl.app.lines import Line
+from ossctl.dialect import Conversation, JsonFormat, Message, Tool, ToolCall, ToolChoice
+from ossctl.errors import RequestError
+
+Object = dict[str, Any]
+
+HI: Object = {"role": "user", "content": "Hi"}
+PLACE: Object = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+ROME = '{"city": "Rome"}'
+NAME_RULE = "must be 1 to 64 letters, digits, - and _"
+
+
+def conversation_of(defaults: Defaults | None = None, **body: object) -> Conversation:
+    line = Line(1, json.dumps({"messages": [HI], **body}).encode())
+    return read_task(line, defaults or Defaults()).conversation
+
+
+def refusal_of(line: bytes) -> str:
+    with pytest.raises(RequestError) as refused:
+        read_task(Line(1, line), Defaults())
+    assert refused.value.code == "invalid_request"
+    return refused.value.message
+
+
+def refusal(**body: object) -> str:
+    return refusal_of(json.dumps({"messages": [HI], **body}).encode())
+
+
+def call(call_id: str = "c1", name: str = "weather", arguments: str = ROME) -> Object:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def calling(*calls: Object, **fields: object) -> Object:
+    return {"role": "assistant", "tool_calls": list(calls or [call()]), **fields}
+
+
+def result(call_id: str = "c1", content: object = "sunny") -> Object:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def tool(name: str = "weather", **fields: object) -> Object:
+    return {"type": "function", "function": {"name": name, **fields}}
+
+
+def json_schema(**fields: object) -> Object:
+    return {"type": "json_schema", "json_schema": {"name": "place", "schema": PLACE, **fields}}
+
+
+def test_a_line_that_asks_for_nothing_special_is_its_messages_alone() -> None:
+    assert conversation_of() == Conversation((Message("user", "Hi"),))
+
+
+def test_calls_and_their_results_are_joined_by_the_calls_ids() -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        HI,
+        calling(call("a"), call("b", "time", ""), content="One moment.", reasoning_content="Two calls."),
+        result("b", [{"type": "text", "text": "12:"}, {"type": "text", "text": "00"}]),
+        result("a"),
+    ]
+    assert conversation_of(messages=messages).messages == (
+        Message("system", "Be brief."),
+        Message("user", "Hi"),
+        Message("assistant", "One moment.", "Two calls.", (ToolCall("weather", ROME), ToolCall("time", ""))),
+        Message("tool", "12:00", tool="time"),
+        Message("tool", "sunny", tool="weather"),
+    )
+
+
+def test_a_result_belongs_to_the_latest_call_of_its_id() -> None:
+    messages = [HI, calling(call("1", "time")), result("1"), calling(call("1", "weather")), result("1")]
+    found = conversation_of(messages=messages).messages
+    assert [message.tool for message in found if message.role == "tool"] == ["time", "weather"]
+
+
+@pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}, {"content": []}])
+def test_a_message_with_calls_needs_no_content(content: Object) -> None:
+    assert conversation_of(messages=[HI, calling(**content)]).messages[1].content == ""
+
+
+@pytest.mark.parametrize("arguments", ["", "{", "[1]", "not JSON", '{"a": "\U0001f600\\u0000"}'])
+def test_arguments_of_earlier_calls_are_kept_as_the_model_wrote_them(arguments: str) -> None:
+    (kept,) = conversation_of(messages=[calling(call(arguments=arguments))]).messages[0].calls
+    assert kept.arguments == arguments
+
+
+def test_an_earlier_call_may_name_a_function_that_is_not_offered() -> None:
+    messages = [HI, calling(call(name="functions.no-such.thing")), result()]
+    assert conversation_of(messages=messages, tools=[tool()]).messages[2].tool == "functions.no-such.thing"
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "tool_calls", "tool_call_id"])
+def test_null_is_the_same_as_leaving_a_messages_field_out(name: str) -> None:
+    assert conversation_of(messages=[{**HI, name: None}]) == conversation_of()
+
+
+def test_tools_are_read_with_description_and_parameters() -> None:
+    tools = [tool(), tool("a-B_9", description="Does it.", parameters=PLACE, strict=True), tool("x" * 64)]
+    assert conversation_of(tools=tools).tools == (
+        Tool("weather"),
+        Tool("a-B_9", "Does it.", PLACE),
+        Tool("x" * 64),
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "meaning"),
+    [
+        (None, ToolChoice("auto")),
+        ("auto", ToolChoice("auto")),
+        ("none", ToolChoice("none")),
+        ("required", ToolChoice("required")),
+        ({"type": "function", "function": {"name": "time"}}, ToolChoice("required", "time")),
+    ],
+)
+def test_tool_choice_is_none_auto_required_or_a_named_function(choice: object, meaning: ToolChoice) -> None:
+    assert conversation_of(tools=[tool(), tool("time")], tool_choice=choice).tool_choice == meaning
+
+
+@pytest.mark.parametrize("value", [True, False, None])
+def test_parallel_tool_calls_changes_nothing(value: object) -> None:
+    assert conversation_of(tools=[tool()], parallel_tool_calls=value) == conversation_of(tools=[tool()])
+
+
+@pytest.mark.parametrize(
+    ("response_format", "meaning"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, JsonFormat({"type": "object"})),
+        (json_schema(), JsonFormat(PLACE, "place")),
+        (json_schema(description="Where.", strict=False), JsonFormat(PLACE, "place", "Where.")),
+    ],
+)
+def test_response_format_is_text_any_object_or_a_schema(
+    response_format: object, meaning: JsonFormat | None
+) -> None:
+    assert conversation_of(response_format=response_format).json_format == meaning
+
+
+def test_effort_date_and_budget_are_the_lines_own_or_the_defaults() -> None:
+    defaults = Defaults(dt.date(2025, 1, 2), "low", 50)
+    inherited = conversation_of(defaults, date=None, reasoning_effort=None, max_reasoning_tokens=None)
+    assert (inherited.date, inherited.effort, inherited.max_reasoning_tokens) == (
+        dt.date(2025, 1, 2),
+        "low",
+        50,
+    )
+    own = conversation_of(defaults, date="1999-12-31", reasoning_effort="high", max_reasoning_tokens=0)
+    assert (own.date, own.effort, own.max_reasoning_tokens) == (dt.date(1999, 12, 31), "high", 0)
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([], "messages is empty"),
+        ("Hi", "messages: expected array | null, got str"),
+        ([HI, "Hi"], "messages[1]: expected object, got str"),
+        ([{"content": "Hi"}], "messages[0].role is missing"),
+        ([{**HI, "role": "function"}], "messages[0].role: 'function' is not supported"),
+        ([{**HI, "role": None}], "messages[0].role: expected str, got null"),
+        ([HI, {"role": "user"}], "messages[1].content is missing"),
+        ([{"role": "user", "content": None}], "messages[0].content is missing"),
+        ([{"role": "assistant"}], "messages[0].content is missing"),
+        ([calling() | {"tool_calls": []}], "messages[0].content is missing"),
+        ([{"role": "assistant", "reasoning_content": "Hm."}], "messages[0].content is missing"),
+        ([HI, calling(), {"role": "tool", "tool_call_id": "c1"}], "messages[2].content is missing"),
+        ([{**HI, "content": 5}], "messages[0].content: expected str | array | null, got int"),
+        ([{**HI, "name": "Ada"}], "messages[0].name is not supported"),
+        ([{**HI, "reasoning_content": 5}], "messages[0].reasoning_content: expected str | null, got int"),
+    ],
+)
+def test_a_message_that_is_not_one_is_refused_by_its_place(messages: object, message: str) -> None:
+    assert refusal(messages=messages) == message
+
+
+@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file", "refusal", "input_text", ""])
+def test_a_content_part_that_is_not_text_is_refused_by_its_type(kind: str) -> None:
+    parts = [{"type": "text", "text": "What is this?"}, {"type": kind, kind or "url": {}}]
+    message = f"messages[1].content[1].type: '{kind}' is not supported"
+    assert refusal(messages=[HI, {**HI, "content": parts}]) == message
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("Hi", "messages[0].content[0]: expected object, got str"),
+        ({"text": "Hi"}, "messages[0].content[0].type is missing"),
+        ({"type": "text"}, "messages[0].content[0].text is missing"),
+        ({"type": "text", "text": None}, "messages[0].content[0].text: expected str, got null"),
+        ({"type": "text", "text": "Hi", "cache": 1}, "messages[0].content[0].cache is not supported"),
+    ],
+)
+def test_a_broken_content_part_is_refused_by_its_place(part: object, message: str) -> None:
+    assert refusal(messages=[{**HI, "content": [part]}]) == message
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([HI, calling(), {"role": "tool", "content": "4"}], "messages[2].tool_call_id is missing"),
+        ([HI, calling(), result("")], "messages[2].tool_call_id: no message before makes the call ''"),
+        ([HI, calling(), result("c2")], "messages[2].tool_call_id: no message before makes the call 'c2'"),
+        ([HI, result(), calling()], "messages[1].tool_call_id: no message before makes the call 'c1'"),
+        ([HI, calling(), {**result(), "tool_call_id": 1}], "messages[2].tool_call_id: expected str | null"),
+    ],
+)
+def test_a_result_without_its_call_is_refused(messages: object, message: str) -> None:
+    assert refusal(messages=messages).startswith(message)
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "tool"])
+def test_only_the_assistant_calls_and_reasons(role: str) -> None:
+    other = {**result(), "role": role} if role == "tool" else {"role": role, "content": "Hi"}
+    for name, value in (("tool_calls", [call("c2")]), ("reasoning_content", "Hm.")):
+        message = f"messages[1].{name} is for the assistant's messages only"
+        assert refusal(messages=[calling(), {**other, name: value}]) == message
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
+@pytest.mark.parametrize("call_id", ["c1", ""])
+def test_only_a_tool_answers_a_call(role: str, call_id: str) -> None:
+    message = "messages[1].tool_call_id is for messages of role tool only"
+    assert refusal(messages=[calling(), {**result(call_id), "role": role}]) == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": None}, "messages[0].tool_calls[0].id: expected str, got null"),
+        ({"type": "custom"}, "messages[0].tool_calls[0].type: 'custom' is not supported"),
+        ({"index": 0}, "messages[0].tool_calls[0].index is not supported"),
+        ({"function": {"arguments": ""}}, "messages[0].tool_calls[0].function.name is missing"),
+        ({"function": {"name": "f"}}, "messages[0].tool_calls[0].function.arguments is missing"),
+        (
+            {"function": {"name": "f", "arguments": {}}},
+            "messages[0].tool_calls[0].function.arguments: expected str, got object",
+        ),
+        (
+            {"function": {"name": "f", "arguments": "", "x": 1}},
+            "messages[0].tool_calls[0].function.x is not supported",
+        ),
+        *(
+            (
+                {"function": {"name": name, "arguments": ""}},
+                f"messages[0].tool_calls[0].function.name: {name!r} is not a name",
+            )
+            for name in ("", "a b", "f\n", "f<|message|>", "日本")
+        ),
+    ],
+)
+def test_a_call_that_is_not_one_is_refused_by_its_place(changes: Object, message: str) -> None:
+    assert refusal(messages=[calling({**call(), **changes})]) == message
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "f\n", "x" * 65, "日本", "<|call|>"])
+def test_a_tools_name_that_no_one_could_call_is_refused(name: str) -> None:
+    assert refusal(tools=[tool(), tool(name)]) == f"tools[1].function.name is {name!r}, {NAME_RULE}"
+
+
+def test_two_tools_of_one_name_are_refused() -> None:
+    assert refusal(tools=[tool(), tool("a"), tool()]) == "tools[2].function.name: there are two of 'weather'"
+
+
+@pytest.mark.parametrize(
+    ("tools", "message"),
+    [
+        ({}, "tools: expected array | null, got object"),
+        ([{"type": "function"}], "tools[0].function is missing"),
+        ([{"function": {"name": "f"}}], "tools[0].type is missing"),
+        ([{**tool(), "type": "web_search"}], "tools[0].type: 'web_search' is not supported"),
+        ([{"type": "function", "name": "f"}], "tools[0].name is not supported"),
+        ([{**tool(), "strict": True}], "tools[0].strict is not supported"),
+        ([{"type": "function", "function": {}}], "tools[0].function.name is missing"),
+        ([tool(examples=[])], "tools[0].function.examples is not supported"),
+        ([tool(description=["x"])], "tools[0].function.description: expected str | null, got array"),
+        ([tool(parameters=True)], "tools[0].function.parameters: expected object | null, got bool"),
+        ([tool(strict="yes")], "tools[0].function.strict: expected bool | null, got str"),
+    ],
+)
+def test_a_tool_that_is_not_one_is_refused_by_its_place(tools: object, message: str) -> None:
+    assert refusal(tools=tools) == message
+
+
+@pytest.mark.parametrize("tools", [None, []])
+def test_a_call_cannot_be_required_without_tools(tools: object) -> None:
+    assert refusal(tools=tools, tool_choice="required") == "tool_choice is required, but there are no tools"
+
+
+@pytest.mark.parametrize("tools", [None, [], [tool()]])
+def test_a_call_cannot_be_required_of_a_function_that_is_not_offered(tools: object) -> None:
+    choice = {"type": "function", "function": {"name": "time"}}
+    message = "tool_choice.function.name: 'time' is not among the tools"
+    assert refusal(tools=tools, tool_choice=choice) == message
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("any", "tool_choice: 'any' is not supported"),
+        (1, "tool_choice: expected str | object | null, got int"),
+        ({}, "tool_choice.type is missing"),
+        ({"type": "function"}, "tool_choice.function is missing"),
+        ({"type": "function", "function": {}}, "tool_choice.function.name is missing"),
+        ({"type": "allowed_tools"}, "tool_choice.type: 'allowed_tools' is not supported"),
+        ({"type": "function", "function": {"name": "f"}, "x": 1}, "tool_choice.x is not supported"),
+        ({"type": "function", "function": {"name": "f", "x": 1}}, "tool_choice.function.x is not supported"),
+    ],
+)
+def test_a_tool_choice_that_is_not_one_is_refused_by_its_place(choice: object, message: str) -> None:
+    assert refusal(tools=[tool("f")], tool_choice=choice) == message
+
+
+@pytest.mark.parametrize(
+    ("response_format", "message"),
+    [
+        ("json", "response_format: expected object | null, got str"),
+        ({}, "response_format.type is missing"),
+        ({"type": "xml"}, "response_format.type: 'xml' is not supported"),
+        ({"type": "json_schema"}, "response_format.json_schema is missing"),
+        ({"type": "json_schema", "json_schema": None}, "response_format.json_schema is missing"),
+        ({"type": "json_schema", "schema": PLACE}, "response_format.schema is not supported"),
+        (
+            {"type": "json_schema", "json_schema": {"schema": PLACE}},
+            "response_format.json_schema.name is missing",
+        ),
+        (
+            {"type": "json_schema", "json_schema": {"name": "x"}},
+            "response_format.json_schema.schema is missing",
+        ),
+        (json_schema(schema=True), "response_format.json_schema.schema: expected object, got bool"),
+        (json_schema(strict=1), "response_format.json_schema.strict: expected bool | null, got int"),
+        (json_schema(rules=[]), "response_format.json_schema.rules is not supported"),
+        *(
+            (json_schema(name=name), f"response_format.json_schema.name is {name!r}, {NAME_RULE}")
+            for name in ("", "a b", "x\ny", "## x", "x" * 65)
+        ),
+    ],
+)
+def test_a_response_format_that_is_not_one_is_refused_by_its_place(
+    response_format: object, message: str
+) -> None:
+    assert refusal(response_format=response_format) == message
+
+
+@pytest.mark.parametrize("kind", ["text", "json_object"])
+def test_a_schema_that_its_type_would_ignore_is_refused(kind: str) -> None:
+    assert refusal(response_format={**json_schema(), "type": kind}).startswith("response_format.json_schema ")
+
+
+def test_two_calls_of_one_id_in_a_message_are_refused() -> None:
+    messages = [HI, calling(call("c1", "weather"), call("c1", "time")), result("c1")]
+    assert refusal(messages=messages).startswith("messages[1].tool_calls[1].id")
+
+
+@pytest.mark.parametrize("effort", ["extreme", "none", "minimal", "Low", ""])
+def test_an_effort_that_gpt_oss_does_not_know_is_refused(effort: str) -> None:
+    assert refusal(reasoning_effort=effort) == f"reasoning_effort: '{effort}' is not supported"
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (-1, "max_reasoning_tokens is -1, must be 0 or more"),
+        (1.5, "max_reasoning_tokens: expected int | null, got float"),
+        (5.0, "max_reasoning_tokens: expected int | null, got float"),
+        ("5", "max_reasoning_tokens: expected int | null, got str"),
+        (True, "max_reasoning_tokens: expected int | null, got bool"),
+    ],
+)
+def test_a_budget_that_is_no_number_of_tokens_is_refused(budget: object, message: str) -> None:
+    assert refusal(max_reasoning_tokens=budget) == message
+
+
+@pytest.mark.parametrize(
+    "date", ["today", "2025-02-30", "2025-1-1", "2025-01-01T00:00:00", "0000-01-01", " 2025-01-01", "", 2025]
+)
+def test_a_date_that_is_none_is_refused(date: object) -> None:
+    assert refusal(date=date).startswith("date: ")
+
+
+@pytest.mark.parametrize("field", ["prompt", "tools", "response_format", "id", "x"])
+@pytest.mark.parametrize("half", ["\\ud800", "\\udc00", "a\\udfffb", "\\ud83d\\ud83d"])
+def test_half_a_surrogate_pair_anywhere_is_not_json(field: str, half: str) -> None:
+    assert refusal_of(f'{{"{field}": [{{"a": "{half}"}}]}}'.encode()).startswith("not valid JSON: ")
+    assert refusal_of(f'{{"{field}": {{"{half}": 1}}}}'.encode()).startswith("not valid JSON: ")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": "HERE"},
+        {"messages": [{"role": "user", "content": "HERE"}]},
+        {"tools": [tool(parameters="HERE")]},
+        {"response_format": json_schema(schema="HERE")},
+    ],
+    ids=["messages", "content", "parameters", "schema"],
+)
+@pytest.mark.parametrize(("opening", "inner", "closing"), [(b"[", b"", b"]"), (b'{"a":', b"1", b"}")])
+def test_nesting_without_end_is_not_json(body: Object, opening: bytes, inner: bytes, closing: bytes) -> None:
+    before, _, after = json.dumps({"messages": [HI], **body}).encode().partition(b'"HERE"')
+    nested = opening * 100_000 + inner + closing * 100_000
+    assert refusal_of(before + nested + after) == "not valid JSON: nested too deeply"
+
+
+def test_in_a_line_of_openais_form_the_path_begins_at_the_body() -> None:
+    def whole(**body: object) -> bytes:
+        return json.dumps({"custom_id": "a", "body": {"messages": [HI], **body}}).encode()
+
+    part = {**HI, "content": [{"type": "image_url"}]}
+    assert refusal_of(whole(messages=[part])).startswith("body.messages[0].content[0].type: 'image_url'")
+    assert refusal_of(whole(tools=[{**tool(), "type": "x"}])) == "body.tools[0].type: 'x' is not supported"
+    assert refusal_of(whole(date="today")).startswith("body.date: ")
+    assert refusal_of(whole(messages=[HI, result()])).endswith(
+        "messages[1].tool_call_id: no message before makes the call 'c1'"
+    )
+
+
+NAMES = st.sampled_from(
+    ["role", "content", "type", "text", "tool_calls", "tool_call_id", "reasoning_content", "id", "function",
+     "name", "arguments", "parameters", "description", "strict", "schema", "json_schema", "x"]
+)  # fmt: skip
+WORDS = st.sampled_from(
+    ["", "user", "assistant", "tool", "text", "function", "json_schema", "json_object", "required", "auto",
+     "none", "low", "2025-01-01", "c1", "weather"]
+)  # fmt: skip
+SCALARS = st.none() | st.booleans() | st.integers(-2, 9) | WORDS
+VALUES = st.recursive(
+    SCALARS | st.sampled_from([HI, call(), calling(), result(), tool(), json_schema()]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+FIELDS = ["tools", "tool_choice", "response_format", "reasoning_effort", "max_reasoning_tokens", "date"]
+MESSAGES = st.lists(st.sampled_from([HI, calling(), result()]) | st.dictionaries(NAMES, VALUES), max_size=4)
+
+
+def understood(messages: list[Object], fields: Object) -> Conversation | str:
+    try:
+        return conversation_of(messages=messages, **fields)
+    except RequestError as error:
+        return error.message
+
+
+@settings(deadline=None, max_examples=150)
+@given(MESSAGES, st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3))
+def test_any_fields_make_a_conversation_or_a_refusal_in_one_line(
+    messages: list[Object], fields: Object
+) -> None:
+    found = understood(messages, fields)
+    if isinstance(found, str):
+        assert len(found.splitlines()) == 1
+        assert found.startswith(("messages", *FIELDS))
+    else:
+        assert len(found.messages) == len(messages)

@@ -1,0 +1,211 @@
+"""JSON schemas as masks over a vocabulary."""
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+from toy_harmony import TOY, ToyVocabulary
+
+from ossctl.engine.grammar import JsonGrammar, JsonGrammars
+from ossctl.errors import RequestError
+from ossctl.guide import GuideFailed
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 5}, "age": {"type": "integer", "minimum": 0}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+GRAMMARS = JsonGrammars(TOY)
+
+
+def grammar(schema: Any) -> JsonGrammar:
+    return GRAMMARS.json(schema, "schema")
+
+
+def walk(made: JsonGrammar, text: str) -> JsonGrammar:
+    """Accept a text token by token, each of which must be allowed."""
+    for token in TOY.tokenize(text):
+        assert not made.banned()[token], f"{TOY.piece(token)!r} of {text}"
+        made.accept(token)
+    return made
+
+
+def allowed(made: JsonGrammar) -> set[int]:
+    return set((~made.banned()).nonzero()[0].tolist())
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"not": {"type": "string"}}, "not"),
+        ({"if": {}, "then": {}}, "if"),
+        ({"type": "string", "format": "colour"}, "colour"),
+        ({"type": "text"}, "text"),
+        ({"$ref": "#/$defs/nowhere"}, "nowhere"),
+        ({"$ref": "http://example.com/schema"}, "example.com"),
+        ({"type": "integer", "minimum": 5, "maximum": 2}, "minimum"),
+        ({"type": "string", "minLength": 5, "maxLength": 2}, "minLength"),
+        ({"enum": []}, "empty"),
+        ({"enum": 5}, "enum"),
+        ({"properties": 5}, "properties"),
+        ({"type": "object", "required": ["a"], "additionalProperties": False}, "a"),
+        ({"type": "string", "pattern": "(?=a)b"}, "regex"),
+    ],
+)
+def test_a_schema_that_cannot_be_enforced_is_refused_by_the_name_of_its_field(
+    schema: dict[str, Any], says: str
+) -> None:
+    for _ in range(2):  # the second time as well
+        with pytest.raises(RequestError, match=rf"^tools\[3\]: .*{says}"):
+            GRAMMARS.json(schema, "tools[3]")
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(200):
+        schema = {"type": "array", "items": schema}
+    with pytest.raises(RequestError, match=r"^tools"):
+        GRAMMARS.json(schema, "tools[3]")
+
+
+def test_what_is_wrong_with_a_pattern_is_told() -> None:
+    with pytest.raises(RequestError, match=r"(?i)unclosed|look-around"):
+        grammar({"type": "string", "pattern": "(a"})
+
+
+def test_a_schema_is_compiled_once_however_often_it_comes() -> None:
+    grammars = JsonGrammars(TOY)
+    for _ in range(5):
+        grammars.json(json.loads(json.dumps(PERSON)), "schema")
+    assert grammars._matcher.cache_info().misses == 1
+
+
+def test_the_grammars_of_one_schema_go_their_own_ways() -> None:
+    first, second = grammar(PERSON), grammar(PERSON)
+    walk(first, '{"name":"Al","age":3}')
+    assert not second.complete
+    assert allowed(second) == {ord("{")}
+    walk(second, '{"name":"Bo","age":')
+    assert allowed(grammar(PERSON)) == {ord("{")}
+
+
+def test_more_schemas_than_are_kept_stay_right() -> None:
+    made = [grammar({"const": f"text {number}"}) for number in range(100)]
+    for number in (0, 50, 99):
+        assert walk(made[number], f'"text {number}"').finished
+        assert walk(grammar({"const": f"text {number}"}), f'"text {number}"').finished
+
+
+def test_the_vocabulary_is_read_when_the_first_schema_comes_and_only_then() -> None:
+    class Counted(ToyVocabulary):
+        reads = 0
+
+        def piece(self, token: int) -> bytes:
+            self.reads += 1
+            return super().piece(token)
+
+    vocabulary = Counted()
+    grammars = JsonGrammars(vocabulary)
+    assert vocabulary.reads == 0
+    grammars.json(PERSON, "schema")
+    first = vocabulary.reads
+    assert first == vocabulary.size
+    grammars.json({"type": "integer"}, "schema")
+    assert vocabulary.reads == first
+
+
+def test_no_blank_is_allowed_between_the_parts() -> None:
+    made = grammar(
+        {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "integer"}}}
+    )
+    for token in TOY.tokenize('[{"a":1,"b":2},{},{"":3}]'):
+        inside_string = allowed(made) >= set(b"abc")
+        if not inside_string:
+            assert not allowed(made) & set(b" \t\r\n")
+        made.accept(token)
+    assert made.complete
+
+
+def test_a_text_may_end_where_it_is_complete_and_must_where_nothing_can_follow() -> None:
+    number = grammar({"type": "integer"})
+    assert (number.complete, number.finished) == (False, False)
+    walk(number, "12")
+    assert (number.complete, number.finished) == (True, False)
+
+    person = walk(grammar(PERSON), '{"name":"Al","age":3')
+    assert (person.complete, person.finished) == (False, False)
+    walk(person, "}")
+    assert (person.complete, person.finished) == (True, True)
+
+
+def test_what_the_schema_leaves_no_choice_about_is_forced() -> None:
+    made = grammar(PERSON)
+    forced = list(made.forced())
+    assert forced == list(b'{"name":"')
+    for token in forced:
+        made.accept(token)
+    assert list(made.forced()) == []
+    walk(made, "Alice")
+    assert list(made.forced()) == list(b'","age":')
+
+
+def test_forced_tokens_are_those_that_stepping_one_by_one_leads_to() -> None:
+    made, stepped = (grammar({"enum": ["abc-1", "abc-2"]}) for _ in range(2))
+    forced = list(made.forced())
+    for token in forced:
+        assert list(stepped.forced())[:1] == [token]
+        assert allowed(stepped) == {token}
+        stepped.accept(token)
+    assert forced == list(b'"abc-')
+
+
+@pytest.mark.parametrize("schema", [{}, {"type": "string"}, PERSON, {"type": "array"}])
+def test_control_tokens_and_bytes_that_are_no_utf8_are_never_allowed(schema: dict[str, Any]) -> None:
+    rng, made = Random(1), grammar(schema)
+    for _ in range(200):
+        choice = allowed(made)
+        if made.complete:
+            choice -= TOY.end_ids
+            if not choice:
+                break
+        assert choice
+        assert not choice & TOY.special_ids
+        assert not choice & {0xC0, 0xC1, *range(0xF5, 0x100)}
+        made.accept(rng.choice(sorted(choice)))
+
+
+@pytest.mark.parametrize(
+    ("before", "wrong"),
+    [
+        ("", "["),
+        ('{"name"', " "),
+        ('{"name":', "1"),
+        ("{", '"a'),
+        ('{"name":"Alice', "x"),
+        ('{"name":"', "<|end|>"),
+    ],
+)
+def test_a_token_that_does_not_fit_fails_the_guide(before: str, wrong: str) -> None:
+    made = walk(grammar(PERSON), before)
+    *fits, last = TOY.ids(wrong)
+    for token in fits:
+        made.accept(token)
+    with pytest.raises(GuideFailed, match="schema"):
+        made.accept(last)
+
+
+def test_a_mask_is_the_callers_to_change() -> None:
+    made = grammar(PERSON)
+    made.banned()[:] = True
+    assert allowed(made) == {ord("{")}
+    assert made.banned().shape == (TOY.size,)
+
+
+def test_tokens_of_several_bytes_are_masked_by_their_bytes() -> None:
+    vocabulary = ToyVocabulary(('{"', 'name":', ' "', "true", "tr", "12", "1 "))
+    made = JsonGrammars(vocabulary).json({"type": ["boolean", "integer"]}, "schema")
+    names = {vocabulary.piece(token) for token in allowed(made)}
+    assert names == {b"true", b"tr", b"t", b"f", b"12", b"-", *(b"%d" % n for n in range(10))}

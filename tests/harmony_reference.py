@@ -1,0 +1,345 @@
+"""OpenAI's own renderer and parser of Harmony, and random conversations and answers to compare by."""
+
+import base64
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import openai_harmony as oh
+import pytest
+from hypothesis import strategies as st
+
+from ossctl.dialect import Conversation, Effort, Message, Tool, ToolCall, ToolChoice
+from ossctl.harmony.typescript import Namespace
+
+# Of o200k_base.tiktoken, as openai-harmony itself expects it.
+_VOCABULARY_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
+_N_RANKS = 199_998
+_ABOVE = ("system", "developer")
+
+
+class Reference:
+    """OpenAI's package openai-harmony."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load it; the vocabulary that it wants to download is written to `folder`."""
+        pieces = _pieces()
+        lines = b"".join(b"%s %d\n" % (base64.b64encode(piece), rank) for rank, piece in enumerate(pieces))
+        if hashlib.sha256(lines).hexdigest() != _VOCABULARY_SHA256:
+            raise ValueError("this is not the vocabulary of o200k_base")
+        (folder / "o200k_base.tiktoken").write_bytes(lines)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TIKTOKEN_ENCODINGS_BASE", str(folder))
+            self._encoding = oh.load_harmony_encoding(oh.HarmonyEncodingName.HARMONY_GPT_OSS)
+        self._bytes = {piece: rank for rank, piece in enumerate(pieces) if len(piece) == 1}
+
+    def prompt(self, messages: Sequence[oh.Message], *, drop: bool = False) -> list[int]:
+        """The prompt for the next answer; with `drop`, less the analysis that the reference drops."""
+        config = oh.RenderConversationConfig(auto_drop_analysis=drop)
+        conversation = oh.Conversation.from_messages(messages)
+        return list(
+            self._encoding.render_conversation_for_completion(conversation, oh.Role.ASSISTANT, config)
+        )
+
+    def parse(self, answer: Sequence[int], *, strict: bool = True) -> list[oh.Message]:
+        """The messages of an answer."""
+        parse = self._encoding.parse_messages_from_completion_tokens
+        return list(parse(answer, oh.Role.ASSISTANT, strict=strict))
+
+    def encode(self, text: str) -> list[int]:
+        """The text's tokens, none of them a control token."""
+        return list(self._encoding.encode(text, disallowed_special=()))
+
+    def single_bytes(self, text: str) -> list[int]:
+        """The text as a token for every byte, which is not how it is encoded."""
+        return [self._bytes[bytes([byte])] for byte in text.encode()]
+
+    def written(self, text: str) -> list[int]:
+        """The tokens of text with control tokens in it."""
+        return list(self._encoding.encode(text, allowed_special="all"))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Control tokens come as they are spelt."""
+        return str(self._encoding.decode_utf8(ids))
+
+
+def _pieces() -> list[bytes]:
+    with warnings.catch_warnings(action="ignore"):
+        import bpe_openai
+
+        encoding = bpe_openai.get_encoding("o200k_base")
+    return [encoding.decode_single_token_bytes(rank) for rank in range(_N_RANKS)]
+
+
+def system(conversation: Conversation, *builtins: str) -> oh.Message:
+    """The system message, with built-in tools by name."""
+    content = oh.SystemContent.new()
+    content.reasoning_effort = oh.ReasoningEffort((conversation.effort or "medium").capitalize())
+    if conversation.date is not None:
+        content.conversation_start_date = str(conversation.date)
+    for name in builtins:
+        content = content.with_tools(getattr(oh.ToolNamespaceConfig, name)())
+    return oh.Message.from_role_and_content(oh.Role.SYSTEM, content)
+
+
+def builtin(name: str) -> Namespace:
+    """A tool that the models were trained with, in our terms."""
+    config = getattr(oh.ToolNamespaceConfig, name)()
+    tools = tuple(Tool(tool.name, tool.description, tool.parameters) for tool in config.tools)
+    return Namespace(config.name, config.description, tools)
+
+
+def developer(instructions: str, tools: Sequence[Tool] = ()) -> oh.Message:
+    content = oh.DeveloperContent(instructions=instructions or None)
+    if tools:
+        described = [oh.ToolDescription.new(tool.name, tool.description, tool.parameters) for tool in tools]
+        content = content.with_function_tools(described)
+    return oh.Message.from_role_and_content(oh.Role.DEVELOPER, content)
+
+
+def asked(text: str) -> oh.Message:
+    return oh.Message.from_role_and_content(oh.Role.USER, text)
+
+
+def said(channel: str, text: str) -> oh.Message:
+    return oh.Message.from_role_and_content(oh.Role.ASSISTANT, text).with_channel(channel)
+
+
+def called(recipient: str, text: str, channel: str = "commentary") -> oh.Message:
+    return said(channel, text).with_recipient(recipient).with_content_type("<|constrain|>json")
+
+
+def returned(tool: str, text: str) -> oh.Message:
+    message = oh.Message.from_author_and_content(oh.Author.new(oh.Role.TOOL, tool), text)
+    return message.with_channel("commentary").with_recipient("assistant")
+
+
+def as_reference(conversation: Conversation) -> list[oh.Message]:
+    """A conversation in the reference's terms, with all of its analysis."""
+    messages = list(conversation.messages)
+    above = 0
+    while above < len(messages) and messages[above].role in _ABOVE:
+        above += 1
+    instructions = "\n\n".join(message.content for message in messages[:above])
+    tools = conversation.tools if conversation.tool_choice.mode != "none" else ()
+    first = [developer(instructions, tools)] if instructions or tools else []
+    rest = [part for message in messages[above:] for part in _parts(message)]
+    return [system(conversation), *first, *rest]
+
+
+def _parts(message: Message) -> Iterator[oh.Message]:
+    if message.role == "user":
+        yield asked(message.content)
+    elif message.role == "tool":
+        yield returned(f"functions.{message.tool}", message.content)
+    elif message.role in _ABOVE:
+        yield developer(message.content)
+    else:
+        if message.reasoning:
+            yield said("analysis", message.reasoning)
+        if not message.calls:
+            yield said("final", message.content)
+        elif message.content:
+            yield said("commentary", message.content)
+        for call in message.calls:
+            yield called(f"functions.{call.name}", call.arguments)
+
+
+def finals(messages: Sequence[oh.Message]) -> list[int]:
+    """Where turns end."""
+    return [at for at, message in enumerate(messages) if message.channel == "final"]
+
+
+def without_finished_analysis(messages: Sequence[oh.Message]) -> list[oh.Message]:
+    """What its documentation asks for: once a final message has ended a turn, the turn's analysis goes."""
+    last = max(finals(messages), default=0)
+    return [message for at, message in enumerate(messages) if at > last or message.channel != "analysis"]
+
+
+def one_finished_turn(messages: Sequence[oh.Message]) -> bool:
+    """Whether the reference drops what its documentation says."""
+    assistants = [message for message in messages if message.author.role == oh.Role.ASSISTANT]
+    return len(finals(messages)) == 1 and assistants[-1].channel == "final"
+
+
+# What tokenisers, formats and splits into lines stumble over.
+_FRAGMENTS = (
+    *("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|call|>", "<|return|>"),
+    *("<|", "|>", "<|start|", "start|>", "<|endoftext|>", "<|reserved_200014|>", "<|endofprompt|>"),
+    *("assistant", "analysis", "final", "commentary", "user", "system", " to=functions.f", "json"),
+    *(" ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", "\v", "\x00", "\x1c", "\x7f", "\x85", "\xa0", "\u2028"),
+    *("\u3000", "\u200b", "\ufeff", "\u202e", "\ufffd", "\ue000", "\U0010ffff", "'\u017f", "é", "\u02b0"),
+    *("a", "B", "Word", " word", "CamelCase", "HTTPServer", "don't", "I'LL", "we'd", "naïve", "Мир", "мИР"),
+    *("0", "7", "12", "345", "6789", "٤٢", "①", "½", "-1.5e10", "// ", "/*", "/\n", '"', "\\", "{", "}"),
+    *("[1, 2]", "...", "!?", " | null", "null", "שלום", "مرحبا", "日本語", "テスト", "안녕", "ß", "ﬁ"),
+    *("😀", "👍🏽", "👨\u200d👩\u200d👧", "❤\ufe0f", "1\ufe0f\u20e3", "【6†L9】", "Ñ", "ÉCOLE", "ǅ"),
+    *("हिन्दी", "สวัสดี", "வணக்கம்", "ভাষা", "e\u0301", "\u0301", "A\u0301b"),
+)
+
+# Unassigned characters are left out: the reference and the package regex know different versions of Unicode.
+_characters = st.characters(exclude_categories=["Cs", "Cn"])
+texts = st.lists(st.sampled_from(_FRAGMENTS) | _characters, max_size=4).map("".join)
+
+
+def _decimal(digits: int, exponent: int) -> float:
+    return float(f"{digits}e{exponent}")
+
+
+# The reference takes larger integers for floats, and reads floats of many digits a bit wrong.
+_numbers = (
+    st.integers(-(2**63), 2**64 - 1)
+    | st.builds(_decimal, st.integers(-(10**15), 10**15), st.integers(-15, 7))
+    | st.sampled_from([0.0, -0.0, 1e15, 1e16, 1e-5, 1e-6, 1.5e21, 1e300, 5e-324, 2.0**63])
+)
+_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | _numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=4,
+)
+
+# A schema may hold anything anywhere.
+_odd: st.SearchStrategy[Any] = st.sampled_from([None, True, False, 0, 1, "", "same", [], [None], {}]) | texts
+_types = st.sampled_from(["string", "number", "integer", "boolean", "object", "array", "null", "file"])
+_kinds = _types | st.lists(_types | _odd, max_size=3) | _odd
+_keys = st.sampled_from(["a", "b", "city", "<|end|>", "two words", 'é"\n'])
+_notes = st.fixed_dictionaries(
+    {},
+    optional={
+        "title": texts | _odd,
+        "description": st.sampled_from(["same", "other"]) | texts | _odd,
+        "default": _values,
+        "examples": st.lists(_values, max_size=2) | _odd,
+        "nullable": st.booleans() | _odd,
+        "enum": st.lists(texts | _odd, max_size=3) | _odd,
+    },
+)
+
+
+@st.composite
+def _schemas(draw: st.DrawFn, depth: int = 3) -> dict[str, Any]:
+    """Schemas of all that the reference's renderer tells apart, and of what it does not expect."""
+    inner = _schemas(depth - 1) | _odd if depth > 1 else st.just({"type": "string"})
+    shape = draw(st.sampled_from(["plain", "object", "array", "one of"]))
+    schema: dict[str, Any] = {}
+    if shape != "one of" or draw(st.booleans()):
+        schema["type"] = shape if shape in ("object", "array") else draw(_kinds)
+    if shape == "object":
+        schema["properties"] = draw(st.dictionaries(_keys, inner, max_size=3) | _odd)
+        schema["required"] = draw(st.lists(_keys | _odd, max_size=3) | _odd)
+    elif shape == "array" and draw(st.booleans()):
+        schema["items"] = draw(inner)
+    elif shape == "one of":
+        schema["oneOf"] = draw(st.lists(inner, max_size=3) | _odd)
+    return {**schema, **draw(_notes)}
+
+
+_names = st.sampled_from(["f", "get_weather", "Search-2", "assistant", "end"])
+_tools = st.lists(
+    st.builds(Tool, _names, texts, st.none() | _schemas()), max_size=2, unique_by=lambda tool: tool.name
+)
+_choices = st.sampled_from([ToolChoice(), ToolChoice("none"), ToolChoice("required")])
+_efforts: st.SearchStrategy[Effort | None] = st.sampled_from([None, "low", "medium", "high"])
+_instructions = st.builds(Message, st.sampled_from(_ABOVE), texts)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    """Turns with calls and without, finished, interrupted and running, as a client may send them."""
+    messages = draw(st.lists(_instructions, max_size=2))
+    for _ in range(draw(st.integers(1, 3))):
+        messages += [Message("user", draw(texts)) for _ in range(draw(st.integers(1, 2)))]
+        for _ in range(draw(st.integers(0, 2))):
+            messages += _step(draw)
+        if draw(st.booleans()):
+            messages.append(Message("assistant", draw(texts), draw(texts)))
+        if draw(st.integers(0, 9)) == 0:
+            messages.append(draw(_instructions))
+    today = draw(st.none() | st.dates())
+    return Conversation(
+        tuple(messages), tuple(draw(_tools)), draw(_choices), effort=draw(_efforts), date=today
+    )
+
+
+def _step(draw: st.DrawFn) -> list[Message]:
+    """Reasoning, a word to the user, calls and their results."""
+    names = draw(st.lists(_names, min_size=1, max_size=2))
+    calls = tuple(ToolCall(name, draw(texts)) for name in names)
+    results = [Message("tool", draw(texts), tool=name) for name in names]
+    return [Message("assistant", draw(texts), draw(texts), calls), *results]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A message as a model writes it. `header` is what stands before `<|message|>`.
+
+    `cuts` say, again and again, how many characters make tokens of their own, and whether each of their
+    bytes does. `stray` are tokens behind the text, whatever their bytes.
+    """
+
+    header: str
+    text: str
+    end: str
+    cuts: Sequence[tuple[int, bool]]
+    stray: Sequence[int] = ()
+
+    def ids(self, reference: Reference) -> list[int]:
+        ids = reference.written(f"{self.header}<|message|>")
+        start = 0
+        for length, in_bytes in cycle(self.cuts):
+            stretch = self.text[start : start + length]
+            if not stretch:
+                break
+            ids += reference.single_bytes(stretch) if in_bytes else reference.encode(stretch)
+            start += length
+        return [*ids, *self.stray, *reference.written(self.end)]
+
+
+def answer_ids(answer: Sequence[Written], reference: Reference) -> list[int]:
+    """What the model writes after `<|start|>assistant`."""
+    opening = reference.written("<|start|>assistant")
+    ids = [token for message in answer for token in (*opening, *message.ids(reference))]
+    return ids[len(opening) :]
+
+
+CALL_HEADERS = (
+    " to={}<|channel|>commentary",
+    " to={}<|channel|>commentary <|constrain|>json",
+    "<|channel|>commentary to={}",
+    "<|channel|>commentary to={} json",
+    "<|channel|>commentary to={} <|constrain|>json",
+    "<|channel|>commentary to={}<|constrain|>json",
+)
+_cuts = st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=4)
+_stray = st.lists(st.integers(0, _N_RANKS - 1), max_size=3)
+_recipients = _names.map("functions.{}".format)
+_arguments = st.builds(json.dumps, _values, ensure_ascii=st.booleans())
+
+
+def _messages(header: str, end: str) -> st.SearchStrategy[Written]:
+    return st.builds(Written, st.just(header), texts, st.just(end), _cuts, _stray)
+
+
+_function_calls = st.builds(
+    Written,
+    st.builds(str.format, st.sampled_from(CALL_HEADERS), _recipients),
+    _arguments,
+    st.just("<|call|>"),
+    _cuts,
+)
+_builtin_calls = _messages("<|channel|>analysis to=python code", "<|call|>")
+_before = st.lists(
+    _messages("<|channel|>analysis", "<|end|>")
+    | _messages("<|channel|>commentary", "<|end|>")
+    | _function_calls
+    | _builtin_calls,
+    max_size=3,
+)
+_finals = _messages("<|channel|>final", "<|return|>")
+
+finished_answers = st.builds(lambda before, last: [*before, last], _before, _finals)
+unfinished_answers = st.builds(lambda before, last: [*before, last], _before, _function_calls)
