@@ -204,18 +204,27 @@ _values: st.SearchStrategy[Any] = st.recursive(
 
 # A schema may hold anything anywhere.
 _odd: st.SearchStrategy[Any] = st.sampled_from([None, True, False, 0, 1, "", "same", [], [None], {}]) | texts
-_types = st.sampled_from(["string", "number", "integer", "boolean", "object", "array", "null", "file"])
-_kinds = _types | st.lists(_types | _odd, max_size=3) | _odd
+
+
+@st.composite
+def _mostly(draw: st.DrawFn, usual: st.SearchStrategy[Any]) -> Any:
+    return draw(_odd if draw(st.integers(0, 9)) == 9 else usual)
+
+
+_types = st.sampled_from(
+    ["string", "string", "number", "integer", "boolean", "object", "array", "null", "file"]
+)
+_kinds = _types | st.lists(_mostly(_types), max_size=3)
 _keys = st.sampled_from(["a", "b", "city", "<|end|>", "two words", 'é"\n'])
 _notes = st.fixed_dictionaries(
     {},
     optional={
-        "title": texts | _odd,
-        "description": st.sampled_from(["same", "other"]) | texts | _odd,
-        "default": _values,
-        "examples": st.lists(_values, max_size=2) | _odd,
-        "nullable": st.booleans() | _odd,
-        "enum": st.lists(texts | _odd, max_size=3) | _odd,
+        "title": _mostly(texts),
+        "description": _mostly(st.sampled_from(["same", "same", "other"]) | texts),
+        "default": texts | _values,
+        "examples": _mostly(st.lists(texts | _values, max_size=2)),
+        "nullable": _mostly(st.booleans()),
+        "enum": _mostly(st.lists(texts | _values, max_size=3)),
     },
 )
 
@@ -223,25 +232,24 @@ _notes = st.fixed_dictionaries(
 @st.composite
 def _schemas(draw: st.DrawFn, depth: int = 3) -> dict[str, Any]:
     """Schemas of all that the reference's renderer tells apart, and of what it does not expect."""
-    inner = _schemas(depth - 1) | _odd if depth > 1 else st.just({"type": "string"})
-    shape = draw(st.sampled_from(["plain", "object", "array", "one of"]))
+    inner = _mostly(_schemas(depth - 1)) if depth > 1 else st.just({"type": "string"})
+    shape = draw(st.sampled_from(["object", "one of", "array", "plain"]))
     schema: dict[str, Any] = {}
     if shape != "one of" or draw(st.booleans()):
-        schema["type"] = shape if shape in ("object", "array") else draw(_kinds)
+        schema["type"] = shape if shape in ("object", "array") else draw(_mostly(_kinds))
     if shape == "object":
-        schema["properties"] = draw(st.dictionaries(_keys, inner, max_size=3) | _odd)
-        schema["required"] = draw(st.lists(_keys | _odd, max_size=3) | _odd)
+        schema["properties"] = draw(_mostly(st.dictionaries(_keys, inner, min_size=1, max_size=3)))
+        schema["required"] = draw(_mostly(st.lists(_mostly(_keys), max_size=3)))
     elif shape == "array" and draw(st.booleans()):
         schema["items"] = draw(inner)
     elif shape == "one of":
-        schema["oneOf"] = draw(st.lists(inner, max_size=3) | _odd)
+        schema["oneOf"] = draw(_mostly(st.lists(inner, max_size=3)))
     return {**schema, **draw(_notes)}
 
 
 _names = st.sampled_from(["f", "get_weather", "Search-2", "assistant", "end"])
-_tools = st.lists(
-    st.builds(Tool, _names, texts, st.none() | _schemas()), max_size=2, unique_by=lambda tool: tool.name
-)
+tools = st.builds(Tool, _names, texts, _schemas())
+_some_tools = st.lists(tools | st.builds(Tool, _names, texts), max_size=2, unique_by=lambda tool: tool.name)
 _choices = st.sampled_from([ToolChoice(), ToolChoice("none"), ToolChoice("required")])
 _efforts: st.SearchStrategy[Effort | None] = st.sampled_from([None, "low", "medium", "high"])
 _instructions = st.builds(Message, st.sampled_from(_ABOVE), texts)
@@ -261,7 +269,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
             messages.append(draw(_instructions))
     today = draw(st.none() | st.dates())
     return Conversation(
-        tuple(messages), tuple(draw(_tools)), draw(_choices), effort=draw(_efforts), date=today
+        tuple(messages), tuple(draw(_some_tools)), draw(_choices), effort=draw(_efforts), date=today
     )
 
 

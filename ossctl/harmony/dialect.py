@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ossctl.dialect import Conversation, Effort, Tool
+from ossctl.dialect import Conversation, Effort, Recovered, Tool
 from ossctl.errors import RequestError
 from ossctl.guide import GrammarCompiler, Guide
 from ossctl.harmony import markers as harmony_markers
 from ossctl.harmony.guide import Alphabet, BudgetGuide, FormatGuide, Opening
-from ossctl.harmony.layout import DEFAULT_EFFORT, FUNCTIONS, JSON, lay_out
+from ossctl.harmony.layout import DEFAULT_EFFORT, FUNCTIONS, JSON, HarmonyMessage, lay_out
 from ossctl.harmony.markers import Markers
 from ossctl.harmony.parser import HarmonyParser
 from ossctl.harmony.renderer import Renderer
@@ -55,7 +55,7 @@ class HarmonyDialect:
         """See `Dialect.render`."""
         if not conversation.messages:
             raise RequestError("messages is empty")
-        return self._renderer.prompt(lay_out(conversation, self._renderer.split))
+        return self._renderer.prompt(lay_out(conversation, self._split))
 
     def parser(self, _prompt: Sequence[int]) -> HarmonyParser:
         """See `Dialect.parser`. Every prompt ends with the opening of the assistant's message."""
@@ -69,6 +69,13 @@ class HarmonyDialect:
             reasoning = Opening(self._renderer.header("analysis"), None, self._markers.end)
             return FormatGuide(self._alphabet, [reasoning, *openings], budget)
         return None if budget is None else BudgetGuide(self._alphabet, self.parser(()), budget)
+
+    def _split(self, kept: Sequence[int]) -> list[HarmonyMessage]:
+        """The messages in the ids of an earlier answer; none if it broke the format in any way."""
+        parser = self.parser(())
+        events = [event for token in kept for event in parser.feed(token)] + [*parser.close(cut=False)]
+        broken = any(isinstance(event, Recovered) for event in events)
+        return [] if broken else self._renderer.split(kept)
 
     def _openings(self, conversation: Conversation) -> Iterator[Opening]:
         """The messages that the answer may consist of, after the reasoning; none if all are allowed."""

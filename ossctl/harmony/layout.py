@@ -105,8 +105,11 @@ def running_turn(messages: tuple[Message, ...]) -> int:
 
 def _message(message: Message, split: Split, *, running: bool) -> Iterator[HarmonyMessage]:
     if message.role == "assistant":
-        written = split(message.kept) or list(_assistant(message))
-        yield from (part for part in written if running or part.channel != "analysis")
+        for written in (split(message.kept), _assistant(message)):
+            parts = [part for part in written if running or part.channel != "analysis"]
+            if parts:
+                yield from parts
+                break
     elif message.role == "tool":
         author = f"{FUNCTIONS}.{message.tool}"
         yield HarmonyMessage(author, message.content, "commentary", recipient="assistant")

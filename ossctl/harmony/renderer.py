@@ -64,7 +64,8 @@ class Renderer:
         plain = (markers.channel, markers.message)
         if special not in (plain, (markers.channel, markers.constrain, markers.message)):
             return None
-        header = ids[ids.index(markers.channel) + 1 : ids.index(markers.message)]
+        named = markers.constrain if markers.constrain in special else markers.message
+        header = ids[ids.index(markers.channel) + 1 : ids.index(named)]
         channel = b"".join(map(self._tokenizer.piece, header)).decode("utf-8", "replace").split(maxsplit=1)
         if not channel or channel[0] not in ("analysis", "commentary", "final"):
             return None
