@@ -1,0 +1,1 @@
+"""The training of `nano`, the model that ships with the package: its data, shape, training and evaluation."""

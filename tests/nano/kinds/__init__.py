@@ -1,0 +1,1 @@
+"""What nano can be asked, a module a family of kinds."""

@@ -1,0 +1,107 @@
+"""Letters and words of a quoted text: upper case, backwards, counted."""
+
+from nano.draw import Draw
+from nano.split import wordings
+from nano.turn import Analysis, Turn
+
+UPPER = wordings(
+    "Write the word {quoted} in upper case.",
+    "Write {quoted} in upper case.",
+    "Write {quoted} in capital letters.",
+    "Please write {quoted} in capitals.",
+    "Put {quoted} in upper case.",
+    "Put the text {quoted} in capital letters.",
+    "What is {quoted} in upper case?",
+    "What is {quoted} in capital letters?",
+    "Change {quoted} to upper case.",
+    "Please change the text {quoted} to capitals.",
+    "Can you write {quoted} in upper case?",
+    "Upper case: {quoted}",
+    "In capital letters, please: {quoted}",
+)
+REVERSE = wordings(
+    "Reverse the word {quoted}.",
+    "Reverse {quoted}.",
+    "Please reverse the word {quoted}.",
+    "Write {quoted} backwards.",
+    "Write the word {quoted} backwards.",
+    "Spell {quoted} backwards.",
+    "Please spell the word {quoted} backwards.",
+    "What is {quoted} backwards?",
+    "What is the word {quoted} in reverse?",
+    "Can you reverse {quoted}?",
+    "Can you write {quoted} backwards?",
+    "Write the word {quoted} in reverse.",
+    "Backwards: {quoted}",
+)
+COUNT = wordings(
+    "How many words are in {quoted}?",
+    "How many words are there in {quoted}?",
+    "How many words does {quoted} have?",
+    "How many words has the text {quoted}?",
+    "Count the words in {quoted}.",
+    "Please count the words in {quoted}.",
+    "Count the words of {quoted}.",
+    "Can you count the words in {quoted}?",
+    "Tell me how many words are in {quoted}.",
+    "What is the number of words in {quoted}?",
+    "Tell me the number of words in the text {quoted}.",
+    "Word count of {quoted}?",
+)
+WORDINGS = (UPPER, REVERSE, COUNT)
+
+_MOST_LETTERS = 14
+
+
+def upper(draw: Draw) -> Turn:
+    text = draw.phrase(1 if draw.chance(0.6) else 3)
+    while len(text) > _MOST_LETTERS:
+        text = draw.phrase(2)
+    answer = text.upper()
+    letters = [letter for letter in text if letter != " "]
+    pairs = ", ".join(f"{letter} is {letter.upper()}" for letter in letters)
+    analysis = Analysis(
+        f"{spelt(text)}, capitals {spelt(answer)}.",
+        f"The letters are {spelt(text)}. {pairs}. The capitals are {spelt(answer)}. So {answer}.",
+    )
+    return Turn(draw.say(UPPER, {"quoted": draw.quoted(text)}), answer, analysis)
+
+
+def reverse(draw: Draw) -> Turn:
+    word = draw.word()
+    answer = word[::-1]
+    one_by_one = ", then ".join(answer)
+    analysis = Analysis(
+        f"{spelt(word)}, backwards {spelt(answer)}.",
+        f"The letters are {spelt(word)}. The last is {one_by_one}. Backwards {spelt(answer)}. So {answer}.",
+    )
+    return Turn(draw.say(REVERSE, {"quoted": draw.quoted(word)}), answer, analysis)
+
+
+def count(draw: Draw) -> Turn:
+    words = sentence(draw)
+    mark = draw.one(("", "", ".", "?"))
+    if draw.chance(0.3):
+        words[0] = words[0].capitalize()
+    text = " ".join(words)
+    numbered = " ".join(f"{number} {word}" for number, word in enumerate(words, 1))
+    in_turn = ", ".join(f"{word} is number {number}" for number, word in enumerate(words, 1))
+    total = len(words)
+    analysis = Analysis(
+        f"{numbered}. So {total}.",
+        f"I number the words. {in_turn}. After {words[-1]} no word is left. So there are {total} words.",
+    )
+    question = draw.say(COUNT, {"quoted": draw.quoted(text + mark)})
+    return Turn(question, f"There are {total} words.", analysis, str(total))
+
+
+def sentence(draw: Draw) -> list[str]:
+    """2 to 8 words, some of them little ones."""
+    little = ("the", "a", "and", "in", "my", "is", "of", "on")
+    total = draw.number(2, 8)
+    return [draw.one(little) if at % 2 and draw.chance(0.6) else draw.word() for at in range(1, total + 1)]
+
+
+def spelt(text: str) -> str:
+    """Letter by letter, words apart by commas."""
+    return ", ".join(" ".join(word) for word in text.split())

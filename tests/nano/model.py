@@ -1,0 +1,199 @@
+"""gpt-oss's architecture in PyTorch, small, as llama.cpp computes it.
+
+Shapes: B packs of L tokens, H hidden units, E experts of F units, N query heads of D.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nano.rounding import mxfp4, q8_0
+
+_LIMIT, _ALPHA = 7.0, 1.702  # of SwiGLU in gpt-oss
+_ORIGINAL_CONTEXT, _FACTOR, _THETA = 4096, 32.0, 150_000.0  # of YaRN in the released models
+_BETA_FAST, _BETA_SLOW = 32.0, 1.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    vocabulary: int
+    layers: int = 6
+    hidden: int = 128
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 32
+    experts: int = 8
+    used: int = 4
+    width: int = 128
+    window: int = 128
+    context: int = 131_072
+
+
+class Norm(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), (x.shape[-1],), self.weight, 1e-5)
+
+
+class Attention(nn.Module):
+    """Grouped heads, a learnt sink a head, and a window in every other layer."""
+
+    def __init__(self, shape: Shape, *, windowed: bool) -> None:
+        super().__init__()
+        self.shape, self.windowed = shape, windowed
+        self.q = nn.Linear(shape.hidden, shape.heads * shape.head_dim)
+        self.k = nn.Linear(shape.hidden, shape.kv_heads * shape.head_dim)
+        self.v = nn.Linear(shape.hidden, shape.kv_heads * shape.head_dim)
+        self.out = nn.Linear(shape.heads * shape.head_dim, shape.hidden)
+        self.sinks = nn.Parameter(torch.zeros(shape.heads))
+
+    def forward(self, x: Tensor, rotation: Tensor, masks: tuple[Tensor, Tensor], quantise: bool) -> Tensor:
+        shape = self.shape
+        b, length, _ = x.shape
+        groups = shape.heads // shape.kv_heads
+        q = _linear(self.q, x, quantise).view(b, length, shape.heads, shape.head_dim)
+        k = _linear(self.k, x, quantise).view(b, length, shape.kv_heads, shape.head_dim)
+        v = _linear(self.v, x, quantise).view(b, length, shape.kv_heads, shape.head_dim)
+        q, k = _rotate(q, rotation), _rotate(k, rotation)
+        k, v = (t.repeat_interleave(groups, dim=2).transpose(1, 2) for t in (k, v))
+        mixed = _attend_with_sinks(q.transpose(1, 2), k, v, self.sinks, masks[self.windowed])
+        return _linear(self.out, mixed.transpose(1, 2).reshape(b, length, -1), quantise)
+
+
+class Experts(nn.Module):
+    """All experts are computed, as two large products; those that were not chosen weigh nothing."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        e, h, f = shape.experts, shape.hidden, shape.width
+        self.router = nn.Linear(h, e)
+        self.gate = nn.Parameter(torch.randn(e, f, h) / math.sqrt(h))
+        self.up = nn.Parameter(torch.randn(e, f, h) / math.sqrt(h))
+        self.down = nn.Parameter(torch.randn(e, h, f) / math.sqrt(f))
+        self.gate_bias = nn.Parameter(torch.zeros(e, f))
+        self.up_bias = nn.Parameter(torch.zeros(e, f))
+        self.down_bias = nn.Parameter(torch.zeros(e, h))
+
+    def forward(self, x: Tensor, quantise: bool) -> tuple[Tensor, Tensor]:
+        e, f, h = self.gate.shape
+        with torch.autocast("cpu", enabled=False):
+            scores = self.router(x.float())
+            best, chosen = scores.topk(self.shape.used, dim=-1)
+            weights = torch.zeros_like(scores).scatter(-1, chosen, best.softmax(dim=-1))
+            share = scores.softmax(dim=-1).flatten(0, 1).mean(0)
+            load = (weights > 0).float().flatten(0, 1).mean(0)
+            balance = e * (share * load).sum() / self.shape.used
+        gate_w, up_w, down_w = ((mxfp4(w) if quantise else w) for w in (self.gate, self.up, self.down))
+        gate = F.linear(x, gate_w.reshape(e * f, h), self.gate_bias.flatten()).clamp(max=_LIMIT)
+        up = F.linear(x, up_w.reshape(e * f, h), self.up_bias.flatten()).clamp(-_LIMIT, _LIMIT)
+        inner = gate * torch.sigmoid(_ALPHA * gate) * (up + 1)
+        inner = inner.unflatten(-1, (e, f)) * weights.to(inner.dtype).unsqueeze(-1)
+        out = F.linear(inner.flatten(-2), down_w.permute(1, 0, 2).reshape(h, e * f))
+        return out + weights.to(out.dtype) @ self.down_bias.to(out.dtype), balance
+
+
+class Layer(nn.Module):
+    def __init__(self, shape: Shape, *, windowed: bool) -> None:
+        super().__init__()
+        self.attention_norm, self.experts_norm = Norm(shape.hidden), Norm(shape.hidden)
+        self.attention = Attention(shape, windowed=windowed)
+        self.experts = Experts(shape)
+
+    def forward(
+        self, x: Tensor, rotation: Tensor, masks: tuple[Tensor, Tensor], quantise: bool
+    ) -> tuple[Tensor, Tensor]:
+        x = x + self.attention(self.attention_norm(x), rotation, masks, quantise)
+        out, balance = self.experts(self.experts_norm(x), quantise)
+        return x + out, balance
+
+
+class NanoModel(nn.Module):
+    """`tokens`, `positions` int64 [B, L]; `allowed` bool [B, L, L] says who may see whom.
+
+    Returns logits [B, L, vocabulary] and how unevenly the experts were used (1 is even).
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocabulary, shape.hidden)
+        self.layers = nn.ModuleList(Layer(shape, windowed=n % 2 == 0) for n in range(shape.layers))
+        self.norm = Norm(shape.hidden)
+        self.output = nn.Linear(shape.hidden, shape.vocabulary, bias=False)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        for name, parameter in self.named_parameters():
+            if name.endswith(("q.bias", "k.bias", "v.bias", "out.bias", "router.bias")):
+                nn.init.zeros_(parameter)
+        for layer in self.layers:
+            for residual in (layer.attention.out.weight, layer.experts.down):
+                residual.data.mul_(1 / math.sqrt(2 * shape.layers))
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, allowed: Tensor, quantise: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        near = (positions[:, :, None] - positions[:, None, :]) < self.shape.window
+        masks = (_as_mask(allowed), _as_mask(allowed & near))
+        rotation = yarn(positions, self.shape.head_dim)
+        table = q8_0(self.embedding.weight) if quantise else self.embedding.weight
+        x = F.embedding(tokens, table)
+        balance = x.new_zeros(())
+        for layer in self.layers:
+            x, uneven = layer(x, rotation, masks, quantise)
+            balance = balance + uneven / len(self.layers)
+        return _linear(self.output, self.norm(x), quantise), balance
+
+
+def yarn(positions: Tensor, head_dim: int) -> Tensor:
+    """Cosines and sines [B, L, 2, D/2], as ggml computes them (corners of the ramp are rounded)."""
+    half = head_dim // 2
+
+    def corner(beta: float) -> float:
+        return head_dim * math.log(_ORIGINAL_CONTEXT / (beta * 2 * math.pi)) / (2 * math.log(_THETA))
+
+    low, high = max(0, math.floor(corner(_BETA_FAST))), min(head_dim - 1, math.ceil(corner(_BETA_SLOW)))
+    index = torch.arange(half, dtype=torch.float32)
+    ramp = 1 - ((index - low) / max(0.001, high - low)).clamp(0, 1)
+    plain = _THETA ** (-2 * index / head_dim)
+    angles = positions.float().unsqueeze(-1) * (plain / _FACTOR * (1 - ramp) + plain * ramp)
+    scale = 1 + 0.1 * math.log(_FACTOR)
+    return torch.stack((angles.cos(), angles.sin()), dim=-2) * scale
+
+
+def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    cos, sin = (part.unsqueeze(2).to(x.dtype) for part in rotation.unbind(dim=2))
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def _attend_with_sinks(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, mask: Tensor) -> Tensor:
+    """Attention [B, N, L, D] by PyTorch's fused kernel, which knows no sinks.
+
+    A dimension more, 1 in all queries, and a key that has nothing but the sink there: the score of that key
+    is the sink, and its value is nothing.
+    """
+    b, heads, _, size = q.shape
+    kind = v.dtype
+    q, k, v = q.float(), k.float(), v.float()
+    q = torch.cat((q, torch.ones_like(q[..., :1])), dim=-1)
+    sink_keys = F.pad(sinks.view(1, heads, 1, 1) * math.sqrt(size), (size, 0)).expand(b, -1, -1, -1)
+    k = torch.cat((F.pad(k, (0, 1)), sink_keys), dim=2)
+    v = F.pad(v, (0, 1, 0, 1))
+    mask = F.pad(mask, (0, 1)).unsqueeze(1)
+    with torch.autocast("cpu", enabled=False):  # single precision is the faster one here
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1 / math.sqrt(size))
+    return mixed[..., :size].to(kind)
+
+
+def _linear(layer: nn.Linear, x: Tensor, quantise: bool) -> Tensor:
+    return F.linear(x, q8_0(layer.weight) if quantise else layer.weight, layer.bias)
+
+
+def _as_mask(allowed: Tensor) -> Tensor:
+    return torch.zeros(allowed.shape).masked_fill(~allowed, -math.inf)

@@ -1,0 +1,70 @@
+"""Drills ask what has one answer, and nothing that is held out."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from nano import drills
+from nano.draw import Draw
+from nano.drills import drill_rows
+from nano.packing import IGNORED
+from nano.split import held_pair, held_word
+from nano.vocabulary import vocabulary
+
+
+@pytest.fixture
+def draw() -> Draw:
+    return Draw(11, held_out=False)
+
+
+def test_what_is_copied_was_there(draw: Draw) -> None:
+    for _ in range(100):
+        pieces = list(drills.copying(draw))
+        words = [given.strip('"') for given, wanted in pieces if not wanted]
+        assert all(given.strip() + wanted.strip('"') in words for given, wanted in pieces if wanted)
+
+
+def test_sums_are_right_and_not_held_out(draw: Draw) -> None:
+    for _ in range(300):
+        for given, wanted in drills.sums(draw):
+            a, sign, b = re.fullmatch(r"(\d+) ([+-]) (\d+) =", given).groups()  # type: ignore[union-attr]
+            assert int(wanted.strip(" .")) == (int(a) + int(b) if sign == "+" else int(a) - int(b))
+            assert not held_pair(int(a), int(b))
+
+
+def test_words_backwards_in_capitals_and_spelt(draw: Draw) -> None:
+    for _ in range(100):
+        for given, wanted in drills.reversing(draw):
+            word = re.sub(r"[^a-z]", "", given.replace("backwards", ""))
+            assert re.sub("[^a-z]", "", wanted) == word[::-1]
+            assert not held_word(word)
+        for given, wanted in drills.capitals(draw):
+            assert (
+                re.sub("[^A-Z]", "", wanted) == re.sub(r"[^a-z]", "", given.replace("capitals", "")).upper()
+            )
+        for given, wanted in drills.spelling(draw):
+            text = re.fullmatch("['\"](.*)['\"] is", given)
+            assert text is not None
+            assert wanted == " " + ", ".join(" ".join(word) for word in text[1].split()) + "."
+
+
+def test_words_are_counted(draw: Draw) -> None:
+    for _ in range(100):
+        for given, wanted in drills.counting(draw):
+            assert len(given.split()) - 1 == int(wanted.strip("."))
+
+
+def test_rows_teach_what_is_wanted_and_drills_see_themselves_alone() -> None:
+    tokenizer = vocabulary()
+    for row in itertools.islice(drill_rows(tokenizer, 512, 2), 40):
+        tokens, positions, segments, parents, targets = row
+        assert not parents.any()
+        assert (segments != 0).all()
+        learnt = np.flatnonzero(targets != IGNORED)
+        assert (tokens[learnt + 1] == targets[learnt]).all()
+        assert (segments[learnt + 1] == segments[learnt]).all()
+        assert 0.2 < len(learnt) / (segments > 0).sum() < 0.7
+        for segment in range(1, segments.max() + 1):
+            assert (np.diff(positions[segments == segment]) == 1).all()

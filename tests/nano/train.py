@@ -1,0 +1,133 @@
+"""Train nano: `python -m nano.train OUT.pt [--steps N]`. Everything is drawn from one seed."""
+
+import argparse
+import itertools
+import math
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nano.corpus import families
+from nano.drills import drill_rows
+from nano.model import NanoModel, Shape
+from nano.muon import Muon
+from nano.packing import IGNORED, Packer, Row
+from nano.tokenizer import NanoTokenizer
+from nano.vocabulary import vocabulary
+
+_SEED = 1
+_STEPS = 5_500
+_LENGTH = 512  # tokens a row
+_ROWS = 8  # a step
+_SHARD = 2_000  # rows that one process makes at a time
+_MATRIX_RATE = 8e-3  # of Muon, which shapes what is copied from where
+_RATE = 4e-3  # of AdamW, for all else
+_DRILLS_FIRST, _DRILLS_LATER = 0.08, 0.15  # shares of the rows
+_WARM_UP, _DECAY = 0.01, 0.6  # shares of the steps
+_ROUNDING = 0.35  # the last share of the steps sees the weights as they are stored
+_BALANCE = 0.01
+
+
+def make_rows(tokenizer: NanoTokenizer, seed: int, count: int) -> list[Row]:
+    """Rows of the samples that `seed` stands for."""
+    packer = Packer(tokenizer, _LENGTH, seed)
+    return list(itertools.islice(packer.pack(families(seed)), count))
+
+
+def all_rows(tokenizer: NanoTokenizer, count: int) -> npt.NDArray[np.int16]:
+    """int16 [count, 5, _LENGTH]: drills, then conversations with a few more drills among them."""
+    first = int(count * _DRILLS_FIRST)
+    later = int((count - first) * _DRILLS_LATER)
+    shards = math.ceil((count - first - later) / _SHARD)
+    with ProcessPoolExecutor(2) as pool:
+        made = pool.map(make_rows, [tokenizer] * shards, range(_SEED, _SEED + shards), [_SHARD] * shards)
+        conversations = [row for shard in made for row in shard][: count - first - later]
+    drills = list(itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED), first + later))
+    mixed = np.stack([*conversations, *drills[first:]])
+    np.random.default_rng(_SEED).shuffle(mixed)
+    return np.concatenate([np.stack(drills[:first]), mixed])
+
+
+def train(steps: int, out: Path) -> None:
+    torch.manual_seed(_SEED)
+    tokenizer = vocabulary()
+    print(f"{tokenizer.size} tokens in the vocabulary", flush=True)
+    started = time.monotonic()
+    rows = all_rows(tokenizer, steps * _ROWS)
+    print(f"{len(rows)} rows in {time.monotonic() - started:.0f} s", flush=True)
+    model = NanoModel(Shape(tokenizer.size))
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    matrices = [p for name, p in model.layers.named_parameters() if _is_matrix(name)]
+    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
+    optimizers = [
+        Muon(matrices, lr=_MATRIX_RATE),
+        torch.optim.AdamW(others, lr=_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    step_of = torch.compile(_loss)
+    started, recent = time.monotonic(), []
+    for step in range(steps):
+        for optimizer, rate in zip(optimizers, (_MATRIX_RATE, _RATE), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * _schedule(step / steps)
+        batch = torch.from_numpy(rows[step * _ROWS : (step + 1) * _ROWS].astype(np.int64))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss, balance = step_of(model, batch, step >= steps * (1 - _ROUNDING))
+        (loss + _BALANCE * balance).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        recent.append(loss.item())
+        if step % 50 == 49:
+            seconds = time.monotonic() - started
+            speed = (step + 1) * _ROWS * _LENGTH / seconds
+            print(
+                f"step {step + 1}/{steps} loss {np.mean(recent):.4f} balance {balance.item():.2f} "
+                f"{speed:,.0f} tokens/s {seconds:.0f} s",
+                flush=True,
+            )
+            recent.clear()
+        if step % 1000 == 999 or step == steps - 1:
+            saved = {"shape": asdict(model.shape), "tokenizer": tokenizer, "model": model.state_dict()}
+            torch.save(saved, out)
+
+
+def _loss(model: NanoModel, batch: Tensor, quantise: bool) -> tuple[Tensor, Tensor]:
+    tokens, positions, segments, parents, targets = batch.unbind(1)
+    logits, balance = model(tokens, positions, visible(segments, parents), quantise)
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED), balance
+
+
+def visible(segments: Tensor, parents: Tensor) -> Tensor:
+    """Who may see whom, bool [B, L, L]: what came before in the same sample or above it."""
+    length = segments.shape[1]
+    before = torch.ones(length, length, dtype=torch.bool).tril()
+    seen = segments[:, None, :]
+    return before & ((seen == segments[:, :, None]) | (seen == parents[:, :, None]) | (seen == 0))
+
+
+def _is_matrix(name: str) -> bool:
+    return name.endswith(("q.weight", "k.weight", "v.weight", "out.weight", ".gate", ".up", ".down"))
+
+
+def _schedule(done: float) -> float:
+    return min(1.0, done / _WARM_UP, max(0.0, 1 - done) / _DECAY)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=_STEPS)
+    args = parser.parse_args()
+    train(args.steps, args.out)
+
+
+if __name__ == "__main__":
+    main()
