@@ -55,7 +55,7 @@ def byte_gpt_oss(folder: Path, template: str | None = None) -> Path:
 
 
 def byte_vocabulary() -> Vocabulary:
-    tokens = [_spelling()[byte] for byte in range(256)] + list(_CONTROL.values())
+    tokens = [spelling()[byte] for byte in range(256)] + list(_CONTROL.values())
     types = [TokenType.NORMAL] * 256 + [TokenType.CONTROL] * len(_CONTROL)
     return Vocabulary(tokens, types, [])
 
@@ -66,10 +66,10 @@ def o200k_vocabulary() -> Vocabulary:
     encoding = bpe_openai.get_encoding("o200k_base")
     pieces = [encoding.decode_single_token_bytes(i) for i in range(_N_RANKS)]
     rank = {piece: i for i, piece in enumerate(pieces)}
-    spelling = _spelling()
+    table = spelling()
 
     def spell(piece: bytes) -> str:
-        return "".join(spelling[byte] for byte in piece)
+        return "".join(table[byte] for byte in piece)
 
     def merges() -> Iterator[str]:
         for piece in pieces:
@@ -164,9 +164,9 @@ def _random_blocks(
     return blocks.reshape(*shape[:-1], -1)
 
 
-def _spelling() -> dict[int, str]:
+def spelling() -> dict[int, str]:
     """GPT-2's printable stand-in for every byte."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    spelling = {byte: chr(byte) for byte in printable}
-    others = [byte for byte in range(256) if byte not in spelling]
-    return spelling | {byte: chr(256 + n) for n, byte in enumerate(others)}
+    table = {byte: chr(byte) for byte in printable}
+    others = [byte for byte in range(256) if byte not in table]
+    return table | {byte: chr(256 + n) for n, byte in enumerate(others)}

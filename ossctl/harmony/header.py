@@ -65,29 +65,29 @@ class Header:
 
 def read_header(parts: Sequence[Part], *, role: str = "") -> Header:
     """Understand a header that has ended. `role` is given where the prompt ends with it."""
-    header = Header(role)
-    for part in parts:
-        _read(header, part, ended=True)
+    header = _gathered(parts, role, ended=True)
     _judge(header)
     return header
 
 
 def rescue(parts: Sequence[Part], *, role: str = "") -> Header:
     """A header that never ended: what there is of one; all other text is `stray`."""
-    header = Header(role)
-    for part in parts:
-        _read(header, part, ended=False)
+    header = _gathered(parts, role, ended=False)
     _judge(header)
     return header
 
 
 def may_go_on(parts: Sequence[Part], *, role: str = "") -> bool:
     """Whether this reads like the beginning of a good header, cut anywhere."""
+    rest = _gathered(parts, role, ended=False).stray.strip()
+    return any(beginning.startswith(rest) for beginning in _BEGINNINGS)
+
+
+def _gathered(parts: Sequence[Part], role: str, *, ended: bool) -> Header:
     header = Header(role)
     for part in parts:
-        _read(header, part, ended=False)
-    rest = header.stray.strip()
-    return any(beginning.startswith(rest) for beginning in _BEGINNINGS)
+        _read(header, part, ended=ended)
+    return header
 
 
 def _read(header: Header, part: Part, *, ended: bool) -> None:

@@ -13,6 +13,7 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFReader, GGUFWriter, RopeScalingType, TokenType
 from gguf.quants import dequantize, quantize
+from models import spelling
 
 from nano.model import NanoModel, Shape
 from nano.rounding import mxfp4, q8_0
@@ -149,10 +150,7 @@ def _add_vocabulary(writer: GGUFWriter, tokenizer: NanoTokenizer) -> None:
 
 
 def _spelling(piece: bytes) -> str:
-    """GPT-2's printable stand-in for every byte."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    table = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+    table = spelling()
     return "".join(table[byte] for byte in piece)
 
 
