@@ -18,10 +18,11 @@ ALLOWED: dict[str, set[str]] = {
     "guide": set(),
     "dialect": {"guide"},
     "cli": {"__init__", "app", "errors", "settings"},
-    "app": {"dialect", "engine", "errors", "harmony", "runtime", "storage", "templates"},
+    "app": {"dialect", "engine", "errors", "harmony", "planning", "runtime", "storage", "templates"},
     "engine": {"errors", "guide", "runtime.base", "text"},
     "harmony": {"dialect", "errors", "guide"},
     "templates": {"dialect", "errors", "guide", "text"},
+    "planning": {"errors"},
     "runtime": {"errors"},
     "storage": {"errors"},
 }

@@ -2,8 +2,8 @@
 
 import ctypes
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
 
 MAGIC = b"GGUF"
+_SHORT_ARRAY = 4096  # values: longer than any model has layers, shorter than vocabularies
+_SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-\d{5}\.gguf")
 
 # enum gguf_type, ggml/include/gguf.h
 _ARRAY, _STRING = 9, 8
@@ -44,9 +46,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """Scalar and string metadata, the lengths of the arrays, and all tensors."""
+    """Scalar and string metadata, short arrays of numbers, the lengths of all arrays, and all tensors."""
 
     metadata: dict[str, Scalar]
+    arrays: dict[str, tuple[int | float, ...]]
     array_lengths: dict[str, int]
     tensors: tuple[Tensor, ...]
 
@@ -88,9 +91,36 @@ def read_header(path: Path) -> GgufHeader:
     Raises ModelError if the file is missing, not GGUF, or ends before its header does.
     """
     check_file(path)
-    with _opened(path) as handle:
-        metadata, lengths = _metadata(handle)
-        return GgufHeader(metadata, lengths, tuple(_tensors(handle)))
+    log = llama_log()
+    log.clear()
+    init = function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
+    handle = init(os.fsencode(path), _InitParams(no_alloc=True, ctx=None))
+    if not handle:
+        reason = log.reason() or "its header cannot be read"
+        raise ModelError(f"{path} is damaged: {reason}", "Download it again; the copy broke off.")
+    return _read(handle)
+
+
+def read_header_start(data: bytes) -> GgufHeader | None:
+    """The header in the first bytes of a file; None if it goes on after them. Raises ModelError."""
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        raise ModelError("not a GGUF file", "ossctl runs models in llama.cpp's GGUF format.")
+    log = llama_log()
+    log.clear()
+    init = function("gguf_init_from_buffer", ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, _InitParams)
+    handle = init(data, len(data), _InitParams(no_alloc=True, ctx=None))
+    return _read(handle) if handle else None
+
+
+def split_files(path: Path, header: GgufHeader) -> tuple[Path, ...]:
+    """All files of the model whose first one is `path`. Raises ModelError if it is another part."""
+    count = int(header.metadata.get("split.count", 1))
+    if count <= 1:
+        return (path,)
+    found = _SPLIT_NAME.fullmatch(path.name)
+    if found is None or int(found[2]) != 1:
+        raise ModelError(f"{path} is not the first of {count} parts", "Give the path of the first one.")
+    return tuple(path.with_name(f"{found[1]}-{n:05d}-of-{count:05d}.gguf") for n in range(1, count + 1))
 
 
 def check_complete(path: Path, header: GgufHeader) -> None:
@@ -103,40 +133,48 @@ def check_complete(path: Path, header: GgufHeader) -> None:
         )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    log = llama_log()
-    log.clear()
-    init = function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
-    handle = init(os.fsencode(path), _InitParams(no_alloc=True, ctx=None))
-    if not handle:
-        reason = log.reason() or "its header cannot be read"
-        raise ModelError(f"{path} is damaged: {reason}", "Download it again; the copy broke off.")
+def _read(handle: int) -> GgufHeader:
     try:
-        yield handle
+        metadata, arrays, lengths = _metadata(handle)
+        return GgufHeader(metadata, arrays, lengths, tuple(_tensors(handle)))
     finally:
         function("gguf_free", None, ctypes.c_void_p)(handle)
 
 
-def _metadata(handle: int) -> tuple[dict[str, Scalar], dict[str, int]]:
+def _metadata(
+    handle: int,
+) -> tuple[dict[str, Scalar], dict[str, tuple[int | float, ...]], dict[str, int]]:
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     key_of = function("gguf_get_key", ctypes.c_char_p, pointer, number)
     kind_of = function("gguf_get_kv_type", ctypes.c_int, pointer, number)
     string_of = function("gguf_get_val_str", ctypes.c_char_p, pointer, number)
     length_of = function("gguf_get_arr_n", ctypes.c_size_t, pointer, number)
     metadata: dict[str, Scalar] = {}
+    arrays: dict[str, tuple[int | float, ...]] = {}
     lengths: dict[str, int] = {}
     for index in range(function("gguf_get_n_kv", number, pointer)(handle)):
         key = key_of(handle, index).decode("utf-8", "replace")
         kind = kind_of(handle, index)
         if kind == _ARRAY:
             lengths[key] = length_of(handle, index)
+            if lengths[key] <= _SHORT_ARRAY:
+                arrays[key] = _numbers(handle, index, lengths[key])
         elif kind == _STRING:
             metadata[key] = string_of(handle, index).decode("utf-8", "replace")
         else:
             name, type_ = _SCALARS[kind]
             metadata[key] = function(f"gguf_get_val_{name}", type_, pointer, number)(handle, index)
-    return metadata, lengths
+    return metadata, arrays, lengths
+
+
+def _numbers(handle: int, index: int, length: int) -> tuple[int | float, ...]:
+    """The values of an array, () for one of strings."""
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    kind = function("gguf_get_arr_type", ctypes.c_int, pointer, number)(handle, index)
+    if kind not in _SCALARS or not length:
+        return ()
+    data = function("gguf_get_arr_data", pointer, pointer, number)(handle, index)
+    return tuple((_SCALARS[kind][1] * length).from_address(data))
 
 
 def _tensors(handle: int) -> Iterator[Tensor]:

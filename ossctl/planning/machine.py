@@ -1,0 +1,44 @@
+"""What a plan may use: devices with their memory, RAM, cores."""
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU, or another machine's through RPC, as llama.cpp sees it. `free` and `total` are bytes.
+
+    `backend` is ggml's name for its kind: CUDA, ROCm, Vulkan, Metal, RPC. One that `shares_ram` has no
+    memory of its own.
+    """
+
+    name: str
+    backend: str
+    description: str
+    free: int
+    total: int
+    shares_ram: bool = False
+
+
+@dataclass(frozen=True)
+class UnusableGpu:
+    """A GPU of this system that this build of llama.cpp does not see, and what to do about it."""
+
+    description: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`devices` in llama.cpp's order. `ram_free` is bytes that programs can get without swapping.
+
+    `cores` are the physical cores that this process may use.
+    """
+
+    devices: tuple[Device, ...]
+    ram_total: int
+    ram_free: int
+    cores: int
+    unusable: tuple[UnusableGpu, ...] = ()

@@ -1,0 +1,181 @@
+"""How many bytes a model takes where, for given settings: llama.cpp's own arithmetic."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ossctl.planning.graph import PlacedLayer, Reservation, Ubatch, Widths, compute_bytes, needs_rotation
+from ossctl.planning.machine import MIB, Device
+from ossctl.planning.settings import LoadMode, Settings
+from ossctl.planning.shape import KvType, LayerShape, ModelShape
+
+_CPU_ALIGNMENT = 32  # TENSOR_ALIGNMENT, ggml-impl.h
+_GPU_ALIGNMENT = 128  # CUDA's; the others' are no larger, and it decides about bytes only
+_FLOAT = 4
+_OFFLOAD_MIN_TOKENS = 32  # GGML_OP_OFFLOAD_MIN_BATCH's default, ggml-cuda.cu
+
+# What a device needs beyond the buffers that llama.cpp reports, in bytes: the driver's context, kernels,
+# cuBLAS's workspace, CUDA graphs. Measured by users on CUDA: 250 to 350 MiB with a model loaded, of which
+# 146 MiB are there before. A server at the other end of RPC counts its own.
+_CONTEXT = {"CUDA": 300 * MIB, "ROCm": 300 * MIB, "RPC": 64 * MIB}
+_OTHER_CONTEXT = 256 * MIB
+_Q8_1 = 36 / 32  # bytes a value of activations as a matrix multiplication on a GPU quantises them
+_PROCESS = 400 * MIB  # Python, libraries, the vocabulary with its look-up tables
+_CONVERTS_KV = ("CUDA", "ROCm")  # attention there turns a quantised cache into f16, in its own result's block
+
+
+@dataclass(frozen=True)
+class Use:
+    """Bytes on one device, or in RAM, by purpose.
+
+    `overhead` is what llama.cpp does not report but has to stay free: see `overhead_of`.
+    """
+
+    weights: int = 0
+    kv: int = 0
+    compute: int = 0
+    overhead: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.compute + self.overhead
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the settings take on each of their devices, in order, and in RAM."""
+
+    devices: tuple[Use, ...]
+    host: Use
+
+
+def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) -> Prediction:
+    """Bytes by device and purpose. `devices` are those that the settings name, in the same order."""
+    cpu = len(devices)
+    homes = layer_homes(shape.n_layers, settings.device_layers, cpu)
+    weights, kv = [0] * (cpu + 1), [0] * (cpu + 1)
+    in_ram = frozenset(settings.experts_in_ram)
+    for number, layer in enumerate(shape.layers):
+        home = homes[number]
+        weights[home] += layer.dense_bytes
+        weights[cpu if number in in_ram else home] += layer.expert_bytes
+        kv[home] += kv_bytes(layer, settings)
+    weights[homes[-1]] += shape.output_bytes if homes[-1] != cpu or not shape.tied else 0
+    weights[cpu] += shape.embedding_bytes
+    compute = _compute(shape, settings, devices, homes)
+    compute = (*compute[:-1], compute[-1] + settings.parallel * shape.n_vocab * _FLOAT)
+    uses = [Use(*amounts) for amounts in zip(weights, kv, compute, strict=True)]
+    extra = [overhead_of(device, shape, settings) for device in devices]
+    placed = tuple(replace(use, overhead=more) for use, more in zip(uses, extra, strict=False))
+    return Prediction(placed, replace(uses[-1], overhead=_host_overhead(shape, settings, weights[cpu])))
+
+
+def layer_homes(n_layers: int, device_layers: Sequence[int], cpu: int) -> list[int]:
+    """The backend of each layer and, last, of the head: the CPU first, then the devices in order."""
+    homes = [cpu] * (n_layers + 1 - sum(device_layers))
+    for device, count in enumerate(device_layers):
+        homes += [device] * count
+    return homes
+
+
+def kv_bytes(layer: LayerShape, settings: Settings) -> int:
+    """Bytes of one layer's cache, of all sequences."""
+    cells = settings.window_cells(layer.window) if layer.window else settings.cells
+    row = settings.kv_type.bytes_of(layer.k_width) + settings.kv_type.bytes_of(layer.v_width)
+    return settings.streams * cells * row + settings.parallel * layer.state_bytes
+
+
+def overhead_of(device: Device, shape: ModelShape, settings: Settings) -> int:
+    """Bytes of `device` that must stay free beside llama.cpp's buffers: its context and its kernels' pool.
+
+    The pool holds the activations that the largest multiplication quantises, twice: what goes into the
+    experts, and the partial results of attention are not larger.
+    """
+    widest = max(
+        shape.n_embd, shape.attention_width, shape.expert_width * shape.n_expert_used, shape.ffn_width
+    )
+    pool = 2 * int(settings.n_tokens * widest * _Q8_1)
+    return _CONTEXT.get(device.backend, _OTHER_CONTEXT) + pool
+
+
+def streams_experts(device: Device, settings: Settings) -> bool:
+    """Whether large batches are multiplied on `device` with weights that stay in RAM (op_offload)."""
+    return device.backend != "RPC" and settings.n_tokens >= _OFFLOAD_MIN_TOKENS and not settings.repack
+
+
+def _host_overhead(shape: ModelShape, settings: Settings, cpu_weights: int) -> int:
+    """Python and llama.cpp themselves, work space of the CPU's kernels, and what repacking doubles."""
+    work = settings.n_tokens * max(shape.n_embd, shape.expert_width * shape.n_expert_used) * 2
+    twice = cpu_weights - shape.embedding_bytes if settings.repack else 0
+    return _PROCESS + work + twice
+
+
+def _compute(
+    shape: ModelShape, settings: Settings, devices: Sequence[Device], homes: Sequence[int]
+) -> tuple[int, ...]:
+    cells, tokens = settings.cells, settings.n_tokens
+    windows = [layer.window for layer in shape.layers if layer.window]
+    window_cells = settings.window_cells(max(windows)) if windows else 0
+    full = any(not layer.window for layer in shape.layers)
+    alignments = tuple(_CPU_ALIGNMENT if d.backend == "RPC" else _GPU_ALIGNMENT for d in devices)
+    place = _Placing(settings, devices)
+    in_ram = frozenset(settings.experts_in_ram)
+    return compute_bytes(
+        Reservation(
+            widths=Widths.of(shape),
+            layers=tuple(
+                place(layer, homes[number], behind=number in in_ram)
+                for number, layer in enumerate(shape.layers)
+            ),
+            output=homes[-1],
+            ubatch=Ubatch(
+                n_tokens=tokens,
+                n_outputs=min(tokens, settings.parallel),
+                mask=cells * tokens if full else 0,
+                window_mask=window_cells * tokens,
+            ),
+            alignments=(*alignments, _CPU_ALIGNMENT),
+            rotated=needs_rotation(settings.kv_type, shape),
+            pipelined=is_pipelined(shape, settings),
+        )
+    )
+
+
+def is_pipelined(shape: ModelShape, settings: Settings) -> bool:
+    """Whether llama.cpp works on several ubatches at once (llama_context's constructor)."""
+    whole = settings.gpu_layers == shape.n_layers + 1
+    return len(settings.devices) > 1 and whole and not settings.experts_in_ram
+
+
+class _Placing:
+    """Where a layer of a large batch is computed, and what is copied there for it."""
+
+    def __init__(self, settings: Settings, devices: Sequence[Device]) -> None:
+        self._settings = settings
+        self._cpu = len(devices)
+        self._streaming = bool(devices) and streams_experts(devices[0], settings)
+        quantised = settings.kv_type is not KvType.F16
+        self._converting = {
+            n for n, device in enumerate(devices) if quantised and device.backend in _CONVERTS_KV
+        }
+
+    def __call__(self, layer: LayerShape, home: int, *, behind: bool) -> PlacedLayer:
+        """`home` is where the layer's weights are; with `behind` its experts are in RAM."""
+        settings, at = self._settings, 0 if self._streaming and home == self._cpu else home
+        moved = behind and self._streaming
+        cells = settings.window_cells(layer.window) if layer.window else settings.cells
+        as_f16 = KvType.F16.bytes_of(cells * settings.streams * (layer.k_width + layer.v_width))
+        return PlacedLayer(
+            device=at,
+            experts=0 if moved else self._cpu if behind else home,
+            windowed=layer.window > 0,
+            has_experts=layer.expert_bytes > 0,
+            expert_bytes=layer.expert_bytes if moved else 0,
+            cache_bytes=kv_bytes(layer, settings) if at != home else 0,
+            extra_bytes=as_f16 if at in self._converting else 0,
+        )
+
+
+def ram_that_stays(settings: Settings, prediction: Prediction) -> int:
+    """Bytes of RAM that the system cannot take back: all but weights mapped from the file."""
+    mapped = settings.load_mode is LoadMode.MMAP
+    return prediction.host.total - (prediction.host.weights if mapped else 0)
