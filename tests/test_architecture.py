@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"errors", "guide", "runtime.base", "text"},
     "harmony": {"dialect", "errors", "guide"},
     "templates": {"dialect", "errors", "guide", "text"},
+    "data": set(),
     "planning": {"errors"},
     "runtime": {"errors"},
     "storage": {"errors"},

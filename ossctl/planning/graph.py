@@ -67,8 +67,8 @@ class Widths:
 
     @classmethod
     def of(cls, shape: ModelShape) -> "Widths":
-        k = max(layer.k_width for layer in shape.layers)
-        v = max(layer.v_width for layer in shape.layers)
+        k = max(layer.k_width for layer in shape.kinds)
+        v = max(layer.v_width for layer in shape.kinds)
         return cls(
             shape.n_embd, shape.q_width, shape.attention_width, k, v, shape.ffn_width, shape.expert_width,
             shape.n_expert, shape.n_expert_used, shape.n_vocab,

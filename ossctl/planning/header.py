@@ -69,7 +69,7 @@ def shape_of(header: Header, name: str) -> ModelShape:
         )
         for n in range(n_layers)
     )
-    tied = "output.weight" not in rest
+    tied = 0 if "output.weight" in rest else rest.get("token_embd.weight", 0)
     output = sum(size for tensor, size in rest.items() if tensor.startswith("output"))
     embedding = sum(size for tensor, size in rest.items() if not tensor.startswith("output"))
     ffn = max(keys.per_layer("feed_forward_length", n_layers, 0))
@@ -88,8 +88,8 @@ def shape_of(header: Header, name: str) -> ModelShape:
         n_expert_used=max(keys.per_layer("expert_used_count", n_layers, 0)),
         layers=layers,
         embedding_bytes=embedding,
-        output_bytes=output + (rest.get("token_embd.weight", 0) if tied else 0),
-        tied=tied,
+        output_bytes=output + tied,
+        tied_bytes=tied,
         file_bytes=header.file_bytes,
     )
 

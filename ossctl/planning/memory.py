@@ -1,5 +1,6 @@
 """How many bytes a model takes where, for given settings: llama.cpp's own arithmetic."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -54,12 +55,13 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
     homes = layer_homes(shape.n_layers, settings.device_layers, cpu)
     weights, kv = [0] * (cpu + 1), [0] * (cpu + 1)
     in_ram = frozenset(settings.experts_in_ram)
+    caches = cache_bytes(shape, settings)
     for number, layer in enumerate(shape.layers):
         home = homes[number]
         weights[home] += layer.dense_bytes
         weights[cpu if number in in_ram else home] += layer.expert_bytes
-        kv[home] += kv_bytes(layer, settings)
-    weights[homes[-1]] += shape.output_bytes if homes[-1] != cpu or not shape.tied else 0
+        kv[home] += caches[number]
+    weights[homes[-1]] += shape.output_bytes - (shape.tied_bytes if homes[-1] == cpu else 0)
     weights[cpu] += shape.embedding_bytes
     compute = _compute(shape, settings, devices, homes)
     compute = (*compute[:-1], compute[-1] + settings.parallel * shape.n_vocab * _FLOAT)
@@ -75,6 +77,12 @@ def layer_homes(n_layers: int, device_layers: Sequence[int], cpu: int) -> list[i
     for device, count in enumerate(device_layers):
         homes += [device] * count
     return homes
+
+
+def cache_bytes(shape: ModelShape, settings: Settings) -> tuple[int, ...]:
+    """Bytes of each layer's cache."""
+    alike = {layer: kv_bytes(layer, settings) for layer in shape.kinds}
+    return tuple(alike[layer] for layer in shape.layers)
 
 
 def kv_bytes(layer: LayerShape, settings: Settings) -> int:
@@ -117,14 +125,13 @@ def _compute(
     window_cells = settings.window_cells(max(windows)) if windows else 0
     full = any(not layer.window for layer in shape.layers)
     alignments = tuple(_CPU_ALIGNMENT if d.backend == "RPC" else _GPU_ALIGNMENT for d in devices)
-    place = _Placing(settings, devices)
+    place = functools.cache(_Placing(settings, devices))
     in_ram = frozenset(settings.experts_in_ram)
     return compute_bytes(
         Reservation(
             widths=Widths.of(shape),
             layers=tuple(
-                place(layer, homes[number], behind=number in in_ram)
-                for number, layer in enumerate(shape.layers)
+                place(layer, homes[number], number in in_ram) for number, layer in enumerate(shape.layers)
             ),
             output=homes[-1],
             ubatch=Ubatch(
@@ -158,7 +165,7 @@ class _Placing:
             n for n, device in enumerate(devices) if quantised and device.backend in _CONVERTS_KV
         }
 
-    def __call__(self, layer: LayerShape, home: int, *, behind: bool) -> PlacedLayer:
+    def __call__(self, layer: LayerShape, home: int, behind: bool) -> PlacedLayer:  # noqa: FBT001
         """`home` is where the layer's weights are; with `behind` its experts are in RAM."""
         settings, at = self._settings, 0 if self._streaming and home == self._cpu else home
         moved = behind and self._streaming

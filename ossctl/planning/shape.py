@@ -1,8 +1,10 @@
 """What the planner has to know of a model: bytes by class, cache geometry, widths of its activations."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 
 class KvType(StrEnum):
@@ -37,8 +39,8 @@ class LayerShape:
 class ModelShape:
     """A model as the planner sees it. Widths are numbers of values of one token.
 
-    `output_bytes` is the head with its norm; where the embedding serves as the head (`tied`), a GPU that
-    holds the head gets a second copy. `file_bytes` is the size of all its files.
+    `output_bytes` is the head with its norm. Where the embedding serves as the head, `tied_bytes` of that are
+    there already, but a GPU that holds the head gets its own copy. `file_bytes` is the size of all files.
     """
 
     name: str
@@ -56,7 +58,7 @@ class ModelShape:
     layers: tuple[LayerShape, ...]
     embedding_bytes: int
     output_bytes: int
-    tied: bool
+    tied_bytes: int
     file_bytes: int
 
     @property
@@ -69,15 +71,15 @@ class ModelShape:
         return tuple(n for n, layer in enumerate(self.layers) if layer.expert_bytes)
 
     @cached_property
-    def windowed(self) -> bool:
-        """Whether some layers look back over a window only."""
-        return any(layer.window for layer in self.layers)
+    def kinds(self) -> frozenset[LayerShape]:
+        """The layers that differ."""
+        return frozenset(self.layers)
 
     @cached_property
     def weight_bytes(self) -> int:
         """All weights, once."""
         layers = sum(layer.dense_bytes + layer.expert_bytes for layer in self.layers)
-        return layers + self.embedding_bytes + (0 if self.tied else self.output_bytes)
+        return layers + self.embedding_bytes + self.output_bytes - self.tied_bytes
 
     @cached_property
     def active_bytes(self) -> int:
@@ -85,3 +87,14 @@ class ModelShape:
         part = self.n_expert_used / self.n_expert if self.n_expert else 0.0
         layers = sum(layer.dense_bytes + int(layer.expert_bytes * part) for layer in self.layers)
         return layers + self.output_bytes
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "ModelShape":
+        """The shape that `as_record` has written."""
+        layers = tuple(LayerShape(*values) for values in record["layers"])
+        return cls(**{**record, "layers": layers})
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for JSON; a layer is a list of its fields in order."""
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**record, "layers": [list(astuple(layer)) for layer in self.layers]}

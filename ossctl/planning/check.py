@@ -1,0 +1,62 @@
+"""What the user has fixed, against the model and the machine: contradictions that no memory resolves."""
+
+from collections.abc import Sequence
+
+from ossctl.errors import UsageError
+from ossctl.planning.goal import Fixed
+from ossctl.planning.machine import Device, Machine
+from ossctl.planning.shape import KvType, ModelShape
+
+
+def chosen_devices(machine: Machine, fixed: Fixed) -> tuple[Device, ...]:
+    """The devices that the user allows, in llama.cpp's order. Raises UsageError for an unknown name."""
+    if fixed.devices is None:
+        return machine.devices if fixed.gpu_layers != 0 else ()
+    by_name = {device.name.lower(): device for device in machine.devices}
+    for name in fixed.devices:
+        if name.lower() not in by_name:
+            known = ", ".join(device.name for device in machine.devices)
+            raise UsageError(
+                f"there is no device {name} for --device",
+                f"llama.cpp sees {known}."
+                if known
+                else "llama.cpp sees no GPU; `--device cpu` is what is left.",
+            )
+    names = [name.lower() for name in fixed.devices]
+    return tuple(device for device in machine.devices if device.name.lower() in names)
+
+
+def check_fixed(shape: ModelShape, fixed: Fixed, devices: Sequence[Device]) -> None:
+    """Raise UsageError for what no memory could help."""
+    if fixed.ctx is not None and fixed.ctx > shape.n_ctx_train:
+        raise UsageError(
+            f"--ctx {fixed.ctx:,} is more than the {shape.n_ctx_train:,} that {shape.name} can use",
+            f"`--ctx max` is {shape.n_ctx_train:,}.",
+        )
+    if fixed.gpu_layers and not devices:
+        raise UsageError(
+            f"--gpu-layers {fixed.gpu_layers} needs a GPU, and llama.cpp sees none",
+            "`ossctl doctor` says why.",
+        )
+    if fixed.cpu_moe is not None:
+        _check_cpu_moe(shape, fixed.cpu_moe, fixed.gpu_layers, devices)
+    widths = [width for layer in shape.layers for width in (layer.k_width, layer.v_width)]
+    if fixed.kv_type is KvType.Q8_0 and any(width % 32 for width in widths):
+        raise UsageError(f"--kv q8_0 needs heads of whole blocks of 32 values; {shape.name} has others")
+
+
+def _check_cpu_moe(
+    shape: ModelShape, cpu_moe: int, gpu_layers: int | None, devices: Sequence[Device]
+) -> None:
+    if not shape.expert_layers:
+        raise UsageError(f"--cpu-moe is for models with experts; {shape.name} has none")
+    if not devices:
+        raise UsageError("--cpu-moe keeps experts from a GPU, and none is used here")
+    n_layers = shape.n_layers
+    on_cpu = 0 if gpu_layers is None else n_layers - min(gpu_layers, n_layers + 1) + 1
+    if cpu_moe < on_cpu:
+        raise UsageError(
+            f"--gpu-layers {gpu_layers} leaves {on_cpu} layers in RAM with their experts, "
+            f"--cpu-moe {cpu_moe} would not",
+            "Leave out one of the two.",
+        )

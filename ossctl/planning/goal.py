@@ -1,0 +1,43 @@
+"""What a plan is for, and what of it the user has decided already."""
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from ossctl.planning.shape import KvType
+
+
+class Use(StrEnum):
+    """One conversation at a time, or as many answers as possible."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`requests` is how many a batch has, None if that is not known."""
+
+    use: Use = Use.INTERACTIVE
+    requests: int | None = None
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What the user has given; the plan keeps it and decides the rest. None is not given.
+
+    `ctx` is tokens a sequence. `cpu_moe` is how many layers keep their experts in RAM. `devices` are names;
+    () is the CPU alone.
+    """
+
+    ctx: int | None = None
+    parallel: int | None = None
+    gpu_layers: int | None = None
+    cpu_moe: int | None = None
+    kv_type: KvType | None = None
+    ubatch: int | None = None
+    threads: int | None = None
+    devices: tuple[str, ...] | None = None
+
+    def given(self) -> frozenset[str]:
+        """Names of the fields that are set."""
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) is not None)

@@ -1,0 +1,55 @@
+"""A finished plan: settings, what they take, and where each value comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ossctl.planning.goal import Goal
+from ossctl.planning.machine import Device, Machine
+from ossctl.planning.memory import Prediction
+from ossctl.planning.settings import Settings
+from ossctl.planning.shape import ModelShape
+
+COMFORTABLE_CTX = (
+    32_768  # tokens; below, the answer of a long reasoning and a few files no longer fit together
+)
+SHORT_CTX = 8_192  # tokens; below, a plan says so
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How `shape` is loaded on `machine`. `devices` are those that `settings` name, in the same order.
+
+    `origins` says of every setting whether it was given ("user") or decided here ("plan"). `rung` counts the
+    better kinds of placement that did not fit.
+    """
+
+    machine: Machine
+    shape: ModelShape
+    goal: Goal
+    settings: Settings
+    devices: tuple[Device, ...]
+    prediction: Prediction
+    origins: Mapping[str, str]
+    rung: int = 0
+
+    @property
+    def quality(self) -> tuple[int, ...]:
+        """Plans in order of preference: the larger, the better.
+
+        The kind of placement comes first, then layers and experts on GPUs, then as many sequences and as much
+        context as there is room for, then the size of the ubatch.
+        """
+        settings = self.settings
+        return (
+            -self.rung,
+            settings.gpu_layers,
+            -len(settings.experts_in_ram),
+            settings.streams,
+            settings.parallel,
+            settings.ctx,
+            settings.ubatch,
+        )
+
+    @property
+    def all_on_gpu(self) -> bool:
+        return self.settings.gpu_layers == self.shape.n_layers + 1 and not self.settings.experts_in_ram

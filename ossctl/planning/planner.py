@@ -1,0 +1,94 @@
+"""From machine, model and wishes to a plan, or to the reason why there is none."""
+
+from dataclasses import replace
+
+from ossctl.errors import MemoryShortage
+from ossctl.planning.check import check_fixed, chosen_devices
+from ossctl.planning.goal import Fixed, Goal
+from ossctl.planning.ladder import LEAST_CTX, UBATCH
+from ossctl.planning.machine import GIB, Device, Machine
+from ossctl.planning.memory import predict
+from ossctl.planning.plan import Plan
+from ossctl.planning.search import RAM_MARGIN, Search, ram_margin
+from ossctl.planning.settings import LoadMode, Settings
+from ossctl.planning.shape import KvType, ModelShape
+
+
+def make_plan(machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed) -> Plan:
+    """The best plan that fits and keeps what is fixed.
+
+    Raises UsageError for what contradicts itself, the model or the machine, and MemoryShortage.
+    """
+    devices = chosen_devices(machine, fixed)
+    check_fixed(shape, fixed, devices)
+    best = _best(machine, shape, goal, fixed, devices)
+    if best is None:
+        raise _shortage(machine, shape, goal, fixed, devices)
+    return best
+
+
+def _best(
+    machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed, devices: tuple[Device, ...]
+) -> Plan | None:
+    best = Search(machine, shape, goal, fixed, devices).best()
+    if len(devices) > 1:  # a GPU that holds everything alone needs no transfers
+        roomiest = max(devices, key=lambda device: device.free)
+        alone = Search(machine, shape, goal, fixed, (roomiest,)).best()
+        if alone is not None and (best is None or alone.quality >= best.quality):
+            return alone
+    return best
+
+
+def _shortage(
+    machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed, devices: tuple[Device, ...]
+) -> MemoryShortage:
+    """What would be needed, and what of the user's own wishes stands in the way."""
+    needed = needed_ram(shape)
+    have = machine.ram_free - ram_margin(machine)
+    where = f" and {_size(sum(d.free for d in devices))} on GPUs" if devices else ""
+    message = f"{shape.name} does not fit into {_size(have)} of RAM{where}"
+    for name in ("parallel", "ctx", "ubatch", "gpu_layers", "cpu_moe", "devices"):
+        if name not in fixed.given():
+            continue
+        freed = replace(fixed, **{name: None})
+        found = _best(machine, shape, goal, freed, chosen_devices(machine, freed))
+        if found is not None:
+            return MemoryShortage(
+                f"{message} with {_option(name, fixed)}", f"It does with {_instead(name, found)}."
+            )
+    return MemoryShortage(message, f"On the CPU alone it needs {_size(needed)} of free RAM.")
+
+
+def needed_ram(shape: ModelShape) -> int:
+    """Bytes of RAM that the model needs at the least: on the CPU, with the smallest context."""
+    least = Settings(
+        (), (), shape.expert_layers, min(LEAST_CTX, shape.n_ctx_train), 1, False, UBATCH, UBATCH,
+        KvType.F16, 1, LoadMode.MMAP, repack=False,
+    )  # fmt: skip
+    return int(predict(shape, least, ()).host.total / (1 - RAM_MARGIN))
+
+
+def _option(name: str, fixed: Fixed) -> str:
+    value = getattr(fixed, name)
+    shown = ",".join(value) or "cpu" if isinstance(value, tuple) else f"{value}"
+    return f"--{_OPTIONS.get(name, name.replace('_', '-'))} {shown}"
+
+
+def _instead(name: str, plan: Plan) -> str:
+    settings = plan.settings
+    value: object = {
+        "parallel": settings.parallel,
+        "ctx": settings.ctx,
+        "ubatch": settings.ubatch,
+        "gpu_layers": settings.gpu_layers,
+        "cpu_moe": len(settings.experts_in_ram),
+        "devices": ",".join(settings.devices) or "cpu",
+    }[name]
+    return f"--{_OPTIONS.get(name, name.replace('_', '-'))} {value}"
+
+
+_OPTIONS = {"devices": "device"}
+
+
+def _size(n_bytes: int) -> str:
+    return f"{max(0, n_bytes) / GIB:.1f} GiB"

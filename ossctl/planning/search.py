@@ -1,0 +1,263 @@
+"""The search for the best plan: the first rung of the ladder that fits, and then what is left spent."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+
+from ossctl.planning.fill import Division, Load, divide
+from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.ladder import Placement, Rung, rungs
+from ossctl.planning.machine import GIB, Device, Machine
+from ossctl.planning.memory import Prediction, cache_bytes, overhead_of, predict
+from ossctl.planning.plan import Plan
+from ossctl.planning.settings import LoadMode, Settings
+from ossctl.planning.shape import KvType, ModelShape
+
+RAM_MARGIN = 0.05  # of the total, for what else the system keeps in memory
+_BATCH = 2_048  # llama.cpp's n_batch
+_LARGER_UBATCHES = (4_096, 2_048, 1_024)
+_STEP = 1_024  # tokens; contexts are planned in steps of this
+_ENDLESS = 1 << 30
+
+# Sequences at once that still raise the throughput of a batch. On a GPU it grows to 32 and beyond (20b on a
+# DGX Spark: 80, 436, 681 tokens/s with 1, 16, 32). A CPU computes prompts 7 times as fast as it generates
+# (20b on a 7950X: 142 and 21 tokens/s), so 8 sequences use all of it. With experts in RAM, 32 tokens or more
+# would be multiplied on the GPU, with all weights copied there for every step.
+_MOST_ON_GPU, _MOST_WITH_EXPERTS_IN_RAM, _MOST_ON_CPU = 64, 16, 8
+_REPACKED_AT_ONCE = 2 * GIB  # weights on the CPU that are repacked within a second or two
+_LONG_JOB = 200  # requests after which a slower load has paid off
+
+
+class Search:
+    """The best plan on `devices`, all or some of the machine's."""
+
+    def __init__(
+        self, machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed, devices: tuple[Device, ...]
+    ) -> None:
+        self._machine = machine
+        self._shape = shape
+        self._goal = goal
+        self._fixed = fixed
+        self._devices = devices
+        self._requests = goal.requests or _ENDLESS
+
+    def best(self) -> Plan | None:
+        """The first rung that fits, with the rest of the memory spent; None if none does."""
+        ladder = rungs(self._shape, self._goal, self._fixed, with_gpus=bool(self._devices))
+        for number, rung in enumerate(ladder):
+            found = self._fit(rung)
+            if found is not None:
+                return self._finished(self._spend_the_rest(found), number)
+        return None
+
+    def _fit(self, rung: Rung) -> Settings | None:
+        """Settings of this kind and these sizes that fit; None if there are none."""
+        shape, wanted = self._shape, self._fixed.gpu_layers
+        if rung.placement is Placement.CPU:
+            return self._fitting(self._settings((), Division((), shape.expert_layers), rung))
+        if rung.placement is Placement.EXPERTS_IN_RAM and not shape.expert_layers:
+            return None
+        if rung.placement is Placement.LAYERS_IN_RAM:
+            return self._most_layers(rung) if wanted is None else None
+        whole = shape.n_layers + 1
+        return self._with_layers(whole if wanted is None else min(wanted, whole), rung)
+
+    def _most_layers(self, rung: Rung) -> Settings | None:
+        """As many layers on the GPUs as fit, none of their experts left behind if they need not be."""
+        low, high, found = 1, self._shape.n_layers, None
+        while low <= high:
+            middle = (low + high) // 2
+            settings = self._with_layers(middle, rung)
+            if settings is None:
+                high = middle - 1
+            else:
+                low, found = middle + 1, settings
+        return found
+
+    def _with_layers(self, gpu_layers: int, rung: Rung) -> Settings | None:
+        """The division that brings the most experts along, or all of them if the rung says so."""
+        all_experts = rung.placement is Placement.FULL
+        guess = self._settings(self._devices, self._first_guess(gpu_layers, all_experts=all_experts), rung)
+        for _ in range(4):  # what compute buffers take depends a little on the division
+            prediction = predict(self._shape, guess, self._named(guess))
+            division = self._divide(guess, prediction, gpu_layers)
+            if division is None:
+                return None
+            settings = self._settings(self._devices, division, rung)
+            behind = len(settings.experts_in_ram) - self._experts_below(gpu_layers)
+            if all_experts and behind and self._fixed.cpu_moe is None:
+                return None
+            found = self._fitting(settings)
+            if found is not None:
+                return found
+            guess = settings
+        return None
+
+    def _first_guess(self, gpu_layers: int, *, all_experts: bool) -> Division:
+        n, shape = len(self._devices), self._shape
+        counts = [gpu_layers // n + (number < gpu_layers % n) for number in range(n)]
+        below = self._experts_below(gpu_layers)
+        return Division(tuple(counts), shape.expert_layers[:below] if all_experts else shape.expert_layers)
+
+    def _experts_below(self, gpu_layers: int) -> int:
+        """Layers with experts that are wholly in RAM."""
+        first = self._shape.n_layers + 1 - gpu_layers
+        return sum(number < first for number in self._shape.expert_layers)
+
+    def _divide(self, guess: Settings, prediction: Prediction, gpu_layers: int) -> Division | None:
+        shape = self._shape
+        compute = {name: use.compute for name, use in zip(guess.devices, prediction.devices, strict=True)}
+        most = max(compute.values())
+        room = [
+            device.free - overhead_of(device, shape, guess) - compute.get(device.name, most)
+            for device in self._devices
+        ]
+        caches = cache_bytes(shape, guess)
+        division = divide(Load.of(shape.layers, caches, shape.output_bytes), room, gpu_layers)
+        wanted = self._fixed.cpu_moe
+        if division is None or wanted is None:
+            return division
+        return _with_experts_behind(division, min(wanted, len(shape.expert_layers)), shape)
+
+    def _settings(self, devices: Sequence[Device], division: Division, rung: Rung) -> Settings:
+        used = [pair for pair in zip(devices, division.device_layers, strict=True) if pair[1]]
+        shape, fixed = self._shape, self._fixed
+        settings = Settings(
+            devices=tuple(device.name for device, _ in used),
+            device_layers=tuple(count for _, count in used),
+            experts_in_ram=division.experts_in_ram,
+            ctx=rung.ctx,
+            parallel=rung.parallel,
+            unified=rung.unified,
+            batch=max(_BATCH, rung.ubatch, rung.parallel),
+            ubatch=rung.ubatch,
+            kv_type=fixed.kv_type or KvType.F16,
+            threads=fixed.threads or self._machine.cores,
+            load_mode=LoadMode.MMAP,
+            repack=False,
+        )
+        return settings if used or not shape.layers else self._on_cpu(settings)
+
+    def _on_cpu(self, settings: Settings) -> Settings:
+        """Weights in a layout of the CPU's own are 10 to 20 % faster, load slower and take twice the RAM."""
+        weights = self._shape.weight_bytes
+        long = self._goal.use is Use.BATCH and self._requests >= _LONG_JOB
+        return replace(settings, repack=long or weights <= _REPACKED_AT_ONCE)
+
+    def _named(self, settings: Settings) -> tuple[Device, ...]:
+        return tuple(device for device in self._devices if device.name in settings.devices)
+
+    def _fitting(self, settings: Settings) -> Settings | None:
+        """`settings` with the way to load that memory allows; None if they do not fit."""
+        for choice in _ways_to_load(settings):
+            if self._fits(choice):
+                return choice
+        return None
+
+    def _fits(self, settings: Settings) -> bool:
+        devices = self._named(settings)
+        prediction = predict(self._shape, settings, devices)
+        if any(use.total > device.free for device, use in zip(devices, prediction.devices, strict=True)):
+            return False
+        shared = sum(
+            use.total for device, use in zip(devices, prediction.devices, strict=True) if device.shares_ram
+        )
+        spare = self._machine.ram_free - ram_margin(self._machine) - prediction.host.total - shared
+        if settings.load_mode is LoadMode.READ:
+            spare -= int(RAM_MARGIN * self._machine.ram_total)  # what is read cannot be dropped again
+        return spare >= 0
+
+    def _spend_the_rest(self, settings: Settings) -> Settings:
+        """More context or sequences, then a larger ubatch, as far as the same placement allows."""
+        if self._goal.use is Use.BATCH:
+            if self._fixed.parallel is None and not settings.unified:
+                most = min(self._requests, self._most_sequences(settings))
+                settings = self._largest(settings, settings.parallel, most, 1, _with_parallel)
+        elif self._fixed.ctx is None:
+            settings = self._largest(settings, settings.ctx, self._shape.n_ctx_train, _STEP, _with_ctx)
+        if self._fixed.ubatch is None and settings.devices:
+            for ubatch in _LARGER_UBATCHES:
+                if ubatch <= settings.ubatch or (ubatch > _BATCH and not settings.experts_in_ram):
+                    continue
+                found = self._fitting(replace(settings, ubatch=ubatch, batch=max(settings.batch, ubatch)))
+                if found is not None:
+                    settings = found
+                    break
+        return settings
+
+    def _finished(self, settings: Settings, rung: int) -> Plan:
+        devices = self._named(settings)
+        prediction = predict(self._shape, settings, devices)
+        origins = _origins(self._fixed)
+        return Plan(self._machine, self._shape, self._goal, settings, devices, prediction, origins, rung)
+
+    def _most_sequences(self, settings: Settings) -> int:
+        if not settings.devices:
+            return _MOST_ON_CPU
+        return _MOST_WITH_EXPERTS_IN_RAM if settings.experts_in_ram else _MOST_ON_GPU
+
+    def _largest(
+        self,
+        settings: Settings,
+        low: int,
+        high: int,
+        step: int,
+        changed: Callable[[Settings, int], Settings],
+    ) -> Settings:
+        """`settings` with the largest value, a multiple of `step`, that fits; `low` does."""
+        if high <= low:
+            return settings
+        whole = self._fitting(changed(settings, high))
+        if whole is not None:
+            return whole
+        good, bad, found = low // step, -(-high // step), settings
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            fitting = self._fitting(changed(settings, middle * step))
+            if fitting is None:
+                bad = middle
+            else:
+                good, found = middle, fitting
+        return found
+
+
+def ram_margin(machine: Machine) -> int:
+    """Bytes of RAM that a plan leaves to others."""
+    return int(machine.ram_total * RAM_MARGIN)
+
+
+def _ways_to_load(settings: Settings) -> Iterator[Settings]:
+    """From the fastest to run to the least demanding.
+
+    Weights that a GPU takes from RAM for every ubatch are copied faster from memory of llama.cpp's own, which
+    the driver can reach directly, than from a mapped file.
+    """
+    if settings.devices and settings.experts_in_ram:
+        yield replace(settings, load_mode=LoadMode.READ)
+    if settings.repack:
+        yield settings
+    yield replace(settings, load_mode=LoadMode.MMAP, repack=False)
+
+
+def _with_ctx(settings: Settings, ctx: int) -> Settings:
+    return replace(settings, ctx=ctx)
+
+
+def _with_parallel(settings: Settings, parallel: int) -> Settings:
+    return replace(settings, parallel=parallel, batch=max(settings.batch, parallel))
+
+
+def _with_experts_behind(division: Division, n_behind: int, shape: ModelShape) -> Division | None:
+    """The division with the experts of exactly `n_behind` layers in RAM, the first ones of each device."""
+    if len(division.experts_in_ram) > n_behind:
+        return None
+    behind = set(division.experts_in_ram)
+    for number in shape.expert_layers:
+        if len(behind) == n_behind:
+            break
+        behind.add(number)
+    return replace(division, experts_in_ram=tuple(sorted(behind)))
+
+
+def _origins(fixed: Fixed) -> dict[str, str]:
+    given = fixed.given()
+    return {field.name: "user" if field.name in given else "plan" for field in fields(fixed)}

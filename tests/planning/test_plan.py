@@ -1,0 +1,209 @@
+"""Plans for the machines that people have: what they published has to come out at least as good."""
+
+from dataclasses import replace
+
+import pytest
+
+from ossctl.app.shapes import GPT_OSS, known_shapes
+from ossctl.errors import MemoryShortage, UsageError
+from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.machine import GIB, Device, Machine
+from ossctl.planning.plan import Plan
+from ossctl.planning.planner import make_plan
+from ossctl.planning.settings import LoadMode
+from ossctl.planning.shape import KvType, LayerShape, ModelShape
+
+SHAPES = {name: known_shapes()[key] for name, key in GPT_OSS.items()}
+BATCH = Goal(Use.BATCH)
+
+
+def machine(*vram: float, ram: float = 64, backend: str = "CUDA", shares_ram: bool = False) -> Machine:
+    """GPUs with so many GiB, 2.5 % of it taken, and RAM, of which 5 % is."""
+    devices = tuple(
+        Device(f"{backend}{n}", backend, "", int(size * 0.975 * GIB), int(size * GIB), shares_ram)
+        for n, size in enumerate(vram)
+    )
+    return Machine(devices, int(ram * GIB), int(ram * 0.95 * GIB), cores=8)
+
+
+def plan(model: str, on: Machine, goal: Goal | None = None, **fixed: object) -> Plan:
+    return make_plan(on, SHAPES[model], goal or Goal(), Fixed(**fixed))  # type: ignore[arg-type]
+
+
+def in_ram(found: Plan) -> int:
+    return len(found.settings.experts_in_ram)
+
+
+# GPU in GiB, model, context, ubatch, and in how many layers the experts were kept in RAM
+PUBLISHED = {
+    "RTX 2060, full context": (8, "20b", 131_072, 2048, 22),
+    "RTX 2060": (8, "20b", 32_768, 2048, 16),
+    "RTX 2060, 120b": (8, "120b", 32_768, 2048, 35),
+    "RTX 4060 Laptop": (8, "20b", 16_384, 2048, 14),
+    "RTX 3060": (12, "20b", 16_384, None, 2),
+    "RTX 3060, short": (12, "20b", 2_048, None, 0),
+    "RTX 4060 Ti, where Ollama left out layers": (16, "20b", 8_192, None, 0),
+    "RTX 5060 Ti": (16, "20b", 32_768, 2048, 0),
+    "RTX 4080 SUPER": (16, "20b", 32_768, 2048, 0),
+    "V100": (16, "20b", 32_768, 4096, 0),
+    "16 GB, 120b": (16, "120b", 32_768, 4096, 32),
+    "RTX 4090": (24, "20b", 131_072, 2048, 0),
+    "RTX 5090": (32, "20b", 131_072, 2048, 0),
+    "RTX Pro 6000, 120b": (96, "120b", 131_072, 2048, 0),
+    "H100, 120b": (80, "120b", 131_072, 2048, 0),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_fit_with_settings_at_least_as_good(name: str) -> None:
+    vram, model, ctx, ubatch, published = PUBLISHED[name]
+    found = plan(model, machine(vram), ctx=ctx, ubatch=ubatch)
+    assert found.settings.ctx == ctx
+    assert found.settings.ubatch >= (ubatch or 512)
+    assert found.settings.gpu_layers == found.shape.n_layers + 1
+    assert in_ram(found) <= published
+
+
+def test_the_published_failure_is_refused_and_the_nearest_that_fits_is_named() -> None:
+    with pytest.raises(MemoryShortage) as error:
+        plan("20b", machine(16), ctx=131_072, ubatch=4096, cpu_moe=0)
+    assert "--ctx" in error.value.message
+    nearest = int(error.value.hint.rpartition("--ctx ")[2].rstrip("."))
+    assert nearest < 131_072
+    assert plan("20b", machine(16), ctx=nearest, ubatch=4096, cpu_moe=0).settings.ctx == nearest
+
+
+@pytest.mark.parametrize(("vram", "ram", "backend"), [(119.7, 119.7, "CUDA"), (147, 192, "Metal")])
+def test_memory_shared_with_the_cpu_holds_120b_with_its_whole_context(
+    vram: float, ram: float, backend: str
+) -> None:
+    found = plan("120b", machine(vram, ram=ram, backend=backend, shares_ram=True), ubatch=2048)
+    assert found.all_on_gpu
+    assert found.settings.ctx == 131_072
+
+
+def test_shared_memory_is_not_counted_twice() -> None:
+    with pytest.raises(MemoryShortage):
+        plan("120b", machine(64, ram=64, backend="Metal", shares_ram=True))
+
+
+def test_16_gib_give_20b_its_full_context() -> None:
+    found = plan("20b", machine(16))
+    assert found.all_on_gpu
+    assert found.settings.ctx == 131_072
+    assert found.settings.ubatch == 2048
+
+
+def test_on_a_small_gpu_experts_go_to_ram_before_anything_else() -> None:
+    found = plan("20b", machine(8, ram=32))
+    assert found.settings.gpu_layers == 25
+    assert 0 < in_ram(found) < 16
+    assert found.settings.ctx >= 32_768
+    assert found.settings.ubatch == 2048
+    assert found.settings.load_mode is LoadMode.READ
+    assert not found.settings.repack
+
+
+def test_without_a_gpu_everything_is_in_ram_and_the_cores_are_used() -> None:
+    found = plan("20b", machine(ram=32))
+    assert found.settings.gpu_layers == 0
+    assert found.settings.devices == ()
+    assert found.settings.threads == 8
+    assert found.settings.ctx == 131_072
+
+
+def test_weights_are_repacked_for_a_long_batch_with_ram_for_both_copies() -> None:
+    assert plan("20b", machine(ram=32), BATCH).settings.repack
+    assert not plan("20b", machine(ram=20), BATCH).settings.repack
+    assert not plan("20b", machine(ram=32), Goal(Use.BATCH, 3)).settings.repack
+    assert not plan("20b", machine(ram=32)).settings.repack
+
+
+def test_a_batch_gets_as_many_sequences_as_memory_and_the_workload_can_use() -> None:
+    assert plan("20b", machine(16), BATCH).settings.parallel > 32
+    assert plan("20b", machine(16), Goal(Use.BATCH, 3)).settings.parallel == 3
+    assert plan("20b", machine(80), BATCH).settings.parallel == 64
+    assert plan("20b", machine(8), BATCH).settings.parallel <= 16  # fewer than are computed on the GPU
+
+
+def test_requests_of_a_long_context_share_it() -> None:
+    found = plan("20b", machine(16), BATCH, ctx=131_072)
+    assert found.settings.unified
+    assert found.settings.parallel == 8
+
+
+def test_several_gpus_are_filled_evenly() -> None:
+    found = plan("120b", machine(24, 24, 24, 24))
+    assert found.all_on_gpu
+    assert sum(found.settings.device_layers) == 37
+    totals = [use.total for use in found.prediction.devices]
+    assert max(totals) - min(totals) < 2.1 * 1.62 * GIB  # one layer more or less
+
+
+def test_gpus_of_different_sizes_each_get_what_they_hold() -> None:
+    found = plan("120b", machine(48, 24, ram=96))
+    assert found.settings.gpu_layers == 37
+    for device, use in zip(found.devices, found.prediction.devices, strict=True):
+        assert 0.9 * device.free < use.total <= device.free
+
+
+def test_a_model_that_one_gpu_holds_is_not_divided() -> None:
+    found = plan("20b", machine(16, 24))
+    assert found.settings.devices == ("CUDA1",)
+
+
+def test_two_small_gpus_hold_together_what_neither_holds() -> None:
+    found = plan("20b", machine(8, 8))
+    assert found.all_on_gpu
+    assert found.settings.devices == ("CUDA0", "CUDA1")
+
+
+def dense(n_layers: int, layer_bytes: int) -> ModelShape:
+    layers = tuple(LayerShape(layer_bytes, 0, 1024, 1024) for _ in range(n_layers))
+    return ModelShape(
+        "dense", "llama", 131_072, 128_256, 4096, 4096, 4096, 128, 14_336, 0, 0, 0, layers,
+        300 << 20, 400 << 20, tied_bytes=0, file_bytes=n_layers * layer_bytes,
+    )  # fmt: skip
+
+
+def test_a_dense_model_keeps_its_layers_on_the_gpu_and_shrinks_its_context() -> None:
+    shape = dense(32, 140 << 20)
+    found = make_plan(machine(8), shape, Goal(), Fixed())
+    assert found.settings.gpu_layers == 33
+    assert 8_192 <= found.settings.ctx < 131_072
+    larger = make_plan(machine(4), shape, Goal(), Fixed())
+    assert 0 < larger.settings.gpu_layers < 33
+
+
+def test_what_fits_nowhere_says_what_it_needs() -> None:
+    with pytest.raises(MemoryShortage, match=r"gpt-oss-120b does not fit into 14\.4 GiB of RAM") as error:
+        plan("120b", machine(ram=16))
+    assert "needs 6" in error.value.hint
+    assert error.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("fixed", "says"),
+    [
+        ({"ctx": 200_000}, "more than the 131,072"),
+        ({"devices": ("CUDA7",)}, "no device CUDA7"),
+        ({"devices": (), "gpu_layers": 5}, "needs a GPU"),
+        ({"devices": (), "cpu_moe": 5}, "none is used"),
+        ({"gpu_layers": 5, "cpu_moe": 2}, "leaves 20 layers"),
+    ],
+)
+def test_contradictions_are_wrong_usage(fixed: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        make_plan(machine(16), SHAPES["20b"], Goal(), Fixed(**fixed))  # type: ignore[arg-type]
+
+
+def test_a_quantised_cache_needs_whole_blocks() -> None:
+    shape = dense(4, 1 << 20)
+    odd = replace(shape, layers=(LayerShape(1 << 20, 0, 80, 80),))
+    with pytest.raises(UsageError, match="whole blocks"):
+        make_plan(machine(), odd, Goal(), Fixed(kv_type=KvType.Q8_0))
+
+
+def test_experts_cannot_be_kept_from_a_model_that_has_none() -> None:
+    with pytest.raises(UsageError, match="has none"):
+        make_plan(machine(8), dense(4, 1 << 20), Goal(), Fixed(cpu_moe=1))

@@ -1,0 +1,129 @@
+"""What has to hold for every machine and every wish."""
+
+from dataclasses import replace
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ossctl.app.shapes import GPT_OSS, known_shapes
+from ossctl.errors import MemoryShortage, UsageError
+from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.machine import GIB, MIB, Device, Machine
+from ossctl.planning.plan import Plan
+from ossctl.planning.planner import make_plan
+from ossctl.planning.search import ram_margin
+from ossctl.planning.shape import KvType
+
+SHAPES = {name: known_shapes()[key] for name, key in GPT_OSS.items()}
+
+gpus = st.lists(
+    st.builds(
+        lambda free, backend: Device("", backend, "", free * MIB, free * MIB + 400 * MIB),
+        st.integers(256, 100_000),
+        st.sampled_from(["CUDA", "Vulkan", "RPC"]),
+    ),
+    max_size=3,
+)
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Machine:
+    devices = tuple(replace(device, name=f"GPU{n}") for n, device in enumerate(draw(gpus)))
+    ram = draw(st.integers(2, 200)) * GIB
+    return Machine(devices, ram, int(ram * draw(st.floats(0.3, 0.95))), cores=draw(st.integers(1, 64)))
+
+
+goals = st.builds(Goal, st.sampled_from(Use), st.none() | st.integers(1, 1000))
+wishes = st.builds(
+    Fixed,
+    ctx=st.none() | st.integers(1, 131_072),
+    parallel=st.none() | st.integers(1, 256),
+    gpu_layers=st.none() | st.integers(0, 40),
+    cpu_moe=st.none() | st.integers(0, 40),
+    kv_type=st.none() | st.sampled_from(KvType),
+    ubatch=st.none() | st.integers(1, 8192),
+    threads=st.none() | st.integers(1, 128),
+)
+few_wishes = st.builds(Fixed, ctx=st.none() | st.sampled_from([4096, 32_768, 131_072]))
+
+
+def planned(machine: Machine, model: str, goal: Goal, fixed: Fixed) -> Plan | None:
+    try:
+        return make_plan(machine, SHAPES[model], goal, fixed)
+    except (MemoryShortage, UsageError):
+        return None
+
+
+@settings(max_examples=60, deadline=None)
+@given(machines(), st.sampled_from(sorted(SHAPES)), goals, few_wishes, st.data())
+def test_more_memory_never_gives_a_worse_plan(
+    machine: Machine, model: str, goal: Goal, fixed: Fixed, data: st.DataObject
+) -> None:
+    before = planned(machine, model, goal, fixed)
+    assume(before is not None)
+    assert before is not None
+    more = st.integers(0, 16_000).map(lambda mib: mib * MIB)
+    devices = tuple(
+        replace(device, free=device.free + extra, total=device.total + extra)
+        for device in machine.devices
+        for extra in [data.draw(more)]
+    )
+    ram = data.draw(more)
+    larger = replace(
+        machine, devices=devices, ram_total=machine.ram_total + ram, ram_free=machine.ram_free + ram
+    )
+    after = planned(larger, model, goal, fixed)
+    assert after is not None
+    assert after.quality >= before.quality
+
+
+@settings(max_examples=60, deadline=None)
+@given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
+def test_a_plan_exceeds_no_device_and_not_the_ram(
+    machine: Machine, model: str, goal: Goal, fixed: Fixed
+) -> None:
+    plan = planned(machine, model, goal, fixed)
+    assume(plan is not None)
+    assert plan is not None
+    for device, use in zip(plan.devices, plan.prediction.devices, strict=True):
+        assert device in machine.devices
+        assert use.total <= device.free
+    assert plan.prediction.host.total <= machine.ram_free - ram_margin(machine)
+
+
+@settings(max_examples=60, deadline=None)
+@given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
+def test_what_the_user_fixed_is_never_changed(machine: Machine, model: str, goal: Goal, fixed: Fixed) -> None:
+    plan = planned(machine, model, goal, fixed)
+    assume(plan is not None)
+    assert plan is not None
+    kept = plan.settings
+    layers = plan.shape.n_layers
+    for name, value in {
+        "ctx": kept.ctx,
+        "parallel": kept.parallel,
+        "kv_type": kept.kv_type,
+        "ubatch": kept.ubatch,
+        "threads": kept.threads,
+    }.items():
+        assert getattr(fixed, name) in (None, value), name
+    if fixed.gpu_layers is not None:
+        assert kept.gpu_layers == min(fixed.gpu_layers, layers + 1)
+    if fixed.cpu_moe is not None:
+        assert len(kept.experts_in_ram) == min(fixed.cpu_moe, layers)
+    assert set(plan.origins) >= fixed.given()
+    assert all(plan.origins[name] == "user" for name in fixed.given())
+
+
+@settings(max_examples=40, deadline=None)
+@given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
+def test_a_plan_places_every_layer_and_expert_once(
+    machine: Machine, model: str, goal: Goal, fixed: Fixed
+) -> None:
+    plan = planned(machine, model, goal, fixed)
+    assume(plan is not None)
+    assert plan is not None
+    weights = sum(use.weights for use in (*plan.prediction.devices, plan.prediction.host))
+    assert weights == plan.shape.weight_bytes
+    assert all(count > 0 for count in plan.settings.device_layers)
+    assert len(plan.settings.device_layers) == len(plan.settings.devices)
