@@ -1,6 +1,7 @@
 """The devices that this build of llama.cpp can use, from ggml's own registry."""
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,9 +23,13 @@ class DeviceKind(IntEnum):
 
 @dataclass(frozen=True)
 class Device:
-    """One device as llama.cpp sees it; `free` and `total` are bytes of its memory, now."""
+    """One device as llama.cpp sees it; `free` and `total` are bytes of its memory, now.
+
+    `backend` is ggml's name for its kind: CPU, CUDA, ROCm, Vulkan, MTL, RPC.
+    """
 
     name: str
+    backend: str
     description: str
     kind: DeviceKind
     free: int
@@ -46,8 +51,40 @@ def _describe(device: int) -> Device:
     function("ggml_backend_dev_memory", None, pointer, size_p, size_p)(device, free, total)
     return Device(
         name=function("ggml_backend_dev_name", ctypes.c_char_p, pointer)(device).decode(),
+        backend=_registry_name(function("ggml_backend_dev_backend_reg", pointer, pointer)(device)),
         description=function("ggml_backend_dev_description", ctypes.c_char_p, pointer)(device).decode(),
         kind=DeviceKind(function("ggml_backend_dev_type", ctypes.c_int, pointer)(device)),
         free=free.value,
         total=total.value,
     )
+
+
+def backends() -> tuple[str, ...]:
+    """Kinds of device that this build of llama.cpp has code for, whether there is one or not."""
+    llama_log()
+    lib.llama_backend_init()
+    count = function("ggml_backend_reg_count", ctypes.c_size_t)()
+    get = function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+    return tuple(_registry_name(get(index)) for index in range(count))
+
+
+def system_info() -> str:
+    """What llama.cpp says of its build: instruction sets, libraries."""
+    return str(lib.llama_print_system_info().decode("utf-8", "replace"))
+
+
+def placeable(devices: Sequence[Device]) -> tuple[Device, ...]:
+    """Those that llama.cpp places layers on by itself, in its order (llama_prepare_model_devices).
+
+    Other machines come first, integrated GPUs only if there is no other.
+    """
+    gpus = [device for device in devices if device.kind is DeviceKind.GPU]
+    remote = [device for device in gpus if device.backend == "RPC"]
+    local = [device for device in gpus if device.backend != "RPC"]
+    integrated = [device for device in devices if device.kind is DeviceKind.INTEGRATED_GPU]
+    return (*remote, *(local or integrated))
+
+
+def _registry_name(registry: int) -> str:
+    name = function("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+    return str(name(registry).decode())
