@@ -260,18 +260,32 @@ def _check_defaults(defaults: Defaults, model: LoadedModel) -> None:
             raise UsageError(f"{name} is for gpt-oss; {model.name} has no such setting")
 
 
+@dataclass(frozen=True)
+class BatchModel:
+    """The model of a batch and how it is loaded; `requests` is how many there are, None if nobody knows."""
+
+    path: Path
+    options: LoadOptions
+    requests: int | None = None
+
+
 def run_batch(
     files: BatchFiles,
-    model: Path,
-    options: LoadOptions,
+    model: BatchModel,
     watch: Callable[[BatchSummary], None],
     defaults: Defaults,
+    say: Callable[[str], None],
 ) -> BatchSummary:
-    """Load `model` and answer the whole input. Raises what `Batch.run` and `load_model` raise."""
+    """Load `model` and answer the whole input; `say` tells the user what is worth knowing of the load.
+
+    Raises what `Batch.run` and `load_model` raise.
+    """
     with (
         Interrupt() as interrupt,
-        load_model(model, options, interrupt) as loaded,
+        load_model(model.path, model.options, interrupt, model.requests) as loaded,
         files.open_sink() as journal,
     ):
         _check_defaults(defaults, loaded)
+        for remark in loaded.remarks:
+            say(remark)
         return Batch(loaded, journal, watch, defaults).run(files.open_source(), interrupt)

@@ -1,83 +1,208 @@
-"""A model made ready to answer: weights, cache and dialect."""
+"""A model made ready to answer: weights, cache and dialect, placed by a plan."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+
+from ossctl.app.corrections import Corrections, next_step, with_less
 from ossctl.app.interrupt import Interrupt
+from ossctl.app.load_options import LoadOptions
+from ossctl.app.machine import this_machine
+from ossctl.app.shapes import shape_of_file
 from ossctl.dialect import Dialect
 from ossctl.engine.grammar import JsonGrammars
-from ossctl.errors import ModelError, UsageError
+from ossctl.errors import MemoryShortage, ModelError
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.markers import Markers
-from ossctl.runtime.base import Runner
+from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.machine import MIB
+from ossctl.planning.plan import Plan
+from ossctl.planning.planner import make_plan
+from ossctl.planning.settings import LoadMode
+from ossctl.planning.shape import ModelShape
+from ossctl.runtime.base import Chunk, DecodeFailed, Runner
 from ossctl.runtime.context import ContextOptions, LlamaRunner
-from ossctl.runtime.model import LlamaModel
+from ossctl.runtime.model import LlamaModel, ModelOptions
+from ossctl.settings import Paths
 from ossctl.templates.dialect import TemplateDialect
+
+__all__ = ["LoadOptions", "LoadedModel", "load_model"]
 
 _log = logging.getLogger(__name__)
 
-_DEFAULT_CTX = 4096
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """`ctx` tokens for each of `parallel` sequences; `threads` 0 is all cores of this process.
-
-    `ctx` None is 4,096, or what the model was trained with if that is less.
-    """
-
-    ctx: int | None = None
-    parallel: int = 8
-    threads: int = 0
+_ATTEMPTS = 4  # loads that may fail for memory before the user is told so
+_WRONG_BY = 0.05  # of a device's use; a prediction that is further off is said
+_TOO_SMALL = 64 * MIB  # differences that nobody would notice
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What a command needs to ask a model. `piece` gives a token's bytes."""
+    """What a command needs to ask a model. `piece` gives a token's bytes.
+
+    `remarks` are lines for the user: a GPU that is not used, a plan that was corrected.
+    """
 
     name: str
     runner: Runner
     dialect: Dialect
     piece: Callable[[int], bytes]
+    remarks: tuple[str, ...] = ()
 
 
 @contextmanager
-def load_model(path: Path, options: LoadOptions, interrupt: Interrupt) -> Iterator[LoadedModel]:
-    """Load the GGUF at `path` and free it at the end. Raises ModelError, MemoryShortage, Interrupted."""
+def load_model(
+    path: Path, options: LoadOptions, interrupt: Interrupt, requests: int | None = None
+) -> Iterator[LoadedModel]:
+    """Load the GGUF at `path` for a batch of `requests`, by plan, and free it at the end.
+
+    When memory does not suffice all the same, the plan is made smaller step by step. Raises ModelError,
+    MemoryShortage, UsageError, Interrupted.
+    """
     started = perf_counter()
-    with _weights(path, interrupt) as model:
-        dialect = _dialect(model)
-        context = ContextOptions(
-            n_ctx=_context_length(options.ctx, model),
-            n_seq=options.parallel,
-            n_threads=options.threads,
-        )
-        with LlamaRunner(model, context) as runner:
-            seconds = perf_counter() - started
-            _log.info(
-                "loaded %s in %.1f s: %d x %d tokens", model.name, seconds, runner.n_seq, runner.n_ctx_seq
-            )
-            yield LoadedModel(model.name, runner, dialect, model.vocab.piece)
+    shape = shape_of_file(path)
+    loader = _Loader(path, shape, Goal(Use.BATCH, requests), options.fixed(shape), interrupt)
+    with ExitStack() as parts:
+        loaded = loader.load(parts)
+        _log.info("loaded %s in %.1f s", loaded.name, perf_counter() - started)
+        yield loaded
 
 
-def _weights(path: Path, interrupt: Interrupt) -> LlamaModel:
+class _Loader:
+    """Loads by plan; when memory does not suffice all the same, by the next smaller one."""
+
+    def __init__(self, path: Path, shape: ModelShape, goal: Goal, fixed: Fixed, interrupt: Interrupt) -> None:
+        self._path = path
+        self._interrupt = interrupt
+        self._shape, self._goal, self._fixed = shape, goal, fixed
+        self._machine = this_machine()
+        self._corrections = Corrections(Paths.from_environment().state / "corrections.json")
+        self._less = self._corrections.get(self._machine, shape)  # bytes that plans have shown not to have
+
+    def load(self, parts: ExitStack) -> LoadedModel:
+        """The model, to be freed when `parts` are closed."""
+        unused = [f"An {gpu.description} is not used: {gpu.fix}" for gpu in self._machine.unusable]
+        plan = first = self._plan()
+        for _ in range(_ATTEMPTS):
+            try:
+                return replace(self._try(plan, parts), remarks=(*unused, *self._said(first, plan)))
+            except MemoryShortage as error:
+                _log.warning("%s", error)
+                plan = self._smaller(plan, error)
+        return replace(self._try(plan, parts), remarks=(*unused, *self._said(first, plan)))
+
+    def _plan(self) -> Plan:
+        return make_plan(with_less(self._machine, self._less), self._shape, self._goal, self._fixed)
+
+    def _try(self, plan: Plan, parts: ExitStack) -> LoadedModel:
+        with ExitStack() as attempt:
+            loaded = _load_by(plan, self._path, self._interrupt, attempt)
+            parts.push(attempt.pop_all())
+        return loaded
+
+    def _smaller(self, plan: Plan, error: MemoryShortage) -> Plan:
+        """The plan with the smallest step less memory that changes anything. Raises MemoryShortage."""
+        while True:
+            self._less = next_step(self._less)
+            try:
+                other = self._plan()
+            except MemoryShortage:
+                raise error from None
+            if other.settings != plan.settings:
+                return other
+
+    def _said(self, first: Plan, plan: Plan) -> list[str]:
+        """What the user has to know of a smaller plan, which is remembered."""
+        if plan is first:
+            return []
+        self._corrections.remember(self._machine, plan.shape, self._less)
+        return [f"Memory was shorter than planned; loaded smaller: {_difference(first, plan)}."]
+
+
+def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack) -> LoadedModel:
+    """Load as the plan says. Raises MemoryShortage if the first decode finds no memory, too."""
+    settings = plan.settings
+    model = parts.enter_context(_weights(path, plan, interrupt))
+    dialect = _dialect(model)
+    context = ContextOptions(
+        n_ctx=settings.ctx,
+        n_seq=settings.parallel,
+        n_batch=settings.batch,
+        n_ubatch=settings.ubatch,
+        unified=settings.unified,
+        n_threads=settings.threads,
+        kv_type=settings.kv_type.value,
+    )
+    runner = parts.enter_context(LlamaRunner(model, context))
     try:
-        return LlamaModel(path, keep_going=lambda: interrupt.clear)
+        runner.decode([Chunk(0, np.array([model.vocab.end_id], np.int32), wants_logits=True)])
+    except DecodeFailed as error:
+        raise MemoryShortage(f"no memory for the first token: {error}") from None
+    runner.rollback(0, 0)
+    _compare(plan, {**model.buffers, **runner.buffers})
+    return LoadedModel(model.name, runner, dialect, model.vocab.piece)
+
+
+def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
+    settings = plan.settings
+    options = ModelOptions(
+        n_gpu_layers=settings.gpu_layers,
+        devices=settings.devices,
+        device_layers=settings.device_layers,
+        experts_in_ram=settings.experts_in_ram if settings.devices else (),
+        load_mode=settings.load_mode.value,
+        repack=settings.repack,
+    )
+    try:
+        return LlamaModel(path, options, keep_going=lambda: interrupt.clear)
     except ModelError:
         interrupt.check("Nothing was started.")
         raise
 
 
-def _context_length(wanted: int | None, model: LlamaModel) -> int:
-    if wanted is None:
-        return min(_DEFAULT_CTX, model.n_ctx_train)
-    if wanted > model.n_ctx_train:
-        raise UsageError(f"--ctx {wanted:,} is more than the {model.n_ctx_train:,} that {model.name} can use")
-    return wanted
+def _compare(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> None:
+    """Log what was predicted and what llama.cpp reports, and warn where they are far apart."""
+    names = [*plan.settings.devices, "RAM"]
+    uses = [*plan.prediction.devices, plan.prediction.host]
+    mapped = plan.settings.load_mode is LoadMode.MMAP
+    for name, use in zip(names, uses, strict=True):
+        found = dict.fromkeys(("model", "KV", "RS", "compute", "output"), 0)
+        for (buffer, purpose), n_bytes in buffers.items():
+            if _place_of(buffer, plan.settings.devices) == name:
+                found[purpose] += n_bytes
+        skips_weights = name == "RAM" and mapped  # what is mapped may reach over what is not used
+        predicted = use.kv + use.compute + (0 if skips_weights else use.weights)
+        actual = sum(found.values()) - (found["model"] if skips_weights else 0)
+        _log.info("%s: predicted %d MiB, llama.cpp reports %d MiB", name, predicted // MIB, actual // MIB)
+        if abs(predicted - actual) > max(_TOO_SMALL, _WRONG_BY * predicted):
+            _log.warning(
+                "%s: the prediction is off by %d MiB; please report it", name, (actual - predicted) // MIB
+            )
+
+
+def _place_of(buffer: str, devices: tuple[str, ...]) -> str:
+    """The device whose buffer this is: `CUDA0`, `RPC0[…]`; RAM for `CPU_Mapped` and `CUDA_Host`."""
+    return next((name for name in devices if buffer == name or buffer.startswith(f"{name}[")), "RAM")
+
+
+def _difference(before: Plan, after: Plan) -> str:
+    """What was given up."""
+    old, new = before.settings, after.settings
+    changes = [
+        ("layers on GPUs", old.gpu_layers, new.gpu_layers),
+        ("layers with experts in RAM", len(old.experts_in_ram), len(new.experts_in_ram)),
+        ("sequences", old.parallel, new.parallel),
+        ("tokens of context", old.ctx, new.ctx),
+        ("ubatch", old.ubatch, new.ubatch),
+    ]
+    return (
+        ", ".join(f"{b:,} {what} instead of {a:,}" for what, a, b in changes if a != b)
+        or "another way to load"
+    )
 
 
 def _dialect(model: LlamaModel) -> Dialect:

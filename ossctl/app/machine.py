@@ -16,10 +16,10 @@ _UNITS = {"": GIB, "g": 10**9, "gb": 10**9, "gib": GIB, "m": 10**6, "mb": 10**6,
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _MOST = 1 << 50  # bytes; more is a typing error
 
-# Memory in GiB of cards that people have, by their makers' names; the smaller of two if it is not said which.
+# Memory in GiB of cards that people have, by their makers' names; the first of two if it is not said which.
 CARDS: dict[str, tuple[int, ...]] = {
     "RTX 2060": (6, 12), "RTX 2060 SUPER": (8,), "RTX 2070": (8,), "RTX 2080": (8,), "RTX 2080 Ti": (11,),
-    "RTX 3050": (6, 8), "RTX 3060": (8, 12), "RTX 3060 Ti": (8,), "RTX 3070": (8,), "RTX 3070 Ti": (8,),
+    "RTX 3050": (6, 8), "RTX 3060": (12, 8), "RTX 3060 Ti": (8,), "RTX 3070": (8,), "RTX 3070 Ti": (8,),
     "RTX 3080": (10, 12), "RTX 3080 Ti": (12,), "RTX 3090": (24,), "RTX 3090 Ti": (24,),
     "RTX 4060": (8,), "RTX 4060 Ti": (8, 16), "RTX 4070": (12,), "RTX 4070 SUPER": (12,),
     "RTX 4070 Ti": (12,),

@@ -7,13 +7,18 @@ from typing import Annotated
 import typer
 
 from ossctl.cli.options import (
+    CpuMoeOption,
     CtxOption,
     DateOption,
+    DeviceOption,
     EffortOption,
+    GpuLayersOption,
+    KvOption,
     MaxReasoningTokensOption,
     ModelOption,
     ParallelOption,
     ThreadsOption,
+    UbatchOption,
     VerboseOption,
 )
 from ossctl.cli.output import say, show_log
@@ -35,8 +40,13 @@ def batch(
     max_reasoning_tokens: MaxReasoningTokensOption = None,
     date: DateOption = None,
     ctx: CtxOption = None,
-    parallel: ParallelOption = 8,
+    parallel: ParallelOption = None,
+    gpu_layers: GpuLayersOption = None,
+    cpu_moe: CpuMoeOption = None,
+    kv: KvOption = None,
+    ubatch: UbatchOption = None,
     threads: ThreadsOption = 0,
+    device: DeviceOption = None,
     verbose: VerboseOption = 0,
 ) -> None:
     """Answer every request of a file, many at once.
@@ -45,9 +55,9 @@ def batch(
     answer is written the moment it is complete. A line that cannot be answered becomes an error record,
     and the others go on; then the exit code is 3.
     """
-    from ossctl.app.batch import BatchFiles, run_batch
+    from ossctl.app.batch import BatchFiles, BatchModel, run_batch
     from ossctl.app.conversation import Defaults
-    from ossctl.app.loading import LoadOptions
+    from ossctl.app.load_options import LoadOptions
 
     show_log(verbose)
     files = BatchFiles(_file(source), _file(sink), overwrite)
@@ -55,8 +65,8 @@ def batch(
     with batch_progress(total, to_terminal=sink == _STREAM) as progress:
         today = date or datetime.now().astimezone()
         defaults = Defaults(today.date(), effort, max_reasoning_tokens)
-        options = LoadOptions(ctx, parallel, threads)
-        summary = run_batch(files, model, options, progress.watch, defaults)
+        options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
+        summary = run_batch(files, BatchModel(model, options, total), progress.watch, defaults, say)
     say(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
     for line in remarks(summary):
         say(line)

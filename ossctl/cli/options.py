@@ -44,26 +44,80 @@ DateOption = Annotated[
         rich_help_panel=_GENERATION,
     ),
 ]
+
+
+def _tokens(text: str) -> str:
+    """A number of tokens, or `max`."""
+    if text.strip().lower() == "max":
+        return "max"
+    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is neither a number of tokens nor `max`.")
+    return str(int(text))
+
+
 CtxOption = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--ctx",
-        metavar="N",
+        metavar="N|max",
         envvar="OSSCTL_CTX",
-        min=1,
-        help="Tokens that one request may use, prompt and answer together.  [default: 4096, or the model's]",
+        parser=_tokens,
+        help="Tokens that one request may use, prompt and answer together.  [default: planned]",
         rich_help_panel=_LOADING,
     ),
 ]
 ParallelOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--parallel",
         metavar="N",
         envvar="OSSCTL_PARALLEL",
         min=1,
         max=256,
-        help="Requests that are answered at once.",
+        help="Requests that are answered at once.  [default: planned]",
+        rich_help_panel=_LOADING,
+    ),
+]
+GpuLayersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--gpu-layers",
+        metavar="N",
+        envvar="OSSCTL_GPU_LAYERS",
+        min=0,
+        help="Layers on GPUs, the output counted as one.  [default: planned]",
+        rich_help_panel=_LOADING,
+    ),
+]
+CpuMoeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--cpu-moe",
+        metavar="N",
+        envvar="OSSCTL_CPU_MOE",
+        min=0,
+        help="Layers that keep their experts in RAM.  [default: planned]",
+        rich_help_panel=_LOADING,
+    ),
+]
+KvOption = Annotated[
+    Literal["f16", "q8_0"] | None,
+    typer.Option(
+        "--kv",
+        envvar="OSSCTL_KV",
+        help="Type of the cache.  [default: f16]",
+        rich_help_panel=_LOADING,
+    ),
+]
+UbatchOption = Annotated[
+    int | None,
+    typer.Option(
+        "--ubatch",
+        metavar="N",
+        envvar="OSSCTL_UBATCH",
+        min=1,
+        max=65_536,
+        help="Tokens of a prompt that are computed at once.  [default: planned]",
         rich_help_panel=_LOADING,
     ),
 ]
@@ -76,6 +130,16 @@ ThreadsOption = Annotated[
         min=0,
         max=512,
         help="CPU threads; 0 is one a core.",
+        rich_help_panel=_LOADING,
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME[,NAME]",
+        envvar="OSSCTL_DEVICE",
+        help="Use these devices only; cpu is none.  [default: all]",
         rich_help_panel=_LOADING,
     ),
 ]

@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from ossctl.errors import OssctlError
+from ossctl.errors import OssctlError, OutputClosed
 
 
 def say(text: str) -> None:
@@ -11,6 +11,17 @@ def say(text: str) -> None:
     if sys.stderr is not None:  # `2>&-`
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+
+def put(*lines: str) -> None:
+    """Data for the user, on stdout. Raises OutputClosed if whoever read it has had enough."""
+    try:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = None  # or closing it at exit would complain again
+        raise OutputClosed from None
 
 
 def report(error: OssctlError) -> None:

@@ -110,7 +110,7 @@ class _Keys:
         value = self.get(key)
         if value < 1:
             raise ModelError(
-                f"the header has no usable {self.architecture or 'general.architecture'}.{key}",
+                f"the header, of architecture '{self.architecture}', has no usable {key}",
                 "It is not a language model, or the file is damaged.",
             )
         return value

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ossctl.planning.graph import PlacedLayer, Reservation, Ubatch, Widths, compute_bytes, needs_rotation
 from ossctl.planning.machine import MIB, Device
-from ossctl.planning.settings import LoadMode, Settings
+from ossctl.planning.settings import Settings
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
 
 _CPU_ALIGNMENT = 32  # TENSOR_ALIGNMENT, ggml-impl.h
@@ -62,13 +62,15 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
         weights[cpu if number in in_ram else home] += layer.expert_bytes
         kv[home] += caches[number]
     weights[homes[-1]] += shape.output_bytes - (shape.tied_bytes if homes[-1] == cpu else 0)
+    if settings.repack:  # the copy in the CPU's own layout; the file stays mapped
+        weights[cpu] *= 2
     weights[cpu] += shape.embedding_bytes
     compute = _compute(shape, settings, devices, homes)
     compute = (*compute[:-1], compute[-1] + settings.parallel * shape.n_vocab * _FLOAT)
     uses = [Use(*amounts) for amounts in zip(weights, kv, compute, strict=True)]
     extra = [overhead_of(device, shape, settings) for device in devices]
     placed = tuple(replace(use, overhead=more) for use, more in zip(uses, extra, strict=False))
-    return Prediction(placed, replace(uses[-1], overhead=_host_overhead(shape, settings, weights[cpu])))
+    return Prediction(placed, replace(uses[-1], overhead=_host_overhead(shape, settings)))
 
 
 def layer_homes(n_layers: int, device_layers: Sequence[int], cpu: int) -> list[int]:
@@ -110,11 +112,9 @@ def streams_experts(device: Device, settings: Settings) -> bool:
     return device.backend != "RPC" and settings.n_tokens >= _OFFLOAD_MIN_TOKENS and not settings.repack
 
 
-def _host_overhead(shape: ModelShape, settings: Settings, cpu_weights: int) -> int:
-    """Python and llama.cpp themselves, work space of the CPU's kernels, and what repacking doubles."""
-    work = settings.n_tokens * max(shape.n_embd, shape.expert_width * shape.n_expert_used) * 2
-    twice = cpu_weights - shape.embedding_bytes if settings.repack else 0
-    return _PROCESS + work + twice
+def _host_overhead(shape: ModelShape, settings: Settings) -> int:
+    """Python and llama.cpp themselves, and work space of the CPU's kernels."""
+    return _PROCESS + settings.n_tokens * max(shape.n_embd, shape.expert_width * shape.n_expert_used) * 2
 
 
 def _compute(
@@ -180,9 +180,3 @@ class _Placing:
             cache_bytes=kv_bytes(layer, settings) if at != home else 0,
             extra_bytes=as_f16 if at in self._converting else 0,
         )
-
-
-def ram_that_stays(settings: Settings, prediction: Prediction) -> int:
-    """Bytes of RAM that the system cannot take back: all but weights mapped from the file."""
-    mapped = settings.load_mode is LoadMode.MMAP
-    return prediction.host.total - (prediction.host.weights if mapped else 0)

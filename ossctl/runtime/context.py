@@ -30,6 +30,7 @@ from ossctl.runtime.model import LlamaModel
 _NO_SLOT, _ABORTED = 1, 2  # llama_decode's return codes, include/llama.h
 _PARTIAL_ONLY = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
 _WHOLE = 0
+_KV_TYPES = {"f16": 1, "q8_0": 8}  # enum ggml_type
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class ContextOptions:
     n_ubatch: int = 512
     unified: bool = False
     n_threads: int = 0  # 0: all cores that this process may use
+    kv_type: str = "f16"  # or q8_0, which takes half as much
 
     def validate(self) -> None:
         """Raise ValueError for sizes that llama.cpp would end the process on."""
@@ -54,6 +56,8 @@ class ContextOptions:
             raise ValueError(f"n_seq is {self.n_seq}, must be from 1 to {limit}")
         if min(self.n_ctx, self.n_ubatch, self.n_batch) < 1:
             raise ValueError("n_ctx, n_batch and n_ubatch must be at least 1")
+        if self.kv_type not in _KV_TYPES:
+            raise ValueError(f"kv_type is {self.kv_type}, must be one of {', '.join(_KV_TYPES)}")
         if self.n_batch < self.n_seq:
             raise ValueError(f"n_batch {self.n_batch} is smaller than n_seq {self.n_seq}")
 
@@ -74,6 +78,7 @@ class LlamaRunner:
         self.n_threads = options.n_threads or _cores()
         self._params = _context_params(options, self._abort_flag)
         self._handle = _create(model, self._params)
+        self.buffers = llama_log().buffers()
         self._memory = lib.llama_get_memory(self._handle)
         self.n_batch = min(options.n_batch, lib.llama_n_batch(self._handle))
         self.n_ctx_seq = min(options.n_ctx, lib.llama_n_ctx_seq(self._handle))
@@ -281,6 +286,7 @@ def _context_params(options: ContextOptions, abort_flag: Any) -> Any:
     params.n_outputs_max = options.n_seq  # a row of logits a sequence, not one a token
     params.n_threads = params.n_threads_batch = options.n_threads or _cores()
     params.kv_unified = options.unified
+    params.type_k = params.type_v = _KV_TYPES[options.kv_type]
     params.swa_full = False
     params.no_perf = True
     params.abort_callback = _abort_callback()

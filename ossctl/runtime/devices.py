@@ -45,6 +45,16 @@ def list_devices() -> tuple[Device, ...]:
     return tuple(_describe(get(index)) for index in range(count))
 
 
+def find_device(name: str) -> int:
+    """The handle of a device for the C API. Raises ValueError if there is none of that name."""
+    llama_log()
+    lib.llama_backend_init()
+    handle = function("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)(name.encode())
+    if not handle:
+        raise ValueError(f"there is no device {name}")
+    return int(handle)
+
+
 def _describe(device: int) -> Device:
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     size_p, pointer = ctypes.POINTER(ctypes.c_size_t), ctypes.c_void_p

@@ -3,13 +3,15 @@
 import ctypes
 import functools
 import logging
-from collections import deque
+import re
+from collections import defaultdict, deque
 
 from llama_cpp import llama_cpp as lib
 
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.INFO}
 _ERROR = 4  # GGML_LOG_LEVEL_ERROR
 _CONTINUES = 5  # GGML_LOG_LEVEL_CONT
+_BUFFER = re.compile(r": +(\S+) (model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 
 
 class LlamaLog:
@@ -23,14 +25,23 @@ class LlamaLog:
         self._logger = logging.getLogger("ossctl.llama")
         self._level = 0
         self._complaints: deque[str] = deque(maxlen=8)
+        self._buffers: dict[tuple[str, str], float] = defaultdict(float)
         self._callback = lib.llama_log_callback(self._receive)  # llama.cpp keeps the pointer, not the object
 
     def install(self) -> None:
         lib.llama_log_set(self._callback, ctypes.c_void_p(0))
 
     def clear(self) -> None:
-        """Forget earlier complaints, before a call whose failure is to be explained."""
+        """Forget what was said earlier, before a call that is to be explained."""
         self._complaints.clear()
+        self._buffers.clear()
+
+    def buffers(self) -> dict[tuple[str, str], int]:
+        """Bytes of the buffers that llama.cpp has reported since `clear`, by buffer type and purpose.
+
+        Purposes are llama.cpp's: model, KV, RS (recurrent states), compute, output.
+        """
+        return {key: int(mib * 1024 * 1024) for key, mib in self._buffers.items()}
 
     def reason(self) -> str:
         """The first complaint since `clear`, which is the cause of those that follow; or ''."""
@@ -42,6 +53,8 @@ class LlamaLog:
         line = text.decode("utf-8", "replace").strip()
         if line and self._level == _ERROR:
             self._complaints.append(_without_function_name(line))
+        if found := _BUFFER.search(line):
+            self._buffers[found[1], found[2]] += float(found[3])
         if line and line != ".":
             self._logger.log(_LEVELS.get(self._level, logging.DEBUG), "%s", line)
 

@@ -1,15 +1,18 @@
 """A model in memory: opened, described, closed."""
 
+import ctypes
 import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from llama_cpp import llama_cpp as lib
 
 from ossctl.errors import MemoryShortage, ModelError
+from ossctl.runtime.devices import find_device
+from ossctl.runtime.ggml import function
 from ossctl.runtime.gguf import check_complete, read_header
 from ossctl.runtime.log import llama_log
 from ossctl.runtime.vocab import Vocabulary
@@ -17,10 +20,30 @@ from ossctl.runtime.vocab import Vocabulary
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How to place the weights. `n_gpu_layers` counts the output as a layer; negative is all."""
+    """How to place the weights.
+
+    `n_gpu_layers` counts the output as a layer; negative is all. They go to `devices` (names; None is all
+    that llama.cpp would use), so many on each as `device_layers` says, or by free memory if it is empty. The
+    experts of the layers `experts_in_ram` stay in RAM. `load_mode` is `mmap`, `none` (read into memory) or
+    `auto`. `repack` is a faster layout on the CPU, at the price of a second copy in RAM.
+    """
 
     n_gpu_layers: int = -1
-    repack: bool = True  # a faster layout on the CPU, at the price of a second copy in RAM
+    devices: tuple[str, ...] | None = None
+    device_layers: tuple[int, ...] = ()
+    experts_in_ram: tuple[int, ...] = ()
+    load_mode: str = "auto"
+    repack: bool = True
+
+
+# enum llama_load_mode, include/llama.h
+_LOAD_MODES = {"auto": -1, "none": 0, "mmap": 1}
+
+
+class _Override(ctypes.Structure):
+    """struct llama_model_tensor_buft_override"""
+
+    _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]
 
 
 class LlamaModel:
@@ -42,6 +65,7 @@ class LlamaModel:
         self.header = read_header(path)
         check_complete(path, self.header)
         self._handle = _load(path, options or ModelOptions(), keep_going)
+        self.buffers = llama_log().buffers()
         self.vocab = Vocabulary(self._handle, str(self.header.metadata.get("tokenizer.ggml.pre", "")))
         self.n_vocab = self.vocab.size
         self.n_ctx_train: int = lib.llama_model_n_ctx_train(self._handle)
@@ -88,9 +112,7 @@ def _load(path: Path, options: ModelOptions, keep_going: Callable[[], bool]) -> 
     log = llama_log()
     log.clear()
     lib.llama_backend_init()
-    params = lib.llama_model_default_params()
-    params.n_gpu_layers = options.n_gpu_layers
-    params.use_extra_bufts = options.repack
+    params, _alive = _params(options)
     progress = lib.llama_progress_callback(lambda _fraction, _data: keep_going())
     params.progress_callback = progress
     handle = lib.llama_model_load_from_file(os.fsencode(path), params)
@@ -100,6 +122,34 @@ def _load(path: Path, options: ModelOptions, keep_going: Callable[[], bool]) -> 
     if "alloc" in reason or "out of memory" in reason:
         raise MemoryShortage(f"{path.name} does not fit in memory: {reason}")
     raise ModelError(f"cannot load {path}: {reason or 'stopped'}", _hint(reason))
+
+
+def _params(options: ModelOptions) -> tuple[Any, list[Any]]:
+    """llama.cpp's parameters, and what they point to, which has to live as long as they do."""
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = options.n_gpu_layers
+    params.use_extra_bufts = options.repack
+    params.load_mode = _LOAD_MODES[options.load_mode]
+    alive: list[Any] = []
+    if options.devices is not None:
+        found = [find_device(name) for name in options.devices]
+        devices = (ctypes.c_void_p * (len(found) + 1))(*found, None)
+        params.devices = ctypes.cast(devices, ctypes.c_void_p)
+        alive.append(devices)
+    if len(options.device_layers) > 1:
+        split = (ctypes.c_float * max(lib.llama_max_devices(), len(options.device_layers)))(
+            *options.device_layers
+        )
+        params.tensor_split = split
+        alive.append(split)
+    if options.experts_in_ram:
+        numbers = "|".join(map(str, options.experts_in_ram))
+        pattern = rf"blk\.({numbers})\.ffn_(up|down|gate|gate_up)_exps".encode()
+        cpu = function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
+        overrides = (_Override * 2)(_Override(pattern, cpu), _Override(None, None))
+        params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
+        alive += [pattern, overrides]
+    return params, alive
 
 
 def _hint(reason: str) -> str:

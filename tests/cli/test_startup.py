@@ -54,6 +54,7 @@ def imported(path: Path) -> Iterator[str]:
         ["-m", "ossctl", "--help"],
         ["-m", "ossctl", "--version"],
         ["-m", "ossctl", "batch", "--help"],
+        ["-m", "ossctl", "plan", "--help"],
     ],
     ids=" ".join,
 )

@@ -1,0 +1,67 @@
+"""What earlier loads have shown: memory that a plan cannot have, by machine and model.
+
+A prediction may be wrong on a machine that nobody has tried. After a load that failed for memory, the plan is
+made again with a little less, and what was too much is kept in a file for the next time.
+"""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from ossctl.planning.machine import MIB, Machine
+from ossctl.planning.shape import ModelShape
+
+_LEAST = 128 * MIB
+
+
+class Corrections:
+    """Bytes to leave free on every device, for a model on a machine; kept in the file at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, machine: Machine, shape: ModelShape) -> int:
+        """0 if nothing has failed yet."""
+        found = self._read().get(_key(machine, shape), 0)
+        return found if isinstance(found, int) and found > 0 else 0
+
+    def remember(self, machine: Machine, shape: ModelShape, n_bytes: int) -> None:
+        """Keep the correction. A file that cannot be written is no reason to fail."""
+        records = {**self._read(), _key(machine, shape): n_bytes}
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=self._path.parent, delete=False, encoding="utf-8"
+            ) as file:
+                json.dump(records, file, indent=1)
+            Path(file.name).replace(self._path)
+        except OSError:
+            return
+
+    def _read(self) -> dict[str, object]:
+        try:
+            records = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return records if isinstance(records, dict) else {}
+
+
+def with_less(machine: Machine, n_bytes: int) -> Machine:
+    """`machine` with so many bytes less free on every device, or of RAM if it has none."""
+    if not machine.devices:
+        return replace(machine, ram_free=max(0, machine.ram_free - n_bytes))
+    devices = tuple(replace(device, free=max(0, device.free - n_bytes)) for device in machine.devices)
+    return replace(machine, devices=devices)
+
+
+def next_step(n_bytes: int) -> int:
+    """A little more than `n_bytes`: by half again, and not less than 128 MiB."""
+    return max(_LEAST, n_bytes + n_bytes // 2)
+
+
+def _key(machine: Machine, shape: ModelShape) -> str:
+    parts = [shape.name, shape.file_bytes, machine.ram_total]
+    parts += [(device.name, device.description, device.total) for device in machine.devices]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,48 @@
+"""The loading options of the command line."""
+
+from dataclasses import dataclass
+
+from ossctl.errors import UsageError
+from ossctl.planning.goal import Fixed
+from ossctl.planning.shape import KvType, ModelShape
+
+MAX_CTX = "max"
+_NO_GPU = ("cpu", "none")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """The loading options of the command line as they are given; None is not given.
+
+    `ctx` is a number of tokens or `max`, `threads` 0 is one a core, `device` names separated by commas.
+    """
+
+    ctx: int | str | None = None
+    parallel: int | None = None
+    gpu_layers: int | None = None
+    cpu_moe: int | None = None
+    kv: str | None = None
+    ubatch: int | None = None
+    threads: int | None = None
+    device: str | None = None
+
+    def fixed(self, shape: ModelShape) -> Fixed:
+        """What that fixes for a model."""
+        ctx = shape.n_ctx_train if self.ctx == MAX_CTX else self.ctx
+        return Fixed(
+            ctx=None if ctx is None else int(ctx),
+            parallel=self.parallel,
+            gpu_layers=self.gpu_layers,
+            cpu_moe=self.cpu_moe,
+            kv_type=None if self.kv is None else KvType(self.kv),
+            ubatch=self.ubatch,
+            threads=self.threads or None,
+            devices=None if self.device is None else _device_names(self.device),
+        )
+
+
+def _device_names(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--device names no device", "`--device cpu` uses none.")
+    return tuple(name for name in names if name.lower() not in _NO_GPU)

@@ -1,0 +1,279 @@
+"""`ossctl plan`: the plan of one model, of all that are known, and what would change it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ossctl.app.load_options import LoadOptions
+from ossctl.app.machine import hypothetical, parse_size, this_machine
+from ossctl.app.shapes import GPT_OSS, find_shape, known_shapes
+from ossctl.errors import MemoryShortage, UsageError
+from ossctl.planning.goal import Fixed, Goal
+from ossctl.planning.machine import GIB, Machine
+from ossctl.planning.memory import Use
+from ossctl.planning.plan import SHORT_CTX, Plan
+from ossctl.planning.planner import make_plan, needed_ram
+from ossctl.planning.settings import LoadMode, Settings
+from ossctl.planning.shape import ModelShape
+
+_GPU_SIZES = (8, 12, 16, 24, 32, 48, 80, 96, 192)  # GiB that cards come with
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """A machine to plan for: `16GiB,24GiB`, `64GiB`, names of cards; what is not given is this one's."""
+
+    vram: str | None = None
+    ram: str | None = None
+    gpu: tuple[str, ...] = ()
+
+    def machine(self) -> Machine:
+        """Raises UsageError."""
+        if self.vram is not None and self.gpu:
+            raise UsageError("--vram and --gpu say the same thing twice", "Give one of them.")
+        vram = None
+        if self.vram is not None:
+            vram = [parse_size(size, "--vram") for size in self.vram.split(",")]
+        ram = None if self.ram is None else parse_size(self.ram, "--ram")
+        if ram == 0:
+            raise UsageError("--ram: a machine needs some")
+        return hypothetical(this_machine(), vram=vram, ram=ram, cards=self.gpu)
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """A model that does not fit; `needed` is bytes of RAM with which it would run without a GPU."""
+
+    shape: ModelShape
+    needed: int
+    error: MemoryShortage
+
+
+@dataclass(frozen=True)
+class Report:
+    """The plan of one model on one machine, or why there is none. `model` is what the user called it."""
+
+    model: str
+    machine: Machine
+    outcome: Plan | Shortage
+
+
+def plan_one(model: str, options: LoadOptions, goal: Goal, machine: Machine) -> Report:
+    """Raises ModelError and UsageError."""
+    shape = find_shape(model)
+    return Report(model, machine, _outcome(shape, options, goal, machine))
+
+
+def plan_all(options: LoadOptions, goal: Goal, machine: Machine) -> list[Report]:
+    """All models that users can name, the largest first."""
+    shapes = known_shapes()
+    known = sorted(GPT_OSS, key=lambda name: -shapes[GPT_OSS[name]].weight_bytes)
+    return [Report(name, machine, _outcome(shapes[GPT_OSS[name]], options, goal, machine)) for name in known]
+
+
+def _outcome(shape: ModelShape, options: LoadOptions, goal: Goal, machine: Machine) -> Plan | Shortage:
+    try:
+        return make_plan(machine, shape, goal, options.fixed(shape))
+    except MemoryShortage as error:
+        return Shortage(shape, needed_ram(shape), error)
+
+
+def bottleneck(plan: Plan) -> str:
+    """What generation will wait for, with the bytes that every token reads."""
+    shape = plan.shape
+    share = shape.n_expert_used / shape.n_expert if shape.n_expert else 0.0
+    on_cpu = shape.n_layers + 1 - plan.settings.gpu_layers
+    behind = sum(int(shape.layers[n].expert_bytes * share) for n in plan.settings.experts_in_ram)
+    dense = sum(layer.dense_bytes for layer in shape.layers[: min(on_cpu, shape.n_layers)])
+    from_ram = behind + dense + (shape.output_bytes if plan.settings.gpu_layers == 0 else 0)
+    if not from_ram:
+        return f"the GPU's memory: every token reads {_gib(shape.active_bytes)} of weights"
+    rest = shape.active_bytes - from_ram
+    beside = f", {_gib(rest)} from the GPU's" if plan.settings.devices else ""
+    return f"the speed of RAM: every token reads {_gib(from_ram)} of weights from it{beside}"
+
+
+def alternatives(plan: Plan) -> Iterator[str]:
+    """What the next bigger GPU, or a smaller context, would change."""
+    bigger = _next_gpu(plan)
+    if bigger is not None:
+        yield bigger
+    shorter = _shorter_ctx(plan)
+    if shorter is not None:
+        yield shorter
+
+
+def _next_gpu(plan: Plan) -> str | None:
+    if (plan.all_on_gpu and plan.settings.ctx == plan.shape.n_ctx_train) or len(plan.machine.devices) > 1:
+        return None
+    have = max((device.total for device in plan.machine.devices), default=0)
+    for size in _GPU_SIZES:
+        if size * GIB < have * 1.1:
+            continue
+        larger = hypothetical(plan.machine, vram=[size * GIB])
+        try:
+            other = make_plan(larger, plan.shape, plan.goal, replace(_fixed_of(plan), devices=None))
+        except (MemoryShortage, UsageError):
+            continue
+        change = _difference(plan, other)
+        if change:
+            return f"with a GPU of {size} GiB: {change}"
+    return None
+
+
+def _shorter_ctx(plan: Plan) -> str | None:
+    settings = plan.settings
+    if not settings.devices or not settings.experts_in_ram or settings.ctx <= SHORT_CTX:
+        return None
+    try:
+        other = make_plan(plan.machine, plan.shape, plan.goal, replace(_fixed_of(plan), ctx=SHORT_CTX))
+    except (MemoryShortage, UsageError):
+        return None
+    change = _difference(plan, other, ctx=False)
+    return f"with --ctx {SHORT_CTX}: {change}" if change else None
+
+
+def _fixed_of(plan: Plan) -> Fixed:
+    """What the user gave, taken from the plan that kept it."""
+    settings = plan.settings
+    values: dict[str, object] = {
+        "ctx": settings.ctx,
+        "parallel": settings.parallel,
+        "kv_type": settings.kv_type,
+        "ubatch": settings.ubatch,
+        "threads": settings.threads,
+    }
+    given = {name: value for name, value in values.items() if plan.origins.get(name) == "user"}
+    return Fixed(**given)  # type: ignore[arg-type]
+
+
+def _difference(plan: Plan, other: Plan, *, ctx: bool = True) -> str:
+    """What is better about `other`; '' if nothing is."""
+    before, after = plan.settings, other.settings
+    words = []
+    if other.all_on_gpu and not plan.all_on_gpu:
+        words.append("everything on the GPU")
+    elif len(after.experts_in_ram) < len(before.experts_in_ram):
+        words.append(
+            f"experts of {len(after.experts_in_ram)} layers in RAM instead of {len(before.experts_in_ram)}"
+        )
+    if ctx and after.ctx > before.ctx:
+        words.append(f"a context of {after.ctx:,} instead of {before.ctx:,}")
+    if after.parallel > before.parallel:
+        words.append(f"{after.parallel} sequences instead of {before.parallel}")
+    return ", ".join(words)
+
+
+def llama_arguments(plan: Plan, model: str) -> list[str]:
+    """The llama-server command line that places the model in the same way."""
+    settings = plan.settings
+    known = GPT_OSS.get(model)
+    source = ["-m", model] if known is None else ["-hf", known.rpartition("/")[0]]
+    arguments = [
+        "llama-server", *source,
+        "-c", str(settings.cells * settings.streams),
+        "-np", str(settings.parallel),
+        "-kvu" if settings.unified else "-no-kvu",
+        "-b", str(settings.batch),
+        "-ub", str(settings.ubatch),
+        "-ctk", settings.kv_type.value,
+        "-ctv", settings.kv_type.value,
+        "-t", str(settings.threads),
+        "-ngl", str(settings.gpu_layers),
+        *_placement_arguments(plan),
+        "-fa", "on" if settings.devices else "auto",
+        "-lm", settings.load_mode.value,
+        "-fit", "off",
+    ]  # fmt: skip
+    return arguments if settings.repack else [*arguments, "-nr"]
+
+
+def _placement_arguments(plan: Plan) -> list[str]:
+    settings = plan.settings
+    own = {device.name for device in this_machine().devices}
+    arguments = []
+    if not settings.devices:
+        arguments += ["-dev", "none"]
+    elif set(settings.devices) <= own:
+        arguments += ["-dev", ",".join(settings.devices)]
+    if len(settings.device_layers) > 1:
+        arguments += ["-ts", ",".join(map(str, settings.device_layers))]
+    behind = settings.experts_in_ram
+    if settings.devices and behind:
+        if behind == tuple(range(len(behind))):
+            arguments += ["-ncmoe", str(len(behind))]
+        else:
+            arguments += ["-ot", f"{experts_pattern(settings)}=CPU"]
+    return arguments
+
+
+def experts_pattern(settings: Settings) -> str:
+    """A regular expression for the names of the expert tensors that stay in RAM."""
+    numbers = "|".join(map(str, settings.experts_in_ram))
+    return rf"blk\.({numbers})\.ffn_(up|down|gate|gate_up)_exps"
+
+
+def plan_record(report: Report) -> dict[str, object]:
+    """The report for programs, `ossctl.plan/1`."""
+    outcome = report.outcome
+    record: dict[str, object] = {
+        "schema": "ossctl.plan/1",
+        "fits": isinstance(outcome, Plan),
+        "model": report.model,
+    }
+    if isinstance(outcome, Shortage):
+        devices = [
+            {"name": each.name, "total_bytes": each.total, "free_bytes": each.free}
+            for each in report.machine.devices
+        ]
+        ram = {"name": "RAM", "total_bytes": report.machine.ram_total, "free_bytes": report.machine.ram_free}
+        reason = {"message": outcome.error.message, "hint": outcome.error.hint}
+        return {
+            **record, "plan": None, "devices": [*devices, ram], "error": reason,
+            "needed_ram_bytes": outcome.needed,
+        }  # fmt: skip
+    settings = outcome.settings
+    return {
+        **record,
+        "plan": {
+            "gpu_layers": settings.gpu_layers,
+            "layers": outcome.shape.n_layers + 1,
+            "cpu_moe_layers": len(settings.experts_in_ram),
+            "experts_in_ram": list(settings.experts_in_ram),
+            "devices": list(settings.devices),
+            "device_layers": list(settings.device_layers),
+            "ctx": settings.ctx,
+            "parallel": settings.parallel,
+            "unified": settings.unified,
+            "batch": settings.batch,
+            "ubatch": settings.ubatch,
+            "kv_type": settings.kv_type.value,
+            "flash_attention": bool(settings.devices) or "auto",
+            "threads": settings.threads,
+            "load_mode": settings.load_mode.value,
+            "repack": settings.repack,
+        },
+        "devices": [
+            {
+                "name": name, "total_bytes": total, "free_bytes": free, "weights_bytes": use.weights,
+                "kv_bytes": use.kv, "compute_bytes": use.compute, "overhead_bytes": use.overhead,
+            }
+            for name, total, free, use in memory_rows(outcome)
+        ],
+        "origins": dict(outcome.origins),
+        "bottleneck": bottleneck(outcome),
+    }  # fmt: skip
+
+
+def memory_rows(plan: Plan) -> Iterator[tuple[str, int, int, Use]]:
+    """Name, total and free bytes, and what is used, of every device in use and of RAM."""
+    for device, use in zip(plan.devices, plan.prediction.devices, strict=True):
+        yield device.name, device.total, device.free, use
+    yield "RAM", plan.machine.ram_total, plan.machine.ram_free, plan.prediction.host
+
+
+def is_mapped(plan: Plan) -> bool:
+    return plan.settings.load_mode is LoadMode.MMAP
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / GIB:.1f} GiB"

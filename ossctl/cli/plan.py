@@ -1,0 +1,108 @@
+"""`ossctl plan`."""
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ossctl.cli.options import (
+    CpuMoeOption,
+    CtxOption,
+    DeviceOption,
+    GpuLayersOption,
+    KvOption,
+    ParallelOption,
+    ThreadsOption,
+    UbatchOption,
+    VerboseOption,
+)
+from ossctl.cli.output import put, show_log
+from ossctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ossctl.app.planning import Report
+
+_MACHINE = "Another machine"
+
+
+def plan(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="20b, 120b or a path to a .gguf; without, all are compared."),
+    ] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    llama_args: Annotated[
+        bool, typer.Option("--llama-args", help="Print the llama-server command line that does the same.")
+    ] = False,
+    vram: Annotated[
+        str | None,
+        typer.Option("--vram", metavar="SIZE[,SIZE]", help="GPUs of these sizes, as 16GiB,24GiB; 0 is none.",
+                     rich_help_panel=_MACHINE),
+    ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option("--gpu", metavar="NAME", help='A card, as "RTX 4060 Ti 16GB"; may be repeated.',
+                     rich_help_panel=_MACHINE),
+    ] = None,
+    ram: Annotated[
+        str | None,
+        typer.Option("--ram", metavar="SIZE", help="So much RAM.", rich_help_panel=_MACHINE),
+    ] = None,
+    ctx: CtxOption = None,
+    parallel: ParallelOption = None,
+    gpu_layers: GpuLayersOption = None,
+    cpu_moe: CpuMoeOption = None,
+    kv: KvOption = None,
+    ubatch: UbatchOption = None,
+    threads: ThreadsOption = 0,
+    device: DeviceOption = None,
+    verbose: VerboseOption = 0,
+) -> None:  # fmt: skip
+    """Show how a model would be placed in memory, on this machine or another, before it is loaded.
+
+    Nothing is loaded or downloaded. Each loading option that is given is kept, and the rest is planned around
+    it. The exit code is 5 if the model does not fit.
+    """
+    from ossctl.app.load_options import LoadOptions
+    from ossctl.app.planning import MachineOptions, plan_all, plan_one
+    from ossctl.planning.goal import Goal, Use
+
+    show_log(verbose)
+    options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
+    goal = Goal(Use.BATCH if batch else Use.INTERACTIVE)
+    machine = MachineOptions(vram, ram, tuple(gpu or ())).machine()
+    if model is None:
+        if llama_args:
+            raise UsageError("--llama-args needs a MODEL")
+        _show_all(plan_all(options, goal, machine), as_json=as_json)
+    else:
+        _show_one(plan_one(model, options, goal, machine), as_json=as_json, llama_args=llama_args)
+
+
+def _show_all(reports: "list[Report]", *, as_json: bool) -> None:
+    from ossctl.app.planning import plan_record
+    from ossctl.cli.plan_view import compare
+
+    if as_json:
+        put(json.dumps({"schema": "ossctl.plans/1", "plans": [plan_record(each) for each in reports]}))
+    else:
+        put(*compare(reports))
+
+
+def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
+    from ossctl.app.planning import Shortage, llama_arguments, plan_record
+    from ossctl.cli.plan_view import describe_plan
+
+    if as_json and llama_args:
+        raise UsageError("--json and --llama-args are two different outputs", "Give one of them.")
+    outcome = report.outcome
+    if as_json:
+        put(json.dumps(plan_record(report)))
+    if isinstance(outcome, Shortage):
+        raise outcome.error
+    if llama_args:
+        put(shlex.join(llama_arguments(outcome, report.model)))
+    elif not as_json:
+        put(*describe_plan(report, outcome))

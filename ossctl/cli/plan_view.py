@@ -1,0 +1,154 @@
+"""A plan as text: the table that a person reads, and a chart of memory by purpose."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ossctl.app.planning import Report
+    from ossctl.planning.plan import Plan
+
+_MIB, _GIB = 1 << 20, 1 << 30
+_BAR = 44  # characters
+_BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, kept clear, free
+
+
+def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
+    """The lines of `ossctl plan MODEL`."""
+    from ossctl.app.planning import alternatives, bottleneck
+
+    yield f"{plan.shape.name} ({_size(plan.shape.file_bytes)}): {_where(plan)}"
+    yield ""
+    yield from _memory(plan)
+    yield ""
+    yield from _settings(plan)
+    yield ""
+    yield f"Generation waits for {bottleneck(plan)}."
+    yield from (f"{line[0].upper()}{line[1:]}." for line in _remarks(plan))
+    yield from (f"{line[0].upper()}{line[1:]}." for line in alternatives(plan))
+    for gpu in report.machine.unusable:
+        yield f"An {gpu.description} is not used: {gpu.fix}"
+
+
+def compare(reports: "list[Report]") -> Iterator[str]:
+    """The lines of `ossctl plan`: each model and how well it would run."""
+    from ossctl.planning.plan import Plan
+
+    rows = [("model", "download", "context", "how")]
+    for report in reports:
+        outcome = report.outcome
+        size = _size(outcome.shape.file_bytes)
+        if isinstance(outcome, Plan):
+            rows.append((report.model, size, f"{outcome.settings.ctx:,}", _where(outcome)))
+        else:
+            needs = f"does not fit; it needs {_size(outcome.needed)} of RAM or a larger GPU"
+            rows.append((report.model, size, "", needs))
+    yield from _columns(rows, right=(1, 2))
+    yield ""
+    yield "`ossctl plan MODEL` shows more of one."
+
+
+def _where(plan: "Plan") -> str:
+    """Where the model is, in a sentence."""
+    settings, shape = plan.settings, plan.shape
+    if not settings.devices:
+        return "on the CPU"
+    gpus = "the GPU" if len(settings.devices) == 1 else f"{len(settings.devices)} GPUs"
+    if plan.all_on_gpu:
+        return f"all on {gpus}"
+    layers = f"all layers on {gpus}"
+    if settings.gpu_layers <= shape.n_layers:
+        layers = f"{settings.gpu_layers} of {shape.n_layers + 1} layers on {gpus}"
+    if not settings.experts_in_ram:
+        return layers
+    return f"{layers}, experts of {len(settings.experts_in_ram)} in RAM"
+
+
+def _memory(plan: "Plan") -> Iterator[str]:
+    from ossctl.app.planning import memory_rows
+
+    symbols = _BLOCKS if _is_unicode() else _PLAIN
+    titles = [f"{name} {symbol}" for name, symbol in zip(
+        ("weights", "cache", "compute", "kept clear", "free"), symbols, strict=True
+    )]  # fmt: skip
+    rows = [("", "available", *titles)]
+    bars = []
+    descriptions = {device.name: device.description for device in plan.devices}
+    for name, _, free, use in memory_rows(plan):
+        amounts = (use.weights, use.kv, use.compute, use.overhead, max(0, free - use.total))
+        label = f"{name} {descriptions.get(name, '')}".strip()
+        rows.append((label, _size(free), *map(_size, amounts)))
+        bars.append(_bar(amounts, symbols))
+    heading, *lines = _columns(rows, right=tuple(range(1, 7)))
+    yield heading
+    for line, bar in zip(lines, bars, strict=True):
+        yield line
+        yield f"  {bar}"
+
+
+def _bar(amounts: tuple[int, ...], symbols: str) -> str:
+    """`_BAR` characters divided by `amounts`; what is there at all has at least one."""
+    whole = sum(amounts) or 1
+    widths = [max(amount > 0, round(amount / whole * _BAR)) for amount in amounts]
+    widths[widths.index(max(widths))] += _BAR - sum(widths)
+    return "".join(symbol * width for symbol, width in zip(symbols, widths, strict=True))
+
+
+def _settings(plan: "Plan") -> Iterator[str]:
+    settings = plan.settings
+    shared = ", shared by all" if settings.unified and settings.parallel > 1 else ""
+    loading = "mapped from the file" if settings.load_mode.value == "mmap" else "read into memory"
+    whole = plan.shape.n_layers + 1
+    full = ", all that it can use" if settings.ctx == plan.shape.n_ctx_train else ""
+    rows = [
+        ("context", f"{settings.ctx:,} tokens{full}{shared}", _origin(plan, "ctx")),
+        ("sequences at once", f"{settings.parallel}", _origin(plan, "parallel")),
+        ("layers on GPUs", f"{settings.gpu_layers} of {whole}", _origin(plan, "gpu_layers")),
+    ]
+    if plan.shape.expert_layers:
+        rows.append(("experts in RAM", f"{len(settings.experts_in_ram)} layers", _origin(plan, "cpu_moe")))
+    rows += [
+        ("batch, ubatch", f"{settings.batch:,}, {settings.ubatch:,} tokens", _origin(plan, "ubatch")),
+        ("cache type", settings.kv_type.value, _origin(plan, "kv_type")),
+        ("threads", f"{settings.threads}", _origin(plan, "threads")),
+        ("weights", f"{loading}{', repacked for the CPU' if settings.repack else ''}", ""),
+    ]
+    if len(settings.devices) > 1:
+        split = ", ".join(
+            f"{n} on {name}" for name, n in zip(settings.devices, settings.device_layers, strict=True)
+        )
+        rows.append(("layers by GPU", split, ""))
+    yield from _columns(rows)
+
+
+def _origin(plan: "Plan", name: str) -> str:
+    return "as you said" if plan.origins[name] == "user" else ""
+
+
+def _remarks(plan: "Plan") -> Iterator[str]:
+    """What the user should know of a plan that had to give something up, and what is kept clear."""
+    settings, shape = plan.settings, plan.shape
+    if plan.origins["ctx"] == "plan" and plan.goal.use == "interactive" and settings.ctx < shape.n_ctx_train:
+        short = " and is short for a model that reasons" if settings.ctx < 8_192 else ""
+        yield f"the context is {settings.ctx:,} of the model's {shape.n_ctx_train:,} tokens, what fits{short}"
+    if settings.devices:
+        yield "kept clear on a GPU is what its driver and kernels take beside llama.cpp's buffers"
+
+
+def _columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if n in right else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / _GIB:.1f} GiB" if n_bytes >= _GIB else f"{n_bytes / _MIB:.0f} MiB"
+
+
+def _is_unicode() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") in ("utf8", "utf16")

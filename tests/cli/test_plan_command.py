@@ -1,0 +1,218 @@
+"""`ossctl plan` as users run it: for machines on paper, for programs, and given what it cannot use."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Result, ossctl
+from models import smollm2
+
+GIB = 1 << 30
+
+
+def plan(folder: Path, *arguments: object, **variables: str) -> Result:
+    return ossctl("plan", *arguments, cwd=folder, stdin=b"", **variables)
+
+
+def record(folder: Path, *arguments: object) -> dict[str, Any]:
+    result = plan(folder, *arguments, "--json")
+    assert result.code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_plan_says_where_the_model_goes_and_what_is_left(tmp_path: Path) -> None:
+    result = plan(tmp_path, "120b", "--vram", "24GiB", "--ram", "64GiB")
+    assert result.code == 0
+    assert result.stderr == ""
+    first, *rest = result.stdout.splitlines()
+    assert re.fullmatch(r"gpt-oss-120b \(59\.0 GiB\): all layers on the GPU, experts of \d\d in RAM", first)
+    assert any(re.match(r"GPU0 +23\.4 GiB", line) for line in rest)
+    assert any(re.match(r"RAM +60\.8 GiB", line) for line in rest)
+    assert "Generation waits for the speed of RAM" in result.stdout
+    assert re.search(r"With a GPU of \d+ GiB: ", result.stdout)
+    assert re.search(r"With --ctx 8192: ", result.stdout)
+
+
+def test_the_chart_has_every_purpose_and_one_width(tmp_path: Path) -> None:
+    result = plan(tmp_path, "20b", "--vram", "16GiB", "--ram", "32GiB")
+    bars = [
+        line.strip()
+        for line in result.stdout.splitlines()
+        if set(line.strip()) <= set("█▓▒░·") and line.strip()
+    ]
+    assert len(bars) == 2
+    assert len({len(bar) for bar in bars}) == 1
+    assert all(symbol in bars[0] for symbol in "█▓▒░·")
+
+
+def test_without_unicode_the_chart_is_ascii(tmp_path: Path) -> None:
+    result = plan(tmp_path, "20b", "--vram", "16GiB", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert result.code == 0
+    assert result.stdout.isascii()
+    assert "####" in result.stdout
+
+
+def test_json_has_what_programs_rely_on(tmp_path: Path) -> None:
+    found = record(tmp_path, "20b", "--vram", "16GiB", "--ram", "32GiB", "--ctx", "32768")
+    assert found["schema"] == "ossctl.plan/1"
+    assert found["fits"] is True
+    assert found["model"] == "20b"
+    settings = found["plan"]
+    assert {
+        "gpu_layers",
+        "cpu_moe_layers",
+        "ctx",
+        "batch",
+        "ubatch",
+        "kv_type",
+        "parallel",
+        "threads",
+    } <= set(settings)
+    assert (settings["gpu_layers"], settings["cpu_moe_layers"], settings["ctx"]) == (25, 0, 32_768)
+    gpu, ram = found["devices"]
+    for device in (gpu, ram):
+        used = sum(device[f"{what}_bytes"] for what in ("weights", "kv", "compute", "overhead"))
+        assert 0 < used <= device["free_bytes"] <= device["total_bytes"]
+    assert gpu["total_bytes"] == 16 * GIB
+    assert (found["origins"]["ctx"], found["origins"]["ubatch"]) == ("user", "plan")
+
+
+def test_cards_are_planned_for_by_name(tmp_path: Path) -> None:
+    found = record(tmp_path, "20b", "--gpu", "RTX 4060 Ti 16GB", "--ram", "32GiB")
+    assert found["devices"][0]["total_bytes"] == 16 * GIB
+    assert len(record(tmp_path, "20b", "--gpu", "RTX 3090", "--gpu", "RTX 3090")["devices"]) in (2, 3)
+
+
+def test_ctx_max_is_the_models(tmp_path: Path) -> None:
+    found = record(tmp_path, "20b", "--vram", "12GiB", "--ram", "64GiB", "--ctx", "max")
+    assert found["plan"]["ctx"] == 131_072
+    assert found["origins"]["ctx"] == "user"
+
+
+def test_a_batch_is_planned_for_many_sequences(tmp_path: Path) -> None:
+    assert record(tmp_path, "20b", "--vram", "16GiB", "--ram", "32GiB", "--batch")["plan"]["parallel"] > 8
+
+
+def test_a_local_file_of_any_architecture_is_planned(tmp_path: Path) -> None:
+    found = record(tmp_path, smollm2(), "--vram", "4GiB")
+    assert found["plan"]["gpu_layers"] == 31
+    assert found["plan"]["ctx"] == 8192
+
+
+def test_all_models_are_compared_without_one(tmp_path: Path) -> None:
+    result = plan(tmp_path, "--vram", "16GiB", "--ram", "16GiB")
+    assert result.code == 0
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if line}
+    assert "all on the GPU" in rows["20b"]
+    assert "does not fit" in rows["120b"]
+    both = json.loads(plan(tmp_path, "--vram", "16GiB", "--ram", "16GiB", "--json").stdout)
+    assert both["schema"] == "ossctl.plans/1"
+    assert {each["model"]: each["fits"] for each in both["plans"]} == {"120b": False, "20b": True}
+
+
+def test_llama_args_is_one_command_line(tmp_path: Path) -> None:
+    result = plan(tmp_path, "120b", "--vram", "24GiB,24GiB", "--ram", "64GiB", "--ctx", 16384, "--llama-args")
+    (line,) = result.stdout.splitlines()
+    assert line.startswith("llama-server -hf ggml-org/gpt-oss-120b-GGUF -c 16384 ")
+    assert re.search(r" -ngl 37 -ts \d+,\d+ (-ncmoe \d+|-ot .*=CPU.?) ", line)
+
+
+def test_what_does_not_fit_is_exit_code_5_and_says_what_would(tmp_path: Path) -> None:
+    result = plan(tmp_path, "120b", "--vram", "8GiB", "--ram", "16GiB")
+    assert result.code == 5
+    assert result.stdout == ""
+    assert "does not fit into" in result.said[0]
+    assert "GiB of free RAM" in result.said[1]
+    assert len(result.said) == 2
+
+
+def test_what_does_not_fit_is_json_too(tmp_path: Path) -> None:
+    result = plan(tmp_path, "120b", "--vram", "8GiB", "--ram", "16GiB", "--json")
+    assert result.code == 5
+    found = json.loads(result.stdout)
+    assert (found["fits"], found["plan"]) == (False, None)
+    assert found["needed_ram_bytes"] > 60 * GIB
+
+
+def test_a_combination_that_cannot_fit_names_the_nearest_that_does(tmp_path: Path) -> None:
+    result = plan(tmp_path, "20b", "--vram", "8GiB", "--ram", "32GiB", "--cpu-moe", 2)
+    assert result.code == 5
+    nearest = re.search(r"It does with --cpu-moe (\d+)\.", result.stderr)
+    assert nearest is not None
+    arguments = ("20b", "--vram", "8GiB", "--ram", "32GiB", "--cpu-moe", nearest[1])
+    assert plan(tmp_path, *arguments).code == 0
+
+
+BAD = {
+    "a context beyond the model's": (["20b", "--ctx", "200000"], 2, "more than the 131,072"),
+    "an unknown model": (["70b"], 4, "there is no model 70b"),
+    "a missing file": (["missing.gguf"], 4, "no model file"),
+    "a size that is none": (["20b", "--vram", "lots"], 2, "--vram: lots is not a size"),
+    "an absurd size": (["20b", "--ram", "9999999TiB"], 2, "--ram"),
+    "no RAM at all": (["20b", "--ram", "0"], 2, "--ram"),
+    "an unknown card": (["20b", "--gpu", "RTX 4060 Turbo"], 2, "RTX 4060 Turbo"),
+    "GPUs twice": (["20b", "--gpu", "T4", "--vram", "16GiB"], 2, "--vram and --gpu"),
+    "an unknown device": (["20b", "--vram", "16GiB", "--device", "CUDA3"], 2, "no device CUDA3"),
+    "no device's name": (["20b", "--device", ","], 2, "--device"),
+    "layers on no GPU": (["20b", "--vram", "0", "--gpu-layers", "3"], 2, "needs a GPU"),
+    "experts kept from no GPU": (["20b", "--device", "cpu", "--cpu-moe", "3"], 2, "--cpu-moe"),
+    "layers against experts": (
+        ["20b", "--vram", "8GiB", "--gpu-layers", "5", "--cpu-moe", "2"], 2, "--cpu-moe 2 would not",
+    ),
+    "two outputs": (["20b", "--json", "--llama-args"], 2, "--json and --llama-args"),
+    "arguments for no model": (["--llama-args"], 2, "needs a MODEL"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_two_lines_and_the_right_code(tmp_path: Path, name: str) -> None:
+    arguments, code, says = BAD[name]
+    result = plan(tmp_path, *arguments)
+    assert (result.code, result.stdout) == (code, "")
+    assert says in result.said[0]
+    assert 1 <= len(result.said) <= 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--ctx", "0"),
+        ("--ctx", "some"),
+        ("--ubatch", "0"),
+        ("--gpu-layers", "-1"),
+        ("--cpu-moe", "-1"),
+        ("--kv", "q3"),
+    ],
+)
+def test_a_value_outside_its_range_is_wrong_usage(tmp_path: Path, option: str, value: str) -> None:
+    result = plan(tmp_path, "20b", option, value)
+    assert result.code == 2
+    assert option in result.stderr
+
+
+def test_a_damaged_header_is_a_model_error(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(smollm2().read_bytes()[:100_000])
+    result = plan(tmp_path, path)
+    assert result.code == 4
+    assert "is damaged" in result.said[0]
+
+
+@pytest.mark.skipif(shutil.which("head") is None, reason="needs head")
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path: Path) -> None:
+    import subprocess
+
+    from command import command, environment
+
+    arguments = " ".join(command("plan", "20b", "--vram", "16GiB"))
+    done = subprocess.run(
+        ["sh", "-c", f"{arguments} | head -1"],
+        env=environment(tmp_path), capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("gpt-oss-20b")
+    assert done.stderr == ""
