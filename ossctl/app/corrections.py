@@ -10,10 +10,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from ossctl.planning.machine import MIB, Machine
+from ossctl.planning.machine import Machine
 from ossctl.planning.shape import ModelShape
-
-_LEAST = 128 * MIB
 
 
 class Corrections:
@@ -54,11 +52,6 @@ def with_less(machine: Machine, n_bytes: int) -> Machine:
         return replace(machine, ram_free=max(0, machine.ram_free - n_bytes))
     devices = tuple(replace(device, free=max(0, device.free - n_bytes)) for device in machine.devices)
     return replace(machine, devices=devices)
-
-
-def next_step(n_bytes: int) -> int:
-    """A little more than `n_bytes`: by half again, and not less than 128 MiB."""
-    return max(_LEAST, n_bytes + n_bytes // 2)
 
 
 def _key(machine: Machine, shape: ModelShape) -> str:

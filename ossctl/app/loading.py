@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ossctl.app.corrections import Corrections, next_step, with_less
+from ossctl.app.corrections import Corrections, with_less
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.load_options import LoadOptions
 from ossctl.app.machine import this_machine
@@ -35,7 +35,8 @@ __all__ = ["LoadOptions", "LoadedModel", "load_model"]
 
 _log = logging.getLogger(__name__)
 
-_ATTEMPTS = 4  # loads that may fail for memory before the user is told so
+# After a load that failed for memory, the next plan has so many bytes less; the last failure is the user's.
+_STEPS = (128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB, 0)
 _WRONG_BY = 0.05  # of a device's use; a prediction that is further off is said
 _TOO_SMALL = 64 * MIB  # differences that nobody would notice
 
@@ -87,13 +88,17 @@ class _Loader:
         """The model, to be freed when `parts` are closed."""
         unused = [f"An {gpu.description} is not used: {gpu.fix}" for gpu in self._machine.unusable]
         plan = first = self._plan()
-        for _ in range(_ATTEMPTS):
+        for step in _STEPS:
             try:
-                return replace(self._try(plan, parts), remarks=(*unused, *self._said(first, plan)))
+                loaded = self._try(plan, parts)
             except MemoryShortage as error:
+                if not step:
+                    raise
                 _log.warning("%s", error)
-                plan = self._smaller(plan, error)
-        return replace(self._try(plan, parts), remarks=(*unused, *self._said(first, plan)))
+                plan = self._smaller(plan, step, error)
+            else:
+                return replace(loaded, remarks=(*unused, *self._said(first, plan)))
+        raise AssertionError("the last step returns or raises")
 
     def _plan(self) -> Plan:
         return make_plan(with_less(self._machine, self._less), self._shape, self._goal, self._fixed)
@@ -104,16 +109,13 @@ class _Loader:
             parts.push(attempt.pop_all())
         return loaded
 
-    def _smaller(self, plan: Plan, error: MemoryShortage) -> Plan:
-        """The plan with the smallest step less memory that changes anything. Raises MemoryShortage."""
-        while True:
-            self._less = next_step(self._less)
-            try:
-                other = self._plan()
-            except MemoryShortage:
-                raise error from None
-            if other.settings != plan.settings:
-                return other
+    def _smaller(self, plan: Plan, step: int, error: MemoryShortage) -> Plan:
+        """The plan with `step` bytes less than `plan` takes. Raises the error that was, if there is none."""
+        self._less += plan.spare + step
+        try:
+            return self._plan()
+        except MemoryShortage:
+            raise error from None
 
     def _said(self, first: Plan, plan: Plan) -> list[str]:
         """What the user has to know of a smaller plan, which is remembered."""

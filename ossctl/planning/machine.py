@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+RAM_MARGIN = 0.05  # of the total, for what else the system keeps in memory
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,8 @@ class Machine:
     ram_free: int
     cores: int
     unusable: tuple[UnusableGpu, ...] = ()
+
+
+def ram_margin(machine: Machine) -> int:
+    """Bytes of RAM that a plan leaves to others."""
+    return int(machine.ram_total * RAM_MARGIN)

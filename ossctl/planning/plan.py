@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ossctl.planning.goal import Goal
-from ossctl.planning.machine import Device, Machine
+from ossctl.planning.machine import Device, Machine, ram_margin
 from ossctl.planning.memory import Prediction
 from ossctl.planning.settings import Settings
 from ossctl.planning.shape import ModelShape
@@ -53,3 +53,13 @@ class Plan:
     @property
     def all_on_gpu(self) -> bool:
         return self.settings.gpu_layers == self.shape.n_layers + 1 and not self.settings.experts_in_ram
+
+    @property
+    def spare(self) -> int:
+        """Bytes that the fullest device has left, or the RAM if there is none."""
+        left = [
+            device.free - use.total for device, use in zip(self.devices, self.prediction.devices, strict=True)
+        ]
+        return min(
+            left, default=self.machine.ram_free - ram_margin(self.machine) - self.prediction.host.total
+        )

@@ -6,10 +6,10 @@ from ossctl.errors import MemoryShortage
 from ossctl.planning.check import check_fixed, chosen_devices
 from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.ladder import LEAST_CTX, UBATCH
-from ossctl.planning.machine import GIB, Device, Machine
+from ossctl.planning.machine import GIB, RAM_MARGIN, Device, Machine, ram_margin
 from ossctl.planning.memory import predict
 from ossctl.planning.plan import Plan
-from ossctl.planning.search import RAM_MARGIN, Search, ram_margin
+from ossctl.planning.search import Search
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
 

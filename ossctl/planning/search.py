@@ -6,13 +6,12 @@ from dataclasses import fields, replace
 from ossctl.planning.fill import Division, Load, divide
 from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.ladder import Placement, Rung, rungs
-from ossctl.planning.machine import GIB, Device, Machine
+from ossctl.planning.machine import GIB, RAM_MARGIN, Device, Machine, ram_margin
 from ossctl.planning.memory import Prediction, cache_bytes, overhead_of, predict
 from ossctl.planning.plan import Plan
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
 
-RAM_MARGIN = 0.05  # of the total, for what else the system keeps in memory
 _BATCH = 2_048  # llama.cpp's n_batch
 _LARGER_UBATCHES = (4_096, 2_048, 1_024)
 _STEP = 1_024  # tokens; contexts are planned in steps of this
@@ -218,11 +217,6 @@ class Search:
             else:
                 good, found = middle, fitting
         return found
-
-
-def ram_margin(machine: Machine) -> int:
-    """Bytes of RAM that a plan leaves to others."""
-    return int(machine.ram_total * RAM_MARGIN)
 
 
 def _ways_to_load(settings: Settings) -> Iterator[Settings]:

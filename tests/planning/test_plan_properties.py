@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from ossctl.app.shapes import GPT_OSS, known_shapes
 from ossctl.errors import MemoryShortage, UsageError
 from ossctl.planning.goal import Fixed, Goal, Use
-from ossctl.planning.machine import GIB, MIB, Device, Machine
+from ossctl.planning.machine import GIB, MIB, Device, Machine, ram_margin
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
-from ossctl.planning.search import ram_margin
 from ossctl.planning.shape import KvType
 
 SHAPES = {name: known_shapes()[key] for name, key in GPT_OSS.items()}
