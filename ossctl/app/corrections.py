@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ossctl.planning.machine import Machine
+from ossctl.planning.plan import Plan
 from ossctl.planning.shape import ModelShape
 
 
@@ -47,11 +48,22 @@ class Corrections:
 
 
 def with_less(machine: Machine, n_bytes: int) -> Machine:
-    """`machine` with so many bytes less free on every device, or of RAM if it has none."""
+    """`machine` with so many bytes less free on every device; without one, with so much of its RAM not there.
+
+    What a plan misses on a device is what its driver takes besides. In RAM it is a limit that nobody can see.
+    """
     if not machine.devices:
-        return replace(machine, ram_free=max(0, machine.ram_free - n_bytes))
+        return replace(machine, ram_free=max(0, min(machine.ram_free, machine.ram_total - n_bytes)))
     devices = tuple(replace(device, free=max(0, device.free - n_bytes)) for device in machine.devices)
     return replace(machine, devices=devices)
+
+
+def correction(machine: Machine, plan: Plan, step: int) -> int:
+    """What `with_less` takes to make `plan`, made for this machine with less, too large by `step` bytes."""
+    if not machine.devices:
+        return machine.ram_total - (plan.machine.ram_free - plan.spare - step)
+    less = max(0, machine.devices[0].free - plan.machine.devices[0].free)
+    return less + plan.spare + step
 
 
 def _key(machine: Machine, shape: ModelShape) -> str:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ossctl.app.corrections import Corrections, with_less
+from ossctl.app.corrections import Corrections, correction, with_less
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.load_options import LoadOptions
 from ossctl.app.machine import this_machine
@@ -111,7 +111,7 @@ class _Loader:
 
     def _smaller(self, plan: Plan, step: int, error: MemoryShortage) -> Plan:
         """The plan with `step` bytes less than `plan` takes. Raises the error that was, if there is none."""
-        self._less += plan.spare + step
+        self._less = correction(self._machine, plan, step)
         try:
             return self._plan()
         except MemoryShortage:

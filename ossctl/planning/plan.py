@@ -57,9 +57,6 @@ class Plan:
     @property
     def spare(self) -> int:
         """Bytes that the fullest device has left, or the RAM if there is none."""
-        left = [
-            device.free - use.total for device, use in zip(self.devices, self.prediction.devices, strict=True)
-        ]
-        return min(
-            left, default=self.machine.ram_free - ram_margin(self.machine) - self.prediction.host.total
-        )
+        uses = zip(self.devices, self.prediction.devices, strict=True)
+        ram = self.machine.ram_free - ram_margin(self.machine) - self.prediction.host.total
+        return min((device.free - use.total for device, use in uses), default=ram)

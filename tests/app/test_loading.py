@@ -11,11 +11,13 @@ import pytest
 from llama_oracle import has_rpc, rpc_server
 from models import smollm2
 
-from ossctl.app.corrections import Corrections, with_less
+from ossctl.app.corrections import Corrections, correction, with_less
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.loading import LoadOptions, load_model
 from ossctl.app.shapes import known_shapes
+from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.machine import GIB, MIB, Device, Machine
+from ossctl.planning.planner import make_plan
 
 MACHINE = Machine((Device("CUDA0", "CUDA", "a card", 7 * GIB, 8 * GIB),), 32 * GIB, 30 * GIB, 4)
 SHAPE = next(iter(known_shapes().values()))
@@ -85,9 +87,7 @@ def test_less_memory_than_planned_gives_a_smaller_plan_that_is_said_and_remember
     assert said.startswith("Memory was shorter than planned; loaded smaller: ")
     (kept,) = json.loads((tmp_path / "home" / "state" / "corrections.json").read_text("utf-8")).values()
     assert kept > 0
-    again = load(500 * MIB)
-    assert len(again) == 2  # nothing to be said: it fits at once
-    assert int(again[0]) < 8
+    assert load(500 * MIB) == [sequences, ctx]  # the next time at once, and silently
 
 
 def test_corrections_belong_to_a_machine_and_a_model(tmp_path: Path) -> None:
@@ -103,7 +103,21 @@ def test_corrections_belong_to_a_machine_and_a_model(tmp_path: Path) -> None:
 
 def test_a_correction_is_taken_off_what_is_free() -> None:
     assert with_less(MACHINE, GIB).devices[0].free == 6 * GIB
-    assert with_less(Machine((), 32 * GIB, 30 * GIB, 4), GIB).ram_free == 29 * GIB
+    ram_alone = Machine((), 32 * GIB, 30 * GIB, 4)
+    assert with_less(ram_alone, GIB).ram_free == 30 * GIB
+    assert with_less(ram_alone, 3 * GIB).ram_free == 29 * GIB
+
+
+@pytest.mark.parametrize("machine", [MACHINE, Machine((), 32 * GIB, 30 * GIB, 4)], ids=["GPU", "RAM"])
+def test_a_correction_gives_the_next_smaller_plan(machine: Machine) -> None:
+    plan = make_plan(machine, SHAPE, Goal(Use.BATCH), Fixed())
+    less = correction(machine, plan, MIB)
+    smaller = make_plan(with_less(machine, less), SHAPE, Goal(Use.BATCH), Fixed())
+    assert smaller.settings != plan.settings
+    fullest = [(*each.prediction.devices, each.prediction.host)[0].total for each in (plan, smaller)]
+    assert fullest[1] < fullest[0]
+    further = correction(machine, smaller, MIB)
+    assert further > less
 
 
 @has_rpc
