@@ -1,6 +1,11 @@
 """README.md says what the program does."""
 
 import json
+import os
+import re
+import shlex
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +22,18 @@ def test_the_help_texts_are_those_of_the_program() -> None:
     text = README.read_text(encoding="utf-8")
     assert "<!-- help: batch -->" in text
     assert with_help(text) == text, "run `make readme`"
+
+
+def test_the_plan_of_the_readme_is_what_the_program_prints(tmp_path: Path) -> None:
+    text = README.read_text(encoding="utf-8")
+    found = re.search(r"\$ ossctl (plan .*)\n((?:.*\n)+?)…\n", text)
+    assert found is not None
+    done = subprocess.run(
+        [sys.executable, "-m", "ossctl", *shlex.split(found[1])],
+        env={**os.environ, "PYTHONUTF8": "1", "OSSCTL_HOME": str(tmp_path)},
+        capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(found[2])
 
 
 def test_every_json_line_of_the_readme_is_understood() -> None:

@@ -10,6 +10,7 @@ import typer
 
 from ossctl import __version__
 from ossctl.cli.batch import batch
+from ossctl.cli.doctor import doctor
 from ossctl.cli.output import report, say
 from ossctl.cli.plan import plan
 from ossctl.errors import ExitCode, OssctlError
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(batch)
 app.command()(plan)
+app.command()(doctor)
 
 
 def _show_version(wanted: bool) -> None:

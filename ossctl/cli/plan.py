@@ -29,7 +29,7 @@ _MACHINE = "Another machine"
 def plan(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="20b, 120b or a path to a .gguf; without, all are compared."),
+        typer.Argument(metavar="MODEL", help="20b, 120b or a path to a .gguf; without, all are compared."),
     ] = None,
     batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,

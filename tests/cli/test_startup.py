@@ -55,6 +55,7 @@ def imported(path: Path) -> Iterator[str]:
         ["-m", "ossctl", "--version"],
         ["-m", "ossctl", "batch", "--help"],
         ["-m", "ossctl", "plan", "--help"],
+        ["-m", "ossctl", "doctor", "--help"],
     ],
     ids=" ".join,
 )

@@ -1,0 +1,192 @@
+"""`ossctl doctor`: what this installation can do, and what to do about what it cannot."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+
+from ossctl.app.machine import this_machine
+from ossctl.app.self_test import Failure, Generation, difference, generate_on, is_wrong
+from ossctl.app.shapes import GPT_OSS, known_shapes
+from ossctl.planning.machine import GIB, Machine
+from ossctl.settings import Paths
+
+_FEATURES = ("AVX", "AVX2", "AVX512", "AVX_VNNI", "AMX_INT8", "FMA", "F16C", "NEON", "SVE", "MATMUL_INT8")
+_LITTLE_RAM = 4 * GIB
+
+
+class State(StrEnum):
+    """Fine, worth knowing, or to be fixed."""
+
+    OK = "ok"
+    NOTE = "note"
+    FIX = "fix"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `fix` says what to do, if something is."""
+
+    name: str
+    state: State
+    message: str
+    fix: str = ""
+
+
+def examine(model: Path | None) -> Iterator[Check]:
+    """All checks, as they are made. `model` is for the self-test; None is the smallest at hand."""
+    machine = this_machine()
+    yield from _build()
+    yield from _devices(machine)
+    yield from _memory(machine)
+    yield from _disk()
+    yield from _models()
+    yield from _settings()
+    yield from _self_test(machine, model)
+
+
+def _build() -> Iterator[Check]:
+    from ossctl.runtime.devices import backends, system_info
+
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Check(
+        "program",
+        State.OK,
+        f"ossctl {version('ossctl')}, llama-cpp-python {version('llama-cpp-python')}, {python}",
+    )
+    info = system_info()
+    sets = [name for name in _FEATURES if f" {name} = 1" in f" {info}"]
+    yield Check(
+        "build", State.OK, f"llama.cpp for {', '.join(backends())}; CPU: {', '.join(sets) or 'no extensions'}"
+    )
+    missing = _unused_instructions(sets)
+    if missing:
+        fix = "CMAKE_ARGS=-DGGML_NATIVE=on pip install --force-reinstall --no-cache-dir llama-cpp-python"
+        yield Check("build", State.FIX, f"this CPU has {missing}, the build does not use it", fix)
+
+
+def _unused_instructions(sets: list[str]) -> str:
+    """AVX2 or AVX, if the CPU has it and the build does not."""
+    try:
+        flags = (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("flags")[2].partition("\n")[0].split()
+        )
+    except OSError:
+        return ""
+    return next((name for name in ("AVX2", "AVX") if name.lower() in flags and name not in sets), "")
+
+
+def _devices(machine: Machine) -> Iterator[Check]:
+    for device in machine.devices:
+        text = f"{device.name}, {device.description}: {_gib(device.free)} of {_gib(device.total)} free"
+        yield Check("device", State.OK, text)
+    for gpu in machine.unusable:
+        yield Check("device", State.FIX, f"an {gpu.description} is not used", gpu.fix)
+    if not machine.devices and not machine.unusable:
+        yield Check("device", State.NOTE, "no GPU: models run on the CPU")
+    cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
+    yield Check("device", State.OK, f"CPU: {cores} that this process may use")
+
+
+def _memory(machine: Machine) -> Iterator[Check]:
+    text = f"{_gib(machine.ram_free)} of {_gib(machine.ram_total)} RAM can be had"
+    if machine.ram_free < _LITTLE_RAM:
+        yield Check(
+            "memory", State.FIX, text, "Close what needs memory; gpt-oss-20b takes 12 GiB without a GPU."
+        )
+    else:
+        yield Check("memory", State.OK, text)
+
+
+def _cache() -> Path:
+    """Where the Hugging Face hub keeps what it has fetched."""
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+
+
+def _disk() -> Iterator[Check]:
+    folder = next(path for path in (_cache(), *_cache().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    needed = known_shapes()[GPT_OSS["20b"]].file_bytes
+    text = f"{_gib(free)} free where models are kept, {_cache()}"
+    if free < needed:
+        fix = f"gpt-oss-20b takes {_gib(needed)}: make room, or set HF_HOME to a larger disk."
+        yield Check("disk", State.FIX, text, fix)
+    else:
+        yield Check("disk", State.OK, text)
+
+
+def _models() -> Iterator[Check]:
+    found = _local_models()
+    if found:
+        size = sum(path.stat().st_size for path in found)
+        yield Check("models", State.OK, f"{len(found)} GGUF files here, {_gib(size)}")
+    else:
+        yield Check("models", State.NOTE, "no GGUF file in the cache yet")
+
+
+def _local_models() -> list[Path]:
+    """GGUF files in the cache, the smallest first; parts of a split one and projectors are none."""
+    found = [
+        path for path in _cache().glob("models--*/snapshots/*/**/*.gguf")
+        if path.exists() and "-of-" not in path.name and "mmproj" not in path.name
+    ]  # fmt: skip
+    return sorted(set(found), key=lambda path: path.stat().st_size)
+
+
+def _settings() -> Iterator[Check]:
+    given = sorted(name for name in os.environ if name.startswith("OSSCTL_"))
+    visible = sorted(name for name in os.environ if name.endswith("_VISIBLE_DEVICES"))
+    variables = ", ".join(f"{name}={os.environ[name]}" for name in (*given, *visible))
+    yield Check("settings", State.OK, f"from the environment: {variables or 'none'}")
+    state = Paths.from_environment().state
+    folder = next(path for path in (state, *state.parents) if path.exists())
+    if os.access(folder, os.W_OK):
+        yield Check("settings", State.OK, f"logs and corrections in {state}")
+    else:
+        yield Check(
+            "settings", State.FIX, f"{folder} cannot be written", "Set OSSCTL_HOME to a folder of yours."
+        )
+
+
+def _self_test(machine: Machine, model: Path | None) -> Iterator[Check]:
+    given = os.environ.get("OSSCTL_MODEL")
+    at_hand = [model] if model else [Path(given)] if given and Path(given).is_file() else _local_models()
+    if not at_hand:
+        yield Check("self-test", State.NOTE, "left out, no model is at hand: name one with -m")
+        return
+    path = at_hand[0]
+    on_cpu = generate_on(path, "cpu")
+    if isinstance(on_cpu, Failure):
+        yield Check(
+            "self-test", State.FIX, f"{path.name} on the CPU: {on_cpu.reason}", "Try another model with -m."
+        )
+        return
+    yield Check("self-test", State.OK, f"{path.name} on the CPU: {on_cpu.speed:,.0f} tokens/s")
+    for device in machine.devices:
+        yield _on_device(path, device.name, on_cpu)
+
+
+def _on_device(path: Path, name: str, on_cpu: Generation) -> Check:
+    found = generate_on(path, name)
+    if isinstance(found, Failure):
+        fix = "Leave it out with --device, or update its driver."
+        return Check("self-test", State.FIX, f"{path.name} on {name}: {found.reason}", fix)
+    share = difference(on_cpu, found)
+    text = f"{path.name} on {name}: {found.speed:,.0f} tokens/s, logits within {share:.2%} of the CPU's"
+    if is_wrong(share):
+        return Check(
+            "self-test",
+            State.FIX,
+            text,
+            "It computes wrongly: leave it out with --device, update its driver.",
+        )
+    return Check("self-test", State.OK, text)
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / GIB:.1f} GiB"

@@ -1,0 +1,53 @@
+"""`ossctl doctor`."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ossctl.cli.options import VerboseOption
+from ossctl.cli.output import put, show_log
+from ossctl.errors import ExitCode, ModelError
+
+_MARKS = {"ok": ("✓", "ok"), "note": ("·", "--"), "fix": ("✗", "!!")}
+
+
+def doctor(
+    model: Annotated[
+        Path | None,
+        typer.Option("-m", "--model", metavar="FILE", help="Test with it.  [default: the smallest here]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    verbose: VerboseOption = 0,
+) -> None:  # fmt: skip
+    """Say what this installation can do, and how to fix what it cannot.
+
+    Looks at the build of llama.cpp, devices, memory, disk, models and settings, and generates a few tokens on
+    every device to compare them with the CPU's. The exit code is 1 if something needs fixing.
+    """
+    from ossctl.app.doctor import examine
+
+    show_log(verbose)
+    if model is not None and not model.is_file():
+        raise ModelError(f"no model file at {model}", "Check the path given with -m.")
+    checks = []
+    for check in examine(model):
+        checks.append(check)
+        if not as_json:
+            put(f"{_mark(check.state)} {check.name:<10}{check.message}")
+            if check.fix:
+                put(f"  {'':<10}{check.fix}")
+    ok = all(check.state != "fix" for check in checks)
+    if as_json:
+        records = [asdict(check) for check in checks]
+        put(json.dumps({"schema": "ossctl.doctor/1", "ok": ok, "checks": records}))
+    if not ok:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _mark(state: str) -> str:
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    return _MARKS[state][0 if encoding.startswith("utf") else 1]
