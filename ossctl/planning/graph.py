@@ -52,7 +52,7 @@ class Ubatch:
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """Values of one token in each kind of tensor."""
+    """Values of one token in each kind of tensor. `biased` experts add a bias."""
 
     embd: int
     q: int
@@ -64,6 +64,7 @@ class Widths:
     n_expert: int
     n_used: int
     vocab: int
+    biased: bool
 
     @classmethod
     def of(cls, shape: ModelShape) -> "Widths":
@@ -71,7 +72,7 @@ class Widths:
         v = max(layer.v_width for layer in shape.kinds)
         return cls(
             shape.n_embd, shape.q_width, shape.attention_width, k, v, shape.ffn_width, shape.expert_width,
-            shape.n_expert, shape.n_expert_used, shape.n_vocab,
+            shape.n_expert, shape.n_expert_used, shape.n_vocab, shape.architecture == "gpt-oss",
         )  # fmt: skip
 
 
@@ -235,10 +236,15 @@ class _Graph:
         return after if last == self._cpu else last
 
     def _by_expert(self, layer: PlacedLayer, width: int, inside: Tensor, chosen: Tensor) -> Tensor:
-        sources = [inside, chosen]
-        if layer.expert_bytes:
-            sources.insert(0, Tensor(self._cpu, layer.expert_bytes // 3, weight=True))
-        return self._op(layer.experts, self._w.n_used * width, *sources)
+        product = self._w.n_used * width
+        if not layer.expert_bytes:
+            return self._op(layer.experts, product, inside, chosen)
+        weights = Tensor(self._cpu, layer.expert_bytes // 3, weight=True)
+        result = self._op(layer.experts, product, weights, inside, chosen)
+        if not self._w.biased:
+            return result
+        bias = Tensor(self._cpu, self._w.n_expert * width * _FLOAT, weight=True)
+        return self._op(layer.experts, product, result, bias, chosen, inplace=True)
 
     def _input(self, n_bytes: int) -> Tensor:
         tensor = Tensor(self._cpu, n_bytes)
