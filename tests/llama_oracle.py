@@ -81,22 +81,43 @@ def _wait_for(address: str) -> None:
 
 
 @contextmanager
-def oracle() -> Iterator["Oracle"]:
-    """Two servers, and a process to which they are GPUs. Others must not see them: a lost one is fatal."""
+def oracle(*, streaming: bool = False) -> Iterator["Oracle"]:
+    """Two servers, and a process to which they are GPUs. Others must not see them: a lost one is fatal.
+
+    With `streaming` they want large batches with weights in RAM, as CUDA and Vulkan do and RPC does not.
+    """
     context = multiprocessing.get_context("spawn")
     with rpc_server() as first, rpc_server() as second:
         addresses = (first, second)
-        with ProcessPoolExecutor(1, context, _add_devices, (addresses,)) as process:
-            yield Oracle(
-                process, tuple(Device(f"RPC{n}", "RPC", each, 0, 0) for n, each in enumerate(addresses))
-            )
+        with ProcessPoolExecutor(1, context, _add_devices, (addresses, streaming)) as process:
+            kind = "Vulkan" if streaming else "RPC"
+            found = (Device(f"RPC{n}", kind, each, 0, 0) for n, each in enumerate(addresses))
+            yield Oracle(process, tuple(found))
 
 
-def _add_devices(addresses: Sequence[str]) -> None:
+def _add_devices(addresses: Sequence[str], streaming: bool) -> None:
     lib.llama_backend_init()
     for address in addresses:
         registered = function("ggml_backend_rpc_add_server", _POINTER, ctypes.c_char_p)(address.encode())
         function("ggml_backend_register", None, _POINTER)(registered)
+    if streaming:
+        by_name = function("ggml_backend_dev_by_name", _POINTER, ctypes.c_char_p)
+        for number in range(len(addresses)):
+            # the twelfth function of struct ggml_backend_device_i, ggml/src/ggml-backend-impl.h
+            functions = (_POINTER * 12).from_address(by_name(f"RPC{number}".encode()))
+            functions[11] = ctypes.cast(_wants_pointer, _POINTER).value
+
+
+def _wants(_device: int, tensor: int) -> bool:
+    """ggml_backend_cuda_device_offload_op: 32 tokens or more, and no look-up of rows."""
+    ne = (ctypes.c_int64 * 4).from_address(tensor + 16)  # struct ggml_tensor, ggml/include/ggml.h
+    op = ctypes.c_int32.from_address(tensor + 80).value
+    name = function("ggml_op_name", ctypes.c_char_p, ctypes.c_int)(op)
+    rows = {b"GET_ROWS": 0, b"MUL_MAT": ne[1], b"MUL_MAT_ID": ne[2], b"ROPE": ne[2]}
+    return bool(rows.get(name, ne[1] * ne[2] * ne[3]) >= 32)
+
+
+_wants_pointer = ctypes.CFUNCTYPE(ctypes.c_bool, _POINTER, _POINTER)(_wants)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _PIPELINE_COPIES = 4  # GGML_SCHED_MAX_COPIES
 class Tensor:
     """A result, an input or a weight. `backend` is where it is computed; the last backend is the CPU.
 
-    A view has no bytes of its own. `weight` marks what is in memory before the graph runs.
+    A view has no bytes of its own, and what is `resident` has its memory already: the cache, and weights.
     """
 
     __slots__ = (
@@ -27,6 +27,7 @@ class Tensor:
         "inplace",
         "is_output",
         "n_bytes",
+        "resident",
         "sources",
         "view_of",
         "views",
@@ -41,6 +42,7 @@ class Tensor:
         *,
         inplace: bool = False,
         view_of: "Tensor | None" = None,
+        resident: bool = False,
         weight: bool = False,
     ) -> None:
         self.backend = backend
@@ -49,6 +51,7 @@ class Tensor:
         self.inplace = inplace
         self.view_of: Tensor | None = None if view_of is None else view_of.view_of or view_of
         self.is_output = False
+        self.resident = resident or weight
         self.weight = weight
         self.address = 0
         self.allocated = False
@@ -129,7 +132,7 @@ class _Heap:
 
 
 def _allocate(tensor: Tensor, heaps: Sequence[_Heap]) -> None:
-    if tensor.allocated or tensor.weight or tensor.view_of is not None:
+    if tensor.allocated or tensor.resident or tensor.view_of is not None:
         return
     if tensor.inplace and _take_over(tensor):
         tensor.allocated = True
@@ -208,7 +211,7 @@ class _Scheduler:
 
     def _end_part(self) -> None:
         for original, copy in self._moves:
-            until_copied = Tensor(original.backend, 0, [original], weight=True)
+            until_copied = Tensor(original.backend, 0, [original], resident=True)
             self.scheduled += (until_copied, copy)
         self.scheduled += self._part
         self._moves, self._part = [], []

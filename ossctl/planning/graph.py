@@ -17,18 +17,18 @@ _INDEX = 4  # token ids and expert ids are int32
 _CELL_INDEX = 8  # places in the cache are int64
 _MASK = 2  # flash attention takes its mask as f16
 _ROTATION = 64  # llama.cpp rotates heads by Hadamard matrices of this size before it quantises them
-_OFFLOAD_MIN_TOKENS = 32  # GGML_OP_OFFLOAD_MIN_BATCH's default
-_FEW = (
-    2  # layers in a row after which the allocator's state repeats; more changed nothing in 150 random cases
-)
+# Layers in a row after which the allocator's state repeats, found by comparing with whole models; it takes
+# longer where their weights are copied as well.
+_FEW, _FEW_COPIED = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedLayer:
     """Where a layer and its experts are computed, as numbers of backends; the last one is the CPU.
 
-    What is computed on a GPU but kept in RAM is copied there for every ubatch: `expert_bytes` of weights,
-    `cache_bytes` of keys and values. `extra_bytes` is what a GPU's attention takes besides its result.
+    What is computed on a GPU but kept in RAM is copied there for every ubatch: `expert_bytes` and
+    `dense_bytes` of weights, `cache_bytes` of keys and values. `extra_bytes` is what a GPU's attention takes
+    besides its result.
     """
 
     device: int
@@ -36,6 +36,7 @@ class PlacedLayer:
     windowed: bool
     has_experts: bool
     expert_bytes: int = 0
+    dense_bytes: int = 0
     cache_bytes: int = 0
     extra_bytes: int = 0
 
@@ -114,12 +115,15 @@ def _without_repetition(layers: Sequence[PlacedLayer]) -> Iterator[PlacedLayer]:
 
     Every other layer may have a window, so the first and the last of a run keep their parity.
     """
-    for _, run in groupby(layers, key=lambda layer: (layer.device, layer.experts, layer.expert_bytes > 0)):
-        same = list(run)
+
+    def kind(layer: PlacedLayer) -> tuple[int, int, bool, bool]:
+        return layer.device, layer.experts, layer.expert_bytes > 0, layer.dense_bytes > 0
+
+    for (*_, copied), run in groupby(layers, key=kind):
+        same, few = list(run), _FEW_COPIED if copied else _FEW
         cut = len(same) - len(same) % 2
-        yield from (
-            same[:_FEW] + same[max(_FEW, cut - _FEW + len(same) % 2) :] if len(same) > 2 * _FEW else same
-        )
+        long = len(same) > 2 * few
+        yield from same[:few] + same[max(few, cut - few + len(same) % 2) :] if long else same
 
 
 class _Graph:
@@ -161,7 +165,8 @@ class _Graph:
     def _layer(self, hidden: Tensor, layer: PlacedLayer, after: int) -> Tensor:
         attended = self._attention(hidden, layer)
         residual = self._op(layer.device, self._w.embd, attended, hidden, inplace=True)
-        normed = self._op(layer.device, self._w.embd, residual, inplace=True)
+        bare = self._op(layer.device, self._w.embd, residual, inplace=True)
+        normed = self._scaled(bare, layer.device, self._vector(layer, self._w.embd))
         if not layer.has_experts:
             mixed = self._dense(normed, layer)
             return self._op(self._behind(layer, after), self._w.embd, mixed, residual, inplace=True)
@@ -171,28 +176,44 @@ class _Graph:
     def _attention(self, hidden: Tensor, layer: PlacedLayer) -> Tensor:
         device, w = layer.device, self._w
         before = self._op(self._still_on(hidden, device), w.embd, hidden, inplace=True)
-        normed = self._scaled(before, device)
-        q = self._rotate(self._rope(self._op(device, w.q, normed)), 0)
-        k = self._rotate(self._rope(self._op(device, w.k, normed)), 0)
-        v = self._rotate(self._view(self._op(device, w.v, normed)), 1)
+        normed = self._scaled(before, device, self._vector(layer, w.embd))
+        q = self._rotate(self._rope(self._product(layer, w.q, normed)), 0)
+        k = self._rotate(self._rope(self._product(layer, w.k, normed)), 0)
+        v = self._rotate(self._view(self._product(layer, w.v, normed)), 1)
         windowed = layer.windowed if layer.windowed in self._masks else not layer.windowed
-        cache = [
-            Tensor(self._cpu, layer.cache_bytes // 2, weight=True)
-            for _ in range(2 if layer.cache_bytes else 0)
-        ]
+        in_ram = layer.cache_bytes // 2
+        cache = [Tensor(self._cpu, in_ram, resident=True) for _ in range(2 if in_ram else 0)]
         for values, place in zip((k, v), self._places[windowed], strict=True):
             self._store(self._cpu if cache else device, self._view(values), place)
         attended_bytes = self._n * w.attention * _FLOAT + layer.extra_bytes
         attended = self._node(device, attended_bytes, self._view(q), *cache, self._masks[windowed])
-        return self._op(device, w.embd, self._rotate(self._view(attended), 1))
+        return self._product(layer, w.embd, self._rotate(self._view(attended), 1), w.attention)
+
+    def _product(self, layer: PlacedLayer, width: int, values: Tensor, values_width: int = 0) -> Tensor:
+        """`values` times one of the layer's dense matrices, plus its bias if there is one."""
+        n_weights = width * (values_width or self._w.embd)
+        result = self._op(layer.device, width, *self._matrix(layer, n_weights), values)
+        bias = self._vector(layer, width) if self._w.biased else []
+        return self._op(layer.device, width, result, *bias, inplace=True) if bias else result
+
+    def _matrix(self, layer: PlacedLayer, n_weights: int) -> list[Tensor]:
+        """A matrix with its share of the layer's dense weights, if those are copied to the GPU."""
+        if not layer.dense_bytes:
+            return []
+        w = self._w
+        total = w.embd * (w.q + w.k + w.v + w.attention) + (0 if layer.has_experts else 3 * w.embd * w.ffn)
+        return [Tensor(self._cpu, layer.dense_bytes * n_weights // total, weight=True)]
+
+    def _vector(self, layer: PlacedLayer, width: int) -> list[Tensor]:
+        return [Tensor(self._cpu, width * _FLOAT, weight=True)] if layer.dense_bytes else []
 
     def _still_on(self, hidden: Tensor, device: int) -> int:
         """Where a norm runs: it needs no weights, so a GPU does not hand over before it."""
         return device if hidden.backend == self._cpu else hidden.backend
 
-    def _scaled(self, normed: Tensor, device: int) -> Tensor:
-        """A norm times its weights, which are on `device`."""
-        return self._node(device, normed.n_bytes, normed, inplace=True)
+    def _scaled(self, normed: Tensor, device: int, weights: Sequence[Tensor] = ()) -> Tensor:
+        """A norm times its weights, which are on `device` or copied there."""
+        return self._node(device, normed.n_bytes, normed, *weights, inplace=True)
 
     def _rope(self, projected: Tensor) -> Tensor:
         shaped = self._view(projected)
@@ -205,13 +226,16 @@ class _Graph:
         return self._view(self._node(shaped.backend, shaped.n_bytes, self._rotations[which], shaped))
 
     def _dense(self, normed: Tensor, layer: PlacedLayer) -> Tensor:
-        gate = self._op(layer.device, self._w.ffn, normed)
-        up = self._op(layer.device, self._w.ffn, normed)
-        return self._op(layer.device, self._w.embd, self._op(layer.device, self._w.ffn, gate, up))
+        gate, up = self._product(layer, self._w.ffn, normed), self._product(layer, self._w.ffn, normed)
+        active = self._op(layer.device, self._w.ffn, gate, up)
+        return self._product(layer, self._w.embd, active, self._w.ffn)
 
     def _experts(self, normed: Tensor, layer: PlacedLayer, after: int) -> Tensor:
         w, device, at = self._w, layer.device, layer.experts
-        logits = self._op(device, w.n_expert, normed)
+        router = self._vector(layer, w.n_expert * w.embd)  # float32
+        logits = self._op(device, w.n_expert, *router, normed)
+        if router and w.biased:
+            logits = self._op(device, w.n_expert, logits, *self._vector(layer, w.n_expert), inplace=True)
         order = self._op(device, w.n_expert, logits)
         chosen_bytes = ((self._n - 1) * w.n_expert + w.n_used) * _INDEX
         chosen = self._view(order, chosen_bytes)
@@ -258,7 +282,7 @@ class _Graph:
 
     def _store(self, backend: int, values: Tensor, place: Tensor) -> None:
         """Into the cache, which has memory of its own."""
-        self.nodes.append(Tensor(backend, 0, [values, place], weight=True))
+        self.nodes.append(Tensor(backend, 0, [values, place], resident=True))
 
     def _op(self, backend: int, width: int, *sources: Tensor, inplace: bool = False) -> Tensor:
         return self._node(backend, self._n * width * _FLOAT, *sources, inplace=inplace)

@@ -177,6 +177,7 @@ class _Placing:
             windowed=layer.window > 0,
             has_experts=layer.expert_bytes > 0,
             expert_bytes=layer.expert_bytes if moved else 0,
+            dense_bytes=layer.dense_bytes if at != home else 0,
             cache_bytes=kv_bytes(layer, settings) if at != home else 0,
             extra_bytes=as_f16 if at in self._converting else 0,
         )

@@ -98,6 +98,40 @@ def test_predicted_bytes_are_llama_cpps(
     check(llama.compare(path, shape, grid(layers, in_ram, (8192, 131_072), (512, 4096), (1, 6))))
 
 
+@pytest.fixture(scope="module")
+def streaming() -> Iterator[Oracle]:
+    """Devices that copy weights from RAM for large batches."""
+    with oracle(streaming=True) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", _SIZES)
+@pytest.mark.parametrize(
+    ("layers", "n_in_ram"), [((25,), 24), ((25,), 5), ((12, 13), 9)], ids=["experts", "some", "two GPUs"]
+)
+def test_with_experts_copied_from_ram_predicted_bytes_are_llama_cpps(
+    models: Models, streaming: Oracle, name: str, layers: tuple[int, ...], n_in_ram: int
+) -> None:
+    path, shape = models[name]
+    layers = (layers[0] + shape.n_layers - 24, *layers[1:])
+    settings = grid(layers, tuple(range(n_in_ram)), (8192, 131_072), (512, 4096), (1, 6))
+    check(streaming.compare(path, shape, settings))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_whole_grid_with_weights_copied_from_ram(models: Models, streaming: Oracle) -> None:
+    found = []
+    for path, shape in models.values():
+        for layers, in_ram in placements(shape.n_layers):
+            whole = sum(layers) == shape.n_layers + 1
+            settings = grid(layers, in_ram, (4096, 32_768, 131_072), (128, 512, 2048), (1, 3, 8))
+            # with a quantised cache of layers in RAM, whose copies fall apart in the buffer, it can be more
+            kept = [each for each in settings if whole or each.kv_type is KvType.F16]
+            found += streaming.compare(path, shape, kept)
+    print(check(found))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_whole_grid(models: Models, llama: Oracle) -> None:
