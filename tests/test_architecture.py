@@ -18,11 +18,22 @@ ALLOWED: dict[str, set[str]] = {
     "guide": set(),
     "dialect": {"guide"},
     "cli": {"__init__", "app", "errors", "settings"},
-    "app": {"dialect", "engine", "errors", "harmony", "runtime", "storage", "templates"},
+    "app": {
+        "dialect",
+        "engine",
+        "errors",
+        "harmony",
+        "models",
+        "runtime",
+        "settings",
+        "storage",
+        "templates",
+    },
     "engine": {"errors", "guide", "runtime.base", "text"},
     "harmony": {"dialect", "errors", "guide"},
     "templates": {"dialect", "errors", "guide", "text"},
     "runtime": {"errors"},
+    "models": {"errors"},
     "storage": {"errors"},
 }
 
@@ -33,11 +44,14 @@ ONLY_IN = {
     "typer": {"cli"},
     "rich": {"cli"},
     "jinja2": {"templates"},
+    "httpx2": {"models"},
+    "huggingface_hub": {"models"},
 }
 
 SLOW_TO_IMPORT = {
     "llama_cpp",
     "llguidance",
+    "httpx2",
     "huggingface_hub",
     "prompt_toolkit",
     "numpy",
