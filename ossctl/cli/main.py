@@ -11,6 +11,7 @@ import typer
 from ossctl import __version__
 from ossctl.cli.batch import batch
 from ossctl.cli.output import report, say
+from ossctl.cli.pull import pull
 from ossctl.errors import ExitCode, OssctlError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command()(batch)
+app.command()(pull)
 
 
 def _show_version(wanted: bool) -> None:

@@ -79,6 +79,8 @@ ThreadsOption = Annotated[
         rich_help_panel=_LOADING,
     ),
 ]
+YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Ask nothing.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 VerboseOption = Annotated[
     int,
     typer.Option(

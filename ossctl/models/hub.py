@@ -30,7 +30,7 @@ _API_SECONDS = 15.0  # the hub answers within one; a line that is down should no
 # A request is repeated on these; what they have in common is that waiting may help.
 _BUSY = (408, 429, 500, 502, 503, 504)
 _ATTEMPTS = 12  # of a download without a byte of progress: two and a half minutes, as a router takes to start
-_API_ATTEMPTS = 6  # eight seconds: whoever has no network should hear it soon
+_API_ATTEMPTS = 5  # four seconds: whoever has no network should hear it soon
 _SHORTEST_WAIT = 0.25
 _LONGEST_WAIT = 30.0
 _LONGEST_RETRY_AFTER = 600.0
@@ -63,6 +63,10 @@ class HubModel:
     @property
     def n_bytes(self) -> int:
         return sum(file.n_bytes for file in self.files)
+
+
+class Unreachable(ModelError):
+    """There is no way to the hub, or the user wants none."""
 
 
 class Patience:
@@ -113,6 +117,8 @@ def find_model(reference: HubReference, wait: Callable[[float, str], None]) -> H
         raise UsageError(f"{reference.repo} is not the name of a repository: {error}") from None
     except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
         raise in_words(error, reference.repo, reference.revision) from None
+    except OSError as error:  # of its own files: the token's
+        raise ModelError(f"cannot read {error.filename}: {error.strerror}", "Check HF_HOME.") from None
     except ValueError:  # not JSON: the page of a proxy, or of a network that wants a login
         raise ModelError(
             f"{constants.ENDPOINT} does not answer as the hub does",
@@ -157,7 +163,7 @@ def in_words(error: Exception, repo: str, revision: str = "") -> ModelError:
     """What to tell the user of a failed request about `repo`."""
     page = f"{constants.ENDPOINT}/{repo}"
     if isinstance(error, OfflineModeIsEnabled):
-        return ModelError("HF_HUB_OFFLINE is set, so nothing is fetched", "Unset it to go online.")
+        return Unreachable("HF_HUB_OFFLINE is set, so nothing is fetched", "Unset it to go online.")
     if isinstance(error, GatedRepoError):
         hint = f"Ask for access at {page}, then log in with `hf auth login` or set HF_TOKEN."
         return ModelError(f"{repo} is gated: its owners decide who may fetch it", hint)
@@ -167,9 +173,7 @@ def in_words(error: Exception, repo: str, revision: str = "") -> ModelError:
         return ModelError(f"{repo} no longer has that file", f"{page} shows what it has.")
     if isinstance(error, HfHubHTTPError):
         return _refused(error, repo)
-    return ModelError(
-        f"cannot reach {constants.ENDPOINT}: {reason(error)}", "Check the network and try again."
-    )
+    return Unreachable(f"cannot reach {constants.ENDPOINT}: {reason(error)}", "Check the network.")
 
 
 def _refused(error: HfHubHTTPError, repo: str) -> ModelError:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -67,9 +68,9 @@ class ModelPull:
         """Fetch what is missing and verify all. Raises ModelError; what has arrived stays, to go on from."""
         try:
             for file in self._model.files:
-                self._here = 0
                 self._bring(file)
-                self._before += file.n_bytes
+                self._before, self._here = self._before + file.n_bytes, 0
+                self._watch(Transfer(self._before, self._model.n_bytes))
             commit = self._model.files[0].commit
             self._folder.note_revision(self._model.reference.revision, commit)
         except OSError as error:
@@ -95,9 +96,12 @@ class ModelPull:
         blob = self._folder.blob(file.sha256)
         if _is_whole(pointer, file):
             return
-        if not _is_whole(blob, file):
+        arrived = not _is_whole(blob, file)
+        if arrived:
             self._fetch(file)
         self._folder.link(file.sha256, file.commit, file.name)
+        if arrived:
+            self._records.note_verified(pointer, file.sha256)
 
     def _fetch(self, file: HubFile) -> None:
         part, blob = self._folder.part(file.sha256), self._folder.blob(file.sha256)
@@ -108,7 +112,6 @@ class ModelPull:
             self._say(f"{error}. Fetching it again.")
             self._fetch_again(file, part)
         part.replace(blob)
-        self._records.note_verified(blob, file.sha256)
 
     def _fetch_again(self, file: HubFile, part: Path) -> None:
         try:
@@ -127,7 +130,6 @@ class ModelPull:
             if sha256 != file.sha256:
                 return False
             self._records.note_verified(pointer, sha256)
-        self._at(file.n_bytes)
         return True
 
     def _discard(self, file: HubFile, pointer: Path) -> None:
@@ -152,14 +154,15 @@ class ModelPull:
     def _at(self, here: int, doing: str = "") -> None:
         self._here = here
         now = time.monotonic()
-        if doing or now >= self._next_news or here == 0:
+        if now >= self._next_news:
             self._next_news = now + _SECONDS_BETWEEN_NEWS
             self._watch(Transfer(self._before + here, self._model.n_bytes, doing))
 
     def _pause(self, seconds: float, why: str) -> None:
         end = time.monotonic() + seconds
+        self._next_news = 0.0
         while (left := end - time.monotonic()) > 0:
-            self._at(self._here, f"{why}; trying again in {left:.0f} s")
+            self._at(self._here, f"{why}; trying again in {math.ceil(left)} s")
             time.sleep(min(left, 0.5))
 
     def _disk_error(self, error: OSError) -> ModelError:
