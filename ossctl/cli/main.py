@@ -10,6 +10,7 @@ import typer
 
 from ossctl import __version__
 from ossctl.cli.batch import batch
+from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import report, say
 from ossctl.cli.pull import pull
 from ossctl.errors import ExitCode, OssctlError
@@ -23,6 +24,10 @@ app = typer.Typer(
 )
 app.command()(batch)
 app.command()(pull)
+app.command()(ls)
+app.command()(show)
+app.command()(verify)
+app.command()(rm)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,9 +1,13 @@
 """The one place that writes to the terminal: data to stdout, everything else to stderr."""
 
+import json
 import logging
+import os
 import sys
+from collections.abc import Iterable
+from typing import Any
 
-from ossctl.errors import OssctlError
+from ossctl.errors import OssctlError, OutputClosed
 
 
 def say(text: str) -> None:
@@ -11,6 +15,29 @@ def say(text: str) -> None:
     if sys.stderr is not None:  # `2>&-`
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+
+def print_json(schema: str, **fields: Any) -> None:
+    """The one JSON document of a command, on stdout; `schema` says what its fields are."""
+    print_line(json.dumps({"schema": schema, **fields}, indent=2, ensure_ascii=False))
+
+
+def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Lines of aligned columns, on stdout."""
+    lines = [*([head] if head else []), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print_line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_line(text: str) -> None:
+    """A line of data, on stdout. Raises OutputClosed."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+        raise OutputClosed from None
 
 
 def report(error: OssctlError) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ossctl.cli.options import VerboseOption, YesOption
-from ossctl.cli.output import say, show_log
+from ossctl.cli.output import print_line, say, show_log
 from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import ModelError
 
@@ -31,7 +31,7 @@ def pull(
     it was. The path of the model is printed at the end.
     """
     show_log(verbose)
-    typer.echo(fetch(reference, yes=yes).first)
+    print_line(str(fetch(reference, yes=yes).first))
 
 
 def fetch(reference: str, *, yes: bool) -> "LocalModel":

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ossctl.models.catalogue import catalogue
 from ossctl.models.local import LocalModel, Origin, models_among
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
@@ -25,7 +26,14 @@ def foreign_models() -> Iterator[LocalModel]:
 def _models_below(folder: Path, origin: Origin) -> Iterator[LocalModel]:
     names = [path.relative_to(folder).as_posix() for path in _gguf_files(folder)]
     for first, files, missing in models_among(names, folder):
-        yield LocalModel(str(folder / first), origin, files, missing, label=first)
+        name = _known_name(first) if origin is Origin.LM_STUDIO else None
+        yield LocalModel(name or str(folder / first), origin, files, missing, label=first)
+
+
+def _known_name(path: str) -> str | None:
+    """What the catalogue calls `ORG/REPO/FILE`, which is how LM Studio lays out its folder."""
+    repo, _, file = path.rpartition("/")
+    return catalogue().name_of(repo, file)
 
 
 def _gguf_files(folder: Path) -> list[Path]:
