@@ -16,6 +16,7 @@ from ossctl.settings import Paths
 NANO = "nano"
 GPT_OSS = "gpt-oss"  # general.architecture
 
+_RECOMMENDED = "20b"
 _NANO_FILE = Path(__file__).parents[1] / "data" / "nano.gguf"
 _SHA256_CHARACTERS = 64
 
@@ -28,11 +29,19 @@ class ModelChoice:
     warning: str = ""
 
 
+class NotHere(ModelError):
+    """A model that `ossctl pull` can fetch is not on this machine; `reference` is what to pull."""
+
+    def __init__(self, message: str, hint: str, reference: str) -> None:
+        super().__init__(message, hint)
+        self.reference = reference
+
+
 def choose(reference: str | None) -> ModelChoice:
     """What -m means; None is the largest gpt-oss model on this machine.
 
     Sizes and headers of all shards are checked, hashes are not: that a model was never verified is the
-    warning. Raises ModelError (not here, incomplete, corrupt, no such name), UsageError (several are meant).
+    warning. Raises NotHere, ModelError (incomplete, corrupt, no such name), UsageError (several are meant).
     """
     if reference == NANO:
         return ModelChoice(_NANO_FILE, "nano is a test and demo model that knows almost nothing.")
@@ -42,7 +51,8 @@ def choose(reference: str | None) -> ModelChoice:
         check_complete(shard, read_header(shard))
     _check_size(model)
     records = open_records()
-    records.note_used(path)
+    if path.exists():
+        records.note_used(path)
     return ModelChoice(path, _warning(model, records))
 
 
@@ -68,7 +78,7 @@ def is_path(reference: str) -> bool:
 
 def unknown_name(name: str) -> ModelError:
     """That nothing is called `name`, and what may have been meant."""
-    nearest = catalogue().nearest(name)
+    nearest = catalogue().nearest(name, NANO)
     meant = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
     return ModelError(f"no model is called {name}", f"{meant}`ossctl ls --all` shows every name.")
 
@@ -111,7 +121,8 @@ def is_verified(model: LocalModel, records: Records) -> bool:
 def _of_the_hub(reference: HubReference) -> LocalModel:
     found = RepoFolder.of(reference.repo).find(reference)
     if found is None:
-        raise ModelError(f"{reference} is not on this machine", f"`ossctl pull {reference}` fetches it.")
+        hint = f"`ossctl pull {reference}` fetches it."
+        raise NotHere(f"{reference} is not on this machine", hint, str(reference))
     return found
 
 
@@ -119,9 +130,10 @@ def _of_the_catalogue(entry: Entry) -> LocalModel:
     reference = entry.variant.reference
     found = RepoFolder.of(reference.repo).find(reference) or _elsewhere(reference)
     if found is None:
-        raise ModelError(
+        raise NotHere(
             f"{entry.model.name} ({entry.variant.name}) is not on this machine",
             f"`ossctl pull {entry.name}` fetches it: {entry.variant.gigabytes} GB.",
+            entry.name,
         )
     return found
 
@@ -138,9 +150,10 @@ def _elsewhere(reference: HubReference) -> LocalModel | None:
 def _largest_gpt_oss() -> LocalModel:
     models = [model for model in all_models() if not model.missing and _is_gpt_oss(model)]
     if not models:
-        raise ModelError(
+        raise NotHere(
             "there is no gpt-oss model on this machine",
-            "`ossctl pull 20b` fetches gpt-oss-20b (12.1 GB); -m nano tries things out at once.",
+            f"`ossctl pull {_RECOMMENDED}` fetches one, 12.1 GB; -m nano tries things out at once.",
+            _RECOMMENDED,
         )
     return max(models, key=lambda model: model.n_bytes)
 

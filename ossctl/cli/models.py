@@ -1,7 +1,6 @@
 """`ossctl ls`, `show`, `verify` and `rm`."""
 
 import os
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ossctl.cli.options import JsonOption, VerboseOption, YesOption
-from ossctl.cli.output import print_json, print_line, print_table, say, show_log
+from ossctl.cli.output import print_json, print_line, print_table, say, show_log, somebody_to_ask
 from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import ModelError, UsageError
 
@@ -139,7 +138,7 @@ def rm(
 
 
 def _ask(question: str) -> None:
-    if sys.stdin is None or not sys.stdin.isatty():
+    if not somebody_to_ask():
         raise UsageError("nothing was deleted: there is nobody to ask", "Give -y to delete it.")
     if not typer.confirm(question, err=True):
         raise typer.Exit

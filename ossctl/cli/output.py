@@ -40,6 +40,11 @@ def print_line(text: str) -> None:
         raise OutputClosed from None
 
 
+def somebody_to_ask() -> bool:
+    """Whether a question would be seen and could be answered."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
 def report(error: OssctlError) -> None:
     """What happened and what to do next, a line each."""
     say(f"ossctl: {error.message}")

@@ -1,18 +1,19 @@
 """`ossctl pull`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ossctl.cli.options import VerboseOption, YesOption
-from ossctl.cli.output import print_line, say, show_log
-from ossctl.cli.transfer import gigabytes, transfer_progress
+from ossctl.cli.output import print_line, say, show_log, somebody_to_ask
+from ossctl.cli.transfer import duration, gigabytes, transfer_progress
 from ossctl.errors import ModelError
 
 if TYPE_CHECKING:
     from ossctl.app.pull import LocalModel, PullPlan
+
+_TYPICAL_RATE = 100e6 / 8  # bytes a second of a home line
 
 
 def pull(
@@ -31,24 +32,16 @@ def pull(
     it was. The path of the model is printed at the end.
     """
     show_log(verbose)
-    print_line(str(fetch(reference, yes=yes).first))
+    plan = prepare(reference)
+    approve(plan, yes=yes)
+    print_line(str(carry_out(plan).first))
 
 
-def fetch(reference: str, *, yes: bool) -> "LocalModel":
-    """Say what will be fetched, ask where that is due, and do it. Raises ModelError, Interrupted."""
+def prepare(reference: str) -> "PullPlan":
+    """Find out what a pull takes, and show it. Raises ModelError, UsageError."""
     from ossctl.app.pull import plan_pull
-    from ossctl.app.pull import pull as run_pull
 
     plan = plan_pull(reference, say)
-    approve(plan, yes=yes)
-    with transfer_progress() as progress:
-        model = run_pull(plan, progress.watch, progress.say)
-    say(f"{model.name} is here, {gigabytes(plan.model.n_bytes)}, and its sha256 is verified.")
-    return model
-
-
-def approve(plan: "PullPlan", *, yes: bool) -> None:
-    """Show what a pull takes. What does not fit is asked for, or off a terminal refused without -y."""
     files = plan.model.files
     parts = f" in {len(files)} parts" if len(files) > 1 else ""
     licence = f" · licence {plan.model.licence}" if plan.model.licence else ""
@@ -56,13 +49,30 @@ def approve(plan: "PullPlan", *, yes: bool) -> None:
     if plan.remark:
         say(plan.remark)
     if plan.to_fetch:
-        say(f"{gigabytes(plan.to_fetch)} to fetch into {plan.cache}, {gigabytes(plan.free)} free")
+        time = f"{duration(plan.to_fetch / _TYPICAL_RATE)} at 100 Mbit/s"
+        free = f"{gigabytes(plan.free)} free there"
+        say(f"{gigabytes(plan.to_fetch)} to fetch into {plan.cache}, {time}; {free}")
+    return plan
+
+
+def approve(plan: "PullPlan", *, yes: bool) -> None:
+    """Ask about what does not fit. Raises ModelError for a no, and off a terminal without -y."""
     if plan.fits_on_disk or yes:
         return
     lacking = f"{gigabytes(plan.to_fetch - plan.free)} too little on the disk of {plan.cache}"
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not somebody_to_ask():
         raise ModelError(
             f"it does not fit: {lacking}", "Free some, set HF_HOME to another disk, or try it with -y."
         )
     if not typer.confirm(f"It does not fit: {lacking}. Fetch it anyway?", err=True):
-        raise ModelError("Nothing was fetched.")
+        raise ModelError("nothing was fetched")
+
+
+def carry_out(plan: "PullPlan") -> "LocalModel":
+    """Fetch and verify, showing how far it is. Raises ModelError, Interrupted."""
+    from ossctl.app.pull import pull as run_pull
+
+    with transfer_progress() as progress:
+        model = run_pull(plan, progress.watch, progress.say)
+    say(f"{model.name} is here, {gigabytes(plan.model.n_bytes)}, and its sha256 is verified.")
+    return model

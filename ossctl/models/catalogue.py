@@ -87,9 +87,9 @@ class Catalogue:
                 return entry
         return None
 
-    def nearest(self, text: str) -> list[str]:
-        """The names that are most like `text`, the nearest first; none if nothing is."""
-        names = {entry.name for entry in self.entries} | {model.name for model in self.models}
+    def nearest(self, text: str, *more: str) -> list[str]:
+        """The names, and `more`, that are most like `text`, the nearest first; none if nothing is."""
+        names = {*more, *(entry.name for entry in self.entries), *(model.name for model in self.models)}
         return difflib.get_close_matches(text.lower(), sorted(names), n=2, cutoff=0.5)
 
     def known_file(self, repo: str, name: str) -> KnownFile | None:

@@ -95,8 +95,8 @@ def test_stdout_is_the_path_and_the_rest_is_said(served: Hub, tmp_path: Path) ->
     assert_pulled(result)
     first, where, last = result.said
     assert first == f"{REPO} · m.gguf · 3.0 MB · licence apache-2.0"
-    assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, ")
-    assert where.endswith("GB free")
+    assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0 s at 100 Mbit/s; ")
+    assert where.endswith("GB free there")
     assert last == f"hf:{REPO}:m.gguf is here, 3.0 MB, and its sha256 is verified."
 
 

@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_asked_for_and_no_is_the_default(
     terminal.sendline("")
     code, written = end_of(terminal)
     assert code == 4
-    assert "Nothing was fetched." in written
+    assert "nothing was fetched" in written
     assert served.served == []
 
 
