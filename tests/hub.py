@@ -46,6 +46,7 @@ class Status:
 
     code: int
     retry_after: int | None = None
+    ratelimit: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def fail(self, fault: Status) -> None:
-        headers = {} if fault.retry_after is None else {"Retry_After": fault.retry_after}
+        headers: dict[str, object] = {"RateLimit": fault.ratelimit} if fault.ratelimit else {}
+        if fault.retry_after is not None:
+            headers["Retry_After"] = fault.retry_after
         self.answer(fault.code, b"{}", **headers)
 
     def login_page(self) -> None:
@@ -349,12 +352,14 @@ class _Cdn(_Handler):
 
     def _body(self, body: memoryview, fault: Fault) -> None:
         limit = fault.after if isinstance(fault, Cut | Stall) else len(body)
+        started = time.monotonic()
         try:
             for at in range(0, min(limit, len(body)), _PIECE):
                 piece = body[at : min(at + _PIECE, limit)]
                 self.wfile.write(piece)
                 if isinstance(fault, Slow):
-                    time.sleep(len(piece) / fault.rate)
+                    due = started + (at + len(piece)) / fault.rate
+                    time.sleep(max(0.0, due - time.monotonic()))
             if isinstance(fault, Stall):
                 time.sleep(fault.seconds)
         except OSError:  # the client has gone

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RemoteEntryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import parse_ratelimit_headers
 
 from ossctl.errors import ModelError, UsageError
 from ossctl.models.reference import HubReference, select
@@ -28,7 +29,8 @@ _T = TypeVar("_T")
 _API_SECONDS = 15.0  # the hub answers within one; a line that is down should not look like one that is slow
 
 # A request is repeated on these; what they have in common is that waiting may help.
-_BUSY = (408, 429, 500, 502, 503, 504)
+_TOO_MANY = 429
+_BUSY = (408, _TOO_MANY, 500, 502, 503, 504)
 _ATTEMPTS = 12  # of a download without a byte of progress: two and a half minutes, as a router takes to start
 _API_ATTEMPTS = 5  # four seconds: whoever has no network should hear it soon
 _SHORTEST_WAIT = 0.25
@@ -148,7 +150,7 @@ def reason(error: Exception) -> str:
     """Why a request failed, in a few words."""
     if isinstance(error, HfHubHTTPError):
         code = error.response.status_code
-        known = {429: "too many requests", 503: "busy"}.get(code, error.response.reason_phrase)
+        known = {_TOO_MANY: "too many requests", 503: "busy"}.get(code, error.response.reason_phrase)
         return f"the server said {code}, {known}"
     if isinstance(error, httpx2.TimeoutException):
         return "the server stopped sending"
@@ -202,8 +204,12 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Seconds that the server asks to wait (RFC 9110, the form with a number)."""
+    """Seconds that the server asks to wait: the hub's own RateLimit, or Retry-After with a number."""
     if not isinstance(error, HfHubHTTPError):
         return None
-    value = error.response.headers.get("Retry-After", "")
+    headers = error.response.headers
+    limit = parse_ratelimit_headers(headers)
+    if error.response.status_code == _TOO_MANY and limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    value = headers.get("Retry-After", "")
     return float(value) if value.isdigit() else None

@@ -107,6 +107,12 @@ def test_a_busy_server_is_asked_again_after_as_long_as_it_says(
     assert f"the server said {code}" in fetching.waits[1][1]
 
 
+def test_the_hubs_own_way_to_limit_is_understood(hub: Hub, fetching: Fetching) -> None:
+    hub.faults += [Status(429, ratelimit='"resolvers";r=0;t=42')]
+    fetching.run()
+    assert fetching.waits == [(42.0, "the server said 429, too many requests")]
+
+
 def test_waits_grow_until_there_is_progress(hub: Hub, fetching: Fetching) -> None:
     hub.faults += [*[Status(503)] * 4, Cut(1000), Status(503)]
     fetching.run()
