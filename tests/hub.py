@@ -126,6 +126,7 @@ class Hub:
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
         self.api_faults: list[Status | LoginPage] = []
+        self.warning = ""  # X-HF-Warning, with every answer of the API
         self.every: Fault = None  # of every download that has no other fault
         self.asked: list[Asked] = []  # of the API and the addresses of files
         self.served: list[Asked] = []  # of the files themselves
@@ -283,7 +284,8 @@ class _Api(_Handler):
             "gated": gated,
             "private": False,
         }
-        self.answer(200, json.dumps(model).encode(), Content_Type="application/json")
+        warning = {"X_HF_Warning": self.hub.warning} if self.hub.warning else {}
+        self.answer(200, json.dumps(model).encode(), Content_Type="application/json", **warning)
 
     def _resolve(self, path: str) -> None:
         repo, _, rest = path.partition("/resolve/")

@@ -7,16 +7,18 @@ will not do for 60 GB over a home line. So the bytes are fetched here, over its 
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
 from huggingface_hub import constants, get_session, hf_raise_for_status
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers
 
 from ossctl.models.hashing import FollowingHash
-from ossctl.models.hub import HubFile, Patience, in_words
+from ossctl.models.hub import HubFile, in_words
+from ossctl.models.patience import Patience
 
 # What Hugging Face serves over plain HTTP; larger files come through its chunk store only.
 LARGEST_FILE = constants.MAX_HTTP_DOWNLOAD_SIZE
@@ -56,7 +58,7 @@ def fetch(
                     have = position
                     patience.progress()
                     watch(have)
-            except (httpx2.TransportError, HfHubHTTPError) as error:
+            except httpx2.HTTPError as error:
                 have = os.fstat(out.fileno()).st_size
                 _be_patient(patience, error, file)
             except OfflineModeIsEnabled as error:
@@ -69,24 +71,34 @@ def fetch(
         raise Damaged(file, sha256)
 
 
+def read_beginning(file: HubFile, n_bytes: int) -> bytes:
+    """The first `n_bytes` bytes of `file`, or all if it has fewer: a header, to plan with beforehand.
+
+    Raises ModelError.
+    """
+    headers = {"Range": f"bytes=0-{n_bytes - 1}"}
+    try:
+        with _answer(file, headers) as response:
+            data = bytearray()
+            for piece in response.iter_raw():
+                data += piece
+                if len(data) >= n_bytes:
+                    break
+    except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
+        raise in_words(error, file.repo, file.commit) from None
+    return bytes(data[:n_bytes])
+
+
 def _be_patient(patience: Patience, error: Exception, file: HubFile) -> None:
     try:
         patience.after(error)
-    except (httpx2.TransportError, HfHubHTTPError):
+    except httpx2.HTTPError:
         raise in_words(error, file.repo, file.commit) from None
 
 
 def _stream(file: HubFile, out: BinaryIO, digest: FollowingHash, have: int) -> Iterator[int]:
-    """Append what the server sends from byte `have` on; yields the bytes that are there.
-
-    It always asks the hub itself, and not the address that it was sent to before: those expire.
-    """
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with get_session().stream("GET", file.url, headers=headers, timeout=timeout) as response:
-        hf_raise_for_status(response)
+    """Append what the server sends from byte `have` on; yields the bytes that are there."""
+    with _answer(file, {"Range": f"bytes={have}-"} if have else {}) as response:
         start = _start_of(response, file)
         if start not in (0, have):
             raise _WrongAnswer(f"asked for byte {have:,}, the server sent byte {start:,}")
@@ -101,6 +113,19 @@ def _stream(file: HubFile, out: BinaryIO, digest: FollowingHash, have: int) -> I
             yield have
     if have < file.n_bytes:
         raise _WrongAnswer("the connection ended early")
+
+
+@contextmanager
+def _answer(file: HubFile, headers: dict[str, str]) -> Iterator[httpx2.Response]:
+    """What the server answers, not yet read. Raises HfHubHTTPError, httpx2.HTTPError.
+
+    It is always the hub that is asked, and not the address that it sent us to before: those expire.
+    """
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity", **headers}
+    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    with get_session().stream("GET", file.url, headers=headers, timeout=timeout) as response:
+        hf_raise_for_status(response)
+        yield response
 
 
 def _start_of(response: httpx2.Response, file: HubFile) -> int:

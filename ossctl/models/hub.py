@@ -4,9 +4,11 @@ Everything goes through huggingface-hub's session, so HF_ENDPOINT, HF_TOKEN, HF_
 certificates are those of every other tool that uses it.
 """
 
+import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import PurePosixPath
 
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
@@ -18,24 +20,16 @@ from huggingface_hub.errors import (
     RemoteEntryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import parse_ratelimit_headers
+from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
 from ossctl.errors import ModelError, UsageError
+from ossctl.models.patience import BUSY, Patience, reason
 from ossctl.models.reference import HubReference, select
 from ossctl.models.shards import names_of_model
 
-_T = TypeVar("_T")
-
-_API_SECONDS = 15.0  # the hub answers within one; a line that is down should not look like one that is slow
-
-# A request is repeated on these; what they have in common is that waiting may help.
-_TOO_MANY = 429
-_BUSY = (408, _TOO_MANY, 500, 502, 503, 504)
-_ATTEMPTS = 12  # of a download without a byte of progress: two and a half minutes, as a router takes to start
+_COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 _API_ATTEMPTS = 5  # four seconds: whoever has no network should hear it soon
-_SHORTEST_WAIT = 0.25
-_LONGEST_WAIT = 30.0
-_LONGEST_RETRY_AFTER = 600.0
+_API_SECONDS = 15.0  # the hub answers within one; a line that is down should not look like one that is slow
 
 
 @dataclass(frozen=True)
@@ -71,46 +65,29 @@ class Unreachable(ModelError):
     """There is no way to the hub, or the user wants none."""
 
 
-class Patience:
-    """Waits between attempts, longer each time, as the server asks where it does; progress renews it."""
-
-    def __init__(self, wait: Callable[[float, str], None], attempts: int = _ATTEMPTS) -> None:
-        """`wait(seconds, why)` sleeps, and is the place to show that."""
-        self._wait = wait
-        self._limit = attempts
-        self._attempts = 0
-
-    def progress(self) -> None:
-        self._attempts = 0
-
-    def after(self, error: Exception) -> None:
-        """Wait, or raise `error` where waiting does not help or has been tried enough."""
-        self._attempts += 1
-        if not _may_pass(error) or self._attempts >= self._limit:
-            raise error
-        asked = _retry_after(error)
-        seconds = min(_SHORTEST_WAIT * 2 ** (self._attempts - 1), _LONGEST_WAIT) if asked is None else asked
-        if seconds > _LONGEST_RETRY_AFTER:
-            raise error
-        self._wait(seconds, reason(error))
-
-    def call(self, function: Callable[[], _T]) -> _T:
-        """What `function` returns, after as many attempts as that takes."""
-        while True:
-            try:
-                return function()
-            except httpx2.HTTPError as error:
-                self.after(error)
-
-
 def find_model(reference: HubReference, wait: Callable[[float, str], None]) -> HubModel:
     """Ask the hub for the files of a model.
 
     Raises ModelError (no such repository, revision or file; no access; no network), UsageError (the
     reference selects several models).
     """
+    info = _ask(reference, wait)
+    siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
+    wanted = names_of_model(select(reference, list(siblings)))
+    missing = [name for name in wanted if name not in siblings]
+    if missing:
+        raise ModelError(f"{reference.repo} lacks {missing[0]}, a part of this model")
+    files = [_file(reference.repo, info.sha, siblings[name]) for name in wanted]
+    licence = info.card_data.license if info.card_data else None
+    return HubModel(reference, tuple(files), licence if isinstance(licence, str) else "")
+
+
+def _ask(reference: HubReference, wait: Callable[[float, str], None]) -> ModelInfo:
+    """The hub's answer, with sizes and hashes of all files."""
+    quiet = logging.getLogger("huggingface_hub")
+    quiet.setLevel(logging.ERROR)  # its warnings would tear the display, and errors come as exceptions
     try:
-        info = Patience(wait, _API_ATTEMPTS).call(
+        return Patience(wait, _API_ATTEMPTS).call(
             lambda: HfApi().model_info(
                 reference.repo, revision=reference.revision, files_metadata=True, timeout=_API_SECONDS
             )
@@ -121,44 +98,26 @@ def find_model(reference: HubReference, wait: Callable[[float, str], None]) -> H
         raise in_words(error, reference.repo, reference.revision) from None
     except OSError as error:  # of its own files: the token's
         raise ModelError(f"cannot read {error.filename}: {error.strerror}", "Check HF_HOME.") from None
-    except ValueError:  # not JSON: the page of a proxy, or of a network that wants a login
+    except (ValueError, TypeError):  # the page of a proxy, or of a network that wants a login
         raise ModelError(
             f"{constants.ENDPOINT} does not answer as the hub does",
             "Check HF_ENDPOINT, and whether this network asks for a login in a browser.",
         ) from None
-    siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    wanted = names_of_model(select(reference, list(siblings)))
-    missing = [name for name in wanted if name not in siblings]
-    if missing:
-        raise ModelError(f"{reference.repo} lacks {missing[0]}, a part of this model")
-    commit = info.sha or ""
-    files = []
-    for name in wanted:
-        sibling = siblings[name]
-        sha256 = sibling.lfs.sha256 if sibling.lfs else ""
-        if not sha256 or sibling.size is None:
-            raise ModelError(
-                f"{constants.ENDPOINT} gives no hash and size for {name} in {reference.repo}",
-                "Without them a download cannot be checked.",
-            )
-        files.append(HubFile(reference.repo, commit, name, sibling.size, sha256))
-    licence = info.card_data.license if info.card_data else None
-    return HubModel(reference, tuple(files), licence if isinstance(licence, str) else "")
 
 
-def reason(error: Exception) -> str:
-    """Why a request failed, in a few words."""
-    if isinstance(error, HfHubHTTPError):
-        code = error.response.status_code
-        known = {_TOO_MANY: "too many requests", 503: "busy"}.get(code, error.response.reason_phrase)
-        return f"the server said {code}, {known}"
-    if isinstance(error, httpx2.TimeoutException):
-        return "the server stopped sending"
-    if isinstance(error, httpx2.ConnectError):
-        return f"no connection ({error})"
-    if isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError):
-        return "the connection broke"
-    return str(error)
+def _file(repo: str, commit: str | None, sibling: RepoSibling) -> HubFile:
+    """Raises ModelError where a hash or size is missing, or what would become a path is not of its form."""
+    sha256 = sibling.lfs.sha256 if sibling.lfs else ""
+    if not sha256 or sibling.size is None:
+        raise ModelError(
+            f"{constants.ENDPOINT} gives no hash and size for {sibling.rfilename} in {repo}",
+            "Without them a download cannot be checked.",
+        )
+    path = PurePosixPath(sibling.rfilename)
+    safe = not path.is_absolute() and ".." not in path.parts and not set("\\:") & set(sibling.rfilename)
+    if not (safe and _COMMIT.fullmatch(commit or "") and _SHA256.fullmatch(sha256)):
+        raise ModelError(f"{constants.ENDPOINT} names a file of {repo} in a way that is not safe to store")
+    return HubFile(repo, str(commit), sibling.rfilename, sibling.size, sha256)
 
 
 def in_words(error: Exception, repo: str, revision: str = "") -> ModelError:
@@ -173,9 +132,14 @@ def in_words(error: Exception, repo: str, revision: str = "") -> ModelError:
         return ModelError(f"{repo} has no revision {revision}", f"{page}/tree/main lists them.")
     if isinstance(error, RemoteEntryNotFoundError):
         return ModelError(f"{repo} no longer has that file", f"{page} shows what it has.")
-    if isinstance(error, HfHubHTTPError):
-        return _refused(error, repo)
-    return Unreachable(f"cannot reach {constants.ENDPOINT}: {reason(error)}", "Check the network.")
+    return _refused(error, repo) if isinstance(error, HfHubHTTPError) else _lost(error)
+
+
+def _lost(error: Exception) -> ModelError:
+    if isinstance(error, httpx2.NetworkError | httpx2.TimeoutException | httpx2.ProxyError):
+        return Unreachable(f"cannot reach {constants.ENDPOINT}: {reason(error)}", "Check the network.")
+    hint = "Does this network ask for a login in a browser, or is there a proxy?"
+    return ModelError(f"cannot fetch from {constants.ENDPOINT}: {reason(error)}", hint)
 
 
 def _refused(error: HfHubHTTPError, repo: str) -> ModelError:
@@ -193,23 +157,5 @@ def _refused(error: HfHubHTTPError, repo: str) -> ModelError:
         return ModelError(
             f"{constants.ENDPOINT} refuses access to {repo}", "Your token may lack the right to read it."
         )
-    hint = "Try again later." if code in _BUSY else ""
+    hint = "Try again later." if code in BUSY else ""
     return ModelError(f"{constants.ENDPOINT} cannot serve {repo}: {reason(error)}", hint)
-
-
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _BUSY
-    return isinstance(error, httpx2.TransportError)
-
-
-def _retry_after(error: Exception) -> float | None:
-    """Seconds that the server asks to wait: the hub's own RateLimit, or Retry-After with a number."""
-    if not isinstance(error, HfHubHTTPError):
-        return None
-    headers = error.response.headers
-    limit = parse_ratelimit_headers(headers)
-    if error.response.status_code == _TOO_MANY and limit is not None and limit.remaining == 0:
-        return float(limit.reset_in_seconds)
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None

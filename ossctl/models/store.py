@@ -168,8 +168,8 @@ class ModelPull:
     def _disk_error(self, error: OSError) -> ModelError:
         name = self._model.reference
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            left = missing_bytes(self._model) / 1e9
-            hint = f"Free {left:.1f} GB and pull again: it goes on from there. HF_HOME moves the cache."
+            left = math.ceil(missing_bytes(self._model) / 1e8) / 10
+            hint = f"Free {left} GB and pull again: it goes on from there. HF_HOME moves the cache."
             return ModelError(f"the disk of {hub_cache()} is full", hint)
         return ModelError(f"cannot store {name} in {hub_cache()}: {error.strerror or error}")
 

@@ -224,7 +224,7 @@ def test_a_disk_that_fills_is_said_and_the_next_pull_goes_on(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     full = pull(served, tmp_path, REFERENCE, "-y", HF_HOME=str(small_disk))
-    assert_refused(full, 4, f"the disk of {small_disk / 'hub'} is full", "Free 0.0 GB and pull again")
+    assert_refused(full, 4, f"the disk of {small_disk / 'hub'} is full", "Free 0.1 GB and pull again")
     kept = next(small_disk.rglob("*.incomplete")).stat().st_size
     assert 1_000_000 < kept < len(DATA)
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)

@@ -9,7 +9,7 @@ import pytest
 from hub import Cut, Fault, Flip, Hub, LoginPage, Stall, Status, WholeFile, sha256
 
 from ossctl.errors import ModelError
-from ossctl.models.download import Damaged, fetch
+from ossctl.models.download import Damaged, fetch, read_beginning
 from ossctl.models.hub import HubFile, find_model
 from ossctl.models.reference import HubReference
 
@@ -194,3 +194,24 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(
     fetching.run()
     assert hub.asked[-1].headers["authorization"] == f"Bearer {hub.token}"
     assert "authorization" not in hub.served[-1].headers
+
+
+@pytest.mark.parametrize("fault", [None, WholeFile()], ids=["a range", "all of it"])
+def test_the_beginning_alone_can_be_read(hub: Hub, fetching: Fetching, fault: Fault) -> None:
+    hub.faults += [fault]
+    assert read_beginning(fetching.file, 100_000) == DATA[:100_000]
+    assert read_beginning(fetching.file, 2 * len(DATA)) == DATA
+
+
+def test_a_beginning_that_cannot_be_read_is_said(hub: Hub, fetching: Fetching) -> None:
+    hub.faults += [Status(503)]
+    with pytest.raises(ModelError, match="cannot serve"):
+        read_beginning(fetching.file, 100)
+
+
+def test_a_login_page_that_stays_is_said_for_what_it_may_be(hub: Hub, fetching: Fetching) -> None:
+    hub.every = LoginPage()
+    with pytest.raises(ModelError, match="the server sent something of 50 bytes, not 3,000,000") as caught:
+        fetching.run()
+    assert caught.value.message.startswith("cannot fetch from")
+    assert "login in a browser" in caught.value.hint

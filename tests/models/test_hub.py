@@ -76,6 +76,20 @@ def test_what_cannot_be_found_is_said(
     assert says in caught.value.message
 
 
+@pytest.mark.parametrize("name", ["../m.gguf", "/m.gguf", "a/../../m.gguf", "c:m.gguf", "a\\\\m.gguf"])
+def test_a_name_that_would_leave_the_cache_is_refused(hub: Hub, name: str) -> None:
+    hub.add(REPO, {name: b"evil"})
+    with pytest.raises(ModelError, match="not safe to store"):
+        find(f"hf:{REPO}")
+
+
+def test_a_warning_of_the_hub_does_not_tear_the_display(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.add(REPO, FILES)
+    hub.warning = "auth; You are sending unauthenticated requests"
+    find(f"hf:{REPO}:Q8_0")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_gated_repository_says_how_to_get_in(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(REPO, {"m.gguf": b"secret"}, gated=True)
     (file,) = find(f"hf:{REPO}").files
