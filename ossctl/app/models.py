@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ossctl.errors import ModelError
+from ossctl.errors import ModelError, UsageError
 from ossctl.models.cache import RepoFolder, repo_folders
 from ossctl.models.catalogue import Entry, catalogue
 from ossctl.models.foreign import foreign_models
@@ -71,7 +71,9 @@ def locate(reference: str) -> LocalModel:
 
 
 def is_path(reference: str) -> bool:
-    """Whether `reference` is written like a path, or is one."""
+    """Whether `reference` is written like a path, or is one. Raises UsageError for nothing at all."""
+    if not reference.strip():
+        raise UsageError("the model has no name", "`ossctl ls --all` shows every name.")
     path = Path(reference)
     return path.name != reference or bool(path.suffix) or path.exists()
 
@@ -103,9 +105,10 @@ def all_models() -> list[LocalModel]:
 def expected_hash(model: LocalModel, file: Path) -> str:
     """The sha256 that `file` should have, in hexadecimal; "" where nobody has written it down.
 
-    The Hugging Face cache and Ollama name contents by their hash; LM Studio keeps the repository's name.
+    The Hugging Face cache and Ollama name contents by their hash; LM Studio keeps the repository's name. Only
+    the first link tells: the cache may link on to a store where names are hashes of another kind.
     """
-    name = file.resolve().name.removeprefix("sha256-")
+    name = (file.readlink() if file.is_symlink() else file).name.removeprefix("sha256-")
     if model.origin in (Origin.HUB, Origin.OLLAMA) and len(name) == _SHA256_CHARACTERS and name.isalnum():
         return name
     repo = model.repo or "/".join(Path(model.label).parts[:2])

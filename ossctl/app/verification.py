@@ -9,22 +9,28 @@ from ossctl.app.models import expected_hash, locate, open_records
 from ossctl.errors import ModelError
 from ossctl.models.hashing import sha256_of
 from ossctl.models.hub import find_model
-from ossctl.models.local import LocalModel
+from ossctl.models.local import LocalModel, Origin
 from ossctl.models.reference import HubReference
 from ossctl.models.store import Transfer
 from ossctl.runtime.gguf import check_complete, read_header
 
 __all__ = ["Verdict", "verify_model"]
 
+_AGAIN = "Delete it, and download it again."
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a file. `expected` is "" where nobody has written down its hash."""
+    """What was found of a file: "" is no `problem`, and an `expected` hash that nobody has written down.
+
+    `hint` says what to do about a problem.
+    """
 
     path: Path
     sha256: str
     expected: str
-    problem: str
+    problem: str = ""
+    hint: str = ""
 
 
 def verify_model(reference: str, watch: Callable[[Transfer], None]) -> list[Verdict]:
@@ -34,10 +40,10 @@ def verify_model(reference: str, watch: Callable[[Transfer], None]) -> list[Verd
     Raises ModelError (not here, incomplete, no network), UsageError, Interrupted.
     """
     model = locate(reference)
-    _ = model.first.stat() if model.first.exists() else read_header(model.first)
+    read_header(model.first)  # what is no model at all is an error, not a finding
     records = open_records()
-    total, before = model.n_bytes, 0
-    verdicts = []
+    verdicts: list[Verdict] = []
+    before, total = 0, model.n_bytes
     with Interrupt() as interrupt:
         interrupt.on_signal = lambda: interrupt.check("What was verified so far is remembered.")
         for file in model.files:
@@ -59,14 +65,16 @@ def _verify(model: LocalModel, file: Path, watch: Callable[[int], None]) -> Verd
     expected = expected_hash(model, file)
     if not expected and model.repo:
         expected = _hash_of_the_hub(model, file)
+    again = f"`ossctl pull {model.name}` fetches it again." if model.origin is Origin.HUB else _AGAIN
     try:
         check_complete(file, read_header(file))
     except ModelError as error:
-        return Verdict(file, "", expected, error.message)
+        return Verdict(file, "", expected, error.message, again)
     sha256 = sha256_of(file, watch)
     if expected and sha256 != expected:
-        return Verdict(file, sha256, expected, f"{file} is damaged: its sha256 is {sha256}, not {expected}")
-    return Verdict(file, sha256, expected, "")
+        problem = f"{file} is damaged: its sha256 is {sha256}, not {expected}"
+        return Verdict(file, sha256, expected, problem, again)
+    return Verdict(file, sha256, expected)
 
 
 def _hash_of_the_hub(model: LocalModel, file: Path) -> str:

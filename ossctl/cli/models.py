@@ -107,9 +107,7 @@ def verify(reference: _Reference, as_json: JsonOption = False, verbose: VerboseO
             if not verdict.problem:
                 print_line(f"{verdict.path.name}  {state}")
     if bad:
-        raise ModelError(
-            bad[0].problem, f"`ossctl pull {reference}` fetches it again, if it came from the hub."
-        )
+        raise ModelError(bad[0].problem, bad[0].hint)
 
 
 def rm(

@@ -28,6 +28,7 @@ from ossctl.models.reference import HubReference, select
 from ossctl.models.shards import names_of_model
 
 _COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+_STRANGE = "Check HF_ENDPOINT and proxies, and whether this network asks for a login in a browser."
 _API_ATTEMPTS = 5  # four seconds: whoever has no network should hear it soon
 _API_SECONDS = 15.0  # the hub answers within one; a line that is down should not look like one that is slow
 
@@ -99,10 +100,7 @@ def _ask(reference: HubReference, wait: Callable[[float, str], None]) -> ModelIn
     except OSError as error:  # of its own files: the token's
         raise ModelError(f"cannot read {error.filename}: {error.strerror}", "Check HF_HOME.") from None
     except (ValueError, TypeError):  # the page of a proxy, or of a network that wants a login
-        raise ModelError(
-            f"{constants.ENDPOINT} does not answer as the hub does",
-            "Check HF_ENDPOINT, and whether this network asks for a login in a browser.",
-        ) from None
+        raise ModelError(f"{constants.ENDPOINT} does not answer as the hub does", _STRANGE) from None
 
 
 def _file(repo: str, commit: str | None, sibling: RepoSibling) -> HubFile:
@@ -138,8 +136,7 @@ def in_words(error: Exception, repo: str, revision: str = "") -> ModelError:
 def _lost(error: Exception) -> ModelError:
     if isinstance(error, httpx2.NetworkError | httpx2.TimeoutException | httpx2.ProxyError):
         return Unreachable(f"cannot reach {constants.ENDPOINT}: {reason(error)}", "Check the network.")
-    hint = "Does this network ask for a login in a browser, or is there a proxy?"
-    return ModelError(f"cannot fetch from {constants.ENDPOINT}: {reason(error)}", hint)
+    return ModelError(f"cannot fetch from {constants.ENDPOINT}: {reason(error)}", _STRANGE)
 
 
 def _refused(error: HfHubHTTPError, repo: str) -> ModelError:

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,7 +216,7 @@ def test_verify_finds_one_changed_bit(user: User, tiny: bytes) -> None:
     result = user("verify", f"hf:{SMALL}")
     assert result.code == 4
     assert f"is damaged: its sha256 is {sha256(bytes(changed))}, not {sha256(tiny)}" in result.stderr
-    assert result.said[-1].startswith(f"`ossctl pull hf:{SMALL}` fetches it again")
+    assert result.said[-1] == f"`ossctl pull hf:{SMALL}:{NAMES[SMALL]}` fetches it again."
     verdict = user.json("verify", f"hf:{SMALL}")
     assert (verdict["schema"], verdict["ok"], verdict["verified"]) == ("ossctl.verify/1", False, False)
     assert user("pull", f"hf:{SMALL}:Q8_0").code == 0
@@ -229,6 +231,27 @@ def test_verify_finds_a_file_that_is_too_short_without_reading_it_all(user: User
     assert "is incomplete" in result.stderr
     (listed,) = [model for model in user.json("ls")["models"] if model["repo"] == SMALL]
     assert "is incomplete" in listed["problem"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_verify_can_be_stopped(owner: User, tmp_path: Path, tiny: bytes) -> None:
+    path = tmp_path / "large.gguf"
+    with path.open("wb") as file:
+        file.write(tiny)
+        file.truncate(50_000_000_000)  # a hole: it takes no space, and half a minute
+    found = environment(tmp_path, HF_HOME=str(owner.folder / "hf"))
+    with subprocess.Popen(
+        command("verify", path), cwd=tmp_path, env=found, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert stdout == b""
+    assert stderr.decode().splitlines()[-2:] == [
+        "ossctl: interrupted",
+        "What was verified so far is remembered.",
+    ]
 
 
 def test_what_nobody_has_a_hash_of_is_said_to_be_only_complete(user: User) -> None:
@@ -275,10 +298,10 @@ def test_rm_keeps_what_another_file_of_the_cache_is_too(user: User, tiny: bytes)
 def test_rm_keeps_what_hugging_face_shares_between_repositories(user: User, tiny: bytes) -> None:
     """huggingface-hub may keep a content in one place for all repositories, and link to it."""
     blob = user.cache / "models--org--small-GGUF" / "blobs" / sha256(tiny)
-    store = user.cache / "blobs" / "ab" / "ab12"
+    store = user.cache / "blobs" / "ab" / ("ab" * 32)  # named by a hash, but not by the sha256
     store.parent.mkdir(parents=True)
     blob.rename(store)
-    blob.symlink_to(Path("..") / ".." / "blobs" / "ab" / "ab12")
+    blob.symlink_to(Path("..") / ".." / "blobs" / "ab" / store.name)
     assert user("verify", f"hf:{SMALL}").code == 0
     document = user.json("rm", "-y", f"hf:{SMALL}:Q8_0")
     assert document["freed_bytes"] == 0
@@ -301,6 +324,9 @@ def test_rm_keeps_what_hugging_face_shares_between_repositories(user: User, tiny
         (["rm", "-y", "nano"], 2, "a part of ossctl"),
         (["rm", "-y", "words.gguf"], 2, "Delete the file yourself."),
         (["rm", "-y", "hf:nonsense"], 2, "not a reference to a model"),
+        (["show", ""], 2, "the model has no name"),
+        (["rm", "-y", ""], 2, "the model has no name"),
+        (["verify", "."], 4, "is a directory"),
     ],
 )
 def test_what_cannot_be_done_is_said(user: User, arguments: list[str], code: int, says: str) -> None:

@@ -243,6 +243,7 @@ def test_off_a_terminal_what_does_not_fit_is_refused_before_it_starts(
 @pytest.mark.parametrize(
     ("reference", "code", "says"),
     [
+        ("", 2, ["the model has no name", "ossctl ls"]),
         ("20bb", 4, ["no model is called 20bb", "Did you mean 20b"]),
         ("qwen", 4, ["no model is called qwen", "qwen3-30b"]),
         ("zzzz", 4, ["no model is called zzzz", "ossctl ls"]),
