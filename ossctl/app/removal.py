@@ -5,10 +5,11 @@ from pathlib import Path
 from ossctl.app.models import NANO, is_path, locate, open_records
 from ossctl.app.pull import hub_reference
 from ossctl.errors import ModelError, UsageError
-from ossctl.models.cache import Removal, RepoFolder, removal_of
+from ossctl.models.cache import RepoFolder
 from ossctl.models.catalogue import catalogue
 from ossctl.models.local import Origin
-from ossctl.models.reference import HubReference
+from ossctl.models.reference import PREFIX, HubReference
+from ossctl.models.removal import Removal, removal_of
 
 __all__ = ["Removal", "plan_removal", "remove"]
 
@@ -20,7 +21,7 @@ def plan_removal(reference: str) -> Removal:
     """
     if reference == NANO:
         raise UsageError("nano is a part of ossctl", "It goes with the package.")
-    if is_path(reference) and catalogue().find(reference) is None and not reference.startswith("hf:"):
+    if is_path(reference) and catalogue().find(reference) is None and not reference.startswith(PREFIX):
         raise UsageError(f"{reference} is a path, not a model that was pulled", "Delete the file yourself.")
     wanted = hub_reference(reference)
     folder = RepoFolder.of(wanted.repo)
@@ -38,6 +39,8 @@ def remove(removal: Removal) -> None:
         records.forget(path)
     try:
         removal.carry_out()
+    except TimeoutError:
+        raise ModelError("another program is fetching it just now", "Stop that first.") from None
     except OSError as error:
         hint = "Is a program using the model?"
         raise ModelError(f"cannot delete {error.filename}: {error.strerror}", hint) from None

@@ -3,17 +3,18 @@
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ossctl.cli.documents import absent_document, ls_document, rm_document, show_document, verify_document
 from ossctl.cli.options import JsonOption, VerboseOption, YesOption
 from ossctl.cli.output import print_json, print_line, print_table, say, show_log, somebody_to_ask
 from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.library import Description, Entry, Listing, Unfinished
+    from ossctl.app.library import Description, Entry, Listing
     from ossctl.app.removal import Removal
 
 _Reference = Annotated[
@@ -39,12 +40,7 @@ def ls(
     listings, unfinished = list_models(), unfinished_downloads()
     absent = not_here(listings) if everything else []
     if as_json:
-        print_json(
-            "ossctl.ls/1",
-            models=[_listing_json(each) for each in listings],
-            unfinished=[_unfinished_json(each) for each in unfinished],
-            catalogue=[_entry_json(each) for each in absent],
-        )
+        print_json(ls_document(listings, unfinished, absent))
         return
     if listings:
         print_table(
@@ -65,17 +61,15 @@ def show(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOpt
 
     show_log(verbose)
     found = describe(reference)
-    if not isinstance(found, Description):
+    if isinstance(found, Description):
         if as_json:
-            print_json("ossctl.show/1", here=False, catalogue=_entry_json(found))
-            return
-        rows = _entry_rows(found)
-        print_table((), [*rows, ("", f"not on this machine: `ossctl pull {found.name}` fetches it")])
-        return
-    if as_json:
-        print_json("ossctl.show/1", here=True, **_description_json(found))
-        return
-    print_table((), _description_rows(found))
+            print_json(show_document(found))
+        else:
+            print_table((), _description_rows(found))
+    elif as_json:
+        print_json(absent_document(found))
+    else:
+        print_table((), _entry_rows(found))
 
 
 def verify(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
@@ -90,22 +84,11 @@ def verify(reference: _Reference, as_json: JsonOption = False, verbose: VerboseO
         verdicts = verify_model(reference, progress.watch)
     bad = [verdict for verdict in verdicts if verdict.problem]
     if as_json:
-        files = [
-            {
-                "path": str(verdict.path),
-                "sha256": verdict.sha256 or None,
-                "expected": verdict.expected or None,
-                "problem": verdict.problem or None,
-            }
-            for verdict in verdicts
-        ]
-        verified = not bad and all(verdict.expected for verdict in verdicts)
-        print_json("ossctl.verify/1", ok=not bad, verified=verified, files=files)
+        print_json(verify_document(verdicts))
     else:
-        for verdict in verdicts:
+        for verdict in (each for each in verdicts if not each.problem):
             state = "sha256 is right" if verdict.expected else "complete; nobody has written down its sha256"
-            if not verdict.problem:
-                print_line(f"{verdict.path.name}  {state}")
+            print_line(f"{verdict.path.name}  {state}")
     if bad:
         raise ModelError(bad[0].problem, bad[0].hint)
 
@@ -128,10 +111,7 @@ def rm(
         _ask(f"Delete it and free {gigabytes(freed)}?")
     remove(removal)
     if as_json:
-        deleted = [str(path) for path in (*removal.links, *removal.contents)]
-        print_json(
-            "ossctl.rm/1", freed_bytes=freed, deleted=deleted, kept=[str(path) for path in removal.shared]
-        )
+        print_json(rm_document(removal, freed))
     say(f"{gigabytes(freed)} freed")
 
 
@@ -177,6 +157,7 @@ def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
         ("shape", entry.model.shape),
         ("licence", entry.model.licence),
         ("from", str(entry.variant.reference)),
+        ("", f"not on this machine: `ossctl pull {entry.name}` fetches it"),
     ]
 
 
@@ -201,57 +182,6 @@ def _description_rows(found: "Description") -> list[tuple[str, str]]:
         *(("file", str(path)) for path in model.files),
     ]
     return [row for row in rows if row[1]]
-
-
-def _listing_json(listing: "Listing") -> dict[str, Any]:
-    model = listing.model
-    return {
-        "name": model.name,
-        "bytes": model.n_bytes,
-        "type": listing.quantisation or None,
-        "origin": str(model.origin),
-        "label": model.label or None,
-        "repo": model.repo or None,
-        "commit": model.commit or None,
-        "files": [str(path) for path in model.files],
-        "last_used": listing.used.isoformat() if listing.used else None,
-        "verified": listing.verified,
-        "problem": listing.problem or None,
-    }
-
-
-def _unfinished_json(unfinished: "Unfinished") -> dict[str, Any]:
-    return {
-        "name": unfinished.name,
-        "path": str(unfinished.path),
-        "bytes": unfinished.n_bytes,
-        "total_bytes": unfinished.total,
-    }
-
-
-def _entry_json(entry: "Entry") -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "model": entry.model.name,
-        "variant": entry.variant.name,
-        "reference": str(entry.variant.reference),
-        "gigabytes": entry.variant.gigabytes,
-        "licence": entry.model.licence,
-        "shape": entry.model.shape,
-        "about": entry.model.about,
-    }
-
-
-def _description_json(found: "Description") -> dict[str, Any]:
-    return {
-        **_listing_json(found.listing),
-        "architecture": found.architecture,
-        "context": found.context,
-        "chat_format": found.chat_format,
-        "licence": found.licence or None,
-        "bytes_by_type": dict(found.types.most_common()),
-        "catalogue": _entry_json(found.entry) if found.entry else None,
-    }
 
 
 def _at_home(name: str) -> str:

@@ -17,9 +17,9 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
-def print_json(schema: str, **fields: Any) -> None:
-    """The one JSON document of a command, on stdout; `schema` says what its fields are."""
-    print_line(json.dumps({"schema": schema, **fields}, indent=2, ensure_ascii=False))
+def print_json(document: dict[str, Any]) -> None:
+    """The one JSON document of a command, on stdout; its "schema" says what its fields are."""
+    print_line(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

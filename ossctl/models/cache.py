@@ -1,4 +1,4 @@
-"""The Hugging Face cache, which other tools share: its layout, its models, and how they leave it.
+"""The Hugging Face cache, which other tools share: its layout, and the models in it.
 
     models--ORG--REPO/
         blobs/<sha256>                  the files' contents
@@ -12,8 +12,7 @@ This is documented at huggingface.co/docs/huggingface_hub/guides/manage-cache.
 
 import contextlib
 import os
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from huggingface_hub import constants
 
 from ossctl.models.catalogue import catalogue
 from ossctl.models.local import LocalModel, Origin, models_among
-from ossctl.models.reference import HubReference, select
+from ossctl.models.reference import MAIN, HubReference, select
 
 _REPO_PREFIX = "models--"
 _COMMIT_CHARACTERS = 8  # of a commit, where it has to be named
@@ -70,8 +69,8 @@ class RepoFolder:
     @property
     def snapshots(self) -> list[Path]:
         """The folders of all commits, what `main` means first, then the newest."""
-        folders = [folder for folder in _listed(self.path / "snapshots") if folder.is_dir()]
-        main = self.commit_of("main")
+        folders = [folder for folder in listed(self.path / "snapshots") if folder.is_dir()]
+        main = self.commit_of(MAIN)
         return sorted(folders, key=lambda f: (f.name != main, -f.stat().st_mtime))
 
     def commit_of(self, revision: str) -> str:
@@ -85,7 +84,7 @@ class RepoFolder:
         seen: set[Path] = set()
         names: set[str] = set()
         for snapshot in self.snapshots:
-            for first, files, missing in models_among(_files_in(snapshot), snapshot):
+            for first, files, missing in models_among(files_in(snapshot), snapshot):
                 blobs = {file.resolve() for file in files}
                 if blobs <= seen:
                     continue
@@ -100,25 +99,24 @@ class RepoFolder:
         for snapshot in self.snapshots:
             if not self._holds(snapshot.name, reference.revision):
                 continue
-            models = list(models_among(_files_in(snapshot), snapshot))
+            models = list(models_among(files_in(snapshot), snapshot))
             firsts = [first for first, _, _ in models if reference.selects(first)]
             if firsts:
                 wanted = select(reference, firsts)
                 first, files, missing = next(model for model in models if model[0] == wanted)
-                return LocalModel(
-                    self._name_of(first, ""), Origin.HUB, files, missing, self.repo, snapshot.name, first
-                )
+                name = self._name_of(first, "" if reference.revision == MAIN else reference.revision)
+                return LocalModel(name, Origin.HUB, files, missing, self.repo, snapshot.name, first)
         return None
 
     def _holds(self, commit: str, revision: str) -> bool:
         """Whether `revision` may mean `commit`. For main any will do: the newest comes first."""
-        return revision == "main" or commit == self.commit_of(revision) or _abbreviates(revision, commit)
+        return revision == MAIN or commit == self.commit_of(revision) or _abbreviates(revision, commit)
 
-    def _name_of(self, first: str, commit: str) -> str:
+    def _name_of(self, first: str, revision: str) -> str:
         known = catalogue().name_of(self.repo, first)
-        if known and not commit:
+        if known and not revision:
             return known
-        return str(HubReference(self.repo, first, commit or "main"))
+        return str(HubReference(self.repo, first, revision or MAIN))
 
     def link(self, sha256: str, commit: str, name: str) -> Path:
         """Put the blob where `name` is looked for, as a link, or itself where links are not possible."""
@@ -146,82 +144,13 @@ class RepoFolder:
 
 def repo_folders() -> list[RepoFolder]:
     """Every repository of models in the cache."""
-    folders = _listed(hub_cache())
+    folders = listed(hub_cache())
     return [
         RepoFolder(path) for path in sorted(folders) if path.name.startswith(_REPO_PREFIX) and path.is_dir()
     ]
 
 
-@dataclass(frozen=True)
-class Removal:
-    """What deleting a model takes: `links`, and `contents` that nothing else needs.
-
-    `shared` contents stay: other files, or other repositories, use them.
-    """
-
-    folder: RepoFolder
-    links: tuple[Path, ...]
-    contents: tuple[Path, ...]
-    shared: tuple[Path, ...]
-
-    @property
-    def n_bytes(self) -> int:
-        """What is freed."""
-        return sum(path.stat().st_size for path in self.contents)
-
-    def carry_out(self) -> None:
-        """Delete it. Raises OSError (in use on Windows, no permission)."""
-        for path in (*self.links, *self.contents):
-            path.unlink(missing_ok=True)
-        self._tidy()
-
-    def _tidy(self) -> None:
-        """Remove folders and references that have become empty, and the repository's with its last file."""
-        for snapshot in _listed(self.folder.path / "snapshots"):
-            _remove_empty(snapshot)
-        alive = {snapshot.name for snapshot in _listed(self.folder.path / "snapshots")}
-        for ref in [path for path in (self.folder.path / "refs").rglob("*") if path.is_file()]:
-            if ref.read_text(encoding="utf-8").strip() not in alive:
-                ref.unlink()
-        if not alive and not self.folder.parts:
-            shutil.rmtree(self.folder.path)
-
-
-def removal_of(folder: RepoFolder, model: LocalModel | None, parts: Iterable[Path]) -> Removal:
-    """What deleting `model`, and the unfinished downloads `parts`, takes."""
-    files = model.files if model else ()
-    wanted = {(_name_in_snapshot(folder, file), file.resolve()) for file in files}
-    there = list(_all_files(folder))
-    doomed = [path for path in there if (_name_in_snapshot(folder, path), path.resolve()) in wanted]
-    needed = {path.resolve() for path in there if path not in doomed}
-    links, contents, shared = [], [], []
-    for path in doomed:
-        if not path.is_symlink():
-            contents.append(path)
-            continue
-        links.append(path)
-        blob = Path(os.path.normpath(path.parent / path.readlink()))
-        if path.resolve() in needed:
-            shared.append(blob)
-        elif blob.is_symlink():  # huggingface-hub keeps what several repositories have in one place
-            links.append(blob)
-            shared.append(blob.resolve())
-        else:
-            contents.append(blob)
-    unique = (tuple(dict.fromkeys(paths)) for paths in (links, [*contents, *parts], shared))
-    return Removal(folder, *unique)
-
-
-def _name_in_snapshot(folder: RepoFolder, path: Path) -> str:
-    return "/".join(path.relative_to(folder.path / "snapshots").parts[1:])
-
-
-def _all_files(folder: RepoFolder) -> Iterator[Path]:
-    for snapshot in folder.snapshots:
-        yield from (snapshot / name for name in _files_in(snapshot))
-
-
-def _files_in(snapshot: Path) -> list[str]:
+def files_in(snapshot: Path) -> list[str]:
     """The names of the files in a snapshot that have contents, as the repository spells them."""
     return [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
 
@@ -230,17 +159,9 @@ def _abbreviates(revision: str, commit: str) -> bool:
     return len(revision) >= _SHORTEST_COMMIT and commit.startswith(revision)
 
 
-def _listed(folder: Path) -> list[Path]:
+def listed(folder: Path) -> list[Path]:
+    """What is in `folder`; nothing where there is none."""
     try:
         return list(folder.iterdir())
     except OSError:
         return []
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove `folder` and those in it if there is no file in any."""
-    for inner in _listed(folder):
-        if inner.is_dir() and not inner.is_symlink():
-            _remove_empty(inner)
-    with contextlib.suppress(OSError):
-        folder.rmdir()

@@ -7,7 +7,7 @@ from ossctl.errors import ModelError, UsageError
 from ossctl.models.shards import first_names, matching, quantisation_of
 
 PREFIX = "hf:"
-_MAIN = "main"
+MAIN = "main"
 
 _FORM = re.compile(
     r"hf:(?P<repo>[\w.-]+/[\w.-]+)(:(?P<selector>[^@:]+))?(@(?P<revision>[^@:\s]+))?", re.ASCII
@@ -20,7 +20,7 @@ class HubReference:
 
     repo: str
     selector: str = ""
-    revision: str = _MAIN
+    revision: str = MAIN
 
     @classmethod
     def parse(cls, text: str) -> "HubReference":
@@ -31,7 +31,7 @@ class HubReference:
                 f"{text} is not a reference to a model on the hub",
                 "It is written hf:ORG/REPO, hf:ORG/REPO:Q4_K_M or hf:ORG/REPO:FILE.gguf@REVISION.",
             )
-        return cls(match["repo"], match["selector"] or "", match["revision"] or _MAIN)
+        return cls(match["repo"], match["selector"] or "", match["revision"] or MAIN)
 
     def selects(self, first_file: str) -> bool:
         """Whether this may mean the model with that first file."""
@@ -39,7 +39,7 @@ class HubReference:
 
     def __str__(self) -> str:
         selector = f":{self.selector}" if self.selector else ""
-        revision = "" if self.revision == _MAIN else f"@{self.revision}"
+        revision = "" if self.revision == MAIN else f"@{self.revision}"
         return f"{PREFIX}{self.repo}{selector}{revision}"
 
 

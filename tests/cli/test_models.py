@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from command import Result, command, environment, ossctl
 from gguf import GGUFReader, GGUFWriter
-from hub import Cut, Hub, Status, sha256
+from hub import Cut, Hub, Slow, Status, sha256
 from models import byte_gpt_oss, smollm2
 
 SMALL, SPLIT, OTHER = "org/small-GGUF", "org/split-GGUF", "ggml-org/gpt-oss-20b-GGUF"
@@ -153,6 +154,19 @@ def test_ls_shows_an_unfinished_download_and_rm_deletes_it(hub: Hub, tmp_path: P
     assert user.files() == set()
 
 
+def test_rm_does_not_take_a_file_from_a_pull_that_is_fetching_it(hub: Hub, tmp_path: Path) -> None:
+    user = User(tmp_path, hub)
+    hub.faults += [Slow(100_000)]
+    with ThreadPoolExecutor() as pool:
+        pull = pool.submit(user, "pull", "20b")
+        while not any(name.endswith(".incomplete") for name in user.files()):
+            time.sleep(0.05)
+        result = user("rm", "-y", f"hf:{OTHER}")
+        assert result.code == 4
+        assert "another program is fetching it just now" in result.stderr
+        assert pull.result().code == 0
+
+
 def test_ls_into_head_ends_quietly(owner: User) -> None:
     found = environment(owner.folder, HF_HOME=str(owner.folder / "hf"))
     with subprocess.Popen(
@@ -233,7 +247,7 @@ def test_verify_finds_a_file_that_is_too_short_without_reading_it_all(user: User
     assert "is incomplete" in listed["problem"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.skipif(sys.platform != "linux", reason="sees in /proc when it is at work")
 def test_verify_can_be_stopped(owner: User, tmp_path: Path, tiny: bytes) -> None:
     path = tmp_path / "large.gguf"
     with path.open("wb") as file:
@@ -243,7 +257,10 @@ def test_verify_can_be_stopped(owner: User, tmp_path: Path, tiny: bytes) -> None
     with subprocess.Popen(
         command("verify", path), cwd=tmp_path, env=found, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        time.sleep(2)
+        files = Path(f"/proc/{process.pid}/fd")
+        while path not in {file.resolve() for file in files.iterdir()}:
+            time.sleep(0.1)
+        time.sleep(0.5)  # the header is read first, and that it cannot be stopped in is no matter
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=10)
     assert process.returncode == 130
