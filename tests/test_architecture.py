@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
         "engine",
         "errors",
         "harmony",
+        "models",
         "planning",
         "runtime",
         "settings",
@@ -35,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": set(),
     "planning": {"errors"},
     "runtime": {"errors"},
+    "models": {"errors"},
     "storage": {"errors"},
 }
 
@@ -45,11 +47,14 @@ ONLY_IN = {
     "typer": {"cli"},
     "rich": {"cli"},
     "jinja2": {"templates"},
+    "httpx2": {"models"},
+    "huggingface_hub": {"models"},
 }
 
 SLOW_TO_IMPORT = {
     "llama_cpp",
     "llguidance",
+    "httpx2",
     "huggingface_hub",
     "prompt_toolkit",
     "numpy",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ossctl.cli.offer import choose_model
 from ossctl.cli.options import (
     CpuMoeOption,
     CtxOption,
@@ -31,10 +32,10 @@ def batch(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="A file of JSON lines, one request each; - is stdin.")
     ],
-    model: ModelOption,
     sink: Annotated[
         Path, typer.Option("-o", "--output", metavar="OUT", help="Where the answers go; - is stdout.")
     ] = _STREAM,
+    model: ModelOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     effort: EffortOption = None,
     max_reasoning_tokens: MaxReasoningTokensOption = None,
@@ -62,11 +63,14 @@ def batch(
     show_log(verbose)
     files = BatchFiles(_file(source), _file(sink), overwrite)
     total = files.check()
+    chosen = choose_model(model)
+    if chosen.warning:
+        say(chosen.warning)
     with batch_progress(total, to_terminal=sink == _STREAM) as progress:
         today = date or datetime.now().astimezone()
         defaults = Defaults(today.date(), effort, max_reasoning_tokens)
         options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
-        summary = run_batch(files, BatchModel(model, options, total), progress.watch, defaults, say)
+        summary = run_batch(files, BatchModel(chosen.path, options, total), progress.watch, defaults, say)
     say(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
     for line in remarks(summary):
         say(line)

@@ -1,6 +1,5 @@
 """`ossctl doctor`."""
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ossctl.cli.options import VerboseOption
-from ossctl.cli.output import put, show_log
+from ossctl.cli.output import print_json, put, show_log
 from ossctl.errors import ExitCode, ModelError
 
 _MARKS = {"ok": ("✓", "ok"), "note": ("·", "--"), "fix": ("✗", "!!")}
@@ -43,7 +42,7 @@ def doctor(
     ok = all(check.state != "fix" for check in checks)
     if as_json:
         records = [asdict(check) for check in checks]
-        put(json.dumps({"schema": "ossctl.doctor/1", "ok": ok, "checks": records}))
+        print_json({"schema": "ossctl.doctor/1", "ok": ok, "checks": records})
     if not ok:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -11,8 +11,10 @@ import typer
 from ossctl import __version__
 from ossctl.cli.batch import batch
 from ossctl.cli.doctor import doctor
+from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import report, say
 from ossctl.cli.plan import plan
+from ossctl.cli.pull import pull
 from ossctl.errors import ExitCode, OssctlError
 
 app = typer.Typer(
@@ -25,6 +27,11 @@ app = typer.Typer(
 app.command()(batch)
 app.command()(plan)
 app.command()(doctor)
+app.command()(pull)
+app.command()(ls)
+app.command()(show)
+app.command()(verify)
+app.command()(rm)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,7 +1,6 @@
 """Options that several commands share."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -10,9 +9,14 @@ _GENERATION = "Generation"
 _LOADING = "Loading"
 
 ModelOption = Annotated[
-    Path,
+    str | None,
     typer.Option(
-        "-m", "--model", metavar="MODEL", envvar="OSSCTL_MODEL", help="The model: a path to a .gguf file."
+        "-m",
+        "--model",
+        metavar="MODEL",
+        envvar="OSSCTL_MODEL",
+        help="20b, 120b, another name that `ossctl ls` shows, hf:ORG/REPO…, the path of a .gguf file, or "
+        "nano: the small test and demo model inside this package.  [default: the largest gpt-oss here]",
     ),
 ]
 EffortOption = Annotated[
@@ -143,6 +147,8 @@ DeviceOption = Annotated[
         rich_help_panel=_LOADING,
     ),
 ]
+YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Ask nothing.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 VerboseOption = Annotated[
     int,
     typer.Option(

@@ -1,6 +1,5 @@
 """`ossctl plan`."""
 
-import json
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,7 @@ from ossctl.cli.options import (
     UbatchOption,
     VerboseOption,
 )
-from ossctl.cli.output import put, show_log
+from ossctl.cli.output import print_json, put, show_log
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def _show_all(reports: "list[Report]", *, as_json: bool) -> None:
     from ossctl.cli.plan_view import compare
 
     if as_json:
-        put(json.dumps({"schema": "ossctl.plans/1", "plans": [plan_record(each) for each in reports]}))
+        print_json({"schema": "ossctl.plans/1", "plans": [plan_record(each) for each in reports]})
     else:
         put(*compare(reports))
 
@@ -99,7 +98,7 @@ def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
         raise UsageError("--json and --llama-args are two different outputs", "Give one of them.")
     outcome = report.outcome
     if as_json:
-        put(json.dumps(plan_record(report)))
+        print_json(plan_record(report))
     if isinstance(outcome, Shortage):
         raise outcome.error
     if llama_args:

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+_NAMES = ("start", "channel", "constrain", "message", "end", "call", "return")
+TEXTS = tuple(f"<|{name}|>" for name in _NAMES)
+
 
 class Tokenizer(Protocol):
     """A vocabulary that text goes into and comes out of."""
@@ -31,10 +34,9 @@ class Markers:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self | None:
         """The markers of a vocabulary; None if it is not one of Harmony's."""
-        names = ("start", "channel", "constrain", "message", "end", "call", "return")
-        ids = [tokenizer.id_of(f"<|{name}|>") for name in names]
+        ids = [tokenizer.id_of(text) for text in TEXTS]
         known = [token for token in ids if token is not None]
-        return cls(*known) if len(known) == len(names) else None
+        return cls(*known) if len(known) == len(TEXTS) else None
 
     @property
     def names(self) -> Mapping[int, str]:

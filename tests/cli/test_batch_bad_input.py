@@ -233,12 +233,6 @@ def test_a_wrong_number_in_the_environment_names_its_variable(tmp_path: Path, so
     _assert_wrong_usage(result, "OSSCTL_CTX")
 
 
-def test_no_model_at_all_is_wrong_usage_and_names_both_ways_to_give_one(tmp_path: Path, source: Path) -> None:
-    result = ossctl("batch", source, cwd=tmp_path)
-    _assert_wrong_usage(result, "--model")
-    assert "OSSCTL_MODEL" in result.stderr
-
-
 def test_an_output_in_a_missing_folder_is_exit_code_2(tmp_path: Path, source: Path) -> None:
     result = ossctl("batch", source, "-o", "no/such/out.jsonl", *small_model(), cwd=tmp_path)
     _assert_refused(result, 2, str(Path("no/such")))

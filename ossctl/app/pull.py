@@ -1,0 +1,109 @@
+"""`ossctl pull`: what it would take, then doing it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ossctl.app.interrupt import Interrupt
+from ossctl.app.models import NANO, all_models, is_path, open_records, unknown_name
+from ossctl.errors import ModelError, OssctlError, UsageError
+from ossctl.models.cache import hub_cache
+from ossctl.models.catalogue import catalogue
+from ossctl.models.download import LARGEST_FILE
+from ossctl.models.hub import HubModel, Unreachable, find_model
+from ossctl.models.local import LocalModel
+from ossctl.models.reference import PREFIX, HubReference
+from ossctl.models.store import ModelPull, Transfer, free_bytes, missing_bytes
+
+__all__ = ["LocalModel", "PullPlan", "Transfer", "hub_reference", "plan_pull", "pull"]
+
+_KEPT = "What has arrived is kept: the same command goes on from there."
+_NAMES = 5  # enough to choose from
+
+
+@dataclass(frozen=True)
+class PullPlan:
+    """What a pull takes: `to_fetch` and `free` are bytes, `cache` is where it will be.
+
+    `remark` is what the user should know of the files before; "" for nothing.
+    """
+
+    model: HubModel
+    to_fetch: int
+    free: int
+    cache: Path
+    remark: str
+
+    @property
+    def fits_on_disk(self) -> bool:
+        return self.to_fetch <= self.free
+
+
+def plan_pull(reference: str, say: Callable[[str], None]) -> PullPlan:
+    """Ask the hub what `reference` is, and look at the disk. `say` hears of retries.
+
+    Raises ModelError (no such model, no access, no network), UsageError.
+    """
+    wanted = hub_reference(reference)
+
+    def wait(seconds: float, why: str) -> None:
+        if seconds >= 1:
+            say(f"{why}; trying again in {seconds:.0f} s")
+        time.sleep(seconds)
+
+    try:
+        model = find_model(wanted, wait)
+    except Unreachable as error:
+        raise ModelError(error.message, f"{error.hint} {_on_this_machine()}") from None
+    for name in (file.name for file in model.files if file.n_bytes > LARGEST_FILE):
+        raise ModelError(
+            f"{name} is larger than the {LARGEST_FILE / 1e9:.0f} GB that the hub sends in one piece",
+            f"`hf download {wanted.repo} {name}` fetches it in pieces; ossctl finds it then.",
+        )
+    cache = hub_cache()
+    return PullPlan(model, missing_bytes(model), free_bytes(cache), cache, _remark(model))
+
+
+def pull(plan: PullPlan, watch: Callable[[Transfer], None], say: Callable[[str], None]) -> LocalModel:
+    """Fetch and verify. Raises ModelError, Interrupted; what has arrived stays."""
+    with Interrupt() as interrupt:
+        interrupt.on_signal = lambda: interrupt.check(_KEPT)  # out of whatever is waiting, at once
+        try:
+            return ModelPull(plan.model, open_records(), watch, say).run()
+        except OssctlError:
+            interrupt.check(_KEPT)
+            raise
+
+
+def hub_reference(reference: str) -> HubReference:
+    """What `reference` means on the hub. Raises ModelError, UsageError for what is not there."""
+    if reference == NANO:
+        raise UsageError("nano is a part of ossctl: there is nothing to fetch", "Use it with -m nano.")
+    if reference.startswith(PREFIX):
+        return HubReference.parse(reference)
+    entry = catalogue().find(reference)
+    if entry is not None:
+        return entry.variant.reference
+    if is_path(reference):
+        raise UsageError(
+            f"{reference} is a path, not a model to fetch", "For a repository write hf:ORG/REPO."
+        )
+    raise unknown_name(reference)
+
+
+def _on_this_machine() -> str:
+    names = [model.name for model in all_models() if not model.missing]
+    if not names:
+        return "No model is on this machine yet but nano."
+    return f"On this machine are {', '.join(names[:_NAMES])}{', …' if len(names) > _NAMES else ''}."
+
+
+def _remark(model: HubModel) -> str:
+    for file in model.files:
+        known = catalogue().known_file(file.repo, file.name)
+        if known and known.sha256 and known.sha256 != file.sha256:
+            return (
+                f"{file.name} on the hub is newer than this ossctl, so the hub's own sha256 is what counts."
+            )
+    return ""

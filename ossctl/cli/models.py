@@ -1,0 +1,194 @@
+"""`ossctl ls`, `show`, `verify` and `rm`."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ossctl.cli.documents import absent_document, ls_document, rm_document, show_document, verify_document
+from ossctl.cli.options import JsonOption, VerboseOption, YesOption
+from ossctl.cli.output import print_json, print_table, put, say, show_log, somebody_to_ask
+from ossctl.cli.transfer import gigabytes, transfer_progress
+from ossctl.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from ossctl.app.library import Description, Entry, Listing
+    from ossctl.app.removal import Removal
+
+_Reference = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name that `ossctl ls` shows, hf:ORG/REPO…, or a path.")
+]
+
+
+def ls(
+    everything: Annotated[
+        bool, typer.Option("-a", "--all", help="Also those that could be fetched by name.")
+    ] = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """List the models on this machine.
+
+    Models of LM Studio, llama.cpp and Ollama are listed where llama.cpp can load them; they are used where
+    they are, never copied.
+    """
+    from ossctl.app.library import list_models, not_here, unfinished_downloads
+
+    show_log(verbose)
+    listings, unfinished = list_models(), unfinished_downloads()
+    absent = not_here(listings) if everything else []
+    if as_json:
+        print_json(ls_document(listings, unfinished, absent))
+        return
+    if listings:
+        print_table(
+            ("NAME", "SIZE", "TYPE", "FROM", "LAST USED", "VERIFIED", ""), map(_listing_row, listings)
+        )
+    for each in unfinished:
+        of = f" of {gigabytes(each.total)}" if each.total else ""
+        put(f"unfinished: {each.name}, {gigabytes(each.n_bytes)}{of}; pull goes on, rm deletes it")
+    if absent:
+        print_table(("TO FETCH", "SIZE", "LICENCE", ""), map(_entry_row, absent))
+    if not listings and not unfinished and not absent:
+        say("No model is on this machine but nano. `ossctl ls -a` lists what `ossctl pull` knows.")
+
+
+def show(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
+    """Describe a model: architecture, context, licence, chat format, tensors."""
+    from ossctl.app.library import Description, describe
+
+    show_log(verbose)
+    found = describe(reference)
+    if isinstance(found, Description):
+        if as_json:
+            print_json(show_document(found))
+        else:
+            print_table((), _description_rows(found))
+    elif as_json:
+        print_json(absent_document(found))
+    else:
+        print_table((), _entry_rows(found))
+
+
+def verify(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
+    """Check the files of a model: their structure, and their sha256 against the record of it.
+
+    The exit code is 4 if one is damaged.
+    """
+    from ossctl.app.verification import verify_model
+
+    show_log(verbose)
+    with transfer_progress() as progress:
+        verdicts = verify_model(reference, progress.watch)
+    bad = [verdict for verdict in verdicts if verdict.problem]
+    if as_json:
+        print_json(verify_document(verdicts))
+    else:
+        for verdict in (each for each in verdicts if not each.problem):
+            state = "sha256 is right" if verdict.expected else "complete; nobody has written down its sha256"
+            put(f"{verdict.path.name}  {state}")
+    if bad:
+        raise ModelError(bad[0].problem, bad[0].hint)
+
+
+def rm(
+    reference: _Reference, yes: YesOption = False, as_json: JsonOption = False, verbose: VerboseOption = 0
+) -> None:
+    """Delete a model from the Hugging Face cache.
+
+    What it frees is said before. Contents that other commits or repositories use stay.
+    """
+    from ossctl.app.removal import plan_removal, remove
+
+    show_log(verbose)
+    removal = plan_removal(reference)
+    freed = removal.n_bytes
+    for line in _removal_lines(removal):
+        say(line)
+    if not yes:
+        _ask(f"Delete it and free {gigabytes(freed)}?")
+    remove(removal)
+    if as_json:
+        print_json(rm_document(removal, freed))
+    say(f"{gigabytes(freed)} freed")
+
+
+def _ask(question: str) -> None:
+    if not somebody_to_ask():
+        raise UsageError("nothing was deleted: there is nobody to ask", "Give -y to delete it.")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit
+
+
+def _removal_lines(removal: "Removal") -> list[str]:
+    lines = [f"{path} · {gigabytes(path.stat().st_size)}" for path in removal.contents]
+    if removal.shared:
+        lines.append(f"{len(removal.shared)} of its files are used elsewhere in the cache, and stay.")
+    return lines
+
+
+def _listing_row(listing: "Listing") -> tuple[str, ...]:
+    model = listing.model
+    label = model.label if model.origin == "Ollama" else ""  # the others' paths say it
+    return (
+        _at_home(model.name),
+        gigabytes(model.n_bytes),
+        listing.quantisation,
+        f"{model.origin} {label}".strip(),
+        _day(listing.used) or "never",
+        "yes" if listing.verified else "no",
+        listing.problem,
+    )
+
+
+def _entry_row(entry: "Entry") -> tuple[str, ...]:
+    model = entry.model
+    about = model.about if entry.variant == model.variants[0] else entry.variant.about
+    return entry.name, f"{entry.variant.gigabytes:.1f} GB", model.licence, about
+
+
+def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
+    return [
+        ("name", f"{entry.name}: {entry.model.name}, {entry.variant.about}"),
+        ("for", entry.model.about),
+        ("size", f"{entry.variant.gigabytes:.1f} GB"),
+        ("shape", entry.model.shape),
+        ("licence", entry.model.licence),
+        ("from", str(entry.variant.reference)),
+        ("", f"not on this machine: `ossctl pull {entry.name}` fetches it"),
+    ]
+
+
+def _description_rows(found: "Description") -> list[tuple[str, str]]:
+    model, listing = found.listing.model, found.listing
+    types = ", ".join(f"{name} {gigabytes(n_bytes)}" for name, n_bytes in found.types.most_common())
+    came_from = f"{model.origin}, {model.repo} at {model.commit}" if model.repo else str(model.origin)
+    rows = [
+        ("name", model.name),
+        ("for", found.entry.model.about if found.entry else ""),
+        ("size", gigabytes(model.n_bytes)),
+        ("shape", found.entry.model.shape if found.entry else ""),
+        ("licence", found.licence),
+        ("architecture", found.architecture),
+        ("context", f"{found.context:,} tokens" if found.context else ""),
+        ("chat format", found.chat_format),
+        ("tensors", types),
+        ("from", came_from),
+        ("verified", "yes" if listing.verified else f"no: `ossctl verify {model.name}` does it"),
+        ("last used", _day(listing.used) or "never"),
+        ("problem", listing.problem),
+        *(("file", str(path)) for path in model.files),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _at_home(name: str) -> str:
+    """A path as a shell takes it, and short."""
+    home = str(Path.home()) + os.sep
+    return f"~{os.sep}{name.removeprefix(home)}" if name.startswith(home) and os.name == "posix" else name
+
+
+def _day(moment: datetime | None) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d") if moment else ""

@@ -1,0 +1,48 @@
+"""Choosing a model, with the offer to fetch one that is not there."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from ossctl.cli.output import say, somebody_to_ask
+from ossctl.cli.pull import approve, carry_out, prepare
+
+if TYPE_CHECKING:
+    from ossctl.app.models import ModelChoice
+
+
+def choose_model(reference: str | None) -> "ModelChoice":
+    """What -m means. On a terminal a model that is not here is offered to be fetched, never done unasked.
+
+    Raises ModelError, UsageError, Interrupted.
+    """
+    from ossctl.app.models import NANO, NotHere, choose
+
+    try:
+        return choose(reference)
+    except NotHere as error:
+        if not somebody_to_ask():
+            raise
+        missing = error
+    say(f"{missing.message[0].upper()}{missing.message[1:]}.")
+    plan = prepare(missing.reference)
+    answer = _ask(*([NANO] if reference is None else []))
+    if answer == NANO:
+        return choose(NANO)
+    if answer == "n":
+        raise missing
+    approve(plan, yes=False)
+    carry_out(plan)
+    return choose(missing.reference)
+
+
+def _ask(*others: str) -> str:
+    """`y`, `n` or one of `others`; Enter is yes."""
+    choices = "/".join(("Y", "n", *others))
+    look_around = ", or look around with nano" if others else ""
+    while True:
+        answer = typer.prompt(
+            f"Fetch it{look_around}? [{choices}]", default="y", show_default=False, err=True
+        )
+        if answer.strip().lower() in ("y", "n", *others):
+            return str(answer.strip().lower())

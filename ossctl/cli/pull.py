@@ -1,0 +1,78 @@
+"""`ossctl pull`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ossctl.cli.options import VerboseOption, YesOption
+from ossctl.cli.output import put, say, show_log, somebody_to_ask
+from ossctl.cli.transfer import duration, gigabytes, transfer_progress
+from ossctl.errors import ModelError
+
+if TYPE_CHECKING:
+    from ossctl.app.pull import LocalModel, PullPlan
+
+_TYPICAL_RATE = 100e6 / 8  # bytes a second of a home line
+
+
+def pull(
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="20b, 120b, another name, or hf:ORG/REPO[:FILE-or-QUANT][@REVISION]."
+        ),
+    ],
+    yes: YesOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Fetch a model, all of its parts, and verify it.
+
+    It goes into the Hugging Face cache, which other tools share. A pull that was interrupted goes on where
+    it was. The path of the model is printed at the end.
+    """
+    show_log(verbose)
+    plan = prepare(reference)
+    approve(plan, yes=yes)
+    put(str(carry_out(plan).first))
+
+
+def prepare(reference: str) -> "PullPlan":
+    """Find out what a pull takes, and show it. Raises ModelError, UsageError."""
+    from ossctl.app.pull import plan_pull
+
+    plan = plan_pull(reference, say)
+    files = plan.model.files
+    parts = f" in {len(files)} parts" if len(files) > 1 else ""
+    licence = f" · licence {plan.model.licence}" if plan.model.licence else ""
+    say(f"{files[0].repo} · {Path(files[0].name).name} · {gigabytes(plan.model.n_bytes)}{parts}{licence}")
+    if plan.remark:
+        say(plan.remark)
+    if plan.to_fetch:
+        time = f"{duration(plan.to_fetch / _TYPICAL_RATE)} at 100 Mbit/s"
+        free = f"{gigabytes(plan.free)} free there"
+        say(f"{gigabytes(plan.to_fetch)} to fetch into {plan.cache}, {time}; {free}")
+    return plan
+
+
+def approve(plan: "PullPlan", *, yes: bool) -> None:
+    """Ask about what does not fit. Raises ModelError for a no, and off a terminal without -y."""
+    if plan.fits_on_disk or yes:
+        return
+    lacking = f"{gigabytes(plan.to_fetch - plan.free)} too little on the disk of {plan.cache}"
+    if not somebody_to_ask():
+        raise ModelError(
+            f"it does not fit: {lacking}", "Free some, set HF_HOME to another disk, or try it with -y."
+        )
+    if not typer.confirm(f"It does not fit: {lacking}. Fetch it anyway?", err=True):
+        raise ModelError("nothing was fetched")
+
+
+def carry_out(plan: "PullPlan") -> "LocalModel":
+    """Fetch and verify, showing how far it is. Raises ModelError, Interrupted."""
+    from ossctl.app.pull import pull as run_pull
+
+    with transfer_progress() as progress:
+        model = run_pull(plan, progress.watch, progress.say)
+    say(f"{model.name} is here, {gigabytes(plan.model.n_bytes)}, and its sha256 is verified.")
+    return model

@@ -1,0 +1,121 @@
+"""Watching bytes go by: a live bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+from ossctl.cli.output import say
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from ossctl.app.pull import Transfer
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def gigabytes(n_bytes: int) -> str:
+    """`12.1 GB`, `98.4 MB`: 10^9 and 10^6 bytes, as disks and the hub count."""
+    if n_bytes >= 1_000_000_000:
+        return f"{n_bytes / 1e9:,.1f} GB"
+    return f"{n_bytes / 1e6:,.1f} MB"
+
+
+class PlainTransfer:
+    """A line every ten seconds, and when something other than bytes happens."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
+        self._since: tuple[float, int] | None = None
+        self._doing = ""
+
+    def watch(self, transfer: "Transfer") -> None:
+        now = time.monotonic()
+        started, first = self._since = self._since or (now, transfer.done)
+        doing = transfer.doing.partition(";")[0]
+        if now >= self._next or (doing and doing != self._doing):
+            self._next = now + _SECONDS_BETWEEN_LINES
+            speed = (transfer.done - first) / max(now - started, 0.001)
+            say(describe(transfer, speed))
+        self._doing = doing
+
+    def say(self, text: str) -> None:
+        say(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class LiveTransfer:
+    """One line: bytes, bar, speed, time left, and what else goes on."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+        from rich.table import Column
+
+        whole = Column(no_wrap=True)
+        self._progress = Progress(
+            DownloadColumn(table_column=whole),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
+            TransferSpeedColumn(table_column=whole),
+            TimeRemainingColumn(compact=True, table_column=whole),
+            TextColumn("left{task.description}", table_column=whole),
+            console=Console(stderr=True),
+            transient=True,
+            expand=True,
+            speed_estimate_period=20,
+        )
+        self._task: TaskID | None = None
+
+    def watch(self, transfer: "Transfer") -> None:
+        doing = f" · {transfer.doing}" if transfer.doing else ""
+        if self._task is None:  # what was there before has not been fast
+            self._task = self._progress.add_task(doing, completed=transfer.done, total=transfer.total)
+            self._progress.start()
+        self._progress.update(self._task, completed=transfer.done, description=doing)
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def transfer_progress() -> PlainTransfer | LiveTransfer:
+    """The way to watch that stderr allows."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return PlainTransfer()
+    return LiveTransfer()
+
+
+def describe(transfer: "Transfer", speed: float) -> str:
+    """`3.1 of 12.1 GB · 45.2 MB/s · 3 min left`; `speed` in bytes a second."""
+    left = transfer.total - transfer.done
+    parts = [f"{transfer.done / 1e9:,.1f} of {gigabytes(transfer.total)}"]
+    if transfer.total < 1_000_000_000:
+        parts = [f"{transfer.done / 1e6:,.1f} of {gigabytes(transfer.total)}"]
+    if speed > 0 and left > 0:
+        parts += [f"{speed / 1e6:,.1f} MB/s", f"{duration(left / speed)} left"]
+    return " · ".join([*parts, *filter(None, [transfer.doing])])
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `3 min`, `2 h 10 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

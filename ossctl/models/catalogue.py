@@ -1,0 +1,137 @@
+"""The models that are known by name: `data/catalogue.toml`."""
+
+import difflib
+import functools
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ossctl.models.reference import HubReference
+from ossctl.models.shards import names_of_model
+
+_FILE = Path(__file__).parents[1] / "data" / "catalogue.toml"
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file as it was when the catalogue was written. `sha256` is "" where it is not known."""
+
+    name: str
+    n_bytes: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to store a model. `gigabytes` (10^9 bytes) is about right; `files` are exact where known."""
+
+    name: str
+    reference: HubReference
+    gigabytes: float
+    about: str
+    files: tuple[KnownFile, ...]
+
+
+@dataclass(frozen=True)
+class CatalogueModel:
+    """A model, its names, and its variants, the usual one first. `context` in tokens, None if not known."""
+
+    name: str
+    aliases: tuple[str, ...]
+    licence: str
+    shape: str
+    context: int | None
+    about: str
+    variants: tuple[Variant, ...]
+
+    @property
+    def short_name(self) -> str:
+        """The name that is quickest to type."""
+        return self.aliases[0] if self.aliases else self.name
+
+    def name_of(self, variant: Variant) -> str:
+        """The reference that means `variant`: `20b`, or `20b:q4_k_m`."""
+        return self.short_name if variant == self.variants[0] else f"{self.short_name}:{variant.name}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A variant of a model: what a name in the catalogue means."""
+
+    model: CatalogueModel
+    variant: Variant
+
+    @property
+    def name(self) -> str:
+        return self.model.name_of(self.variant)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All models that are known by name."""
+
+    models: tuple[CatalogueModel, ...]
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        for model in self.models:
+            yield from (Entry(model, variant) for variant in model.variants)
+
+    def find(self, text: str) -> Entry | None:
+        """What `NAME[:VARIANT]` means, in capitals or not; None if it is not here."""
+        name, _, wanted = text.lower().partition(":")
+        for entry in self.entries:
+            if name in (entry.model.name, *entry.model.aliases) and wanted in ("", entry.variant.name):
+                return entry
+        return None
+
+    def nearest(self, text: str, *more: str) -> list[str]:
+        """The names, and `more`, that are most like `text`, the nearest first; none if nothing is."""
+        names = {*more, *(entry.name for entry in self.entries), *(model.name for model in self.models)}
+        return difflib.get_close_matches(text.lower(), sorted(names), n=2, cutoff=0.5)
+
+    def known_file(self, repo: str, name: str) -> KnownFile | None:
+        """What is known of the file `name` of the repository `repo`."""
+        files = (file for e in self.entries if e.variant.reference.repo == repo for file in e.variant.files)
+        return next((file for file in files if file.name == name), None)
+
+    def name_of(self, repo: str, first_file: str) -> str | None:
+        """The name of the model whose first file in `repo` is `first_file`, where that is known."""
+        for entry in self.entries:
+            reference = entry.variant.reference
+            if reference.repo == repo and reference.selects(first_file):
+                return entry.name
+        return None
+
+    def with_hash(self, sha256: str) -> Entry | None:
+        """The variant that has a file with this hash."""
+        return next((e for e in self.entries for f in e.variant.files if sha256 and f.sha256 == sha256), None)
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """The catalogue that comes with the package."""
+    document = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    return Catalogue(tuple(map(_model, document["model"])))
+
+
+def _model(table: dict[str, Any]) -> CatalogueModel:
+    return CatalogueModel(
+        name=table["name"],
+        aliases=tuple(table["aliases"]),
+        licence=table["licence"],
+        shape=table["shape"],
+        context=table.get("context"),
+        about=table["about"],
+        variants=tuple(map(_variant, table["variant"])),
+    )
+
+
+def _variant(table: dict[str, Any]) -> Variant:
+    files = tuple(KnownFile(f["name"], f["bytes"], f.get("sha256", "")) for f in table.get("files", ()))
+    if files and tuple(file.name for file in files) != names_of_model(files[0].name):
+        raise ValueError(f"the catalogue lacks shards of {files[0].name}")
+    reference = HubReference(table["repo"], table["select"])
+    return Variant(table["name"], reference, table["gigabytes"], table["about"], files)

@@ -1,0 +1,318 @@
+"""`ossctl pull` as its users run it, against a hub on this machine."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from command import Result, command, environment, ossctl
+from hub import Cut, Flip, Hub, Slow, Stall, Status, sha256
+
+REPO = "org/model-GGUF"
+REFERENCE = f"hf:{REPO}"
+DATA = random.Random(0).randbytes(3_000_000)
+PARTS = {f"m-0000{n}-of-00002.gguf": random.Random(n).randbytes(1_000_000) for n in (1, 2)}
+SLOW = 1_500_000  # bytes a second: DATA takes two seconds
+
+
+@pytest.fixture
+def served() -> Iterator[Hub]:
+    with Hub() as hub:
+        hub.add(REPO, {"m.gguf": DATA, "README.md": b"hi"})
+        yield hub
+
+
+def variables(hub: Hub, folder: Path) -> dict[str, str]:
+    """The environment of a user of `hub` whose home is `folder`."""
+    return {
+        **hub.variables,
+        "HOME": str(folder),
+        "USERPROFILE": str(folder),
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+    }
+
+
+def pull(hub: Hub, folder: Path, *arguments: object, **more: str) -> Result:
+    """Pull REFERENCE, or what `arguments` say, with `more` in the environment."""
+    return run(*(arguments or [REFERENCE]), folder=folder, found={**variables(hub, folder), **more})
+
+
+def run(*arguments: object, folder: Path, found: dict[str, str]) -> Result:
+    return ossctl("pull", *arguments, cwd=folder, stdin=b"", **found)
+
+
+def starting(hub: Hub, folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command("pull", REFERENCE),
+        cwd=folder,
+        env=environment(folder, **variables(hub, folder)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def part(folder: Path) -> Path:
+    return folder / "hf" / "hub" / "models--org--model-GGUF" / "blobs" / f"{sha256(DATA)}.incomplete"
+
+
+def arrived(folder: Path) -> int:
+    """Bytes of the unfinished download, once there are some."""
+    for _ in range(600):
+        if part(folder).exists() and part(folder).stat().st_size:
+            return part(folder).stat().st_size
+        time.sleep(0.05)
+    raise AssertionError("nothing arrives")
+
+
+def assert_pulled(result: Result, data: bytes = DATA) -> None:
+    assert result.code == 0, result.stderr
+    assert Path(result.stdout.strip()).read_bytes() == data
+    assert "sha256 is verified" in result.said[-1]
+
+
+def assert_refused(result: Result, code: int, *says: str) -> None:
+    """It ended with `code`, and the last one or two lines say why."""
+    assert result.code == code
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    error = result.stderr.partition("ossctl: ")[2]
+    assert len(error.splitlines()) <= 2
+    for text in says:
+        assert text in error
+
+
+def test_stdout_is_the_path_and_the_rest_is_said(served: Hub, tmp_path: Path) -> None:
+    result = pull(served, tmp_path)
+    assert_pulled(result)
+    first, where, last = result.said
+    assert first == f"{REPO} · m.gguf · 3.0 MB · licence apache-2.0"
+    assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0 s at 100 Mbit/s; ")
+    assert where.endswith("GB free there")
+    assert last == f"hf:{REPO}:m.gguf is here, 3.0 MB, and its sha256 is verified."
+
+
+def test_a_split_model_prints_its_first_part(served: Hub, tmp_path: Path) -> None:
+    served.add("org/split", PARTS)
+    result = pull(served, tmp_path, "hf:org/split:m-00002-of-00002.gguf")
+    assert_pulled(result, PARTS["m-00001-of-00002.gguf"])
+    assert "2.0 MB in 2 parts" in result.said[0]
+
+
+def test_a_name_of_the_catalogue_is_pulled_and_a_newer_file_is_said(served: Hub, tmp_path: Path) -> None:
+    served.add("ggml-org/gpt-oss-20b-GGUF", {"gpt-oss-20b-mxfp4.gguf": DATA})
+    result = pull(served, tmp_path, "20B")
+    assert_pulled(result)
+    assert "is newer than this ossctl" in result.stderr
+    assert result.said[-1].startswith("20b is here")
+
+
+def test_faults_of_every_kind_in_one_pull(served: Hub, tmp_path: Path) -> None:
+    served.api_faults += [Status(503, retry_after=1)]
+    served.faults += [
+        Cut(300_000),
+        Status(429, retry_after=1),
+        Cut(400_000, reset=True),
+        Stall(100_000, seconds=5),
+        Status(500),
+        Cut(1),
+    ]
+    result = pull(served, tmp_path)
+    assert_pulled(result)
+    assert [asked.start for asked in served.served if asked.start] != []
+    assert sum("503" in line for line in result.said) == 1
+
+
+def test_a_damaged_file_is_named_and_fetched_again_once(served: Hub, tmp_path: Path) -> None:
+    served.faults += [Flip(at=10)]
+    result = pull(served, tmp_path)
+    assert_pulled(result)
+    assert "m.gguf arrived damaged" in result.stderr
+    served.repositories[REPO].commits[0] = {"m.gguf": DATA[::-1]}
+    served.faults += [Flip(at=10), Flip(at=10)]
+    assert_refused(pull(served, tmp_path), 4, "m.gguf arrived damaged twice", sha256(DATA[::-1]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_after_kill_9_the_next_pull_goes_on(served: Hub, tmp_path: Path) -> None:
+    served.every = Slow(SLOW)
+    with starting(served, tmp_path) as process:
+        arrived(tmp_path)
+        process.send_signal(signal.SIGKILL)
+    kept = part(tmp_path).stat().st_size
+    assert 0 < kept < len(DATA)
+    served.every = None
+    assert_pulled(pull(served, tmp_path))
+    assert served.served[-1].start == kept
+    assert not part(tmp_path).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("fault", [Slow(SLOW), Stall(65536, seconds=30)], ids=["flowing", "stalled"])
+def test_a_signal_ends_it_at_once_and_the_next_pull_goes_on(
+    served: Hub, tmp_path: Path, number: signal.Signals, fault: Slow | Stall
+) -> None:
+    served.every = fault
+    with starting(served, tmp_path) as process:
+        arrived(tmp_path)
+        started = time.monotonic()
+        process.send_signal(number)
+        stderr = process.communicate(timeout=30)[1].decode()
+        seconds = time.monotonic() - started
+    assert process.returncode == 128 + number
+    assert stderr.splitlines()[-2:] == [
+        "ossctl: interrupted",
+        "What has arrived is kept: the same command goes on from there.",
+    ]
+    assert seconds < 1
+    kept = part(tmp_path).stat().st_size
+    served.every = None
+    assert_pulled(pull(served, tmp_path))
+    assert served.served[-1].start == kept > 0
+
+
+def test_pulls_of_the_same_model_at_once_fetch_it_once(served: Hub, tmp_path: Path) -> None:
+    served.every = Slow(SLOW)
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda _: pull(served, tmp_path), range(3)))
+    for result in results:
+        assert_pulled(result)
+    assert len(served.served) == 1
+    assert sum("another program is fetching it" in result.stderr for result in results) == 2
+
+
+def test_a_pull_beside_hugging_faces_own_command_waits_for_it(served: Hub, tmp_path: Path) -> None:
+    served.every = Slow(SLOW)
+    code = f"from huggingface_hub import hf_hub_download; print(hf_hub_download('{REPO}', 'm.gguf'))"
+    theirs = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment(tmp_path, **variables(served, tmp_path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with theirs:
+        while not served.served:
+            time.sleep(0.05)
+        result = pull(served, tmp_path)
+        assert theirs.communicate()[0].decode() == result.stdout
+    assert_pulled(result)
+    assert len(served.served) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_is_said_and_the_next_pull_goes_on(
+    served: Hub, tmp_path: Path, small_disk: Path
+) -> None:
+    full = pull(served, tmp_path, REFERENCE, "-y", HF_HOME=str(small_disk))
+    assert_refused(full, 4, f"the disk of {small_disk / 'hub'} is full", "Free 0.1 GB and pull again")
+    kept = next(small_disk.rglob("*.incomplete")).stat().st_size
+    assert 1_000_000 < kept < len(DATA)
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    assert_pulled(pull(served, tmp_path, HF_HOME=str(small_disk)))
+    assert served.served[-1].start == kept
+
+
+def test_off_a_terminal_what_does_not_fit_is_refused_before_it_starts(
+    served: Hub, tmp_path: Path, small_disk: Path
+) -> None:
+    result = pull(served, tmp_path, HF_HOME=str(small_disk))
+    assert_refused(result, 4, "it does not fit: 0.9 MB too little on the disk of", "-y")
+    assert served.served == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "code", "says"),
+    [
+        ("", 2, ["the model has no name", "ossctl ls"]),
+        ("20bb", 4, ["no model is called 20bb", "Did you mean 20b"]),
+        ("qwen", 4, ["no model is called qwen", "qwen3-30b"]),
+        ("zzzz", 4, ["no model is called zzzz", "ossctl ls"]),
+        ("nano", 2, ["nothing to fetch", "-m nano"]),
+        ("model.gguf", 2, ["model.gguf is a path", "hf:ORG/REPO"]),
+        ("hf:nonsense", 2, ["hf:nonsense is not a reference", "hf:ORG/REPO:Q4_K_M"]),
+        ("hf:org/missing", 4, ["no public repository org/missing", "HF_TOKEN"]),
+        ("hf:org/gated", 4, ["org/gated is gated", "HF_TOKEN"]),
+        ("hf:org/words", 4, ["has no GGUF files; it holds model.safetensors", "-GGUF"]),
+        (f"{REFERENCE}:Q8_0", 4, ["has nothing called Q8_0; it has m.gguf", f"{REFERENCE}:m.gguf"]),
+        (f"{REFERENCE}@nowhere", 4, ["has no revision nowhere", "tree/main"]),
+    ],
+)
+def test_what_cannot_be_pulled_is_said(
+    served: Hub, tmp_path: Path, reference: str, code: int, says: list[str]
+) -> None:
+    served.add("org/gated", {"m.gguf": DATA}, gated=True)
+    served.add("org/words", {"model.safetensors": DATA})
+    assert_refused(pull(served, tmp_path, reference), code, *says)
+
+
+def test_a_file_too_large_for_one_piece_names_the_command_that_can(served: Hub, tmp_path: Path) -> None:
+    class Huge(bytes):
+        def __len__(self) -> int:
+            return 65_369_017_728
+
+    served.add("unsloth/gpt-oss-120b-GGUF", {"gpt-oss-120b-F16.gguf": Huge()})
+    result = pull(served, tmp_path, "120b:f16")
+    assert_refused(
+        result, 4, "larger than the 50 GB", "`hf download unsloth/gpt-oss-120b-GGUF gpt-oss-120b-F16.gguf`"
+    )
+
+
+def offline(found: dict[str, str]) -> dict[str, str]:
+    return {**found, "HF_HUB_OFFLINE": "1"}
+
+
+def no_network(found: dict[str, str]) -> dict[str, str]:
+    return {**found, "HF_ENDPOINT": "http://127.0.0.1:9"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [(offline, "HF_HUB_OFFLINE is set"), (no_network, "cannot reach http://127.0.0.1:9")]
+)
+def test_without_a_network_it_says_what_is_on_this_machine(
+    served: Hub, tmp_path: Path, change: Callable[[dict[str, str]], dict[str, str]], says: str
+) -> None:
+    nothing = run("20b", folder=tmp_path, found=change(variables(served, tmp_path)))
+    assert_refused(nothing, 4, says, "No model is on this machine yet but nano.")
+    assert_pulled(pull(served, tmp_path))
+    result = run("20b", folder=tmp_path, found=change(variables(served, tmp_path)))
+    assert_refused(result, 4, says, f"On this machine are {REFERENCE}:m.gguf.")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_cache_without_permission_is_said(served: Hub, tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir(mode=0o500)
+    assert_refused(pull(served, tmp_path), 4, "Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"), [("HF_HUB_CACHE", f"cannot store {REFERENCE} in"), ("HF_HOME", "Check HF_HOME")]
+)
+def test_a_cache_that_is_a_file_is_said(served: Hub, tmp_path: Path, variable: str, says: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way", "utf-8")
+    assert_refused(
+        run(REFERENCE, folder=tmp_path, found={**variables(served, tmp_path), variable: str(file)}),
+        4,
+        str(file),
+        says,
+    )

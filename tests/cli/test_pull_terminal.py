@@ -1,0 +1,108 @@
+"""`ossctl pull` on a terminal: what it shows, and what it asks."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import command, environment
+from hub import Cut, Hub, Slow, Status
+
+if sys.platform == "win32":
+    pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
+
+import pexpect
+
+DATA = bytes(4_000_000)
+ESCAPE = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
+
+
+@pytest.fixture
+def served() -> Iterator[Hub]:
+    with Hub() as hub:
+        hub.add("org/model-GGUF", {f"m-0000{n}-of-00002.gguf": DATA[:-n] for n in (1, 2)})
+        yield hub
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def pull(hub: Hub, folder: Path, hf_home: Path, **variables: str) -> "pexpect.spawn[str]":
+    program, *arguments = command("pull", "hf:org/model-GGUF")
+    found = {**hub.variables, "HF_HOME": str(hf_home), "TERM": "xterm-256color", **variables}
+    return pexpect.spawn(
+        program,
+        arguments,
+        env=environment(folder, **found),
+        cwd=str(folder),
+        dimensions=(24, 110),
+        encoding="utf-8",
+        timeout=30,
+    )
+
+
+def end_of(terminal: "pexpect.spawn[str]") -> tuple[int, str]:
+    """The exit code, and all that was written until then."""
+    written = terminal.read()
+    terminal.close()
+    return terminal.exitstatus, written
+
+
+def test_one_bar_counts_all_parts_with_speed_and_time_left(served: Hub, tmp_path: Path) -> None:
+    served.every = Slow(4_000_000)
+    code, written = end_of(pull(served, tmp_path, tmp_path / "hf"))
+    assert code == 0
+    bars = [bar for bar in re.split(r"[\r\n]", ESCAPE.sub("", written)) if "━" in bar]
+    assert bars
+    assert all("/8.0 MB" in bar and bar.rstrip().endswith("left") for bar in bars)
+    assert any(re.search(r"[1-9]\.\d/8\.0 MB ━+.* [1-9]\.\d MB/s .*\d\d:\d\d left", bar) for bar in bars)
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") > 0
+
+
+def test_what_goes_on_instead_of_bytes_is_shown(served: Hub, tmp_path: Path) -> None:
+    served.faults += [Cut(1_000_000), Status(503, retry_after=2)]
+    terminal = pull(served, tmp_path, tmp_path / "hf")
+    terminal.expect("the server said 503, busy; trying again in 2 s")
+    assert end_of(terminal)[0] == 0
+
+
+def test_what_does_not_fit_is_asked_for_and_no_is_the_default(
+    served: Hub, tmp_path: Path, small_disk: Path
+) -> None:
+    terminal = pull(served, tmp_path, small_disk)
+    terminal.expect("It does not fit: 7.0 MB too little on the disk of .*Fetch it anyway\\? \\[y/N\\]")
+    terminal.sendline("")
+    code, written = end_of(terminal)
+    assert code == 4
+    assert "nothing was fetched" in written
+    assert served.served == []
+
+
+def test_whoever_says_yes_gets_as_much_as_there_is_room_for(
+    served: Hub, tmp_path: Path, small_disk: Path
+) -> None:
+    terminal = pull(served, tmp_path, small_disk)
+    terminal.expect("Fetch it anyway")
+    terminal.sendline("y")
+    code, written = end_of(terminal)
+    assert code == 4
+    assert "is full" in written
+
+
+def test_no_color_is_honoured(served: Hub, tmp_path: Path) -> None:
+    served.every = Slow(8_000_000)
+    written = end_of(pull(served, tmp_path, tmp_path / "hf", NO_COLOR="1"))[1]
+    assert "━" in written
+    assert not re.search(r"\x1b\[[\d;]*[34]\d[\d;]*m", written)

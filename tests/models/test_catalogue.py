@@ -1,0 +1,111 @@
+"""The models that are known by name, and what names mean."""
+
+import re
+
+import pytest
+
+from ossctl.errors import UsageError
+from ossctl.models.catalogue import Entry, catalogue
+from ossctl.models.reference import HubReference
+from ossctl.models.shards import names_of_model
+
+ENTRIES = list(catalogue().entries)
+
+
+def meant(name: str) -> Entry:
+    entry = catalogue().find(name)
+    assert entry is not None
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("name", "repo", "file"),
+    [
+        ("20b", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf"),
+        ("gpt-oss-20b", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf"),
+        ("GPT-OSS-20B:MXFP4", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf"),
+        ("20b:q4_k_m", "unsloth/gpt-oss-20b-GGUF", "gpt-oss-20b-Q4_K_M.gguf"),
+        ("120b", "ggml-org/gpt-oss-120b-GGUF", "gpt-oss-120b-mxfp4-00001-of-00003.gguf"),
+    ],
+)
+def test_a_name_means_a_file_of_a_repository(name: str, repo: str, file: str) -> None:
+    assert meant(name).variant.reference == HubReference(repo, file)
+
+
+@pytest.mark.parametrize("name", ["20", "20b:", "20b:q9", "gpt-oss", "", ":", "nano"])
+def test_other_names_mean_nothing_or_the_usual_variant(name: str) -> None:
+    entry = catalogue().find(name)
+    assert entry is None or (name == "20b:" and entry.name == "20b")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first"),
+    [
+        ("20bb", "20b"),
+        ("gtp-oss-20b", "gpt-oss-20b"),
+        ("120", "120b"),
+        ("20b:q4_k_s", "20b:q4_k_m"),
+        ("qwen3-30", "qwen3-30b"),
+    ],
+)
+def test_a_wrong_name_finds_the_nearest(wrong: str, first: str) -> None:
+    assert catalogue().nearest(wrong)[0] == first
+
+
+def test_nothing_is_near_to_nonsense() -> None:
+    assert catalogue().nearest("xylophone!!") == []
+
+
+def test_every_name_is_its_own() -> None:
+    names = [name for model in catalogue().models for name in (model.name, *model.aliases)]
+    assert len(set(names)) == len(names)
+    assert all(name == name.lower() and ":" not in name and "." not in name for name in names)
+    assert [meant(entry.name) for entry in ENTRIES] == ENTRIES
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_an_entry_is_consistent(entry: Entry) -> None:
+    variant = entry.variant
+    assert HubReference.parse(str(variant.reference)) == variant.reference
+    assert entry.model.licence
+    assert entry.model.about.endswith(".")
+    for file in variant.files:
+        assert file.n_bytes > 0
+        assert re.fullmatch("[0-9a-f]{64}|", file.sha256)
+    if variant.files:
+        first = variant.files[0].name
+        assert tuple(file.name for file in variant.files) == names_of_model(first)
+        assert variant.reference.selector == first
+        assert round(sum(file.n_bytes for file in variant.files) / 1e9, 1) == variant.gigabytes
+        assert catalogue().name_of(variant.reference.repo, first) == entry.name
+
+
+def test_the_original_weights_of_gpt_oss_can_be_checked_without_the_hub() -> None:
+    for name in ("20b", "120b"):
+        assert all(file.sha256 for file in meant(name).variant.files)
+    assert catalogue().with_hash("") is None
+    assert catalogue().with_hash(meant("120b").variant.files[2].sha256) == meant("120b")
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("hf:org/repo", HubReference("org/repo")),
+        ("hf:org/repo:Q4_K_M", HubReference("org/repo", "Q4_K_M")),
+        ("hf:org/repo:sub/m-Q8_0.gguf", HubReference("org/repo", "sub/m-Q8_0.gguf")),
+        ("hf:org/repo@v1.0", HubReference("org/repo", "", "v1.0")),
+        ("hf:org/repo:Q8_0@refs/pr/1", HubReference("org/repo", "Q8_0", "refs/pr/1")),
+    ],
+)
+def test_a_reference_is_read_and_written_alike(text: str, reference: HubReference) -> None:
+    assert HubReference.parse(text) == reference
+    assert str(reference) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hf:", "hf:repo", "hf:a/b/c", "hf:a/b:", "hf:a/b@", "hf:a/b:x:y", "hf:a/b c", "hf: a/b", "hf:ä/b"],
+)
+def test_what_is_no_reference_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a reference to a model on the hub"):
+        HubReference.parse(text)
