@@ -23,8 +23,27 @@ class ExitCode(IntEnum):
     SOME_FAILED = 3
     MODEL = 4
     MEMORY = 5
+    CUT = 6  # the answer reached its token limit
+    REPETITION = 7  # the model repeated itself and was stopped
+    REFUSAL = 8  # the model refused
     SIGINT = 130
     SIGTERM = 143
+
+
+# What each means, for the man page and the README.
+EXIT_CODES = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "failed unexpectedly; or the model gave no answer",
+    ExitCode.USAGE: "wrong usage or unreadable input",
+    ExitCode.SOME_FAILED: "the batch ran to its end, some requests failed",
+    ExitCode.MODEL: "the model is missing, incomplete or corrupt",
+    ExitCode.MEMORY: "it does not fit in memory",
+    ExitCode.CUT: "the answer reached its token limit",
+    ExitCode.REPETITION: "the model repeated itself and was stopped",
+    ExitCode.REFUSAL: "the model refused",
+    ExitCode.SIGINT: "interrupted; what was finished is kept",
+    ExitCode.SIGTERM: "terminated; what was finished is kept",
+}
 
 
 class OssctlError(Exception):

@@ -4,24 +4,19 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from readme_help import README, with_help
+from generated import README
+from models import smollm2
+from programs import with_ossctl
 
 from ossctl.app.chat_completions import read_task
 from ossctl.app.conversation import Defaults
 from ossctl.app.lines import Line, read_lines
-
-
-@pytest.mark.skipif(not version("typer").startswith("0.29."), reason="typer 0.29 lays out the help texts")
-def test_the_help_texts_are_those_of_the_program() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert "<!-- help: batch -->" in text
-    assert with_help(text) == text, "run `make readme`"
 
 
 def test_the_plan_of_the_readme_is_what_the_program_prints(tmp_path: Path) -> None:
@@ -51,3 +46,30 @@ def test_the_demo_has_twenty_requests_in_all_line_forms() -> None:
     assert len({task.custom_id for task in tasks}) == 20
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert {"body", "prompt", "messages"} <= {key for record in records for key in record}
+
+
+@pytest.mark.skipif(
+    shutil.which("bash") is None or shutil.which("jq") is None, reason="bash or jq is missing"
+)
+def test_the_chapter_on_scripts_runs_as_printed(tmp_path: Path) -> None:
+    _, _, chapter = README.read_text(encoding="utf-8").partition("## In shell scripts\n")
+    chapter, _, _ = chapter.partition("\n## ")
+    blocks = re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
+    assert len(blocks) == 4
+    variables = {"OSSCTL_MODEL": str(smollm2()), "OSSCTL_TEMPERATURE": "0", "OSSCTL_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-c", "set -euo pipefail\n" + "\n".join(blocks)],
+        cwd=tmp_path,
+        env=with_ossctl(tmp_path, **variables),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "answer.txt").read_text("utf-8").strip()
+    lines = done.stdout.splitlines()
+    assert "It is on Monday." in lines
+    assert any(re.fullmatch(r"\d+ tokens, stop, seed \d+", line) for line in lines)
+    assert any(line.endswith("… (cut)") for line in lines)
+    assert {"a", "b"} == {json.loads(line)["id"] for line in lines if line.startswith('{"id"')}

@@ -15,17 +15,17 @@ from threading import Semaphore, Thread
 from time import monotonic
 from typing import BinaryIO
 
-import numpy as np
-
 from ossctl.app.chat_completions import Task, answer_record, custom_id_of, error_record, read_task
 from ossctl.app.conversation import Defaults
 from ossctl.app.generation import Generation
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.lines import Line, count_requests, open_input, read_lines
 from ossctl.app.loading import LoadedModel, LoadOptions, load_model
+from ossctl.app.question import pose, refuse_unsupported
 from ossctl.app.worker import Worker
-from ossctl.engine.request import FinishReason, Request
+from ossctl.engine.request import FinishReason
 from ossctl.errors import ExitCode, OssctlError, RequestError, UsageError
+from ossctl.planning.goal import Goal, Use
 from ossctl.storage.journal import Journal, refuse_existing
 
 _IN_FLIGHT = 4  # lines a sequence: enough waiting ones to find common prefixes and refill at once
@@ -188,26 +188,12 @@ class Batch:
     def _begin(self, line: Line, worker: Worker) -> None:
         try:
             task = read_task(line, self._defaults)
-            generation = self._generation(task)
+            generation = pose(self._model, task, str(task.line))
         except RequestError as error:
             self._write_error(line.number, custom_id_of(line), error)
             return
         self._tasks[generation.request.id] = task
         worker.submit(generation)
-
-    def _generation(self, task: Task) -> Generation:
-        dialect = self._model.dialect
-        prompt = dialect.render(task.conversation)
-        room = self._model.runner.n_ctx_seq
-        request = Request(
-            id=str(task.line),
-            prompt=np.array(prompt, np.int32),
-            max_tokens=room if task.max_tokens is None else task.max_tokens,
-            sampling=task.sampling,
-            end_ids=dialect.end_ids,
-            guide=dialect.guide(task.conversation, prompt),
-        )
-        return Generation(request, dialect.parser(prompt), task.stops)
 
     def _end(self, generation: Generation) -> None:
         task = self._tasks.pop(generation.request.id)
@@ -252,14 +238,6 @@ def _unsatisfied(task: Task, generation: Generation) -> RequestError | None:
     return RequestError(f"the answer {how} {where}", code="schema_unsatisfied")
 
 
-def _check_defaults(defaults: Defaults, model: LoadedModel) -> None:
-    """An option that every line would refuse is refused at once."""
-    given = {"--effort": defaults.effort, "--max-reasoning-tokens": defaults.max_reasoning_tokens}
-    for name, value in given.items():
-        if value is not None and model.dialect.default_effort is None:
-            raise UsageError(f"{name} is for gpt-oss; {model.name} has no such setting")
-
-
 @dataclass(frozen=True)
 class BatchModel:
     """The model of a batch and how it is loaded; `requests` is how many there are, None if nobody knows."""
@@ -280,12 +258,13 @@ def run_batch(
 
     Raises what `Batch.run` and `load_model` raise.
     """
+    goal = Goal(Use.BATCH, model.requests)
     with (
         Interrupt() as interrupt,
-        load_model(model.path, model.options, interrupt, model.requests) as loaded,
+        load_model(model.path, model.options, goal, interrupt) as loaded,
         files.open_sink() as journal,
     ):
-        _check_defaults(defaults, loaded)
+        refuse_unsupported(defaults.effort, defaults.max_reasoning_tokens, loaded)
         for remark in loaded.remarks:
             say(remark)
         return Batch(loaded, journal, watch, defaults).run(files.open_source(), interrupt)

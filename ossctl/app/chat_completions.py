@@ -15,7 +15,8 @@ import msgspec
 from ossctl.app.conversation import ChatMessage, ConversationOptions, Defaults, read_conversation
 from ossctl.app.generation import Generation
 from ossctl.app.lines import Line
-from ossctl.dialect import Conversation, ToolCall
+from ossctl.app.question import Question
+from ossctl.dialect import ToolCall
 from ossctl.engine.request import Sampling, TokenLogprob
 from ossctl.errors import RequestError
 
@@ -71,22 +72,27 @@ class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Task:
-    """A line of the input, understood. `max_tokens` None is as many as there is room for."""
+class Task(Question):
+    """A line of the input, understood."""
 
     line: int
     custom_id: str
-    conversation: Conversation
-    max_tokens: int | None
-    stops: tuple[str, ...]
-    sampling: Sampling
 
 
 def read_task(line: Line, defaults: Defaults) -> Task:
     """Understand a line. Raises RequestError, which names the field."""
+    return task_of(read_record(line), line, defaults)
+
+
+def read_record(line: Line) -> dict[str, Any]:
+    """The JSON object on a line. Raises RequestError."""
     if line.error is not None:
         raise line.error
-    record = _decode(line.data)
+    return _decode(line.data)
+
+
+def task_of(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
+    """What the object on `line` asks for. Raises RequestError, which names the field."""
     options: Options
     if "body" in record:
         batch_line = _convert(record, BatchLine)
@@ -102,9 +108,9 @@ def read_task(line: Line, defaults: Defaults) -> Task:
         line=line.number,
         custom_id=str(custom_id),
         conversation=read_conversation(messages, options, defaults),
-        max_tokens=_max_tokens(options),
-        stops=_stops(options),
-        sampling=_sampling(options, line.number),
+        max_tokens=_or(_max_tokens(options), defaults.max_tokens),
+        stops=defaults.stops if options.stop is None else _stops(options),
+        sampling=_sampling(options, line.number, defaults.sampling),
     )
 
 
@@ -267,14 +273,13 @@ def _stops(options: Options) -> tuple[str, ...]:
     return tuple(stops)
 
 
-def _sampling(options: Options, line: int) -> Sampling:
-    default = Sampling()
+def _sampling(options: Options, line: int, default: Sampling) -> Sampling:
     sampling = Sampling(
         temperature=_or(options.temperature, default.temperature),
         top_k=_or(options.top_k, default.top_k),
         top_p=_or(options.top_p, default.top_p),
         min_p=_or(options.min_p, default.min_p),
-        seed=_or(options.seed, line),  # the same file gives the same answers; its lines differ
+        seed=_or(options.seed, default.seed + line),
         logit_bias=_logit_bias(options),
         logprobs=_logprobs(options),
     )

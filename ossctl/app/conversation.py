@@ -6,12 +6,13 @@ What has no meaning where it stands is an error that names the field.
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
 from ossctl.dialect import Conversation, Effort, JsonFormat, Message, Role, Tool, ToolCall, ToolChoice
+from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI's rule for functions and formats
@@ -91,11 +92,18 @@ class ConversationOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a request gets that does not say otherwise. `date` is what the model is told today is."""
+    """What a request gets that does not say otherwise.
+
+    `date` is what the model is told today is. The seed of `sampling` is that of line 0: each line has the
+    next, so that the same file gives the same answers again and its lines differ.
+    """
 
     date: dt.date | None = None
     effort: Effort | None = None
     max_reasoning_tokens: int | None = None
+    max_tokens: int | None = None
+    stops: tuple[str, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 def read_conversation(

@@ -1,8 +1,8 @@
 """One answer on its way from tokens to text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ossctl.dialect import Event, Parser, Preamble, Reasoning, Recovered, ToolCall
+from ossctl.dialect import Answer, Event, Parser, Preamble, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
 from ossctl.engine.stop import StopStrings
 from ossctl.errors import RequestError
@@ -12,10 +12,16 @@ class Generation:
     """Collects a request's answer. Stop strings look at the answer alone, not at the reasoning.
 
     `recovered` says what was wrong with the answer's format, each thing once. `tokens` are all that the
-    model wrote.
+    model wrote. `watch` gets every event when it is sure to belong to the answer.
     """
 
-    def __init__(self, request: Request, parser: Parser, stops: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        request: Request,
+        parser: Parser,
+        stops: Sequence[str] = (),
+        watch: Callable[[Event], None] | None = None,
+    ) -> None:
         self.request = request
         self.finish: FinishReason | None = None
         self.error: RequestError | None = None
@@ -26,6 +32,7 @@ class Generation:
         self.recovered: dict[str, None] = {}
         self._parser = parser
         self._stops = StopStrings(stops)
+        self._watch = watch
         self._answer: list[str] = []
         self._preamble: list[str] = []
         self._reasoning: list[str] = []
@@ -74,9 +81,13 @@ class Generation:
         elif output.finish is not None:
             self._close(output.finish)
 
+    def cancel(self) -> None:
+        """End it where it is."""
+        self._close(FinishReason.CANCELLED)
+
     def _close(self, finish: FinishReason) -> None:
         self._collect(self._parser.close(cut=finish is not FinishReason.STOP))
-        self._answer.append(self._stops.close())
+        self._add(self._stops.close())
         if self._stops.hit:
             finish = FinishReason.STOP
         elif finish is FinishReason.STOP and self.calls:
@@ -86,6 +97,9 @@ class Generation:
     def _collect(self, events: Sequence[Event]) -> None:
         for event in events:
             match event:
+                case Answer(text):
+                    self._add(self._stops.feed(text))
+                    continue
                 case Reasoning(text):
                     self._reasoning.append(text)
                 case Preamble(text):
@@ -94,5 +108,13 @@ class Generation:
                     self.calls.append(event)
                 case Recovered(what):
                     self.recovered[what] = None
-                case _:
-                    self._answer.append(self._stops.feed(event.text))
+            self._tell(event)
+
+    def _add(self, text: str) -> None:
+        if text:
+            self._answer.append(text)
+            self._tell(Answer(text))
+
+    def _tell(self, event: Event) -> None:
+        if self._watch is not None:
+            self._watch(event)

@@ -13,13 +13,14 @@ from ossctl.app.corrections import Corrections, correction, with_less
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.load_options import LoadOptions
 from ossctl.app.machine import this_machine
+from ossctl.app.raw import RawDialect
 from ossctl.app.shapes import shape_of_file
 from ossctl.dialect import Dialect
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import MemoryShortage, ModelError
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.markers import Markers
-from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.machine import MIB
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
@@ -57,16 +58,20 @@ class LoadedModel:
 
 @contextmanager
 def load_model(
-    path: Path, options: LoadOptions, interrupt: Interrupt, requests: int | None = None
+    path: Path, options: LoadOptions, goal: Goal, interrupt: Interrupt, *, raw: bool = False
 ) -> Iterator[LoadedModel]:
-    """Load the GGUF at `path` for a batch of `requests`, by plan, and free it at the end.
+    """Load the GGUF at `path` by the plan for `goal`, and free it at the end; `raw` asks for no dialect.
 
     When memory does not suffice all the same, the plan is made smaller step by step. Raises ModelError,
     MemoryShortage, UsageError, Interrupted.
     """
     started = perf_counter()
     shape = shape_of_file(path)
-    loader = _Loader(path, shape, Goal(Use.BATCH, requests), options.fixed(shape), interrupt)
+
+    def load(plan: Plan, parts: ExitStack) -> LoadedModel:
+        return _load_by(plan, path, interrupt, parts, raw=raw)
+
+    loader = _Loader(load, shape, goal, options.fixed(shape))
     with ExitStack() as parts:
         loaded = loader.load(parts)
         _log.info("loaded %s in %.1f s", loaded.name, perf_counter() - started)
@@ -76,9 +81,10 @@ def load_model(
 class _Loader:
     """Loads by plan; when memory does not suffice all the same, by the next smaller one."""
 
-    def __init__(self, path: Path, shape: ModelShape, goal: Goal, fixed: Fixed, interrupt: Interrupt) -> None:
-        self._path = path
-        self._interrupt = interrupt
+    def __init__(
+        self, load: Callable[[Plan, ExitStack], LoadedModel], shape: ModelShape, goal: Goal, fixed: Fixed
+    ) -> None:
+        self._load = load
         self._shape, self._goal, self._fixed = shape, goal, fixed
         self._machine = this_machine()
         self._corrections = Corrections(Paths.from_environment().state / "corrections.json")
@@ -105,7 +111,7 @@ class _Loader:
 
     def _try(self, plan: Plan, parts: ExitStack) -> LoadedModel:
         with ExitStack() as attempt:
-            loaded = _load_by(plan, self._path, self._interrupt, attempt)
+            loaded = self._load(plan, attempt)
             parts.push(attempt.pop_all())
         return loaded
 
@@ -125,11 +131,11 @@ class _Loader:
         return [f"Memory was shorter than planned; loaded smaller: {_difference(first, plan)}."]
 
 
-def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack) -> LoadedModel:
+def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, raw: bool) -> LoadedModel:
     """Load as the plan says. Raises MemoryShortage if the first decode finds no memory, too."""
     settings = plan.settings
     model = parts.enter_context(_weights(path, plan, interrupt))
-    dialect = _dialect(model)
+    dialect = RawDialect(model.vocab) if raw else _dialect(model)
     context = ContextOptions(
         n_ctx=settings.ctx,
         n_seq=settings.parallel,

@@ -70,6 +70,11 @@ def locate(reference: str) -> LocalModel:
     raise unknown_name(reference)
 
 
+def names() -> list[str]:
+    """Everything that `locate` knows by name, on this machine or not."""
+    return [NANO, *(entry.name for entry in catalogue().entries)]
+
+
 def is_path(reference: str) -> bool:
     """Whether `reference` is written like a path, or is one. Raises UsageError for nothing at all."""
     if not reference.strip():

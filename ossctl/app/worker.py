@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Self
@@ -15,24 +16,33 @@ from ossctl.runtime.base import DecodeFailed, Runner
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Cancel:
+    request_id: str
+
+
 class Worker:
     """Answers generations on its own thread and delivers each when it is complete.
 
     `deliver` is called on that thread: with a Generation whose `finish` or `error` is set, or with the
-    exception that ended the work.
+    exception that ended the work. One that is cancelled is delivered too, if it was not complete before.
     """
 
     def __init__(self, runner: Runner, deliver: Callable[[Generation | Exception], None]) -> None:
         self._runner = runner
         self._engine = Engine(runner)
         self._deliver = deliver
-        self._inbox: SimpleQueue[Generation | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Generation | _Cancel | None] = SimpleQueue()
         self._live: dict[str, Generation] = {}
         self._thread = Thread(target=self._run, name="engine", daemon=True)
 
     def submit(self, generation: Generation) -> None:
         """Queue a generation, from any thread."""
         self._inbox.put(generation)
+
+    def cancel(self, request_id: str) -> None:
+        """End a generation at its next token, from any thread."""
+        self._inbox.put(_Cancel(request_id))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -66,7 +76,10 @@ class Worker:
                 return True
             if generation is None:
                 return False
-            self._submit(generation)
+            if isinstance(generation, _Cancel):
+                self._cancel(generation.request_id)
+            else:
+                self._submit(generation)
 
     def _submit(self, generation: Generation) -> None:
         try:
@@ -75,6 +88,13 @@ class Worker:
             self._fail(generation, error)
         else:
             self._live[generation.request.id] = generation
+
+    def _cancel(self, request_id: str) -> None:
+        generation = self._live.pop(request_id, None)
+        if generation is not None:
+            self._engine.cancel(request_id)
+            generation.cancel()
+            self._deliver(generation)
 
     def _receive(self, output: Output) -> None:
         generation = self._live.get(output.id)

@@ -22,7 +22,7 @@ from ossctl.cli.options import (
     UbatchOption,
     VerboseOption,
 )
-from ossctl.cli.output import say, show_log
+from ossctl.cli.output import named, say, show_log
 from ossctl.cli.progress import batch_progress, describe, remarks
 
 _STREAM = Path("-")
@@ -63,14 +63,12 @@ def batch(
     show_log(verbose)
     files = BatchFiles(_file(source), _file(sink), overwrite)
     total = files.check()
-    chosen = choose_model(model)
-    if chosen.warning:
-        say(chosen.warning)
+    path = named(choose_model(model))
     with batch_progress(total, to_terminal=sink == _STREAM) as progress:
         today = date or datetime.now().astimezone()
         defaults = Defaults(today.date(), effort, max_reasoning_tokens)
         options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
-        summary = run_batch(files, BatchModel(chosen.path, options, total), progress.watch, defaults, say)
+        summary = run_batch(files, BatchModel(path, options, total), progress.watch, defaults, say)
     say(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
     for line in remarks(summary):
         say(line)

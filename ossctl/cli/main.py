@@ -15,6 +15,7 @@ from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import report, say
 from ossctl.cli.plan import plan
 from ossctl.cli.pull import pull
+from ossctl.cli.run import run
 from ossctl.errors import ExitCode, OssctlError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.command()(run)
 app.command()(batch)
 app.command()(plan)
 app.command()(doctor)

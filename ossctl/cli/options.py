@@ -1,12 +1,29 @@
 """Options that several commands share."""
 
+import glob
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 _GENERATION = "Generation"
 _LOADING = "Loading"
+
+
+def _complete_model(incomplete: str) -> list[str]:
+    """Names of models, then files and folders; no name looks like a path."""
+    from ossctl.app.models import names
+
+    known = [name for name in names() if name.startswith(incomplete)]
+    folder, _, start = incomplete.rpartition("/")
+    try:
+        found = sorted(Path(folder or ".").glob(f"{glob.escape(start)}*")) if incomplete else []
+    except OSError:
+        found = []
+    folders = [f"{path.as_posix()}/" for path in found if path.is_dir()]
+    return [*known, *folders, *(path.as_posix() for path in found if path.suffix == ".gguf")]
+
 
 ModelOption = Annotated[
     str | None,
@@ -15,6 +32,7 @@ ModelOption = Annotated[
         "--model",
         metavar="MODEL",
         envvar="OSSCTL_MODEL",
+        autocompletion=_complete_model,
         help="20b, 120b, another name that `ossctl ls` shows, hf:ORG/REPO…, the path of a .gguf file, or "
         "nano: the small test and demo model inside this package.  [default: the largest gpt-oss here]",
     ),
@@ -24,6 +42,7 @@ EffortOption = Annotated[
     typer.Option(
         "-e",
         "--effort",
+        envvar="OSSCTL_EFFORT",
         help="How much gpt-oss reasons.  [default: medium]",
         rich_help_panel=_GENERATION,
     ),
@@ -32,6 +51,7 @@ MaxReasoningTokensOption = Annotated[
     int | None,
     typer.Option(
         "--max-reasoning-tokens",
+        envvar="OSSCTL_MAX_REASONING_TOKENS",
         metavar="N",
         min=0,
         help="Begin the answer after so many tokens of reasoning.",
@@ -45,6 +65,101 @@ DateOption = Annotated[
         metavar="YYYY-MM-DD",
         formats=["%Y-%m-%d"],
         help="What the model is told today is.  [default: today]",
+        rich_help_panel=_GENERATION,
+    ),
+]
+SystemOption = Annotated[
+    str,
+    typer.Option(
+        "-s",
+        "--system",
+        metavar="TEXT|@FILE",
+        show_default=False,
+        help="Instructions for the whole conversation.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+SchemaOption = Annotated[
+    str,
+    typer.Option(
+        "--schema",
+        metavar="JSON|FILE",
+        show_default=False,
+        help="The answer is JSON that fits this JSON schema.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        "-n",
+        "--max-tokens",
+        envvar="OSSCTL_MAX_TOKENS",
+        metavar="N",
+        min=1,
+        help="Tokens of reasoning and answer together.  [default: as many as fit]",
+        rich_help_panel=_GENERATION,
+    ),
+]
+TemperatureOption = Annotated[
+    float,
+    typer.Option(
+        "-t",
+        "--temperature",
+        envvar="OSSCTL_TEMPERATURE",
+        metavar="T",
+        help="0 is greedy.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+TopPOption = Annotated[
+    float,
+    typer.Option(
+        "--top-p",
+        envvar="OSSCTL_TOP_P",
+        metavar="P",
+        help="Draw from the likeliest tokens of this share.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+TopKOption = Annotated[
+    int,
+    typer.Option(
+        "--top-k",
+        envvar="OSSCTL_TOP_K",
+        metavar="K",
+        help="Draw from so many tokens; 0 is all.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+MinPOption = Annotated[
+    float,
+    typer.Option(
+        "--min-p",
+        envvar="OSSCTL_MIN_P",
+        metavar="P",
+        help="Leave out tokens less likely than this share of the likeliest.",
+        rich_help_panel=_GENERATION,
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        envvar="OSSCTL_SEED",
+        metavar="N",
+        min=0,
+        help="For the same answer again.  [default: drawn]",
+        rich_help_panel=_GENERATION,
+    ),
+]
+StopOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop",
+        metavar="TEXT",
+        show_default=False,
+        help="End the answer before this text; may be given several times.",
         rich_help_panel=_GENERATION,
     ),
 ]

@@ -1,13 +1,22 @@
 """The one place that writes to the terminal: data to stdout, everything else to stderr."""
 
+import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ossctl.errors import OssctlError, OutputClosed
+from ossctl.errors import OssctlError, OutputClosed, UsageError
+
+if TYPE_CHECKING:
+    from ossctl.app.models import ModelChoice
+
+# What would move a terminal's cursor, colour it or worse; models repeat what they are given.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def say(text: str) -> None:
@@ -31,19 +40,57 @@ def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def put(*lines: str) -> None:
-    """Lines of data, on stdout. Raises OutputClosed."""
-    try:
-        for line in lines:
-            sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
-        raise OutputClosed from None
+    """Lines of data, on stdout. Raises what `write` raises."""
+    write("".join(f"{line}\n" for line in lines))
 
 
 def somebody_to_ask() -> bool:
     """Whether a question would be seen and could be answered."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def named(choice: "ModelChoice") -> Path:
+    """The file of a model, after what its user should know of it."""
+    if choice.warning:
+        say(choice.warning)
+    return choice.path
+
+
+def open_stdout() -> None:
+    """Make standard output UTF-8 with plain newlines everywhere. Raises UsageError if there is none."""
+    if sys.stdout is None:  # `>&-`
+        raise UsageError("standard output is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
+
+
+def write(text: str) -> None:
+    """Text that was asked for, on stdout, at once. Raises OutputClosed, OssctlError (a full disk)."""
+    try:
+        sys.stdout.write(_harmless(text, sys.stdout))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        raise OutputClosed from None
+    except OSError as error:
+        _silence_stdout()
+        raise OssctlError(f"cannot write standard output: {error.strerror}") from None
+
+
+def write_aside(text: str) -> None:
+    """A piece of text for the user, on stderr."""
+    if sys.stderr is not None:
+        sys.stderr.write(_harmless(text, sys.stderr))
+        sys.stderr.flush()
+
+
+def _harmless(text: str, stream: TextIO) -> str:
+    return _CONTROL.sub("\ufffd", text) if stream.isatty() else text
+
+
+def _silence_stdout() -> None:
+    """What is still in its buffer goes nowhere, instead of failing again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report(error: OssctlError) -> None:

@@ -13,15 +13,16 @@ MAX_TOP_LOGPROBS = 20  # OpenAI's limit for top_logprobs
 
 
 class FinishReason(StrEnum):
-    """Why an answer ended, in the words of Chat Completions; `repetition` is ours.
+    """Why an answer ended, in the words of Chat Completions; `repetition` and `cancelled` are ours.
 
-    Whether it ended with a call is for the dialect to say.
+    Whether it ended with a call is for the dialect to say, and `cancelled` for whoever cancelled it.
     """
 
     STOP = "stop"
     LENGTH = "length"
     REPETITION = "repetition"
     TOOL_CALLS = "tool_calls"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)

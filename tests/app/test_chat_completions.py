@@ -75,9 +75,7 @@ def refusal(record: object) -> str:
 def test_the_three_forms_of_a_line_ask_the_same(record: dict[str, object], custom_id: str) -> None:
     # The seed is the line's number: the same file gives the same answers, and its lines differ.
     conversation, sampling = Conversation((Message("user", "Hi"),)), Sampling(seed=NUMBER)
-    assert task_of(record) == Task(
-        NUMBER, custom_id, conversation, max_tokens=None, stops=(), sampling=sampling
-    )
+    assert task_of(record) == Task(conversation, None, (), sampling, NUMBER, custom_id)
 
 
 def test_every_option_reaches_the_request() -> None:

@@ -36,7 +36,7 @@ def test_what_is_loaded_is_what_was_predicted(
     with (
         caplog.at_level(logging.INFO, "ossctl"),
         Interrupt() as interrupt,
-        load_model(smollm2(), options, interrupt) as loaded,
+        load_model(smollm2(), options, Goal(Use.BATCH), interrupt) as loaded,
     ):
         assert loaded.runner.n_ctx_seq == 8192
         assert loaded.runner.n_seq == 4
@@ -53,6 +53,7 @@ import resource, sys
 from pathlib import Path
 import ossctl.runtime.model, ossctl.app.loading as loading
 from ossctl.app.interrupt import Interrupt
+from ossctl.planning.goal import Goal, Use
 from ossctl.runtime.context import LlamaRunner
 
 make = LlamaRunner.__init__
@@ -66,7 +67,7 @@ def limited(self, model, options):
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 LlamaRunner.__init__ = limited
 model, options = Path(sys.argv[1]), loading.LoadOptions()
-with Interrupt() as interrupt, loading.load_model(model, options, interrupt) as loaded:
+with Interrupt() as interrupt, loading.load_model(model, options, Goal(Use.BATCH), interrupt) as loaded:
     print(loaded.runner.n_seq, loaded.runner.n_ctx_seq, *loaded.remarks, sep="\\n")
 """
 

@@ -74,7 +74,7 @@ class Live:
     def finish(self) -> Result:
         """End the input, let the work end, and return what has not been read so far."""
         stdout, stderr = self.process.communicate(timeout=_SECONDS)
-        return Result(self.process.returncode, stdout.decode(), stderr.decode())
+        return Result(self.process.returncode, (stdout or b"").decode(), stderr.decode())
 
     def __enter__(self) -> Self:
         return self

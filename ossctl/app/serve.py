@@ -1,0 +1,178 @@
+"""`ossctl run --serve-stdin`: requests on standard input, their answers on standard output, a line each.
+
+In come a request of a batch's short form, `{"id", "prompt" or "messages", …}`, or `{"cancel": id}`. Out go
+`{"ready": {…}}` once, then for every request any number of `{"id", "delta"}` and one of `{"id", "done"}` and
+`{"id", "error"}`.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import BoundedSemaphore, Thread
+from typing import Any, BinaryIO
+
+import msgspec
+
+from ossctl.app.batch import BatchFiles
+from ossctl.app.chat_completions import custom_id_of, read_record, task_of
+from ossctl.app.conversation import Defaults
+from ossctl.app.generation import Generation
+from ossctl.app.interrupt import Interrupt
+from ossctl.app.lines import Line, read_lines
+from ossctl.app.load_options import LoadOptions
+from ossctl.app.loading import LoadedModel, load_model
+from ossctl.app.question import pose, refuse_unsupported
+from ossctl.app.run import answer_fields, ending_of
+from ossctl.app.worker import Worker
+from ossctl.dialect import Answer, Event, Preamble, Reasoning
+from ossctl.errors import RequestError
+from ossctl.planning.goal import Goal, Use
+from ossctl.storage.journal import Journal
+
+_WAITING = 4096  # requests read and not answered: a client that sends more has to wait
+
+
+class _EndOfInput:
+    pass
+
+
+_Arrival = Line | tuple[str, Event] | Generation | Exception | _EndOfInput | None
+
+
+class LineServer:
+    """Answers the requests of one stream, several at once."""
+
+    def __init__(self, model: LoadedModel, sink: Journal, defaults: Defaults) -> None:
+        self._model = model
+        self._sink = sink
+        self._defaults = defaults
+        self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
+        self._places = BoundedSemaphore(_WAITING)
+        self._seeds: dict[str, int] = {}  # of the requests that are not answered yet, by their ids
+        self._apart: set[str] = set()  # those that said something before their answer
+
+    def run(self, source: BinaryIO, interrupt: Interrupt) -> None:
+        """Until `source` ends and all is answered. Raises Interrupted, OutputClosed, OssctlError."""
+        interrupt.on_signal = lambda: self._arrivals.put(None)
+        runner = self._model.runner
+        ready = {"model": self._model.name, "parallel": runner.n_seq, "context": runner.n_ctx_seq}
+        self._sink.append(msgspec.json.encode({"ready": ready}))
+        Thread(target=self._read, args=(source,), name="reader", daemon=True).start()
+        with Worker(runner, self._arrivals.put) as worker:
+            reading = True
+            while reading or self._seeds:
+                arrivals = list(self._next())
+                interrupt.check()
+                reading = reading and not any(isinstance(arrival, _EndOfInput) for arrival in arrivals)
+                events = [event for arrival in arrivals for event in self._events(arrival, worker)]
+                if events:
+                    self._sink.append(b"\n".join(map(msgspec.json.encode, events)))
+
+    def _read(self, source: BinaryIO) -> None:
+        try:
+            with source:
+                for line in read_lines(source):
+                    self._places.acquire()
+                    self._arrivals.put(line)
+        except OSError:
+            pass  # what was read before is answered
+        except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
+            self._arrivals.put(error)
+        self._arrivals.put(_EndOfInput())
+
+    def _next(self) -> Iterator[_Arrival]:
+        """What has come; waits for the first."""
+        yield self._arrivals.get()
+        with contextlib.suppress(Empty):
+            while True:
+                yield self._arrivals.get_nowait()
+
+    def _events(self, arrival: _Arrival, worker: Worker) -> Iterator[dict[str, Any]]:
+        if isinstance(arrival, Exception):
+            raise arrival
+        if isinstance(arrival, Line):
+            yield from self._take(arrival, worker)
+        elif isinstance(arrival, Generation):
+            yield self._last(arrival)
+        elif isinstance(arrival, tuple):
+            yield from self._delta(*arrival)
+
+    def _take(self, line: Line, worker: Worker) -> Iterator[dict[str, Any]]:
+        try:
+            record = read_record(line)
+            if "cancel" in record:
+                self._cancel(record, worker)
+                self._places.release()
+                return
+            generation = self._begin(record, line)
+        except RequestError as error:
+            self._places.release()
+            yield _error(custom_id_of(line), error, line.number)
+        else:
+            worker.submit(generation)
+
+    def _begin(self, record: dict[str, Any], line: Line) -> Generation:
+        streams = record.pop("stream", True)
+        if not isinstance(streams, bool):
+            raise RequestError("stream must be true or false")
+        task = task_of(record, line, self._defaults)
+        if task.custom_id in self._seeds:
+            raise RequestError(f"id: {task.custom_id[:80]!r} is not answered yet")
+        watch = (lambda event: self._arrivals.put((task.custom_id, event))) if streams else None
+        generation = pose(self._model, task, task.custom_id, watch)
+        self._seeds[task.custom_id] = task.sampling.seed
+        return generation
+
+    def _cancel(self, record: dict[str, Any], worker: Worker) -> None:
+        """Cancelling what is answered already is no error: the two may cross."""
+        if len(record) > 1:
+            raise RequestError("a line that cancels has nothing but cancel")
+        worker.cancel(str(record["cancel"]))
+
+    def _delta(self, request_id: str, event: Event) -> Iterator[dict[str, Any]]:
+        match event:
+            case Reasoning(text):
+                yield {"id": request_id, "delta": {"reasoning": text}}
+            case Preamble(text):
+                self._apart.add(request_id)
+                yield {"id": request_id, "delta": {"answer": text}}
+            case Answer(text):
+                if request_id in self._apart:  # as in `Generation.content`
+                    self._apart.discard(request_id)
+                    text = f"\n\n{text}"
+                yield {"id": request_id, "delta": {"answer": text}}
+
+    def _last(self, generation: Generation) -> dict[str, Any]:
+        request_id = generation.request.id
+        seed = self._seeds.pop(request_id)
+        self._apart.discard(request_id)
+        self._places.release()
+        if generation.error is not None:
+            return _error(request_id, generation.error)
+        fields = answer_fields(generation, ending_of(generation))
+        return {"id": request_id, "done": {**fields, "seed": seed}}
+
+
+def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[str], None]) -> None:
+    """Load `model` and answer standard input; `say` tells the user what is worth knowing of the load.
+
+    Raises what `LineServer.run` and `load_model` raise.
+    """
+    files = BatchFiles(None, None)
+    with (
+        Interrupt() as interrupt,
+        load_model(model, options, Goal(Use.BATCH), interrupt) as loaded,
+        files.open_sink() as sink,
+    ):
+        for remark in loaded.remarks:
+            say(remark)
+        refuse_unsupported(defaults.effort, defaults.max_reasoning_tokens, loaded)
+        LineServer(loaded, sink, defaults).run(files.open_source(), interrupt)
+
+
+def _error(request_id: str, error: RequestError, line: int | None = None) -> dict[str, Any]:
+    details: dict[str, Any] = {"code": error.code, "message": error.message}
+    if line is not None:
+        details["line"] = line
+    return {"id": request_id, "error": details}

@@ -1,0 +1,141 @@
+"""What `ossctl run` shows: the answer on stdout, all else on stderr."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ossctl.cli.output import say, write, write_aside
+from ossctl.errors import ExitCode, OssctlError
+
+if TYPE_CHECKING:
+    from ossctl.app.run import Answer, RunResult
+    from ossctl.app.tool_commands import ToolOutcome
+
+_BETWEEN = "---\n"
+_LONGEST_SHOWN = 200  # characters of a call or its result
+
+
+@dataclass
+class RunOutput:
+    """Follows `ossctl.app.run.View`, and prints the result.
+
+    `whole`: nothing is printed before it is complete.
+    """
+
+    as_json: bool = False
+    extract: bool = False
+    whole: bool = False
+    show_reasoning: bool = False
+    yes: bool = False
+    sink: Path | None = None
+    _tail: str = ""  # the last character on stdout
+
+    @property
+    def _streams(self) -> bool:
+        return not (self.whole or self.as_json or self.extract or self.sink)
+
+    def answer(self, text: str) -> None:
+        """See `View.answer`."""
+        if self._streams:
+            write(text)
+            self._tail = text[-1:]
+
+    def reasoning(self, text: str) -> None:
+        """See `View.reasoning`."""
+        if self.show_reasoning:
+            write_aside(text)
+
+    def remark(self, text: str) -> None:
+        """See `View.remark`."""
+        say(text)
+
+    def may_run(self, name: str, arguments: str) -> bool:
+        """See `View.may_run`."""
+        if self.yes:
+            return True
+        write_aside(f"Run {name}({_short(arguments)})? [y/N] ")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def ran(self, outcome: "ToolOutcome") -> None:
+        """See `View.ran`."""
+        failed = "" if outcome.ok else "failed: "
+        say(f"{outcome.call.name}({_short(outcome.call.arguments)}) → {failed}{_short(outcome.result)}")
+
+    def broke_off(self) -> None:
+        """The answer ends here: a message on the same terminal begins a line."""
+        if self._tail not in ("", "\n") and sys.stdout.isatty():
+            write("\n")
+
+    def finish(self, result: "RunResult") -> ExitCode:
+        """Print what has not been printed yet, and say what is wrong with it."""
+        if self.show_reasoning and any(answer.generation.reasoning for answer in result.answers):
+            say("")
+        if self._streams:
+            write("" if self._tail in ("", "\n") else "\n")
+        elif self.as_json:
+            self._put(json.dumps(result.record(), ensure_ascii=False, indent=2, default=str) + "\n")
+        else:
+            texts = [text for answer in result.answers if (text := self._text(answer)) is not None]
+            if texts:
+                self._put(_BETWEEN.join(texts))
+        for answer in result.answers:
+            _remark(answer)
+        return result.exit_code
+
+    def _text(self, answer: "Answer") -> str | None:
+        """What goes out for an answer, ending with a line; None for nothing."""
+        content = answer.generation.content
+        if answer.is_half_json or not content:
+            return None
+        if self.extract:
+            from ossctl.app.prompt import first_code_block
+
+            block = first_code_block(content)
+            if block is None:
+                say(content.rstrip("\n"))
+                raise OssctlError("the answer has no code block", "The answer is on stderr.")
+            content = block
+        return content if content.endswith("\n") else content + "\n"
+
+    def _put(self, text: str) -> None:
+        if self.sink is None:
+            write(text)
+            return
+        from ossctl.app.run import save
+
+        save(text, self.sink)
+
+
+def _remark(answer: "Answer") -> None:
+    """Say on stderr what is not as it should be."""
+    generation = answer.generation
+    if generation.recovered:
+        say(f"The model broke its format, and the answer was recovered: {'; '.join(generation.recovered)}.")
+    count = generation.completion_tokens
+    tokens = f"{count:,} {'token' if count == 1 else 'tokens'}"
+    what, hint = {
+        "length": (f"the answer was cut at {tokens}", "Raise --max-tokens or --ctx."),
+        "repetition": ("the model repeated itself and was stopped", "Try another --seed or --effort."),
+        "refusal": ("the model refused", ""),
+        "empty": (
+            "the model gave no answer",
+            "Try another --seed, or --show-reasoning to see what it thought.",
+        ),
+    }.get(answer.ending, ("", ""))
+    if generation.cut_in_reasoning:
+        what = f"{what}, in its reasoning: there is no answer"
+        hint = "Raise --max-tokens, or set --max-reasoning-tokens."
+    if answer.is_half_json:
+        what = what or "a stop string ended the answer"
+        hint = f"Its JSON is not complete and was not printed. {hint}".strip()
+    if what:
+        say(f"ossctl: {what}")
+    if hint:
+        say(hint)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}…"

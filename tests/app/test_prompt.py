@@ -1,0 +1,81 @@
+"""A prompt out of words, a piped text and files; texts that are none; code blocks."""
+
+from pathlib import Path
+
+import pytest
+
+from ossctl.app.prompt import Attached, decoded, first_code_block, prompt_of, read_text
+from ossctl.errors import UsageError
+
+
+def test_words_are_joined() -> None:
+    assert prompt_of(["Say", "hi", "twice"], None) == "Say hi twice"
+
+
+def test_a_piped_text_alone_is_the_prompt() -> None:
+    assert prompt_of([], "What is\na pear?\n") == "What is\na pear?\n"
+
+
+def test_a_piped_text_comes_after_the_prompt_and_fenced_from_it() -> None:
+    assert prompt_of(["Summarise this"], "one\ntwo\n") == "Summarise this\n\n```\none\ntwo\n```"
+
+
+def test_a_fence_is_longer_than_any_in_the_text() -> None:
+    assert prompt_of(["Explain"], "a\n````\nb\n````\n") == "Explain\n\n`````\na\n````\nb\n````\n`````"
+
+
+def test_files_come_by_their_names_before_what_is_piped() -> None:
+    files = [Attached("a.txt", "one\n"), Attached("b.txt", "two")]
+    expected = "Compare\n\na.txt:\n```\none\n```\n\nb.txt:\n```\ntwo\n```\n\n```\nthree\n```"
+    assert prompt_of(["Compare"], "three\n", files) == expected
+
+
+def test_a_file_alone_keeps_its_name() -> None:
+    assert prompt_of([], None, [Attached("todo", "Buy pears.")]) == "todo:\n```\nBuy pears.\n```"
+
+
+@pytest.mark.parametrize("piped", [None, "", " \n"])
+def test_nothing_to_ask_is_an_error_that_says_what_to_do(piped: str | None) -> None:
+    with pytest.raises(UsageError, match="nothing to ask") as caught:
+        prompt_of([" "], piped)
+    assert "ossctl run" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"caf\xe9", "x is not UTF-8 text: byte 0xe9 at offset 3"),
+        (b"ab\0c", "x is binary: it has a zero byte at offset 2"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_its_place(data: bytes, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        decoded(data, "x")
+    assert caught.value.message == message
+
+
+def test_a_byte_order_mark_is_not_a_part_of_the_text() -> None:
+    assert decoded(b"\xef\xbb\xbfhi", "x") == "hi"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*missing\.txt"):
+        read_text(tmp_path / "missing.txt")
+    with pytest.raises(UsageError, match="cannot read"):
+        read_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("Here:\n```python\nprint(1)\n```\nand\n```\nno\n```", "print(1)\n"),
+        ("```\n```", ""),
+        ("````md\n```\ninner\n```\n````\n", "```\ninner\n```\n"),
+        ("1. so:\n   ```sh\n   ls\n   ```", "   ls\n"),
+        ("no block", None),
+        ("```\nnever closed", None),
+        ("inline ```code``` only", None),
+    ],
+)
+def test_the_first_code_block(answer: str, code: str | None) -> None:
+    assert first_code_block(answer) == code
