@@ -106,3 +106,19 @@ def test_no_color_is_honoured(served: Hub, tmp_path: Path) -> None:
     written = end_of(pull(served, tmp_path, tmp_path / "hf", NO_COLOR="1"))[1]
     assert "━" in written
     assert not re.search(r"\x1b\[[\d;]*[34]\d[\d;]*m", written)
+
+
+@pytest.mark.parametrize(("answer", "left"), [("", True), ("n", True), ("y", False)])
+def test_rm_says_what_it_frees_and_no_is_the_default(
+    served: Hub, tmp_path: Path, answer: str, left: bool
+) -> None:
+    assert end_of(pull(served, tmp_path, tmp_path / "hf"))[0] == 0
+    program, *arguments = command("rm", "hf:org/model-GGUF")
+    found = environment(tmp_path, **served.variables, HF_HOME=str(tmp_path / "hf"))
+    terminal = pexpect.spawn(program, arguments, env=found, cwd=str(tmp_path), encoding="utf-8", timeout=30)
+    terminal.expect_exact("Delete it and free 8.0 MB? [y/N]")
+    terminal.sendline(answer)
+    code, written = end_of(terminal)
+    assert code == 0
+    assert ("8.0 MB freed" in written) is not left
+    assert any((tmp_path / "hf").rglob("*.gguf")) is left
