@@ -17,7 +17,7 @@ NANO = "nano"
 GPT_OSS = "gpt-oss"  # general.architecture
 
 _RECOMMENDED = "20b"
-_NANO_FILE = Path(__file__).parents[1] / "data" / "nano.gguf"
+NANO_FILE = Path(__file__).parents[1] / "data" / "nano.gguf"
 _SHA256_CHARACTERS = 64
 
 
@@ -44,7 +44,7 @@ def choose(reference: str | None) -> ModelChoice:
     warning. Raises NotHere, ModelError (incomplete, corrupt, no such name), UsageError (several are meant).
     """
     if reference == NANO:
-        return ModelChoice(_NANO_FILE, "nano is a test and demo model that knows almost nothing.")
+        return ModelChoice(NANO_FILE, "nano is a test and demo model that knows almost nothing.")
     model = _largest_gpt_oss() if reference is None else locate(reference)
     path = model.first
     for shard in model.files[1:]:  # whoever loads the model looks at the first one
@@ -59,7 +59,7 @@ def choose(reference: str | None) -> ModelChoice:
 def locate(reference: str) -> LocalModel:
     """The model on this machine that `reference` means. Raises ModelError, UsageError."""
     if reference == NANO:
-        return LocalModel(NANO, Origin.PACKAGE, (_NANO_FILE,))
+        return LocalModel(NANO, Origin.PACKAGE, (NANO_FILE,))
     if reference.startswith(PREFIX):
         return _of_the_hub(HubReference.parse(reference))
     entry = catalogue().find(reference)
