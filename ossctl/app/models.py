@@ -3,20 +3,25 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ossctl.errors import ModelError, UsageError
+from ossctl.app.machine import this_machine
+from ossctl.app.outcome import Shortage, outcome_of
+from ossctl.app.shapes import shape_of_file, shipped_shape
+from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.models.cache import RepoFolder, repo_folders
 from ossctl.models.catalogue import Entry, catalogue
 from ossctl.models.foreign import foreign_models
 from ossctl.models.local import LocalModel, Origin, model_at
 from ossctl.models.records import Records
 from ossctl.models.reference import PREFIX, HubReference
+from ossctl.planning.machine import Machine
+from ossctl.planning.plan import Plan
 from ossctl.runtime.gguf import check_complete, read_header
 from ossctl.settings import Paths
 
 NANO = "nano"
 GPT_OSS = "gpt-oss"  # general.architecture
 
-_RECOMMENDED = "20b"
+_GPT_OSS_NAMES = ("120b", "20b")  # the larger first
 _NANO_FILE = Path(__file__).parents[1] / "data" / "nano.gguf"
 _SHA256_CHARACTERS = 64
 
@@ -38,10 +43,11 @@ class NotHere(ModelError):
 
 
 def choose(reference: str | None) -> ModelChoice:
-    """What -m means; None is the largest gpt-oss model on this machine.
+    """What -m means; None is the largest gpt-oss model on this machine that fits it.
 
     Sizes and headers of all shards are checked, hashes are not: that a model was never verified is the
-    warning. Raises NotHere, ModelError (incomplete, corrupt, no such name), UsageError (several are meant).
+    warning. Raises NotHere, ModelError (incomplete, corrupt, no such name), UsageError (several are meant),
+    MemoryShortage (there are gpt-oss models, and none fits).
     """
     if reference == NANO:
         return ModelChoice(_NANO_FILE, "nano is a test and demo model that knows almost nothing.")
@@ -67,6 +73,22 @@ def locate(reference: str) -> LocalModel:
         return _of_the_catalogue(entry)
     if is_path(reference):
         return model_at(Path(reference))
+    raise unknown_name(reference)
+
+
+def hub_reference(reference: str) -> HubReference:
+    """What `reference` means on the hub. Raises ModelError, UsageError for what is not there."""
+    if reference == NANO:
+        raise UsageError("nano is a part of ossctl: there is nothing to fetch", "Use it with -m nano.")
+    if reference.startswith(PREFIX):
+        return HubReference.parse(reference)
+    entry = catalogue().find(reference)
+    if entry is not None:
+        return entry.variant.reference
+    if is_path(reference):
+        raise UsageError(
+            f"{reference} is a path, not a model to fetch", "For a repository write hf:ORG/REPO."
+        )
     raise unknown_name(reference)
 
 
@@ -155,15 +177,46 @@ def _elsewhere(reference: HubReference) -> LocalModel | None:
     return None
 
 
+def recommended() -> Entry:
+    """The gpt-oss model of the catalogue that is best for this machine, to be fetched where none is.
+
+    That is the largest whose layers are all computed on GPUs, though experts may stay in RAM; without such
+    a GPU the smallest, for the 120b would fit into RAM only to answer slowly.
+    """
+    return recommended_for(this_machine())
+
+
+def recommended_for(machine: Machine) -> Entry:
+    """The same for any machine."""
+    *larger, smallest = (catalogue().entry(name) for name in _GPT_OSS_NAMES)
+    return next((entry for entry in larger if _is_quick(entry, machine)), smallest)
+
+
+def _is_quick(entry: Entry, machine: Machine) -> bool:
+    shape = shipped_shape(entry.variant.reference)
+    outcome = outcome_of(shape, machine) if shape else None
+    return isinstance(outcome, Plan) and outcome.settings.gpu_layers == outcome.shape.n_layers + 1
+
+
 def _largest_gpt_oss() -> LocalModel:
     models = [model for model in all_models() if not model.missing and _is_gpt_oss(model)]
     if not models:
+        entry = recommended()
         raise NotHere(
             "there is no gpt-oss model on this machine",
-            f"`ossctl pull {_RECOMMENDED}` fetches one, 12.1 GB; -m nano tries things out at once.",
-            _RECOMMENDED,
+            f"`ossctl pull {entry.name}` fetches one, {entry.variant.gigabytes} GB; "
+            "-m nano tries things out at once.",
+            entry.name,
         )
-    return max(models, key=lambda model: model.n_bytes)
+    machine = this_machine()
+    shortages = []
+    for model in sorted(models, key=lambda model: -model.n_bytes):
+        outcome = outcome_of(shape_of_file(model.first), machine)
+        if not isinstance(outcome, Shortage):
+            return model
+        shortages.append(outcome.error)
+    why = shortages[-1]
+    raise MemoryShortage(why.message, f"It is the smallest gpt-oss model here. {why.hint}")
 
 
 def _is_gpt_oss(model: LocalModel) -> bool:

@@ -25,6 +25,8 @@ def choose_model(reference: str | None) -> "ModelChoice":
             raise
         missing = error
     say(f"{missing.message[0].upper()}{missing.message[1:]}.")
+    if reference is None:
+        say(f"The one for this machine is {missing.reference}:")
     plan = prepare(missing.reference)
     answer = _ask(*([NANO] if reference is None else []))
     if answer == NANO:

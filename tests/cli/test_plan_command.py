@@ -118,7 +118,7 @@ def test_all_models_are_compared_without_one(tmp_path: Path) -> None:
 def test_llama_args_is_one_command_line(tmp_path: Path) -> None:
     result = plan(tmp_path, "120b", "--vram", "24GiB,24GiB", "--ram", "64GiB", "--ctx", 16384, "--llama-args")
     (line,) = result.stdout.splitlines()
-    assert line.startswith("llama-server -hf ggml-org/gpt-oss-120b-GGUF -c 16384 ")
+    assert line.startswith("llama-server -hf ggml-org/gpt-oss-120b-GGUF -hff gpt-oss-120b-mxfp4-00001-of-00003.gguf -c 16384 ")
     assert re.search(r" -ngl 37 -ts \d+,\d+ (-ncmoe \d+|-ot .*=CPU.?) ", line)
 
 
@@ -150,7 +150,7 @@ def test_a_combination_that_cannot_fit_names_the_nearest_that_does(tmp_path: Pat
 
 BAD = {
     "a context beyond the model's": (["20b", "--ctx", "200000"], 2, "more than the 131,072"),
-    "an unknown model": (["70b"], 4, "there is no model 70b"),
+    "an unknown model": (["70b"], 4, "no model is called 70b"),
     "a missing file": (["missing.gguf"], 4, "no model file"),
     "a size that is none": (["20b", "--vram", "lots"], 2, "--vram: lots is not a size"),
     "an absurd size": (["20b", "--ram", "9999999TiB"], 2, "--ram"),
