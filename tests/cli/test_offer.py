@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command import Result, command, environment, ossctl, records_in, write_jsonl
 from hub import Hub
-from models import byte_gpt_oss, smollm2
+from models import byte_gpt_oss, enormous, smollm2
 
 GPT_OSS = ("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf")
 SMOL = ("org/smol-GGUF", "smol-Q4_1.gguf")
@@ -108,6 +108,16 @@ def test_without_m_the_largest_gpt_oss_model_here_is_used(hub: Hub, home: Path) 
     assert small.exists()
 
 
+def test_without_m_what_does_not_fit_is_passed_over(hub: Hub, home: Path) -> None:
+    data = enormous(home / "vast.gguf").read_bytes()
+    place(home, "org/vast", "vast.gguf", data + bytes(1_000_000))
+    alone = batch(hub, home)
+    assert alone.code == 5
+    assert "does not fit into" in alone.said[0]
+    place(home, "org/small", "small.gguf", hub.repositories[GPT_OSS[0]].commits[0][GPT_OSS[1]])
+    assert batch(hub, home, "--max-reasoning-tokens", 1).code == 0
+
+
 def test_a_model_that_was_never_verified_says_so_until_it_is(hub: Hub, home: Path) -> None:
     assert run(hub, home, "pull", f"hf:{SMOL[0]}").code == 0
     (home / "home" / "state" / "models.db").unlink()
@@ -154,6 +164,7 @@ def test_on_a_terminal_it_is_offered(hub: Hub, home: Path, answer: str, code: in
         program, arguments, env=found, cwd=str(home), encoding="utf-8", timeout=60, dimensions=(24, 200)
     )
     terminal.expect("There is no gpt-oss model on this machine.")
+    terminal.expect("The one for this machine is 20b:")
     terminal.expect(f"{GPT_OSS[1]} · 0.5 MB")
     terminal.expect(f"to fetch into {home / 'hf' / 'hub'}, 0 s at 100 Mbit/s")
     terminal.expect_exact("Fetch it, or look around with nano? [Y/n/nano]")

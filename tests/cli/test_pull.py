@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from command import Result, command, environment, ossctl
 from hub import Cut, Flip, Hub, Slow, Stall, Status, sha256
+from models import enormous, smollm2
 
 REPO = "org/model-GGUF"
 REFERENCE = f"hf:{REPO}"
@@ -239,6 +241,34 @@ def test_off_a_terminal_what_does_not_fit_is_refused_before_it_starts(
     result = pull(served, tmp_path, HF_HOME=str(small_disk))
     assert_refused(result, 4, "it does not fit: 0.9 MB too little on the disk of", "-y")
     assert served.served == []
+
+
+def test_it_says_how_the_model_would_run_before_it_comes(served: Hub, tmp_path: Path) -> None:
+    served.add("org/smol", {"smol.gguf": smollm2().read_bytes()})
+    result = pull(served, tmp_path, "hf:org/smol")
+    assert result.code == 0
+    assert re.fullmatch(r"on this machine: .*, with a context of 8,192 tokens", result.said[1])
+    assert len(served.served) == 1  # the header was read from the hub, and the file fetched once
+
+
+def test_off_a_terminal_what_memory_cannot_hold_is_refused_before_it_starts(
+    served: Hub, tmp_path: Path
+) -> None:
+    served.add("org/vast", {"vast.gguf": enormous(tmp_path / "vast.gguf").read_bytes()})
+    result = pull(served, tmp_path, "hf:org/vast")
+    assert_refused(result, 5, "does not fit into", "`ossctl pull hf:org/vast -y` fetches it all the same.")
+    assert "on this machine: does not fit; it needs" in result.stderr
+    assert served.served == []
+    assert pull(served, tmp_path, "hf:org/vast", "-y").code == 0
+    assert len(served.served) == 1
+    assert pull(served, tmp_path, "hf:org/vast").code == 0, "it is here: nothing to ask"
+
+
+def test_a_header_that_cannot_be_read_does_not_stop_a_pull(served: Hub, tmp_path: Path) -> None:
+    served.peek_faults += [Status(503)]
+    result = pull(served, tmp_path)
+    assert_pulled(result)
+    assert result.said[1].startswith("How it would run here is not known: ")
 
 
 @pytest.mark.parametrize(
