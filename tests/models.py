@@ -68,6 +68,8 @@ def enormous(path: Path) -> Path:
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     writer.close()
+    with path.open("ab") as file:
+        file.write(bytes(4096))  # where weights would begin
     return path
 
 
