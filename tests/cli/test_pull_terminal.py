@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from command import command, environment
 from hub import Cut, Hub, Slow, Status
+from models import enormous
 
 if sys.platform == "win32":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
@@ -106,3 +107,14 @@ def test_no_color_is_honoured(served: Hub, tmp_path: Path) -> None:
     written = end_of(pull(served, tmp_path, tmp_path / "hf", NO_COLOR="1"))[1]
     assert "━" in written
     assert not re.search(r"\x1b\[[\d;]*[34]\d[\d;]*m", written)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 4), ("y", 0)])
+def test_what_memory_cannot_hold_is_asked_about(served: Hub, tmp_path: Path, answer: str, code: int) -> None:
+    data = enormous(tmp_path / "vast.gguf").read_bytes()
+    served.repositories["org/model-GGUF"].commits[0] = {"vast.gguf": data}
+    terminal = pull(served, tmp_path, tmp_path / "hf")
+    terminal.expect("It does not fit: .* does not fit into .* Fetch it anyway")
+    terminal.sendline(answer)
+    assert end_of(terminal)[0] == code
+    assert bool(served.served) == (code == 0)
