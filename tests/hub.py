@@ -90,6 +90,11 @@ class Asked:
         """The first byte that it wants."""
         return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
 
+    def end(self, n_bytes: int) -> int:
+        """The byte before which it wants to stop, of `n_bytes`."""
+        last = self.headers.get("range", "-").rpartition("-")[2]
+        return min(int(last) + 1, n_bytes) if last else n_bytes
+
 
 @dataclass
 class Repository:
@@ -119,7 +124,10 @@ class Repository:
 
 
 class Hub:
-    """Serves while it is entered. `faults` are of the next downloads, one each, `api_faults` of API calls."""
+    """Serves while it is entered. `faults` are of the next downloads, one each, `api_faults` of API calls.
+
+    Who asks for a range that ends wants a header to plan with: no download, with faults of its own.
+    """
 
     token = "hf_test"
 
@@ -128,9 +136,11 @@ class Hub:
         self.faults: list[Fault] = []
         self.api_faults: list[Status | LoginPage] = []
         self.warning = ""  # X-HF-Warning, with every answer of the API
+        self.peek_faults: list[Fault] = []
         self.every: Fault = None  # of every download that has no other fault
         self.asked: list[Asked] = []  # of the API and the addresses of files
         self.served: list[Asked] = []  # of the files themselves
+        self.peeked: list[Asked] = []  # of their headers
         self.lock = Lock()
         self._servers: list[ThreadingHTTPServer] = []
 
@@ -161,8 +171,10 @@ class Hub:
                         return data
         return None
 
-    def next_fault(self) -> Fault:
+    def next_fault(self, *, peek: bool) -> Fault:
         with self.lock:
+            if peek:
+                return self.peek_faults.pop(0) if self.peek_faults else None
             return self.faults.pop(0) if self.faults else self.every
 
     def __enter__(self) -> Self:
@@ -322,9 +334,10 @@ class _Cdn(_Handler):
     """What serves the files themselves: whole or a range of one."""
 
     def do_GET(self) -> None:
-        asked = self.note(self.hub.served)
+        peek = self.headers.get("Range", "-").rpartition("-")[2] != ""
+        asked = self.note(self.hub.peeked if peek else self.hub.served)
         data = self.hub.blob(self.path.strip("/"))
-        fault = self.hub.next_fault()
+        fault = self.hub.next_fault(peek=peek)
         if isinstance(fault, Status):
             self.fail(fault)
         elif isinstance(fault, LoginPage):
@@ -332,9 +345,9 @@ class _Cdn(_Handler):
         elif data is None:
             self.answer(404)
         else:
-            self._send(data, asked.start, "range" in asked.headers, fault)
+            self._send(data, asked.start, asked.end(len(data)), "range" in asked.headers, fault)
 
-    def _send(self, data: bytes, start: int, ranged: bool, fault: Fault) -> None:
+    def _send(self, data: bytes, start: int, end: int, ranged: bool, fault: Fault) -> None:
         if isinstance(fault, WholeFile):
             start, ranged = 0, False
         if start >= len(data) and ranged:
@@ -342,7 +355,8 @@ class _Cdn(_Handler):
             return
         self.send_response(206 if ranged else 200)
         if ranged:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+            data = data[:end]
         self.send_header("Content-Length", str(len(data) - start))
         self.send_header("ETag", f'"{self.path.strip("/")}"')
         self.end_headers()

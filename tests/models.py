@@ -54,6 +54,25 @@ def byte_gpt_oss(folder: Path, template: str | None = None) -> Path:
     return write_gpt_oss(folder / "bytes.gguf", byte_vocabulary(), template)
 
 
+def enormous(path: Path) -> Path:
+    """The header of a model of half a terabyte, without the weights."""
+    writer = GGUFWriter(str(path), "gpt-oss")
+    writer.add_block_count(1)
+    writer.add_context_length(8192)
+    writer.add_embedding_length(64)
+    writer.add_head_count(2)
+    writer.add_feed_forward_length(64)
+    writer.add_token_list(["a"])
+    writer.add_tensor_info("token_embd.weight", (1 << 31, 64), np.dtype(np.float32), 1 << 39)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with path.open("ab") as file:
+        file.write(bytes(4096))  # where weights would begin
+    return path
+
+
 def byte_vocabulary() -> Vocabulary:
     tokens = [spelling()[byte] for byte in range(256)] + list(_CONTROL.values())
     types = [TokenType.NORMAL] * 256 + [TokenType.CONTROL] * len(_CONTROL)

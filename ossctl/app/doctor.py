@@ -2,16 +2,20 @@
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 
+from ossctl.app.library import Listing, list_models
 from ossctl.app.machine import this_machine
+from ossctl.app.models import NANO, has_nano, locate
 from ossctl.app.self_test import Failure, Generation, difference, generate_on, is_wrong
-from ossctl.app.shapes import GPT_OSS, known_shapes
+from ossctl.errors import OssctlError
+from ossctl.models.cache import hub_cache
+from ossctl.models.catalogue import catalogue
+from ossctl.models.store import free_bytes
 from ossctl.planning.machine import GIB, Machine
 from ossctl.settings import Paths
 
@@ -44,9 +48,10 @@ def examine(model: Path | None) -> Iterator[Check]:
     yield from _devices(machine)
     yield from _memory(machine)
     yield from _disk()
-    yield from _models()
+    listings = list_models()
+    yield from _models(listings)
     yield from _settings()
-    yield from _self_test(machine, model)
+    yield from _self_test(machine, model, listings)
 
 
 def _build() -> Iterator[Check]:
@@ -102,17 +107,9 @@ def _memory(machine: Machine) -> Iterator[Check]:
         yield Check("memory", State.OK, text)
 
 
-def _cache() -> Path:
-    """Where the Hugging Face hub keeps what it has fetched."""
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-
-
 def _disk() -> Iterator[Check]:
-    folder = next(path for path in (_cache(), *_cache().parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    needed = known_shapes()[GPT_OSS["20b"]].file_bytes
-    text = f"{_gib(free)} free where models are kept, {_cache()}"
+    free, needed = free_bytes(hub_cache()), int(catalogue().entry("20b").variant.gigabytes * 1e9)
+    text = f"{_gib(free)} free where models are kept, {hub_cache()}"
     if free < needed:
         fix = f"gpt-oss-20b takes {_gib(needed)}: make room, or set HF_HOME to a larger disk."
         yield Check("disk", State.FIX, text, fix)
@@ -120,22 +117,20 @@ def _disk() -> Iterator[Check]:
         yield Check("disk", State.OK, text)
 
 
-def _models() -> Iterator[Check]:
-    found = _local_models()
-    if found:
-        size = sum(path.stat().st_size for path in found)
-        yield Check("models", State.OK, f"{len(found)} GGUF files here, {_gib(size)}")
+def _models(listings: list[Listing]) -> Iterator[Check]:
+    usable = [listing.model for listing in listings if not listing.problem]
+    if usable:
+        size = sum(model.n_bytes for model in usable)
+        yield Check(
+            "models",
+            State.OK,
+            f"{len(usable)} model{'s' if len(usable) > 1 else ''} here, {_gib(size)}: `ossctl ls`",
+        )
     else:
-        yield Check("models", State.NOTE, "no GGUF file in the cache yet")
-
-
-def _local_models() -> list[Path]:
-    """GGUF files in the cache, the smallest first; parts of a split one and projectors are none."""
-    found = [
-        path for path in _cache().glob("models--*/snapshots/*/**/*.gguf")
-        if path.exists() and "-of-" not in path.name and "mmproj" not in path.name
-    ]  # fmt: skip
-    return sorted(set(found), key=lambda path: path.stat().st_size)
+        yield Check("models", State.NOTE, "no model here yet: `ossctl ls -a` lists what can be fetched")
+    for name, problem in ((each.model.name, each.problem) for each in listings if each.damaged):
+        fix = f"`ossctl rm {name}` deletes it, `ossctl pull {name}` fetches what is missing."
+        yield Check("models", State.FIX, f"{name}: {problem}", fix)
 
 
 def _settings() -> Iterator[Check]:
@@ -153,13 +148,15 @@ def _settings() -> Iterator[Check]:
         )
 
 
-def _self_test(machine: Machine, model: Path | None) -> Iterator[Check]:
-    given = os.environ.get("OSSCTL_MODEL")
-    at_hand = [model] if model else [Path(given)] if given and Path(given).is_file() else _local_models()
-    if not at_hand:
+def _self_test(machine: Machine, model: Path | None, listings: list[Listing]) -> Iterator[Check]:
+    try:
+        path = model or _at_hand(listings)
+    except OssctlError as error:  # OSSCTL_MODEL names none
+        yield Check("self-test", State.FIX, error.message, error.hint)
+        return
+    if path is None:
         yield Check("self-test", State.NOTE, "left out, no model is at hand: name one with -m")
         return
-    path = at_hand[0]
     on_cpu = generate_on(path, "cpu")
     if isinstance(on_cpu, Failure):
         yield Check(
@@ -169,6 +166,17 @@ def _self_test(machine: Machine, model: Path | None) -> Iterator[Check]:
     yield Check("self-test", State.OK, f"{path.name} on the CPU: {on_cpu.speed:,.0f} tokens/s")
     for device in machine.devices:
         yield _on_device(path, device.name, on_cpu)
+
+
+def _at_hand(listings: list[Listing]) -> Path | None:
+    """What OSSCTL_MODEL says, or the smallest model here, or nano. Raises ModelError, UsageError."""
+    given = os.environ.get("OSSCTL_MODEL")
+    if given:
+        return locate(given).first
+    usable = [listing.model for listing in listings if listing.shape is not None]
+    if usable:
+        return min(usable, key=lambda model: model.n_bytes).first
+    return locate(NANO).first if has_nano() else None
 
 
 def _on_device(path: Path, name: str, on_cpu: Generation) -> Check:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ossctl.app.machine import this_machine
 from ossctl.app.models import all_models, is_verified, locate, open_records
+from ossctl.app.outcome import Outcome, outcome_of
+from ossctl.app.shapes import shape_of_parts, shipped_shape
 from ossctl.errors import ModelError
 from ossctl.harmony.markers import TEXTS
 from ossctl.models.cache import RepoFolder, repo_folders
@@ -13,6 +16,7 @@ from ossctl.models.catalogue import Entry, catalogue
 from ossctl.models.local import LocalModel, Origin
 from ossctl.models.records import Records
 from ossctl.models.reference import PREFIX
+from ossctl.planning.shape import ModelShape
 from ossctl.runtime.gguf import GgufHeader, check_complete, read_header
 from ossctl.runtime.inspection import bytes_by_type, has_tokens, knows_architecture
 
@@ -23,14 +27,18 @@ _NO_MODELS = ("mmproj", "adapter", "imatrix")  # general.type
 
 @dataclass(frozen=True)
 class Listing:
-    """A model as `ls` shows it. `headers` are those of its files; `problem` is "" if it can be run."""
+    """A model as `ls` shows it. `problem` is "" if it can be run, `shape` is None if it cannot be planned.
+
+    `damaged` is that the problem is one of its files, and another copy would do.
+    """
 
     model: LocalModel
-    headers: tuple[GgufHeader, ...]
+    shape: ModelShape | None
     quantisation: str
     used: datetime | None
     verified: bool
     problem: str
+    damaged: bool
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,13 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Description:
-    """A model as `show` shows it. `context` in tokens; `types` are bytes by ggml's names of tensor types."""
+    """A model as `show` shows it. `context` in tokens; `types` are bytes by ggml's names of tensor types.
+
+    `outcome` is how it would run on this machine, None if that cannot be told.
+    """
 
     listing: Listing
+    outcome: Outcome | None
     entry: Entry | None
     architecture: str
     context: int | None
@@ -61,6 +73,20 @@ def list_models() -> list[Listing]:
     records = open_records()
     listings = [_listing(model, records) for model in all_models() if model.files]
     return [each for each in listings if not each.problem or each.model.origin is Origin.HUB]
+
+
+def outcomes_here(listings: list[Listing]) -> list[Outcome | None]:
+    """How each would run on this machine; None if that cannot be told."""
+    if not listings:
+        return []
+    machine = this_machine()
+    return [outcome_of(each.shape, machine) if each.shape else None for each in listings]
+
+
+def outcome_of_entry(entry: Entry) -> Outcome | None:
+    """How a model of the catalogue would run on this machine; None if its shape is not known here."""
+    shape = shipped_shape(entry.variant.reference)
+    return outcome_of(shape, this_machine()) if shape else None
 
 
 def unfinished_downloads() -> list[Unfinished]:
@@ -89,8 +115,10 @@ def describe(reference: str) -> Description | Entry:
     header = read_header(model.first)
     context = header.metadata.get(f"{header.architecture}.context_length")
     entry = entry or catalogue().find(model.name)
+    listing = _listing(model, open_records())
     return Description(
-        listing=_listing(model, open_records()),
+        listing=listing,
+        outcome=outcomes_here([listing])[0],
         entry=entry,
         architecture=header.architecture,
         context=context if isinstance(context, int) else None,
@@ -105,24 +133,39 @@ def _listing(model: LocalModel, records: Records) -> Listing:
         headers = tuple(map(read_header, model.files))
         types = sum(map(bytes_by_type, model.files), Counter[str]())
     except ModelError as error:
-        return Listing(model, (), "", None, verified=False, problem=error.message)
+        return Listing(model, None, "", None, verified=False, problem=error.message, damaged=True)
+    refused, damage = _why_refused(headers[0]), _damage(model, headers)
+    problem = refused or damage
     return Listing(
         model=model,
-        headers=headers,
+        shape=None if problem else _shape(model, headers),
         quantisation=max(types, key=types.__getitem__, default=""),
         used=records.used(model.files[0]),
         verified=is_verified(model, records),
-        problem=_problem(model, headers),
+        problem=problem,
+        damaged=bool(damage) and not refused,
     )
 
 
-def _problem(model: LocalModel, headers: tuple[GgufHeader, ...]) -> str:
-    """Why llama.cpp could not load it, as far as that shows without trying."""
-    architecture, kind = headers[0].architecture, headers[0].metadata.get("general.type")
+def _shape(model: LocalModel, headers: tuple[GgufHeader, ...]) -> ModelShape | None:
+    try:
+        return shape_of_parts(model.files, headers)
+    except ModelError:  # of an embedding model, for one
+        return None
+
+
+def _why_refused(header: GgufHeader) -> str:
+    """Why llama.cpp could not load such a model, as far as that shows without trying; "" if it could."""
+    architecture, kind = header.architecture, header.metadata.get("general.type")
     if kind in _NO_MODELS:
         return f"it is no model but its {kind}"
     if not knows_architecture(architecture):
         return f"llama.cpp does not know its architecture, {architecture}"
+    return ""
+
+
+def _damage(model: LocalModel, headers: tuple[GgufHeader, ...]) -> str:
+    """What is missing of its files; "" if nothing is."""
     if model.missing:
         return f"{model.missing[0]} is missing"
     try:

@@ -3,21 +3,27 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ossctl.errors import ModelError, UsageError
+from ossctl.app.machine import this_machine
+from ossctl.app.outcome import Shortage, outcome_of
+from ossctl.app.shapes import shape_of_file, shipped_shape
+from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.models.cache import RepoFolder, repo_folders
 from ossctl.models.catalogue import Entry, catalogue
 from ossctl.models.foreign import foreign_models
 from ossctl.models.local import LocalModel, Origin, model_at
 from ossctl.models.records import Records
 from ossctl.models.reference import PREFIX, HubReference
+from ossctl.planning.machine import Machine
+from ossctl.planning.plan import Plan
 from ossctl.runtime.gguf import check_complete, read_header
 from ossctl.settings import Paths
 
 NANO = "nano"
 GPT_OSS = "gpt-oss"  # general.architecture
 
-_RECOMMENDED = "20b"
 NANO_FILE = Path(__file__).parents[1] / "data" / "nano.gguf"
+
+_GPT_OSS_NAMES = ("120b", "20b")  # the larger first
 _SHA256_CHARACTERS = 64
 
 
@@ -38,13 +44,14 @@ class NotHere(ModelError):
 
 
 def choose(reference: str | None) -> ModelChoice:
-    """What -m means; None is the largest gpt-oss model on this machine.
+    """What -m means; None is the largest gpt-oss model on this machine that fits it.
 
     Sizes and headers of all shards are checked, hashes are not: that a model was never verified is the
-    warning. Raises NotHere, ModelError (incomplete, corrupt, no such name), UsageError (several are meant).
+    warning. Raises NotHere, ModelError (incomplete, corrupt, no such name), UsageError (several are meant),
+    MemoryShortage (there are gpt-oss models, and none fits).
     """
     if reference == NANO:
-        return ModelChoice(NANO_FILE, "nano is a test and demo model that knows almost nothing.")
+        return ModelChoice(_nano().first, "nano is a test and demo model that knows almost nothing.")
     model = _largest_gpt_oss() if reference is None else locate(reference)
     path = model.first
     for shard in model.files[1:]:  # whoever loads the model looks at the first one
@@ -59,7 +66,7 @@ def choose(reference: str | None) -> ModelChoice:
 def locate(reference: str) -> LocalModel:
     """The model on this machine that `reference` means. Raises ModelError, UsageError."""
     if reference == NANO:
-        return LocalModel(NANO, Origin.PACKAGE, (NANO_FILE,))
+        return _nano()
     if reference.startswith(PREFIX):
         return _of_the_hub(HubReference.parse(reference))
     entry = catalogue().find(reference)
@@ -70,9 +77,30 @@ def locate(reference: str) -> LocalModel:
     raise unknown_name(reference)
 
 
+def hub_reference(reference: str) -> HubReference:
+    """What `reference` means on the hub. Raises ModelError, UsageError for what is not there."""
+    if reference == NANO:
+        raise UsageError("nano is a part of ossctl: there is nothing to fetch", "Use it with -m nano.")
+    if reference.startswith(PREFIX):
+        return HubReference.parse(reference)
+    entry = catalogue().find(reference)
+    if entry is not None:
+        return entry.variant.reference
+    if is_path(reference):
+        raise UsageError(
+            f"{reference} is a path, not a model to fetch", "For a repository write hf:ORG/REPO."
+        )
+    raise unknown_name(reference)
+
+
+def has_nano() -> bool:
+    """Whether this build holds nano: a checkout has to make it first."""
+    return NANO_FILE.exists()
+
+
 def names() -> list[str]:
     """Everything that `locate` knows by name, on this machine or not."""
-    return [NANO, *(entry.name for entry in catalogue().entries)]
+    return [*_offered_nano(), *(entry.name for entry in catalogue().entries)]
 
 
 def is_path(reference: str) -> bool:
@@ -85,7 +113,7 @@ def is_path(reference: str) -> bool:
 
 def unknown_name(name: str) -> ModelError:
     """That nothing is called `name`, and what may have been meant."""
-    nearest = catalogue().nearest(name, NANO)
+    nearest = catalogue().nearest(name, *_offered_nano())
     meant = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
     return ModelError(f"no model is called {name}", f"{meant}`ossctl ls --all` shows every name.")
 
@@ -155,15 +183,58 @@ def _elsewhere(reference: HubReference) -> LocalModel | None:
     return None
 
 
+def recommended() -> Entry:
+    """The gpt-oss model of the catalogue that is best for this machine, to be fetched where none is.
+
+    That is the largest whose layers are all computed on GPUs, though experts may stay in RAM; without such
+    a GPU the smallest, for the 120b would fit into RAM only to answer slowly.
+    """
+    return recommended_for(this_machine())
+
+
+def recommended_for(machine: Machine) -> Entry:
+    """The same for any machine."""
+    *larger, smallest = (catalogue().entry(name) for name in _GPT_OSS_NAMES)
+    return next((entry for entry in larger if _is_quick(entry, machine)), smallest)
+
+
+def _is_quick(entry: Entry, machine: Machine) -> bool:
+    shape = shipped_shape(entry.variant.reference)
+    outcome = outcome_of(shape, machine) if shape else None
+    return isinstance(outcome, Plan) and outcome.settings.gpu_layers == outcome.shape.n_layers + 1
+
+
+def _offered_nano() -> list[str]:
+    return [NANO] if has_nano() else []
+
+
+def _nano() -> LocalModel:
+    if not has_nano():
+        raise ModelError(
+            "nano is not in this build of ossctl", "In a checkout of its source, `make nano` makes it."
+        )
+    return LocalModel(NANO, Origin.PACKAGE, (NANO_FILE,))
+
+
 def _largest_gpt_oss() -> LocalModel:
     models = [model for model in all_models() if not model.missing and _is_gpt_oss(model)]
     if not models:
+        entry = recommended()
         raise NotHere(
             "there is no gpt-oss model on this machine",
-            f"`ossctl pull {_RECOMMENDED}` fetches one, 12.1 GB; -m nano tries things out at once.",
-            _RECOMMENDED,
+            f"`ossctl pull {entry.name}` fetches one, {entry.variant.gigabytes} GB; "
+            f"{'-m nano tries things out at once' if has_nano() else '`ossctl ls -a` shows others'}.",
+            entry.name,
         )
-    return max(models, key=lambda model: model.n_bytes)
+    machine = this_machine()
+    shortages = []
+    for model in sorted(models, key=lambda model: -model.n_bytes):
+        outcome = outcome_of(shape_of_file(model.first), machine)
+        if not isinstance(outcome, Shortage):
+            return model
+        shortages.append(outcome.error)
+    why = shortages[-1]
+    raise MemoryShortage(why.message, f"It is the smallest gpt-oss model here. {why.hint}")
 
 
 def _is_gpt_oss(model: LocalModel) -> bool:

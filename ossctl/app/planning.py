@@ -1,12 +1,19 @@
 """`ossctl plan`: the plan of one model, of all that are known, and what would change it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from ossctl.app.library import list_models
 from ossctl.app.load_options import LoadOptions
 from ossctl.app.machine import hypothetical, parse_size, this_machine
-from ossctl.app.shapes import GPT_OSS, find_shape, known_shapes
-from ossctl.errors import MemoryShortage, UsageError
+from ossctl.app.models import NotHere, hub_reference, locate
+from ossctl.app.outcome import Outcome, Shortage, outcome_of
+from ossctl.app.pull import find_on_hub
+from ossctl.app.remote import remote_shape
+from ossctl.app.shapes import shape_of_file, shipped_shape
+from ossctl.errors import MemoryShortage, ModelError, UsageError
+from ossctl.models.catalogue import catalogue
+from ossctl.models.local import Origin
 from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.machine import GIB, Machine
 from ossctl.planning.memory import Use
@@ -40,41 +47,63 @@ class MachineOptions:
 
 
 @dataclass(frozen=True)
-class Shortage:
-    """A model that does not fit; `needed` is bytes of RAM with which it would run without a GPU."""
-
-    shape: ModelShape
-    needed: int
-    error: MemoryShortage
-
-
-@dataclass(frozen=True)
 class Report:
-    """The plan of one model on one machine, or why there is none. `model` is what the user called it."""
+    """The plan of one model on one machine, or why there is none. `model` is what the user called it.
+
+    `here` is whether its files are on this machine.
+    """
 
     model: str
     machine: Machine
-    outcome: Plan | Shortage
+    outcome: Outcome
+    here: bool
 
 
-def plan_one(model: str, options: LoadOptions, goal: Goal, machine: Machine) -> Report:
-    """Raises ModelError and UsageError."""
-    shape = find_shape(model)
-    return Report(model, machine, _outcome(shape, options, goal, machine))
+def plan_one(
+    model: str, options: LoadOptions, goal: Goal, machine: Machine, say: Callable[[str], None]
+) -> Report:
+    """Plan what -m would mean; `say` hears of retries. Raises ModelError and UsageError."""
+    shape, here = _find_shape(model, say)
+    return Report(model, machine, outcome_of(shape, machine, goal, options.fixed(shape)), here)
 
 
 def plan_all(options: LoadOptions, goal: Goal, machine: Machine) -> list[Report]:
-    """All models that users can name, the largest first."""
-    shapes = known_shapes()
-    known = sorted(GPT_OSS, key=lambda name: -shapes[GPT_OSS[name]].weight_bytes)
-    return [Report(name, machine, _outcome(shapes[GPT_OSS[name]], options, goal, machine)) for name in known]
+    """All models that are on this machine, and those of the catalogue with known shapes; the largest first.
+
+    Raises UsageError if what is asked for suits none of them.
+    """
+    here = {listing.model.name: listing.shape for listing in list_models() if listing.shape is not None}
+    known = {entry.name: shipped_shape(entry.variant.reference) for entry in catalogue().entries}
+    shapes = {name: shape for name, shape in {**known, **here}.items() if shape is not None}
+    reports = [
+        Report(name, machine, _outcome(shape, options, goal, machine), name in here)
+        for name, shape in sorted(shapes.items(), key=lambda item: -item[1].weight_bytes)
+    ]
+    wrong = [report.outcome.error for report in reports if isinstance(report.outcome, Shortage)]
+    if len(wrong) == len(reports) and all(isinstance(error, UsageError) for error in wrong):
+        raise wrong[0]
+    return reports
 
 
-def _outcome(shape: ModelShape, options: LoadOptions, goal: Goal, machine: Machine) -> Plan | Shortage:
+def _outcome(shape: ModelShape, options: LoadOptions, goal: Goal, machine: Machine) -> Outcome:
+    """A model among others: what asks too much of one, as a context beyond its own, may suit the next."""
     try:
-        return make_plan(machine, shape, goal, options.fixed(shape))
-    except MemoryShortage as error:
+        return outcome_of(shape, machine, goal, options.fixed(shape))
+    except UsageError as error:
         return Shortage(shape, needed_ram(shape), error)
+
+
+def _find_shape(reference: str, say: Callable[[str], None]) -> tuple[ModelShape, bool]:
+    """The shape of what a reference means, and whether it is here: from disk, this package, or the hub."""
+    try:
+        model = locate(reference)
+    except NotHere:
+        pass
+    else:
+        if not model.missing or model.origin is not Origin.HUB:
+            return shape_of_file(model.first), True
+    known = shipped_shape(hub_reference(reference))
+    return known or remote_shape(find_on_hub(reference, say)), False
 
 
 def bottleneck(plan: Plan) -> str:
@@ -166,10 +195,8 @@ def _difference(plan: Plan, other: Plan, *, ctx: bool = True) -> str:
 def llama_arguments(plan: Plan, model: str) -> list[str]:
     """The llama-server command line that places the model in the same way."""
     settings = plan.settings
-    known = GPT_OSS.get(model)
-    source = ["-m", model] if known is None else ["-hf", known.rpartition("/")[0]]
     arguments = [
-        "llama-server", *source,
+        "llama-server", *_source_arguments(model),
         "-c", str(settings.cells * settings.streams),
         "-np", str(settings.parallel),
         "-kvu" if settings.unified else "-no-kvu",
@@ -185,6 +212,16 @@ def llama_arguments(plan: Plan, model: str) -> list[str]:
         "-fit", "off",
     ]  # fmt: skip
     return arguments if settings.repack else [*arguments, "-nr"]
+
+
+def _source_arguments(model: str) -> list[str]:
+    try:
+        return ["-m", str(locate(model).first)]
+    except ModelError:
+        reference = hub_reference(model)
+    if reference.selector.endswith(".gguf"):
+        return ["-hf", reference.repo, "-hff", reference.selector]
+    return ["-hf", f"{reference.repo}:{reference.selector}".rstrip(":")]
 
 
 def _placement_arguments(plan: Plan) -> list[str]:
@@ -219,6 +256,7 @@ def plan_record(report: Report) -> dict[str, object]:
         "schema": "ossctl.plan/1",
         "fits": isinstance(outcome, Plan),
         "model": report.model,
+        "here": report.here,
     }
     if isinstance(outcome, Shortage):
         devices = [

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ossctl.app.interrupt import Interrupt
-from ossctl.app.models import NANO, all_models, is_path, open_records, unknown_name
-from ossctl.errors import ModelError, OssctlError, UsageError
+from ossctl.app.machine import this_machine
+from ossctl.app.models import all_models, hub_reference, open_records
+from ossctl.app.outcome import Outcome, Shortage, outcome_of
+from ossctl.app.remote import remote_shape
+from ossctl.errors import ModelError, OssctlError
 from ossctl.models.cache import hub_cache
 from ossctl.models.catalogue import catalogue
 from ossctl.models.download import LARGEST_FILE
 from ossctl.models.hub import HubModel, Unreachable, find_model
 from ossctl.models.local import LocalModel
-from ossctl.models.reference import PREFIX, HubReference
 from ossctl.models.store import ModelPull, Transfer, free_bytes, missing_bytes
 
-__all__ = ["LocalModel", "PullPlan", "Transfer", "hub_reference", "plan_pull", "pull"]
+__all__ = ["LocalModel", "PullPlan", "Transfer", "find_on_hub", "plan_pull", "pull"]
 
 _KEPT = "What has arrived is kept: the same command goes on from there."
 _NAMES = 5  # enough to choose from
@@ -26,22 +28,50 @@ _NAMES = 5  # enough to choose from
 class PullPlan:
     """What a pull takes: `to_fetch` and `free` are bytes, `cache` is where it will be.
 
-    `remark` is what the user should know of the files before; "" for nothing.
+    `remark` is what the user should know of the files before; "" for nothing. `outcome` is how the model
+    would run on this machine, None if that cannot be told.
     """
 
+    reference: str
     model: HubModel
     to_fetch: int
     free: int
     cache: Path
     remark: str
+    outcome: Outcome | None
 
     @property
     def fits_on_disk(self) -> bool:
         return self.to_fetch <= self.free
 
+    @property
+    def shortage(self) -> Shortage | None:
+        """Why it could not run here, if that is so."""
+        return self.outcome if isinstance(self.outcome, Shortage) else None
+
 
 def plan_pull(reference: str, say: Callable[[str], None]) -> PullPlan:
-    """Ask the hub what `reference` is, and look at the disk. `say` hears of retries.
+    """Ask the hub what `reference` is, and look at the disk and at this machine. `say` hears of retries.
+
+    Raises ModelError (no such model, no access, no network), UsageError.
+    """
+    model = find_on_hub(reference, say)
+    for name in (file.name for file in model.files if file.n_bytes > LARGEST_FILE):
+        raise ModelError(
+            f"{name} is larger than the {LARGEST_FILE / 1e9:.0f} GB that the hub sends in one piece",
+            f"`hf download {model.files[0].repo} {name}` fetches it in pieces; ossctl finds it then.",
+        )
+    cache = hub_cache()
+    remark, outcome = _remark(model), None
+    try:
+        outcome = outcome_of(remote_shape(model), this_machine())
+    except ModelError as error:  # the pull itself is more patient, and what it fetches is the user's choice
+        remark = remark or f"How it would run here is not known: {error.message}."
+    return PullPlan(reference, model, missing_bytes(model), free_bytes(cache), cache, remark, outcome)
+
+
+def find_on_hub(reference: str, say: Callable[[str], None]) -> HubModel:
+    """Ask the hub what `reference` is. `say` hears of retries.
 
     Raises ModelError (no such model, no access, no network), UsageError.
     """
@@ -53,16 +83,9 @@ def plan_pull(reference: str, say: Callable[[str], None]) -> PullPlan:
         time.sleep(seconds)
 
     try:
-        model = find_model(wanted, wait)
+        return find_model(wanted, wait)
     except Unreachable as error:
         raise ModelError(error.message, f"{error.hint} {_on_this_machine()}") from None
-    for name in (file.name for file in model.files if file.n_bytes > LARGEST_FILE):
-        raise ModelError(
-            f"{name} is larger than the {LARGEST_FILE / 1e9:.0f} GB that the hub sends in one piece",
-            f"`hf download {wanted.repo} {name}` fetches it in pieces; ossctl finds it then.",
-        )
-    cache = hub_cache()
-    return PullPlan(model, missing_bytes(model), free_bytes(cache), cache, _remark(model))
 
 
 def pull(plan: PullPlan, watch: Callable[[Transfer], None], say: Callable[[str], None]) -> LocalModel:
@@ -76,26 +99,10 @@ def pull(plan: PullPlan, watch: Callable[[Transfer], None], say: Callable[[str],
             raise
 
 
-def hub_reference(reference: str) -> HubReference:
-    """What `reference` means on the hub. Raises ModelError, UsageError for what is not there."""
-    if reference == NANO:
-        raise UsageError("nano is a part of ossctl: there is nothing to fetch", "Use it with -m nano.")
-    if reference.startswith(PREFIX):
-        return HubReference.parse(reference)
-    entry = catalogue().find(reference)
-    if entry is not None:
-        return entry.variant.reference
-    if is_path(reference):
-        raise UsageError(
-            f"{reference} is a path, not a model to fetch", "For a repository write hf:ORG/REPO."
-        )
-    raise unknown_name(reference)
-
-
 def _on_this_machine() -> str:
     names = [model.name for model in all_models() if not model.missing]
     if not names:
-        return "No model is on this machine yet but nano."
+        return "No model is on this machine yet."
     return f"On this machine are {', '.join(names[:_NAMES])}{', …' if len(names) > _NAMES else ''}."
 
 

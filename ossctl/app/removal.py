@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from ossctl.app.models import NANO, is_path, locate, open_records
-from ossctl.app.pull import hub_reference
+from ossctl.app.models import NANO, hub_reference, is_path, locate, open_records
 from ossctl.errors import ModelError, UsageError
 from ossctl.models.cache import RepoFolder
 from ossctl.models.catalogue import catalogue

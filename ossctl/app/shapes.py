@@ -1,37 +1,39 @@
 """The shape of a model: from its file, from the beginning of one, or, for gpt-oss, from this package."""
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ossctl.errors import ModelError
+from ossctl.models.reference import MAIN, HubReference
 from ossctl.planning.header import Header, shape_of
 from ossctl.planning.shape import ModelShape
 
-# What users call them, and the file that is meant: the maintainers' own.
-GPT_OSS = {
-    "20b": "ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-mxfp4.gguf",
-    "120b": "ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf",
-}
+if TYPE_CHECKING:
+    from ossctl.runtime.gguf import GgufHeader
 
 
-def known_shapes() -> dict[str, ModelShape]:
+@functools.cache
+def known_shapes() -> Mapping[str, ModelShape]:
     """Shapes that come with the package, by repository and file. No file of a model is needed."""
     text = files("ossctl.data").joinpath("shapes.json").read_text(encoding="utf-8")
     return {key: ModelShape.from_record(record) for key, record in json.loads(text).items()}
 
 
-def find_shape(reference: str) -> ModelShape:
-    """The shape of `20b`, `120b` or the GGUF at a path, all its parts. Raises ModelError."""
-    if reference in GPT_OSS:
-        return known_shapes()[GPT_OSS[reference]]
-    path = Path(reference)
-    if not path.exists() and path.suffix != ".gguf":
-        raise ModelError(
-            f"there is no model {reference}", f"Known are {', '.join(GPT_OSS)} and paths of .gguf files."
-        )
-    return shape_of_file(path)
+def shipped_shape(reference: HubReference) -> ModelShape | None:
+    """The shape that comes with the package of the file that `reference` names, if one does.
+
+    None where it names none or a commit: what that holds only the hub can tell.
+    """
+    if not reference.selector or reference.revision != MAIN:
+        return None
+    shapes = [
+        shape for key, shape in known_shapes().items()
+        if key.rpartition("/")[0] == reference.repo and reference.selects(key.rpartition("/")[2])
+    ]  # fmt: skip
+    return shapes[0] if len(shapes) == 1 else None
 
 
 def shape_of_file(path: Path) -> ModelShape:
@@ -40,11 +42,16 @@ def shape_of_file(path: Path) -> ModelShape:
 
     first = read_header(path)
     parts = [path, *split_files(path, first)[1:]]
-    headers = [first, *(read_header(part) for part in parts[1:])]
+    return shape_of_parts(parts, [first, *(read_header(part) for part in parts[1:])])
+
+
+def shape_of_parts(parts: Sequence[Path], headers: Sequence["GgufHeader"]) -> ModelShape:
+    """The shape of a model whose files were read already. Raises ModelError."""
+    first = headers[0]
     tensors = [(tensor.name, tensor.n_bytes) for header in headers for tensor in header.tensors]
     size = sum(part.stat().st_size for part in parts)
     plain = Header(first.metadata, first.arrays, first.array_lengths, tensors, size)
-    return shape_of(plain, str(first.metadata.get("general.name") or path.stem))
+    return shape_of(plain, str(first.metadata.get("general.name") or parts[0].stem))
 
 
 def shape_of_starts(starts: Sequence[bytes], name: str, file_bytes: int) -> ModelShape | None:

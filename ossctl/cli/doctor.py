@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,8 +15,8 @@ _MARKS = {"ok": ("✓", "ok"), "note": ("·", "--"), "fix": ("✗", "!!")}
 
 def doctor(
     model: Annotated[
-        Path | None,
-        typer.Option("-m", "--model", metavar="FILE", help="Test with it.  [default: the smallest here]"),
+        str | None,
+        typer.Option("-m", "--model", metavar="MODEL", help="Test with it.  [default: the smallest here]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     verbose: VerboseOption = 0,
@@ -28,12 +27,14 @@ def doctor(
     every device to compare them with the CPU's. The exit code is 1 if something needs fixing.
     """
     from ossctl.app.doctor import examine
+    from ossctl.app.models import locate
 
     show_log(verbose)
-    if model is not None and not model.is_file():
+    path = None if model is None else locate(model).first
+    if path is not None and not path.is_file():
         raise ModelError(f"no model file at {model}", "Check the path given with -m.")
     checks = []
-    for check in examine(model):
+    for check in examine(path):
         checks.append(check)
         if not as_json:
             put(f"{_mark(check.state)} {check.name:<10}{check.message}")

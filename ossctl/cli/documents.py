@@ -4,17 +4,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ossctl.app.library import Description, Entry, Listing, Unfinished
+    from ossctl.app.outcome import Outcome
     from ossctl.app.removal import Removal
     from ossctl.app.verification import Verdict
 
 
 def ls_document(
-    listings: list["Listing"], unfinished: list["Unfinished"], absent: list["Entry"]
+    listings: list["Listing"],
+    outcomes: list["Outcome | None"],
+    unfinished: list["Unfinished"],
+    absent: list["Entry"],
 ) -> dict[str, Any]:
-    """`ossctl.ls/1`"""
+    """`ossctl.ls/1`; `outcomes` are those of the listings."""
     return {
         "schema": "ossctl.ls/1",
-        "models": [_listing(each) for each in listings],
+        "models": [_listing(*each) for each in zip(listings, outcomes, strict=True)],
         "unfinished": [_unfinished(each) for each in unfinished],
         "catalogue": [_entry(each) for each in absent],
     }
@@ -25,7 +29,7 @@ def show_document(found: "Description") -> dict[str, Any]:
     return {
         "schema": "ossctl.show/1",
         "here": True,
-        **_listing(found.listing),
+        **_listing(found.listing, found.outcome),
         "architecture": found.architecture,
         "context": found.context,
         "chat_format": found.chat_format,
@@ -69,7 +73,14 @@ def rm_document(removal: "Removal", freed: int) -> dict[str, Any]:
     }
 
 
-def _listing(listing: "Listing") -> dict[str, Any]:
+def does_fit(outcome: "Outcome | None") -> bool | None:
+    """Whether a model fits this machine; None if that cannot be told."""
+    from ossctl.app.outcome import Shortage
+
+    return None if outcome is None else not isinstance(outcome, Shortage)
+
+
+def _listing(listing: "Listing", outcome: "Outcome | None") -> dict[str, Any]:
     model = listing.model
     return {
         "name": model.name,
@@ -82,6 +93,7 @@ def _listing(listing: "Listing") -> dict[str, Any]:
         "files": [str(path) for path in model.files],
         "last_used": listing.used.isoformat() if listing.used else None,
         "verified": listing.verified,
+        "fits": does_fit(outcome),
         "problem": listing.problem or None,
     }
 

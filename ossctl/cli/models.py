@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossctl.cli.documents import absent_document, ls_document, rm_document, show_document, verify_document
+from ossctl.cli.documents import (
+    absent_document,
+    does_fit,
+    ls_document,
+    rm_document,
+    show_document,
+    verify_document,
+)
 from ossctl.cli.options import JsonOption, VerboseOption, YesOption
 from ossctl.cli.output import print_json, print_table, put, say, show_log, somebody_to_ask
 from ossctl.cli.transfer import gigabytes, transfer_progress
@@ -15,7 +22,10 @@ from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.library import Description, Entry, Listing
+    from ossctl.app.outcome import Outcome
     from ossctl.app.removal import Removal
+
+_FITS = {True: "yes", False: "no", None: ""}
 
 _Reference = Annotated[
     str, typer.Argument(metavar="MODEL", help="A name that `ossctl ls` shows, hf:ORG/REPO…, or a path.")
@@ -34,17 +44,19 @@ def ls(
     Models of LM Studio, llama.cpp and Ollama are listed where llama.cpp can load them; they are used where
     they are, never copied.
     """
-    from ossctl.app.library import list_models, not_here, unfinished_downloads
+    from ossctl.app.library import list_models, not_here, outcomes_here, unfinished_downloads
 
     show_log(verbose)
     listings, unfinished = list_models(), unfinished_downloads()
     absent = not_here(listings) if everything else []
+    outcomes = outcomes_here(listings)
     if as_json:
-        print_json(ls_document(listings, unfinished, absent))
+        print_json(ls_document(listings, outcomes, unfinished, absent))
         return
     if listings:
         print_table(
-            ("NAME", "SIZE", "TYPE", "FROM", "LAST USED", "VERIFIED", ""), map(_listing_row, listings)
+            ("NAME", "SIZE", "TYPE", "FROM", "LAST USED", "VERIFIED", "FITS", ""),
+            map(_listing_row, listings, outcomes),
         )
     for each in unfinished:
         of = f" of {gigabytes(each.total)}" if each.total else ""
@@ -52,7 +64,7 @@ def ls(
     if absent:
         print_table(("TO FETCH", "SIZE", "LICENCE", ""), map(_entry_row, absent))
     if not listings and not unfinished and not absent:
-        say("No model is on this machine but nano. `ossctl ls -a` lists what `ossctl pull` knows.")
+        say("No model is on this machine yet. `ossctl ls -a` lists what `ossctl pull` knows.")
 
 
 def show(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
@@ -129,7 +141,7 @@ def _removal_lines(removal: "Removal") -> list[str]:
     return lines
 
 
-def _listing_row(listing: "Listing") -> tuple[str, ...]:
+def _listing_row(listing: "Listing", outcome: "Outcome | None") -> tuple[str, ...]:
     model = listing.model
     label = model.label if model.origin == "Ollama" else ""  # the others' paths say it
     return (
@@ -139,6 +151,7 @@ def _listing_row(listing: "Listing") -> tuple[str, ...]:
         f"{model.origin} {label}".strip(),
         _day(listing.used) or "never",
         "yes" if listing.verified else "no",
+        _FITS[does_fit(outcome)],
         listing.problem,
     )
 
@@ -150,10 +163,16 @@ def _entry_row(entry: "Entry") -> tuple[str, ...]:
 
 
 def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
+    from ossctl.app.library import outcome_of_entry
+    from ossctl.cli.plan_view import in_one_line
+
+    outcome = outcome_of_entry(entry)
+    how = [("plan", in_one_line(outcome))] if outcome else []
     return [
         ("name", f"{entry.name}: {entry.model.name}, {entry.variant.about}"),
         ("for", entry.model.about),
         ("size", f"{entry.variant.gigabytes:.1f} GB"),
+        *how,
         ("shape", entry.model.shape),
         ("licence", entry.model.licence),
         ("from", str(entry.variant.reference)),
@@ -162,6 +181,8 @@ def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
 
 
 def _description_rows(found: "Description") -> list[tuple[str, str]]:
+    from ossctl.cli.plan_view import in_one_line
+
     model, listing = found.listing.model, found.listing
     types = ", ".join(f"{name} {gigabytes(n_bytes)}" for name, n_bytes in found.types.most_common())
     came_from = f"{model.origin}, {model.repo} at {model.commit}" if model.repo else str(model.origin)
@@ -172,6 +193,7 @@ def _description_rows(found: "Description") -> list[tuple[str, str]]:
         ("shape", found.entry.model.shape if found.entry else ""),
         ("licence", found.licence),
         ("architecture", found.architecture),
+        ("plan", in_one_line(found.outcome) if found.outcome else ""),
         ("context", f"{found.context:,} tokens" if found.context else ""),
         ("chat format", found.chat_format),
         ("tensors", types),

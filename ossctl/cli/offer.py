@@ -16,7 +16,7 @@ def choose_model(reference: str | None) -> "ModelChoice":
 
     Raises ModelError, UsageError, Interrupted.
     """
-    from ossctl.app.models import NANO, NotHere, choose
+    from ossctl.app.models import NANO, NotHere, choose, has_nano
 
     try:
         return choose(reference)
@@ -25,8 +25,10 @@ def choose_model(reference: str | None) -> "ModelChoice":
             raise
         missing = error
     say(f"{missing.message[0].upper()}{missing.message[1:]}.")
+    if reference is None:
+        say(f"The one for this machine is {missing.reference}:")
     plan = prepare(missing.reference)
-    answer = _ask(*([NANO] if reference is None else []))
+    answer = _ask(*([NANO] if reference is None and has_nano() else []))
     if answer == NANO:
         return choose(NANO)
     if answer == "n":

@@ -16,7 +16,7 @@ from ossctl.cli.options import (
     UbatchOption,
     VerboseOption,
 )
-from ossctl.cli.output import print_json, put, show_log
+from ossctl.cli.output import print_json, put, say, show_log
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ _MACHINE = "Another machine"
 def plan(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="20b, 120b or a path to a .gguf; without, all are compared."),
+        typer.Argument(
+            metavar="MODEL", help="20b, 120b, another name, hf:ORG/REPO…, a path; without, all are compared."
+        ),
     ] = None,
     batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
@@ -61,8 +63,9 @@ def plan(
 ) -> None:  # fmt: skip
     """Show how a model would be placed in memory, on this machine or another, before it is loaded.
 
-    Nothing is loaded or downloaded. Each loading option that is given is kept, and the rest is planned around
-    it. The exit code is 5 if the model does not fit.
+    Nothing is loaded, and nothing downloaded but the header of a model that is neither here nor known. Each
+    loading option that is given is kept, and the rest is planned around it. The exit code is 5 if the model
+    does not fit.
     """
     from ossctl.app.load_options import LoadOptions
     from ossctl.app.planning import MachineOptions, plan_all, plan_one
@@ -77,7 +80,7 @@ def plan(
             raise UsageError("--llama-args needs a MODEL")
         _show_all(plan_all(options, goal, machine), as_json=as_json)
     else:
-        _show_one(plan_one(model, options, goal, machine), as_json=as_json, llama_args=llama_args)
+        _show_one(plan_one(model, options, goal, machine, say), as_json=as_json, llama_args=llama_args)
 
 
 def _show_all(reports: "list[Report]", *, as_json: bool) -> None:
@@ -91,7 +94,8 @@ def _show_all(reports: "list[Report]", *, as_json: bool) -> None:
 
 
 def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
-    from ossctl.app.planning import Shortage, llama_arguments, plan_record
+    from ossctl.app.outcome import Shortage
+    from ossctl.app.planning import llama_arguments, plan_record
     from ossctl.cli.plan_view import describe_plan
 
     if as_json and llama_args:

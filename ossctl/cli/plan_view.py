@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ossctl.app.outcome import Outcome, Shortage
     from ossctl.app.planning import Report
     from ossctl.planning.plan import Plan
 
@@ -34,18 +35,34 @@ def compare(reports: "list[Report]") -> Iterator[str]:
     """The lines of `ossctl plan`: each model and how well it would run."""
     from ossctl.planning.plan import Plan
 
-    rows = [("model", "download", "context", "how")]
+    rows = [("model", "size", "on disk", "context", "how")]
     for report in reports:
         outcome = report.outcome
-        size = _size(outcome.shape.file_bytes)
+        size, here = _size(outcome.shape.file_bytes), "yes" if report.here else "no"
         if isinstance(outcome, Plan):
-            rows.append((report.model, size, f"{outcome.settings.ctx:,}", _where(outcome)))
+            rows.append((report.model, size, here, f"{outcome.settings.ctx:,}", _where(outcome)))
         else:
-            needs = f"does not fit; it needs {_size(outcome.needed)} of RAM or a larger GPU"
-            rows.append((report.model, size, "", needs))
-    yield from _columns(rows, right=(1, 2))
+            rows.append((report.model, size, here, "", _why_not(outcome)))
+    yield from _columns(rows, right=(1, 3))
     yield ""
     yield "`ossctl plan MODEL` shows more of one."
+
+
+def in_one_line(outcome: "Outcome") -> str:
+    """How a model would run, or why it would not."""
+    from ossctl.planning.plan import Plan
+
+    if isinstance(outcome, Plan):
+        return f"{_where(outcome)}, with a context of {outcome.settings.ctx:,} tokens"
+    return _why_not(outcome)
+
+
+def _why_not(shortage: "Shortage") -> str:
+    from ossctl.errors import UsageError
+
+    if isinstance(shortage.error, UsageError):
+        return shortage.error.message
+    return f"does not fit; it needs {_size(shortage.needed)} of free RAM or a larger GPU"
 
 
 def _where(plan: "Plan") -> str:

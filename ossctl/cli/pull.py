@@ -8,7 +8,7 @@ import typer
 from ossctl.cli.options import VerboseOption, YesOption
 from ossctl.cli.output import put, say, show_log, somebody_to_ask
 from ossctl.cli.transfer import duration, gigabytes, transfer_progress
-from ossctl.errors import ModelError
+from ossctl.errors import MemoryShortage, ModelError
 
 if TYPE_CHECKING:
     from ossctl.app.pull import LocalModel, PullPlan
@@ -40,6 +40,7 @@ def pull(
 def prepare(reference: str) -> "PullPlan":
     """Find out what a pull takes, and show it. Raises ModelError, UsageError."""
     from ossctl.app.pull import plan_pull
+    from ossctl.cli.plan_view import in_one_line
 
     plan = plan_pull(reference, say)
     files = plan.model.files
@@ -48,6 +49,8 @@ def prepare(reference: str) -> "PullPlan":
     say(f"{files[0].repo} · {Path(files[0].name).name} · {gigabytes(plan.model.n_bytes)}{parts}{licence}")
     if plan.remark:
         say(plan.remark)
+    if plan.outcome:
+        say(f"on this machine: {in_one_line(plan.outcome)}")
     if plan.to_fetch:
         time = f"{duration(plan.to_fetch / _TYPICAL_RATE)} at 100 Mbit/s"
         free = f"{gigabytes(plan.free)} free there"
@@ -56,16 +59,25 @@ def prepare(reference: str) -> "PullPlan":
 
 
 def approve(plan: "PullPlan", *, yes: bool) -> None:
-    """Ask about what does not fit. Raises ModelError for a no, and off a terminal without -y."""
-    if plan.fits_on_disk or yes:
+    """Ask about what does not fit, on the disk or in memory; what is here already is not asked about.
+
+    Off a terminal, without -y, raises ModelError for the disk and MemoryShortage; ModelError for a no.
+    """
+    if yes or not plan.to_fetch or (plan.fits_on_disk and plan.shortage is None):
         return
-    lacking = f"{gigabytes(plan.to_fetch - plan.free)} too little on the disk of {plan.cache}"
-    if not somebody_to_ask():
-        raise ModelError(
-            f"it does not fit: {lacking}", "Free some, set HF_HOME to another disk, or try it with -y."
-        )
-    if not typer.confirm(f"It does not fit: {lacking}. Fetch it anyway?", err=True):
-        raise ModelError("nothing was fetched")
+    lacking = []
+    if not plan.fits_on_disk:
+        lacking.append(f"{gigabytes(plan.to_fetch - plan.free)} too little on the disk of {plan.cache}")
+    if plan.shortage is not None:
+        lacking.append(plan.shortage.error.message)
+    if somebody_to_ask():
+        if not typer.confirm(f"It does not fit: {'; '.join(lacking)}. Fetch it anyway?", err=True):
+            raise ModelError("nothing was fetched")
+    elif plan.fits_on_disk:
+        raise MemoryShortage(lacking[0], f"`ossctl pull {plan.reference} -y` fetches it all the same.")
+    else:
+        hint = f"Free some, set HF_HOME to another disk, or try `ossctl pull {plan.reference} -y`."
+        raise ModelError(f"it does not fit: {'; '.join(lacking)}", hint)
 
 
 def carry_out(plan: "PullPlan") -> "LocalModel":

@@ -87,6 +87,13 @@ class Catalogue:
                 return entry
         return None
 
+    def entry(self, name: str) -> Entry:
+        """What a name means that is known to be here."""
+        found = self.find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
     def nearest(self, text: str, *more: str) -> list[str]:
         """The names, and `more`, that are most like `text`, the nearest first; none if nothing is."""
         names = {*more, *(entry.name for entry in self.entries), *(model.name for model in self.models)}

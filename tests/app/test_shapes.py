@@ -7,8 +7,10 @@ from gguf import GGUFWriter
 from models import smollm2
 from shapes_json import PATH, shapes_json
 
-from ossctl.app.shapes import find_shape, known_shapes, shape_of_file, shape_of_starts
+from ossctl.app.shapes import known_shapes, shape_of_file, shape_of_starts, shipped_shape
 from ossctl.errors import ModelError
+from ossctl.models.catalogue import catalogue
+from ossctl.models.reference import HubReference
 from ossctl.runtime.gguf import read_header
 
 
@@ -21,11 +23,27 @@ def test_the_shipped_shapes_leave_the_published_files_room_for_their_headers_onl
         assert 12_900_000 < shape.file_bytes - shape.weight_bytes < 13_100_000, key
 
 
-def test_gpt_oss_is_known_by_its_size() -> None:
-    shape = find_shape("20b")
+def test_the_catalogues_gpt_oss_is_known_without_a_file() -> None:
+    shape = shipped_shape(catalogue().entry("20b").variant.reference)
+    assert shape is not None
     assert (shape.n_layers, shape.n_expert, shape.n_ctx_train) == (24, 32, 131_072)
     assert [layer.window for layer in shape.layers[:4]] == [128, 0, 128, 0]
-    assert find_shape("120b").n_layers == 36
+    larger = shipped_shape(catalogue().entry("120b").variant.reference)
+    assert larger is not None
+    assert larger.n_layers == 36
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "hf:ggml-org/gpt-oss-20b-GGUF:gpt-oss-20b-mxfp4.gguf@0123456",
+        "hf:unsloth/gpt-oss-120b-GGUF",
+        "hf:unsloth/gpt-oss-120b-GGUF:Q4_K_M",
+        "hf:org/other:gpt-oss-20b-mxfp4.gguf",
+    ],
+)
+def test_what_may_be_another_file_has_no_shipped_shape(reference: str) -> None:
+    assert shipped_shape(HubReference.parse(reference)) is None
 
 
 def test_a_file_of_another_architecture_is_understood() -> None:
@@ -99,13 +117,6 @@ def test_a_missing_part_is_said(tmp_path: Path) -> None:
     first.with_name("m-00002-of-00002.gguf").unlink()
     with pytest.raises(ModelError, match="00002-of-00002"):
         shape_of_file(first)
-
-
-@pytest.mark.parametrize("reference", ["70b", "no/such/thing"])
-def test_an_unknown_model_is_a_model_error_that_names_the_known(reference: str) -> None:
-    with pytest.raises(ModelError, match="there is no model") as error:
-        find_shape(reference)
-    assert "20b, 120b" in error.value.hint
 
 
 def test_a_header_without_layers_is_a_model_error(tmp_path: Path) -> None:

@@ -24,13 +24,29 @@ def test_a_healthy_installation_is_exit_code_0(tmp_path: Path) -> None:
     assert "tokens/s" in lines[-1]
 
 
+def test_its_model_is_named_as_everywhere(tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--a--b" / "snapshots" / "0"
+    folder.mkdir(parents=True)
+    (folder / "small.gguf").symlink_to(smollm2())
+    given = {"HF_HOME": str(tmp_path)}
+    assert (
+        "small.gguf on the CPU" in ossctl("doctor", "-m", "hf:a/b", cwd=tmp_path, stdin=b"", **given).stdout
+    )
+    wrong = ossctl("doctor", "-m", "hf:a/c", cwd=tmp_path, stdin=b"", **given)
+    assert (wrong.code, wrong.stdout) == (4, "")
+    assert "hf:a/c is not on this machine" in wrong.said[0]
+    unknown = ossctl("doctor", cwd=tmp_path, stdin=b"", OSSCTL_MODEL="21b", **given)
+    assert unknown.code == 1
+    assert "no model is called 21b" in unknown.stdout
+
+
 def test_json_says_the_same(tmp_path: Path) -> None:
     result = ossctl("doctor", "--json", cwd=tmp_path, stdin=b"", HF_HOME=str(tmp_path))
     found = json.loads(result.stdout)
     assert (found["schema"], found["ok"]) == ("ossctl.doctor/1", True)
     assert {tuple(check) for check in found["checks"]} == {("name", "state", "message", "fix")}
     (test,) = [check for check in found["checks"] if check["name"] == "self-test"]
-    assert "left out" in test["message"]
+    assert "left out" in test["message"] or "nano.gguf on the CPU" in test["message"]
 
 
 def test_the_smallest_model_in_the_cache_is_the_one_that_is_tried(tmp_path: Path) -> None:
@@ -39,8 +55,13 @@ def test_the_smallest_model_in_the_cache_is_the_one_that_is_tried(tmp_path: Path
     (folder / "small.gguf").symlink_to(smollm2())
     (folder / "larger.gguf").write_bytes(b"GGUF" + bytes(200_000_000))
     result = ossctl("doctor", cwd=tmp_path, stdin=b"", HF_HOME=str(tmp_path))
-    assert "2 GGUF files here" in result.stdout
+    assert "1 model here" in result.stdout
     assert "small.gguf on the CPU" in result.stdout
+    assert result.code == 1
+    lines = result.stdout.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("✗ models"))
+    assert "larger.gguf is damaged" in lines[at]
+    assert "`ossctl rm hf:a/b:larger.gguf` deletes it" in lines[at + 1]
 
 
 def test_what_needs_fixing_is_exit_code_1_with_the_fix(tmp_path: Path) -> None:

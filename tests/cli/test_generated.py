@@ -42,7 +42,7 @@ def shell(folder: Path, *command: str) -> list[str]:
         (["ossctl", "ru"], ["run"]),
         (["ossctl", "run", "--max-t"], ["--max-tokens"]),
         (["ossctl", "run", "--effort", "h"], ["high"]),
-        (["ossctl", "run", "-m", "na"], ["nano"]),
+        (["ossctl", "run", "-m", "deepseek-v"], ["deepseek-v2-lite"]),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: list[str], offered: list[str]) -> None:
@@ -66,7 +66,11 @@ def test_zsh_completes(tmp_path: Path) -> None:
 @needs("fish")
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("ossctl ru", "run"), ("ossctl run --max-t", "--max-tokens"), ("ossctl run -m na", "nano")],
+    [
+        ("ossctl ru", "run"),
+        ("ossctl run --max-t", "--max-tokens"),
+        ("ossctl run -m deepseek-v", "deepseek-v2-lite"),
+    ],
 )
 def test_fish_completes(tmp_path: Path, typed: str, offered: str) -> None:
     script = f"source {COMPLETIONS['fish']}; complete -C '{typed}'"

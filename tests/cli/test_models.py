@@ -113,10 +113,11 @@ def split(path: Path, stem: Path) -> dict[str, bytes]:
 def test_ls_says_where_models_came_from_and_whether_they_were_verified(owner: User, tiny: bytes) -> None:
     result = owner("ls")
     head, *lines = result.stdout.splitlines()
-    assert head.split() == ["NAME", "SIZE", "TYPE", "FROM", "LAST", "USED", "VERIFIED"]
+    assert head.split() == ["NAME", "SIZE", "TYPE", "FROM", "LAST", "USED", "VERIFIED", "FITS"]
     names = [line.split()[0] for line in lines]
     assert names == ["20b", f"hf:{SMALL}:tiny-Q8_0.gguf", f"hf:{SPLIT}:smol-00001-of-00002.gguf"]
-    assert all("Hugging Face" in line and line.endswith("never      yes") for line in lines)
+    assert all("Hugging Face" in line and "never      yes" in line for line in lines)
+    assert [line.split()[-1] for line in lines[:2]] == ["yes", "yes"]
 
 
 def test_ls_json_says_the_same(owner: User, tiny: bytes) -> None:
@@ -127,6 +128,7 @@ def test_ls_json_says_the_same(owner: User, tiny: bytes) -> None:
     assert model["origin"] == "Hugging Face"
     assert model["commit"] == owner.hub.repositories[SMALL].commit(0)
     assert model["verified"] is True
+    assert model["fits"] is True
     assert (model["last_used"], model["problem"], model["type"]) == (None, None, "Q8_0")
     assert [Path(file).read_bytes() for file in model["files"]] == [tiny]
 
@@ -183,6 +185,7 @@ def test_show_describes_a_model(owner: User, tiny: bytes) -> None:
     rows = dict(line.split(None, 1) for line in owner("show", f"hf:{SMALL}").stdout.splitlines())
     assert rows["architecture"] == "gpt-oss"
     assert rows["context"] == "131,072 tokens"
+    assert rows["plan"].endswith(" tokens")
     assert rows["chat"] == "format   Harmony"
     assert {part.split()[0] for part in rows["tensors"].split(", ")} == {"Q8_0", "MXFP4", "F32"}
     assert rows["verified"] == "yes"
@@ -190,6 +193,7 @@ def test_show_describes_a_model(owner: User, tiny: bytes) -> None:
     assert document["schema"] == "ossctl.show/1"
     assert sum(document["bytes_by_type"].values()) <= len(tiny)
     assert document["chat_format"] == "Harmony"
+    assert document["fits"] is True
 
 
 def test_show_of_a_known_model_says_who_should_take_it(owner: User) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from command import Record, by_id, choice_of, content_of, ossctl, write_jsonl
 
-from ossctl.app.models import NANO_FILE
+from ossctl.app.models import NANO_FILE, has_nano
 
-if not NANO_FILE.exists():
+if not has_nano():
     pytest.skip("nano is not made yet: make nano", allow_module_level=True)
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "nano.jsonl"

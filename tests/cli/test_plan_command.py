@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from command import Result, ossctl
+from hub import Hub
 from models import smollm2
 
 GIB = 1 << 30
@@ -112,13 +113,51 @@ def test_all_models_are_compared_without_one(tmp_path: Path) -> None:
     assert "does not fit" in rows["120b"]
     both = json.loads(plan(tmp_path, "--vram", "16GiB", "--ram", "16GiB", "--json").stdout)
     assert both["schema"] == "ossctl.plans/1"
-    assert {each["model"]: each["fits"] for each in both["plans"]} == {"120b": False, "20b": True}
+    fits = {each["model"]: each["fits"] for each in both["plans"]}
+    assert fits == {"120b:f16": False, "120b": False, "20b": True, "20b:lmstudio": True}
+
+
+def test_models_on_disk_are_compared_with_the_catalogues(tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--org--smol" / "snapshots" / ("c" * 40)
+    folder.mkdir(parents=True)
+    (folder / "smol.gguf").symlink_to(smollm2())
+    found = plan(tmp_path, "--ctx", 16384, HF_HOME=str(tmp_path)).stdout.splitlines()
+    (row,) = [line for line in found if line.startswith("hf:org/smol:smol.gguf ")]
+    assert " yes " in row
+    assert "8,192" in row, "a context beyond one model's own is said of that one"
+    assert any(line.startswith("20b ") and "16,384" in line for line in found)
+
+
+def test_a_model_on_the_hub_is_planned_from_the_beginning_of_its_file(tmp_path: Path) -> None:
+    with Hub() as hub:
+        hub.add("org/smol", {"smol-Q4_1.gguf": smollm2().read_bytes()})
+        hub.add("org/noise", {"noise.gguf": bytes(3_000_000)})
+        given = {**hub.variables, "HF_HOME": str(tmp_path / "hf")}
+        remote = json.loads(plan(tmp_path, "hf:org/smol", "--json", **given).stdout)
+        noise = plan(tmp_path, "hf:org/noise", **given)
+        missing = plan(tmp_path, "hf:org/none", **given)
+        assert hub.served == []
+    local = record(tmp_path, smollm2())
+    assert (remote["here"], local["here"]) == (False, True)
+    assert remote["plan"] == local["plan"]
+    assert (noise.code, missing.code) == (4, 4)
+    assert "noise.gguf on the hub is not a GGUF file" in noise.said[0]
+    assert "no public repository org/none" in missing.said[0]
+    assert not (tmp_path / "hf").exists()
+
+
+def test_a_model_that_is_out_of_reach_says_so(tmp_path: Path) -> None:
+    result = plan(tmp_path, "hf:org/smol", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    assert result.code == 4
+    assert "HF_HUB_OFFLINE is set" in result.said[0]
 
 
 def test_llama_args_is_one_command_line(tmp_path: Path) -> None:
     result = plan(tmp_path, "120b", "--vram", "24GiB,24GiB", "--ram", "64GiB", "--ctx", 16384, "--llama-args")
     (line,) = result.stdout.splitlines()
-    assert line.startswith("llama-server -hf ggml-org/gpt-oss-120b-GGUF -c 16384 ")
+    assert line.startswith(
+        "llama-server -hf ggml-org/gpt-oss-120b-GGUF -hff gpt-oss-120b-mxfp4-00001-of-00003.gguf -c 16384 "
+    )
     assert re.search(r" -ngl 37 -ts \d+,\d+ (-ncmoe \d+|-ot .*=CPU.?) ", line)
 
 
@@ -150,7 +189,7 @@ def test_a_combination_that_cannot_fit_names_the_nearest_that_does(tmp_path: Pat
 
 BAD = {
     "a context beyond the model's": (["20b", "--ctx", "200000"], 2, "more than the 131,072"),
-    "an unknown model": (["70b"], 4, "there is no model 70b"),
+    "an unknown model": (["70b"], 4, "no model is called 70b"),
     "a missing file": (["missing.gguf"], 4, "no model file"),
     "a size that is none": (["20b", "--vram", "lots"], 2, "--vram: lots is not a size"),
     "an absurd size": (["20b", "--ram", "9999999TiB"], 2, "--ram"),

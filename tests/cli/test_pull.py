@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from command import Result, command, environment, ossctl
 from hub import Cut, Flip, Hub, Slow, Stall, Status, sha256
+from models import enormous, smollm2
 
 REPO = "org/model-GGUF"
 REFERENCE = f"hf:{REPO}"
@@ -93,8 +95,9 @@ def assert_refused(result: Result, code: int, *says: str) -> None:
 def test_stdout_is_the_path_and_the_rest_is_said(served: Hub, tmp_path: Path) -> None:
     result = pull(served, tmp_path)
     assert_pulled(result)
-    first, where, last = result.said
+    first, unknown, where, last = result.said
     assert first == f"{REPO} · m.gguf · 3.0 MB · licence apache-2.0"
+    assert unknown == "How it would run here is not known: m.gguf on the hub is not a GGUF file."
     assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0 s at 100 Mbit/s; ")
     assert where.endswith("GB free there")
     assert last == f"hf:{REPO}:m.gguf is here, 3.0 MB, and its sha256 is verified."
@@ -240,6 +243,34 @@ def test_off_a_terminal_what_does_not_fit_is_refused_before_it_starts(
     assert served.served == []
 
 
+def test_it_says_how_the_model_would_run_before_it_comes(served: Hub, tmp_path: Path) -> None:
+    served.add("org/smol", {"smol.gguf": smollm2().read_bytes()})
+    result = pull(served, tmp_path, "hf:org/smol")
+    assert result.code == 0
+    assert re.fullmatch(r"on this machine: .*, with a context of 8,192 tokens", result.said[1])
+    assert len(served.served) == 1  # the header was read from the hub, and the file fetched once
+
+
+def test_off_a_terminal_what_memory_cannot_hold_is_refused_before_it_starts(
+    served: Hub, tmp_path: Path
+) -> None:
+    served.add("org/vast", {"vast.gguf": enormous(tmp_path / "vast.gguf").read_bytes()})
+    result = pull(served, tmp_path, "hf:org/vast")
+    assert_refused(result, 5, "does not fit into", "`ossctl pull hf:org/vast -y` fetches it all the same.")
+    assert "on this machine: does not fit; it needs" in result.stderr
+    assert served.served == []
+    assert pull(served, tmp_path, "hf:org/vast", "-y").code == 0
+    assert len(served.served) == 1
+    assert pull(served, tmp_path, "hf:org/vast").code == 0, "it is here: nothing to ask"
+
+
+def test_a_header_that_cannot_be_read_does_not_stop_a_pull(served: Hub, tmp_path: Path) -> None:
+    served.peek_faults += [Status(503)]
+    result = pull(served, tmp_path)
+    assert_pulled(result)
+    assert result.said[1].startswith("How it would run here is not known: ")
+
+
 @pytest.mark.parametrize(
     ("reference", "code", "says"),
     [
@@ -292,7 +323,7 @@ def test_without_a_network_it_says_what_is_on_this_machine(
     served: Hub, tmp_path: Path, change: Callable[[dict[str, str]], dict[str, str]], says: str
 ) -> None:
     nothing = run("20b", folder=tmp_path, found=change(variables(served, tmp_path)))
-    assert_refused(nothing, 4, says, "No model is on this machine yet but nano.")
+    assert_refused(nothing, 4, says, "No model is on this machine yet.")
     assert_pulled(pull(served, tmp_path))
     result = run("20b", folder=tmp_path, found=change(variables(served, tmp_path)))
     assert_refused(result, 4, says, f"On this machine are {REFERENCE}:m.gguf.")

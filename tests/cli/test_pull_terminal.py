@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from command import command, environment
 from hub import Cut, Hub, Slow, Status
+from models import enormous
 
 if sys.platform == "win32":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
@@ -122,3 +123,14 @@ def test_rm_says_what_it_frees_and_no_is_the_default(
     assert code == 0
     assert ("8.0 MB freed" in written) is not left
     assert any((tmp_path / "hf").rglob("*.gguf")) is left
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 4), ("y", 0)])
+def test_what_memory_cannot_hold_is_asked_about(served: Hub, tmp_path: Path, answer: str, code: int) -> None:
+    data = enormous(tmp_path / "vast.gguf").read_bytes()
+    served.repositories["org/model-GGUF"].commits[0] = {"vast.gguf": data}
+    terminal = pull(served, tmp_path, tmp_path / "hf")
+    terminal.expect("It does not fit: .* does not fit into .* Fetch it anyway")
+    terminal.sendline(answer)
+    assert end_of(terminal)[0] == code
+    assert bool(served.served) == (code == 0)

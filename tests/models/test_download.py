@@ -204,7 +204,7 @@ def test_the_beginning_alone_can_be_read(hub: Hub, fetching: Fetching, fault: Fa
 
 
 def test_a_beginning_that_cannot_be_read_is_said(hub: Hub, fetching: Fetching) -> None:
-    hub.faults += [Status(503)]
+    hub.peek_faults += [Status(503)]
     with pytest.raises(ModelError, match="cannot serve"):
         read_beginning(fetching.file, 100)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ossctl.app.shapes import GPT_OSS, known_shapes
+from ossctl.app.shapes import known_shapes
 from ossctl.errors import MemoryShortage, UsageError
 from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.machine import GIB, Device, Machine
@@ -13,7 +13,10 @@ from ossctl.planning.planner import make_plan
 from ossctl.planning.settings import LoadMode
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
 
-SHAPES = {name: known_shapes()[key] for name, key in GPT_OSS.items()}
+SHAPES = {
+    "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-mxfp4.gguf"],
+    "120b": known_shapes()["ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf"],
+}
 BATCH = Goal(Use.BATCH)
 
 
