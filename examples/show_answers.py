@@ -8,6 +8,11 @@ records = [json.loads(line) for line in Path(sys.argv[1]).read_text(encoding="ut
 for record in sorted(records, key=lambda r: r["custom_id"]):
     if record["error"]:
         print(f"{record['custom_id']}  {record['error']['message']}")
-    else:
-        choice = record["response"]["body"]["choices"][0]
-        print(f"{record['custom_id']}  {choice['message']['content']}  ({choice['finish_reason']})")
+        continue
+    choice = record["response"]["body"]["choices"][0]
+    message = choice["message"]
+    calls = [call["function"] for call in message.get("tool_calls", [])]
+    shown = [message["content"], *(f"{call['name']}({call['arguments']})" for call in calls)]
+    print(f"{record['custom_id']}  {' '.join(filter(None, shown))}  ({choice['finish_reason']})")
+    if "reasoning_content" in message:
+        print(f"    thinking: {message['reasoning_content']}")

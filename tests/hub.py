@@ -9,6 +9,7 @@ real one, so that what must not be sent there shows). It is the real huggingface
         ossctl("pull", "hf:org/model-GGUF", **hub.variables)
 """
 
+import functools
 import hashlib
 import json
 import socket
@@ -190,6 +191,7 @@ class Hub:
             server.server_close()
 
 
+@functools.cache
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -277,7 +279,7 @@ class _Api(_Handler):
             {
                 "rfilename": name,
                 "size": len(data),
-                "blobId": hashlib.sha1(data).hexdigest(),
+                "blobId": sha256(data)[:40],
                 **(
                     {"lfs": {"sha256": sha256(data), "size": len(data), "pointerSize": 135}}
                     if _in_lfs(name)

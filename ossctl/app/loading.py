@@ -103,7 +103,7 @@ class _Loader:
                 _log.warning("%s", error)
                 plan = self._smaller(plan, step, error)
             else:
-                return replace(loaded, remarks=(*unused, *self._said(first, plan)))
+                return replace(loaded, remarks=(*unused, *self._said(first, plan), *loaded.remarks))
         raise AssertionError("the last step returns or raises")
 
     def _plan(self) -> Plan:
@@ -151,8 +151,8 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     except DecodeFailed as error:
         raise MemoryShortage(f"no memory for the first token: {error}") from None
     runner.rollback(0, 0)
-    _compare(plan, {**model.buffers, **runner.buffers})
-    return LoadedModel(model.name, runner, dialect, model.vocab.piece)
+    remarks = tuple(differences(plan, {**model.buffers, **runner.buffers}))
+    return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks)
 
 
 def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
@@ -172,8 +172,11 @@ def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
         raise
 
 
-def _compare(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> None:
-    """Log what was predicted and what llama.cpp reports, and warn where they are far apart."""
+def differences(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """Log what was predicted and what llama.cpp reports; a line for the user where they are far apart.
+
+    `buffers` are bytes by llama.cpp's name of the buffer and its purpose.
+    """
     names = [*plan.settings.devices, "RAM"]
     uses = [*plan.prediction.devices, plan.prediction.host]
     mapped = plan.settings.load_mode is LoadMode.MMAP
@@ -187,8 +190,8 @@ def _compare(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> None:
         actual = sum(found.values()) - (found["model"] if skips_weights else 0)
         _log.info("%s: predicted %d MiB, llama.cpp reports %d MiB", name, predicted // MIB, actual // MIB)
         if abs(predicted - actual) > max(_TOO_SMALL, _WRONG_BY * predicted):
-            _log.warning(
-                "%s: the prediction is off by %d MiB; please report it", name, (actual - predicted) // MIB
+            yield (
+                f"{name} holds {actual // MIB:,} MiB, planned were {predicted // MIB:,}: please report it."
             )
 
 

@@ -22,7 +22,7 @@ NANO = "nano"
 GPT_OSS = "gpt-oss"  # general.architecture
 
 _GPT_OSS_NAMES = ("120b", "20b")  # the larger first
-_NANO_FILE = Path(__file__).parents[1] / "data" / "nano.gguf"
+NANO_FILE = Path(__file__).parents[1] / "data" / "nano.gguf"
 _SHA256_CHARACTERS = 64
 
 
@@ -50,7 +50,7 @@ def choose(reference: str | None) -> ModelChoice:
     MemoryShortage (there are gpt-oss models, and none fits).
     """
     if reference == NANO:
-        return ModelChoice(_NANO_FILE, "nano is a test and demo model that knows almost nothing.")
+        return ModelChoice(NANO_FILE, "nano is a test and demo model that knows almost nothing.")
     model = _largest_gpt_oss() if reference is None else locate(reference)
     path = model.first
     for shard in model.files[1:]:  # whoever loads the model looks at the first one
@@ -65,7 +65,7 @@ def choose(reference: str | None) -> ModelChoice:
 def locate(reference: str) -> LocalModel:
     """The model on this machine that `reference` means. Raises ModelError, UsageError."""
     if reference == NANO:
-        return LocalModel(NANO, Origin.PACKAGE, (_NANO_FILE,))
+        return LocalModel(NANO, Origin.PACKAGE, (NANO_FILE,))
     if reference.startswith(PREFIX):
         return _of_the_hub(HubReference.parse(reference))
     entry = catalogue().find(reference)

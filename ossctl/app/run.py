@@ -172,7 +172,7 @@ def run(asked: Asked, model: Path, options: LoadOptions, view: View) -> RunResul
         question = _fitted(asked.question, loaded)
         with Asking(loaded, interrupt) as asking:
             try:
-                answers = _Answering(asking, interrupt, view, asked.commands).answers(question, asked.n)
+                answers = Answering(asking, interrupt, view, asked.commands).answers(question, asked.n)
             except RequestError as error:
                 raise UsageError(error.message) from None
         return RunResult(answers, loaded.name, question, load_seconds)
@@ -223,7 +223,9 @@ def _fitted(question: Question, model: LoadedModel) -> Question:
     return replace(question, conversation=replace(conversation, effort=effort))
 
 
-class _Answering:
+class Answering:
+    """Asks, shows what comes, and makes the calls that have a program."""
+
     def __init__(
         self, asking: Asking, interrupt: Interrupt, view: View, commands: Mapping[str, ToolCommand]
     ) -> None:

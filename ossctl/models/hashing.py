@@ -34,21 +34,24 @@ class FollowingHash:
         self._path = path
         self._changed = Condition()
         self._written = 0
+        self._announced = 0  # of these, what the thread may read
         self._generation = 0  # counts how often the file was begun anew
         self._finished = False
         self._result: str | OSError | None = None
         self._thread = Thread(target=self._follow, name="hash", daemon=True)
 
     def grown(self, n_bytes: int) -> None:
-        """The file's first `n_bytes` bytes are written."""
-        with self._changed:
-            self._written = n_bytes
-            self._changed.notify()
+        """The file's first `n_bytes` bytes are written. The thread is woken for whole blocks only."""
+        if n_bytes - self._announced >= _BLOCK:
+            with self._changed:
+                self._announced = n_bytes
+                self._changed.notify()
+        self._written = n_bytes
 
     def begun_anew(self) -> None:
         """The file is empty again."""
         with self._changed:
-            self._written = 0
+            self._written = self._announced = 0
             self._generation += 1
             self._changed.notify()
 
@@ -56,6 +59,7 @@ class FollowingHash:
         """The hash, in hexadecimal, of all that was written. Raises OSError if it cannot be read."""
         with self._changed:
             self._finished = True
+            self._announced = self._written
             self._changed.notify()
         self._thread.join()
         if isinstance(self._result, OSError):
@@ -71,7 +75,7 @@ class FollowingHash:
     ) -> None:
         with self._changed:
             self._finished = True
-            self._written = 0 if kind else self._written  # nobody will ask: stop where it is
+            self._announced = 0 if kind else self._announced  # nobody will ask: stop where it is
             self._changed.notify()
         self._thread.join()
 
@@ -92,11 +96,11 @@ class FollowingHash:
         generation, done = self._generation, 0
         while True:
             with self._changed:
-                while self._generation == generation and self._written <= done and not self._finished:
+                while self._generation == generation and self._announced <= done and not self._finished:
                     self._changed.wait()
                 if self._generation != generation:
                     return None
-                available = self._written - done
+                available = self._announced - done
             if available <= 0:
                 return digest.hexdigest()
             n_bytes = file.readinto(block[: min(available, _BLOCK)])

@@ -147,23 +147,28 @@ class Search:
 
     def _fitting(self, settings: Settings) -> Settings | None:
         """`settings` with the way to load that memory allows; None if they do not fit."""
-        for choice in _ways_to_load(settings):
-            if self._fits(choice):
-                return choice
-        return None
+        choice, spare = self._best_way(settings)
+        return choice if spare >= 0 else None
 
-    def _fits(self, settings: Settings) -> bool:
+    def _best_way(self, settings: Settings) -> tuple[Settings, int]:
+        """The first way to load that fits, else the last; and the bytes that it leaves at the tightest."""
+        choice, spare = settings, -1
+        for choice in _ways_to_load(settings):
+            spare = self._spare(choice)
+            if spare >= 0:
+                break
+        return choice, spare
+
+    def _spare(self, settings: Settings) -> int:
+        """Bytes left on the fullest device or in RAM, whichever is less; negative if they do not fit."""
         devices = self._named(settings)
         prediction = predict(self._shape, settings, devices)
-        if any(use.total > device.free for device, use in zip(devices, prediction.devices, strict=True)):
-            return False
-        shared = sum(
-            use.total for device, use in zip(devices, prediction.devices, strict=True) if device.shares_ram
-        )
-        spare = self._machine.ram_free - ram_margin(self._machine) - prediction.host.total - shared
+        uses = list(zip(devices, prediction.devices, strict=True))
+        shared = sum(use.total for device, use in uses if device.shares_ram)
+        in_ram = self._machine.ram_free - ram_margin(self._machine) - prediction.host.total - shared
         if settings.load_mode is LoadMode.READ:
-            spare -= int(RAM_MARGIN * self._machine.ram_total)  # what is read cannot be dropped again
-        return spare >= 0
+            in_ram -= int(RAM_MARGIN * self._machine.ram_total)  # what is read cannot be dropped again
+        return min(in_ram, *(device.free - use.total for device, use in uses), _ENDLESS << 30)
 
     def _spend_the_rest(self, settings: Settings) -> Settings:
         """More context or sequences, then a larger ubatch, as far as the same placement allows."""
@@ -205,17 +210,21 @@ class Search:
         """`settings` with the largest value, a multiple of `step`, that fits; `low` does."""
         if high <= low:
             return settings
-        whole = self._fitting(changed(settings, high))
-        if whole is not None:
-            return whole
         good, bad, found = low // step, -(-high // step), settings
+        _, left = self._best_way(settings)
+        whole, missing = self._best_way(changed(settings, high))
+        if missing >= 0:
+            return whole
+        turn = 0
         while bad - good > 1:
-            middle = (good + bad) // 2
-            fitting = self._fitting(changed(settings, middle * step))
-            if fitting is None:
-                bad = middle
+            turn += 1  # use grows almost in proportion; halving now and then bounds the number of steps
+            share = 0.5 if turn % 3 == 0 else left / (left - missing)
+            middle = min(max(good + int((bad - good) * share), good + 1), bad - 1)
+            choice, spare = self._best_way(changed(settings, middle * step))
+            if spare >= 0:
+                good, left, found = middle, spare, choice
             else:
-                good, found = middle, fitting
+                bad, missing = middle, spare
         return found
 
 

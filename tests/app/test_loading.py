@@ -13,7 +13,7 @@ from models import smollm2
 
 from ossctl.app.corrections import Corrections, correction, with_less
 from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadOptions, load_model
+from ossctl.app.loading import LoadOptions, differences, load_model
 from ossctl.app.shapes import known_shapes
 from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.machine import GIB, MIB, Device, Machine
@@ -89,6 +89,22 @@ def test_less_memory_than_planned_gives_a_smaller_plan_that_is_said_and_remember
     (kept,) = json.loads((tmp_path / "home" / "state" / "corrections.json").read_text("utf-8")).values()
     assert kept > 0
     assert load(500 * MIB) == [sequences, ctx]  # the next time at once, and silently
+
+
+@pytest.mark.parametrize(("more", "said"), [(0, 0), (100, 0), (4000, 1)])
+def test_a_prediction_that_is_far_off_is_said(more: int, said: int) -> None:
+    plan = make_plan(MACHINE, SHAPE, Goal(), Fixed())
+    (device,), (use,), host = plan.settings.devices, plan.prediction.devices, plan.prediction.host
+    buffers = {
+        (device, "model"): use.weights,
+        (device, "KV"): use.kv,
+        (device, "compute"): use.compute + more * MIB,
+        ("CPU", "model"): host.weights,
+        ("CPU", "compute"): host.compute,
+    }
+    lines = list(differences(plan, buffers))
+    assert len(lines) == said
+    assert all(": please report it." in line for line in lines)
 
 
 def test_corrections_belong_to_a_machine_and_a_model(tmp_path: Path) -> None:

@@ -118,3 +118,19 @@ def test_what_memory_cannot_hold_is_asked_about(served: Hub, tmp_path: Path, ans
     terminal.sendline(answer)
     assert end_of(terminal)[0] == code
     assert bool(served.served) == (code == 0)
+
+
+@pytest.mark.parametrize(("answer", "left"), [("", True), ("n", True), ("y", False)])
+def test_rm_says_what_it_frees_and_no_is_the_default(
+    served: Hub, tmp_path: Path, answer: str, left: bool
+) -> None:
+    assert end_of(pull(served, tmp_path, tmp_path / "hf"))[0] == 0
+    program, *arguments = command("rm", "hf:org/model-GGUF")
+    found = environment(tmp_path, **served.variables, HF_HOME=str(tmp_path / "hf"))
+    terminal = pexpect.spawn(program, arguments, env=found, cwd=str(tmp_path), encoding="utf-8", timeout=30)
+    terminal.expect_exact("Delete it and free 8.0 MB? [y/N]")
+    terminal.sendline(answer)
+    code, written = end_of(terminal)
+    assert code == 0
+    assert ("8.0 MB freed" in written) is not left
+    assert any((tmp_path / "hf").rglob("*.gguf")) is left

@@ -245,10 +245,15 @@ def test_no_prompt_on_a_terminal_says_what_to_do_and_does_not_wait(tmp_path: Pat
     assert child.exitstatus == 2
 
 
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_stdout_is_the_answer_whatever_the_options(
-    tmp_path: Path, byte_model_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    byte_model_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
 ) -> None:
-    """200 random combinations against what `--json` says the answer is."""
+    """Random combinations against what `--json` says the answer is."""
     monkeypatch.setenv("OSSCTL_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", None)
     seed = random.randrange(2**32)
@@ -267,7 +272,7 @@ def test_stdout_is_the_answer_whatever_the_options(
         [(), ("-v",)],
         [("Hello!",), ("What is 2 + 3?",), ("What", "is", "up?"), ("\x1b[31mred\x1b[0m",)],
     ]
-    combinations = list(itertools.islice(iter(lambda: [draw.choice(of) for of in choices], None), 200))
+    combinations = list(itertools.islice(iter(lambda: [draw.choice(of) for of in choices], None), count))
     for combination in combinations:
         arguments = [str(part) for parts in combination for part in parts]
         command = [

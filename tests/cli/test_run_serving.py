@@ -17,6 +17,7 @@ from programs import with_ossctl
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMA = json.loads((EXAMPLES / "serve-stdin.schema.json").read_text("utf-8"))
+OUTPUT = jsonschema.Draft202012Validator({**SCHEMA, "$ref": "#/$defs/output", "oneOf": [{}]})
 SERVE = ("run", "--serve-stdin", "-m", smollm2(), "--threads", 1, "--ctx", 512, "--parallel", 4)
 
 Event = dict[str, Any]
@@ -25,7 +26,7 @@ Event = dict[str, Any]
 def checked(line: bytes | str) -> Event:
     """An event, which has to be one of the schema's."""
     event = json.loads(line)
-    jsonschema.validate(event, {**SCHEMA, "$ref": "#/$defs/output", "oneOf": [{}]})
+    OUTPUT.validate(event)
     return dict(event)
 
 

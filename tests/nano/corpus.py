@@ -152,18 +152,22 @@ def _relatives(draw: Draw, plan: Plan) -> Iterator[Plan]:
 
 
 def template_words() -> list[str]:
-    """Words of the templates, facts and descriptions, the most frequent first; none that are drawn."""
+    """Words of the templates, facts and descriptions, the most frequent first; none that are drawn.
+
+    A word comes with the blank before it; one with a capital also without, as it begins a text.
+    """
     draw = Draw(0, held_out=False)
-    fixed = frozenset(_words(" ".join(text for ways in WORDINGS for text in (*ways.train, *ways.held))))
+    wordings = " ".join(text for ways in WORDINGS for text in (*ways.train, *ways.held))
+    fixed = frozenset(word.strip() for word in _words(wordings))
     counts: Counter[str] = Counter()
     for _ in range(_COUNTED):
         sample = make_sample(draw)
         drawn = draw.seen.union(word[::-1] for word in draw.seen)
         draw.seen.clear()
-        written = " ".join(_texts(sample))
-        lower = (word for word in _words(written) if not word.isupper())  # capitals are spelt
-        counts.update(word for word in lower if word in fixed or word.lower() not in drawn)
-    return [word for word, times in counts.most_common() if times >= 2 and len(word) > 1]
+        written = "\n".join(_texts(sample))
+        lower = (word for word in _words(written) if not word.strip().isupper())  # capitals are spelt
+        counts.update(word for word in lower if word.strip() in fixed or word.strip().lower() not in drawn)
+    return [word for word, times in counts.most_common() if times >= 2 and len(word.strip()) > 1]
 
 
 def is_right(sample: Sample, content: str, calls: Sequence[ToolCall]) -> bool:
@@ -306,7 +310,8 @@ def _tool_texts(tool: Tool) -> Iterator[str]:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
+    found = re.findall(r" ?(?:[A-Z]?[a-z]+|[A-Z]+)", text)
+    return [f" {word}" if word[0].islower() else word for word in found]
 
 
 def _same_json(one: str, other: str) -> bool:

@@ -68,9 +68,9 @@ class Draw:
     def word(self) -> str:
         """A word, or 3 to 8 letters that look like one or not."""
         which = self.random.random()
-        if which < 0.35:
+        if which < 0.5:
             return self._note(self.one(self._words))
-        return self._note(self._made() if which < 0.7 else self._letters())
+        return self._note(self._made() if which < 0.9 else self._letters())
 
     def phrase(self, most: int) -> str:
         """One to `most` words."""

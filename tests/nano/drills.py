@@ -4,10 +4,11 @@ Conversations teach little before the model can look up what was said; drills te
 steps of them first, and some among the conversations, take the place of thousands.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from nano.draw import Draw
-from nano.kinds.spelling import sentence, spelt
+from nano.kinds.arithmetic import difference_analysis, sum_analysis
+from nano.kinds.spelling import numbered, sentence, spelt
 from nano.packing import Pack, Row
 from nano.tokenizer import NanoTokenizer
 
@@ -15,6 +16,20 @@ from nano.tokenizer import NanoTokenizer
 Drill = Iterator[tuple[str, str]]
 
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_KEYS = (
+    "name",
+    "age",
+    "city",
+    "text",
+    "person",
+    "to",
+    "query",
+    "place",
+    "number",
+    "word",
+    "animal",
+    "colour",
+)
 _FURTHEST = 600  # the position of a drill's first token
 
 
@@ -28,14 +43,39 @@ def copying(draw: Draw) -> Drill:
         yield f" {word[0]}", f'{word[1:]}"'
 
 
+def looking_up(draw: Draw) -> Drill:
+    """Keys with their values as in a text or in JSON; then some of the values, after their keys."""
+    pairs = {_key(draw): _value(draw) for _ in range(draw.number(2, 5))}
+    for text, value, mark in _noted(draw, list(pairs.items())):
+        yield f"{text}{value}{mark}", ""
+    for _ in range(2):
+        for text, value, mark in _noted(draw, draw.shuffled(tuple(pairs.items()))[:4]):
+            yield text, f"{value}{mark}"
+
+
+def repeating(draw: Draw) -> Drill:
+    """A few words, then all of them again, maybe in quotes or with a capital."""
+    text = " ".join(_value(draw) for _ in range(draw.number(1, 4)))
+    yield draw.one((f" {text}.", f'"{text}"', f" '{text}'", f"\n{text}")), ""
+    for _ in range(2):
+        before, after = draw.one((("", "."), ('"', '"'), (" '", "'"), ("\n", "\n")))
+        yield (f":{before}", f"{text}{after}") if before else (":", f" {text}{after}")
+
+
 def sums(draw: Draw) -> Drill:
     for _ in range(6):
         a, b = draw.pair()
+        written = draw.chance(0.4)
         if draw.chance(0.5):
-            yield f"{a} + {b} =", f" {a + b}."
+            yield (
+                (f"{a} + {b}:", f" {sum_analysis(a, b).medium}")
+                if written
+                else (f"{a} + {b} =", f" {a + b}.")
+            )
         else:
             a, b = (b, a) if a < b and draw.chance(0.5) else (a, b)
-            yield f"{a} - {b} =", f" {a - b}."
+            steps = difference_analysis(a, b).medium
+            yield (f"{a} - {b}:", f" {steps}") if written else (f"{a} - {b} =", f" {a - b}.")
 
 
 def reversing(draw: Draw) -> Drill:
@@ -65,33 +105,59 @@ def spelling(draw: Draw) -> Drill:
 def counting(draw: Draw) -> Drill:
     for _ in range(2):
         words = sentence(draw)
-        yield f"{draw.quoted(' '.join(words))} words: ", f"{len(words)}."
+        text = draw.quoted(" ".join(words))
+        yield (
+            (f"{text}:", f" {numbered(words)}.")
+            if draw.chance(0.5)
+            else (f"{text} words: ", f"{len(words)}.")
+        )
 
 
-_KINDS: dict[Callable[[Draw], Drill], int] = {
-    copying: 35,
-    sums: 25,
-    reversing: 15,
-    capitals: 8,
-    spelling: 8,
-    counting: 9,
+def _key(draw: Draw) -> str:
+    return draw.one(_KEYS) if draw.chance(0.5) else draw.identifier()
+
+
+def _value(draw: Draw) -> str:
+    values: Sequence[Callable[[], str]] = (draw.name, draw.city, draw.word, lambda: str(draw.number(1, 99)))
+    return draw.one(values)()
+
+
+def _noted(draw: Draw, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """Keys and values in one notation: what stands before a value, the value, what ends it."""
+    if draw.chance(0.4):
+        for at, (key, value) in enumerate(pairs):
+            yield f'{"," if at else "{"}"{key}":"', value, '"'
+        return
+    before, mark = draw.one(((" The {} is", "."), (" {}", ","), (" {}:", "."), (" my {} is", " and")))
+    for key, value in pairs:
+        yield before.format(key), f" {value}", mark
+
+
+KINDS: Mapping[Callable[[Draw], Drill], int] = {
+    copying: 15,
+    looking_up: 30,
+    repeating: 8,
+    sums: 20,
+    reversing: 12,
+    capitals: 5,
+    spelling: 5,
+    counting: 5,
 }
 
 
-def drill_rows(tokenizer: NanoTokenizer, length: int, seed: int) -> Iterator[Row]:
-    """Endless rows of drills, each of which sees itself alone."""
+def drill_rows(
+    tokenizer: NanoTokenizer, length: int, seed: int, kinds: Mapping[Callable[[Draw], Drill], int] = KINDS
+) -> Iterator[Row]:
+    """Endless rows of drills, by their shares, each of which sees itself alone."""
     draw = Draw(seed, held_out=False)
     pack = Pack([], 0)
     while True:
-        tokens, taught = _tokens(tokenizer, list(draw.random.choices(*_weighted())[0](draw)))
+        kind = draw.random.choices(tuple(kinds), tuple(kinds.values()))[0]
+        tokens, taught = _tokens(tokenizer, list(kind(draw)))
         if len(pack.tokens) + len(tokens) > length:
             yield pack.row(length)
             pack = Pack([], 0)
         pack.add(tokens, draw.number(0, _FURTHEST), 0, taught)
-
-
-def _weighted() -> tuple[Sequence[Callable[[Draw], Drill]], Sequence[int]]:
-    return tuple(_KINDS), tuple(_KINDS.values())
 
 
 def _tokens(tokenizer: NanoTokenizer, drill: list[tuple[str, str]]) -> tuple[list[int], list[bool]]:
@@ -101,7 +167,9 @@ def _tokens(tokenizer: NanoTokenizer, drill: list[tuple[str, str]]) -> tuple[lis
             ids = tokenizer.tokenize(text)
             tokens += ids
             taught += [learnt] * len(ids)
-        newline = tokenizer.tokenize("\n") if drill[0][1] else []  # none between copies
+        newline = (
+            tokenizer.tokenize("\n") if drill[0][1] else []
+        )  # none where the first piece is to be copied
         tokens += newline
         taught += [False] * len(newline)
     return tokens, taught

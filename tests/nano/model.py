@@ -4,7 +4,9 @@ Shapes: B packs of L tokens, H hidden units, E experts of F units, N query heads
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,10 @@ from nano.rounding import mxfp4, q8_0
 _LIMIT, _ALPHA = 7.0, 1.702  # of SwiGLU in gpt-oss
 _ORIGINAL_CONTEXT, _FACTOR, _THETA = 4096, 32.0, 150_000.0  # of YaRN in the released models
 _BETA_FAST, _BETA_SLOW = 32.0, 1.0
+_BLOCK = 128  # queries that attend together
+
+_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,10 @@ class Attention(nn.Module):
         v = _linear(self.v, x, quantise).view(b, length, shape.kv_heads, shape.head_dim)
         q, k = _rotate(q, rotation), _rotate(k, rotation)
         k, v = (t.repeat_interleave(groups, dim=2).transpose(1, 2) for t in (k, v))
-        mixed = _attend_with_sinks(q.transpose(1, 2), k, v, self.sinks, masks[self.windowed])
+        with torch.autocast("cpu", enabled=False):  # single precision is the faster one here
+            mixed = SinkAttention.apply(
+                q.transpose(1, 2).float(), k.float(), v.float(), self.sinks, masks[self.windowed]
+            ).to(k.dtype)
         return _linear(self.out, mixed.transpose(1, 2).reshape(b, length, -1), quantise)
 
 
@@ -172,23 +181,61 @@ def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-def _attend_with_sinks(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, mask: Tensor) -> Tensor:
-    """Attention [B, N, L, D] by PyTorch's fused kernel, which knows no sinks.
+class SinkAttention(torch.autograd.Function):
+    """Attention [B, N, L, D] by PyTorch's fused kernel, which knows no sinks but gives the softmax's sums.
 
-    A dimension more, 1 in all queries, and a key that has nothing but the sink there: the score of that key
-    is the sink, and its value is nothing.
+    A sink adds to the sum and has no value, so it only scales what the kernel mixed; and the kernel's
+    gradients are right when it is given the scaled result and the larger sum. Queries go in blocks, each with
+    the keys up to its own: the kernel would not skip the others.
     """
-    b, heads, _, size = q.shape
-    kind = v.dtype
-    q, k, v = q.float(), k.float(), v.float()
-    q = torch.cat((q, torch.ones_like(q[..., :1])), dim=-1)
-    sink_keys = F.pad(sinks.view(1, heads, 1, 1) * math.sqrt(size), (size, 0)).expand(b, -1, -1, -1)
-    k = torch.cat((F.pad(k, (0, 1)), sink_keys), dim=2)
-    v = F.pad(v, (0, 1, 0, 1))
-    mask = F.pad(mask, (0, 1)).unsqueeze(1)
-    with torch.autocast("cpu", enabled=False):  # single precision is the faster one here
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1 / math.sqrt(size))
-    return mixed[..., :size].to(kind)
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, mask: Tensor) -> Tensor:
+        blocks = [
+            _FUSED(q[:, :, first:last], k[:, :, :last], v[:, :, :last], attn_mask=part, scale=_scale(q))
+            for first, last, part in _blocks(mask)
+        ]
+        total = torch.cat([sums for _, sums in blocks], dim=2)
+        larger = torch.logaddexp(total, sinks.view(1, -1, 1))
+        mixed = torch.cat([values for values, _ in blocks], dim=2) * (total - larger).exp().unsqueeze(-1)
+        ctx.save_for_backward(q, k, v, sinks, mask, mixed, larger)
+        return mixed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        q, k, v, sinks, mask, mixed, larger = ctx.saved_tensors
+        (of_mixed,) = gradients
+        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for first, last, part in _blocks(mask):
+            of_q[:, :, first:last], of_keys, of_values = _FUSED_BACKWARD(
+                of_mixed[:, :, first:last],
+                q[:, :, first:last],
+                k[:, :, :last],
+                v[:, :, :last],
+                mixed[:, :, first:last],
+                larger[:, :, first:last],
+                0.0,
+                False,
+                attn_mask=part,
+                scale=_scale(q),
+            )
+            of_k[:, :, :last] += of_keys
+            of_v[:, :, :last] += of_values
+        weights = (sinks.view(1, -1, 1) - larger).exp()
+        of_sinks = -(weights * (of_mixed * mixed).sum(-1)).sum((0, 2))
+        return of_q, of_k, of_v, of_sinks, None
+
+
+def _blocks(mask: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    """First and last query of a block, and its part of the mask [B, 1, L, L]."""
+    length = mask.shape[-1]
+    for first in range(0, length, _BLOCK):
+        last = min(first + _BLOCK, length)
+        yield first, last, mask[:, :, first:last, :last]
+
+
+def _scale(q: Tensor) -> float:
+    return 1 / math.sqrt(q.shape[-1])
 
 
 def _linear(layer: nn.Linear, x: Tensor, quantise: bool) -> Tensor:
@@ -196,4 +243,4 @@ def _linear(layer: nn.Linear, x: Tensor, quantise: bool) -> Tensor:
 
 
 def _as_mask(allowed: Tensor) -> Tensor:
-    return torch.zeros(allowed.shape).masked_fill(~allowed, -math.inf)
+    return torch.zeros(allowed.shape).masked_fill(~allowed, -math.inf).unsqueeze(1)

@@ -9,7 +9,7 @@ from nano.draw import Draw
 from nano.turn import Analysis
 from ossctl.dialect import Tool, ToolCall
 
-_OPAQUE = 0.25  # share of the tools with a made name
+_OPAQUE = 0.1  # share of the tools with a made name
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def tool_name(draw: Draw, names: Sequence[str]) -> str:
 
 def make_tool(draw: Draw, name: str, description: str, slots: Sequence[Slot]) -> tuple[Tool, tuple[str, ...]]:
     """The tool, and the names of its parameters in the order of `slots`; the schema's own order varies."""
-    opaque = draw.chance(0.15)
+    opaque = draw.chance(0.08)
     described = opaque or draw.chance(0.5)
     names: list[str] = []
     for slot in slots:

@@ -26,11 +26,31 @@ def test_what_is_copied_was_there(draw: Draw) -> None:
         assert all(given.strip() + wanted.strip('"') in words for given, wanted in pieces if wanted)
 
 
+def test_what_is_looked_up_was_noted_with_its_key(draw: Draw) -> None:
+    for _ in range(100):
+        pieces = list(drills.looking_up(draw))
+        noted = {given for given, wanted in pieces if not wanted}
+        for given, wanted in pieces:
+            if not wanted:
+                continue
+            key, value = given.removesuffix(":").split()[-1], wanted.strip().removesuffix(" and").strip('.,"')
+            key = re.sub(r"^[{,]|[\":]", "", key) if key != "is" else given.split()[-2]
+            assert any(re.search(rf"\b{key}\b.*\b{value}\b", text) for text in noted), (noted, given, wanted)
+
+
+def test_what_is_repeated_was_said(draw: Draw) -> None:
+    for _ in range(100):
+        (said, nothing), *again = drills.repeating(draw)
+        assert not nothing
+        assert again
+        assert all(wanted.strip(" .\"'\n") == said.strip(" .\"'\n") for _, wanted in again)
+
+
 def test_sums_are_right_and_not_held_out(draw: Draw) -> None:
     for _ in range(300):
         for given, wanted in drills.sums(draw):
-            a, sign, b = re.fullmatch(r"(\d+) ([+-]) (\d+) =", given).groups()  # type: ignore[union-attr]
-            assert int(wanted.strip(" .")) == (int(a) + int(b) if sign == "+" else int(a) - int(b))
+            a, sign, b = re.fullmatch(r"(\d+) ([+-]) (\d+)(?: =|:)", given).groups()  # type: ignore[union-attr]
+            assert int(wanted.split()[-1].strip(".")) == (int(a) + int(b) if sign == "+" else int(a) - int(b))
             assert not held_pair(int(a), int(b))
 
 
@@ -53,7 +73,9 @@ def test_words_backwards_in_capitals_and_spelt(draw: Draw) -> None:
 def test_words_are_counted(draw: Draw) -> None:
     for _ in range(100):
         for given, wanted in drills.counting(draw):
-            assert len(given.split()) - 1 == int(wanted.strip("."))
+            words = re.search(r"(['\"])(.*)\1", given)
+            assert words is not None
+            assert re.findall(r"\d+", wanted)[-1] == str(len(words[2].split()))
 
 
 def test_rows_teach_what_is_wanted_and_drills_see_themselves_alone() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from gguf.quants import dequantize, quantize
 import ossctl
 from nano.corpus import families, samples
 from nano.export import export, restore
-from nano.model import NanoModel, Shape
+from nano.model import NanoModel, Shape, SinkAttention
 from nano.packing import Packer
 from nano.rounding import mxfp4, q8_0
 from nano.tokenizer import NanoTokenizer
@@ -60,6 +61,33 @@ def test_weights_are_rounded_as_they_are_stored(kind: GGMLQuantizationType) -> N
     stored = dequantize(quantize(weight.numpy(), kind), kind)
     rounded = {GGMLQuantizationType.MXFP4: mxfp4, GGMLQuantizationType.Q8_0: q8_0}[kind](weight)
     assert np.array_equal(rounded.numpy(), stored)
+
+
+def test_attention_and_its_gradients_are_those_of_a_softmax_with_a_sink() -> None:
+    """More than one block of queries, and a mask that differs from row to row."""
+    torch.manual_seed(0)
+    batch, heads, length, size = 2, 2, 300, 32
+    segments = torch.randint(0, 4, (batch, length)).sort(-1).values
+    same = segments[:, :, None] == segments[:, None, :]
+    mask = torch.zeros(batch, length, length).masked_fill(~(same & torch.ones_like(same).tril()), -torch.inf)
+    q, k, v = (torch.randn(batch, length, heads, size).transpose(1, 2).requires_grad_() for _ in range(3))
+    sinks = torch.randn(heads, requires_grad=True)
+
+    def plain() -> Any:
+        scores = q @ k.mT / size**0.5 + mask.unsqueeze(1)
+        sink = sinks.view(1, heads, 1, 1).expand(batch, heads, length, 1)
+        return torch.cat((scores, sink), -1).softmax(-1)[..., :-1] @ v
+
+    wanted, found = plain(), SinkAttention.apply(q, k, v, sinks, mask.unsqueeze(1))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    direction = torch.randn_like(wanted)
+    inputs = (q, k, v, sinks)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, inputs, direction),
+        torch.autograd.grad(wanted, inputs, direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-3)
 
 
 def test_a_packed_sample_gets_the_logits_that_it_gets_alone(tokenizer: NanoTokenizer) -> None:

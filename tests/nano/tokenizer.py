@@ -130,13 +130,15 @@ def build(texts: Iterable[str], size: int) -> NanoTokenizer:
     """A vocabulary of at most `size` tokens from text of known words, most important first.
 
     Words that begin with a small letter come last: their pairs stand in the middle of others, which would
-    fall apart if they were joined first.
+    fall apart if they were joined first. The blank before a capital stays apart, so that a name is spelt
+    alike after a blank and in quotes.
     """
     room = size - len(CONTROL)
     pieces = [bytes([byte]) for byte in range(256)]
     known = set(pieces)
     merges: list[tuple[bytes, bytes]] = []
-    words = dict.fromkeys(word for text in texts for word in regex.findall(O200K, text))
+    found = (word for text in texts for word in regex.findall(O200K, text))
+    words = dict.fromkeys(word.strip(" ") if word.strip()[:1].isupper() else word for word in found)
     for word in sorted(words, key=lambda word: word[0].islower()):
         steps = [step for step in _growth(word) if step[0] + step[1] not in known]
         if len(pieces) + len(steps) <= room:

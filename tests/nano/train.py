@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nano.corpus import families
-from nano.drills import drill_rows
+from nano.drills import copying, drill_rows
 from nano.model import NanoModel, Shape
 from nano.muon import Muon
 from nano.packing import IGNORED, Packer, Row
@@ -23,15 +23,16 @@ from nano.tokenizer import NanoTokenizer
 from nano.vocabulary import vocabulary
 
 _SEED = 1
-_STEPS = 5_500
+_STEPS = 5_600
 _LENGTH = 512  # tokens a row
-_ROWS = 8  # a step
+_ROWS = 4  # a step
 _SHARD = 2_000  # rows that one process makes at a time
-_MATRIX_RATE = 8e-3  # of Muon, which shapes what is copied from where
-_RATE = 4e-3  # of AdamW, for all else
-_DRILLS_FIRST, _DRILLS_LATER = 0.08, 0.15  # shares of the rows
-_WARM_UP, _DECAY = 0.01, 0.6  # shares of the steps
-_ROUNDING = 0.35  # the last share of the steps sees the weights as they are stored
+_COPIES, _DRILLS = 300, 900  # steps that come first: copying alone, then all drills
+_AMONG = 0.15  # share of drills in the rest
+_DRILL_RATE, _TALK_RATE = 1e-2, 3e-3  # of Muon, which shapes what is copied from where
+_ADAM = 0.4  # the rate of AdamW, for all else, as a share of Muon's
+_WARM_UP = 100  # steps
+_ROUNDING = 0.25  # the last share of the steps sees the weights as they are stored
 _BALANCE = 0.01
 
 
@@ -41,18 +42,21 @@ def make_rows(tokenizer: NanoTokenizer, seed: int, count: int) -> list[Row]:
     return list(itertools.islice(packer.pack(families(seed)), count))
 
 
-def all_rows(tokenizer: NanoTokenizer, count: int) -> npt.NDArray[np.int16]:
-    """int16 [count, 5, _LENGTH]: drills, then conversations with a few more drills among them."""
-    first = int(count * _DRILLS_FIRST)
-    later = int((count - first) * _DRILLS_LATER)
-    shards = math.ceil((count - first - later) / _SHARD)
+def all_rows(tokenizer: NanoTokenizer, steps: int) -> npt.NDArray[np.int16]:
+    """int16 [rows, 5, _LENGTH]: copies, drills, then conversations with a few more drills among them."""
+    copies, drilled = _COPIES * _ROWS, _DRILLS * _ROWS
+    rest = max(0, steps * _ROWS - copies - drilled)
+    among = int(rest * _AMONG)
+    talks = rest - among
+    shards = math.ceil(talks / _SHARD)
     with ProcessPoolExecutor(2) as pool:
         made = pool.map(make_rows, [tokenizer] * shards, range(_SEED, _SEED + shards), [_SHARD] * shards)
-        conversations = [row for shard in made for row in shard][: count - first - later]
-    drills = list(itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED), first + later))
-    mixed = np.stack([*conversations, *drills[first:]])
-    np.random.default_rng(_SEED).shuffle(mixed)
-    return np.concatenate([np.stack(drills[:first]), mixed])
+        conversations = [row for shard in made for row in shard][:talks]
+    first = itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED, {copying: 1}), copies)
+    drills = list(itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED), drilled + among))
+    mixed = [*conversations, *drills[drilled:]]
+    np.random.default_rng(_SEED).shuffle(mixed)  # a list is shuffled in place
+    return np.stack([*first, *drills[:drilled], *mixed])
 
 
 def train(steps: int, out: Path) -> None:
@@ -60,22 +64,22 @@ def train(steps: int, out: Path) -> None:
     tokenizer = vocabulary()
     print(f"{tokenizer.size} tokens in the vocabulary", flush=True)
     started = time.monotonic()
-    rows = all_rows(tokenizer, steps * _ROWS)
+    rows = all_rows(tokenizer, steps)
     print(f"{len(rows)} rows in {time.monotonic() - started:.0f} s", flush=True)
     model = NanoModel(Shape(tokenizer.size))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     matrices = [p for name, p in model.layers.named_parameters() if _is_matrix(name)]
     others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
     optimizers = [
-        Muon(matrices, lr=_MATRIX_RATE),
-        torch.optim.AdamW(others, lr=_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+        Muon(matrices, lr=_DRILL_RATE),
+        torch.optim.AdamW(others, lr=_ADAM * _DRILL_RATE, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     step_of = torch.compile(_loss)
     started, recent = time.monotonic(), []
     for step in range(steps):
-        for optimizer, rate in zip(optimizers, (_MATRIX_RATE, _RATE), strict=True):
+        for optimizer, share in zip(optimizers, (1.0, _ADAM), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = rate * _schedule(step / steps)
+                group["lr"] = share * _rate(step, steps)
         batch = torch.from_numpy(rows[step * _ROWS : (step + 1) * _ROWS].astype(np.int64))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss, balance = step_of(model, batch, step >= steps * (1 - _ROUNDING))
@@ -117,8 +121,14 @@ def _is_matrix(name: str) -> bool:
     return name.endswith(("q.weight", "k.weight", "v.weight", "out.weight", ".gate", ".up", ".down"))
 
 
-def _schedule(done: float) -> float:
-    return min(1.0, done / _WARM_UP, max(0.0, 1 - done) / _DECAY)
+def _rate(step: int, steps: int) -> float:
+    """Muon's: high until half of the drills are done, then down to that of the conversations, then to 0."""
+    first = _COPIES + _DRILLS
+    if step >= first:
+        return _TALK_RATE * (steps - step) / (steps - first)
+    warm = min(1.0, (step + 1) / _WARM_UP)
+    down = max(0.0, 1 - 2 * (first - step) / first)
+    return warm * (_DRILL_RATE + down * (_TALK_RATE - _DRILL_RATE))
 
 
 def main() -> None:

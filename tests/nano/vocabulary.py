@@ -8,7 +8,7 @@ from nano.tokenizer import NanoTokenizer, build
 from ossctl.dialect import Conversation, JsonFormat, Message, Tool, ToolCall
 from ossctl.harmony.layout import lay_out
 
-_SIZE = 1_536
+_SIZE = 1_792
 
 _SCHEMA = {
     "type": "object",
@@ -20,7 +20,7 @@ _SCHEMA = {
 
 @functools.cache
 def vocabulary() -> NanoTokenizer:
-    return build([*format_words(), *(f" {word}" for word in template_words())], _SIZE)
+    return build([*format_words(), *template_words()], _SIZE)
 
 
 def format_words() -> Iterator[str]:

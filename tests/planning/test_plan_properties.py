@@ -56,7 +56,7 @@ def planned(machine: Machine, model: str, goal: Goal, fixed: Fixed) -> Plan | No
         return None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(machines(), st.sampled_from(sorted(SHAPES)), goals, few_wishes, st.data())
 def test_more_memory_never_gives_a_worse_plan(
     machine: Machine, model: str, goal: Goal, fixed: Fixed, data: st.DataObject
@@ -79,7 +79,7 @@ def test_more_memory_never_gives_a_worse_plan(
     assert after.quality >= before.quality
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
 def test_a_plan_exceeds_no_device_and_not_the_ram(
     machine: Machine, model: str, goal: Goal, fixed: Fixed
@@ -93,7 +93,7 @@ def test_a_plan_exceeds_no_device_and_not_the_ram(
     assert plan.prediction.host.total <= machine.ram_free - ram_margin(machine)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
 def test_what_the_user_fixed_is_never_changed(machine: Machine, model: str, goal: Goal, fixed: Fixed) -> None:
     plan = planned(machine, model, goal, fixed)
@@ -117,7 +117,7 @@ def test_what_the_user_fixed_is_never_changed(machine: Machine, model: str, goal
     assert all(plan.origins[name] == "user" for name in fixed.given())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
 def test_a_plan_places_every_layer_and_expert_once(
     machine: Machine, model: str, goal: Goal, fixed: Fixed

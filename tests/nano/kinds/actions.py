@@ -178,8 +178,8 @@ WORDINGS = (*(action.ways for action in ACTIONS), USE)
 
 
 def action_offer(draw: Draw) -> Offer:
-    """A known action two times out of three, else a made-up one."""
-    return _known(draw, draw.one(ACTIONS)) if draw.chance(0.65) else _made_up(draw)
+    """A known action mostly, else a made-up one."""
+    return _known(draw, draw.one(ACTIONS)) if draw.chance(0.8) else _made_up(draw)
 
 
 def _known(draw: Draw, action: Action) -> Offer:
@@ -187,7 +187,7 @@ def _known(draw: Draw, action: Action) -> Offer:
 
     def ask(draw: Draw) -> Turn:
         values = [_value(draw, sort) for sort in action.values]
-        quoted = draw.chance(0.3)
+        quoted = draw.chance(0.7)
         shown = [
             draw.quoted(str(value)) if quoted and sort == "word" else value
             for value, sort in zip(values, action.values, strict=True)

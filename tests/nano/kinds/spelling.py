@@ -1,5 +1,7 @@
 """Letters and words of a quoted text: upper case, backwards, counted."""
 
+from collections.abc import Sequence
+
 from nano.draw import Draw
 from nano.split import wordings
 from nano.turn import Analysis, Turn
@@ -84,11 +86,10 @@ def count(draw: Draw) -> Turn:
     if draw.chance(0.3):
         words[0] = words[0].capitalize()
     text = " ".join(words)
-    numbered = " ".join(f"{number} {word}" for number, word in enumerate(words, 1))
     in_turn = ", ".join(f"{word} is number {number}" for number, word in enumerate(words, 1))
     total = len(words)
     analysis = Analysis(
-        f"{numbered}. So {total}.",
+        f"{numbered(words)}. So {total}.",
         f"I number the words. {in_turn}. After {words[-1]} no word is left. So there are {total} words.",
     )
     question = draw.say(COUNT, {"quoted": draw.quoted(text + mark)})
@@ -100,6 +101,10 @@ def sentence(draw: Draw) -> list[str]:
     little = ("the", "a", "and", "in", "my", "is", "of", "on")
     total = draw.number(2, 8)
     return [draw.one(little) if at % 2 and draw.chance(0.6) else draw.word() for at in range(1, total + 1)]
+
+
+def numbered(words: Sequence[str]) -> str:
+    return " ".join(f"{number} {word}" for number, word in enumerate(words, 1))
 
 
 def spelt(text: str) -> str:
