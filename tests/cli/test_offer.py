@@ -59,11 +59,11 @@ def place(home: Path, repo: str, name: str, data: bytes, commit: str = "c" * 40)
 
 def test_without_any_model_the_two_commands_that_help_are_named(hub: Hub, home: Path) -> None:
     result = batch(hub, home)
+    another = "-m nano tries things out at once" if has_nano() else "`ossctl ls -a` shows others"
     assert result.code == 4
     assert result.said == [
         "ossctl: there is no gpt-oss model on this machine",
-        "`ossctl pull 20b` fetches one, 12.1 GB; "
-        f"{'-m nano tries things out at once' if has_nano() else '`ossctl ls -a` shows others'}.",
+        f"`ossctl pull 20b` fetches one, 12.1 GB; {another}.",
     ]
     assert result.stdout == ""
 
