@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 	echo "The whole output, an OpenAI Batch record a line, is in demo-out.jsonl."
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadscope
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
