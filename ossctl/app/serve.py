@@ -7,6 +7,7 @@ In come a request of a batch's short form, `{"id", "prompt" or "messages", …}`
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import BoundedSemaphore, Thread
@@ -26,15 +27,16 @@ from ossctl.app.question import pose, refuse_unsupported
 from ossctl.app.run import answer_fields, ending_of
 from ossctl.app.worker import Worker
 from ossctl.dialect import Answer, Event, Preamble, Reasoning
-from ossctl.errors import RequestError
+from ossctl.errors import OssctlError, RequestError, UsageError
 from ossctl.planning.goal import Goal, Use
 from ossctl.storage.journal import Journal
 
 _WAITING = 4096  # requests read and not answered: a client that sends more has to wait
 
 
+@dataclass(frozen=True)
 class _EndOfInput:
-    pass
+    error: OssctlError | None = None  # why it ended too early
 
 
 _Arrival = Line | tuple[str, Event] | Generation | Exception | _EndOfInput | None
@@ -53,33 +55,41 @@ class LineServer:
         self._apart: set[str] = set()  # those that said something before their answer
 
     def run(self, source: BinaryIO, interrupt: Interrupt) -> None:
-        """Until `source` ends and all is answered. Raises Interrupted, OutputClosed, OssctlError."""
+        """Until `source` ends and all is answered.
+
+        Raises Interrupted, OutputClosed, UsageError if `source` broke off, OssctlError.
+        """
         interrupt.on_signal = lambda: self._arrivals.put(None)
         runner = self._model.runner
         ready = {"model": self._model.name, "parallel": runner.n_seq, "context": runner.n_ctx_seq}
         self._sink.append(msgspec.json.encode({"ready": ready}))
         Thread(target=self._read, args=(source,), name="reader", daemon=True).start()
         with Worker(runner, self._arrivals.put) as worker:
-            reading = True
+            reading, error = True, None
             while reading or self._seeds:
                 arrivals = list(self._next())
                 interrupt.check()
-                reading = reading and not any(isinstance(arrival, _EndOfInput) for arrival in arrivals)
+                for end in (arrival for arrival in arrivals if isinstance(arrival, _EndOfInput)):
+                    reading, error = False, end.error
                 events = [event for arrival in arrivals for event in self._events(arrival, worker)]
                 if events:
                     self._sink.append(b"\n".join(map(msgspec.json.encode, events)))
+        if error is not None:
+            raise error
 
     def _read(self, source: BinaryIO) -> None:
+        end = _EndOfInput()
         try:
             with source:
                 for line in read_lines(source):
                     self._places.acquire()
                     self._arrivals.put(line)
-        except OSError:
-            pass  # what was read before is answered
+        except OSError as error:
+            message = f"cannot read the input any further: {error.strerror}"
+            end = _EndOfInput(UsageError(message, "What was read before is answered."))
         except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
             self._arrivals.put(error)
-        self._arrivals.put(_EndOfInput())
+        self._arrivals.put(end)
 
     def _next(self) -> Iterator[_Arrival]:
         """What has come; waits for the first."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.cli.output import say, write, write_aside
-from ossctl.errors import ExitCode, OssctlError
+from ossctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from ossctl.app.run import Answer, RunResult
@@ -31,6 +31,7 @@ class RunOutput:
     yes: bool = False
     sink: Path | None = None
     _tail: str = ""  # the last character on stdout
+    _without_block: bool = False  # whether an answer had no code block to print
 
     @property
     def _streams(self) -> bool:
@@ -81,8 +82,11 @@ class RunOutput:
             if texts:
                 self._put(_BETWEEN.join(texts))
         for answer in result.answers:
-            _remark(answer)
-        return result.exit_code
+            _remark(answer, printed=self.as_json)
+        if self._without_block:
+            say("ossctl: the answer has no code block")
+            say("The answer is on stderr.")
+        return result.exit_code or (ExitCode.FAILED if self._without_block else ExitCode.DONE)
 
     def _text(self, answer: "Answer") -> str | None:
         """What goes out for an answer, ending with a line; None for nothing."""
@@ -95,7 +99,8 @@ class RunOutput:
             block = first_code_block(content)
             if block is None:
                 say(content.rstrip("\n"))
-                raise OssctlError("the answer has no code block", "The answer is on stderr.")
+                self._without_block = True
+                return None
             content = block
         return content if content.endswith("\n") else content + "\n"
 
@@ -108,8 +113,8 @@ class RunOutput:
         save(text, self.sink)
 
 
-def _remark(answer: "Answer") -> None:
-    """Say on stderr what is not as it should be."""
+def _remark(answer: "Answer", *, printed: bool) -> None:
+    """Say on stderr what is not as it should be; `printed` is whether half a JSON was."""
     generation = answer.generation
     if generation.recovered:
         say(f"The model broke its format, and the answer was recovered: {'; '.join(generation.recovered)}.")
@@ -129,7 +134,7 @@ def _remark(answer: "Answer") -> None:
         hint = "Raise --max-tokens, or set --max-reasoning-tokens."
     if answer.is_half_json:
         what = what or "a stop string ended the answer"
-        hint = f"Its JSON is not complete and was not printed. {hint}".strip()
+        hint = f"Its JSON is not complete{'' if printed else ' and was not printed'}. {hint}".strip()
     if what:
         say(f"ossctl: {what}")
     if hint:

@@ -118,6 +118,12 @@ def test_an_answer_without_a_code_block_prints_nothing_and_loses_nothing(tmp_pat
     ]
 
 
+def test_a_cut_answer_without_its_code_block_is_said_to_be_cut(tmp_path: Path) -> None:
+    result = ossctl("run", *SMOL, "Tell me a story.", "-n", 2, "-x", cwd=tmp_path)
+    assert (result.code, result.stdout) == (6, "")
+    assert "ossctl: the answer was cut at 2 tokens" in result.said
+
+
 def test_output_goes_to_a_file_in_one_move(tmp_path: Path) -> None:
     target = tmp_path / "answer.txt"
     target.write_text("old", "utf-8")

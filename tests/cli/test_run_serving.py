@@ -1,6 +1,7 @@
 """`ossctl run --serve-stdin`: requests in, events out, the model loaded once."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from command import Live, Result, line_of, ossctl, start
+from command import Live, Result, command, environment, line_of, ossctl, start
 from models import smollm2
 from programs import with_ossctl
 
@@ -130,6 +131,28 @@ def test_the_end_of_the_input_lets_what_runs_finish(tmp_path: Path) -> None:
         result = server.finish()
     assert result.code == 0
     assert json.loads(result.stdout.splitlines()[-1])["done"]["usage"]["completion_tokens"] == 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a terminal that hangs up is a read error")
+def test_an_input_that_breaks_off_is_code_2_after_what_was_read_is_answered(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        command(*SERVE),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+    ) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        assert b"ready" in process.stdout.readline()
+        os.write(ours, line_of({"id": "a", "prompt": "Hi", "max_tokens": 30, "logit_bias": {"2": -100}}))
+        assert checked(process.stdout.readline())["id"] == "a"
+        os.close(ours)
+        out, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert checked(out.splitlines()[-1])["done"]["usage"]["completion_tokens"] == 30
+    assert b"cannot read the input any further" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
