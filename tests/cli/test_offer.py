@@ -1,5 +1,6 @@
 """`ossctl batch` without its model: exit 4 and the commands that help off a terminal, an offer on one."""
 
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,18 @@ def test_without_m_what_does_not_fit_is_passed_over(hub: Hub, home: Path) -> Non
     assert "does not fit into" in alone.said[0]
     place(home, "org/small", "small.gguf", hub.repositories[GPT_OSS[0]].commits[0][GPT_OSS[1]])
     assert batch(hub, home, "--max-reasoning-tokens", 1).code == 0
+
+
+def test_without_m_what_does_not_fit_with_the_options_given_is_passed_over(hub: Hub, home: Path) -> None:
+    tiny = hub.repositories[GPT_OSS[0]].commits[0][GPT_OSS[1]]
+    place(home, "org/small", "small.gguf", tiny)
+    length = [b"gpt-oss.context_length" + struct.pack("<II", 4, n) for n in (1 << 17, 1 << 30)]
+    vast = tiny.replace(length[0], length[1])
+    place(home, "org/vast", "vast.gguf", vast + bytes(4096))
+    ctx = ("--ctx", "max", "--parallel", 1, "--threads", 1, "--max-reasoning-tokens", 1)
+    alone = run(hub, home, "batch", "in.jsonl", "-m", "hf:org/vast", *ctx)
+    assert (alone.code, run(hub, home, "batch", "in.jsonl", *ctx).code) == (5, 0)
+    assert batch(hub, home, "-m", "hf:org/vast", "--max-reasoning-tokens", 1).code == 0
 
 
 def test_a_model_that_was_never_verified_says_so_until_it_is(hub: Hub, home: Path) -> None:
