@@ -86,7 +86,7 @@ def hub_reference(reference: str) -> HubReference:
         return HubReference.parse(reference)
     entry = catalogue().find(reference)
     if entry is not None:
-        return entry.variant.reference
+        return entry.variant.pinned
     if is_path(reference):
         raise UsageError(
             f"{reference} is a path, not a model to fetch", "For a repository write hf:ORG/REPO."

@@ -11,8 +11,9 @@ from hub import Hub
 from models import byte_gpt_oss, enormous, smollm2
 
 from ossctl.app.models import has_nano
+from ossctl.models.catalogue import catalogue
 
-GPT_OSS = ("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf")
+GPT_OSS = ("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-MXFP4.gguf")
 SMOL = ("org/smol-GGUF", "smol-Q4_1.gguf")
 OPTIONS = ("--ctx", 512, "--parallel", 1, "--threads", 1)
 
@@ -20,7 +21,8 @@ OPTIONS = ("--ctx", 512, "--parallel", 1, "--threads", 1)
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     with Hub() as served:
-        served.add(GPT_OSS[0], {GPT_OSS[1]: byte_gpt_oss(tmp_path_factory.mktemp("tiny")).read_bytes()})
+        tiny = byte_gpt_oss(tmp_path_factory.mktemp("tiny")).read_bytes()
+        served.add(GPT_OSS[0], {GPT_OSS[1]: tiny}, newest=catalogue().entry("20b").variant.revision)
         served.add(SMOL[0], {SMOL[1]: smollm2().read_bytes()})
         yield served
 

@@ -14,7 +14,7 @@ from ossctl.planning.settings import LoadMode
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
 
 SHAPES = {
-    "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-mxfp4.gguf"],
+    "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf"],
     "120b": known_shapes()["ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf"],
 }
 BATCH = Goal(Use.BATCH)
