@@ -15,10 +15,14 @@ class Use(StrEnum):
 
 @dataclass(frozen=True)
 class Goal:
-    """`requests` is how many a batch has, None if that is not known."""
+    """`requests` is how many a batch has, None if that is not known.
+
+    So many `conversations` are kept in one cache that they share, though one goes on at a time.
+    """
 
     use: Use = Use.INTERACTIVE
     requests: int | None = None
+    conversations: int = 1
 
 
 @dataclass(frozen=True)

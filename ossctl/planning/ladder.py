@@ -42,17 +42,19 @@ class Rung:
 
 def rungs(shape: ModelShape, goal: Goal, fixed: Fixed, *, with_gpus: bool) -> Iterator[Rung]:
     """The ladder for what the user wants. With GPUs, the CPU alone is last, if nothing was said of GPUs."""
-    steps = _batch(shape, goal, fixed) if goal.use is Use.BATCH else _interactive(shape, fixed)
+    steps = _batch(shape, goal, fixed) if goal.use is Use.BATCH else _interactive(shape, goal, fixed)
     cpu = not with_gpus or not fixed.given() & {"gpu_layers", "cpu_moe", "devices"}
     for rung in dict.fromkeys(steps):
         if cpu if rung.placement is Placement.CPU else with_gpus:
             yield rung
 
 
-def _interactive(shape: ModelShape, fixed: Fixed) -> Iterator[Rung]:
+def _interactive(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
     def rung(placement: Placement, ctx: int, ubatch: int = UBATCH) -> Rung:
         ctx = fixed.ctx or min(ctx, shape.n_ctx_train)
-        return Rung(placement, ctx, fixed.parallel or 1, unified=False, ubatch=fixed.ubatch or ubatch)
+        parallel = fixed.parallel or goal.conversations
+        shared = goal.conversations > 1 and parallel > 1
+        return Rung(placement, ctx, parallel, shared, ubatch=fixed.ubatch or ubatch)
 
     yield rung(Placement.FULL, COMFORTABLE_CTX)
     for ubatch in (_paying_ubatch(shape), UBATCH):
