@@ -27,8 +27,11 @@ def pose(
     question: Question,
     request_id: str,
     watch: Callable[[Event], None] | None = None,
+    conversation: str = "",
 ) -> Generation:
     """The generation to submit for `question`; `watch` gets what it brings, on the engine's thread.
+
+    `conversation` is as in `Request`.
 
     Raises RequestError if the model's format has no place for something or a schema can't be enforced.
     """
@@ -42,6 +45,7 @@ def pose(
         sampling=question.sampling,
         end_ids=dialect.end_ids,
         guide=dialect.guide(question.conversation, prompt),
+        conversation=conversation,
     )
     return Generation(request, dialect.parser(prompt), question.stops, watch)
 

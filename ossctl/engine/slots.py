@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
 from ossctl.runtime.base import RollbackImpossible, Runner, Tokens
 
+# Tokens after which it pays to compute a prompt's last one apart: asked again, only that one is computed.
+_LONG = 256
+
 
 @dataclass(frozen=True)
 class Match:
@@ -48,6 +51,8 @@ class Slots:
         slot = self._slot_for(sequence, match.slot if match and usable else None)
         if match and self._runner.needs_snapshots and match.common >= usable + SHARE_MIN:
             sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
+        if sequence.request.conversation and len(sequence.prompt) - usable >= _LONG:
+            sequence.boundaries.add(len(sequence.prompt) - 1)
         if match and usable:
             usable = self._take_over(match.slot, slot, usable)
         else:

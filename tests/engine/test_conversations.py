@@ -45,6 +45,14 @@ def test_a_turn_costs_its_own_tokens_though_the_answer_left_the_window() -> None
         assert talk.ask(prompt, "a") == 30
 
 
+def test_asking_the_same_again_costs_one_token_where_it_was_long() -> None:
+    talk = Talk(n_seq=1, window=8)
+    prompt = ids(400)
+    talk.ask(prompt, "a")
+    assert talk.ask(prompt, "a") == 1
+    assert talk.ask(np.concatenate([prompt, ids(20, 1)]), "a") == 20
+
+
 def test_going_back_some_turns_costs_the_new_tokens_and_far_back_little_more() -> None:
     talk = Talk(n_seq=1, window=8)
     prompts = [ids(20)]
