@@ -17,8 +17,8 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "guide": set(),
     "dialect": {"guide"},
-    "cli": {"__init__", "app", "errors", "planning", "repl", "settings"},
-    "repl": {"__init__", "app", "dialect", "errors", "settings"},
+    "cli": {"__init__", "app", "errors", "planning", "repl", "settings", "text"},
+    "repl": {"__init__", "app", "dialect", "errors", "planning", "settings", "text"},
     "app": {
         "__init__",
         "dialect",

@@ -46,6 +46,11 @@ class BackgroundModel:
         """Whether it is loaded or has failed."""
         return self._ready.is_set()
 
+    @property
+    def error(self) -> Exception | None:
+        """Why it could not be loaded."""
+        return self._error
+
     def wait(self, seconds: float) -> bool:
         """Wait so long; whether it is settled."""
         return self._ready.wait(seconds)

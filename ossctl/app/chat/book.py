@@ -158,6 +158,19 @@ def open_book(path: Path) -> Book:
         return Book(Sessions.in_memory(), ". ".join(filter(None, (error.message, error.hint))))
 
 
+def open_sessions(path: Path) -> Sessions:
+    """The saved chats; none, where there is no database yet. Raises UsageError."""
+    return Sessions.open(path) if path.exists() else Sessions.in_memory()
+
+
+def known_sessions(path: Path) -> list[StoredSession]:
+    """The saved chats, as far as they can be read."""
+    try:
+        return open_sessions(path).listed()
+    except DatabaseUnusable:
+        return []
+
+
 def remembered_of(sessions: Sessions, session: StoredSession) -> Remembered:
     """All that is known of a session. Raises UsageError if it cannot be read."""
     try:

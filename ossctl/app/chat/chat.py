@@ -74,6 +74,11 @@ class Chat:
         return self._talker
 
     @property
+    def is_ready(self) -> bool:
+        """Whether a model is loaded."""
+        return self._talker is not None
+
+    @property
     def effort(self) -> Effort | None:
         """The effort in force; None where the model knows none."""
         if self._talker is None or self._talker.model.dialect.default_effort is None:

@@ -36,6 +36,7 @@ class Talker:
         self._worker = Worker(model.runner, self._arrivals.put)
         self._numbers = count(1)
         self._stop = False
+        self.failed = False  # the model has; it answers no more
 
     @property
     def n_ctx(self) -> int:
@@ -85,6 +86,7 @@ class Talker:
                 self._cancel(generation)
                 deadline = monotonic() + _PATIENCE
             if isinstance(arrival, Exception):
+                self.failed = True
                 raise arrival
             if arrival is generation:
                 if generation.error is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 from ossctl.dialect import Message
@@ -123,8 +124,6 @@ class Transcript:
             for place, entry in enumerate(self.entries)
             if isinstance(entry, Said) and entry.message.role == "user"
         ]
-        for number, (start, end) in enumerate(
-            zip(starts, [*starts[1:], len(self.entries)], strict=True), start=1
-        ):
+        for number, (start, end) in enumerate(pairwise([*starts, len(self.entries)]), start=1):
             said = tuple(entry for entry in self.entries[start:end] if isinstance(entry, Said))
             yield Turn(number, start, said)
