@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ossctl.app.generation import Generation
-from ossctl.app.loading import LoadedModel
 from ossctl.dialect import Conversation, Effort, Event
 from ossctl.engine.request import Request, Sampling
 from ossctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ossctl.app.loading import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Question:
 
 
 def pose(
-    model: LoadedModel,
+    model: "LoadedModel",
     question: Question,
     request_id: str,
     watch: Callable[[Event], None] | None = None,
@@ -50,7 +53,7 @@ def pose(
     return Generation(request, dialect.parser(prompt), question.stops, watch)
 
 
-def refuse_unsupported(effort: Effort | None, max_reasoning_tokens: int | None, model: LoadedModel) -> None:
+def refuse_unsupported(effort: Effort | None, max_reasoning_tokens: int | None, model: "LoadedModel") -> None:
     """Raise UsageError for an option that has no meaning to `model`, before anything is asked."""
     given = {"--effort": effort, "--max-reasoning-tokens": max_reasoning_tokens}
     for name, value in given.items():

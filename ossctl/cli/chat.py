@@ -31,15 +31,15 @@ from ossctl.cli.options import (
     VerboseOption,
     complete_session,
 )
-from ossctl.cli.output import named, open_stdout, show_log
+from ossctl.cli.output import open_stdout, show_log
 from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ossctl.app.chat.background import ModelFile
-    from ossctl.app.chat.book import Remembered
     from ossctl.planning.plan import Plan
+    from ossctl.repl.setup import Setup
 
 _TOOLS = "Tools"
 
@@ -118,8 +118,8 @@ def chat(
     from ossctl.app.chat.chat import Tools
     from ossctl.app.chat.settings import ChatSettings
     from ossctl.app.load_options import LoadOptions
-    from ossctl.app.run_options import text_of, tools_of
-    from ossctl.repl.interactive import run_interactive
+    from ossctl.app.prompt import text_of
+    from ossctl.app.tool_options import tools_of
     from ossctl.repl.models import Models
     from ossctl.repl.piped import run_piped
     from ossctl.repl.setup import Setup
@@ -148,21 +148,43 @@ def chat(
     functions = Tools(*tools_of(tools or (), tool_commands or (), tool_seconds))
     beginning = Beginning(settings, _given(context), resume, go_on, functions)
     started, remembered = begin(beginning, open_book(paths.sessions))
-    first = _first_model(model, remembered)
+    reference = model or (remembered.model.reference if remembered else None) or None
     loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     setup = Setup(
         chat=started,
-        models=Models(first, loading, _model_file),
+        models=Models(reference, loading, _model_file),
         history=paths.history,
         describe_plan=_plan_lines,
-        model_names=_model_names(),
+        model_names=_model_names,
         remembered=remembered,
         may_run_all=yes,
     )
-    if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+    interactive = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    try:
+        if interactive:
+            _run_interactive(setup, reference)
+        elif failure := run_piped(setup):
+            raise typer.Exit(failure.exit_code)
+    except ModelError as error:
+        if remembered is None or model is not None:
+            raise
+        hint = f"`ossctl chat --resume {remembered.id} -m MODEL` goes on with another model."
+        raise ModelError(f"the model of this chat: {error.message}", f"{hint} {error.hint}".strip()) from None
+
+
+def _run_interactive(setup: "Setup", reference: str | None) -> None:
+    """With an offer to fetch a model that is not here, when that turns out."""
+    from ossctl.repl.interactive import run_interactive
+
+    try:
         run_interactive(setup)
-    elif failure := run_piped(setup):
-        raise typer.Exit(failure.exit_code)
+    except ModelError as error:
+        from ossctl.app.models import NotHere
+
+        if not isinstance(error, NotHere):
+            raise
+        choose_model(reference)
+        run_interactive(setup)
 
 
 # Fields of ChatSettings by the names of their options.
@@ -183,25 +205,15 @@ def _given(context: typer.Context) -> list[str]:
     return [field for option, field in _SETTINGS.items() if is_given(option)]
 
 
-def _first_model(model: str | None, remembered: "Remembered | None") -> "ModelFile":
-    """What -m means, else the model of the chat that goes on. Raises ModelError, UsageError."""
-    if model is not None or remembered is None or not remembered.model.reference:
-        return _model_file(model)
-    try:
-        return _model_file(remembered.model.reference)
-    except ModelError as error:
-        hint = f"`ossctl chat --resume {remembered.id} -m MODEL` goes on with another model. {error.hint}"
-        raise ModelError(f"the model of this chat is gone: {error.message}", hint.strip()) from None
-
-
 def _model_file(reference: str | None) -> "ModelFile":
+    """What -m means. Raises ModelError, UsageError, MemoryShortage."""
     from ossctl.app.chat.background import ModelFile
-    from ossctl.app.models import is_path
+    from ossctl.app.models import choose, is_path
 
-    path = named(choose_model(reference))
+    choice = choose(reference)
     if reference is not None and is_path(reference):
-        reference = str(path.absolute())  # a chat may go on from another folder
-    return ModelFile(reference or "", path)
+        reference = str(choice.path.absolute())  # a chat may go on from another folder
+    return ModelFile(reference or "", choice.path, choice.warning)
 
 
 def _model_names() -> list[str]:

@@ -28,14 +28,14 @@ class _Terminal:
         self._setup = setup
         self._registry = all_commands()
         self._signals = Signals(self._end)
-        surface = Surface(_view(setup.reasoning), tell_on_stdout, interactive=True)
+        surface = Surface(lambda: _view(setup.reasoning), tell_on_stdout, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
         self._prompt = Prompt(setup.history, self._complete, self._repl.toolbar)
 
     def run(self) -> None:
         repl, setup = self._repl, self._setup
         with self._signals:
-            setup.models.begin(self._model_changed)
+            self._prompt.when_shown(lambda: setup.models.begin(self._model_changed))
             try:
                 repl.say(f"ossctl {__version__}, with {setup.models.name}. /help shows what there is.")
                 if setup.chat.book.problem:
@@ -85,6 +85,8 @@ class _Terminal:
         if error is not None:
             self._prompt.leave(error)
         self._prompt.refresh()
+        if suits_rich_view():
+            import ossctl.repl.rich_view  # noqa: F401 (so that the first answer need not wait for it)
 
     def _complete(self, text: str) -> list[Candidate]:
         return candidates(text, self._registry, self._offers)
@@ -95,7 +97,7 @@ class _Terminal:
             case "session":
                 return [(session.id, session.title) for session in chat.book.sessions.listed(_OFFERED)]
             case "model":
-                return [(name, "") for name in self._setup.model_names]
+                return [(name, "") for name in self._setup.model_names()]
             case "setting":
                 return list(SETTINGS.items())
             case "turn":

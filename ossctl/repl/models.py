@@ -1,35 +1,38 @@
 """The model of a chat: loaded in the background, exchanged for another, loaded again after a failure."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ossctl.app.chat.background import BackgroundModel, ModelFile
 from ossctl.app.chat.book import SessionModel
-from ossctl.app.chat.talker import Talker
 from ossctl.app.load_options import LoadOptions
 from ossctl.errors import OssctlError
 
-Choose = Callable[[str | None], ModelFile]
+if TYPE_CHECKING:
+    from ossctl.app.chat.talker import Talker
+
+Find = Callable[[str | None], ModelFile]
 
 
 class Models:
-    """At most one is loaded. `choose` finds out what a reference means, and may ask the user."""
+    """At most one is loaded. `find` says what a reference means; None is the default."""
 
-    def __init__(self, first: ModelFile, options: LoadOptions, choose: Choose) -> None:
+    def __init__(self, reference: str | None, options: LoadOptions, find: Find) -> None:
+        self._reference = reference
         self._options = options
-        self._choose = choose
+        self._find = find
         self._changed: Callable[[], None] = lambda: None
-        self._file = first
         self._model: BackgroundModel | None = None
 
     @property
     def name(self) -> str:
         """What the user calls it, in short."""
-        return Path(self._file.reference or self._file.path).name.removesuffix(".gguf")
-
-    @property
-    def file(self) -> ModelFile:
-        return self._file
+        reference = self._reference
+        if reference is None and self._model is not None and self._model.file is not None:
+            reference = self._model.file.reference or str(self._model.file.path)
+        return Path(reference).name.removesuffix(".gguf") if reference else "the model"
 
     @property
     def settled(self) -> bool:
@@ -44,13 +47,13 @@ class Models:
     def begin(self, changed: Callable[[], None]) -> None:
         """Start to load; `changed` is called, on another thread, when that is over."""
         self._changed = changed
-        self._model = BackgroundModel(self._file, self._options, changed)
+        self._running()
 
     def wait(self, seconds: float) -> bool:
         """Wait so long; whether it is settled."""
         return self._running().wait(seconds)
 
-    def talker(self) -> Talker:
+    def talker(self) -> "Talker":
         """The loaded model, waited for; after a failure, loaded again. Raises what `load_model` does."""
         talker = self._running().talker()
         if talker.failed:
@@ -58,20 +61,23 @@ class Models:
             talker = self._running().talker()
         return talker
 
-    def session_model(self) -> SessionModel:
-        """What a session remembers of it."""
-        name = self.talker().model.name
-        return SessionModel(self._file.reference or str(self._file.path), name, str(self._file.path))
+    def described(self) -> tuple[SessionModel, str]:
+        """What a session remembers of the loaded model, and a warning or ""."""
+        name, file = self.talker().model.name, self._running().file
+        if file is None:
+            raise AssertionError("it is loaded, so there is a file")
+        return SessionModel(file.reference or str(file.path), name, str(file.path)), file.warning
 
     def exchange(self, reference: str) -> None:
         """Load another model instead. If that fails the former one comes back, and the error is raised."""
-        former, self._file = self._file, self._choose(reference)
+        self._find(reference)
+        former, self._reference = self._reference, reference
         self.close()
         try:
             self.talker()
         except OssctlError:
             self.close()
-            self._file = former
+            self._reference = former
             self._running()
             raise
 
@@ -83,5 +89,6 @@ class Models:
 
     def _running(self) -> BackgroundModel:
         if self._model is None:
-            self._model = BackgroundModel(self._file, self._options, self._changed)
+            find = partial(self._find, self._reference)
+            self._model = BackgroundModel(find, self._options, self._changed)
         return self._model

@@ -19,7 +19,7 @@ def run_piped(setup: Setup) -> OssctlError | None:
     """
     signals = Signals(setup.chat.stop)
     view = _AnswersAlone(sys.stdout, sys.stderr, setup.reasoning)
-    surface = Surface(view, tell_on_stderr, interactive=False)
+    surface = Surface(lambda: view, tell_on_stderr, interactive=False)
     repl = Repl(setup, surface, all_commands(), signals)
     with signals:
         setup.models.begin(lambda: None)

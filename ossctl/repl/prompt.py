@@ -63,6 +63,16 @@ class Prompt:
         `leave` was given."""
         return self._session.prompt(default=draft, refresh_interval=_REFRESH_SECONDS)
 
+    def when_shown(self, call: Callable[[], None]) -> None:
+        """Call that once, when the prompt is there for the first time."""
+        events = self._session.app.after_render
+
+        def once(_: object) -> None:
+            events.remove_handler(once)
+            call()
+
+        events.add_handler(once)
+
     def refresh(self) -> None:
         """Draw the toolbar again, from any thread."""
         self._session.app.invalidate()

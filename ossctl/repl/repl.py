@@ -3,23 +3,28 @@
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ossctl.app.chat.attachments import mentioned, not_mentioned, read_attachment, with_attachments
 from ossctl.app.chat.context import Window
 from ossctl.app.chat.events import Answered, ChatEvent
+from ossctl.app.ending import Ending
 from ossctl.app.prompt import Attached
 from ossctl.app.question import refuse_unsupported
-from ossctl.app.run import Ending
 from ossctl.dialect import ToolCall
 from ossctl.errors import OssctlError, UsageError
 from ossctl.repl.registry import Registry
 from ossctl.repl.setup import Setup, Surface
 from ossctl.repl.terminal import Signals, ask, unseen_typing
-from ossctl.repl.view import short
+from ossctl.repl.view import View, short
 from ossctl.repl.wording import complaints, duration, percent, statistics, tokens
 from ossctl.text import harmless
+
+if TYPE_CHECKING:
+    from ossctl.app.chat.talker import Talker
 
 _WAIT_SECONDS = 0.1
 
@@ -46,7 +51,7 @@ class Repl:
         self.chat = setup.chat
         self.models = setup.models
         self.describe_plan = setup.describe_plan
-        self.view = surface.view
+        self._make_view = surface.make_view
         self.interactive = surface.interactive
         self.registry = registry
         self.signals = signals
@@ -60,6 +65,11 @@ class Repl:
         self._may_run = setup.may_run_all
         self._said_unsaved = False
         self._remarked: object = None
+
+    @cached_property
+    def view(self) -> View:
+        """Made with the first answer: what it needs is slow to import."""
+        return self._make_view()
 
     def say(self, *lines: str) -> None:
         """Lines for the user, beside the answers."""
@@ -100,15 +110,14 @@ class Repl:
         """Wait for the model. Raises what loading it raises."""
         if not self.models.settled:
             self._wait()
-        talker = self.models.talker()
+        talker = self._adopt()
         if self._remarked is talker:
             return
-        self.chat.use(talker, self.models.session_model())
         settings = self.chat.settings
         refuse_unsupported(settings.effort, settings.max_reasoning_tokens, talker.model)
-        self.say(*talker.model.remarks)
+        _, warning = self.models.described()
+        self.say(*filter(None, [warning, *talker.model.remarks]))
         self._remarked = talker
-        self.measure()
 
     def send(self, text: str) -> None:
         """Send a message with what is attached to it, and show the answer."""
@@ -186,6 +195,8 @@ class Repl:
         parts: list[tuple[bool, str]] = []
         if not self.models.settled:
             return [(False, f"loading {self.models.name} …")]
+        if self.models.error is None:
+            self._adopt()
         parts.append((False, self.chat.model.name or self.models.name))
         if self.chat.effort is not None:
             parts.append((False, f"effort {self.chat.effort}"))
@@ -199,6 +210,14 @@ class Repl:
         if self.chat.book.problem:
             parts.append((True, "not saved"))
         return parts
+
+    def _adopt(self) -> "Talker":
+        """The model that is loaded, which answers from here on. Raises what loading it raised."""
+        talker = self.models.talker()
+        if not self.chat.is_ready or self.chat.talker is not talker:
+            self.chat.use(talker, self.models.described()[0])
+            self.measure()
+        return talker
 
     def measure(self) -> None:
         """How full the context is now, if there is a model to tell."""

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ossctl.app.chat.book import Remembered
 from ossctl.app.chat.chat import Chat
-from ossctl.planning.plan import Plan
 from ossctl.repl.models import Models
 from ossctl.repl.view import ShowReasoning, View
 
+if TYPE_CHECKING:
+    from ossctl.planning.plan import Plan
+
 # The lines that `/plan` shows of a model by its name.
-DescribePlan = Callable[[str, Plan], Iterable[str]]
+DescribePlan = Callable[[str, "Plan"], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Setup:
     models: Models
     history: Path
     describe_plan: DescribePlan
-    model_names: Sequence[str]
+    model_names: Callable[[], Sequence[str]]
     remembered: Remembered | None = None
     reasoning: ShowReasoning = "fold"
     may_run_all: bool = False
@@ -35,6 +38,6 @@ class Setup:
 class Surface:
     """Where it is seen. `tell` takes a line that is no answer; `interactive`: somebody can be asked."""
 
-    view: View
+    make_view: Callable[[], View]
     tell: Callable[[str], None]
     interactive: bool

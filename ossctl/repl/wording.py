@@ -2,7 +2,7 @@
 
 from ossctl.app.chat.context import Window
 from ossctl.app.chat.events import Answered
-from ossctl.app.run import Ending
+from ossctl.app.ending import Ending
 
 _SECONDS_A_MINUTE = 60
 

@@ -6,11 +6,14 @@ from pathlib import Path
 from signal import SIGINT
 from threading import Event as Signal
 from threading import Thread
+from typing import TYPE_CHECKING
 
-from ossctl.app.chat.talker import Talker
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.load_options import LoadOptions
 from ossctl.planning.goal import Goal
+
+if TYPE_CHECKING:
+    from ossctl.app.chat.talker import Talker
 
 # Sessions whose cells are kept at once: they share one cache, and each takes a window's cells more.
 _CONVERSATIONS = 4
@@ -19,19 +22,24 @@ _PATIENCE = 10.0  # seconds for a load or a decode to notice that it is not want
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model to load: `reference` is what the user calls it."""
+    """A model to load: `reference` is what the user calls it, `warning` what he should know of it first."""
 
     reference: str
     path: Path
+    warning: str = ""
 
 
 class BackgroundModel:
-    """Begins to load at once. `changed` is called on the other thread when it is done, or has failed."""
+    """Begins to load at once.
+
+    `find` gives the file, and `changed` is called when it is loaded or has failed; both on the other thread.
+    """
 
     def __init__(
-        self, file: ModelFile, options: LoadOptions, changed: Callable[[], None] = lambda: None
+        self, find: Callable[[], ModelFile], options: LoadOptions, changed: Callable[[], None]
     ) -> None:
-        self.file = file
+        self.file: ModelFile | None = None
+        self._find = find
         self._options = options
         self._changed = changed
         self._interrupt = Interrupt()  # never entered: the load looks at its flag
@@ -55,7 +63,7 @@ class BackgroundModel:
         """Wait so long; whether it is settled."""
         return self._ready.wait(seconds)
 
-    def talker(self) -> Talker:
+    def talker(self) -> "Talker":
         """The loaded model, waited for. Raises what `load_model` raises."""
         self._ready.wait()
         if self._error is not None:
@@ -73,10 +81,12 @@ class BackgroundModel:
         self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
-        from ossctl.app.loading import load_model  # llama.cpp's library takes its time
-
         goal = Goal(conversations=_CONVERSATIONS)
         try:
+            from ossctl.app.chat.talker import Talker  # llama.cpp's library takes its time
+            from ossctl.app.loading import load_model
+
+            self.file = self._find()
             with (
                 load_model(self.file.path, self._options, goal, self._interrupt) as loaded,
                 Talker(loaded) as talker,

@@ -1,6 +1,6 @@
 """How a chat begins: anew, or where another was left."""
 
-import secrets
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +10,7 @@ from ossctl.app.chat.chat import Chat, Tools
 from ossctl.app.chat.settings import ChatSettings
 from ossctl.errors import RequestError, UsageError
 
-_SEED_BITS = 32  # of a drawn one: short enough to type again
+_SEED_BYTES = 4  # of a drawn one: short enough to type again
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def begin(beginning: Beginning, book: Book) -> tuple[Chat, Remembered | None]:
     reference = _reference(beginning, book)
     settings = beginning.settings
     if "seed" not in beginning.given:
-        settings = replace(settings, seed=secrets.randbits(_SEED_BITS))
+        settings = replace(settings, seed=int.from_bytes(os.urandom(_SEED_BYTES)))
     chat = Chat(book, settings, SessionModel(""), beginning.tools)
     remembered = None
     try:

@@ -1,6 +1,7 @@
 """Where a chat is kept: its transcript as rows of the database, written while it is said."""
 
 import array
+import functools
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,21 +55,15 @@ class Book:
         self.sessions = sessions
         self.problem = problem
         self.session: str | None = None
-        self._settings = ""
+        self._asked: tuple[ChatSettings, SessionModel] | None = None
         self._unsaved = -1  # ids of entries that are nowhere
 
     def note_settings(self, settings: ChatSettings, model: SessionModel) -> None:
         """How the session is asked from here on."""
-        record = {
-            "model": {"reference": model.reference, "name": model.name, "path": model.path},
-            **settings.record(),
-            "versions": _versions(),
-        }
-        encoded = msgspec.json.encode(record).decode()
-        if encoded != self._settings:
-            self._settings = encoded
+        if self._asked != (settings, model):
+            self._asked = settings, model
             if self.session is not None:
-                self._try(lambda session: self.sessions.set_settings(session, encoded))
+                self._try(lambda session: self.sessions.set_settings(session, self._record()))
 
     def add(self, transcript: Transcript, entry: _Kept) -> _Kept:
         """Keep `entry` as the latest of the transcript; it gets its id. The first one begins a session."""
@@ -94,21 +89,30 @@ class Book:
     def open(self, reference: str) -> Remembered:
         """Go on with a session. Raises UsageError."""
         remembered = remembered_of(self.sessions, self.sessions.find(reference))
-        self.session, self._settings = remembered.id, ""
+        self.session, self._asked = remembered.id, None
         return remembered
 
     def fork(self) -> Remembered:
         """Go on with a copy of the session. Raises UsageError if there is nothing to copy."""
         if self.session is None:
             raise UsageError("there is nothing to fork yet", "Say something first.")
-        copy, _ = self.sessions.fork(self.session, self._settings)
+        copy, _ = self.sessions.fork(self.session, self._record())
         return self.open(copy)
 
     def _begin(self, title: str) -> None:
         try:
-            self.session = self.sessions.begin(title, self._settings or "{}")
+            self.session = self.sessions.begin(title, self._record())
         except DatabaseUnusable as error:
             self.problem = error.message
+
+    def _record(self) -> str:
+        """How the session is asked, with the versions that do: enough to ask it again."""
+        record: dict[str, Any] = {"versions": _versions()}
+        if self._asked is not None:
+            settings, model = self._asked
+            described = {"reference": model.reference, "name": model.name, "path": model.path}
+            record = {"model": described, **settings.record(), **record}
+        return msgspec.json.encode(record).decode()
 
     def _try(self, write: Callable[[str], _T]) -> _T | None:
         if self.session is None or self.problem:
@@ -223,8 +227,9 @@ def _entry(row: StoredMessage) -> Entry:
     return Said(message, row.id, state, row.created, msgspec.json.decode(row.details))
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
-    from importlib.metadata import version
+    from importlib.metadata import version  # slow to import, and not needed before something is said
 
     return {
         "ossctl": __version__,

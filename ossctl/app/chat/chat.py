@@ -5,20 +5,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ossctl.app.chat.book import Book, Remembered, SessionModel, Writing, title_of
 from ossctl.app.chat.context import ContextReport, TurnSize, Window
 from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
 from ossctl.app.chat.settings import ChatSettings
-from ossctl.app.chat.talker import Talker
 from ossctl.app.chat.transcript import Cut, Said, Transcript, Turn
-from ossctl.app.generation import Generation
+from ossctl.app.ending import ending_of
 from ossctl.app.question import Question
-from ossctl.app.run import MAX_ROUNDS, ending_of
-from ossctl.app.tool_commands import ToolCommand, ToolOutcome
+from ossctl.app.tool_commands import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer, Conversation, Effort, Message, Preamble, Reasoning, Tool, ToolCall
 from ossctl.engine.request import FinishReason
 from ossctl.errors import OssctlError, RequestError, UsageError
+
+if TYPE_CHECKING:  # what loads llama.cpp's library: the prompt is there before
+    from ossctl.app.chat.talker import Talker
+    from ossctl.app.generation import Generation
 
 Allow = Callable[[ToolCall], bool]
 
@@ -67,7 +70,7 @@ class Chat:
         return self._model
 
     @property
-    def talker(self) -> Talker:
+    def talker(self) -> "Talker":
         """The loaded model. Raises OssctlError while there is none."""
         if self._talker is None:
             raise OssctlError("no model is loaded", "/model NAME loads one.")
@@ -85,7 +88,7 @@ class Chat:
             return None
         return self._settings.effort or self._talker.model.dialect.default_effort
 
-    def use(self, talker: Talker | None, model: SessionModel) -> None:
+    def use(self, talker: "Talker | None", model: SessionModel) -> None:
         """From here on this model answers; None: none does."""
         self._talker, self._model = talker, model
         if talker is not None:
@@ -242,7 +245,7 @@ class Chat:
         if self.latest is not None:
             yield self.latest
 
-    def _follow(self, generation: Generation, seed: int) -> Iterator[ChatEvent]:
+    def _follow(self, generation: "Generation", seed: int) -> Iterator[ChatEvent]:
         """One generation, kept while it is written."""
         started = monotonic()
         first = 0.0
@@ -272,7 +275,7 @@ class Chat:
         }
         return Writing(self.book, self.transcript, details)
 
-    def _finish(self, writing: Writing, generation: Generation) -> None:
+    def _finish(self, writing: Writing, generation: "Generation") -> None:
         whole = generation.finish not in (None, FinishReason.CANCELLED)
         message = Message(
             "assistant",
@@ -285,7 +288,7 @@ class Chat:
         self.transcript = self.transcript.with_entry(writing.finish(message, details, stopped=not whole))
         self.answers += 1
 
-    def _measured(self, generation: Generation, seed: int, first: float, seconds: float) -> Answered:
+    def _measured(self, generation: "Generation", seed: int, first: float, seconds: float) -> Answered:
         prompt, n_ctx = len(generation.request.prompt), self.talker.n_ctx
         if generation.finish is None:
             generation.finish = FinishReason.CANCELLED

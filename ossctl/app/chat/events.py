@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ossctl.app.run import Ending
+from ossctl.app.ending import Ending
 from ossctl.app.tool_commands import ToolOutcome
 from ossctl.dialect import Event
 
