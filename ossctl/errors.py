@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     CUT = 6  # the answer reached its token limit
     REPETITION = 7  # the model repeated itself and was stopped
     REFUSAL = 8  # the model refused
+    SIGHUP = 129
     SIGINT = 130
     SIGTERM = 143
 
@@ -41,6 +42,7 @@ EXIT_CODES = {
     ExitCode.CUT: "the answer reached its token limit",
     ExitCode.REPETITION: "the model repeated itself and was stopped",
     ExitCode.REFUSAL: "the model refused",
+    ExitCode.SIGHUP: "the terminal went away; what was said is kept",
     ExitCode.SIGINT: "interrupted; what was finished is kept",
     ExitCode.SIGTERM: "terminated; what was finished is kept",
 }

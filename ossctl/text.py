@@ -1,6 +1,15 @@
-"""Text that comes in pieces."""
+"""Text that comes in pieces, and text that comes from outside."""
 
+import re
 from collections.abc import Iterable
+
+# What would move a terminal's cursor, colour it or worse; models repeat what they are given.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def harmless(text: str) -> str:
+    """`text` as a terminal may show it: no control character but newline and tab."""
+    return _CONTROL.sub("\ufffd", text)
 
 
 def undecided(text: str, markers: Iterable[str]) -> int:

@@ -14,6 +14,7 @@ from ossctl.engine.request import Generated, Output
 from ossctl.runtime.base import (
     CacheFull,
     Chunk,
+    DecodeAborted,
     DecodeFailed,
     Logits,
     RollbackImpossible,
@@ -52,6 +53,7 @@ class ScriptedRunner:
     decoded: list[list[Chunk]] = field(default_factory=list)
     broken_token: int = -1  # after this token there are no logits to draw from
     fail_next: bool = False
+    abort_after: int | None = None  # tokens of the next decode, which then stops
 
     def __post_init__(self) -> None:
         self.n_cells = self.n_cells or self.n_seq * self.n_ctx_seq
@@ -74,6 +76,10 @@ class ScriptedRunner:
         used = {number for cells in self._held for _, number in cells}
         if len(used) + sum(len(chunk.tokens) for chunk in chunks) > self.n_cells:
             raise CacheFull
+        if self.abort_after is not None:
+            chunk, self.abort_after = Chunk(chunks[0].seq, chunks[0].tokens[: self.abort_after], False), None
+            self.decode([chunk])
+            raise DecodeAborted({chunk.seq: len(self._held[chunk.seq]) for chunk in chunks})
         self.decoded.append(list(chunks))
         rows = []
         for chunk in chunks:
@@ -112,6 +118,9 @@ class ScriptedRunner:
 
     def abort(self) -> None:
         self.fail_next = True
+
+    def resume(self) -> None:
+        self.fail_next = False
 
     def _check(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
         if snapshot is not None:

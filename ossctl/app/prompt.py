@@ -51,6 +51,11 @@ def read_text(path: Path) -> str:
     return decoded(data, str(path))
 
 
+def text_of(given: str) -> str:
+    """TEXT as it stands, or the text of the file in @FILE. Raises UsageError."""
+    return read_text(Path(given[1:])).strip() if given.startswith("@") else given
+
+
 def read_piped() -> str | None:
     """All of standard input as text; None from a terminal or without one. Raises UsageError."""
     if sys.stdin is None or sys.stdin.isatty():

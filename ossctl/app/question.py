@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ossctl.app.generation import Generation
-from ossctl.app.loading import LoadedModel
 from ossctl.dialect import Conversation, Effort, Event
 from ossctl.engine.request import Request, Sampling
 from ossctl.errors import UsageError
 
+<<<<<<< HEAD
 _TEMPLATE_TOKENS = 4_096  # a chat template's own texts and markers come to a few hundred
+=======
+if TYPE_CHECKING:
+    from ossctl.app.loading import LoadedModel
+>>>>>>> chat
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,15 @@ class Question:
 
 
 def pose(
-    model: LoadedModel,
+    model: "LoadedModel",
     question: Question,
     request_id: str,
     watch: Callable[[Event], None] | None = None,
+    conversation: str = "",
 ) -> Generation:
     """The generation to submit for `question`; `watch` gets what it brings, on the engine's thread.
+
+    `conversation` is as in `Request`.
 
     Raises RequestError if the model's format has no place for something or a schema can't be enforced.
     """
@@ -54,11 +62,12 @@ def pose(
         sampling=question.sampling,
         end_ids=dialect.end_ids,
         guide=dialect.guide(question.conversation, prompt),
+        conversation=conversation,
     )
     return Generation(request, dialect.parser(prompt), question.stops, watch)
 
 
-def refuse_unsupported(effort: Effort | None, max_reasoning_tokens: int | None, model: LoadedModel) -> None:
+def refuse_unsupported(effort: Effort | None, max_reasoning_tokens: int | None, model: "LoadedModel") -> None:
     """Raise UsageError for an option that has no meaning to `model`, before anything is asked."""
     given = {"--effort": effort, "--max-reasoning-tokens": max_reasoning_tokens}
     for name, value in given.items():

@@ -1,46 +1,26 @@
 """`ossctl run`: one question, one answer or a few, and the calls in between."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
 from ossctl.app.asking import Asking
+from ossctl.app.ending import Ending, ending_of
 from ossctl.app.generation import Generation
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.load_options import LoadOptions
 from ossctl.app.loading import LoadedModel, load_model
 from ossctl.app.question import Question, refuse_unsupported
-from ossctl.app.tool_commands import ToolCommand, ToolOutcome
+from ossctl.app.tool_commands import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer as Text
 from ossctl.dialect import Event, Message, Preamble, Reasoning, ToolCall
-from ossctl.engine.request import FinishReason
 from ossctl.errors import ExitCode, RequestError, UsageError
 from ossctl.planning.goal import Goal
 from ossctl.storage.whole_file import write_whole
 
 SCHEMA = "ossctl.run/1"
-MAX_ROUNDS = 8  # of calls, before a model that only calls is stopped
-
-# How gpt-oss says no. It does so in these words and few others, and says nothing else then.
-_REFUSAL = re.compile(r"(?:I.m|I am) sorry,? but I (?:can.t|cannot|can not) [^\n]*", re.IGNORECASE)
-_LONGEST_REFUSAL = 300  # characters
-
-
-class Ending(StrEnum):
-    """Why an answer ended: what the engine says, told apart further."""
-
-    STOP = "stop"
-    TOOL_CALLS = "tool_calls"
-    LENGTH = "length"
-    REPETITION = "repetition"
-    REFUSAL = "refusal"
-    EMPTY = "empty"
-    CANCELLED = "cancelled"
-
 
 _EXIT_CODES = {
     Ending.LENGTH: ExitCode.CUT,
@@ -179,15 +159,6 @@ def run(asked: Asked, model: Path, options: LoadOptions, view: View) -> RunResul
         return RunResult(answers, loaded.name, question, load_seconds)
 
 
-def ending_of(generation: Generation) -> Ending:
-    """Why a complete generation ended."""
-    if generation.finish is not FinishReason.STOP:
-        return Ending(generation.finish or FinishReason.STOP)
-    if not generation.content.strip():
-        return Ending.EMPTY
-    return Ending.REFUSAL if is_refusal(generation.content) else Ending.STOP
-
-
 def answer_fields(generation: Generation, ending: Ending) -> dict[str, Any]:
     """What a complete generation brought, for JSON."""
     return {
@@ -208,12 +179,6 @@ def answer_fields(generation: Generation, ending: Ending) -> dict[str, Any]:
 def save(text: str, path: Path) -> None:
     """Put an answer into a file, whole or not at all. Raises OssctlError."""
     write_whole(path, text.encode("utf-8", "replace"))
-
-
-def is_refusal(answer: str) -> bool:
-    """Whether an answer is nothing but a refusal, as gpt-oss writes it."""
-    text = answer.strip()
-    return len(text) <= _LONGEST_REFUSAL and _REFUSAL.fullmatch(text) is not None
 
 
 def _fitted(question: Question, model: LoadedModel) -> Question:

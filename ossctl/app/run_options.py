@@ -1,29 +1,21 @@
 """What the options of `ossctl run` mean: texts, schemas, tools."""
 
 import datetime as dt
-import os
-import re
 import secrets
-import shlex
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from ossctl.app.conversation import Defaults
-from ossctl.app.prompt import Attached, prompt_of, read_piped, read_text
+from ossctl.app.prompt import Attached, prompt_of, read_piped, read_text, text_of
 from ossctl.app.question import Question
 from ossctl.app.run import Asked
-from ossctl.app.tool_commands import ToolCommand
-from ossctl.dialect import Conversation, Effort, JsonFormat, Message, Tool
+from ossctl.app.tool_options import read_object, tools_of
+from ossctl.dialect import Conversation, Effort, JsonFormat, Message
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError, UsageError
 from ossctl.storage.journal import refuse_existing
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # What a stream of requests says line by line.
 _ONE_ANSWER = {
     "words": "a prompt",
@@ -142,78 +134,10 @@ class RunOptions:
             raise UsageError("--stop is an empty text")
 
 
-def text_of(given: str) -> str:
-    """TEXT as it stands, or the text of the file in @FILE. Raises UsageError."""
-    return read_text(Path(given[1:])).strip() if given.startswith("@") else given
-
-
 def json_format_of(given: str) -> JsonFormat | None:
     """The schema that is written out or in a file; None for none. Raises UsageError."""
     if not given:
         return None
     if given.lstrip().startswith("{"):
-        return JsonFormat(_object(given, "--schema"), "answer")
-    return JsonFormat(_object(read_text(Path(given)), given), "answer")
-
-
-def tools_of(
-    tools: Sequence[str], commands: Sequence[str], seconds: float
-) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
-    """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
-
-    A function that has only a program takes no arguments. Raises UsageError.
-    """
-    offered = {name: _tool(name, Path(file)) for name, file in _pairs(tools, "--tool", "FILE")}
-    programs = {}
-    for name, command in _pairs(commands, "--tool-cmd", "COMMAND"):
-        programs[name] = ToolCommand(_argv(name, command), seconds)
-        offered.setdefault(name, Tool(name))
-    return tuple(offered.values()), programs
-
-
-def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not value.strip():
-            raise UsageError(f"{option} {text}: it has to be NAME={what}")
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"{option} {text}: a name is 1 to 64 letters, digits, - and _")
-        if name in dict(pairs):
-            raise UsageError(f"{option}: there are two of {name}")
-        pairs.append((name, value))
-    return pairs
-
-
-def _tool(name: str, file: Path) -> Tool:
-    """A schema of arguments, or a whole function as OpenAI writes it."""
-    content = _object(read_text(file), str(file))
-    function = content.get("function", content)
-    if "parameters" in function:
-        content = function["parameters"]
-    description = function.get("description", "")
-    if not isinstance(content, dict) or content.get("type", "object") != "object":
-        raise UsageError(f"{file} is not the JSON schema of an object")
-    if not isinstance(description, str):
-        raise UsageError(f"{file}: the description is not a text")
-    return Tool(name, description, {key: value for key, value in content.items() if key != "description"})
-
-
-def _argv(name: str, command: str) -> tuple[str, ...]:
-    try:
-        argv = shlex.split(command, posix=os.name == "posix")
-    except ValueError as error:
-        raise UsageError(f"--tool-cmd {name}: {error}") from None
-    if not argv or shutil.which(argv[0]) is None:
-        raise UsageError(f"--tool-cmd {name}: there is no program {argv[0] if argv else command}")
-    return tuple(argv)
-
-
-def _object(text: str, name: str) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{name} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{name} is not a JSON object")
-    return value
+        return JsonFormat(read_object(given, "--schema"), "answer")
+    return JsonFormat(read_object(read_text(Path(given)), given), "answer")

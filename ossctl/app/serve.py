@@ -18,13 +18,14 @@ import msgspec
 from ossctl.app.batch import BatchFiles
 from ossctl.app.chat_completions import custom_id_of, read_record, task_of
 from ossctl.app.conversation import Defaults
+from ossctl.app.ending import ending_of
 from ossctl.app.generation import Generation
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.lines import Line, read_lines
 from ossctl.app.load_options import LoadOptions
 from ossctl.app.loading import LoadedModel, load_model
 from ossctl.app.question import pose, refuse_unsupported
-from ossctl.app.run import answer_fields, ending_of
+from ossctl.app.run import answer_fields
 from ossctl.app.worker import Worker
 from ossctl.dialect import Answer, Event, Preamble, Reasoning
 from ossctl.errors import OssctlError, RequestError, UsageError

@@ -16,6 +16,7 @@ import msgspec
 
 from ossctl.dialect import ToolCall
 
+MAX_ROUNDS = 8  # of calls, before a model that only calls is stopped
 MAX_OUTPUT_BYTES = 64 * 1024  # some 16,000 tokens: more would push out what was asked
 _READ_BYTES = 16 * 1024
 _POLL_SECONDS = 0.05

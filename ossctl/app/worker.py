@@ -11,7 +11,7 @@ from ossctl.app.generation import Generation
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Failed, Output
 from ossctl.errors import OssctlError, RequestError
-from ossctl.runtime.base import DecodeFailed, Runner
+from ossctl.runtime.base import DecodeAborted, DecodeFailed, Runner
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +34,26 @@ class Worker:
         self._deliver = deliver
         self._inbox: SimpleQueue[Generation | _Cancel | None] = SimpleQueue()
         self._live: dict[str, Generation] = {}
+        self._ending = False
         self._thread = Thread(target=self._run, name="engine", daemon=True)
 
     def submit(self, generation: Generation) -> None:
         """Queue a generation, from any thread."""
         self._inbox.put(generation)
 
-    def cancel(self, request_id: str) -> None:
-        """End a generation at its next token, from any thread."""
+    def cancel(self, request_id: str, *, at_once: bool = False) -> None:
+        """End a generation at its next token, from any thread.
+
+        `at_once` stops the decode that is running, which a long prompt makes long; what it has computed of
+        other generations is computed again.
+        """
         self._inbox.put(_Cancel(request_id))
+        if at_once:
+            self._runner.abort()
+
+    def computed(self, generation: Generation) -> int:
+        """Tokens of a running generation that are in the cache, from any thread."""
+        return self._engine.computed(generation.request.id)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,6 +62,7 @@ class Worker:
     def __exit__(self, kind: object, *_: object) -> None:
         """Wait for the thread; after an exception, stop what it is computing first."""
         if kind is not None:
+            self._ending = True
             self._runner.abort()
         self._inbox.put(None)
         self._thread.join()
@@ -58,7 +70,7 @@ class Worker:
     def _run(self) -> None:
         try:
             while self._take_in():
-                for output in self._engine.step():
+                for output in self._step():
                     self._receive(output)
             _log.info("%s", self._engine.stats)
         except DecodeFailed as error:
@@ -66,6 +78,15 @@ class Worker:
             self._deliver(OssctlError(f"llama.cpp failed to decode: {error}", hint))
         except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
             self._deliver(error)
+
+    def _step(self) -> list[Output]:
+        try:
+            return self._engine.step()
+        except DecodeAborted:
+            if self._ending:
+                raise
+            self._runner.resume()
+            return []
 
     def _take_in(self) -> bool:
         """Submit what has come in; wait for something if there is nothing to do. False at the end."""

@@ -10,12 +10,14 @@ import typer
 
 from ossctl import __version__
 from ossctl.cli.batch import batch
+from ossctl.cli.chat import chat
 from ossctl.cli.doctor import doctor
 from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import report, say
 from ossctl.cli.plan import plan
 from ossctl.cli.pull import pull
 from ossctl.cli.run import run
+from ossctl.cli.sessions import sessions
 from ossctl.errors import ExitCode, OssctlError
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.command()(chat)
 app.command()(run)
 app.command()(batch)
 app.command()(plan)
@@ -34,6 +37,7 @@ app.command()(ls)
 app.command()(show)
 app.command()(verify)
 app.command()(rm)
+app.add_typer(sessions, name="sessions")
 
 
 def _show_version(wanted: bool) -> None:

@@ -25,6 +25,15 @@ def _complete_model(incomplete: str) -> list[str]:
     return [*known, *folders, *(path.as_posix() for path in found if path.suffix == ".gguf")]
 
 
+def complete_session(incomplete: str) -> list[tuple[str, str]]:
+    """Ids of saved chats, with their titles."""
+    from ossctl.app.chat.book import known_sessions
+    from ossctl.settings import Paths
+
+    found = known_sessions(Paths.from_environment().sessions)
+    return [(session.id, session.title) for session in found if session.id.startswith(incomplete)]
+
+
 ModelOption = Annotated[
     str | None,
     typer.Option(

@@ -4,19 +4,16 @@ import io
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ossctl.errors import OssctlError, OutputClosed, UsageError
+from ossctl.text import harmless
 
 if TYPE_CHECKING:
     from ossctl.app.models import ModelChoice
-
-# What would move a terminal's cursor, colour it or worse; models repeat what they are given.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def say(text: str) -> None:
@@ -85,7 +82,7 @@ def write_aside(text: str) -> None:
 
 
 def _harmless(text: str, stream: TextIO) -> str:
-    return _CONTROL.sub("\ufffd", text) if stream.isatty() else text
+    return harmless(text) if stream.isatty() else text
 
 
 def _silence_stdout() -> None:

@@ -9,7 +9,7 @@ from ossctl.engine.scheduler import Batch, Scheduler
 from ossctl.engine.sequence import Sequence
 from ossctl.errors import RequestError
 from ossctl.guide import GuideFailed
-from ossctl.runtime.base import CacheFull, DecodeFailed, Logits, Runner
+from ossctl.runtime.base import CacheFull, DecodeAborted, DecodeFailed, Logits, Runner
 
 
 class Engine:
@@ -29,6 +29,11 @@ class Engine:
     def busy(self) -> bool:
         """Whether a step would do anything."""
         return bool(self._sequences)
+
+    def computed(self, request_id: str) -> int:
+        """Tokens of a running request that are in the cache; 0 for any other. From any thread."""
+        sequence = self._sequences.get(request_id)
+        return sequence.computed if sequence else 0
 
     def submit(self, request: Request) -> None:
         """Queue a request. Raises RequestError if it can never be answered; ValueError for a used id."""
@@ -50,7 +55,8 @@ class Engine:
     def step(self) -> list[Output]:
         """Schedule, decode, collect. Returns the new tokens and the requests that ended.
 
-        Raises DecodeFailed; the requests are still there, and another step computes them again.
+        Raises DecodeFailed; the requests are still there, and another step computes them again, after
+        DecodeAborted only what is missing.
         """
         started = perf_counter()
         outputs: list[Output] = []
@@ -68,6 +74,9 @@ class Engine:
             return self._runner.decode([chunk for _, chunk in batch])
         except CacheFull:
             return None
+        except DecodeAborted as aborted:
+            self._scheduler.cut_short(batch, aborted.lengths)
+            raise
         except DecodeFailed:
             self._scheduler.send_all_back()
             raise

@@ -66,7 +66,8 @@ class Request:
     """One answer to generate. `prompt` int32 [n], n at least 1; `end_ids` are tokens that end it.
 
     `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well. A `guide` follows
-    this one answer.
+    this one answer. Requests of the same `conversation` go on from where the prompt of the one before ended:
+    the cache can be taken back to there, and is not given to others while there is another sequence.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     end_ids: frozenset[int] = frozenset()
     guide: Guide | None = None
+    conversation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Which tokens of which sequences go into the next batch."""
 
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
 
 from ossctl.engine.sequence import SHARE_MIN, Sequence, common_prefix
@@ -67,6 +68,11 @@ class Scheduler:
         while self.running:
             self._send_back(self.running[-1])
 
+    def cut_short(self, batch: Batch, lengths: Mapping[int, int]) -> None:
+        """A decode was stopped; `lengths` are what its sequences hold now."""
+        for sequence, chunk in batch:
+            sequence.computed = lengths[chunk.seq]
+
     def _send_back(self, sequence: Sequence) -> None:
         slot = sequence.place
         self.running.remove(sequence)
@@ -82,7 +88,7 @@ class Scheduler:
         for sequence in islice(self.waiting, free):
             if not self._fits(sequence):
                 return False
-            match = self._slots.match(sequence.prompt)
+            match = self._slots.match(sequence.prompt, sequence.request.conversation)
             if self._awaits_prefix(sequence, match.usable if match else 0):
                 continue
             self._slots.place(sequence, match)

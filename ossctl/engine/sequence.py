@@ -11,7 +11,8 @@ from ossctl.runtime.base import Chunk, Snapshot, Tokens
 
 SHARE_MIN = 16  # tokens; below it, looking for a common prefix costs more than computing it
 
-_SNAPSHOTS_MAX = 4  # a slot; one of gpt-oss takes 3 to 4.5 MiB
+_SNAPSHOTS_MAX = 4  # a slot, where there are many; one of gpt-oss takes 3 to 4.5 MiB
+_SNAPSHOTS_ALL = 32  # of all slots, where there are few
 
 _NOTHING: Tokens = np.empty(0, np.int32)
 
@@ -26,8 +27,16 @@ class Slot:
     seq: int
     resident: Tokens = field(default_factory=lambda: _NOTHING)
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    snapshots_max: int = _SNAPSHOTS_MAX
     owner: "Sequence | None" = None
+    conversation: str = ""  # of its latest request
     last_used: int = 0
+
+    @classmethod
+    def of(cls, n_slots: int) -> list["Slot"]:
+        """Empty slots for all sequences of a runner."""
+        snapshots_max = max(_SNAPSHOTS_MAX, _SNAPSHOTS_ALL // n_slots)
+        return [cls(seq, snapshots_max=snapshots_max) for seq in range(n_slots)]
 
     def held(self) -> Tokens:
         """The tokens that are computed, of a running request or of an ended one."""
@@ -39,10 +48,17 @@ class Slot:
         self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
 
     def remember(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot; the oldest makes way for it."""
+        """Keep a snapshot; another makes way for it, so that many are of late and a few reach far back."""
         self.snapshots[snapshot.n_tokens] = snapshot
-        if len(self.snapshots) > _SNAPSHOTS_MAX:
-            del self.snapshots[next(iter(self.snapshots))]
+        if len(self.snapshots) <= self.snapshots_max:
+            return
+        lengths = [0, *sorted(self.snapshots)]
+
+        def loss(place: int) -> float:
+            """Tokens that would be computed again without it, as a share of those after it."""
+            return (lengths[place + 1] - lengths[place - 1]) / (lengths[-1] - lengths[place])
+
+        del self.snapshots[lengths[min(range(1, len(lengths) - 1), key=loss)]]
 
 
 class Sequence:
@@ -58,7 +74,8 @@ class Sequence:
         self.cached = 0  # tokens of the request's prompt that were in the cache already
         self.restarted = False  # it had to leave a full cache
         self.shared = 0  # of the computed, tokens that another sequence computed
-        self.boundaries: set[int] = set()  # where the prefill stops for a snapshot that others will use
+        # where the prefill stops for a snapshot that others will use
+        self.boundaries = {len(request.prompt)} if request.conversation else set[int]()
         self.max_tokens = min(request.max_tokens, limit - len(request.prompt))
         self.finish: FinishReason | None = None
         self._repetition = RepetitionDetector()

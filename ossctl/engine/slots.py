@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
 from ossctl.runtime.base import RollbackImpossible, Runner, Tokens
 
+# Tokens after which it pays to compute a prompt's last one apart: asked again, only that one is computed.
+_LONG = 256
+
 
 @dataclass(frozen=True)
 class Match:
@@ -20,37 +23,43 @@ class Slots:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._slots = [Slot(seq) for seq in range(runner.n_seq)]
+        self._slots = Slot.of(runner.n_seq)
         self._clock = 0
 
     def free(self) -> int:
         """Slots without a running request."""
         return sum(slot.owner is None for slot in self._slots)
 
-    def match(self, prompt: Tokens) -> Match | None:
-        """The slot that spares the most of computing `prompt`, whose last token is always computed."""
+    def match(self, prompt: Tokens, conversation: str = "") -> Match | None:
+        """The slot that spares the most of computing `prompt`, whose last token is always computed.
+
+        Among equals it is the one of the `conversation`.
+        """
         best: Match | None = None
         for slot in self._slots:
             common = min(common_prefix(slot.held(), prompt), len(prompt) - 1)
             if common < SHARE_MIN:
                 continue
             found = Match(slot, common, self._usable(slot, common))
-            if best is None or _rank(found) > _rank(best):
+            if best is None or _rank(found, conversation) > _rank(best, conversation):
                 best = found
         return best
 
     def place(self, sequence: Sequence, match: Match | None) -> None:
         """Give `sequence` a free slot that holds what `match` has of its prompt."""
         usable = match.usable if match else 0
-        slot = match.slot if match and usable and match.slot.owner is None else self._oldest_free()
+        slot = self._slot_for(sequence, match.slot if match and usable else None)
         if match and self._runner.needs_snapshots and match.common >= usable + SHARE_MIN:
             sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
+        if sequence.request.conversation and len(sequence.prompt) - usable >= _LONG:
+            sequence.boundaries.add(len(sequence.prompt) - 1)
         if match and usable:
             usable = self._take_over(match.slot, slot, usable)
         else:
             self._runner.rollback(slot.seq, 0)
         slot.keep(usable)
         slot.owner, sequence.slot = sequence, slot
+        slot.conversation = sequence.request.conversation
         sequence.computed = usable
         sequence.shared = usable if match and match.slot is not slot else 0
         if not sequence.restarted:
@@ -90,9 +99,17 @@ class Slots:
             return common
         return max((n for n in slot.snapshots if n <= common), default=0)
 
-    def _oldest_free(self) -> Slot:
-        return min((slot for slot in self._slots if slot.owner is None), key=lambda slot: slot.last_used)
+    def _slot_for(self, sequence: Sequence, source: Slot | None) -> Slot:
+        """The free slot of the sequence's conversation, else `source`, whose prefix it takes over, if that
+        is free and no other conversation's, else the one that has been idle for the longest."""
+        free = [slot for slot in self._slots if slot.owner is None]
+        conversation = sequence.request.conversation
+        for slot in free:
+            if slot.conversation == conversation and (conversation or slot is source):
+                return slot
+        return min(free, key=lambda slot: slot.last_used)
 
 
-def _rank(match: Match) -> tuple[int, int, bool]:
-    return match.usable, match.common, match.slot.owner is None
+def _rank(match: Match, conversation: str) -> tuple[int, int, bool, bool]:
+    slot = match.slot
+    return match.usable, match.common, slot.conversation == conversation, slot.owner is None

@@ -1,6 +1,6 @@
 """What the engine needs of a model that can decode. llama.cpp is one implementation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,12 @@ class DecodeFailed(Exception):
 
 
 class DecodeAborted(DecodeFailed):
-    """`Runner.abort` stopped the decode."""
+    """`Runner.abort` stopped the decode. `lengths` is how many tokens each sequence of the batch holds now;
+    they can be gone on from."""
+
+    def __init__(self, lengths: Mapping[int, int]) -> None:
+        super().__init__("stopped")
+        self.lengths = lengths
 
 
 class RollbackImpossible(Exception):
@@ -102,4 +107,7 @@ class Runner(Protocol):
         """Make `target` hold the first `n_tokens` tokens of `source`. Raises RollbackImpossible."""
 
     def abort(self) -> None:
-        """Stop the running decode, from any thread. Every later one stops as well."""
+        """Stop the running decode, from any thread. Every later one stops as well, until `resume`."""
+
+    def resume(self) -> None:
+        """Decode again after an `abort`."""

@@ -104,7 +104,7 @@ class LlamaRunner:
         if code == _NO_SLOT:
             raise CacheFull
         if code == _ABORTED:
-            raise DecodeAborted("stopped")
+            raise DecodeAborted(self._lengths_after_abort(chunks))
         if code != 0:
             raise DecodeFailed(f"llama_decode returned {code}: {llama_log().reason()}")
         for chunk in chunks:
@@ -158,6 +158,10 @@ class LlamaRunner:
         """See `Runner.abort`."""
         self._abort_flag.value = b"x"
 
+    def resume(self) -> None:
+        """See `Runner.resume`."""
+        self._abort_flag.value = b""
+
     def close(self) -> None:
         """Free the cache. A second call does nothing; any other call then raises ValueError."""
         if self._handle is not None:
@@ -169,6 +173,17 @@ class LlamaRunner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _lengths_after_abort(self, chunks: Sequence[Chunk]) -> dict[int, int]:
+        """The ubatches that were complete stay, and llama.cpp has removed the others' cells.
+
+        A recurrent state has no such past: its sequences begin anew.
+        """
+        for chunk in chunks:
+            if self._recurrent:
+                lib.llama_memory_seq_rm(self._memory, chunk.seq, -1, -1)
+            self._lengths[chunk.seq] = lib.llama_memory_seq_pos_max(self._memory, chunk.seq) + 1
+        return {chunk.seq: self._lengths[chunk.seq] for chunk in chunks}
 
     def _cut(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
         """Leave the first `n_tokens` cells, put the window back, and see that llama.cpp agrees."""

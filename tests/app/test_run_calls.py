@@ -10,11 +10,12 @@ from scripted import ScriptedRunner
 from toy_harmony import TOY
 
 from ossctl.app.asking import Asking
+from ossctl.app.ending import Ending
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.loading import LoadedModel
 from ossctl.app.question import Question
-from ossctl.app.run import MAX_ROUNDS, Answer, Answering, Ending
-from ossctl.app.tool_commands import ToolCommand, ToolOutcome
+from ossctl.app.run import Answer, Answering
+from ossctl.app.tool_commands import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Conversation, Message, Tool
 from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect

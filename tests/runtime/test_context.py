@@ -228,11 +228,37 @@ def test_after_a_stopped_decode_a_cleared_sequence_is_as_good_as_new(smol: Llama
         threading.Timer(0.5, runner.abort).start()
         with pytest.raises(DecodeAborted):
             runner.decode([Chunk(0, tokens(2000), wants_logits=True)])
-        runner._abort_flag.value = b""
+        runner.resume()
         runner.rollback(0, 0)
         again = feed(runner, 0, prompt)
     with runner_of(smol, n_seq=1, n_ctx=2048) as runner:
         assert np.array_equal(again, feed(runner, 0, prompt))
+
+
+def test_after_a_stopped_decode_what_was_computed_can_be_gone_on_from(gpt_oss: LlamaModel) -> None:
+    prompt, probe = tokens(3000), tokens(20, seed=3)
+    options = ContextOptions(n_ctx=4096, n_batch=4096, n_ubatch=64, n_threads=2)
+
+    def compute_again_and_again(runner: LlamaRunner) -> None:
+        while True:
+            runner.rollback(0, 0)
+            runner.decode([Chunk(0, prompt, wants_logits=True)])
+
+    for _ in range(20):  # until the decode is stopped with some of its ubatches complete
+        with LlamaRunner(gpt_oss, options) as runner:
+            threading.Timer(0.2, runner.abort).start()
+            with pytest.raises(DecodeAborted) as aborted:
+                compute_again_and_again(runner)
+            runner.resume()
+            held = aborted.value.lengths[0]
+            assert held == runner.length(0)
+            after = feed(runner, 0, np.concatenate([prompt[held:], probe]))
+        if held > WINDOW:
+            break
+    assert WINDOW < held < len(prompt)
+    with LlamaRunner(gpt_oss, options) as runner:
+        fresh = feed(runner, 0, np.concatenate([prompt, probe]))
+    np.testing.assert_allclose(after, fresh, atol=1e-4)
 
 
 def test_memory_is_freed_on_close_and_after_an_exception(byte_model_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""A conversation on this machine, without a terminal."""

@@ -1,0 +1,76 @@
+"""What a chat tells while it answers, beside the events of the model's dialect."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ossctl.app.ending import Ending
+from ossctl.app.tool_commands import ToolOutcome
+from ossctl.dialect import Event
+
+
+@dataclass(frozen=True)
+class Prefilling:
+    """`done` of `total` tokens of the prompt are in the cache."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing came for a moment."""
+
+
+@dataclass(frozen=True)
+class ToolRan:
+    """A program of the user's has answered a call."""
+
+    outcome: ToolOutcome
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer has ended. Counts are tokens, times seconds.
+
+    `prompt` are all that the model saw, of which `reused` were in the cache.
+    """
+
+    ending: Ending
+    prompt: int
+    reused: int
+    completion: int
+    reasoning: int
+    seed: int
+    first_token_seconds: float
+    seconds: float
+    recovered: tuple[str, ...] = ()
+    in_reasoning: bool = False  # it ended before the answer began
+    context_full: bool = False  # that is why it was cut
+
+    @property
+    def computed(self) -> int:
+        """Tokens of the prompt that were decoded."""
+        return self.prompt - self.reused
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second, from the first one on."""
+        seconds = self.seconds - self.first_token_seconds
+        return (self.completion - 1) / seconds if seconds > 0 and self.completion > 1 else 0.0
+
+    def record(self) -> dict[str, Any]:
+        """For the database and for JSON."""
+        return {
+            "finish_reason": str(self.ending),
+            "usage": {
+                "prompt_tokens": self.prompt,
+                "cached_tokens": self.reused,
+                "completion_tokens": self.completion,
+                "reasoning_tokens": self.reasoning,
+            },
+            "seed": self.seed,
+            "seconds": {"first_token": round(self.first_token_seconds, 3), "total": round(self.seconds, 3)},
+        }
+
+
+ChatEvent = Event | Prefilling | Waiting | ToolRan | Answered

@@ -1,0 +1,106 @@
+"""A loaded model that answers one question at a time, and can be stopped in the middle."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Self
+
+from ossctl.app.chat.events import Prefilling, Waiting
+from ossctl.app.generation import Generation
+from ossctl.app.loading import LoadedModel
+from ossctl.app.question import Question, pose
+from ossctl.app.worker import Worker
+from ossctl.dialect import Event
+
+_TICK = 0.05  # seconds without news after which whoever listens may draw
+_PATIENCE = 0.3  # seconds to wait for a decode that is to stop; a GPU ends it in its own time
+
+
+@dataclass(frozen=True)
+class _News:
+    request_id: str
+    event: Event
+
+
+Talk = Event | Prefilling | Waiting
+
+
+class Talker:
+    """One thread asks, and follows the answer; any other, or a signal handler, may stop it."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self._arrivals: SimpleQueue[_News | Generation | Exception | None] = SimpleQueue()
+        self._worker = Worker(model.runner, self._arrivals.put)
+        self._numbers = count(1)
+        self._stop = False
+        self.failed = False  # the model has; it answers no more
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens of a conversation, with its answer."""
+        return self.model.runner.n_ctx_seq
+
+    def pose(self, question: Question, conversation: str = "") -> Generation:
+        """An answer to be followed, not begun yet. Raises RequestError if it cannot be asked."""
+        name = str(next(self._numbers))
+        return pose(
+            self.model,
+            question,
+            name,
+            lambda event: self._arrivals.put(_News(name, event)),
+            conversation,
+        )
+
+    def follow(self, generation: Generation) -> Iterator[Talk]:
+        """Begin the answer, and tell what comes until `generation` is complete.
+
+        If it was stopped while the prompt was computed, it may never be: then its `finish` stays None.
+        Raises RequestError if the engine cannot answer it, OssctlError if the model failed.
+        """
+        self._stop = False
+        self._worker.submit(generation)
+        try:
+            yield from self._news(generation)
+        finally:
+            if generation.finish is None:
+                self._cancel(generation)
+
+    def stop(self) -> None:
+        """End the answer that is being followed, at its next token. Does nothing without one."""
+        self._stop = True
+        self._arrivals.put(None)
+
+    def _news(self, generation: Generation) -> Iterator[Talk]:
+        deadline = None
+        total = len(generation.request.prompt)
+        while deadline is None or generation.tokens or monotonic() < deadline:
+            try:
+                arrival = self._arrivals.get(timeout=_TICK)
+            except Empty:
+                yield Waiting() if generation.tokens else Prefilling(self._worker.computed(generation), total)
+                arrival = None
+            if self._stop and deadline is None:
+                self._cancel(generation)
+                deadline = monotonic() + _PATIENCE
+            if isinstance(arrival, Exception):
+                self.failed = True
+                raise arrival
+            if arrival is generation:
+                if generation.error is not None:
+                    raise generation.error
+                return
+            if isinstance(arrival, _News) and arrival.request_id == generation.request.id:
+                yield arrival.event
+
+    def _cancel(self, generation: Generation) -> None:
+        self._worker.cancel(generation.request.id, at_once=not generation.tokens)
+
+    def __enter__(self) -> Self:
+        self._worker.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._worker.__exit__(*exception)

@@ -1,0 +1,60 @@
+"""Commands on the last answer and on earlier messages."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ossctl.dialect import Effort
+from ossctl.errors import UsageError
+from ossctl.repl.clipboard import copy_text
+
+if TYPE_CHECKING:
+    from ossctl.repl.repl import Repl
+
+
+def undo(repl: "Repl", _argument: str) -> None:
+    """`/undo`"""
+    turn = repl.chat.undo()
+    repl.measure()
+    repl.say(f"Message {turn.number} and its answer are taken back. /edit would have kept it to change.")
+
+
+def retry(repl: "Repl", argument: str) -> None:
+    """`/retry [EFFORT]`: the effort is for this answer alone."""
+    if not argument:
+        repl.retry()
+        return
+    repl.ready()
+    before = repl.chat.settings
+    require_effort(repl)
+    repl.chat.settings = replace(before, effort=msgspec.convert(argument, Effort))
+    try:
+        repl.retry()
+    finally:
+        repl.chat.settings = before
+
+
+def edit(repl: "Repl", argument: str) -> None:
+    """`/edit [N]`: the message is at the prompt again; sending it goes on from there."""
+    if argument and not argument.isdecimal():
+        raise UsageError(f"{argument} is no number of a message", "/context shows them.")
+    turn = repl.chat.turn(int(argument)) if argument else repl.chat.last_turn
+    repl.chat.go_back_before(turn)
+    repl.draft = turn.text
+    repl.measure()
+
+
+def copy(repl: "Repl", _argument: str) -> None:
+    """`/copy`"""
+    answers = repl.chat.transcript.answers
+    if not answers:
+        raise UsageError("there is no answer to copy")
+    how = copy_text(answers[-1].message.content)
+    repl.say(f"Copied the last answer {how}.")
+
+
+def require_effort(repl: "Repl") -> None:
+    """Raise UsageError if the model knows no effort."""
+    if repl.chat.effort is None:
+        raise UsageError(f"effort is for gpt-oss; {repl.chat.model.name} has no such setting")

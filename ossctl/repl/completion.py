@@ -1,0 +1,72 @@
+"""What could come next in a message: slash commands, their arguments, and files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ossctl.repl.registry import Command, Registry
+
+_MOST = 200  # that anybody looks through
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`text` replaces the last `length` characters before the cursor; `about` is shown beside it."""
+
+    text: str
+    length: int
+    about: str = ""
+
+
+Offers = Callable[[str], Sequence[tuple[str, str]]]  # of a kind of argument: values, and what they are
+
+
+def candidates(text: str, registry: Registry, offers: Offers) -> list[Candidate]:
+    """What may continue `text`, which is all that stands before the cursor."""
+    if text.startswith("/") and "\n" not in text:
+        name, blank, argument = text.partition(" ")
+        if not blank:
+            return _commands(name, registry)
+        command = registry.find(name)
+        return _arguments(argument, command, offers) if command else []
+    word = text.rpartition("\n")[2].rpartition(" ")[2]
+    if word.startswith("@"):
+        return [Candidate(path, len(word) - 1) for path in paths(word[1:])]
+    return []
+
+
+def paths(start: str) -> Iterator[str]:
+    """Files and folders whose path begins with `start`; hidden ones only where that is asked for."""
+    folder, slash, name = start.rpartition("/")
+    directory = Path(f"{folder}{slash}").expanduser() if slash else Path()
+    try:
+        entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
+    except (OSError, RuntimeError):
+        return
+    count = 0
+    for entry in entries:
+        if not entry.name.startswith(name) or (entry.name.startswith(".") and not name.startswith(".")):
+            continue
+        count += 1
+        if count > _MOST:
+            return
+        yield f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}"
+
+
+def _commands(start: str, registry: Registry) -> list[Candidate]:
+    return [
+        Candidate(command.name, len(start), command.help)
+        for command in registry.commands
+        if command.name.startswith(start.lower())
+    ]
+
+
+def _arguments(argument: str, command: Command, offers: Offers) -> list[Candidate]:
+    if command.kind == "path":
+        return [Candidate(path, len(argument)) for path in paths(argument)]
+    found = [(choice, "") for choice in command.choices] or offers(command.kind)
+    return [
+        Candidate(value, len(argument), about)
+        for value, about in found
+        if value.lower().startswith(argument.lower()) and value != argument
+    ]

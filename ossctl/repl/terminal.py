@@ -1,0 +1,112 @@
+"""The terminal while an answer comes: what is typed is kept for the prompt, and signals end the answer."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self
+
+from ossctl.errors import Interrupted
+
+if sys.platform != "win32":
+    import termios
+
+
+def suits_rich_view() -> bool:
+    """Whether standard output is a terminal that can do more than plain text, and nobody asked for that."""
+    dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown") and sys.platform != "win32"
+    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
+
+
+@contextmanager
+def unseen_typing() -> Iterator[None]:
+    """Keys are not shown, and are there for whoever reads next. Ctrl-C is still a signal."""
+    if sys.platform == "win32" or not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    after = termios.tcgetattr(sys.stdin)
+    after[3] &= ~(termios.ECHO | termios.ICANON)  # local modes; ISIG stays
+    _set_terminal(after)
+    try:
+        yield
+    finally:
+        _set_terminal(before)
+
+
+def ask(question: str) -> str:
+    """A line from the terminal, "" at its end. What was typed before the question is no answer to it."""
+    if sys.platform != "win32":
+        with contextlib.suppress(termios.error, OSError):
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    sys.stdout.write(question)
+    sys.stdout.flush()
+    return sys.stdin.readline().strip()
+
+
+class Signals:
+    """While it is entered, SIGTERM and a terminal that goes away end the chat, and Ctrl-C what it does.
+
+    `on_end` is called, in a handler, when the chat is to end; `check` raises Interrupted from then on.
+    """
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self._on_end = on_end
+        self._previous: dict[int, Any] = {}
+        self._signum = 0
+
+    def check(self) -> None:
+        """Raise Interrupted if the chat is to end."""
+        if self._signum:
+            raise Interrupted(self._signum)
+
+    @contextmanager
+    def interrupts(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Ctrl-C calls `stop`; another one raises KeyboardInterrupt."""
+        pressed = 0
+
+        def on_interrupt(_signum: int, _frame: FrameType | None) -> None:
+            nonlocal pressed
+            pressed += 1
+            if pressed > 1:
+                raise KeyboardInterrupt
+            stop()
+
+        before = signal.signal(signal.SIGINT, on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def __enter__(self) -> Self:
+        self._previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+        for name in ("SIGTERM", "SIGHUP"):
+            signum = getattr(signal, name, None)
+            if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+                self._previous[signum] = signal.signal(signum, self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _end(self, signum: int, _frame: FrameType | None) -> None:
+        self._signum = signum
+        if sys.platform != "win32" and signum == signal.SIGHUP:
+            _close_terminal()
+        self._on_end()
+
+
+def _close_terminal() -> None:
+    """Nothing can be read or shown any more: what is written goes nowhere, instead of failing."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+
+
+def _set_terminal(modes: Any) -> None:
+    with contextlib.suppress(termios.error, OSError):  # it may have gone away
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, modes)

@@ -1,0 +1,68 @@
+"""What the chat says of an answer, a model and a context, in few words."""
+
+from ossctl.app.chat.context import Window
+from ossctl.app.chat.events import Answered
+from ossctl.app.ending import Ending
+
+_SECONDS_A_MINUTE = 60
+
+
+def tokens(count: int) -> str:
+    """`1 token`, `1,234 tokens`."""
+    return f"{count:,} {'token' if count == 1 else 'tokens'}"
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `12 s`, `3 min 20 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _SECONDS_A_MINUTE)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def thought(seconds: float, count: int) -> str:
+    """What is left of the reasoning when the answer begins."""
+    return f"thought for {duration(seconds)}, {tokens(count)}"
+
+
+def statistics(answered: Answered, window: Window | None) -> str:
+    """The line below an answer."""
+    parts = [tokens(answered.completion)]
+    if answered.rate:
+        parts.append(f"{answered.rate:,.1f} tokens/s")
+    parts.append(f"first after {duration(answered.first_token_seconds)}")
+    reused = f", {answered.reused:,} from the cache" if answered.reused else ""
+    parts.append(f"{answered.computed:,} read{reused}")
+    if window is not None:
+        parts.append(f"context {percent(window)}")
+    return " · ".join(parts)
+
+
+def percent(window: Window) -> str:
+    """`5,120 of 32,768 (16 %)`."""
+    return f"{window.used:,} of {window.size:,} ({window.share:.0%})".replace("%", " %")
+
+
+def complaints(answered: Answered) -> list[str]:
+    """What is not as it should be with an answer."""
+    found = []
+    if answered.recovered:
+        what = "; ".join(answered.recovered)
+        found.append(f"The model broke its format, and the answer was recovered: {what}.")
+    match answered.ending:
+        case Ending.LENGTH if answered.context_full:
+            found.append(
+                "The answer was cut: the context is full. /compact makes room, then /retry asks again."
+            )
+        case Ending.LENGTH:
+            where = ", in its reasoning" if answered.in_reasoning else ""
+            found.append(f"The answer was cut at {tokens(answered.completion)}{where}. /set max_tokens N")
+        case Ending.REPETITION:
+            found.append("The model repeated itself and was stopped. /retry asks again, with another seed.")
+        case Ending.EMPTY:
+            found.append("The model gave no answer. /retry asks again, with another seed.")
+        case Ending.CANCELLED:
+            found.append("Stopped. What was said is kept; /retry asks again.")
+        case Ending.TOOL_CALLS:
+            found.append("The model waits for a function that has no program: see /tools.")
+    return found

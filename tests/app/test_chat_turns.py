@@ -1,0 +1,156 @@
+"""Turns cost what is new: what a chat decodes in each, counted in the runner itself."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations, count
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scripted_chat import GivenAnswers, Scripted, scripted_chat
+
+from ossctl.runtime.base import Chunk, Logits
+from ossctl.runtime.context import ContextOptions, LlamaRunner
+from ossctl.runtime.model import LlamaModel
+
+Ids = npt.NDArray[np.int32]
+
+# With ubatches of 64 the window's cache has 256 cells: an answer of 150 tokens leaves nothing of the window
+# that there was before it.
+OPTIONS = ContextOptions(n_ctx=8192, n_ubatch=64, n_threads=1)
+LONG = 110  # characters of reasoning, which are tokens here
+
+
+def thoughtful(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+    for n in count(1):
+        yield dialect.spelt("hm " * (LONG // 3), f"Answer {n} of the model: {'so ' * (n % 7)}.")
+
+
+@pytest.fixture
+def tiny(gpt_oss: LlamaModel) -> Iterator[Scripted]:
+    with scripted_chat(gpt_oss, thoughtful, OPTIONS) as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def roomy(gpt_oss: LlamaModel) -> Iterator[Scripted]:
+    """With a sequence for each of several sessions."""
+    with scripted_chat(gpt_oss, thoughtful, replace(OPTIONS, n_seq=4, unified=True)) as scripted:
+        yield scripted
+
+
+def rendered(scripted: Scripted) -> list[int]:
+    """The prompt that the chat would ask now."""
+    chat = scripted.chat
+    return scripted.dialect.render(chat._conversation(chat.transcript.messages()))
+
+
+def test_each_of_fifty_turns_decodes_the_last_answer_and_the_new_message_alone(tiny: Scripted) -> None:
+    words = tiny.dialect._tokenizer.tokenize
+    headers = sum(len(words(word)) for word in ("final", "user", "assistant")) + 7  # markers
+    for turn in range(1, 51):
+        text = f"Question {turn}, please."
+        answered = tiny.ask(text)
+        decoded = tiny.prompt_tokens_decoded()
+        assert decoded == answered.computed
+        if turn == 1:
+            assert decoded == answered.prompt
+        else:
+            last_answer = tiny.chat.transcript.answers[-2].message.content
+            assert decoded == len(words(last_answer)) + len(words(text)) + headers
+    assert tiny.chat.answers == 50
+
+
+def fresh_logits(model: LlamaModel, options: ContextOptions, *steps: Ids) -> Logits:
+    """What the model says after those tokens, computed from nothing, a decode for each of `steps`."""
+    with LlamaRunner(model, options) as runner:
+        for step in steps:
+            logits = runner.decode([Chunk(0, step, wants_logits=True)])
+        last: Logits = logits[0].copy()
+    return last
+
+
+def asked(scripted: Scripted) -> Ids:
+    """The prompt of the latest answer."""
+    chat = scripted.chat
+    return np.array(scripted.dialect.render(chat._conversation(chat.transcript.messages()[:-1])), np.int32)
+
+
+def test_logits_are_bit_for_bit_those_of_a_fresh_evaluation(gpt_oss: LlamaModel) -> None:
+    options = replace(OPTIONS, n_ubatch=512)  # the window's cells lie in the same order then
+
+    def at_length(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+        yield dialect.spelt("hm " * 250, "One.")
+        yield dialect.spelt("hm", "Two.")
+
+    with scripted_chat(gpt_oss, at_length, options) as scripted:
+        scripted.ask("Long question. " * 100)
+        first = asked(scripted)
+        scripted.ask("And?")
+        second = asked(scripted)
+        assert scripted.prompt_tokens_decoded() == len(second) - len(first)
+        steps = (first[:-1], first[-1:], second[len(first) :])  # the last token of a long one comes apart
+        assert scripted.runner.first_logits is not None
+        assert np.array_equal(scripted.runner.first_logits, fresh_logits(gpt_oss, options, *steps))
+
+
+def test_logits_differ_after_many_turns_no_more_than_those_of_two_fresh_evaluations(
+    gpt_oss: LlamaModel, tiny: Scripted
+) -> None:
+    for turn in range(1, 21):
+        tiny.ask(f"Question {turn}, please.")
+    prompt = asked(tiny)
+    in_steps = {
+        n: fresh_logits(gpt_oss, OPTIONS, *(prompt[at : at + n] for at in range(0, len(prompt), n)))
+        for n in (37, 64, 100, 1000)
+    }
+    noise = max(np.abs(a - b).max() for a, b in combinations(in_steps.values(), 2))
+    assert tiny.runner.first_logits is not None
+    assert np.abs(tiny.runner.first_logits - in_steps[64]).max() <= 1.5 * noise
+
+
+def test_undo_retry_and_edit_decode_no_more_than_they_change(tiny: Scripted) -> None:
+    chat = tiny.chat
+    for turn in range(1, 6):
+        tiny.ask(f"Question {turn}.")
+    cost = tiny.prompt_tokens_decoded()
+    tiny.take(chat.retry(lambda _: True))
+    assert tiny.prompt_tokens_decoded() <= cost
+    chat.undo()
+    before = len(rendered(tiny))
+    again = tiny.ask("Another question.")
+    assert tiny.prompt_tokens_decoded() <= again.prompt - (before - _answer_size(tiny, -2))
+    chat.go_back_before(chat.turn(2))
+    first = len(rendered(tiny)) - _answer_size(tiny, -1)
+    edited = tiny.ask("Question 2, edited.")
+    assert tiny.prompt_tokens_decoded() <= edited.prompt - first
+
+
+def test_a_long_message_is_read_once_however_often_it_is_answered(tiny: Scripted) -> None:
+    tiny.ask("A long message. " * 100)
+    tiny.take(tiny.chat.retry(lambda _: True))
+    assert tiny.prompt_tokens_decoded() == 1
+
+
+def test_a_session_that_is_come_back_to_is_still_in_the_cache(roomy: Scripted) -> None:
+    chat = roomy.chat
+    for turn in range(1, 4):
+        roomy.ask(f"Question {turn}.")
+    first = chat.book.session
+    assert first is not None
+    chat.clear()
+    roomy.ask("Something else.")
+    chat.resume(first)
+    before = len(rendered(roomy))
+    back = roomy.ask("Question 4.")
+    assert roomy.prompt_tokens_decoded() <= back.prompt - (before - _answer_size(roomy, -2))
+    chat.fork()
+    before = len(rendered(roomy))
+    forked = roomy.ask("Question 5.")
+    assert roomy.prompt_tokens_decoded() <= forked.prompt - (before - _answer_size(roomy, -2))
+
+
+def _answer_size(scripted: Scripted, which: int) -> int:
+    words = scripted.dialect._tokenizer.tokenize
+    answer = scripted.chat.transcript.answers[which].message.content
+    return len(words(answer)) + len(words("final")) + len(words("assistant")) + 4

@@ -1,0 +1,124 @@
+"""A conversation goes on in the cache: its next prompt begins where the one before ended."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scripted import ScriptedRunner, expected_answer, run, tokens_of
+
+from ossctl.engine.engine import Engine
+from ossctl.engine.request import Request, Sampling
+from ossctl.engine.sequence import Slot
+from ossctl.runtime.base import DecodeAborted, Snapshot
+
+Ids = npt.NDArray[np.int32]
+VOCAB = 50
+GREEDY = Sampling(temperature=0)
+
+
+def ids(n: int, seed: int = 0) -> Ids:
+    return np.random.default_rng(seed).integers(0, VOCAB, n, dtype=np.int32)
+
+
+class Talk:
+    """Asks one engine, and counts the prompt tokens that it decodes."""
+
+    def __init__(self, **options: int | bool) -> None:
+        self.runner = ScriptedRunner(VOCAB, n_ctx_seq=2000, n_batch=64, **options)  # type: ignore[arg-type]
+        self.engine = Engine(self.runner)
+
+    def ask(self, prompt: Ids, conversation: str = "", n_tokens: int = 100) -> int:
+        """Prompt tokens that were decoded for the answer, which is as it should be."""
+        before = self.engine.stats.prompt_tokens
+        self.engine.submit(Request("r", prompt, n_tokens, GREEDY, conversation=conversation))
+        got = tokens_of(run(self.engine)["r"])
+        assert got == expected_answer(prompt.tolist(), n_tokens, VOCAB)
+        return self.engine.stats.prompt_tokens - before
+
+
+def test_a_turn_costs_its_own_tokens_though_the_answer_left_the_window() -> None:
+    talk = Talk(n_seq=1, window=8)
+    prompt = ids(60)
+    assert talk.ask(prompt, "a") == 60
+    for turn in range(1, 20):
+        new = ids(30, seed=turn)
+        prompt = np.concatenate([prompt, new])
+        assert talk.ask(prompt, "a") == 30
+
+
+def test_asking_the_same_again_costs_one_token_where_it_was_long() -> None:
+    talk = Talk(n_seq=1, window=8)
+    prompt = ids(400)
+    talk.ask(prompt, "a")
+    assert talk.ask(prompt, "a") == 1
+    assert talk.ask(np.concatenate([prompt, ids(20, 1)]), "a") == 20
+
+
+def test_going_back_some_turns_costs_the_new_tokens_and_far_back_little_more() -> None:
+    talk = Talk(n_seq=1, window=8)
+    prompts = [ids(20)]
+    for turn in range(1, 40):
+        prompts.append(np.concatenate([prompts[-1], ids(20, seed=turn)]))
+    for prompt in prompts:
+        talk.ask(prompt, "a")
+    for turns_back in (1, 2, 3):
+        assert talk.ask(np.concatenate([prompts[-1 - turns_back], ids(5, seed=99)]), "a") == 5
+    assert talk.ask(np.concatenate([prompts[20], ids(5, seed=98)]), "a") <= 5 + 20 * 10
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_conversations_do_not_take_each_others_cells_while_there_is_room(unified: bool) -> None:
+    talk = Talk(n_seq=3, window=8, unified=unified)
+    system = ids(40)
+    first, second = (np.concatenate([system, ids(50, seed)]) for seed in (1, 2))
+    assert talk.ask(first, "first") == 90
+    assert talk.ask(second, "second") <= 90
+    assert talk.ask(np.concatenate([first, ids(10, 3)]), "first") == 10
+    assert talk.ask(np.concatenate([second, ids(10, 4)]), "second") == 10
+    assert talk.ask(np.concatenate([first, ids(10, 3), ids(7, 5)])) <= 7  # a question aside, in the third
+    assert talk.ask(np.concatenate([second, ids(10, 4), ids(9, 6)]), "second") == 9
+
+
+def test_a_fork_takes_over_what_its_origin_holds() -> None:
+    talk = Talk(n_seq=2, window=8, unified=True)
+    prompt = ids(80)
+    talk.ask(prompt, "origin")
+    assert talk.ask(np.concatenate([prompt, ids(10, 1)]), "fork") == 10
+    assert talk.ask(np.concatenate([prompt, ids(12, 2)]), "origin") == 12
+
+
+def test_a_stopped_prefill_is_gone_on_with_where_it_was() -> None:
+    runner = ScriptedRunner(VOCAB, n_seq=1, n_ctx_seq=500, n_batch=64)
+    engine = Engine(runner)
+    prompt = ids(200)
+    engine.submit(Request("r", prompt, 5, GREEDY, conversation="a"))
+    engine.step()
+    runner.abort_after = 10
+    with pytest.raises(DecodeAborted):
+        engine.step()
+    assert engine.computed("r") == 74
+    assert tokens_of(run(engine)["r"]) == expected_answer(prompt.tolist(), 5, VOCAB)
+
+
+def test_a_prompt_that_was_given_up_leaves_what_was_before_it() -> None:
+    talk = Talk(n_seq=1, window=8)
+    prompt = ids(60)
+    talk.ask(prompt, "a")
+    long = np.concatenate([prompt, ids(200, 1)])
+    talk.engine.submit(Request("long", long, 5, GREEDY, conversation="a"))
+    talk.engine.step()
+    talk.runner.abort_after = 10
+    with pytest.raises(DecodeAborted):
+        talk.engine.step()
+    talk.engine.cancel("long")
+    assert talk.ask(np.concatenate([prompt, ids(5, 2)]), "a") == 5
+    assert talk.ask(long, "a") == 200
+
+
+def test_snapshots_are_dense_of_late_and_sparse_before() -> None:
+    (slot,) = Slot.of(1)
+    for n_tokens in range(100, 20_001, 100):
+        slot.remember(Snapshot(n_tokens, b""))
+    kept = sorted(slot.snapshots)
+    assert len(kept) == 32
+    assert kept[-4:] == [19_700, 19_800, 19_900, 20_000]
+    assert max(kept[0], *np.diff(kept)) < 20_000 / 5
