@@ -46,7 +46,8 @@ _TOO_SMALL = 64 * MIB  # differences that nobody would notice
 class LoadedModel:
     """What a command needs to ask a model. `piece` gives a token's bytes.
 
-    `remarks` are lines for the user: a GPU that is not used, a plan that was corrected.
+    `remarks` are lines for the user: a GPU that is not used, a plan that was corrected. `plan` is what it was
+    loaded by.
     """
 
     name: str
@@ -54,6 +55,7 @@ class LoadedModel:
     dialect: Dialect
     piece: Callable[[int], bytes]
     remarks: tuple[str, ...] = ()
+    plan: Plan | None = None
 
 
 @contextmanager
@@ -152,7 +154,7 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
         raise MemoryShortage(f"no memory for the first token: {error}") from None
     runner.rollback(0, 0)
     remarks = tuple(differences(plan, {**model.buffers, **runner.buffers}))
-    return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks)
+    return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks, plan)
 
 
 def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:

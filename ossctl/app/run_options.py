@@ -1,6 +1,5 @@
 """What the options of `ossctl run` mean: texts, schemas, tools."""
 
-import datetime as dt
 import os
 import re
 import secrets
@@ -9,18 +8,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from ossctl.app.conversation import Defaults
+from ossctl.app.generation_options import GenerationOptions, json_format_of, json_object, text_of
 from ossctl.app.prompt import Attached, prompt_of, read_piped, read_text
 from ossctl.app.question import Question
 from ossctl.app.run import Asked
 from ossctl.app.tool_commands import ToolCommand
-from ossctl.dialect import Conversation, Effort, JsonFormat, Message, Tool
-from ossctl.engine.request import Sampling
-from ossctl.errors import RequestError, UsageError
+from ossctl.dialect import Conversation, Message, Tool
+from ossctl.errors import UsageError
 from ossctl.storage.journal import refuse_existing
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -40,28 +36,16 @@ _SEED_BITS = 32  # of a drawn one: short enough to type again
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(GenerationOptions):
     """The options as they were given; what each means is in the command's help."""
 
     words: Sequence[str] = ()
     files: Sequence[Path] = ()
-    system: str = ""
-    schema: str = ""
     tools: Sequence[str] = ()
     commands: Sequence[str] = ()
     tool_seconds: float = 60.0
     raw: bool = False
     n: int = 1
-    max_tokens: int | None = None
-    stops: Sequence[str] = ()
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    seed: int | None = None
-    date: dt.date | None = None
-    effort: Effort | None = None
-    max_reasoning_tokens: int | None = None
     sink: Path | None = None
 
     def asked(self) -> Asked:
@@ -85,7 +69,7 @@ class RunOptions:
             max_reasoning_tokens=self.max_reasoning_tokens,
         )
         question = Question(
-            conversation, self.max_tokens, tuple(self.stops), self._sampling(secrets.randbits(_SEED_BITS))
+            conversation, self.max_tokens, tuple(self.stops), self.sampling(secrets.randbits(_SEED_BITS))
         )
         return Asked(question, self.n, self.raw, commands)
 
@@ -97,28 +81,7 @@ class RunOptions:
                 raise UsageError(
                     f"{option} has no meaning with --serve-stdin", "Each line says that for itself."
                 )
-        return Defaults(
-            self.date,
-            self.effort,
-            self.max_reasoning_tokens,
-            self.max_tokens,
-            tuple(self.stops),
-            self._sampling(drawn=0),
-        )
-
-    def _sampling(self, drawn: int) -> Sampling:
-        sampling = Sampling(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            seed=drawn if self.seed is None else self.seed,
-        )
-        try:
-            sampling.validate()
-        except RequestError as error:
-            raise UsageError(f"--{error.message.replace('_', '-', 1)}") from None
-        return sampling
+        return self.defaults()
 
     def _refuse_contradictions(self) -> None:
         chat = {
@@ -140,20 +103,6 @@ class RunOptions:
             )
         if not all(self.stops):
             raise UsageError("--stop is an empty text")
-
-
-def text_of(given: str) -> str:
-    """TEXT as it stands, or the text of the file in @FILE. Raises UsageError."""
-    return read_text(Path(given[1:])).strip() if given.startswith("@") else given
-
-
-def json_format_of(given: str) -> JsonFormat | None:
-    """The schema that is written out or in a file; None for none. Raises UsageError."""
-    if not given:
-        return None
-    if given.lstrip().startswith("{"):
-        return JsonFormat(_object(given, "--schema"), "answer")
-    return JsonFormat(_object(read_text(Path(given)), given), "answer")
 
 
 def tools_of(
@@ -187,7 +136,7 @@ def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]
 
 def _tool(name: str, file: Path) -> Tool:
     """A schema of arguments, or a whole function as OpenAI writes it."""
-    content = _object(read_text(file), str(file))
+    content = json_object(read_text(file), str(file))
     function = content.get("function", content)
     if "parameters" in function:
         content = function["parameters"]
@@ -207,13 +156,3 @@ def _argv(name: str, command: str) -> tuple[str, ...]:
     if not argv or shutil.which(argv[0]) is None:
         raise UsageError(f"--tool-cmd {name}: there is no program {argv[0] if argv else command}")
     return tuple(argv)
-
-
-def _object(text: str, name: str) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{name} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{name} is not a JSON object")
-    return value

@@ -44,6 +44,10 @@ class Worker:
         """End a generation at its next token, from any thread."""
         self._inbox.put(_Cancel(request_id))
 
+    def running(self) -> list[tuple[str, float]]:
+        """The requests that are being answered, and the seconds since each began. From any thread."""
+        return self._engine.running()
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -102,7 +106,7 @@ class Worker:
             return  # a stop string ended it; this was forced to follow in the same step
         if isinstance(output, Failed):
             del self._live[output.id]
-            self._fail(generation, RequestError(output.reason, code="generation_failed"))
+            self._fail(generation, RequestError(output.reason, code=output.code))
             return
         generation.feed(output)
         if generation.finish is not None:

@@ -4,12 +4,13 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ossctl import __version__
-from ossctl.cli.batch import batch
+from ossctl.cli.batch import batch, batch_status
 from ossctl.cli.doctor import doctor
 from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import report, say
@@ -18,8 +19,18 @@ from ossctl.cli.pull import pull
 from ossctl.cli.run import run
 from ossctl.errors import ExitCode, OssctlError
 
+
+class Commands(TyperGroup):
+    """Commands of which some have names of two words: `batch IN` and `batch status OUT`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        two_words = " ".join(args[:2])
+        return super().parse_args(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
+
+
 app = typer.Typer(
     name="ossctl",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: without rich it is there twice as fast
     pretty_exceptions_enable=False,
@@ -27,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(batch)
+app.command("batch status")(batch_status)
 app.command()(plan)
 app.command()(doctor)
 app.command()(pull)

@@ -66,7 +66,7 @@ class Request:
     """One answer to generate. `prompt` int32 [n], n at least 1; `end_ids` are tokens that end it.
 
     `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well. A `guide` follows
-    this one answer.
+    this one answer. After `timeout` seconds in the cache it fails.
     """
 
     id: str
@@ -75,6 +75,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     end_ids: frozenset[int] = frozenset()
     guide: Guide | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class TokenLogprob:
 class Generated:
     """A token of a request, and why the request ended with it, if it did.
 
-    `cached_tokens` of the prompt were in the cache already.
+    `cached_tokens` of the prompt were in the cache already. `seconds` have passed since it was admitted.
     """
 
     id: str
@@ -97,14 +98,16 @@ class Generated:
     logprob: TokenLogprob | None
     finish: FinishReason | None
     cached_tokens: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request that ended without an answer; the others go on."""
+    """A request that ended without an answer; the others go on. `code` is for programs."""
 
     id: str
     reason: str
+    code: str = "generation_failed"
 
 
 Output = Generated | Failed

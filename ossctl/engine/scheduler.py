@@ -2,6 +2,7 @@
 
 from collections import deque
 from itertools import islice
+from time import perf_counter
 
 from ossctl.engine.sequence import SHARE_MIN, Sequence, common_prefix
 from ossctl.engine.slots import Slots
@@ -86,6 +87,7 @@ class Scheduler:
             if self._awaits_prefix(sequence, match.usable if match else 0):
                 continue
             self._slots.place(sequence, match)
+            sequence.admitted = sequence.admitted or perf_counter()
             self.waiting.remove(sequence)
             self.running.append(sequence)
             return True

@@ -19,7 +19,10 @@ import pty
 import struct
 import termios
 
-SUMMARY = re.compile(r"4 of 4 done · \d+ tokens in( \(\d+ cached\))?, \d+ out · \d+\.\d tokens/s · \d+\.\d s")
+SUMMARY = re.compile(
+    r"4 of 4 done · \d+ tokens in( \(\d+ cached\))?, \d+ out · \d+\.\d tokens/s"
+    r" · an answer \d+\.\d s, 99 % below \d+\.\d s · \d+\.\d s"
+)
 TIME_LEFT = re.compile(r" (--:--|\d\d:\d\d) left")
 COLOUR = re.compile(r"\x1b\[[\d;]*[34]\d[\d;]*m")
 
