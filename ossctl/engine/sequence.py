@@ -20,7 +20,8 @@ _NOTHING: Tokens = np.empty(0, np.int32)
 class Slot:
     """One sequence of the runner: what it holds, also after its request has ended.
 
-    `resident` int32 [n] are the tokens whose cells can be reused; `snapshots` belong to prefixes of them.
+    `resident` int32 [n] are the tokens whose cells can be reused; `snapshots` belong to prefixes of them. The
+    first `head` tokens were shared with another request.
     """
 
     seq: int
@@ -28,6 +29,7 @@ class Slot:
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
     owner: "Sequence | None" = None
     last_used: int = 0
+    head: int = 0
 
     def held(self) -> Tokens:
         """The tokens that are computed, of a running request or of an ended one."""
@@ -36,6 +38,7 @@ class Slot:
     def keep(self, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` tokens."""
         self.resident = self.resident[:n_tokens]
+        self.head = min(self.head, n_tokens)
         self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
 
     def remember(self, snapshot: Snapshot) -> None:
@@ -79,7 +82,12 @@ class Sequence:
     @property
     def prefilling(self) -> bool:
         """Whether more than the last token has to be computed before the next can be drawn."""
-        return self.length - self.computed > 1
+        return self.left > 1
+
+    @property
+    def left(self) -> int:
+        """Tokens to compute before the next can be drawn; at least one."""
+        return self.length - self.computed
 
     def uniform(self) -> float:
         """The next draw in [0, 1), which depends on the request alone."""

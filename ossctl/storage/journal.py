@@ -186,7 +186,8 @@ class OutputFile:
     def journal(self, encoder: Encoder | None = None) -> Journal:
         """What appends to it; `encoder` is one that has begun already.
 
-        A file that isn't there is made, and is gone again in the end if nothing was written. With `overwrite`, what it held is gone at the first line.
+        A file that isn't there is made, and is gone again in the end if nothing was written. With
+        `overwrite`, what it held is gone at the first line.
         """
         if self._file is None:
             self._file, self._made = self._open("x+b"), True
