@@ -26,7 +26,9 @@ class PromptTemplate:
     def render(self, record: Mapping[str, Any]) -> str:
         """The prompt for a record. Raises RequestError if it lacks a field, or the template fails on it."""
         try:
-            return self._template.render({"record": record, **record})
+            prompt = self._template.render({"record": record, **record})
+            prompt.encode()  # half a surrogate pair is no text
         except Exception as error:  # noqa: BLE001 (a program of the user's: it can fail in any way)
             reason = str(error) or type(error).__name__
             raise RequestError(f"--prompt: {reason}", code="template_failed") from None
+        return prompt

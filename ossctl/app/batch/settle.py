@@ -1,10 +1,11 @@
 """Bringing an output into its last form: each id once, and in the input's order if that is wanted."""
 
-import os
-import tempfile
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -74,20 +75,28 @@ def _ranks(ids: Any, order: "array[int]") -> Any:
 
 def _copy(path: Path, index: _Index, places: _Places, target: BinaryIO) -> None:
     encoder = encoder_for(path)
-    with tempfile.TemporaryFile(dir=path.resolve().parent) as unpacked:
-        if is_compressed(path):  # where no place can be gone to
-            for line in Lines(path):
-                unpacked.write(line)
-        with (
-            open(unpacked.fileno(), "rb", closefd=False) if is_compressed(path) else path.open("rb") as source
-        ):
-            block = bytearray()
-            for place in places:
-                start, end = int(index.offsets[place]), int(index.offsets[place + 1])
-                if source.tell() != start:
-                    source.seek(start, os.SEEK_SET)
-                block += source.read(end - start)
-                if len(block) > _BLOCK_BYTES:
-                    target.write(encoder.encode(bytes(block)))
-                    block.clear()
-            target.write(encoder.encode(bytes(block)) + encoder.finish())
+    with _seekable(path) as source:
+        block = bytearray()
+        for place in places:
+            start, end = int(index.offsets[place]), int(index.offsets[place + 1])
+            if source.tell() != start:
+                source.seek(start)
+            block += source.read(end - start)
+            if len(block) > _BLOCK_BYTES:
+                target.write(encoder.encode(bytes(block)))
+                block.clear()
+        target.write(encoder.encode(bytes(block)) + encoder.finish())
+
+
+@contextmanager
+def _seekable(path: Path) -> Iterator[BinaryIO]:
+    """The contents of a file; of a compressed one, where no place can be gone to, a copy."""
+    if not is_compressed(path):
+        with path.open("rb") as file:
+            yield file
+        return
+    with TemporaryFile(dir=path.resolve().parent) as copy:
+        for line in Lines(path):
+            copy.write(line)
+        copy.seek(0)
+        yield cast("BinaryIO", copy)
