@@ -114,10 +114,9 @@ class LiveProgress:
 
 def _speed(summary: "BatchSummary") -> str:
     """`96.1 tokens/s out, 345.0 in (62 % cached) · slowest 12 s: q17`"""
-    seconds = summary.seconds or 1
     share = summary.cached_tokens / summary.prompt_tokens if summary.prompt_tokens else 0
     text = (
-        f"{summary.tokens_per_second:,.1f} tokens/s out, {summary.prompt_tokens / seconds:,.1f} in "
+        f"{summary.tokens_per_second:,.1f} tokens/s out, {summary.prompt_tokens_per_second:,.1f} in "
         f"({share:.0%} cached)"
     )
     if summary.slowest is not None:

@@ -11,6 +11,7 @@ from ossctl.runtime.base import Chunk, Runner
 Batch = list[tuple[Sequence, Chunk]]
 
 _USUAL = 16  # tokens of an answer, before any has ended: rather too few, so that all sequences begin
+_MOST_PASSED = 16  # others that go first where a long prompt does not fit yet
 _LEAST_CHUNK = 32  # tokens of a prompt in a batch, however many sequences decode in it
 
 
@@ -94,9 +95,13 @@ class Scheduler:
         free = self._slots.free()
         if not free or (self._full and self.running):
             return False
+        passed: list[Sequence] = []
         for sequence in islice(self.waiting, free):
             if not self._fits(sequence):
-                return False
+                if sequence.passed >= _MOST_PASSED:
+                    return False
+                passed.append(sequence)
+                continue
             match = self._slots.match(sequence.prompt)
             if self._awaits_prefix(sequence, match.usable if match else 0):
                 continue
@@ -104,6 +109,8 @@ class Scheduler:
             sequence.admitted = sequence.admitted or perf_counter()
             self.waiting.remove(sequence)
             self.running.append(sequence)
+            for other in passed:
+                other.passed += 1
             return True
         return False
 

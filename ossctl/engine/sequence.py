@@ -60,6 +60,7 @@ class Sequence:
         self.generated = 0
         self.cached = 0  # tokens of the request's prompt that were in the cache already
         self.restarted = False  # it had to leave a full cache
+        self.passed = 0  # others that were admitted before it, for there was no room for it yet
         self.admitted = 0.0  # when it first got a slot, on perf_counter's clock
         self.shared = 0  # of the computed, tokens that another sequence computed
         self.boundaries: set[int] = set()  # where the prefill stops for a snapshot that others will use

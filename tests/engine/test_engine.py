@@ -197,6 +197,20 @@ def test_a_shared_cache_admits_only_what_it_will_have_room_for() -> None:
     assert recomputed[-1] == recomputed[len(recomputed) // 2], "by then it is known how long answers are"
 
 
+def test_in_a_shared_cache_short_prompts_pass_one_that_does_not_fit_yet_but_not_for_ever() -> None:
+    runner = ScriptedRunner(n_seq=4, n_batch=64, n_ctx_seq=100, unified=True, n_cells=100)
+    engine = Engine(runner)
+    engine.submit(request("running", prompt_of((1, 40)), 30))
+    engine.step()
+    engine.submit(request("long", prompt_of((2, 70)), 5))
+    for number in range(40):
+        engine.submit(request(f"short {number}", prompt_of((3 + number, 4)), 5))
+    order = []
+    while engine.busy:
+        order += [o.id for o in engine.step() if isinstance(o, Generated) and o.finish]
+    assert order.index("short 0") < order.index("long") < order.index("short 39")
+
+
 def test_a_request_that_takes_too_long_fails_alone_with_its_code() -> None:
     engine = Engine(ScriptedRunner())
     hurried = Request("hurried", np.array([1, 2, 3], np.int32), 50, GREEDY, timeout=0.0)

@@ -164,11 +164,19 @@ class Batch:
         summary = self.summary
         summary.seconds = self._watched - self._started
         summary.journal_seconds = self._writer.seconds
-        running = worker.running() if worker else []
-        summary.running = len(running)
-        known = [(s, self._pending[name].task.custom_id) for name, s in running if name in self._pending]
-        slowest = max(known, default=None)
-        summary.slowest = (slowest[1], slowest[0]) if slowest else None
+        running = dict(worker.running()) if worker else {}
+        known = {name: self._pending[name] for name in running if name in self._pending}
+        summary.running = len(known)
+        answering = [
+            choice
+            for name, pending in known.items()
+            for choice in pending.choices
+            if choice.request.id == name and choice.tokens
+        ]
+        summary.running_tokens = sum(choice.completion_tokens for choice in answering)
+        summary.running_prompt_tokens = sum(len(choice.request.prompt) for choice in answering)
+        slowest = max(known, key=lambda name: running[name], default=None)
+        summary.slowest = (known[slowest].task.custom_id, running[slowest]) if slowest else None
         self._watch(summary)
 
     def _next_arrival(self) -> _Arrival:

@@ -47,8 +47,8 @@ class BatchSummary:
 
     `skipped` lines were answered by an earlier run, and `failed_before` of them without success. Among the
     lines that are done, `cut_in_reasoning` have no answer because their tokens were spent, and of `recovered`
-    the format was broken. `running` are answered now; the slowest of them, by its id, began `slowest` seconds
-    ago. `journal_seconds` went into writing.
+    the format was broken. `running` are answered now, which have `running_tokens` so far; the slowest of them,
+    by its id, began `slowest` seconds ago. `journal_seconds` went into writing.
     """
 
     done: int = 0
@@ -67,6 +67,8 @@ class BatchSummary:
     latency: Latencies = field(default_factory=Latencies)
     first_token: Latencies = field(default_factory=Latencies)
     running: int = 0
+    running_tokens: int = 0
+    running_prompt_tokens: int = 0
     slowest: tuple[str, float] | None = None
 
     @property
@@ -80,7 +82,13 @@ class BatchSummary:
 
     @property
     def tokens_per_second(self) -> float:
-        return self.completion_tokens / self.seconds if self.seconds else 0.0
+        """Of answers, the unfinished ones too."""
+        return (self.completion_tokens + self.running_tokens) / self.seconds if self.seconds else 0.0
+
+    @property
+    def prompt_tokens_per_second(self) -> float:
+        """Likewise of prompts, whether computed or found in the cache."""
+        return (self.prompt_tokens + self.running_prompt_tokens) / self.seconds if self.seconds else 0.0
 
     def count(self, generations: list[Generation]) -> None:
         """Take the tokens and times of a line's choices, which share one prompt."""
