@@ -51,15 +51,10 @@ def rungs(shape: ModelShape, goal: Goal, fixed: Fixed, *, with_gpus: bool) -> It
 
 def _interactive(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
     def rung(placement: Placement, ctx: int, ubatch: int = UBATCH) -> Rung:
-<<<<<<< HEAD
         ctx = fixed.ctx or min(ctx, goal.useful_ctx(shape))
-        return Rung(placement, ctx, fixed.parallel or 1, unified=False, ubatch=fixed.ubatch or ubatch)
-=======
-        ctx = fixed.ctx or min(ctx, shape.n_ctx_train)
         parallel = fixed.parallel or goal.conversations
         shared = goal.conversations > 1 and parallel > 1
         return Rung(placement, ctx, parallel, shared, ubatch=fixed.ubatch or ubatch)
->>>>>>> chat
 
     yield rung(Placement.FULL, COMFORTABLE_CTX)
     for ubatch in (_paying_ubatch(shape), UBATCH):
