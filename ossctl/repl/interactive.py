@@ -12,7 +12,7 @@ from ossctl.repl.completion import Candidate, candidates
 from ossctl.repl.prompt import Prompt
 from ossctl.repl.repl import Leave, Repl, tell_on_stdout
 from ossctl.repl.setup import Setup, Surface
-from ossctl.repl.terminal import Signals, suits_rich_view
+from ossctl.repl.terminal import Signals, suits_rich_view, unseen_typing
 from ossctl.repl.view import PlainView, ShowReasoning, View
 
 _OFFERED = 50  # sessions
@@ -34,7 +34,7 @@ class _Terminal:
 
     def run(self) -> None:
         repl, setup = self._repl, self._setup
-        with self._signals:
+        with self._signals, unseen_typing():
             self._prompt.when_shown(lambda: setup.models.begin(self._model_changed))
             try:
                 repl.say(f"ossctl {__version__}, with {setup.models.name}. /help shows what there is.")

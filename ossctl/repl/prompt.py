@@ -44,7 +44,7 @@ class Prompt:
         self._session: PromptSession[str] = PromptSession(
             message=[("class:prompt", "> ")],
             multiline=True,
-            prompt_continuation="  ",
+            prompt_continuation=lambda _width, _line, wrapped: "" if wrapped else "  ",
             history=_History(history),
             completer=_Completer(complete),
             complete_while_typing=True,

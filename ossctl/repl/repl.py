@@ -18,7 +18,7 @@ from ossctl.dialect import ToolCall
 from ossctl.errors import OssctlError, UsageError
 from ossctl.repl.registry import Registry
 from ossctl.repl.setup import Setup, Surface
-from ossctl.repl.terminal import Signals, ask, unseen_typing
+from ossctl.repl.terminal import Signals, ask
 from ossctl.repl.view import View, short
 from ossctl.repl.wording import complaints, duration, percent, statistics, tokens
 from ossctl.text import harmless
@@ -102,7 +102,9 @@ class Repl:
     def report(self, error: OssctlError) -> None:
         """An error, and what to do next."""
         self.failure = self.failure or error
-        self.say(error.message[:1].upper() + error.message[1:] + ("." if error.hint else ""))
+        first, blank, rest = error.message.partition(" ")
+        sentence = f"{first.capitalize() if first.isalpha() else first}{blank}{rest}"
+        self.say(f"{sentence}." if error.hint else sentence)
         if error.hint:
             self.say(error.hint)
 
@@ -161,7 +163,7 @@ class Repl:
     def show(self, events: Iterable[ChatEvent]) -> Answered | None:
         """Show what comes; what it was, if it is an answer."""
         answered = None
-        with unseen_typing(), self.signals.interrupts(self.chat.stop):
+        with self.signals.interrupts(self.chat.stop):
             self.view.begin()
             try:
                 for event in events:
@@ -226,12 +228,11 @@ class Repl:
     def _wait(self) -> None:
         began = monotonic()
         shown = False
-        with unseen_typing():
-            while not self.models.wait(_WAIT_SECONDS):
-                self.signals.check()
-                if not shown and monotonic() - began > 1 and self.interactive:
-                    self.say(f"Loading {self.models.name}; your message is answered when it is there.")
-                    shown = True
+        while not self.models.wait(_WAIT_SECONDS):
+            self.signals.check()
+            if not shown and monotonic() - began > 1 and self.interactive:
+                self.say(f"Loading {self.models.name}; your message is answered when it is there.")
+                shown = True
         if shown:
             self.say(f"Loaded after {duration(monotonic() - began)}.")
 

@@ -26,10 +26,26 @@ def unseen_typing() -> Iterator[None]:
     """Keys are not shown, and are there for whoever reads next. Ctrl-C is still a signal."""
     if sys.platform == "win32" or not sys.stdin.isatty():
         yield
-        return
+    else:
+        with _local_modes(off=termios.ECHO | termios.ICANON):
+            yield
+
+
+@contextmanager
+def _seen_typing() -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+    else:
+        with _local_modes(on=termios.ECHO | termios.ICANON):
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
+            yield
+
+
+@contextmanager
+def _local_modes(on: int = 0, off: int = 0) -> Iterator[None]:
     before = termios.tcgetattr(sys.stdin)
     after = termios.tcgetattr(sys.stdin)
-    after[3] &= ~(termios.ECHO | termios.ICANON)  # local modes; ISIG stays
+    after[3] = (after[3] | on) & ~off
     _set_terminal(after)
     try:
         yield
@@ -39,12 +55,10 @@ def unseen_typing() -> Iterator[None]:
 
 def ask(question: str) -> str:
     """A line from the terminal, "" at its end. What was typed before the question is no answer to it."""
-    if sys.platform != "win32":
-        with contextlib.suppress(termios.error, OSError):
-            termios.tcflush(sys.stdin, termios.TCIFLUSH)
-    sys.stdout.write(question)
-    sys.stdout.flush()
-    return sys.stdin.readline().strip()
+    with _seen_typing():
+        sys.stdout.write(question)
+        sys.stdout.flush()
+        return sys.stdin.readline().strip()
 
 
 class Signals:

@@ -43,9 +43,12 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All lines, from the first on."""
-        above = ["".join(line[x].data for x in range(self.screen.columns)) for line in self._history()]
-        return "\n".join(line.rstrip() for line in [*above, *self.lines])
+        """All lines, from the first on. One that fills its row goes on in the next."""
+        above = [
+            "".join(line[x].data for x in range(self.screen.columns)) for line in self.screen.history.top
+        ]
+        rows = [line.rstrip() for line in [*above, *self.lines]]
+        return "".join(row if len(row) == self.screen.columns else f"{row}\n" for row in rows)
 
     def press(self, text: str) -> None:
         """Press keys."""
@@ -102,9 +105,6 @@ class Terminal:
         self.process.close()
         status = self.process.exitstatus
         return int(status if status is not None else -(self.process.signalstatus or 0))
-
-    def _history(self) -> Any:
-        return self.screen.history.top
 
     def _answer_queries(self, data: bytes) -> None:
         """A program may ask where the cursor is."""

@@ -1,0 +1,331 @@
+"""`ossctl chat` on a real pseudo-terminal: what is seen, typed and kept."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import ossctl
+from models import smollm2
+
+if sys.platform == "win32":
+    pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
+
+from terminal import Terminal
+
+MODEL = ("-m", smollm2(), "--threads", 1, "-t", 0)
+LOADED = "Smollm2 135M"  # in the toolbar
+STATISTICS = r"\d+ tokens? · .*read"
+
+
+def chat(folder: Path, *arguments: object, columns: int = 100, rows: int = 30, **variables: str) -> Terminal:
+    return Terminal("chat", *MODEL, *arguments, cwd=folder, columns=columns, rows=rows, **variables)
+
+
+def rows_of(folder: Path, query: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(folder / "home" / "data" / "ossctl.db") as database:
+        return database.execute(query).fetchall()
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    with chat(tmp_path, "--ctx", 2048, "-n", 40) as opened:
+        yield opened
+
+
+def test_a_conversation_from_the_first_key_to_the_next_day(tmp_path: Path) -> None:
+    with chat(tmp_path, "-n", 30) as terminal:
+        terminal.wait(r"(?m)^> *$")
+        terminal.enter("Say hi.")  # the model is not there yet
+        terminal.wait(STATISTICS)
+        terminal.settle()
+        said = ossctl("run", *MODEL, "-n", 30, "Say hi.", cwd=tmp_path).stdout.strip()
+        assert " ".join(said.split()) in " ".join(terminal.text.split())
+        assert re.search(
+            r"Smollm2 .* · context \d+ of [\d,]+ \(\d+ %\) · [\d.]+ tokens/s", terminal.lines[-1]
+        )
+        terminal.press("\x04")
+        session = terminal.wait(r"Saved: ossctl chat --resume (\w+)")[1]
+        assert terminal.end() == 0
+    with chat(tmp_path, "-c", "-n", 5) as terminal:
+        terminal.wait(rf"Say hi\.  \({session}, 1 turn\)")
+        assert " ".join(said.split()) in " ".join(terminal.text.split())
+        terminal.enter("/undo")
+        terminal.wait("Message 1 and its answer are taken back")
+        terminal.enter("/exit")
+        assert terminal.end() == 0
+    assert ossctl("sessions", "show", session, cwd=tmp_path).stdout.count("## You") == 0
+
+
+def test_ctrl_c_keeps_what_was_said_and_twice_leaves(tmp_path: Path) -> None:
+    with chat(tmp_path) as terminal:
+        terminal.wait(LOADED)
+        terminal.enter("Tell me a very long story about a dog.")
+        terminal.wait(r"answering · [2-9]\d tokens")
+        pressed = time.monotonic()
+        terminal.press("\x03")
+        terminal.wait("Stopped. What was said is kept")
+        assert time.monotonic() - pressed < 2
+        terminal.settle()
+        (content, state), *_ = rows_of(
+            tmp_path, "SELECT content, state FROM messages WHERE role = 'assistant'"
+        )
+        assert state == "stopped"
+        assert " ".join(str(content).split()[:8]) in " ".join(terminal.text.split())
+        terminal.press("half a line\x03")
+        terminal.settle()
+        assert "half a line" not in terminal.text
+        terminal.press("\x03")
+        terminal.wait("Ctrl-C once more, or Ctrl-D, leaves")
+        terminal.press("\x03")
+        assert terminal.end() == 0
+
+
+def test_ctrl_c_while_a_long_message_is_read_brings_it_back_to_the_prompt(tmp_path: Path) -> None:
+    with chat(tmp_path, "--ctx", 8192) as terminal:
+        terminal.wait(LOADED)
+        terminal.paste("\n".join(f"Line {n} of a long text." for n in range(700)))
+        terminal.press("\r")
+        terminal.wait(r"reading [\d,]+ of [\d,]+ tokens")
+        pressed = time.monotonic()
+        terminal.press("\x03")
+        terminal.wait("Stopped before the answer began")
+        assert time.monotonic() - pressed < 1.5  # half a second, on a machine that has nothing else to do
+        terminal.settle()
+        assert "Line 699 of a long text." in terminal.lines[-2]
+
+
+def test_a_paste_of_10_000_lines_is_one_message_and_keys_stay_quick(terminal: Terminal) -> None:
+    terminal.wait(LOADED)
+    terminal.paste("\n".join(f"line {n} of the paste" for n in range(10_000)))
+    terminal.wait("line 9999 of the paste")
+    terminal.settle()
+    pressed = time.monotonic()
+    terminal.press("x")
+    terminal.wait("line 9999 of the pastex")
+    assert time.monotonic() - pressed < 1
+    terminal.press("\r")
+    terminal.wait(r"The message has [\d,]+ tokens, the context 2,048")
+    terminal.settle()
+    assert any("line 9999 of the pastex" in line for line in terminal.lines)  # to be shortened
+
+
+def test_lines_are_added_by_a_backslash_and_by_alt_enter(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.wait(LOADED)
+    terminal.press("one\\\rtwo")
+    terminal.press("\x1b\r")
+    terminal.enter("three")
+    terminal.wait(STATISTICS)
+    (content,), *_ = rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'user'")
+    assert content == "one\ntwo\nthree"
+
+
+def test_what_is_typed_while_an_answer_comes_is_at_the_next_prompt(terminal: Terminal) -> None:
+    terminal.wait(LOADED)
+    terminal.enter("Tell me a story.")
+    terminal.wait("answering")
+    terminal.press("and then?")
+    terminal.wait(STATISTICS)
+    terminal.settle()
+    assert terminal.text.count("and then?") == 1
+    assert any(line == "> and then?" for line in terminal.lines)
+
+
+def test_the_history_is_shared_by_chats(tmp_path: Path) -> None:
+    with chat(tmp_path, "-n", 1) as first:
+        first.wait(LOADED)
+        first.enter("/reasoning hide")
+        first.wait("Reasoning: hide")
+    with chat(tmp_path, "-n", 1) as second:
+        second.wait(r"(?m)^> *$")
+        second.press("\x1b[A")
+        second.wait("> /reasoning hide")
+
+
+def test_slash_commands_complete_and_a_wrong_one_names_the_nearest(terminal: Terminal) -> None:
+    terminal.wait(LOADED)
+    terminal.press("/rea")
+    terminal.wait("Show the reasoning, fold it to a line, or hide it")
+    terminal.press("\t")
+    terminal.wait("> /reasoning")
+    terminal.press(" sh")
+    terminal.wait(r"(?m)^ +show")  # the menu
+    terminal.press("\t")
+    terminal.wait("> /reasoning show")
+    terminal.press("\r\r")
+    terminal.wait("Reasoning: show")
+    terminal.enter("/rety")
+    terminal.wait("There is no command /rety.\nDid you mean /retry")
+    terminal.enter("/effort high")
+    terminal.wait("Effort is for gpt-oss")
+    terminal.enter("/image cat.png")
+    terminal.wait("gpt-oss is a model of text")
+
+
+def test_files_are_attached_by_command_and_by_mention(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("The meeting is on Monday.\n", "utf-8")
+    (tmp_path / "picture.bin").write_bytes(b"\x89PNG\0\xff")
+    (tmp_path / "latin.txt").write_bytes("Füße".encode("latin-1"))
+    (tmp_path / "million.txt").write_text("a line\n" * 1_000_000, "utf-8")
+    terminal.wait(LOADED)
+    for name, says in (
+        ("picture.bin", "picture.bin is not UTF-8 text"),
+        ("latin.txt", "latin.txt is not UTF-8 text"),
+        ("million.txt", r"million.txt is too large: 7\.0 MB"),
+        ("nothing.txt", "There is no file nothing.txt"),
+        (".", "is a folder"),
+    ):
+        terminal.enter(f"/file {name}")
+        terminal.wait(says)
+    terminal.enter("/file notes.txt")
+    terminal.wait(r"notes.txt: \d+ tokens of [\d,]+ that are free")
+    terminal.press("When is it? See @no")
+    terminal.wait(r"(?m)^ +notes.txt")  # the menu
+    terminal.press("\t")
+    terminal.wait("@notes.txt")
+    terminal.press("\r")
+    terminal.settle()
+    terminal.press("\r")
+    terminal.wait(STATISTICS)
+    (content,), *_ = rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'user'")
+    assert str(content).count("The meeting is on Monday.") == 2
+    assert str(content).startswith("When is it? See @notes.txt")
+
+
+def test_an_editor_is_opened_with_what_is_typed(tmp_path: Path) -> None:
+    editor = tmp_path / "editor.sh"
+    editor.write_text('#!/bin/sh\necho "Edited: $(cat "$1")" > "$1"\n', "utf-8")
+    editor.chmod(0o755)
+    with chat(tmp_path, "-n", 1, EDITOR=str(editor)) as terminal:
+        terminal.wait(LOADED)
+        terminal.press("draft\x18\x05")
+        terminal.wait("> Edited: draft")
+
+
+def test_a_full_context_is_the_users_to_make_room_in(tmp_path: Path) -> None:
+    with chat(tmp_path, "--ctx", 512, "-n", 8) as terminal:
+        terminal.wait(LOADED)
+        for turn in range(1, 9):
+            terminal.enter(f"Write about the number {turn}. " + "Please do. " * 40)
+            found = terminal.wait(rf"(?s)(?:{STATISTICS}.*?){{{turn}}}|The context is nearly full")
+            if "nearly full" in found[0]:
+                break
+        terminal.wait(r"The context is nearly full: \d+ of 512")
+        terminal.press("d\r")
+        terminal.wait("The model does not see the oldest .*turn")
+        terminal.settle()
+        terminal.enter("/context")
+        terminal.wait("- out of the context")
+        terminal.enter("/exit")
+        session = terminal.wait(r"--resume (\w+)")[1]
+        terminal.end()
+    exported = json.loads(ossctl("sessions", "export", session, "--format", "json", cwd=tmp_path).stdout)
+    seen = [m["seen"] for m in exported["messages"] if m["role"] == "user"]
+    assert (seen[0], seen[-1]) == (False, True)
+    assert any(m["role"] == "cut" for m in exported["messages"])
+    assert "(out of context)" in ossctl("sessions", "show", session, cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "answering"), [(signal.SIGHUP, 129, True), (signal.SIGTERM, 143, False)]
+)
+def test_a_terminal_that_goes_away_loses_nothing_that_was_said(
+    tmp_path: Path, signum: int, code: int, answering: bool
+) -> None:
+    with chat(tmp_path) as terminal:
+        terminal.wait(LOADED)
+        terminal.enter("Tell me a very long story about a dog.")
+        terminal.wait(r"answering · [2-9]\d tokens")
+        if not answering:
+            terminal.press("\x03")
+            terminal.wait("Stopped")
+            terminal.settle()
+        os.kill(terminal.process.pid, signum)
+        assert terminal.end() == code
+    (content, state), *_ = rows_of(tmp_path, "SELECT content, state FROM messages WHERE role = 'assistant'")
+    assert state == "stopped"
+    assert len(str(content)) > 40
+
+
+def test_kill_minus_nine_loses_no_more_than_the_last_moment(tmp_path: Path) -> None:
+    with chat(tmp_path) as terminal:
+        terminal.wait(LOADED)
+        terminal.enter("Tell me a very long story about a dog.")
+        terminal.wait(r"answering · [3-9]\d tokens")
+        os.kill(terminal.process.pid, signal.SIGKILL)
+        terminal.end()
+    rows = rows_of(tmp_path, "SELECT role, content FROM messages ORDER BY id")
+    assert rows[0] == ("user", "Tell me a very long story about a dog.")
+    assert len(str(rows[1][1]).split()) > 10
+    with chat(tmp_path, "-c") as terminal:
+        terminal.wait(r"\(stopped\)")
+        terminal.wait("> Tell me a very long story about a dog.")
+
+
+def test_a_broken_database_is_said_and_the_chat_goes_on(tmp_path: Path) -> None:
+    data = tmp_path / "home" / "data"
+    data.mkdir(parents=True)
+    (data / "ossctl.db").write_bytes(b"this is no database, but long enough to look like one\n" * 100)
+    with chat(tmp_path, "-n", 5) as terminal:
+        terminal.wait("This chat is not saved: .*is damaged")
+        terminal.wait(LOADED)
+        terminal.enter("Say hi.")
+        terminal.wait(STATISTICS)
+        terminal.settle()
+        assert "not saved" in terminal.lines[-1]
+
+
+@pytest.mark.parametrize("plain", ["NO_COLOR=1", "TERM=dumb"])
+def test_plain_text_where_that_is_asked_for(tmp_path: Path, plain: str) -> None:
+    name, _, value = plain.partition("=")
+    variables = {"TERM": "xterm-256color", name: value}
+    with Terminal("chat", *MODEL, "-n", 8, cwd=tmp_path, columns=100, **variables) as terminal:
+        terminal.wait(">")
+        terminal.enter("Say hi.")
+        terminal.wait(r"\(\d+ tokens? · ")
+        terminal.settle()
+        assert not re.search(rb"\x1b\[[\d;]*3[1-6]m", terminal.raw)
+
+
+@pytest.mark.parametrize("columns", [40, 200])
+def test_narrow_and_wide_screens(tmp_path: Path, columns: int) -> None:
+    with chat(tmp_path, "-n", 30, columns=columns) as terminal:
+        terminal.wait(LOADED if columns > 40 else r"(?m)^> *$")
+        terminal.enter("List three fruits. 日本語もどうぞ。")
+        terminal.wait(r"\d+ tokens · ")
+        terminal.settle()
+        prose = max(len(line) for line in terminal.lines)
+        assert prose <= columns
+        assert "> List three fruits. 日本語もどうぞ。" in terminal.text.replace(" \u3000", "")
+
+
+def test_a_resize_in_the_middle_of_an_answer_leaves_a_whole_answer(tmp_path: Path) -> None:
+    with chat(tmp_path, "-n", 70) as terminal:
+        terminal.wait(LOADED)
+        terminal.enter("Tell me a long story about a dog.")
+        terminal.wait(r"answering · [1-5]\d tokens")
+        terminal.resize(60, 20)
+        terminal.wait(STATISTICS.replace("read", ""))
+        terminal.settle()
+        (content,), *_ = rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'assistant'")
+        last = re.split(r"\n+", str(content).strip())[-1].split()[-5:]
+        assert " ".join(last) in " ".join(terminal.text.split())
+
+
+def test_a_model_that_was_deleted_meanwhile_is_said_with_a_way_on(tmp_path: Path) -> None:
+    copy = tmp_path / "model.gguf"
+    copy.write_bytes(smollm2().read_bytes())
+    with Terminal("chat", "-m", copy, "--threads", 1, "-n", 3, cwd=tmp_path) as terminal:
+        terminal.enter("Say hi.")
+        terminal.wait(STATISTICS)
+    copy.unlink()
+    with Terminal("chat", "-c", cwd=tmp_path) as terminal:
+        terminal.wait("the model of this chat: .*model.gguf")
+        terminal.wait(r"ossctl chat --resume \w+ -m MODEL")
+        assert terminal.end() == 4
