@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ossctl.app.chat.background import ModelFile
+    from ossctl.app.load_options import LoadOptions
     from ossctl.planning.plan import Plan
     from ossctl.repl.setup import Setup
 
@@ -152,7 +153,7 @@ def chat(
     loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     setup = Setup(
         chat=started,
-        models=Models(reference, loading, _model_file),
+        models=Models(reference, loading, lambda wanted: _model_file(wanted, loading)),
         history=paths.history,
         describe_plan=_plan_lines,
         model_names=_model_names,
@@ -162,7 +163,7 @@ def chat(
     interactive = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
     try:
         if interactive:
-            _run_interactive(setup, reference)
+            _run_interactive(setup, reference, loading)
         elif failure := run_piped(setup):
             raise typer.Exit(failure.exit_code)
     except ModelError as error:
@@ -172,7 +173,7 @@ def chat(
         raise ModelError(f"the model of this chat: {error.message}", f"{hint} {error.hint}".strip()) from None
 
 
-def _run_interactive(setup: "Setup", reference: str | None) -> None:
+def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOptions") -> None:
     """With an offer to fetch a model that is not here, when that turns out."""
     from ossctl.repl.interactive import run_interactive
 
@@ -183,7 +184,7 @@ def _run_interactive(setup: "Setup", reference: str | None) -> None:
 
         if not isinstance(error, NotHere):
             raise
-        choose_model(reference)
+        choose_model(reference, loading)
         run_interactive(setup)
 
 
@@ -205,12 +206,12 @@ def _given(context: typer.Context) -> list[str]:
     return [field for option, field in _SETTINGS.items() if is_given(option)]
 
 
-def _model_file(reference: str | None) -> "ModelFile":
+def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
     """What -m means. Raises ModelError, UsageError, MemoryShortage."""
     from ossctl.app.chat.background import ModelFile
     from ossctl.app.models import choose, is_path
 
-    choice = choose(reference)
+    choice = choose(reference, loading)
     if reference is not None and is_path(reference):
         reference = str(choice.path.absolute())  # a chat may go on from another folder
     return ModelFile(reference or "", choice.path, choice.warning)

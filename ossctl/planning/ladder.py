@@ -51,7 +51,7 @@ def rungs(shape: ModelShape, goal: Goal, fixed: Fixed, *, with_gpus: bool) -> It
 
 def _interactive(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
     def rung(placement: Placement, ctx: int, ubatch: int = UBATCH) -> Rung:
-        ctx = fixed.ctx or min(ctx, shape.n_ctx_train)
+        ctx = fixed.ctx or min(ctx, goal.useful_ctx(shape))
         parallel = fixed.parallel or goal.conversations
         shared = goal.conversations > 1 and parallel > 1
         return Rung(placement, ctx, parallel, shared, ubatch=fixed.ubatch or ubatch)
@@ -78,7 +78,7 @@ def _batch(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
         ctx: int = BATCH_CTX,
         shared: bool = False,
     ) -> Rung:
-        ctx = fixed.ctx or min(ctx, shape.n_ctx_train)
+        ctx = fixed.ctx or min(ctx, goal.useful_ctx(shape))
         return Rung(placement, ctx, parallel, shared and parallel > 1, fixed.ubatch or ubatch)
 
     yield rung(Placement.FULL, few)
