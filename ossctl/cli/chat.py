@@ -2,7 +2,6 @@
 
 import sys
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -154,7 +153,7 @@ def chat(
     loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     setup = Setup(
         chat=started,
-        models=Models(reference, loading, partial(_model_file, loading)),
+        models=Models(reference, loading, lambda wanted: _model_file(wanted, loading)),
         history=paths.history,
         describe_plan=_plan_lines,
         model_names=_model_names,
@@ -207,7 +206,7 @@ def _given(context: typer.Context) -> list[str]:
     return [field for option, field in _SETTINGS.items() if is_given(option)]
 
 
-def _model_file(loading: "LoadOptions", reference: str | None) -> "ModelFile":
+def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
     """What -m means. Raises ModelError, UsageError, MemoryShortage."""
     from ossctl.app.chat.background import ModelFile
     from ossctl.app.models import choose, is_path

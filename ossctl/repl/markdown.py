@@ -219,7 +219,7 @@ class MarkdownStream:
         if not code.language:
             return list(lines)
         syntax = Syntax("", code.language, theme=_CODE_THEME, background_color="default")
-        text = syntax.highlight("\n".join(known))
+        text = syntax.highlight("".join(f"{line}\n" for line in known))
         return [self._ansi(line) for line in text.split("\n", allow_blank=True)[-len(lines) - 1 : -1]]
 
     def _ansi(self, text: Text) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +18,15 @@ class Terminal:
     """`ossctl` with its screen: `columns` by `rows`, and all that has scrolled away above."""
 
     def __init__(
-        self, *arguments: object, cwd: Path, columns: int = 80, rows: int = 24, **variables: str
+        self,
+        *arguments: object,
+        cwd: Path,
+        columns: int = 80,
+        rows: int = 24,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         program, *rest = command(*arguments)
-        found = {"TERM": "xterm-256color", "LANG": "C.UTF-8", **variables}
+        found = {"TERM": "xterm-256color", "LANG": "C.UTF-8", **(variables or {})}
         self.screen = pyte.HistoryScreen(columns, rows, history=100_000)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
@@ -44,11 +49,10 @@ class Terminal:
     @property
     def text(self) -> str:
         """All lines, from the first on. One that fills its row goes on in the next."""
-        above = [
-            "".join(line[x].data for x in range(self.screen.columns)) for line in self.screen.history.top
-        ]
+        columns = self.screen.columns
+        above = ["".join(line[x].data for x in range(columns)) for line in self.screen.history.top]
         rows = [line.rstrip() for line in [*above, *self.lines]]
-        return "".join(row if len(row) == self.screen.columns else f"{row}\n" for row in rows)
+        return "".join(row if len(row) == columns else f"{row}\n" for row in rows)
 
     def press(self, text: str) -> None:
         """Press keys."""

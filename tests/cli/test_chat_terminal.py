@@ -24,8 +24,8 @@ LOADED = "Smollm2 135M"  # in the toolbar
 STATISTICS = r"\d+ tokens? · .*read"
 
 
-def chat(folder: Path, *arguments: object, columns: int = 100, rows: int = 30, **variables: str) -> Terminal:
-    return Terminal("chat", *MODEL, *arguments, cwd=folder, columns=columns, rows=rows, **variables)
+def chat(folder: Path, *arguments: object, columns: int = 100, **variables: str) -> Terminal:
+    return Terminal("chat", *MODEL, *arguments, cwd=folder, columns=columns, rows=30, variables=variables)
 
 
 def rows_of(folder: Path, query: str) -> list[tuple[object, ...]]:
@@ -285,7 +285,7 @@ def test_a_broken_database_is_said_and_the_chat_goes_on(tmp_path: Path) -> None:
 def test_plain_text_where_that_is_asked_for(tmp_path: Path, plain: str) -> None:
     name, _, value = plain.partition("=")
     variables = {"TERM": "xterm-256color", name: value}
-    with Terminal("chat", *MODEL, "-n", 8, cwd=tmp_path, columns=100, **variables) as terminal:
+    with Terminal("chat", *MODEL, "-n", 8, cwd=tmp_path, variables=variables) as terminal:
         terminal.wait(">")
         terminal.enter("Say hi.")
         terminal.wait(r"\(\d+ tokens? · ")

@@ -1,0 +1,164 @@
+"""Chats in SQLite: trees of messages, what a crash leaves, and databases that cannot be used."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ossctl.errors import UsageError
+from ossctl.storage.database import MIGRATIONS, DatabaseUnusable
+from ossctl.storage.sessions import Sessions, StoredMessage
+
+
+def said(text: str, role: str = "user") -> StoredMessage:
+    return StoredMessage(role, text)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "ossctl.db"
+
+
+def contents(sessions: Sessions, session: str) -> list[str]:
+    return [message.content for message in sessions.messages(session)]
+
+
+def test_a_session_is_the_branch_up_to_its_head(path: Path) -> None:
+    sessions = Sessions.open(path)
+    session = sessions.begin("title", "{}")
+    assert contents(sessions, session) == []
+    first = sessions.add(session, None, said("one"))
+    second = sessions.add(session, first, said("two", "assistant"))
+    sessions.move_head(session, first)
+    sessions.add(session, first, said("another two", "assistant"))
+    assert contents(sessions, session) == ["one", "another two"]
+    sessions.move_head(session, second)
+    assert contents(Sessions.open(path), session) == ["one", "two"]
+    assert sessions.answers(session) == 2
+    sessions.move_head(session, None)
+    assert contents(sessions, session) == []
+
+
+def test_a_fork_and_its_origin_go_their_own_ways(path: Path) -> None:
+    sessions = Sessions.open(path)
+    origin = sessions.begin("title", "{}")
+    first = sessions.add(origin, None, said("one"))
+    sessions.add(origin, first, StoredMessage("cut", "summary", covers=first))
+    copy, messages = sessions.fork(origin, "{}")
+    assert [m.content for m in messages] == ["one", "summary"]
+    assert messages[1].covers == messages[0].id != first
+    sessions.add(copy, messages[1].id, said("two"))
+    sessions.delete(origin)
+    assert contents(sessions, copy) == ["one", "summary", "two"]
+    assert sessions.find(copy).origin == origin
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["FTS5", "without FTS5"])
+def test_search_finds_all_words_in_any_branch(path: Path, indexed: bool) -> None:
+    sessions = Sessions.open(path)
+    if not indexed:
+        sessions._has_index = False
+    elif not sessions._has_index:
+        pytest.skip("this SQLite has no FTS5")
+    session = sessions.begin("title", "{}")
+    first = sessions.add(session, None, said("What is the capital of France?"))
+    sessions.add(session, first, said("Paris, 100% sure.", "assistant"))
+    sessions.move_head(session, first)
+    assert [hit.role for hit in sessions.search("france capital")] == ["user"]
+    assert [hit.session.id for hit in sessions.search("Par")] == [session]
+    assert "[Paris]" in sessions.search("Paris")[0].excerpt
+    assert sessions.search("100%")
+    assert sessions.search("Rome") == sessions.search('"') == [] or not indexed
+    with pytest.raises(UsageError, match="nothing to search"):
+        sessions.search("  ")
+    sessions.delete(session)
+    assert sessions.search("Paris") == []
+
+
+def test_an_id_may_be_shortened_and_must_be_known(path: Path) -> None:
+    sessions = Sessions.open(path)
+    session = sessions.begin("title", "{}")
+    assert sessions.find(session[:3]).id == session
+    for wrong in ("", "0", "%", f"{session}x"):
+        with pytest.raises(UsageError, match="there is no session"):
+            sessions.find(wrong)
+
+
+def test_a_newer_a_broken_and_a_locked_away_database_are_said(path: Path, tmp_path: Path) -> None:
+    Sessions.open(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(DatabaseUnusable, match="written by a newer ossctl"):
+        Sessions.open(path)
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(DatabaseUnusable, match="is damaged"):
+        Sessions.open(broken)
+    (tmp_path / "file").touch()
+    with pytest.raises(DatabaseUnusable, match="cannot write"):
+        Sessions.open(tmp_path / "file" / "ossctl.db")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_is_read_only_is_said(path: Path) -> None:
+    path.parent.mkdir()
+    path.parent.chmod(0o500)
+    with pytest.raises(DatabaseUnusable, match="cannot write"):
+        Sessions.open(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
+def test_nobody_else_may_read_it(path: Path) -> None:
+    Sessions.open(path)
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_two_processes_write_at_once(path: Path) -> None:
+    def write(number: int) -> None:
+        sessions = Sessions.open(path)
+        session = sessions.begin(f"writer {number}", "{}")
+        parent = None
+        for turn in range(40):
+            parent = sessions.add(session, parent, said(f"{number} {turn}"))
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    listed = Sessions.open(path).listed()
+    assert [session.messages for session in listed] == [40] * 4
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from ossctl.storage.sessions import Sessions, StoredMessage
+sessions = Sessions.open(Path(sys.argv[1]))
+session = sessions.begin("killed", "{}")
+parent = None
+for n in range(100_000):
+    parent = sessions.add(session, parent, StoredMessage("user", f"message {n}"))
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_whatever_was_committed_survives_kill_minus_nine(path: Path) -> None:
+    for killed_after in (1, 7, 60):
+        process = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= killed_after:
+                process.send_signal(signal.SIGKILL)
+                break
+        process.wait()
+        process.stdout.close()
+        sessions = Sessions.open(path)
+        kept = contents(sessions, sessions.listed(1)[0].id)
+        assert kept[: killed_after + 1] == [f"message {n}" for n in range(killed_after + 1)]
