@@ -241,9 +241,9 @@ def batch(
     )
     job = options.job()
     survey = job.prepare()
-    path = named(choose_model(model))
-    loading = BatchModel(path, LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device))
-    raise typer.Exit(_check(job, survey, loading) if dry_run else _run(job, survey, loading))
+    loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
+    chosen = BatchModel(named(choose_model(model, loading)), loading)
+    raise typer.Exit(_check(job, survey, chosen) if dry_run else _run(job, survey, chosen))
 
 
 def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel") -> int:
