@@ -242,8 +242,8 @@ def batch(
     job = options.job()
     survey = job.prepare()
     loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
-    batch_model = BatchModel(named(choose_model(model, loading)), loading)
-    raise typer.Exit(_check(job, survey, batch_model) if dry_run else _run(job, survey, batch_model))
+    chosen = BatchModel(named(choose_model(model, loading)), loading)
+    raise typer.Exit(_check(job, survey, chosen) if dry_run else _run(job, survey, chosen))
 
 
 def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel") -> int:

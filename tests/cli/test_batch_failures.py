@@ -75,7 +75,7 @@ def test_too_many_failures_stop_the_batch(
     result = ossctl(*arguments, *options, "--report", "r.json", cwd=tmp_path)
     assert result.code == 3
     assert result.said[0].startswith(f"ossctl: {message}")
-    assert "--resume goes on" in result.said[1]
+    assert result.said[1].endswith("--resume goes on.")
     records = records_in((tmp_path / "out.jsonl").read_text())
     assert sum(record["error"] is not None for record in records) == failed
     report = json.loads((tmp_path / "r.json").read_text())
@@ -267,7 +267,7 @@ def fuzzed(count: int, chance: random.Random) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    "count", [600, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "count", [400, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_fuzzed_lines_give_a_record_each(tmp_path: Path, model: tuple[object, ...], count: int) -> None:
     seed = random.randrange(1 << 32)

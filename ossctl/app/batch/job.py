@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, perf_counter
 
 from ossctl.app.batch.records import Records
 from ossctl.app.batch.resume import Finished, State
@@ -163,7 +163,6 @@ class Batch:
         self._watched = monotonic()
         summary = self.summary
         summary.seconds = self._watched - self._started
-        summary.journal_seconds = self._writer.seconds
         running = dict(worker.running()) if worker else {}
         known = {name: self._pending[name] for name in running if name in self._pending}
         summary.running = len(known)
@@ -257,15 +256,20 @@ class Batch:
         self.summary.done += 1
         self.summary.cut_in_reasoning += any(choice.cut_in_reasoning for choice in pending.choices)
         self.summary.recovered += any(choice.recovered for choice in pending.choices)
-        self._writer.put(pending.place, self._records.answer(line, task, pending.choices))
+        self._write(pending.place, lambda: self._records.answer(line, task, pending.choices))
 
     def _fail(self, place: int, line: Line, custom_id: str, asked: bytes, error: RequestError) -> None:
         self.summary.failed += 1
         self.summary.errors[error.code] += 1
-        self._writer.put(place, self._records.failure(line, custom_id, asked, error))
+        self._write(place, lambda: self._records.failure(line, custom_id, asked, error))
         most = self._rules.max_errors
         if most is not None and self.summary.failed > most:
             raise TooManyFailures(error.message, line.number, self.summary.failed, self._what_is_kept())
+
+    def _write(self, place: int, make_record: Callable[[], bytes]) -> None:
+        started = perf_counter()
+        self._writer.put(place, make_record())
+        self.summary.journal_seconds += perf_counter() - started
 
     def _what_is_kept(self) -> str:
         written = self.summary.done + self.summary.failed

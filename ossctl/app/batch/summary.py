@@ -48,7 +48,7 @@ class BatchSummary:
     `skipped` lines were answered by an earlier run, and `failed_before` of them without success. Among the
     lines that are done, `cut_in_reasoning` have no answer because their tokens were spent, and of `recovered`
     the format was broken. `running` are answered now, which have `running_tokens` so far; the slowest of
-    them, by its id, began `slowest` seconds ago. `journal_seconds` went into writing.
+    them, by its id, began `slowest` seconds ago. `journal_seconds` went into records.
     """
 
     done: int = 0

@@ -1,7 +1,6 @@
 """Records on their way to the journal: as they come, or held back to the input's order."""
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Protocol
 
 from ossctl.storage.journal import Journal
@@ -13,10 +12,6 @@ class Writer(Protocol):
     @property
     def held(self) -> int:
         """Records that wait for one before them."""
-
-    @property
-    def seconds(self) -> float:
-        """What went into writing."""
 
     def put(self, place: int, record: bytes | None) -> None:
         """A line is done; None if it was before. Raises OutputClosed, OssctlError."""
@@ -32,22 +27,15 @@ class AsTheyCome:
         """`done` is called for each line that is dealt with."""
         self._journal = journal
         self._done = done
-        self._seconds = 0.0
 
     @property
     def held(self) -> int:
         return 0
 
-    @property
-    def seconds(self) -> float:
-        return self._seconds
-
     def put(self, _place: int, record: bytes | None) -> None:
         """See `Writer.put`."""
         if record is not None:
-            started = perf_counter()
             self._journal.append(record)
-            self._seconds += perf_counter() - started
         self._done()
 
     def give_up(self) -> None:
@@ -65,10 +53,6 @@ class InOrder:
     @property
     def held(self) -> int:
         return sum(record is not None for record in self._held.values())
-
-    @property
-    def seconds(self) -> float:
-        return self._inner.seconds
 
     def put(self, place: int, record: bytes | None) -> None:
         """See `Writer.put`."""
