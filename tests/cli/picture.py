@@ -8,15 +8,14 @@ import pyte
 from models import smollm2
 from rich.console import Console
 from rich.style import Style
-from rich.terminal_theme import MONOKAI
 from rich.text import Text
 from terminal import Terminal
 
 _TARGET = Path(__file__).parents[2] / "docs" / "chat.svg"
-_COLUMNS, _ROWS = 92, 34
+_COLUMNS, _ROWS = 92, 38
 _MESSAGES = (
     "Give me three tips for staying healthy, as a short list.",
-    "/retry",
+    "Why is the second one good for me? Answer in one sentence.",
     "/context",
 )
 _NAMES = {"brown": "yellow", "brightbrown": "bright_yellow"}  # pyte's names of colours, and rich's
@@ -50,7 +49,7 @@ def _picture(screen: pyte.HistoryScreen) -> str:
             line.append(cell.data, _style(cell))
         line.rstrip()
         console.print(line)
-    return console.export_svg(title="ossctl chat", theme=MONOKAI)
+    return console.export_svg(title="ossctl chat")
 
 
 def _style(cell: pyte.screens.Char) -> Style:

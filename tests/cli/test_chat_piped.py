@@ -81,7 +81,7 @@ def test_a_full_context_leaves_the_oldest_turns_out_and_says_so(tmp_path: Path) 
     long = "word " * 700
     result = chat(tmp_path, f"{long}\n{long}\n{long}\n", "-n", 2)
     assert result.code == 0
-    assert result.stderr.count("The model does not see the oldest turn any more.") == 2
+    assert result.stderr.count("The model does not see the oldest turn any more.") == 1
 
 
 def test_list_show_search_and_export(spoken: Path) -> None:
