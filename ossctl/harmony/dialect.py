@@ -1,5 +1,6 @@
 """Harmony as a dialect: messages to token ids, and back to events; what holds an answer to its format."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -33,6 +34,7 @@ class HarmonyDialect:
         self._markers = markers
         self._grammars = grammars
         self._renderer = Renderer(tokenizer, markers)
+        self._split_once = functools.lru_cache(maxsize=512)(self._split)  # each answer comes with every turn
         self._alphabet = Alphabet(
             markers,
             tokenizer.special_ids,
@@ -55,7 +57,7 @@ class HarmonyDialect:
         """See `Dialect.render`."""
         if not conversation.messages:
             raise RequestError("messages is empty")
-        return self._renderer.prompt(lay_out(conversation, self._split))
+        return self._renderer.prompt(lay_out(conversation, self._split_once))
 
     def parser(self, _prompt: Sequence[int]) -> HarmonyParser:
         """See `Dialect.parser`. Every prompt ends with the opening of the assistant's message."""
@@ -70,7 +72,7 @@ class HarmonyDialect:
             return FormatGuide(self._alphabet, [reasoning, *openings], budget)
         return None if budget is None else BudgetGuide(self._alphabet, self.parser(()), budget)
 
-    def _split(self, kept: Sequence[int]) -> list[HarmonyMessage]:
+    def _split(self, kept: tuple[int, ...]) -> list[HarmonyMessage]:
         """The messages in the ids of an earlier answer; none if it broke the format in any way."""
         parser = self.parser(())
         events = [event for token in kept for event in parser.feed(token)] + [*parser.close(cut=False)]

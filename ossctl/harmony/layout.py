@@ -38,7 +38,7 @@ class HarmonyMessage:
     kept: tuple[int, ...] = ()
 
 
-Split = Callable[[Sequence[int]], list[HarmonyMessage]]
+Split = Callable[[tuple[int, ...]], Sequence[HarmonyMessage]]
 
 
 def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage]:

@@ -1,12 +1,41 @@
 """Harmony's messages to token ids."""
 
 import functools
+from array import array
 from collections.abc import Iterable, Sequence
 
 from ossctl.harmony.layout import HarmonyMessage
 from ossctl.harmony.markers import Markers, Tokenizer
 
 _CONSTRAIN = "<|constrain|>"
+_REMEMBERED = 500_000  # tokens of texts, 2 MB
+
+
+class _Contents:
+    """Tokenises texts, and remembers the latest: a conversation brings the same ones with every turn."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._latest: dict[str, array[int]] = {}
+        self._n_tokens = 0
+
+    def tokenize_all(self, texts: Sequence[str]) -> "list[array[int]]":
+        """Token ids of each."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self._latest]
+        new = {
+            text: array("i", ids)
+            for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True)
+        }
+        found = [new[text] if text in new else self._latest[text] for text in texts]
+        for text in texts:  # to the end of the dictionary, whose beginning is forgotten
+            ids = self._latest.pop(text, None)
+            if ids is None:
+                ids = new[text]
+                self._n_tokens += len(ids)
+            self._latest[text] = ids
+        while self._n_tokens > _REMEMBERED:
+            self._n_tokens -= len(self._latest.pop(next(iter(self._latest))))
+        return found
 
 
 class Renderer:
@@ -15,13 +44,14 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, markers: Markers) -> None:
         self._tokenizer = tokenizer
         self._markers = markers
+        self._contents = _Contents(tokenizer)
         self._known = functools.lru_cache(maxsize=256)(tokenizer.tokenize)  # the few words of headers
 
     def prompt(self, messages: Iterable[HarmonyMessage]) -> list[int]:
         """The messages, and the opening of the assistant's next one."""
         ids: list[int] = []
         written = list(messages)
-        contents = self._tokenizer.tokenize_all([message.content for message in written])
+        contents = self._contents.tokenize_all([message.content for message in written])
         for message, content in zip(written, contents, strict=True):
             self._write(message, content, ids)
         return [*ids, self._markers.start, *self._known("assistant")]
@@ -72,7 +102,7 @@ class Renderer:
         call = call or b"to=" in b"".join(map(self._tokenizer.piece, ids[: ids.index(markers.message)]))
         return HarmonyMessage("assistant", "", channel[0], kept=(*ids, markers.call if call else markers.end))
 
-    def _write(self, message: HarmonyMessage, content: list[int], ids: list[int]) -> None:
+    def _write(self, message: HarmonyMessage, content: Sequence[int], ids: list[int]) -> None:
         ids.append(self._markers.start)
         ids += self._known(message.author)
         if message.kept:

@@ -147,6 +147,10 @@ class Search:
             return division
         return _with_experts_behind(division, min(wanted, len(shape.expert_layers)), shape)
 
+    def _least_batch(self, devices: Sequence[Device]) -> int:
+        """Several ubatches at once are of use to several GPUs; who waits for an answer sees none of them."""
+        return _BATCH if self._goal.conversations == 1 or len(devices) > 1 else 1
+
     def _settings(self, devices: Sequence[Device], division: Division, rung: Rung) -> Settings:
         used = [pair for pair in zip(devices, division.device_layers, strict=True) if pair[1]]
         shape, fixed = self._shape, self._fixed
@@ -157,7 +161,7 @@ class Search:
             ctx=rung.ctx,
             parallel=rung.parallel,
             unified=rung.unified,
-            batch=max(_BATCH, rung.ubatch, rung.parallel),
+            batch=max(self._least_batch(devices), rung.ubatch, rung.parallel),
             ubatch=rung.ubatch,
             kv_type=fixed.kv_type or KvType.F16,
             threads=fixed.threads or self._machine.cores,

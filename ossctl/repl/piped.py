@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator
+from signal import SIGINT
 
 from ossctl.app.prompt import decoded
-from ossctl.errors import OssctlError
+from ossctl.errors import Interrupted, OssctlError, OutputClosed
 from ossctl.repl.commands import all_commands
 from ossctl.repl.repl import Leave, Repl, tell_on_stderr
 from ossctl.repl.setup import Setup, Surface
-from ossctl.repl.terminal import Signals
+from ossctl.repl.terminal import Signals, silence
 from ossctl.repl.view import PlainView
 
 
@@ -31,6 +32,11 @@ def run_piped(setup: Setup) -> OssctlError | None:
                 repl.handle(message)
         except Leave:
             pass
+        except KeyboardInterrupt:
+            raise Interrupted(SIGINT) from None
+        except BrokenPipeError:
+            silence(1)
+            raise OutputClosed from None
         finally:
             setup.models.close()
     return repl.failure

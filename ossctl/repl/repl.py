@@ -111,7 +111,10 @@ class Repl:
     def ready(self) -> None:
         """Wait for the model. Raises what loading it raises."""
         if not self.models.settled:
-            self._wait()
+            try:
+                self._wait()
+            except KeyboardInterrupt:
+                raise UsageError("not sent: the model is still loading") from None
         talker = self._adopt()
         if self._remarked is talker:
             return
@@ -163,7 +166,7 @@ class Repl:
     def show(self, events: Iterable[ChatEvent]) -> Answered | None:
         """Show what comes; what it was, if it is an answer."""
         answered = None
-        with self.signals.interrupts(self.chat.stop):
+        with self.signals.interrupts(self.chat.stop if self.interactive else self.signals.interrupt):
             self.view.begin()
             try:
                 for event in events:

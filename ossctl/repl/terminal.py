@@ -77,6 +77,11 @@ class Signals:
         if self._signum:
             raise Interrupted(self._signum)
 
+    def interrupt(self) -> None:
+        """End the chat as Ctrl-C does where nobody is at a prompt."""
+        self._signum = signal.SIGINT
+        self._on_end()
+
     @contextmanager
     def interrupts(self, stop: Callable[[], None]) -> Iterator[None]:
         """Ctrl-C calls `stop`; another one raises KeyboardInterrupt."""
@@ -110,14 +115,14 @@ class Signals:
     def _end(self, signum: int, _frame: FrameType | None) -> None:
         self._signum = signum
         if sys.platform != "win32" and signum == signal.SIGHUP:
-            _close_terminal()
+            silence(1, 2)  # nothing can be shown any more
         self._on_end()
 
 
-def _close_terminal() -> None:
-    """Nothing can be read or shown any more: what is written goes nowhere, instead of failing."""
+def silence(*streams: int) -> None:
+    """What is written to these goes nowhere, instead of failing."""
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (1, 2):
+    for stream in streams:
         os.dup2(nowhere, stream)
 
 

@@ -218,3 +218,12 @@ def test_a_quantised_cache_needs_whole_blocks() -> None:
 def test_experts_cannot_be_kept_from_a_model_that_has_none() -> None:
     with pytest.raises(UsageError, match="has none"):
         make_plan(machine(8), dense(4, 1 << 20), Goal(), Fixed(cpu_moe=1))
+
+
+@pytest.mark.parametrize("on", [machine(), machine(16), machine(16, 16)], ids=["no GPU", "16 GB", "two GPUs"])
+def test_several_chats_share_one_cache_and_cost_little_more_than_one(on: Machine) -> None:
+    one, four = plan("20b", on), plan("20b", on, Goal(conversations=4))
+    assert (four.settings.parallel, four.settings.unified) == (4, True)
+    assert four.settings.ctx >= 0.98 * one.settings.ctx
+    assert four.settings.gpu_layers == one.settings.gpu_layers
+    assert len(four.settings.experts_in_ram) == len(one.settings.experts_in_ram)

@@ -221,11 +221,12 @@ class Chat:
     def _answer(self, allow: Allow, before: Transcript) -> Iterator[ChatEvent]:
         self._stopped = False
         for _ in range(MAX_ROUNDS):
+            started = monotonic()
             try:
                 with _as_usage_error():
                     question = self._question(self.transcript.messages())
                     generation = self.talker.pose(question, self._cache_key)
-                    yield from self._follow(generation, question.sampling.seed)
+                    yield from self._follow(generation, question.sampling.seed, started)
             except OssctlError:
                 if self.transcript.awaits_answer:
                     self._go_back_to(before)
@@ -245,9 +246,8 @@ class Chat:
         if self.latest is not None:
             yield self.latest
 
-    def _follow(self, generation: "Generation", seed: int) -> Iterator[ChatEvent]:
+    def _follow(self, generation: "Generation", seed: int, started: float) -> Iterator[ChatEvent]:
         """One generation, kept while it is written."""
-        started = monotonic()
         first = 0.0
         parts: dict[type, list[str]] = {Answer: [], Preamble: [], Reasoning: []}
         writing: Writing | None = None

@@ -1,0 +1,155 @@
+"""`ossctl chat` off a terminal, and `ossctl sessions`."""
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+from command import Result, command, environment, ossctl
+from models import smollm2
+
+MODEL = ("-m", smollm2(), "--threads", 1, "--ctx", 2048, "-t", 0)
+
+
+def chat(folder: Path, text: str, *arguments: object) -> Result:
+    return ossctl("chat", *MODEL, *arguments, cwd=folder, stdin=text.encode())
+
+
+def database(folder: Path) -> Path:
+    return folder / "home" / "data" / "ossctl.db"
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where there was a chat of two turns."""
+    folder = tmp_path_factory.mktemp("spoken")
+    assert chat(folder, "Say hi.\nName a \\\ncolour.\n", "-n", 12, "-s", "Be brief.").code == 0
+    return folder
+
+
+def only_session(folder: Path) -> str:
+    listed = json.loads(ossctl("sessions", "list", "--json", cwd=folder).stdout)
+    (session,) = listed["sessions"]
+    return str(session["id"])
+
+
+def test_each_line_is_a_turn_and_stdout_has_the_answers_alone(tmp_path: Path) -> None:
+    result = chat(tmp_path, "Say hi.\n\nWhat did I say?\n/stats\n/exit\nNever said.\n", "-n", 12)
+    assert result.code == 0
+    first = ossctl("run", *MODEL, "-n", 12, "Say hi.", cwd=tmp_path).stdout
+    assert result.stdout.startswith(first)
+    assert len(result.stdout) > len(first)
+    assert "2 answers" in result.stderr
+    assert "2 answers" not in result.stdout
+
+
+def test_a_line_that_fails_is_said_and_the_others_go_on(tmp_path: Path) -> None:
+    result = chat(tmp_path, "/nothing\n/resume xyz\nSay hi.\n", "-n", 5)
+    assert result.code == 2
+    assert "There is no command /nothing." in result.stderr
+    assert "There is no session xyz." in result.stderr
+    assert result.stdout.strip()
+
+
+def test_what_is_no_text_is_an_error(tmp_path: Path) -> None:
+    done = ossctl("chat", *MODEL, cwd=tmp_path, stdin=b"\xff\xfe\n")
+    assert done.code == 2
+    assert "standard input is not UTF-8 text" in done.stderr
+
+
+def test_a_reader_who_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command("chat", *MODEL),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(b"Tell me a story.\n")
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
+def test_a_full_context_leaves_the_oldest_turns_out_and_says_so(tmp_path: Path) -> None:
+    long = "word " * 700
+    result = chat(tmp_path, f"{long}\n{long}\n{long}\n", "-n", 2)
+    assert result.code == 0
+    assert result.stderr.count("The model does not see the oldest turn any more.") == 1
+
+
+def test_list_show_search_and_export(spoken: Path) -> None:
+    session = only_session(spoken)
+    listed = ossctl("sessions", "list", cwd=spoken)
+    assert session in listed.stdout
+    assert "Say hi." in listed.stdout
+    shown = ossctl("sessions", "show", session[:3], cwd=spoken).stdout
+    assert shown.startswith("# Say hi.")
+    assert "## Instructions\n\nBe brief." in shown
+    assert "## You\n\nName a \ncolour." in shown
+    found = ossctl("sessions", "search", "colour", "name", cwd=spoken).stdout
+    assert found.startswith(f"{session}  user")
+    assert "[colour]" in found
+    hits = json.loads(ossctl("sessions", "search", "colour", "--json", cwd=spoken).stdout)["hits"]
+    assert [hit["session"] for hit in hits if hit["role"] == "user"] == [session]
+    assert ossctl("sessions", "search", "zeppelin", cwd=spoken).said == ["No message has these words."]
+    assert ossctl("sessions", "export", session, "-o", "chat.json", cwd=spoken).code == 0
+    exported = json.loads((spoken / "chat.json").read_text("utf-8"))
+    assert exported == json.loads(ossctl("sessions", "show", session, "--json", cwd=spoken).stdout)
+    assert exported["schema"] == "ossctl.session/1"
+    assert [message["role"] for message in exported["messages"]] == ["user", "assistant"] * 2
+    assert exported["settings"]["system"] == "Be brief."
+    again = ossctl("sessions", "export", session, "-o", "chat.json", cwd=spoken)
+    assert (again.code, again.said[0]) == (2, "ossctl: chat.json exists")
+
+
+def test_a_chat_goes_on_with_its_own_model_and_settings(spoken: Path) -> None:
+    session = only_session(spoken)
+    result = ossctl(
+        "chat", "--resume", session, "--threads", 1, cwd=spoken, stdin=b"/system\n/set max_tokens\n"
+    )
+    assert result.code == 0
+    assert "Instructions: Be brief." in result.stderr
+    assert "max_tokens 12 " in result.stderr
+    unknown = ossctl("chat", "--resume", "0", cwd=spoken)
+    assert (unknown.code, unknown.said[0]) == (2, "ossctl: there is no session 0")
+
+
+def test_deleting_has_to_be_confirmed(tmp_path: Path) -> None:
+    chat(tmp_path, "Say hi.\n", "-n", 2)
+    session = only_session(tmp_path)
+    assert ossctl("sessions", "delete", session, cwd=tmp_path).code == 2
+    assert ossctl("sessions", "delete", session, "-y", cwd=tmp_path).said == ["1 deleted."]
+    assert ossctl("sessions", "show", session, cwd=tmp_path).code == 2
+    assert ossctl("sessions", "list", cwd=tmp_path).said == ["There are no saved chats."]
+
+
+def test_a_broken_or_newer_database_is_a_clear_error_or_a_chat_that_is_not_saved(tmp_path: Path) -> None:
+    database(tmp_path).parent.mkdir(parents=True)
+    database(tmp_path).write_bytes(b"no database at all" * 1000)
+    listed = ossctl("sessions", "list", cwd=tmp_path)
+    assert listed.code == 2
+    assert "is damaged" in listed.said[0]
+    result = chat(tmp_path, "Say hi.\n", "-n", 2)
+    assert result.code == 0
+    assert result.stdout.strip()
+    assert "This chat is not saved" in result.stderr
+    assert ossctl("chat", "-c", cwd=tmp_path).code == 2
+    database(tmp_path).unlink()
+    with sqlite3.connect(database(tmp_path)) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    assert "written by a newer ossctl" in ossctl("sessions", "list", cwd=tmp_path).said[0]
+
+
+def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file where the folder should be", "utf-8")
+    result = chat(tmp_path, "Say hi.\n", "-n", 2)
+    assert result.code == 0
+    assert result.stdout.strip()
+    assert "This chat is not saved: cannot write" in result.stderr
