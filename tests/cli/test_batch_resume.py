@@ -251,19 +251,3 @@ def test_a_pipeline_can_be_run_again(tmp_path: Path, model: tuple[object, ...]) 
     ossctl(*arguments, cwd=tmp_path, stdin=lines[: lines.index(b"\n") + 1])
     result = ossctl(*arguments, cwd=tmp_path, stdin=lines)
     assert result.said[0].startswith("3 done, 1 skipped · ")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--resume", "--overwrite", "-o", "out.jsonl"], "--resume and --overwrite exclude each other"),
-        (["--resume"], "--resume needs an output that is a file"),
-        (["--retry-failed", "-o", "out.jsonl"], "--retry-failed is for --resume"),
-    ],
-)
-def test_options_that_contradict_each_other_are_refused(
-    tmp_path: Path, model: tuple[object, ...], options: list[str], said: str
-) -> None:
-    write_jsonl(tmp_path / "in.jsonl", *quick(1))
-    result = ossctl("batch", "in.jsonl", *options, *model, cwd=tmp_path)
-    assert (result.code, result.said[0]) == (2, f"ossctl: {said}")
