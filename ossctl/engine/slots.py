@@ -62,8 +62,10 @@ class Slots:
             sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
         if sequence.request.conversation and len(sequence.prompt) - usable >= _LONG:
             sequence.boundaries.add(len(sequence.prompt) - 1)
-        if match and usable:
-            usable = self._take_over(match, slot, usable)
+        if match and match.head:
+            usable = self._bring_back(match.head, slot, usable)
+        elif source and usable:
+            usable = self._take_over(source, slot, usable)
         else:
             self._runner.rollback(slot.seq, 0)
         slot.keep(usable)
@@ -95,15 +97,23 @@ class Slots:
         """What `slot` holds will be gone: not what many prompts begin with."""
         self._heads.save(slot, [other for other in self._slots if other is not slot])
 
-    def _take_over(self, match: Match, target: Slot, n_tokens: int) -> int:
-        source = match.slot
-        try:
-            if source is None:
-                if match.head is not None:
-                    self._heads.restore(match.head, target, n_tokens)
+    def _bring_back(self, head: Head, target: Slot, n_tokens: int) -> int:
+        """Tokens of a saved head that `target` holds now; what ended requests left makes room for it."""
+        self.clear(target)
+        while True:
+            try:
+                self._heads.restore(head, target, n_tokens)
+            except RollbackImpossible:
+                if not self.clear_oldest_idle():
+                    self._runner.rollback(target.seq, 0)
+                    return 0
+            else:
                 return n_tokens
-            snapshot = source.snapshots.get(n_tokens)
-            source.head = max(source.head, n_tokens)
+
+    def _take_over(self, source: Slot, target: Slot, n_tokens: int) -> int:
+        snapshot = source.snapshots.get(n_tokens)
+        source.head = max(source.head, n_tokens)
+        try:
             if source is target:
                 self._runner.rollback(target.seq, n_tokens, snapshot)
             else:

@@ -143,8 +143,6 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("source", "template", "prompts"),
     [
         ("people.csv", "{{ name }} of {{ town }}", ["Ada of London", 'Bo "B" of Oslo, Norway', "Cy\nD of "]),
-        ("people.tsv", "{{ name }}", ["Ada"]),
-        ("names.txt", "I am {{ text }}.", ["I am Ada.", "I am Bo."]),
         ("names.txt", None, ["Ada", "Bo"]),
     ],
 )
@@ -185,27 +183,6 @@ def test_a_template_may_be_in_a_file(people: Path, model: tuple[object, ...]) ->
     (people / "template.j2").write_text("{{ name }}", "utf-8")
     result = ossctl("batch", "people.tsv", "-p", "@template.j2", "-n", 2, *model, cwd=people)
     assert [*by_id(result.records)] == ["1"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["people.csv"], "people.csv has no column prompt"),
-        (["people.csv", "-p", "{{ name"], "--prompt: "),
-        (["people.csv", "-p", ""], "--prompt is an empty text"),
-        (["people.csv", "--csv", "--tsv"], "--csv and --tsv exclude each other"),
-        (["people.jsonl", "--schema", "{"], "--schema is not valid JSON"),
-        (["people.jsonl", "--stop", ""], "--stop is an empty text"),
-        (["people.jsonl", "--top-p", "2"], "--top-p is 2"),
-        (["-", "--sample", "2"], "--sample needs an input that is a file"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused_before_loading(
-    people: Path, arguments: list[str], said: str
-) -> None:
-    result = ossctl("batch", *arguments, "-m", "never-loaded.gguf", cwd=people)
-    assert result.code == 2
-    assert result.said[0].startswith(f"ossctl: {said}")
 
 
 def test_a_schema_that_cannot_be_enforced_is_refused_before_any_work(

@@ -130,7 +130,7 @@ class Batch:
         except OutputClosed:
             raise
         except OssctlError:
-            if not self._journal.broken:
+            if self._journal.can_be_resumed and not self._journal.broken:
                 self._give_up()
             raise
         finally:

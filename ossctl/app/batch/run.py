@@ -55,6 +55,8 @@ class Sink:
             raise UsageError("--resume and --overwrite exclude each other")
         if self.report is not None:
             refuse_existing(self.report, overwrite=True)
+            if any(path and _same_file(self.report, path) for path in (source.path, self.path)):
+                raise UsageError(f"{self.report} is not to be replaced by a report", "Give --report another.")
         if self.path is None:
             standard_output()
         elif source.path is not None and _same_file(self.path, source.path):
