@@ -10,8 +10,8 @@ from ossctl.cli.output import open_stdout, print_json, print_table, put, say, sh
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from ossctl.app.chat.book import Sessions, StoredSession
     from ossctl.app.chat.export import Exported
-    from ossctl.storage.sessions import Sessions, StoredSession
 
 sessions = typer.Typer(no_args_is_help=True, help="Find, read, export and delete saved chats.")
 

@@ -1,5 +1,6 @@
 """The chat on a terminal."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -42,7 +43,8 @@ class _Terminal:
                     repl.say(f"This chat is not saved: {setup.chat.book.problem}")
                 if setup.remembered is not None:
                     recall(repl, setup.remembered)
-                self._loop()
+                with contextlib.suppress(KeyboardInterrupt):  # between two prompts: the second one leaves
+                    self._loop()
                 self._farewell()
             finally:
                 setup.models.close()

@@ -18,6 +18,7 @@ from ossctl.repl.completion import Candidate
 
 _LONGEST_KEPT = 20_000  # characters of a message that the history file takes
 _OWNER_ONLY = 0o600
+_BETWEEN = " · "
 _REFRESH_SECONDS = 0.5  # while something goes on that the toolbar tells of
 
 _STYLE = Style.from_dict(
@@ -88,13 +89,14 @@ class Prompt:
     def _toolbar_text(self) -> StyleAndTextTuples:
         parts = self._toolbar(get_app().current_buffer.text)
         columns = get_app().output.get_size().columns
+        while len(parts) > 1 and len(_BETWEEN.join(text for _, text in parts)) >= columns:
+            parts = parts[1:]
         fragments: StyleAndTextTuples = []
         for warns, text in parts:
             if fragments:
-                fragments.append(("class:toolbar", " · "))
+                fragments.append(("class:toolbar", _BETWEEN))
             fragments.append(("class:toolbar.warning" if warns else "class:toolbar", text))
-        shown = sum(len(text) for _, text, *_ in fragments)
-        return fragments if shown < columns else [fragments[-1]]
+        return fragments
 
 
 class _Completer(Completer):

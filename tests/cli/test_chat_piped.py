@@ -153,3 +153,47 @@ def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert result.code == 0
     assert result.stdout.strip()
     assert "This chat is not saved: cannot write" in result.stderr
+
+
+def test_commands_change_copy_and_write_the_chat(tmp_path: Path) -> None:
+    script = f"""/set temperature 0.5
+/set top_p 7
+/set max_tokens 4
+/system Be brief.
+Say hi.
+/save chat.md
+/save chat.md
+/fork
+/retry
+/undo
+/model nope
+/model {smollm2()}
+Say hi again.
+/compact
+/context
+/plan
+/copy
+/help
+"""
+    result = chat(tmp_path, script)
+    for said in (
+        "temperature 0.5",
+        "top_p is 7.0, must be from 0 to 1",
+        "Instructions: Be brief.",
+        "The answer was cut at 4 tokens",
+        "Written: chat.md",
+        "chat.md exists.",
+        "stays as it is.",
+        "Message 1 and its answer are taken back.",
+        "No model is called nope.",
+        "goes on with the conversation.",
+        "The model sees this summary from now on",
+        "out of the context: the model does not see it any more",
+        "sequences at once  4",
+        "There is no clipboard to copy to.",
+        "/resume ID",
+    ):
+        assert said in result.stderr
+    assert (tmp_path / "chat.md").read_text("utf-8").startswith("# Say hi.")
+    listed = json.loads(ossctl("sessions", "list", "--json", cwd=tmp_path).stdout)["sessions"]
+    assert listed[0]["forked_from"] == listed[1]["id"]

@@ -19,6 +19,20 @@ from ossctl.errors import UsageError
 from ossctl.storage.database import DatabaseUnusable
 from ossctl.storage.sessions import Sessions, StoredMessage, StoredSession
 
+__all__ = [
+    "Book",
+    "Remembered",
+    "SessionModel",
+    "Sessions",
+    "StoredSession",
+    "Writing",
+    "known_sessions",
+    "open_book",
+    "open_sessions",
+    "remembered_of",
+    "title_of",
+]
+
 _SECONDS_BETWEEN_WRITES = 0.1  # of an answer that is being written
 _TITLE_LENGTH = 60
 _CUT = "cut"
