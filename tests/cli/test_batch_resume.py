@@ -212,7 +212,7 @@ def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
     with start(*arguments, cwd=tmp_path) as batch:
         while not (tmp_path / "out.jsonl").exists():
             time.sleep(0.01)
-        time.sleep(0.5)  # enough for some of the quick ones
+        time.sleep(2.5)  # enough for some of the quick ones, and not for the slow one
         batch.process.send_signal(signal.SIGINT)
         result = batch.finish()
     assert result.code == 130
