@@ -28,7 +28,8 @@ def _counts(summary: "BatchSummary", total: int | None) -> str:
     of = "" if total is None else f" of {total:,}"
     failed = f", {summary.failed:,} failed" if summary.failed else ""
     skipped = f", {summary.skipped:,} skipped" if summary.skipped else ""
-    return f"{summary.done:,}{of} done{failed}{skipped}"
+    changed = f", {summary.changed:,} changed" if summary.changed else ""
+    return f"{summary.done:,}{of} done{failed}{skipped}{changed}"
 
 
 def _cached(summary: "BatchSummary") -> str:

@@ -223,7 +223,8 @@ class OutputFile:
             self.close()  # Windows replaces no file that is open
             part.replace(self.path.resolve())
         except OSError as error:
-            raise OssctlError(f"cannot write {part}: {error.strerror}") from None
+            hint = f"{self.path} is as it was, with all that was written into it."
+            raise OssctlError(f"cannot write {part}: {error.strerror}", hint) from None
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)

@@ -114,7 +114,7 @@ def test_changed_new_and_moved_requests(tmp_path: Path, model: tuple[object, ...
     requests[4]["seed"] = 17
     write_jsonl(tmp_path / "in.jsonl", {"id": "new", **QUICK}, *reversed(requests))  # all on other lines
     result = ossctl(*arguments, "--resume", cwd=tmp_path)
-    assert result.said[0].startswith("3 of 7 done, 4 skipped · ")
+    assert result.said[0].startswith("3 of 7 done, 4 skipped, 2 changed · ")
     after = by_id(records_in((tmp_path / "out.jsonl").read_text("utf-8")))
     assert sorted(after) == ["new", *sorted(before)]
     assert {name for name in before if after[name] != before[name]} == {"r2", "r4"}
@@ -131,12 +131,12 @@ def test_another_model_or_option_is_another_request(
     same = ossctl(*arguments, *model[2:], "-m", copy, cwd=tmp_path)
     assert "2 skipped" in same.said[0], "the same model elsewhere is the same model"
     warmer = ossctl(*arguments, *model, "-t", 0.5, cwd=tmp_path)
-    assert warmer.said[0].startswith("2 of 2 done ·")
+    assert warmer.said[0].startswith("2 of 2 done, 2 changed ·")
     with copy.open("r+b") as file:  # trained further, and otherwise the same
         file.seek(-400, os.SEEK_END)
         file.write(np.full(100, 0.25, np.float32).tobytes())
     other = ossctl(*arguments, *model[2:], "-m", copy, "-t", 0.5, cwd=tmp_path)
-    assert other.said[0].startswith("2 of 2 done ·")
+    assert other.said[0].startswith("2 of 2 done, 2 changed ·")
     assert len(by_id(records_in((tmp_path / "out.jsonl").read_text("utf-8")))) == 2
 
 
@@ -212,7 +212,7 @@ def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
     with start(*arguments, cwd=tmp_path) as batch:
         while not (tmp_path / "out.jsonl").exists():
             time.sleep(0.01)
-        time.sleep(0.5)  # enough for some of the quick ones
+        time.sleep(2.5)  # enough for some of the quick ones, and not for the slow one
         batch.process.send_signal(signal.SIGINT)
         result = batch.finish()
     assert result.code == 130

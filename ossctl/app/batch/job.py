@@ -238,6 +238,7 @@ class Batch:
             self.summary.failed_before += state is State.FAILED
             self._writer.put(place, None)
             return True
+        self.summary.changed += state is State.CHANGED
         self.out_of_place = self.out_of_place or state is not State.MISSING
         return False
 

@@ -45,16 +45,18 @@ class Latencies:
 class BatchSummary:
     """Lines, tokens, seconds.
 
-    `skipped` lines were answered by an earlier run, and `failed_before` of them without success. Among the
-    lines that are done, `cut_in_reasoning` have no answer because their tokens were spent, and of `recovered`
-    the format was broken. `running` are answered now, which have `running_tokens` so far; the slowest of
-    them, by its id, began `slowest` seconds ago. `journal_seconds` went into records.
+    `skipped` lines were answered by an earlier run, `failed_before` of them without success; `changed` ones
+    are asked something else now, or of another model, and answered again. Of the lines that are done,
+    `cut_in_reasoning` have no answer as their tokens were spent, and of `recovered` the format was broken.
+    `running` are answered now, which have `running_tokens` so far; the slowest of them, by its id, began
+    `slowest` seconds ago. `journal_seconds` went into records.
     """
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
     failed_before: int = 0
+    changed: int = 0
     cut_in_reasoning: int = 0
     recovered: int = 0
     prompt_tokens: int = 0
@@ -110,6 +112,7 @@ class BatchSummary:
             "failed": self.failed,
             "skipped": self.skipped,
             "failed_before": self.failed_before,
+            "changed": self.changed,
             "errors": dict(sorted(self.errors.items())),
             "cut_in_reasoning": self.cut_in_reasoning,
             "recovered": self.recovered,
@@ -133,5 +136,7 @@ class BatchSummary:
             )
         if self.recovered:
             yield f"{self.recovered:,} broke the model's format and were recovered: see finish_details."
+        if too_long := self.errors["context_length_exceeded"]:
+            yield f"{too_long:,} prompts do not fit: with a larger --ctx, --resume --retry-failed runs them."
         if self.failed_before:
             yield f"{self.failed_before:,} had failed before: --retry-failed runs them again."
