@@ -179,12 +179,6 @@ def test_a_template_that_fails_for_some_records_names_them(people: Path, model: 
     }
 
 
-def test_a_template_may_be_in_a_file(people: Path, model: tuple[object, ...]) -> None:
-    (people / "template.j2").write_text("{{ name }}", "utf-8")
-    result = ossctl("batch", "people.tsv", "-p", "@template.j2", "-n", 2, *model, cwd=people)
-    assert [*by_id(result.records)] == ["1"]
-
-
 def test_a_schema_that_cannot_be_enforced_is_refused_before_any_work(
     people: Path, model: tuple[object, ...]
 ) -> None:
