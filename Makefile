@@ -39,7 +39,7 @@ test-slow: $(INSTALLED)
 
 test-lowest:
 	$(PYTHON) -m venv --clear $(VENV)-lowest
-	sed -n '/^dependencies/,/^\]/s/.*"\([a-z0-9-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(VENV)-lowest/constraints.txt
+	sed -n '/^dependencies/,/^\]/s/.*"\([a-z0-9.-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install -q -c $(VENV)-lowest/constraints.txt -e '.[test]'
 	$(VENV)-lowest/bin/pytest
 

@@ -5,6 +5,7 @@
     ├── ModelError         the model is missing, incomplete or corrupt (4)
     ├── MemoryShortage     it does not fit in memory (5)
     ├── Interrupted        stopped by a signal (130, 143)
+    ├── TooManyFailures    more lines of a batch failed than may (3)
     ├── OutputClosed       whoever read the output has closed it (0, and quietly)
     └── RequestError       one request is wrong; the others go on
 
@@ -85,6 +86,16 @@ class Interrupted(OssctlError):
         self.exit_code = ExitCode(128 + signum)
 
 
+class TooManyFailures(OssctlError):
+    """A batch stops, for more lines have failed than the user allows. `failed` counts them."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+    def __init__(self, latest: str, line: int, failed: int, hint: str = "") -> None:
+        lines = "a line has" if failed == 1 else f"{failed:,} lines have"
+        super().__init__(f"stopped, for {lines} failed; line {line}: {latest}", hint)
+
+
 class OutputClosed(OssctlError):
     """Whoever read the output has closed it (`| head`) and so has all it wanted."""
 
@@ -97,8 +108,8 @@ class OutputClosed(OssctlError):
 class RequestError(OssctlError):
     """One request cannot be answered as it is.
 
-    `code` is for programs: `invalid_request`, `context_length_exceeded`, `schema_unsatisfied`,
-    `generation_failed`.
+    `code` is for programs: `invalid_request`, `duplicate_id`, `template_failed`, `context_length_exceeded`,
+    `schema_unsatisfied`, `repetition`, `timeout`, `generation_failed`.
     """
 
     def __init__(self, message: str, code: str = "invalid_request") -> None:

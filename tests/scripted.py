@@ -4,6 +4,7 @@ So an engine that loses, repeats or mixes up tokens gives other answers than `ex
 """
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,7 @@ class ScriptedRunner:
     n_vocab: int = 50
     n_seq: int = 4
     n_batch: int = 16
+    n_ubatch: int = 16
     n_ctx_seq: int = 64
     unified: bool = False
     n_cells: int = 0  # 0: enough for all
@@ -115,6 +117,14 @@ class ScriptedRunner:
         self._held[target] = (
             list(cells) if self.unified else [(token, next(self._numbers)) for token, _ in cells]
         )
+
+    def save(self, seq: int) -> bytes:
+        return json.dumps(self.tokens(seq)).encode()
+
+    def load(self, seq: int, n_tokens: int, state: bytes) -> None:
+        tokens = json.loads(state)
+        assert len(tokens) == n_tokens
+        self._held[seq] = [(token, next(self._numbers)) for token in tokens]
 
     def abort(self) -> None:
         self.fail_next = True

@@ -1,29 +1,26 @@
-"""The wire format of a batch: OpenAI Batch lines and our shorthands in, chat completions out.
+"""Requests as OpenAI's Batch API writes them, and our shorthands.
 
 A field that is not supported is an error, by its name. It is never ignored.
 """
 
 import re
-import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from ossctl.app.conversation import ChatMessage, ConversationOptions, Defaults, read_conversation
-from ossctl.app.generation import Generation
 from ossctl.app.lines import Line
 from ossctl.app.question import Question
-from ossctl.dialect import ToolCall
-from ossctl.engine.request import Sampling, TokenLogprob
+from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
 
 _MAX_STOPS = 16
+_MAX_CHOICES = 128  # OpenAI's limit for n
 
 # Fields that are accepted with the value that asks for what happens anyway.
-_ONLY: dict[str, float] = {"n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0}
+_ONLY: dict[str, float] = {"stream": False, "frequency_penalty": 0, "presence_penalty": 0}
 
 _T = TypeVar("_T")
 
@@ -73,10 +70,12 @@ class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Task(Question):
-    """A line of the input, understood."""
+    """A line of the input, understood. `asked` is all that it asks for, in 16 bytes, without its number."""
 
     line: int
     custom_id: str
+    n: int = 1
+    asked: bytes = b""
 
 
 def read_task(line: Line, defaults: Defaults) -> Task:
@@ -85,10 +84,10 @@ def read_task(line: Line, defaults: Defaults) -> Task:
 
 
 def read_record(line: Line) -> dict[str, Any]:
-    """The JSON object on a line. Raises RequestError."""
+    """The JSON object on a line, or the fields of a row. Raises RequestError."""
     if line.error is not None:
         raise line.error
-    return _decode(line.data)
+    return _decode(line.data) if line.fields is None else line.fields
 
 
 def task_of(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
@@ -100,100 +99,52 @@ def task_of(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
     else:
         options = shorthand = _convert(record, Shorthand)
         messages, custom_id = _asked(shorthand), _id(shorthand, line)
+    if custom_id == "":
+        raise RequestError("the id is empty")
     for name, only in _ONLY.items():
         value = getattr(options, name)
         if value not in (None, only):
             raise RequestError(f"{name} is {_json(value)}, only {_json(only)} is supported")
-    return Task(
+    task = Task(
         line=line.number,
         custom_id=str(custom_id),
         conversation=read_conversation(messages, options, defaults),
         max_tokens=_or(_max_tokens(options), defaults.max_tokens),
         stops=defaults.stops if options.stop is None else _stops(options),
         sampling=_sampling(options, line.number, defaults.sampling),
+        timeout=defaults.timeout,
+        n=_choices(options),
     )
+    return replace(task, asked=_asked_for(task, options, defaults))
+
+
+def _asked_for(task: Task, options: Options, defaults: Defaults) -> bytes:
+    """All that a change of the request changes, hashed. The line's number and today are no part of it."""
+    conversation = replace(task.conversation, date=options.date or defaults.date)
+    sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
+    whole = (conversation, task.max_tokens, task.stops, sampling, task.n, options.seed is None)
+    return blake2b(msgspec.json.encode(whole), digest_size=16).digest()
 
 
 def custom_id_of(line: Line) -> str:
-    """The id under which to report a line that was not understood: its own if it can be found."""
+    """The id under which to report a line, understood or not: its own if it can be found."""
     try:
-        record = _decode(line.data)
+        record = read_record(line)
     except RequestError:
         record = {}
     for found in (record.get("custom_id"), record.get("id")):
-        if isinstance(found, str | int) and not isinstance(found, bool):
+        if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
             return str(found)
-    return _default_id(line)
+    return default_id(line)
 
 
-def answer_record(task: Task, generation: Generation, model: str, piece: Callable[[int], bytes]) -> bytes:
-    """The output line of an answered request, without its newline."""
-    identity = uuid.uuid4().hex
-    message: dict[str, Any] = {"role": "assistant", "content": generation.content}
-    if generation.reasoning:
-        message["reasoning_content"] = generation.reasoning
-    if generation.calls:
-        message["tool_calls"] = [_tool_call(call) for call in generation.calls]
-    choice = {"index": 0, "message": message, "finish_reason": generation.finish, "logprobs": None}
-    if details := _finish_details(generation):
-        choice["finish_details"] = details
-    if task.sampling.logprobs is not None:
-        choice["logprobs"] = {"content": [_logprob(*entry, piece) for entry in generation.logprobs]}
-    body = {
-        "id": f"chatcmpl-{identity}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "choices": [choice],
-        "usage": _usage(generation),
-        "settings": _settings(task),
-    }
-    response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
-    return _record(task.custom_id, identity, response, None)
-
-
-def _tool_call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": f"call_{uuid.uuid4().hex}", "type": "function", "function": function}
-
-
-def _finish_details(generation: Generation) -> dict[str, Any]:
-    """What a reader of the answer has to know: it was cut before it began, or its format was broken."""
-    details: dict[str, Any] = {}
-    if generation.cut_in_reasoning:
-        details["cut_in"] = "reasoning"
-    if generation.recovered:
-        details["recovered"] = list(generation.recovered)
-    return details
-
-
-def _settings(task: Task) -> dict[str, Any]:
-    """What else it takes to run a request again."""
-    conversation = task.conversation
-    settings: dict[str, Any] = {"seed": task.sampling.seed}
-    if conversation.effort is not None:
-        settings["reasoning_effort"] = conversation.effort
-    if conversation.date is not None:
-        settings["date"] = conversation.date
-    if conversation.max_reasoning_tokens is not None:
-        settings["max_reasoning_tokens"] = conversation.max_reasoning_tokens
-    return settings
-
-
-def error_record(line: int, custom_id: str, error: RequestError) -> bytes:
-    """The output line of a request that has no answer, without its newline."""
-    message = f"line {line}: {error.message}"
-    return _record(custom_id, uuid.uuid4().hex, None, {"code": error.code, "message": message, "line": line})
+def default_id(line: Line) -> str:
+    """The id of a line that has none."""
+    return f"line-{line.number}"
 
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _record(custom_id: str, identity: str, response: object, error: object) -> bytes:
-    return msgspec.json.encode(
-        {"id": f"batch_req_{identity}", "custom_id": custom_id, "response": response, "error": error}
-    )
 
 
 def _decode(data: bytes) -> dict[str, Any]:
@@ -246,11 +197,13 @@ def _id(shorthand: Shorthand, line: Line) -> str | int:
     given = [i for i in (shorthand.custom_id, shorthand.id) if i is not None]
     if len(given) > 1:
         raise RequestError("a line has an id or a custom_id, not both")
-    return given[0] if given else _default_id(line)
+    return given[0] if given else default_id(line)
 
 
-def _default_id(line: Line) -> str:
-    return f"line-{line.number}"
+def _choices(options: Options) -> int:
+    if options.n is not None and not 1 <= options.n <= _MAX_CHOICES:
+        raise RequestError(f"n is {options.n}, must be from 1 to {_MAX_CHOICES}")
+    return options.n or 1
 
 
 def _max_tokens(options: Options) -> int | None:
@@ -302,23 +255,3 @@ def _logprobs(options: Options) -> int | None:
     if options.top_logprobs is not None and not options.logprobs:
         raise RequestError("top_logprobs needs logprobs: true")
     return (options.top_logprobs or 0) if options.logprobs else None
-
-
-def _logprob(token: int, entry: TokenLogprob, piece: Callable[[int], bytes]) -> dict[str, Any]:
-    top = [_token_entry(piece(other), value) for other, value in entry.top]
-    return {**_token_entry(piece(token), entry.logprob), "top_logprobs": top}
-
-
-def _token_entry(piece: bytes, logprob: float) -> dict[str, Any]:
-    return {"token": piece.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(piece)}
-
-
-def _usage(generation: Generation) -> dict[str, Any]:
-    prompt, completion = len(generation.request.prompt), generation.completion_tokens
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": generation.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": generation.reasoning_tokens},
-    }

@@ -94,8 +94,10 @@ class ConversationOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
 class Defaults:
     """What a request gets that does not say otherwise.
 
-    `date` is what the model is told today is. The seed of `sampling` is that of line 0: each line has the
-    next, so that the same file gives the same answers again and its lines differ.
+    `date` is what the model is told today is; if that is None it is told `today`, which is not part of what
+    was asked. The seed of `sampling` is that of line 0: each line has the next, so that the same file gives
+    the same answers again and its lines differ. `system` are instructions for a conversation that has none,
+    `timeout` the seconds that an answer may take once it is begun.
     """
 
     date: dt.date | None = None
@@ -104,6 +106,10 @@ class Defaults:
     max_tokens: int | None = None
     stops: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
+    today: dt.date | None = None
+    system: str = ""
+    json_format: JsonFormat | None = None
+    timeout: float | None = None
 
 
 def read_conversation(
@@ -117,14 +123,19 @@ def read_conversation(
         raise RequestError(f"max_reasoning_tokens is {budget}, must be 0 or more")
     tools = tuple(_tools(options.tools or ()))
     return Conversation(
-        messages=tuple(_messages(messages)),
+        messages=(*_instructions(messages, defaults), *_messages(messages)),
         tools=tools,
         tool_choice=_tool_choice(options.tool_choice, tools),
-        json_format=_json_format(options.response_format),
+        json_format=_json_format(options.response_format, defaults.json_format),
         effort=options.reasoning_effort or defaults.effort,
-        date=options.date or defaults.date,
+        date=options.date or defaults.date or defaults.today,
         max_reasoning_tokens=defaults.max_reasoning_tokens if budget is None else budget,
     )
+
+
+def _instructions(messages: Sequence[ChatMessage], defaults: Defaults) -> Iterator[Message]:
+    if defaults.system and not any(message.role in ("system", "developer") for message in messages):
+        yield Message("system", defaults.system)
 
 
 def _messages(messages: Sequence[ChatMessage]) -> Iterator[Message]:
@@ -226,9 +237,9 @@ def _tool_choice(
     return ToolChoice("required", name)
 
 
-def _json_format(response_format: ResponseFormat | None) -> JsonFormat | None:
+def _json_format(response_format: ResponseFormat | None, default: JsonFormat | None) -> JsonFormat | None:
     if response_format is None:
-        return None
+        return default
     if response_format.type != "json_schema" and response_format.json_schema is not None:
         raise RequestError(f"response_format.json_schema has no meaning with type {response_format.type}")
     if response_format.type == "text":

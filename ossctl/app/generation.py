@@ -26,6 +26,8 @@ class Generation:
         self.finish: FinishReason | None = None
         self.error: RequestError | None = None
         self.cached_tokens = 0
+        self.seconds = 0.0  # from its admission to its latest token
+        self.first_token_seconds = 0.0
         self.tokens: list[int] = []
         self.logprobs: list[tuple[int, TokenLogprob]] = []  # of the answer's tokens
         self.calls: list[ToolCall] = []
@@ -67,8 +69,11 @@ class Generation:
 
     def feed(self, output: Generated) -> None:
         """Take the next token. When `finish` is set afterwards, the answer is complete."""
+        if not self.tokens:
+            self.first_token_seconds = output.seconds
         self.tokens.append(output.token)
         self.cached_tokens = output.cached_tokens
+        self.seconds = output.seconds
         reasoning_before = self.reasoning_tokens
         self._collect(self._parser.feed(output.token))
         if self.reasoning_tokens > reasoning_before:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from ossctl.errors import RequestError, UsageError
+from ossctl.errors import RequestError
 
 MAX_LINE_BYTES = 16 * 1024 * 1024  # far beyond any context: 131,072 tokens of English are some 0.6 MB
 
@@ -15,11 +14,16 @@ _SKIP_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the input that is not blank; `number` counts from 1, `error` says why it has no data."""
+    """A line of the input that is not blank; `number` counts from 1.
+
+    `data` is JSON, unless the line is a row of a table or plain text: then `fields` has what it says. `error`
+    tells why it has neither.
+    """
 
     number: int
-    data: bytes
+    data: bytes = b""
     error: RequestError | None = None
+    fields: dict[str, Any] | None = None
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
@@ -28,9 +32,8 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
     while data := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(data) > MAX_LINE_BYTES and not data.endswith(b"\n"):
-            n_bytes = len(data) + _skip_rest(file)
-            message = f"{n_bytes:,} bytes are more than the {MAX_LINE_BYTES:,} that a line may have"
-            yield Line(number, b"", RequestError(message))
+            n_bytes = len(data) + skip_rest(file)
+            yield Line(number, error=RequestError(too_long(n_bytes)))
             continue
         if number == 1:
             data = data.removeprefix(_BYTE_ORDER_MARK)
@@ -38,28 +41,13 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
             yield Line(number, data)
 
 
-def open_input(path: Path) -> BinaryIO:
-    """Open a batch's input. Raises UsageError."""
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise UsageError(f"no input file at {path}") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path} is a directory", "Give a file of JSON lines, or - for stdin.") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+def too_long(n_bytes: int) -> str:
+    """What is wrong with a line of so many bytes."""
+    return f"{n_bytes:,} bytes are more than the {MAX_LINE_BYTES:,} that a line may have"
 
 
-def count_requests(path: Path) -> int:
-    """Lines that are not blank. Raises UsageError if the file cannot be read or has none."""
-    with open_input(path) as file:
-        count = sum(1 for _ in read_lines(file))
-    if not count:
-        raise UsageError(f"{path} holds no requests", "It needs a JSON object a line.")
-    return count
-
-
-def _skip_rest(file: BinaryIO) -> int:
+def skip_rest(file: BinaryIO) -> int:
+    """Read on to the end of the line; return how many bytes that was, without its ending."""
     skipped = 0
     while data := file.readline(_SKIP_BYTES):
         skipped += len(data.rstrip(b"\r\n"))

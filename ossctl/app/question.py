@@ -1,15 +1,15 @@
 """What is asked of a model, and an answer on its way."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ossctl.app.generation import Generation
-from ossctl.dialect import Conversation, Effort, Event
+from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message
 from ossctl.engine.request import Request, Sampling
-from ossctl.errors import UsageError
+from ossctl.errors import RequestError, UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.loading import LoadedModel
@@ -19,12 +19,16 @@ _TEMPLATE_TOKENS = 4_096  # a chat template's own texts and markers come to a fe
 
 @dataclass(frozen=True)
 class Question:
-    """A conversation and how to draw its answer. `max_tokens` None is as many as there is room for."""
+    """A conversation and how to draw its answer. `max_tokens` None is as many as there is room for.
+
+    `timeout` is the seconds that the answer may take once it is begun.
+    """
 
     conversation: Conversation
     max_tokens: int | None
     stops: tuple[str, ...]
     sampling: Sampling
+    timeout: float | None = field(default=None, kw_only=True)
 
     @property
     def most_tokens(self) -> int | None:
@@ -50,19 +54,48 @@ def pose(
 
     Raises RequestError if the model's format has no place for something or a schema can't be enforced.
     """
+    prompt = model.dialect.render(question.conversation)
+    request = replace(_request(model, question, request_id, prompt), conversation=conversation)
+    return Generation(request, model.dialect.parser(prompt), question.stops, watch)
+
+
+def pose_choices(model: "LoadedModel", question: Question, n: int, request_id: str) -> list[Generation]:
+    """`n` generations for one prompt, `ID`, `ID.1`, `ID.2`…, each with the next seed. Raises RequestError."""
+    prompt = model.dialect.render(question.conversation)
+    generations = []
+    for place in range(n):
+        sampling = replace(question.sampling, seed=question.sampling.seed + place)
+        choice = replace(question, sampling=sampling)
+        name = f"{request_id}.{place}" if place else request_id
+        request = _request(model, choice, name, prompt)
+        generations.append(Generation(request, model.dialect.parser(prompt), choice.stops))
+    return generations
+
+
+def _request(model: "LoadedModel", question: Question, request_id: str, prompt: Sequence[int]) -> Request:
     dialect = model.dialect
-    prompt = dialect.render(question.conversation)
     room = model.runner.n_ctx_seq
-    request = Request(
+    return Request(
         id=request_id,
         prompt=np.array(prompt, np.int32),
         max_tokens=room if question.max_tokens is None else question.max_tokens,
         sampling=question.sampling,
         end_ids=dialect.end_ids,
         guide=dialect.guide(question.conversation, prompt),
-        conversation=conversation,
+        timeout=question.timeout,
     )
-    return Generation(request, dialect.parser(prompt), question.stops, watch)
+
+
+def check_schema(json_format: JsonFormat | None, model: "LoadedModel") -> None:
+    """Raise UsageError for a `--schema` that can't be enforced, before anything is asked."""
+    if json_format is None:
+        return
+    conversation = Conversation((Message("user", "x"),), json_format=json_format)
+    try:
+        model.dialect.guide(conversation, model.dialect.render(conversation))
+    except RequestError as error:
+        _, _, reason = error.message.partition("schema: ")
+        raise UsageError(f"--schema: {reason or error.message}") from None
 
 
 def refuse_unsupported(effort: Effort | None, max_reasoning_tokens: int | None, model: "LoadedModel") -> None:

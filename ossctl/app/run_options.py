@@ -1,19 +1,18 @@
 """What the options of `ossctl run` mean: texts, schemas, tools."""
 
-import datetime as dt
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ossctl.app.conversation import Defaults
+from ossctl.app.generation_options import GenerationOptions, json_format_of
 from ossctl.app.prompt import Attached, prompt_of, read_piped, read_text, text_of
 from ossctl.app.question import Question
 from ossctl.app.run import Asked
-from ossctl.app.tool_options import read_object, tools_of
-from ossctl.dialect import Conversation, Effort, JsonFormat, Message
-from ossctl.engine.request import Sampling
-from ossctl.errors import RequestError, UsageError
+from ossctl.app.tool_options import tools_of
+from ossctl.dialect import Conversation, Message
+from ossctl.errors import UsageError
 from ossctl.storage.journal import refuse_existing
 
 # What a stream of requests says line by line.
@@ -32,28 +31,16 @@ _SEED_BITS = 32  # of a drawn one: short enough to type again
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(GenerationOptions):
     """The options as they were given; what each means is in the command's help."""
 
     words: Sequence[str] = ()
     files: Sequence[Path] = ()
-    system: str = ""
-    schema: str = ""
     tools: Sequence[str] = ()
     commands: Sequence[str] = ()
     tool_seconds: float = 60.0
     raw: bool = False
     n: int = 1
-    max_tokens: int | None = None
-    stops: Sequence[str] = ()
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    seed: int | None = None
-    date: dt.date | None = None
-    effort: Effort | None = None
-    max_reasoning_tokens: int | None = None
     sink: Path | None = None
 
     def asked(self) -> Asked:
@@ -77,7 +64,7 @@ class RunOptions:
             max_reasoning_tokens=self.max_reasoning_tokens,
         )
         question = Question(
-            conversation, self.max_tokens, tuple(self.stops), self._sampling(secrets.randbits(_SEED_BITS))
+            conversation, self.max_tokens, tuple(self.stops), self.sampling(secrets.randbits(_SEED_BITS))
         )
         return Asked(question, self.n, self.raw, commands)
 
@@ -89,28 +76,7 @@ class RunOptions:
                 raise UsageError(
                     f"{option} has no meaning with --serve-stdin", "Each line says that for itself."
                 )
-        return Defaults(
-            self.date,
-            self.effort,
-            self.max_reasoning_tokens,
-            self.max_tokens,
-            tuple(self.stops),
-            self._sampling(drawn=0),
-        )
-
-    def _sampling(self, drawn: int) -> Sampling:
-        sampling = Sampling(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            seed=drawn if self.seed is None else self.seed,
-        )
-        try:
-            sampling.validate()
-        except RequestError as error:
-            raise UsageError(f"--{error.message.replace('_', '-', 1)}") from None
-        return sampling
+        return self.defaults()
 
     def _refuse_contradictions(self) -> None:
         chat = {
@@ -132,12 +98,3 @@ class RunOptions:
             )
         if not all(self.stops):
             raise UsageError("--stop is an empty text")
-
-
-def json_format_of(given: str) -> JsonFormat | None:
-    """The schema that is written out or in a file; None for none. Raises UsageError."""
-    if not given:
-        return None
-    if given.lstrip().startswith("{"):
-        return JsonFormat(read_object(given, "--schema"), "answer")
-    return JsonFormat(read_object(read_text(Path(given)), given), "answer")

@@ -7,40 +7,34 @@ In come a request of a batch's short form, `{"id", "prompt" or "messages", …}`
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import BoundedSemaphore, Thread
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
-from ossctl.app.batch import BatchFiles
+from ossctl.app.batch.source import Source
 from ossctl.app.chat_completions import custom_id_of, read_record, task_of
 from ossctl.app.conversation import Defaults
 from ossctl.app.ending import ending_of
 from ossctl.app.generation import Generation
 from ossctl.app.interrupt import Interrupt
-from ossctl.app.lines import Line, read_lines
+from ossctl.app.lines import Line
 from ossctl.app.load_options import LoadOptions
 from ossctl.app.loading import LoadedModel, load_model
 from ossctl.app.question import pose, refuse_unsupported
+from ossctl.app.reader import EndOfInput, Reader
 from ossctl.app.run import answer_fields
 from ossctl.app.worker import Worker
 from ossctl.dialect import Answer, Event, Preamble, Reasoning
-from ossctl.errors import OssctlError, RequestError, UsageError
+from ossctl.errors import RequestError
 from ossctl.planning.goal import Goal, Use
-from ossctl.storage.journal import Journal
+from ossctl.storage.journal import Journal, standard_output
 
 _WAITING = 4096  # requests read and not answered: a client that sends more has to wait
 
 
-@dataclass(frozen=True)
-class _EndOfInput:
-    error: OssctlError | None = None  # why it ended too early
-
-
-_Arrival = Line | tuple[str, Event] | Generation | Exception | _EndOfInput | None
+_Arrival = Line | tuple[str, Event] | Generation | Exception | EndOfInput | None
 
 
 class LineServer:
@@ -51,46 +45,32 @@ class LineServer:
         self._sink = sink
         self._defaults = defaults
         self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
-        self._places = BoundedSemaphore(_WAITING)
         self._seeds: dict[str, int] = {}  # of the requests that are not answered yet, by their ids
         self._apart: set[str] = set()  # those that said something before their answer
 
-    def run(self, source: BinaryIO, interrupt: Interrupt) -> None:
-        """Until `source` ends and all is answered.
+    def run(self, lines: Iterator[Line], interrupt: Interrupt) -> None:
+        """Until `lines` end and all are answered.
 
-        Raises Interrupted, OutputClosed, UsageError if `source` broke off, OssctlError.
+        Raises Interrupted, OutputClosed, UsageError if the input broke off, OssctlError.
         """
         interrupt.on_signal = lambda: self._arrivals.put(None)
         runner = self._model.runner
         ready = {"model": self._model.name, "parallel": runner.n_seq, "context": runner.n_ctx_seq}
         self._sink.append(msgspec.json.encode({"ready": ready}))
-        Thread(target=self._read, args=(source,), name="reader", daemon=True).start()
+        self._reader = Reader(lines, self._arrivals.put, _WAITING)
+        self._reader.start()
         with Worker(runner, self._arrivals.put) as worker:
             reading, error = True, None
             while reading or self._seeds:
                 arrivals = list(self._next())
                 interrupt.check()
-                for end in (arrival for arrival in arrivals if isinstance(arrival, _EndOfInput)):
+                for end in (arrival for arrival in arrivals if isinstance(arrival, EndOfInput)):
                     reading, error = False, end.error
                 events = [event for arrival in arrivals for event in self._events(arrival, worker)]
                 if events:
                     self._sink.append(b"\n".join(map(msgspec.json.encode, events)))
         if error is not None:
             raise error
-
-    def _read(self, source: BinaryIO) -> None:
-        end = _EndOfInput()
-        try:
-            with source:
-                for line in read_lines(source):
-                    self._places.acquire()
-                    self._arrivals.put(line)
-        except OSError as error:
-            message = f"cannot read the input any further: {error.strerror}"
-            end = _EndOfInput(UsageError(message, "What was read before is answered."))
-        except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
-            self._arrivals.put(error)
-        self._arrivals.put(end)
 
     def _next(self) -> Iterator[_Arrival]:
         """What has come; waits for the first."""
@@ -114,11 +94,11 @@ class LineServer:
             record = read_record(line)
             if "cancel" in record:
                 self._cancel(record, worker)
-                self._places.release()
+                self._reader.done()
                 return
             generation = self._begin(record, line)
         except RequestError as error:
-            self._places.release()
+            self._reader.done()
             yield _error(custom_id_of(line), error, line.number)
         else:
             worker.submit(generation)
@@ -158,7 +138,7 @@ class LineServer:
         request_id = generation.request.id
         seed = self._seeds.pop(request_id)
         self._apart.discard(request_id)
-        self._places.release()
+        self._reader.done()
         if generation.error is not None:
             return _error(request_id, generation.error)
         fields = answer_fields(generation, ending_of(generation))
@@ -170,16 +150,15 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
 
     Raises what `LineServer.run` and `load_model` raise.
     """
-    files = BatchFiles(None, None)
     with (
         Interrupt() as interrupt,
         load_model(model, options, Goal(Use.BATCH), interrupt) as loaded,
-        files.open_sink() as sink,
+        standard_output() as sink,
     ):
         for remark in loaded.remarks:
             say(remark)
         refuse_unsupported(defaults.effort, defaults.max_reasoning_tokens, loaded)
-        LineServer(loaded, sink, defaults).run(files.open_source(), interrupt)
+        LineServer(loaded, sink, defaults).run(Source(None).lines(), interrupt)
 
 
 def _error(request_id: str, error: RequestError, line: int | None = None) -> dict[str, Any]:

@@ -46,6 +46,13 @@ def shape_of_file(path: Path) -> ModelShape:
     return shape_of_parts(parts, [first, *(read_header(part) for part in parts[1:])])
 
 
+def parts_of_file(path: Path) -> list[Path]:
+    """All files of the model whose first or only part is `path`. Raises ModelError."""
+    from ossctl.runtime.gguf import read_header, split_files
+
+    return [path, *split_files(path, read_header(path))[1:]]
+
+
 def shape_of_parts(parts: Sequence[Path], headers: Sequence["GgufHeader"]) -> ModelShape:
     """The shape of a model whose files were read already. Raises ModelError."""
     first = headers[0]

@@ -6,10 +6,8 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
+from ossctl.app.generation_options import json_object
 from ossctl.app.prompt import read_text
 from ossctl.app.tool_commands import ToolCommand
 from ossctl.dialect import Tool
@@ -49,7 +47,7 @@ def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]
 
 def _tool(name: str, file: Path) -> Tool:
     """A schema of arguments, or a whole function as OpenAI writes it."""
-    content = read_object(read_text(file), str(file))
+    content = json_object(read_text(file), str(file))
     function = content.get("function", content)
     if "parameters" in function:
         content = function["parameters"]
@@ -69,14 +67,3 @@ def _argv(name: str, command: str) -> tuple[str, ...]:
     if not argv or shutil.which(argv[0]) is None:
         raise UsageError(f"--tool-cmd {name}: there is no program {argv[0] if argv else command}")
     return tuple(argv)
-
-
-def read_object(text: str, name: str) -> dict[str, Any]:
-    """The JSON object that `text` is; `name` is for messages. Raises UsageError."""
-    try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{name} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{name} is not a JSON object")
-    return value

@@ -55,6 +55,10 @@ class Worker:
         """Tokens of a running generation that are in the cache, from any thread."""
         return self._engine.computed(generation.request.id)
 
+    def running(self) -> list[tuple[str, float]]:
+        """The requests that are being answered, and the seconds since each began. From any thread."""
+        return self._engine.running()
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -123,7 +127,7 @@ class Worker:
             return  # a stop string ended it; this was forced to follow in the same step
         if isinstance(output, Failed):
             del self._live[output.id]
-            self._fail(generation, RequestError(output.reason, code="generation_failed"))
+            self._fail(generation, RequestError(output.reason, code=output.code))
             return
         generation.feed(output)
         if generation.finish is not None:

@@ -8,6 +8,7 @@ import typer
 
 from ossctl.cli.offer import choose_model
 from ossctl.cli.options import (
+    AllowToolsOption,
     CpuMoeOption,
     CtxOption,
     DateOption,
@@ -25,6 +26,9 @@ from ossctl.cli.options import (
     SystemOption,
     TemperatureOption,
     ThreadsOption,
+    ToolCommandsOption,
+    ToolsOption,
+    ToolTimeoutOption,
     TopKOption,
     TopPOption,
     UbatchOption,
@@ -42,8 +46,6 @@ if TYPE_CHECKING:
     from ossctl.planning.plan import Plan
     from ossctl.repl.setup import Setup
 
-_TOOLS = "Tools"
-
 
 def chat(
     context: typer.Context,
@@ -60,35 +62,10 @@ def chat(
         ),
     ] = None,
     system: SystemOption = "",
-    tools: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool",
-            metavar="NAME=FILE",
-            show_default=False,
-            help="A function that the model may call; FILE is the JSON schema of its arguments.",
-            rich_help_panel=_TOOLS,
-        ),
-    ] = None,
-    tool_commands: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool-cmd",
-            metavar="NAME=COMMAND",
-            show_default=False,
-            help="Answer its calls with this program: arguments as JSON on stdin, the result on stdout.",
-            rich_help_panel=_TOOLS,
-        ),
-    ] = None,
-    tool_seconds: Annotated[
-        float,
-        typer.Option(
-            "--tool-timeout", metavar="SECONDS", min=0.1, help="For one call.", rich_help_panel=_TOOLS
-        ),
-    ] = 60.0,
-    yes: Annotated[
-        bool, typer.Option("-y", "--yes", help="Run them without asking.", rich_help_panel=_TOOLS)
-    ] = False,
+    tools: ToolsOption = None,
+    tool_commands: ToolCommandsOption = None,
+    tool_seconds: ToolTimeoutOption = 60.0,
+    yes: AllowToolsOption = False,
     effort: EffortOption = None,
     max_tokens: MaxTokensOption = None,
     max_reasoning_tokens: MaxReasoningTokensOption = None,

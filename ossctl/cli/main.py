@@ -4,12 +4,13 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ossctl import __version__
-from ossctl.cli.batch import batch
+from ossctl.cli.batch import batch, batch_status
 from ossctl.cli.chat import chat
 from ossctl.cli.doctor import doctor
 from ossctl.cli.models import ls, rm, show, verify
@@ -20,8 +21,18 @@ from ossctl.cli.run import run
 from ossctl.cli.sessions import sessions
 from ossctl.errors import ExitCode, OssctlError
 
+
+class Commands(TyperGroup):
+    """Commands of which some have names of two words: `batch IN` and `batch status OUT`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        two_words = " ".join(args[:2])
+        return super().parse_args(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
+
+
 app = typer.Typer(
     name="ossctl",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: without rich it is there twice as fast
     pretty_exceptions_enable=False,
@@ -30,6 +41,7 @@ app = typer.Typer(
 app.command()(chat)
 app.command()(run)
 app.command()(batch)
+app.command("batch status")(batch_status)
 app.command()(plan)
 app.command()(doctor)
 app.command()(pull)

@@ -9,6 +9,7 @@ import typer
 
 _GENERATION = "Generation"
 _LOADING = "Loading"
+_TOOLS = "Tools"
 
 
 def _complete_model(incomplete: str) -> list[str]:
@@ -270,6 +271,33 @@ DeviceOption = Annotated[
         help="Use these devices only; cpu is none.  [default: all]",
         rich_help_panel=_LOADING,
     ),
+]
+ToolsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool",
+        metavar="NAME=FILE",
+        show_default=False,
+        help="A function that the model may call; FILE is the JSON schema of its arguments.",
+        rich_help_panel=_TOOLS,
+    ),
+]
+ToolCommandsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool-cmd",
+        metavar="NAME=COMMAND",
+        show_default=False,
+        help="Answer its calls with this program: arguments as JSON on stdin, the result on stdout.",
+        rich_help_panel=_TOOLS,
+    ),
+]
+ToolTimeoutOption = Annotated[
+    float,
+    typer.Option("--tool-timeout", metavar="SECONDS", min=0.1, help="For one call.", rich_help_panel=_TOOLS),
+]
+AllowToolsOption = Annotated[
+    bool, typer.Option("-y", "--yes", help="Run them without asking.", rich_help_panel=_TOOLS)
 ]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Ask nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

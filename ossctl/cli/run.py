@@ -9,6 +9,7 @@ import typer
 
 from ossctl.cli.offer import choose_model
 from ossctl.cli.options import (
+    AllowToolsOption,
     CpuMoeOption,
     CtxOption,
     DateOption,
@@ -27,6 +28,9 @@ from ossctl.cli.options import (
     SystemOption,
     TemperatureOption,
     ThreadsOption,
+    ToolCommandsOption,
+    ToolsOption,
+    ToolTimeoutOption,
     TopKOption,
     TopPOption,
     UbatchOption,
@@ -36,7 +40,6 @@ from ossctl.cli.output import named, open_stdout, say, show_log
 from ossctl.errors import OssctlError, UsageError
 
 _OUTPUT = "Output"
-_TOOLS = "Tools"
 _SERVING = "Serving"
 
 
@@ -79,35 +82,10 @@ def run(
         int,
         typer.Option("--n", metavar="N", min=1, max=64, help="Answers to give.", rich_help_panel=_OUTPUT),
     ] = 1,
-    tools: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool",
-            metavar="NAME=FILE",
-            show_default=False,
-            help="A function that the model may call; FILE is the JSON schema of its arguments.",
-            rich_help_panel=_TOOLS,
-        ),
-    ] = None,
-    tool_commands: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool-cmd",
-            metavar="NAME=COMMAND",
-            show_default=False,
-            help="Answer its calls with this program: arguments as JSON on stdin, the result on stdout.",
-            rich_help_panel=_TOOLS,
-        ),
-    ] = None,
-    tool_seconds: Annotated[
-        float,
-        typer.Option(
-            "--tool-timeout", metavar="SECONDS", min=0.1, help="For one call.", rich_help_panel=_TOOLS
-        ),
-    ] = 60.0,
-    yes: Annotated[
-        bool, typer.Option("-y", "--yes", help="Run them without asking.", rich_help_panel=_TOOLS)
-    ] = False,
+    tools: ToolsOption = None,
+    tool_commands: ToolCommandsOption = None,
+    tool_seconds: ToolTimeoutOption = 60.0,
+    yes: AllowToolsOption = False,
     serve_stdin: Annotated[
         bool,
         typer.Option(

@@ -1,5 +1,6 @@
 """The engine: requests in, tokens out, one decode a step."""
 
+from collections.abc import Iterator
 from time import perf_counter
 
 from ossctl.engine.request import EngineStats, Failed, Generated, Output, Request
@@ -39,7 +40,7 @@ class Engine:
         """Queue a request. Raises RequestError if it can never be answered; ValueError for a used id."""
         if request.id in self._sequences:
             raise ValueError(f"request {request.id} is running already")
-        self._check(request)
+        self.check(request)
         # The last token drawn is not put into the cache, so an answer may be one longer than its room.
         sequence = Sequence(request, self._runner.n_ctx_seq + 1)
         self._sequences[request.id] = sequence
@@ -59,13 +60,27 @@ class Engine:
         DecodeAborted only what is missing.
         """
         started = perf_counter()
-        outputs: list[Output] = []
+        outputs: list[Output] = list(self._overdue(started))
         if batch := self._scheduler.schedule():
             logits = self._decode(batch)
-            outputs = self._make_room() if logits is None else self._collect(batch, logits)
+            outputs += self._make_room() if logits is None else self._collect(batch, logits)
         self.stats.steps += 1
         self.stats.step_seconds += perf_counter() - started
         return outputs
+
+    def running(self) -> list[tuple[str, float]]:
+        """The requests in the cache and the seconds since each was admitted. From any thread."""
+        now = perf_counter()
+        return [(s.request.id, now - s.admitted) for s in tuple(self._scheduler.running)]
+
+    def _overdue(self, now: float) -> Iterator[Failed]:
+        """End the requests whose time is up."""
+        for sequence in tuple(self._scheduler.running):
+            timeout = sequence.request.timeout
+            if timeout is not None and now - sequence.admitted > timeout:
+                self.cancel(sequence.request.id)
+                reason = f"no answer within {timeout:g} s; {sequence.generated:,} tokens were there"
+                yield Failed(sequence.request.id, reason, "timeout")
 
     def _decode(self, batch: Batch) -> Logits | None:
         """Logits of the batch, or None if the cache is full."""
@@ -124,7 +139,8 @@ class Engine:
         if finish is not None:
             self.stats.cached_tokens += sequence.cached
             self.cancel(request.id)
-        return Generated(request.id, drawn.token, drawn.logprob, finish, sequence.cached)
+        seconds = perf_counter() - sequence.admitted
+        return Generated(request.id, drawn.token, drawn.logprob, finish, sequence.cached, seconds)
 
     def _make_room(self) -> list[Output]:
         stuck = self._scheduler.make_room()
@@ -141,7 +157,8 @@ class Engine:
         else:
             self.stats.prompt_tokens += n_tokens
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
+        """Raise RequestError for a request that can never be answered."""
         prompt, sampling = request.prompt, request.sampling
         sampling.validate()
         if not len(prompt):

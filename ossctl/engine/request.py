@@ -67,7 +67,8 @@ class Request:
 
     `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well. A `guide` follows
     this one answer. Requests of the same `conversation` go on from where the prompt of the one before ended:
-    the cache can be taken back to there, and is not given to others while there is another sequence.
+    the cache can be taken back to there, and is not given to others while there is another sequence. After
+    `timeout` seconds in the cache it fails.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Request:
     end_ids: frozenset[int] = frozenset()
     guide: Guide | None = None
     conversation: str = ""
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class TokenLogprob:
 class Generated:
     """A token of a request, and why the request ended with it, if it did.
 
-    `cached_tokens` of the prompt were in the cache already.
+    `cached_tokens` of the prompt were in the cache already. `seconds` have passed since it was admitted.
     """
 
     id: str
@@ -99,14 +101,16 @@ class Generated:
     logprob: TokenLogprob | None
     finish: FinishReason | None
     cached_tokens: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request that ended without an answer; the others go on."""
+    """A request that ended without an answer; the others go on. `code` is for programs."""
 
     id: str
     reason: str
+    code: str = "generation_failed"
 
 
 Output = Generated | Failed

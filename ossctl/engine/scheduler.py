@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from itertools import islice
+from time import perf_counter
 
 from ossctl.engine.sequence import SHARE_MIN, Sequence, common_prefix
 from ossctl.engine.slots import Slots
@@ -10,9 +11,17 @@ from ossctl.runtime.base import Chunk, Runner
 
 Batch = list[tuple[Sequence, Chunk]]
 
+_USUAL = 16  # tokens of an answer, before any has ended: rather too few, so that all sequences begin
+_MOST_PASSED = 16  # others that go first where a long prompt does not fit yet
+_LEAST_CHUNK = 32  # tokens of a prompt in a batch, however many sequences decode in it
+
 
 class Scheduler:
-    """Running sequences decode first, then prompts fill the rest of the batch, in order of arrival."""
+    """Running sequences decode first, then prompts fill the rest of the batch, the shortest first.
+
+    While any decodes, a batch is no longer than what the runner computes at once: so a long prompt holds
+    nobody up.
+    """
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -20,14 +29,18 @@ class Scheduler:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of admission
         self._full = False  # the cache was; nobody comes in until somebody leaves
+        self._ended, self._tokens_ended = 1, _USUAL  # requests that came to their end, and their tokens
 
     def schedule(self) -> Batch:
         """The next batch, by ascending sequence ids; empty if there is nothing to do."""
         while self._admit():
             pass  # newcomers first: they may ask a prefill to stop where they part from it
+        decoding = sum(not sequence.prefilling for sequence in self.running)
         room = self._runner.n_batch
+        if decoding:
+            room = min(room, max(self._runner.n_ubatch, decoding + _LEAST_CHUNK))
         batch: Batch = []
-        for sequence in sorted(self.running, key=lambda s: s.prefilling):  # stable: admission order
+        for sequence in sorted(self.running, key=lambda s: s.left):  # stable: admission order
             if room:
                 batch.append((sequence, sequence.next_chunk(room)))
                 room -= len(batch[-1][1].tokens)
@@ -45,6 +58,9 @@ class Scheduler:
         if sequence.slot is None:
             self.waiting.remove(sequence)
             return
+        if sequence.finish is not None:
+            self._ended += 1
+            self._tokens_ended += sequence.generated
         sequence.leave()
         self.running.remove(sequence)
         self._full = False
@@ -85,22 +101,40 @@ class Scheduler:
         free = self._slots.free()
         if not free or (self._full and self.running):
             return False
+        passed: list[Sequence] = []
         for sequence in islice(self.waiting, free):
             if not self._fits(sequence):
-                return False
+                if sequence.passed >= _MOST_PASSED:
+                    return False
+                passed.append(sequence)
+                continue
             match = self._slots.match(sequence.prompt, sequence.request.conversation)
             if self._awaits_prefix(sequence, match.usable if match else 0):
                 continue
             self._slots.place(sequence, match)
+            sequence.admitted = sequence.admitted or perf_counter()
             self.waiting.remove(sequence)
             self.running.append(sequence)
+            for other in passed:
+                other.passed += 1
             return True
         return False
 
     def _fits(self, sequence: Sequence) -> bool:
-        """Whether a shared cache has room for this prompt and the next token of every sequence."""
-        used = sum(s.length + 1 - s.shared for s in self.running)
-        return not self.running or used + sequence.length < self._runner.n_cells
+        """Whether a shared cache has room for this prompt and for the answers that are to be expected.
+
+        What running sequences share with each other counts once.
+        """
+        if not self.running or self._runner.n_cells >= self._runner.n_seq * self._runner.n_ctx_seq:
+            return True
+        used = sum(s.length + 1 - s.shared + self._to_come(s) for s in self.running)
+        used += max(s.shared for s in self.running)
+        return used + sequence.length + self._to_come(sequence) < self._runner.n_cells
+
+    def _to_come(self, sequence: Sequence) -> int:
+        """Tokens that an answer will still have, if it becomes as long as those before were on average."""
+        usual = self._tokens_ended // self._ended
+        return max(0, min(usual, sequence.max_tokens) - sequence.generated)
 
     def _awaits_prefix(self, sequence: Sequence, usable: int) -> bool:
         """Whether a running prefill will soon have computed more of this prompt than the cache has."""

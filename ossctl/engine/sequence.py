@@ -21,7 +21,8 @@ _NOTHING: Tokens = np.empty(0, np.int32)
 class Slot:
     """One sequence of the runner: what it holds, also after its request has ended.
 
-    `resident` int32 [n] are the tokens whose cells can be reused; `snapshots` belong to prefixes of them.
+    `resident` int32 [n] are the tokens whose cells can be reused; `snapshots` belong to prefixes of them. The
+    first `head` tokens were shared with another request.
     """
 
     seq: int
@@ -31,6 +32,7 @@ class Slot:
     owner: "Sequence | None" = None
     conversation: str = ""  # of its latest request
     last_used: int = 0
+    head: int = 0
 
     @classmethod
     def of(cls, n_slots: int) -> list["Slot"]:
@@ -45,6 +47,7 @@ class Slot:
     def keep(self, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` tokens."""
         self.resident = self.resident[:n_tokens]
+        self.head = min(self.head, n_tokens)
         self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
 
     def remember(self, snapshot: Snapshot) -> None:
@@ -73,6 +76,8 @@ class Sequence:
         self.generated = 0
         self.cached = 0  # tokens of the request's prompt that were in the cache already
         self.restarted = False  # it had to leave a full cache
+        self.passed = 0  # others that were admitted before it, for there was no room for it yet
+        self.admitted = 0.0  # when it first got a slot, on perf_counter's clock
         self.shared = 0  # of the computed, tokens that another sequence computed
         # where the prefill stops for a snapshot that others will use
         self.boundaries = {len(request.prompt)} if request.conversation else set[int]()
@@ -95,7 +100,12 @@ class Sequence:
     @property
     def prefilling(self) -> bool:
         """Whether more than the last token has to be computed before the next can be drawn."""
-        return self.length - self.computed > 1
+        return self.left > 1
+
+    @property
+    def left(self) -> int:
+        """Tokens to compute before the next can be drawn; at least one."""
+        return self.length - self.computed
 
     def uniform(self) -> float:
         """The next draw in [0, 1), which depends on the request alone."""

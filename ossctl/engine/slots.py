@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ossctl.engine.heads import Head, Heads
 from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
 from ossctl.runtime.base import RollbackImpossible, Runner, Tokens
 
@@ -11,11 +12,12 @@ _LONG = 256
 
 @dataclass(frozen=True)
 class Match:
-    """What a slot holds of a prompt: `common` tokens, of which `usable` can be taken over."""
+    """What a slot or a saved head holds of a prompt: `common` tokens; `usable` of them can be taken over."""
 
-    slot: Slot
+    slot: Slot | None
     common: int
     usable: int
+    head: Head | None = None
 
 
 class Slots:
@@ -24,6 +26,7 @@ class Slots:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._slots = Slot.of(runner.n_seq)
+        self._heads = Heads(runner)
         self._clock = 0
 
     def free(self) -> int:
@@ -43,25 +46,34 @@ class Slots:
             found = Match(slot, common, self._usable(slot, common))
             if best is None or _rank(found, conversation) > _rank(best, conversation):
                 best = found
+        saved = self._heads.best(prompt)
+        if saved is not None and (best is None or saved[1] > best.usable):
+            return Match(None, common_prefix(saved[0].tokens, prompt[:-1]), saved[1], saved[0])
         return best
 
     def place(self, sequence: Sequence, match: Match | None) -> None:
         """Give `sequence` a free slot that holds what `match` has of its prompt."""
         usable = match.usable if match else 0
-        slot = self._slot_for(sequence, match.slot if match and usable else None)
+        source = match.slot if match else None
+        slot = self._slot_for(sequence, source if usable else None)
+        if slot is not source:
+            self._save_head(slot)
         if match and self._runner.needs_snapshots and match.common >= usable + SHARE_MIN:
             sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
         if sequence.request.conversation and len(sequence.prompt) - usable >= _LONG:
             sequence.boundaries.add(len(sequence.prompt) - 1)
-        if match and usable:
-            usable = self._take_over(match.slot, slot, usable)
+        if match and match.head:
+            usable = self._bring_back(match.head, slot, usable)
+        elif source and usable:
+            usable = self._take_over(source, slot, usable)
         else:
             self._runner.rollback(slot.seq, 0)
         slot.keep(usable)
         slot.owner, sequence.slot = sequence, slot
         slot.conversation = sequence.request.conversation
         sequence.computed = usable
-        sequence.shared = usable if match and match.slot is not slot else 0
+        sequence.shared = usable if source is not None and source is not slot else 0
+        slot.head = max(slot.head, usable)
         if not sequence.restarted:
             sequence.cached = usable
         self._clock += 1
@@ -76,11 +88,31 @@ class Slots:
         """Free the cells that an ended request left behind; False if there are none."""
         idle = [slot for slot in self._slots if slot.owner is None and len(slot.resident)]
         if idle:
-            self.clear(min(idle, key=lambda slot: slot.last_used))
+            oldest = min(idle, key=lambda slot: slot.last_used)
+            self._save_head(oldest)
+            self.clear(oldest)
         return bool(idle)
+
+    def _save_head(self, slot: Slot) -> None:
+        """What `slot` holds will be gone: not what many prompts begin with."""
+        self._heads.save(slot, [other for other in self._slots if other is not slot])
+
+    def _bring_back(self, head: Head, target: Slot, n_tokens: int) -> int:
+        """Tokens of a saved head that `target` holds now; what ended requests left makes room for it."""
+        self.clear(target)
+        while True:
+            try:
+                self._heads.restore(head, target, n_tokens)
+            except RollbackImpossible:
+                if not self.clear_oldest_idle():
+                    self._runner.rollback(target.seq, 0)
+                    return 0
+            else:
+                return n_tokens
 
     def _take_over(self, source: Slot, target: Slot, n_tokens: int) -> int:
         snapshot = source.snapshots.get(n_tokens)
+        source.head = max(source.head, n_tokens)
         try:
             if source is target:
                 self._runner.rollback(target.seq, n_tokens, snapshot)
@@ -112,4 +144,9 @@ class Slots:
 
 def _rank(match: Match, conversation: str) -> tuple[int, int, bool, bool]:
     slot = match.slot
-    return match.usable, match.common, slot.conversation == conversation, slot.owner is None
+    return (
+        match.usable,
+        match.common,
+        slot is not None and slot.conversation == conversation,
+        slot is not None and slot.owner is None,
+    )

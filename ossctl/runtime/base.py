@@ -72,6 +72,10 @@ class Runner(Protocol):
         """Tokens that one decode takes at the most; at least n_seq."""
 
     @property
+    def n_ubatch(self) -> int:
+        """Tokens that are computed at once; a larger decode is cut into pieces of so many."""
+
+    @property
     def n_ctx_seq(self) -> int:
         """Tokens that one sequence can hold at the most."""
 
@@ -105,6 +109,12 @@ class Runner(Protocol):
 
     def copy(self, source: int, target: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
         """Make `target` hold the first `n_tokens` tokens of `source`. Raises RollbackImpossible."""
+
+    def save(self, seq: int) -> bytes:
+        """All that `seq` holds, to be kept outside of the cache."""
+
+    def load(self, seq: int, n_tokens: int, state: bytes) -> None:
+        """Make `seq` hold what was saved of `n_tokens` tokens. Raises RollbackImpossible."""
 
     def abort(self) -> None:
         """Stop the running decode, from any thread. Every later one stops as well, until `resume`."""

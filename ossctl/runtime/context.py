@@ -81,6 +81,7 @@ class LlamaRunner:
         self.buffers = llama_log().buffers()
         self._memory = lib.llama_get_memory(self._handle)
         self.n_batch = min(options.n_batch, lib.llama_n_batch(self._handle))
+        self.n_ubatch = min(self.n_batch, lib.llama_n_ubatch(self._handle))
         self.n_ctx_seq = min(options.n_ctx, lib.llama_n_ctx_seq(self._handle))
         self.n_cells = self.n_ctx_seq * (1 if options.unified else options.n_seq)
         self._lengths = [0] * self.n_seq
@@ -153,6 +154,17 @@ class LlamaRunner:
         else:
             self._restore(target, self._save(source, _WHOLE), _WHOLE)
         self._cut(target, n_tokens, snapshot)
+
+    def save(self, seq: int) -> bytes:
+        """See `Runner.save`."""
+        self._check_sequence(seq)
+        return self._save(seq, _WHOLE)
+
+    def load(self, seq: int, n_tokens: int, state: bytes) -> None:
+        """See `Runner.load`."""
+        self.rollback(seq, 0)
+        self._restore(seq, state, _WHOLE)
+        self._cut(seq, n_tokens, None)
 
     def abort(self) -> None:
         """See `Runner.abort`."""

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,20 @@ import numpy as np
 import pytest
 from scripted import ScriptedRunner
 
-from ossctl.app.batch import Batch, BatchSummary
+from ossctl.app.batch.job import Batch, Form, Rules
+from ossctl.app.batch.records import ModelIdentity, Records
+from ossctl.app.batch.source import Source
+from ossctl.app.batch.summary import BatchSummary
+from ossctl.app.batch.understanding import Understanding
+from ossctl.app.chat_completions import custom_id_of
 from ossctl.app.conversation import Defaults
 from ossctl.app.interrupt import Interrupt
+from ossctl.app.lines import Line, read_lines
 from ossctl.app.loading import LoadedModel
 from ossctl.dialect import Answer, Conversation, Effort, Event
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.base import Chunk, Logits
-from ossctl.storage.journal import Journal
+from ossctl.storage.journal import Keeping, OutputFile
 
 END = 0
 SLEEP = {"type": "function", "function": {"name": "sleep"}}
@@ -64,14 +70,32 @@ class EndingRunner(ScriptedRunner):
         return row
 
 
-def model(runner: ScriptedRunner) -> LoadedModel:
-    return LoadedModel("scripted", runner, BytesDialect(), lambda token: bytes([token]))
-
-
-def run(lines: Any, runner: ScriptedRunner, path: Path) -> tuple[BatchSummary, list[dict[str, Any]]]:
-    with Journal.create(path, overwrite=True) as journal, Interrupt() as interrupt:
-        summary = Batch(model(runner), journal, lambda _: None, Defaults()).run(lines, interrupt)
+def run(
+    lines: Any, runner: ScriptedRunner, path: Path, defaults: Defaults | None = None
+) -> tuple[BatchSummary, list[dict[str, Any]]]:
+    summary = answer(read_lines(lines), runner, path, defaults)
     return summary, [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def answer(
+    lines: Iterator[Line],
+    runner: ScriptedRunner,
+    path: Path,
+    defaults: Defaults | None = None,
+    *,
+    surveyed: bool = False,
+) -> BatchSummary:
+    loaded = LoadedModel("scripted", runner, BytesDialect(), lambda token: bytes([token]))
+    form = Form(
+        Understanding(defaults or Defaults()), Records(ModelIdentity("scripted", b"scripted", loaded.piece))
+    )
+    with (
+        OutputFile(Keeping(path), overwrite=True) as output,
+        output.journal() as journal,
+        Interrupt() as interrupt,
+    ):
+        batch = Batch(loaded, form, journal, lambda _: None, Rules())
+        return batch.run(lines, interrupt, ids_are_unique=surveyed)
 
 
 def test_every_line_gets_one_record(tmp_path: Path) -> None:
@@ -85,16 +109,10 @@ def test_every_line_gets_one_record(tmp_path: Path) -> None:
     assert sorted(failed) == [8, 24]
 
 
-def test_the_dialects_effort_and_the_runs_date_hold_for_lines_that_name_none(tmp_path: Path) -> None:
-    class ThinkingDialect(BytesDialect):
-        default_effort: Effort | None = "medium"
-
-    runner, path = EndingRunner(n_vocab=256), tmp_path / "out"
-    loaded = LoadedModel("scripted", runner, ThinkingDialect(), lambda token: bytes([token]))
+def test_the_runs_effort_and_date_hold_for_lines_that_name_none(tmp_path: Path) -> None:
     lines = io.BytesIO(b'{"prompt": "x"}\n{"prompt": "x", "reasoning_effort": "low", "date": "2025-12-24"}')
-    with Journal.create(path, overwrite=True) as journal, Interrupt() as interrupt:
-        Batch(loaded, journal, lambda _: None, Defaults(dt.date(2026, 1, 31))).run(lines, interrupt)
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    defaults = Defaults(dt.date(2026, 1, 31), "medium")
+    _, records = run(lines, EndingRunner(n_vocab=256), tmp_path / "out", defaults)
     settings = [record["response"]["body"]["settings"] for record in records]
     assert sorted(settings, key=lambda setting: int(setting["seed"])) == [
         {"seed": 1, "reasoning_effort": "medium", "date": "2026-01-31"},
@@ -144,7 +162,7 @@ def test_reading_waits_for_the_engine_and_writing_for_nothing(tmp_path: Path) ->
             return b'{"prompt": "x", "max_tokens": 1}\n'
 
     run(Source(), EndingRunner(n_vocab=256, n_seq=2), path)
-    assert max(ahead) <= 4 * 2 + 2  # the places in flight, one being read, one being written
+    assert max(ahead) <= 64 + 2  # the places in flight, one being read, one being written
 
 
 def test_an_input_without_requests_is_a_usage_error(tmp_path: Path) -> None:
@@ -208,7 +226,8 @@ def peak_rss_mib(n_lines: int, folder: Path) -> float:
         for number in range(n_lines):
             file.write(f'{{"custom_id": "request {number}", "prompt": "Summarise text {number}"}}\n')
     command = [sys.executable, __file__, str(source), str(folder / f"{n_lines}.out")]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     lines = (folder / f"{n_lines}.out").read_bytes().count(b"\n")
     assert lines == n_lines
@@ -229,12 +248,9 @@ def main() -> None:
     source, sink = map(Path, sys.argv[1:])
     runner = EndingRunner(n_vocab=256, n_seq=16, n_batch=512, n_ctx_seq=128)
     runner.decoded = _Forgetful()
-    with (
-        source.open("rb") as lines,
-        Journal.create(sink, overwrite=False) as journal,
-        Interrupt() as interrupt,
-    ):
-        Batch(model(runner), journal, lambda _: None, Defaults()).run(lines, interrupt)
+    job = Source(source)
+    survey = job.survey(custom_id_of)
+    answer(job.picked(survey), runner, sink, surveyed=True)
     print(own_peak_mib())
 
 

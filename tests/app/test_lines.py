@@ -9,8 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ossctl.app import lines
-from ossctl.app.lines import Line, count_requests, open_input, read_lines
-from ossctl.errors import UsageError
+from ossctl.app.lines import Line, read_lines
 
 LIMIT = 16  # bytes, instead of megabytes
 
@@ -100,7 +99,7 @@ def test_a_line_that_does_not_end_is_not_held_in_memory(short_limit: None, tmp_p
         file.truncate(100 * 1024 * 1024)  # zeros, which take no room on the disk
     tracemalloc.start()
     try:
-        with open_input(path) as file:
+        with path.open("rb") as file:
             (line,) = read_lines(file)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -108,35 +107,6 @@ def test_a_line_that_does_not_end_is_not_held_in_memory(short_limit: None, tmp_p
     assert line.error is not None
     assert f"{100 * 1024 * 1024:,} bytes" in line.error.message
     assert peak < 10 * 1024 * 1024
-
-
-def test_requests_are_counted_without_blank_lines(tmp_path: Path) -> None:
-    path = tmp_path / "in.jsonl"
-    path.write_bytes(b"\xef\xbb\xbf{}\n\n{}\r\n   \nnot JSON, but a line")
-    assert count_requests(path) == 3
-
-
-@pytest.mark.parametrize("data", [b"", b"\n \r\n", b"\xef\xbb\xbf"])
-def test_an_input_without_requests_is_refused(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "in.jsonl"
-    path.write_bytes(data)
-    with pytest.raises(UsageError, match="holds no requests"):
-        count_requests(path)
-
-
-def test_an_input_that_is_no_file_is_refused_by_its_path(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no input file at .*missing\.jsonl"):
-        open_input(tmp_path / "missing.jsonl")
-    with pytest.raises(UsageError, match="is a directory"):
-        open_input(tmp_path)
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"cannot read .*: Not a directory"):
-        open_input(tmp_path / "file" / "below")
-
-
-def test_a_name_that_the_system_refuses_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="cannot read"):
-        open_input(Path("a" * 300))
 
 
 def test_the_length_of_a_long_line_is_without_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

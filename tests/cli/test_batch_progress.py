@@ -19,8 +19,12 @@ import pty
 import struct
 import termios
 
-SUMMARY = re.compile(r"4 of 4 done · \d+ tokens in( \(\d+ cached\))?, \d+ out · \d+\.\d tokens/s · \d+\.\d s")
+SUMMARY = re.compile(
+    r"4 of 4 done · \d+ tokens in( \(\d+ cached\))?, \d+ out · \d+\.\d tokens/s"
+    r" · an answer \d+\.\d s, 99 % below \d+\.\d s · \d+\.\d s"
+)
 TIME_LEFT = re.compile(r" (--:--|\d\d:\d\d) left")
+SPEED = re.compile(r"[1-9]\d*\.\d tokens/s out, [1-9]\d*\.\d in \(\d+% cached\) · slowest 1 s: line-\d+")
 COLOUR = re.compile(r"\x1b\[[\d;]*[34]\d[\d;]*m")
 
 # What the bar does on a terminal: control sequences, control characters and text.
@@ -89,6 +93,15 @@ def test_on_a_terminal_a_live_bar_counts_the_requests(finished: Shown) -> None:
     assert "0 of 4 done" in bars[0]
     assert "4 of 4 done" in bars[-1]
     assert all(TIME_LEFT.search(bar) for bar in bars)
+
+
+def test_a_second_line_tells_speed_the_share_that_was_cached_and_the_slowest_request(folder: Path) -> None:
+    arguments = ("batch", "long.jsonl", *small_model())
+    shown = run_on_terminal(*arguments, folder=folder, interrupt_at="slowest 1 s")
+    (counts,) = {frame.split("━")[0].strip() for frame in shown.frames if "of 12 done, 4 running" in frame}
+    assert counts.startswith("0 of 12 done, 4 running")
+    speeds = [frame for frame in shown.frames if "tokens/s out" in frame]
+    assert any(SPEED.fullmatch(speed.strip()) for speed in speeds), speeds
 
 
 def test_at_the_end_the_bar_is_gone_and_the_summary_stays(finished: Shown) -> None:

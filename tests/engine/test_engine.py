@@ -137,6 +137,93 @@ def test_one_sequence_with_a_window_finds_the_prefix_from_the_third_request_on()
     assert engine.stats.prompt_tokens == 2 * 45 + 3 * 5
 
 
+@pytest.mark.parametrize(("n_seq", "window"), [(1, 0), (1, 10), (2, 10)])
+def test_a_head_that_prompts_share_is_computed_once_though_others_push_it_out(
+    n_seq: int, window: int
+) -> None:
+    runner = ScriptedRunner(n_seq=n_seq, n_batch=200, n_ubatch=200, n_ctx_seq=200, window=window)
+    engine = Engine(runner)
+    head = prompt_of((1, 80))
+    prompts: list[list[int]] = [[*head, number, *prompt_of((10 + number, 4))] for number in range(3)]
+    for number in range(3, 6):  # on either side of others, which take every sequence
+        prompts += [prompt_of((100 * number + other, 60)) for other in range(n_seq + 1)]
+        prompts += [[*head, number, *prompt_of((10 + number, 4))]]
+    computed = []
+    for number, prompt in enumerate(prompts):
+        engine.submit(request(str(number), prompt))
+        before = engine.stats.prompt_tokens
+        assert tokens_of(run(engine)[str(number)]) == expected_answer(prompt, 5, runner.n_vocab)
+        computed.append(engine.stats.prompt_tokens - before)
+    heads = [n for n, prompt in zip(computed, prompts, strict=True) if prompt[:80] == head]
+    assert heads[2:] == [5] * 4  # with a window, the second one leaves the snapshot for the others
+
+
+def test_short_prompts_are_computed_before_a_long_one() -> None:
+    runner = ScriptedRunner(n_batch=16, n_ctx_seq=200)
+    engine = Engine(runner)
+    engine.submit(request("long", prompt_of((2, 150))))
+    engine.submit(request("short", prompt_of((1, 4)), 3))
+    ended = []
+    while engine.busy:
+        ended += [o.id for o in engine.step() if isinstance(o, Generated) and o.finish]
+    assert ended == ["short", "long"]
+    assert len(runner.decoded[0]) == 2  # in one batch with the beginning of the long one
+
+
+def test_while_any_decodes_a_batch_is_what_the_runner_computes_at_once() -> None:
+    runner = ScriptedRunner(n_batch=128, n_ubatch=40, n_ctx_seq=400)
+    engine = Engine(runner)
+    engine.submit(request("long", prompt_of((2, 300))))
+    engine.step()
+    assert len(runner.decoded[-1][0].tokens) == 128  # nobody waits
+    engine.submit(request("short", prompt_of((1, 4)), 30))
+    engine.step()
+    while engine.busy:
+        engine.step()
+        assert sum(len(chunk.tokens) for chunk in runner.decoded[-1]) <= 40
+
+
+def test_a_shared_cache_admits_only_what_it_will_have_room_for() -> None:
+    runner = ScriptedRunner(n_seq=8, n_batch=64, n_ctx_seq=200, unified=True, n_cells=200)
+    engine = Engine(runner)
+    for number in range(24):
+        engine.submit(request(str(number), prompt_of((number, 20)), 30))
+    recomputed = []
+    while engine.busy:
+        engine.step()
+        recomputed.append(engine.stats.recomputed_tokens)
+    assert len(runner.decoded) < 24 * 30 / 3  # 200 cells are not quite room for four of 20 + 30
+    assert recomputed[-1] < 0.1 * 24 * 50
+    assert recomputed[-1] == recomputed[len(recomputed) // 2], "by then it is known how long answers are"
+
+
+def test_in_a_shared_cache_short_prompts_pass_one_that_does_not_fit_yet_but_not_for_ever() -> None:
+    runner = ScriptedRunner(n_seq=4, n_batch=64, n_ctx_seq=100, unified=True, n_cells=100)
+    engine = Engine(runner)
+    engine.submit(request("running", prompt_of((1, 40)), 30))
+    engine.step()
+    engine.submit(request("long", prompt_of((2, 70)), 5))
+    for number in range(40):
+        engine.submit(request(f"short {number}", prompt_of((3 + number, 4)), 5))
+    order = []
+    while engine.busy:
+        order += [o.id for o in engine.step() if isinstance(o, Generated) and o.finish]
+    assert order.index("short 0") < order.index("long") < order.index("short 39")
+
+
+def test_a_request_that_takes_too_long_fails_alone_with_its_code() -> None:
+    engine = Engine(ScriptedRunner())
+    hurried = Request("hurried", np.array([1, 2, 3], np.int32), 50, GREEDY, timeout=0.0)
+    engine.submit(hurried)
+    engine.submit(request("patient", [1, 2, 3], 4))
+    outputs = run(engine)
+    failed = outputs["hurried"][-1]
+    assert isinstance(failed, Failed)
+    assert failed.code == "timeout"
+    assert "no answer within 0 s" in failed.reason
+    assert len(tokens_of(outputs["patient"])) == 4
+
+
 def test_an_identical_prompt_computes_its_last_token_only() -> None:
     engine = Engine(ScriptedRunner())
     prompt = prompt_of((1, 30))

@@ -99,3 +99,26 @@ def test_a_cache_too_small_for_all_still_answers_all(gpt_oss: LlamaModel) -> Non
     for prompt, answer in zip(prompts, crowded, strict=True):
         (alone,), _ = answers(gpt_oss, [prompt], 300, n_ctx=512)
         assert_same_but_for_ties(gpt_oss, prompt, answer, alone)
+
+
+@pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
+def test_a_head_that_was_pushed_out_of_the_cache_comes_back_and_changes_no_answer(
+    gpt_oss: LlamaModel, unified: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    head = rng.integers(0, 256, 300, dtype=np.int32)
+    with_head = [np.concatenate([head, rng.integers(0, 256, 20, dtype=np.int32)]) for _ in range(5)]
+    others = [rng.integers(0, 256, 300, dtype=np.int32) for _ in range(3)]
+    prompts = [*with_head[:3], *others, *with_head[3:]]
+    came, computed = [], []
+    with LlamaRunner(gpt_oss, ContextOptions(n_ctx=512, n_seq=2, unified=unified)) as runner:
+        engine = Engine(runner)
+        for number, prompt in enumerate(prompts):  # one after the other: each takes the oldest sequence
+            before = engine.stats.prompt_tokens
+            engine.submit(Request(str(number), prompt, 40, Sampling(temperature=0)))
+            came.append(tokens_of(run(engine)[str(number)]))
+            computed.append(engine.stats.prompt_tokens - before)
+    assert computed[-2:] == [20, 20]
+    for prompt, answer in zip(prompts, came, strict=True):
+        (alone,), _ = answers(gpt_oss, [prompt], 40, n_ctx=512)
+        assert_same_but_for_ties(gpt_oss, prompt, answer, alone)

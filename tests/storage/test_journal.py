@@ -4,13 +4,15 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ossctl.errors import ExitCode, OssctlError, OutputClosed, UsageError
-from ossctl.storage.journal import Journal
+from ossctl.storage.journal import Journal, Keeping, OutputFile, refuse_existing
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -18,9 +20,15 @@ if TYPE_CHECKING:
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 
 
+@contextmanager
+def journal_at(path: Path, *, overwrite: bool = False) -> Iterator[Journal]:
+    with OutputFile(Keeping(path), overwrite=overwrite) as output, output.journal() as journal:
+        yield journal
+
+
 def test_each_line_is_in_the_file_as_soon_as_it_is_appended(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
-    with Journal.create(path, overwrite=False) as journal:
+    with journal_at(path) as journal:
         for count in range(1, 4):
             journal.append(b'{"a": 1}')
             assert path.read_bytes() == b'{"a": 1}\n' * count
@@ -30,10 +38,10 @@ def test_what_exists_is_not_replaced_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(b"precious\n")
     with pytest.raises(UsageError, match=r"out\.jsonl exists") as refusal:
-        Journal.create(path, overwrite=False)
+        refuse_existing(path, overwrite=False)
     assert "--overwrite" in refusal.value.hint
     assert path.read_bytes() == b"precious\n"
-    with Journal.create(path, overwrite=True) as journal:
+    with journal_at(path, overwrite=True) as journal:
         journal.append(b"new")
     assert path.read_bytes() == b"new\n"
 
@@ -41,25 +49,25 @@ def test_what_exists_is_not_replaced_unless_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_place_that_cannot_hold_a_file_is_refused_and_named(tmp_path: Path, overwrite: bool) -> None:
     with pytest.raises(UsageError, match="is a directory"):
-        Journal.create(tmp_path, overwrite=overwrite)
+        refuse_existing(tmp_path, overwrite=overwrite)
     with pytest.raises(UsageError, match=r"no folder .*missing to write out\.jsonl"):
-        Journal.create(tmp_path / "missing" / "out.jsonl", overwrite=overwrite)
+        refuse_existing(tmp_path / "missing" / "out.jsonl", overwrite=overwrite)
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"no folder .*file to write out\.jsonl"):
-        Journal.create(tmp_path / "file" / "out.jsonl", overwrite=overwrite)
+        refuse_existing(tmp_path / "file" / "out.jsonl", overwrite=overwrite)
 
 
 def test_a_link_to_nowhere_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     with pytest.raises(UsageError, match="link exists"):
-        Journal.create(tmp_path / "link", overwrite=False)
+        refuse_existing(tmp_path / "link", overwrite=False)
     assert not (tmp_path / "target").exists()
 
 
 @linux_only
 def test_a_full_disk_is_an_error_that_gives_the_reason() -> None:
-    with Journal.create(Path("/dev/full"), overwrite=True) as journal:
+    with Journal(lambda: Path("/dev/full").open("wb", buffering=0), "/dev/full") as journal:
         with pytest.raises(OssctlError, match="cannot write /dev/full: No space left on device") as failure:
             journal.append(b"line")
         assert failure.value.exit_code == ExitCode.FAILED

@@ -1,0 +1,1 @@
+"""The batch job: `source` reads, `job` has the lines answered, `records` and `output` write."""

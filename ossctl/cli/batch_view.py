@@ -1,0 +1,179 @@
+"""What is told of a batch: live on a terminal, in plain lines elsewhere, before it and after it."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Self
+
+from ossctl.cli.output import say
+from ossctl.cli.transfer import duration
+
+if TYPE_CHECKING:
+    from ossctl.app.batch.dry_run import DryRun
+    from ossctl.app.batch.status import Status
+    from ossctl.app.batch.summary import BatchSummary
+
+_SECONDS_BETWEEN_LINES = 10.0
+_FRAMES_PER_SECOND = 4
+
+
+def describe(summary: "BatchSummary", total: int | None) -> str:
+    """`12 of 20 done, 1 failed · 345 tokens in, 678 out · 96.1 tokens/s`"""
+    return (
+        f"{_counts(summary, total)} · {summary.prompt_tokens:,} tokens in{_cached(summary)}, "
+        f"{summary.completion_tokens:,} out · {summary.tokens_per_second:,.1f} tokens/s{_latency(summary)}"
+    )
+
+
+def _counts(summary: "BatchSummary", total: int | None) -> str:
+    of = "" if total is None else f" of {total:,}"
+    failed = f", {summary.failed:,} failed" if summary.failed else ""
+    skipped = f", {summary.skipped:,} skipped" if summary.skipped else ""
+    changed = f", {summary.changed:,} changed" if summary.changed else ""
+    return f"{summary.done:,}{of} done{failed}{skipped}{changed}"
+
+
+def _cached(summary: "BatchSummary") -> str:
+    return f" ({summary.cached_tokens:,} cached)" if summary.cached_tokens else ""
+
+
+def _latency(summary: "BatchSummary") -> str:
+    if not summary.latency.count:
+        return ""
+    half, most = (summary.latency.percentile(percent) for percent in (50, 99))
+    return f" · an answer {half:,.1f} s, 99 % below {most:,.1f} s"
+
+
+class PlainProgress:
+    """A line every ten seconds."""
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._next = _SECONDS_BETWEEN_LINES
+
+    def watch(self, summary: "BatchSummary") -> None:
+        if summary.seconds >= self._next:
+            self._next = summary.seconds + _SECONDS_BETWEEN_LINES
+            say(f"{describe(summary, self._total)} · {summary.seconds:,.0f} s")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class LiveProgress:
+    """Two lines: how many are done, a bar, the time left; how fast, how much was cached, the slowest request.
+
+    They appear with the first news.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.table import Column
+        from rich.text import Text
+
+        whole = Column(no_wrap=True)
+        bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8))
+        left = (bar, TimeRemainingColumn(compact=True, table_column=whole), TextColumn("left"))
+        console = Console(stderr=True)
+        self._total = total
+        self._progress = Progress(
+            TextColumn("{task.description}", table_column=whole),
+            *((TimeElapsedColumn(),) if total is None else left),
+            console=console,
+            expand=total is not None,
+        )
+        self._task = self._progress.add_task("", total=total)
+        self._speed = Text("", no_wrap=True, overflow="ellipsis", style="dim")
+        self._live = Live(
+            Group(self._progress, self._speed),
+            console=console,
+            transient=True,
+            refresh_per_second=_FRAMES_PER_SECOND,
+        )
+
+    def watch(self, summary: "BatchSummary") -> None:
+        running = f", {summary.running:,} running" if summary.running else ""
+        self._progress.update(
+            self._task,
+            completed=summary.finished,
+            description=f"{_counts(summary, self._total)}{running}",
+        )
+        self._speed.plain = _speed(summary)
+        self._live.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.refresh()
+        self._live.stop()
+
+
+def _speed(summary: "BatchSummary") -> str:
+    """`96.1 tokens/s out, 345.0 in (62 % cached) · slowest 12 s: q17`"""
+    share = summary.cached_tokens / summary.prompt_tokens if summary.prompt_tokens else 0
+    text = (
+        f"{summary.tokens_per_second:,.1f} tokens/s out, {summary.prompt_tokens_per_second:,.1f} in "
+        f"({share:.0%} cached)"
+    )
+    if summary.slowest is not None:
+        custom_id, age = summary.slowest
+        text += f" · slowest {duration(age)}: {custom_id[:40]}"
+    return text
+
+
+def batch_progress(total: int | None, *, to_terminal: bool) -> PlainProgress | LiveProgress:
+    """The way to watch that stderr allows. With the answers on the same terminal, lines are it."""
+    if sys.stderr is None or not sys.stderr.isatty() or (to_terminal and sys.stdout.isatty()):
+        return PlainProgress(total)
+    return LiveProgress(total)
+
+
+def dry_run_lines(found: "DryRun") -> Iterator[str]:
+    """What `--dry-run` prints."""
+    from ossctl.cli.plan_view import in_one_line
+
+    wrong = found.errors.total()
+    total = found.valid + wrong + found.skipped
+    skipped = f", {found.skipped:,} finished already" if found.skipped else ""
+    yield f"requests  {total:,}: {found.valid:,} to answer, {wrong:,} wrong{skipped}"
+    for line, message in found.complaints:
+        yield f"          line {line}: {message}"
+    if wrong > len(found.complaints):
+        yield f"          … and {wrong - len(found.complaints):,} more"
+    yield (
+        f"prompts   {found.prompt_tokens:,} tokens, {found.shared_tokens:,} of them shared; "
+        f"the longest {found.longest_prompt:,}"
+    )
+    unlimited = f", {found.unlimited:,} without a limit of their own" if found.unlimited else ""
+    yield f"answers   at most {found.answer_tokens:,} tokens{unlimited}"
+    if found.plan is not None:
+        yield f"plan      {in_one_line(found.plan)}, {found.plan.settings.parallel} at once"
+    speed = found.speed
+    yield f"speed     {speed.prompt:,.0f} tokens/s in, {speed.answer:,.0f} tokens/s out (measured)"
+    prompts, answers = duration(found.prompt_seconds), duration(found.answer_seconds)
+    yield f"time      {prompts} for prompts, at most {answers} for answers"
+
+
+def status_lines(status: "Status") -> Iterator[str]:
+    """What `ossctl batch status` prints."""
+    of = "" if status.total is None else f" of {status.total:,}"
+    codes = ", ".join(f"{count:,} {code}" for code, count in status.errors.most_common())
+    failed = f", {status.failed:,} failed ({codes})" if status.failed else ""
+    span = status.last - status.first
+    pace = f" · {status.completion_tokens / span:,.1f} tokens/s" if span else ""
+    yield (
+        f"{status.done:,}{of} done{failed} · {status.prompt_tokens:,} tokens in, "
+        f"{status.completion_tokens:,} out{pace}"
+    )
+    if status.running:
+        left = status.seconds_left
+        yield "running" + ("" if left is None else f", {duration(left)} left")
+    elif status.total is None or status.done + status.failed < status.total:
+        yield "not running; --resume goes on"
+    if status.torn and not status.running:
+        yield "the last line is not whole: --resume repairs it"

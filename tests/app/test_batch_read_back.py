@@ -1,0 +1,162 @@
+"""Outputs read back: torn ends repaired, foreign files refused, later records in place of earlier ones."""
+
+import itertools
+import json
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ossctl.app.batch.records import ID_PREFIX
+from ossctl.app.batch.resume import State, continue_at, read_back
+from ossctl.app.batch.settle import settle
+from ossctl.app.batch.source import id_hash
+from ossctl.errors import UsageError
+from ossctl.storage.compression import encoder_for, open_decoded
+from ossctl.storage.journal import Journal, Keeping, OutputFile
+
+
+def record_id(asked: str) -> str:
+    return ID_PREFIX + asked.encode().hex().ljust(32, "0")
+
+
+def line(custom_id: str, asked: str = "x", *, failed: bool = False) -> bytes:
+    error = {"code": "timeout", "message": "m", "line": 1} if failed else None
+    response = None if failed else {"status_code": 200}
+    record = {"id": record_id(asked), "custom_id": custom_id, "response": response, "error": error}
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+@contextmanager
+def resumed(path: Path) -> Iterator[Journal]:
+    with OutputFile(Keeping(path), overwrite=False) as output:
+        _, torn = read_back(path, flat=False)
+        with continue_at(output, torn) as journal:
+            yield journal
+
+
+TORN: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda last: b"",
+    "its newline is missing": lambda last: last[:-1],
+    "half of it": lambda last: last[: len(last) // 2],
+    "one byte": lambda last: last[:1],
+    "zeros, as after a loss of power": lambda last: last[:30] + bytes(500),
+    "nothing but zeros": lambda last: bytes(500),
+}
+
+
+@pytest.mark.parametrize("kind", TORN)
+def test_a_torn_last_line_is_repaired(tmp_path: Path, kind: str) -> None:
+    path, whole, last = tmp_path / "out.jsonl", line("a") + line("b"), line("c")
+    path.write_bytes(whole + TORN[kind](last))
+    with resumed(path) as journal:
+        journal.append(line("d").strip())
+    kept = last if kind == "its newline is missing" else b""
+    assert path.read_bytes() == whole + kept + line("d")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(["gz", "zst"]), st.integers(0, 6), st.integers(1, 400))
+def test_a_compressed_output_is_gone_on_with_wherever_it_was_cut(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, count: int, cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("cut") / f"out.jsonl.{suffix}"
+    encoder = encoder_for(path)
+    pieces = [encoder.encode(line(str(number))) for number in range(count)]
+    data = b"".join([*pieces, encoder.finish()])
+    sizes = list(itertools.accumulate(map(len, pieces), initial=0))
+    path.write_bytes(data[: max(0, len(data) - cut)])
+    whole = sum(size <= len(data) - cut for size in sizes[1:])
+    with resumed(path) as journal:
+        journal.append(line("new").strip())
+    with open_decoded(path) as file:
+        found = file.read()
+    assert found == b"".join(map(line, map(str, range(whole)))) + line("new")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"precious\n",
+        b"precious",
+        b'{"id": "batch_req_1", "custom_id": "a"}\n',
+        bytes(100),
+        b"\xff\xfe\n",
+        b"\n",
+    ],
+)
+def test_a_file_of_somebody_elses_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "out.jsonl").write_bytes(content)
+    with pytest.raises(UsageError, match="is not the output of a batch: line 1 is no record"):
+        read_back(tmp_path / "out.jsonl", flat=False)
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_bytes(line("a") + line("b")[:50] + b"\n" + line("c"))
+    with pytest.raises(UsageError, match="line 2 is no record"):
+        read_back(tmp_path / "out.jsonl", flat=False)
+
+
+def test_records_of_the_other_form_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_bytes(line("a"))
+    with pytest.raises(UsageError, match="are OpenAI's") as refused:
+        read_back(tmp_path / "out.jsonl", flat=True)
+    assert refused.value.hint == "Leave --flat away."
+
+
+def test_an_output_tells_of_every_request_how_it_went(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(line("a") + line("b", failed=True) + line("c") + line("a", "later"))
+    finished, _ = read_back(path, flat=False)
+    assert (finished.count, finished.replaced) == (3, 1)
+    assert finished.look_up("a", record_id("later")) is State.DONE
+    assert finished.look_up("a", record_id("x")) is State.CHANGED
+    assert finished.look_up("d", record_id("x")) is State.MISSING
+    assert finished.orphaned_failures() == 1
+    assert finished.look_up("b", record_id("x")) is State.FAILED
+    assert finished.orphaned_failures() == 0
+
+
+def settled(path: Path, order: list[str] | None, *, complete: bool = True) -> list[str]:
+    """The ids in the output afterwards, an asterisk at those whose request is the later one."""
+    hashes = None if order is None else array("Q", map(id_hash, order))
+    with OutputFile(Keeping(path), overwrite=False) as output:
+        settle(output, hashes, input_is_complete=complete)
+    with open_decoded(path) as file:
+        records = [json.loads(each) for each in file.read().splitlines()]
+    return [record["custom_id"] + "*" * (record["id"] == record_id("later")) for record in records]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_the_last_record_of_each_id_stays_in_the_order_that_is_wanted(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out.jsonl{suffix}"
+
+    def write() -> None:
+        lines = [
+            line("c"),
+            line("a", failed=True),
+            line("gone", failed=True),
+            line("b"),
+            line("old"),
+            line("a", "later"),
+        ]
+        encoder = encoder_for(path)
+        path.write_bytes(encoder.encode(b"".join(lines)) + encoder.finish())
+
+    write()
+    assert settled(path, None) == ["c", "gone", "b", "old", "a*"]
+    assert settled(path, ["a", "b", "c"]) == ["a*", "b", "c", "old"]
+    write()
+    assert settled(path, ["a", "b", "c"], complete=False) == ["a*", "b", "c", "gone", "old"]
+
+
+def test_what_is_as_it_should_be_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(line("a") + line("b"))
+    before = path.stat()
+    assert settled(path, ["a", "b"]) == ["a", "b"]
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

@@ -1,0 +1,211 @@
+"""Where a batch's requests come from, in all their forms."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ossctl.app import lines as lines_module
+from ossctl.app.batch import source as source_module
+from ossctl.app.batch.source import Format, Source, Survey, format_of
+from ossctl.app.chat_completions import custom_id_of
+from ossctl.app.lines import Line
+from ossctl.errors import UsageError
+
+
+def surveyed(path: Path, **options: int) -> Survey:
+    return Source(path, **options).survey(custom_id_of)  # type: ignore[arg-type]
+
+
+def table(path: Path, text: str | bytes, kind: Format = Format.CSV) -> list[Line]:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return list(Source(path, kind).lines())
+
+
+def test_requests_are_counted_without_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf{}\n\n{}\r\n   \nnot JSON, but a line")
+    assert surveyed(path).count == 3
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \r\n", b"\xef\xbb\xbf"])
+def test_an_input_without_requests_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="holds no requests"):
+        surveyed(path)
+
+
+def test_an_input_that_is_no_file_is_refused_by_its_path(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no input file at .*missing\.jsonl"):
+        surveyed(tmp_path / "missing.jsonl")
+    with pytest.raises(UsageError, match="is a directory"):
+        surveyed(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot read .*: Not a directory"):
+        surveyed(tmp_path / "file" / "below")
+
+
+def test_a_name_that_the_system_refuses_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="cannot read"):
+        surveyed(Path("a" * 300))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.jsonl", Format.JSONL),
+        ("a.csv", Format.CSV),
+        ("a.TSV", Format.TSV),
+        ("a.txt.gz", Format.TEXT),
+        ("a.csv.zst", Format.CSV),
+        ("a", Format.JSONL),
+        ("csv", Format.JSONL),
+    ],
+)
+def test_the_name_of_a_file_tells_its_format(name: str, kind: Format) -> None:
+    assert format_of(Path(name)) is kind
+
+
+def test_rows_have_the_columns_of_the_header_and_the_number_of_their_first_line(tmp_path: Path) -> None:
+    text = '\ufeffid, text \r\n1,plain\r\n\r\n2,"two\nlines, ""quoted"""\r\n3,last'
+    assert table(tmp_path / "in.csv", text) == [
+        Line(2, fields={"id": "1", "text": "plain"}),
+        Line(4, fields={"id": "2", "text": 'two\nlines, "quoted"'}),
+        Line(6, fields={"id": "3", "text": "last"}),
+    ]
+
+
+def test_a_table_with_tabs(tmp_path: Path) -> None:
+    rows = table(tmp_path / "in.tsv", "a\tb\n1, 2\t3\n", Format.TSV)
+    assert [row.fields for row in rows] == [{"a": "1, 2", "b": "3"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (b"1", "1 columns, the header has 2"),
+        (b"1,2,3", "3 columns, the header has 2"),
+        (b"1,\xff", "not UTF-8"),
+        (b'1,"a"b', "expected after"),
+        (b'"1,2', "unexpected end of data"),
+        (b"1,a\rb", "new-line character"),
+    ],
+)
+def test_a_row_that_is_none_fails_alone(tmp_path: Path, row: bytes, problem: str) -> None:
+    good, bad, *rest = table(tmp_path / "in.csv", b"a,b\n1,2\n" + row + b"\n3,4\n")
+    assert (good.fields, bad.number) == ({"a": "1", "b": "2"}, 3)
+    assert bad.error is not None
+    assert problem in bad.error.message
+    assert [line.fields for line in rest] == ([] if row.startswith(b'"') else [{"a": "3", "b": "4"}])
+
+
+def test_a_row_that_is_too_long_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "MAX_LINE_BYTES", 20)
+    monkeypatch.setattr(lines_module, "MAX_LINE_BYTES", 20)
+    first, second = table(tmp_path / "in.csv", b"a,b\n1," + b"x" * 100 + b"\n3,4\n")
+    assert first.error is not None
+    assert (
+        first.error.message == "not a row of the table: 102 bytes are more than the 20 that a line may have"
+    )
+    assert second.fields == {"a": "3", "b": "4"}
+
+
+def test_a_header_of_no_use_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two columns of its header have one name"):
+        table(tmp_path / "in.csv", "a,a\n1,2\n")
+    (tmp_path / "in.csv").write_text("id,text\n1,2\n")
+    with pytest.raises(UsageError, match="has no column prompt") as refused:
+        list(Source(tmp_path / "in.csv", Format.CSV, "prompt").lines())
+    assert "--prompt" in refused.value.hint
+    assert "id, text" in refused.value.hint
+
+
+def test_lines_of_text(tmp_path: Path) -> None:
+    rows = table(tmp_path / "in.txt", b"one\r\n\n two \n\xff\n", Format.TEXT)
+    assert [(row.number, row.fields) for row in rows] == [
+        (1, {"text": "one"}),
+        (3, {"text": "two"}),
+        (4, None),
+    ]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=200), st.sampled_from([Format.CSV, Format.TSV, Format.TEXT, Format.JSONL]))
+def test_any_bytes_are_lines_or_a_usage_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, kind: Format
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    try:
+        lines = table(path, data, kind)
+    except UsageError:
+        return
+    numbers = [line.number for line in lines]
+    assert numbers == sorted(set(numbers))
+    assert all(line.error or line.data or line.fields for line in lines)
+
+
+@pytest.mark.parametrize("cut", [20, -3])
+def test_a_compressed_input_that_is_cut_is_refused(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "Hi"}\n' * 1000)[:cut])
+    with pytest.raises(UsageError, match=r"cannot read .*in\.jsonl\.gz: the compressed file is cut"):
+        surveyed(path)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_an_input_that_is_not_compressed_as_its_name_says_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"in.jsonl.{suffix}"
+    path.write_bytes(b'{"prompt": "Hi"}\n')
+    with pytest.raises(UsageError, match="cannot read"):
+        surveyed(path)
+
+
+def requests(path: Path, *ids: object) -> Path:
+    path.write_text("".join(f'{{"id": {each}, "prompt": "x"}}\n' for each in ids))
+    return path
+
+
+def test_two_lines_of_one_id_are_refused_with_their_numbers(tmp_path: Path) -> None:
+    path = requests(tmp_path / "in.jsonl", '"a"', 7, '"b"', '"7"')
+    with pytest.raises(UsageError, match="lines 2 and 4 have the same id '7'") as refused:
+        surveyed(path)
+    assert "--assign-ids" in refused.value.hint
+
+
+def test_ids_whose_hashes_are_equal_are_not_taken_for_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "id_hash", len)
+    assert surveyed(requests(tmp_path / "in.jsonl", '"a"', '"b"')).count == 2
+
+
+def test_a_sample_is_the_same_every_time_and_another_with_another_seed(tmp_path: Path) -> None:
+    path = requests(tmp_path / "in.jsonl", *range(100))
+
+    def drawn(seed: int) -> list[str]:
+        source = Source(path, sample=10, seed=seed)
+        return [custom_id_of(line) for line in source.picked(source.survey(custom_id_of))]
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(1)
+    assert drawn(0) == sorted(drawn(0), key=int)
+    assert len(set(drawn(0))) == 10
+
+
+def test_the_limit_comes_before_the_sample(tmp_path: Path) -> None:
+    source = Source(requests(tmp_path / "in.jsonl", *range(100)), limit=5, sample=50)
+    lines = source.picked(source.survey(custom_id_of))
+    assert [custom_id_of(line) for line in lines] == ["0", "1", "2", "3", "4"]
+
+
+def test_what_is_added_after_the_survey_is_not_read_but_noticed(tmp_path: Path) -> None:
+    source = Source(requests(tmp_path / "in.jsonl", 1, 2))
+    survey = source.survey(custom_id_of)
+    assert not source.has_grown(survey)
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write('{"id": 1, "prompt": "again"}\n')
+    assert [custom_id_of(line) for line in source.picked(survey)] == ["1", "2"]
+    assert source.has_grown(survey)

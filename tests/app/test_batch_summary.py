@@ -1,0 +1,30 @@
+"""The figures of a batch."""
+
+import numpy as np
+import pytest
+
+from ossctl.app.batch.summary import BatchSummary, Latencies
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 300.0])
+def test_percentiles_are_right_to_two_percent(scale: float) -> None:
+    seconds = np.random.default_rng(0).lognormal(0, 1, 10_000) * scale
+    latencies = Latencies()
+    for value in seconds:
+        latencies.add(float(value))
+    for percent in (50, 90, 99):
+        assert latencies.percentile(percent) == pytest.approx(np.percentile(seconds, percent), rel=0.02)
+    assert latencies.longest == seconds.max()
+
+
+def test_without_answers_there_are_no_times() -> None:
+    assert BatchSummary().report()["latency_seconds"] == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
+    assert BatchSummary().tokens_per_second == 0
+
+
+def test_times_of_nothing_and_of_a_day_have_a_class() -> None:
+    latencies = Latencies()
+    for seconds in (0.0, 86_400.0):
+        latencies.add(seconds)
+    assert latencies.percentile(50) < 0.002
+    assert latencies.percentile(99) == pytest.approx(86_400, rel=0.02)

@@ -1,0 +1,296 @@
+"""`ossctl batch` when lines, disks or readers fail: what is finished is kept, and it is said how to go on."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import Live, Record, by_id, command, environment, line_of, ossctl, records_in, start, write_jsonl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ossctl.app.chat_completions import Shorthand
+
+QUICK: Record = {"prompt": "Hi", "max_tokens": 3}
+ENDS = ("257", "258", "264")  # the tokens that end an answer of the model of bytes
+ENDLESS: Record = {"prompt": "Hi", "logit_bias": dict.fromkeys(ENDS, -100), "max_tokens": 16_000}
+CIRCLE: Record = {"prompt": "Hi", "logit_bias": {"65": 100}, "max_tokens": 4000}  # AAAA…
+
+
+@pytest.fixture
+def model(byte_model_path: Path) -> tuple[object, ...]:
+    """A model that answers at once."""
+    return "-m", byte_model_path, "--ctx", 1024, "--parallel", 4, "--threads", 1
+
+
+@pytest.fixture
+def roomy(byte_model_path: Path) -> tuple[object, ...]:
+    """The same with room for answers that take long."""
+    return "-m", byte_model_path, "--ctx", 16384, "--parallel", 4, "--threads", 1
+
+
+def test_every_kind_of_failure_has_its_code(tmp_path: Path, roomy: tuple[object, ...]) -> None:
+    many = {"name": "many", "schema": {"type": "array", "items": {"type": "integer"}, "minItems": 999}}
+    json_format = {"response_format": {"type": "json_schema", "json_schema": many}, "max_reasoning_tokens": 2}
+    write_jsonl(
+        tmp_path / "in.jsonl",
+        {"id": "invalid_request", "prompt": "Hi", "top_p": 2},
+        {"id": "context_length_exceeded", "prompt": "x" * 17_000},
+        {"id": "schema_unsatisfied", **QUICK, **json_format, "max_tokens": 40},
+        {"id": "repetition", **CIRCLE},
+        {"id": "timeout", **ENDLESS},
+        {"id": "fine", **QUICK},
+    )
+    result = ossctl("batch", "in.jsonl", "--timeout", 6, "--report", "r.json", *roomy, cwd=tmp_path)
+    assert result.code == 3
+    records = by_id(result.records)
+    assert {name: record["error"] and record["error"]["code"] for name, record in records.items()} == {
+        **{name: name for name in records if name != "fine"},
+        "fine": None,
+    }
+    assert "no answer within 6 s; " in records["timeout"]["error"]["message"]
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["errors"] == {name: 1 for name in sorted(records) if name != "fine"}
+
+
+@pytest.mark.parametrize(
+    ("options", "failed", "message"),
+    [
+        (["--fail-fast"], 1, "stopped, for a line has failed; line 2: max_tokens is 0"),
+        (["--max-errors", 0], 1, "stopped, for a line has failed; line 2: max_tokens is 0"),
+        (["--max-errors", 2], 3, "stopped, for 3 lines have failed; line 6: max_tokens is 0"),
+    ],
+)
+def test_too_many_failures_stop_the_batch(
+    tmp_path: Path, model: tuple[object, ...], options: list[object], failed: int, message: str
+) -> None:
+    lines = [{**QUICK, "max_tokens": n % 2} for n in range(1, 30)]
+    write_jsonl(tmp_path / "in.jsonl", *lines)
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", *model)
+    result = ossctl(*arguments, *options, "--report", "r.json", cwd=tmp_path)
+    assert result.code == 3
+    assert result.said[0].startswith(f"ossctl: {message}")
+    assert result.said[1].endswith("--resume goes on.")
+    records = records_in((tmp_path / "out.jsonl").read_text())
+    assert sum(record["error"] is not None for record in records) == failed
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["complete"], report["failed"]) == (False, failed)
+    assert (
+        ossctl(*arguments, "--resume", cwd=tmp_path).said[0].startswith(f"{15 - report['done']} of 29 done")
+    )
+
+
+def test_the_report_of_a_batch(tmp_path: Path, model: tuple[object, ...]) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *[QUICK] * 3, {"prompt": 1})
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--report", "report.json", *model)
+    ossctl(*arguments, cwd=tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["schema"] == "ossctl.batch-report/1"
+    assert report["complete"] is True
+    assert {name: report[name] for name in ("input", "output", "done", "failed", "skipped")} == {
+        "input": "in.jsonl",
+        "output": "out.jsonl",
+        "done": 3,
+        "failed": 1,
+        "skipped": 0,
+    }
+    assert set(report["latency_seconds"]) == {"p50", "p90", "p99", "max"}
+    assert 0 < report["first_token_seconds"]["p50"] <= report["latency_seconds"]["max"] <= report["seconds"]
+    assert report["completion_tokens"] <= 9
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 KB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(("suffix", "count"), [("", 50), (".gz", 300)])
+def test_a_disk_that_fills_up_keeps_what_is_finished(
+    tmp_path: Path, small_disk: Path, model: tuple[object, ...], suffix: str, count: int
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *({**QUICK, "id": n, "max_tokens": 10} for n in range(count)))
+    output = small_disk / f"out.jsonl{suffix}"
+    arguments = ("batch", "in.jsonl", "-o", output, *model)
+    result = ossctl(*arguments, cwd=tmp_path)
+    assert result.code == 1
+    assert result.said == [
+        f"ossctl: cannot write {output}: No space left on device",
+        "What was written before is complete; --resume goes on with it, once it can be written.",
+    ]
+    done = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)["done"]
+    assert 0 < done < count
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    resumed = ossctl(*arguments, "--resume", cwd=tmp_path)
+    assert resumed.code == 0
+    assert resumed.said[0].startswith(f"{count - done} of {count} done, {done} skipped")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no file that is open")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_output_that_is_deleted_meanwhile_is_saved_elsewhere(
+    tmp_path: Path, model: tuple[object, ...], replaced: bool
+) -> None:
+    output = tmp_path / "folder" / "out.jsonl"
+    output.parent.mkdir()
+    with start("batch", "-", "-o", output, *model, cwd=tmp_path) as batch:
+        batch.send(*({**QUICK, "id": n} for n in range(3)))
+        wait_for(lambda: output.exists() and output.read_bytes().count(b"\n") == 3)
+        before = output.read_text()
+        shutil.rmtree(output.parent)
+        if replaced:
+            output.parent.mkdir()
+            output.write_text("somebody else's\n")
+        time.sleep(1.1)  # it looks every second
+        batch.send({**QUICK, "id": 3})
+        result = batch.finish()
+    assert result.code == 1
+    rescued = tmp_path / "home" / "state" / "rescued" / "out.jsonl"
+    assert result.said == [
+        f"ossctl: {output} was deleted or replaced while the batch was running",
+        f"What was finished is in {rescued}: move it there and go on with --resume.",
+    ]
+    assert rescued.read_text().startswith(before)
+    assert sorted(by_id(records_in(rescued.read_text()))) == ["0", "1", "2", "3"]
+    assert not replaced or output.read_text() == "somebody else's\n"
+
+
+def wait_for(condition: object) -> None:
+    assert callable(condition)
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_an_output_that_nobody_wrote_into_is_gone_again(tmp_path: Path, model: tuple[object, ...]) -> None:
+    result = ossctl("batch", "-", "-o", "out.jsonl", *model, cwd=tmp_path, stdin=b"\n\n")
+    assert result.code == 2
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_input_that_grows_is_answered_as_it_was_and_the_rest_by_resume(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", *({**ENDLESS, "id": n, "max_tokens": 900} for n in range(6)))
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", *model)
+    with start(*arguments, cwd=tmp_path) as batch:
+        wait_for((tmp_path / "out.jsonl").exists)
+        with source.open("ab") as file:
+            file.write(line_of({**QUICK, "id": 6}) + b'{"id": 7, "prom')
+        result = batch.finish()
+    assert result.code == 0
+    assert result.said[0] == "in.jsonl has grown meanwhile: --resume answers what is new."
+    assert result.said[1].startswith("6 of 6 done")
+    with source.open("ab") as file:
+        file.write(b'pt": "Hi", "max_tokens": 2}\n')
+    assert ossctl(*arguments, "--resume", cwd=tmp_path).said[0].startswith("2 of 8 done, 6 skipped")
+
+
+def test_mixed_endings_marks_and_zeros(tmp_path: Path, model: tuple[object, ...]) -> None:
+    lines = [line_of({**QUICK, "id": n}).strip() for n in range(3)]
+    data = b"\xef\xbb\xbf" + lines[0] + b"\r\n" + lines[1] + b"\n\r\n\x00\n" + lines[2]
+    (tmp_path / "in.jsonl").write_bytes(data)
+    records = by_id(ossctl("batch", "in.jsonl", *model, cwd=tmp_path).records)
+    assert sorted(records) == ["0", "1", "2", "line-4"]
+    assert records["line-4"]["error"]["code"] == "invalid_request"
+
+
+def test_durable_syncs_every_line(tmp_path: Path, model: tuple[object, ...]) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is missing")
+    write_jsonl(tmp_path / "in.jsonl", *[QUICK] * 5)
+    counts = []
+    for options in ([], ["--durable"]):
+        arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--overwrite", *options, *model)
+        trace = ["strace", "-f", "-e", "trace=fsync", "-o", "trace.txt", *command(*arguments)]
+        done = subprocess.run(
+            trace, cwd=tmp_path, env=environment(tmp_path), capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip("strace may not trace here")
+        counts.append((tmp_path / "trace.txt").read_text().count("fsync("))
+    assert counts == [1, 6]
+
+
+NAMES = [*Shorthand.__struct_fields__, "body", "method", "url", "role", "content"]
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    max_leaves=6,
+)
+LINES = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6).map(
+    lambda fields: json.dumps({"prompt": "Hi", "max_tokens": 1, **fields}).encode()
+) | st.binary(max_size=60)
+
+
+def fuzzed(count: int, chance: random.Random) -> list[bytes]:
+    """Lines made by rules, and good ones with bytes exchanged, left out and doubled. Each has an id."""
+    made: list[bytes] = []
+
+    @settings(max_examples=count // 2, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @given(LINES)
+    def collect(line: bytes) -> None:
+        made.append(line)
+
+    collect()
+    good = [
+        line_of({**QUICK, "max_tokens": 1, "stop": ["x"], "seed": 5}),
+        line_of({"custom_id": "a", "body": {"messages": [{"role": "user", "content": "Hé"}], "n": 2}}),
+        line_of({"prompt": "Hi", "response_format": {"type": "json_object"}, "max_tokens": 2}),
+    ]
+    while len(made) < count:
+        line = bytearray(chance.choice(good).strip())
+        for _ in range(chance.randrange(1, 4)):
+            place = chance.randrange(len(line))
+            match chance.randrange(3):
+                case 0:
+                    line[place] = chance.randrange(256)
+                case 1:
+                    del line[place]
+                case _:
+                    line.insert(place, line[place])
+        made.append(bytes(line))
+    return [line.replace(b"\n", b" ").replace(b"\r", b" ") or b"x" for line in made[:count]]
+
+
+@pytest.mark.parametrize(
+    "count", [400, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+def test_fuzzed_lines_give_a_record_each(tmp_path: Path, model: tuple[object, ...], count: int) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    lines = [line for line in fuzzed(count, random.Random(seed)) if line.strip()]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "-n", 2, "--assign-ids", *model)
+    done = subprocess.run(
+        command(*arguments), cwd=tmp_path, env=environment(tmp_path), capture_output=True, check=False
+    )
+    assert done.returncode in {0, 3}, done.stderr.decode()
+    records = by_id(records_in((tmp_path / "out.jsonl").read_text("utf-8")))
+    assert len(records) == len(lines)
+    assert all((record["error"] is None) != (record["response"] is None) for record in records.values())
+
+
+def test_a_batch_waits_for_a_slow_reader(tmp_path: Path, model: tuple[object, ...]) -> None:
+    with start("batch", "-", *model, cwd=tmp_path) as batch:
+        _feed(batch, 50)
+        time.sleep(0.5)
+        result = batch.finish()
+    assert len(by_id(result.records)) == 50
+
+
+def _feed(batch: Live, count: int) -> None:
+    batch.send(*({**QUICK, "id": n} for n in range(count)))

@@ -1,0 +1,253 @@
+"""`ossctl batch --resume`: whatever ended a batch, nothing that was finished is lost or done twice."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Record, by_id, command, environment, line_of, ossctl, records_in, start, write_jsonl
+
+QUICK: Record = {"prompt": "Say hi.", "max_tokens": 3}
+ENDS = ("257", "258", "264")  # the tokens that end an answer of the model of bytes
+
+
+@pytest.fixture
+def model(byte_model_path: Path) -> tuple[object, ...]:
+    """A model that answers at once: with it, starting takes most of a run's time."""
+    return "-m", byte_model_path, "--ctx", 512, "--parallel", 4, "--threads", 1
+
+
+def quick(n: int, **fields: object) -> list[Record]:
+    return [{"id": f"r{number}", **QUICK, **fields} for number in range(n)]
+
+
+def run_and_kill(*arguments: object, folder: Path, after: Callable[[], bool]) -> bool:
+    """Run a batch and kill it, without any warning, when `after` says so; False if it ended before."""
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None:
+        if after():
+            process.kill()
+            process.wait()
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def n_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.mark.parametrize("order", ["done", "input"])
+@pytest.mark.parametrize(
+    ("requests", "kills"),
+    [(40, 2), pytest.param(500, 20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+)
+def test_killed_again_and_again_every_request_is_answered_once(
+    tmp_path: Path, model: tuple[object, ...], requests: int, kills: int, order: str
+) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    write_jsonl(tmp_path / "in.jsonl", *quick(requests, max_tokens=24))
+    output = tmp_path / "out.jsonl"
+    arguments = ("batch", "in.jsonl", "-o", output, "--resume", "--order", order, *model)
+    kept = b""
+    for number in range(kills):
+        target = n_lines(output) + chance.randrange(2 * requests // kills)
+        moment = time.monotonic() + chance.uniform(0.2, 3)
+        late = number % 4 == 3  # at any moment, loading and repairing included
+
+        def reached(target: int = target, moment: float = moment, late: bool = late) -> bool:
+            return time.monotonic() > moment if late else n_lines(output) >= target
+
+        if not run_and_kill(*arguments, folder=tmp_path, after=reached):
+            break
+        written = output.read_bytes() if output.exists() else b""
+        assert written.startswith(kept), "what was finished has changed"
+        kept = written[: written.rfind(b"\n") + 1]
+    result = ossctl(*arguments, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    assert output.read_bytes().startswith(kept)
+    records = records_in(output.read_text("utf-8"))
+    assert all(record["error"] is None for record in records)
+    names = [record["custom_id"] for record in records]
+    expected = [f"r{number}" for number in range(requests)]
+    assert (names if order == "input" else sorted(names)) == (
+        expected if order == "input" else sorted(expected)
+    )
+
+
+def test_what_is_finished_and_unchanged_is_left_byte_by_byte(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *quick(5))
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model)
+    assert ossctl(*arguments, cwd=tmp_path).code == 0  # there is nothing to go on with yet
+    before = (tmp_path / "out.jsonl").read_bytes()
+    result = ossctl(*arguments, cwd=tmp_path)
+    assert result.code == 0
+    assert result.said[0].startswith("0 of 5 done, 5 skipped · ")
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+
+
+def test_changed_new_and_moved_requests(tmp_path: Path, model: tuple[object, ...]) -> None:
+    requests = quick(6)
+    write_jsonl(tmp_path / "in.jsonl", *requests)
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", *model)
+    ossctl(*arguments, cwd=tmp_path)
+    before = by_id(records_in((tmp_path / "out.jsonl").read_text("utf-8")))
+    requests[2]["prompt"] = "Say bye."
+    requests[4]["seed"] = 17
+    write_jsonl(tmp_path / "in.jsonl", {"id": "new", **QUICK}, *reversed(requests))  # all on other lines
+    result = ossctl(*arguments, "--resume", cwd=tmp_path)
+    assert result.said[0].startswith("3 of 7 done, 4 skipped, 2 changed · ")
+    after = by_id(records_in((tmp_path / "out.jsonl").read_text("utf-8")))
+    assert sorted(after) == ["new", *sorted(before)]
+    assert {name for name in before if after[name] != before[name]} == {"r2", "r4"}
+
+
+def test_another_model_or_option_is_another_request(
+    tmp_path: Path, model: tuple[object, ...], byte_model_path: Path
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *quick(2))
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume")
+    ossctl(*arguments, *model, cwd=tmp_path)
+    copy = tmp_path / "copy.gguf"
+    shutil.copy(byte_model_path, copy)
+    same = ossctl(*arguments, *model[2:], "-m", copy, cwd=tmp_path)
+    assert "2 skipped" in same.said[0], "the same model elsewhere is the same model"
+    warmer = ossctl(*arguments, *model, "-t", 0.5, cwd=tmp_path)
+    assert warmer.said[0].startswith("2 of 2 done, 2 changed ·")
+    with copy.open("r+b") as file:  # trained further, and otherwise the same
+        file.seek(-400, os.SEEK_END)
+        file.write(np.full(100, 0.25, np.float32).tobytes())
+    other = ossctl(*arguments, *model[2:], "-m", copy, "-t", 0.5, cwd=tmp_path)
+    assert other.said[0].startswith("2 of 2 done, 2 changed ·")
+    assert len(by_id(records_in((tmp_path / "out.jsonl").read_text("utf-8")))) == 2
+
+
+def test_what_failed_stays_so_until_it_is_to_be_tried_again_or_mended(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    wrong = [{"id": "zero", "prompt": "Hi", "max_tokens": 0}, {"id": "long", "prompt": "x" * 3000}]
+    source = write_jsonl(tmp_path / "in.jsonl", *quick(2), *wrong)
+    source.write_bytes(source.read_bytes() + b"nonsense\n")
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume")
+    ossctl(*arguments, *model, cwd=tmp_path)
+    before = (tmp_path / "out.jsonl").read_bytes()
+    again = ossctl(*arguments, *model, cwd=tmp_path)
+    assert again.code == 3
+    assert again.said[1] == "3 had failed before: --retry-failed runs them again."
+    assert (tmp_path / "out.jsonl").read_bytes() == before
+    larger = (*model[:3], 4096, *model[4:])
+    retried = ossctl(*arguments, "--retry-failed", *larger, cwd=tmp_path)
+    assert retried.said[0].startswith("1 of 5 done, 2 failed, 2 skipped")
+    write_jsonl(source, *quick(2), {**QUICK, "id": "zero"}, wrong[1], {**QUICK, "id": "sense"})
+    mended = ossctl(*arguments, *larger, cwd=tmp_path)
+    assert mended.code == 0
+    records = by_id(records_in((tmp_path / "out.jsonl").read_text("utf-8")))
+    assert sorted(records) == ["long", "r0", "r1", "sense", "zero"]  # line-5 is nobody's any more
+    assert not any(record["error"] for record in records.values())
+
+
+def test_a_torn_end_is_told_by_status_and_repaired_and_a_foreign_file_left_alone(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *quick(4))
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model)
+    ossctl(*arguments, cwd=tmp_path)
+    output = tmp_path / "out.jsonl"
+    *whole, last = output.read_bytes().splitlines(keepends=True)
+    output.write_bytes(b"".join(whole) + last[:100])
+    assert "the last line is not whole" in ossctl("batch", "status", output, cwd=tmp_path).stdout
+    assert ossctl(*arguments, cwd=tmp_path).said[0].startswith("1 of 4 done, 3 skipped")
+    assert output.read_bytes().startswith(b"".join(whole))
+    output.write_bytes(b"precious")
+    result = ossctl(*arguments, cwd=tmp_path)
+    assert (result.code, output.read_bytes()) == (2, b"precious")
+    assert "is not the output of a batch" in result.stderr
+
+
+def test_two_batches_on_one_output_are_refused_until_the_first_is_dead(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", *quick(1))
+    with start("batch", "-", "-o", "out.jsonl", *model, cwd=tmp_path) as first:
+        first.send(QUICK)
+        while n_lines(tmp_path / "out.jsonl") < 1:
+            time.sleep(0.02)
+        for option in ("--resume", "--overwrite"):
+            result = ossctl("batch", source, "-o", "out.jsonl", option, *model, cwd=tmp_path)
+            assert result.code == 2
+            assert "is being written by another batch" in result.stderr
+        assert "running" in ossctl("batch", "status", "out.jsonl", cwd=tmp_path).stdout
+        first.process.kill()
+        first.process.wait()
+    assert "not running" in ossctl("batch", "status", "out.jsonl", cwd=tmp_path).stdout
+    assert ossctl("batch", source, "-o", "out.jsonl", "--resume", *model, cwd=tmp_path).code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    model = (*model[:3], 16384, *model[4:])
+    slow = {"id": "slow", "prompt": "Hi", "max_tokens": 16000, "logit_bias": dict.fromkeys(ENDS, -100)}
+    write_jsonl(tmp_path / "in.jsonl", slow, *quick(30))
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--order", "input", *model)
+    with start(*arguments, cwd=tmp_path) as batch:
+        while not (tmp_path / "out.jsonl").exists():
+            time.sleep(0.01)
+        time.sleep(2.5)  # enough for some of the quick ones, and not for the slow one
+        batch.process.send_signal(signal.SIGINT)
+        result = batch.finish()
+    assert result.code == 130
+    kept = records_in((tmp_path / "out.jsonl").read_text("utf-8"))
+    assert result.said[-1] == f"{len(kept)} results are in out.jsonl; --resume goes on."
+    assert kept
+    write_jsonl(tmp_path / "in.jsonl", {**slow, "max_tokens": 4}, *quick(30))
+    assert ossctl(*arguments, "--resume", cwd=tmp_path).code == 0
+    records = records_in((tmp_path / "out.jsonl").read_text("utf-8"))
+    assert [record["custom_id"] for record in records] == ["slow", *(f"r{n}" for n in range(30))]
+    assert all(record in records for record in kept)
+
+
+def test_a_compressed_output_is_gone_on_with_after_a_kill(tmp_path: Path, model: tuple[object, ...]) -> None:
+    from ossctl.storage.compression import open_decoded
+
+    write_jsonl(tmp_path / "in.jsonl", *quick(60, max_tokens=24))
+    output = tmp_path / "out.jsonl.zst"
+    arguments = ("batch", "in.jsonl", "-o", output, "--resume", *model)
+    killed = run_and_kill(
+        *arguments, folder=tmp_path, after=lambda: output.exists() and output.stat().st_size > 3000
+    )
+    assert killed
+    counted = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)
+    assert 0 < counted["done"] < 60
+    result = ossctl(*arguments, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    assert f", {counted['done']} skipped" in result.said[0]
+    with open_decoded(output) as file:
+        assert len(by_id(records_in(file.read().decode()))) == 60
+
+
+def test_a_pipeline_can_be_run_again(tmp_path: Path, model: tuple[object, ...]) -> None:
+    lines = b"".join(map(line_of, quick(4)))
+    arguments = ("batch", "-", "-o", "out.jsonl", "--resume", *model)
+    ossctl(*arguments, cwd=tmp_path, stdin=lines[: lines.index(b"\n") + 1])
+    result = ossctl(*arguments, cwd=tmp_path, stdin=lines)
+    assert result.said[0].startswith("3 done, 1 skipped · ")
