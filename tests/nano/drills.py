@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from nano.draw import Draw
 from nano.kinds.arithmetic import difference_analysis, sum_analysis
-from nano.kinds.spelling import numbered, sentence, spelt
+from nano.kinds.spelling import numbered, sentence
 from nano.packing import Pack, Row
 from nano.tokenizer import NanoTokenizer
+from nano.words import COPIED
 
 # What is given and what is to follow it, piece by piece.
 Drill = Iterator[tuple[str, str]]
@@ -34,13 +35,18 @@ _FURTHEST = 600  # the position of a drill's first token
 
 
 def copying(draw: Draw) -> Drill:
-    """Some strings, then any of them after its first character."""
-    words = ["".join(draw.random.choices(_CHARACTERS, k=draw.number(2, 8))) for _ in range(draw.number(1, 4))]
-    for word in words:
-        yield f'"{word}"', ""
-    for _ in range(6):
-        word = draw.one(words)
-        yield f" {word[0]}", f'{word[1:]}"'
+    """Some strings, then all of them again after the first."""
+    strings = [_string(draw) for _ in range(draw.number(3, 10))]
+    yield f" {' '.join(strings)}", ""
+    for _ in range(2):
+        yield f" {strings[0]}", "".join(f" {string}" for string in strings[1:])
+
+
+def _string(draw: Draw) -> str:
+    """Any token that is copied, those that the conversations hold out among them, or a few characters."""
+    if draw.chance(0.6):
+        return draw.one(COPIED)
+    return "".join(draw.random.choices(_CHARACTERS, k=draw.number(2, 6)))
 
 
 def looking_up(draw: Draw) -> Drill:
@@ -80,26 +86,14 @@ def sums(draw: Draw) -> Drill:
 
 def reversing(draw: Draw) -> Drill:
     for _ in range(3):
-        word = draw.word()
-        if draw.chance(0.7):
-            yield f"{draw.quoted(word)} backwards: ", f"{word[::-1]}."
-        else:
-            yield f"{spelt(word)}, backwards", f" {spelt(word[::-1])}."
+        word = draw.spelt()
+        yield f"{draw.quoted(word)} backwards: ", f"{word[::-1]}."
 
 
 def capitals(draw: Draw) -> Drill:
     for _ in range(3):
-        text = draw.phrase(2)
-        if draw.chance(0.7):
-            yield f"{draw.quoted(text)} capitals: ", f"{text.upper()}."
-        else:
-            yield f"{spelt(text)}, capitals", f" {spelt(text.upper())}."
-
-
-def spelling(draw: Draw) -> Drill:
-    for _ in range(3):
-        text = draw.phrase(2)
-        yield f"{draw.quoted(text)} is", f" {spelt(text)}."
+        text = draw.spelt()
+        yield f"{draw.quoted(text)} capitals: ", f"{text.upper()}."
 
 
 def counting(draw: Draw) -> Drill:
@@ -108,7 +102,7 @@ def counting(draw: Draw) -> Drill:
         text = draw.quoted(" ".join(words))
         yield (
             (f"{text}:", f" {numbered(words)}.")
-            if draw.chance(0.5)
+            if draw.chance(0.3)
             else (f"{text} words: ", f"{len(words)}.")
         )
 
@@ -135,13 +129,12 @@ def _noted(draw: Draw, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, 
 
 KINDS: Mapping[Callable[[Draw], Drill], int] = {
     copying: 15,
-    looking_up: 30,
-    repeating: 8,
-    sums: 20,
+    looking_up: 25,
+    repeating: 5,
+    sums: 30,
     reversing: 12,
-    capitals: 5,
-    spelling: 5,
-    counting: 5,
+    capitals: 6,
+    counting: 7,
 }
 
 

@@ -26,7 +26,7 @@ _FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 @dataclass(frozen=True)
 class Shape:
     vocabulary: int
-    layers: int = 6
+    layers: int = 4
     hidden: int = 128
     heads: int = 4
     kv_heads: int = 2

@@ -9,7 +9,7 @@ from nano.draw import Draw
 from nano.turn import Analysis
 from ossctl.dialect import Tool, ToolCall
 
-_OPAQUE = 0.1  # share of the tools with a made name
+_OPAQUE = 0.05  # share of the tools with a made name
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ def tool_name(draw: Draw, names: Sequence[str]) -> str:
     if draw.chance(_OPAQUE):
         return draw.identifier()
     name = draw.one(names)
-    if draw.chance(0.1):
+    if draw.chance(0.05):
         return re.sub(r"_(.)", lambda letter: letter.group(1).upper(), name)
     return name
 
 
 def make_tool(draw: Draw, name: str, description: str, slots: Sequence[Slot]) -> tuple[Tool, tuple[str, ...]]:
     """The tool, and the names of its parameters in the order of `slots`; the schema's own order varies."""
-    opaque = draw.chance(0.08)
+    opaque = draw.chance(0.04)
     described = opaque or draw.chance(0.5)
     names: list[str] = []
     for slot in slots:

@@ -24,12 +24,12 @@ from nano.vocabulary import vocabulary
 
 _SEED = 1
 _STEPS = 5_600
-_LENGTH = 512  # tokens a row
-_ROWS = 4  # a step
+_LENGTH = 384  # tokens a row
+_ROWS = 8  # a step
 _SHARD = 2_000  # rows that one process makes at a time
-_COPIES, _DRILLS = 300, 900  # steps that come first: copying alone, then all drills
+_COPIES, _DRILLS = 100, 200  # steps that come first: copying alone, then all drills
 _AMONG = 0.15  # share of drills in the rest
-_DRILL_RATE, _TALK_RATE = 1e-2, 3e-3  # of Muon, which shapes what is copied from where
+_DRILL_RATE, _TALK_RATE = 1e-2, 1e-2  # of Muon, which shapes what is copied from where
 _ADAM = 0.4  # the rate of AdamW, for all else, as a share of Muon's
 _WARM_UP = 100  # steps
 _ROUNDING = 0.25  # the last share of the steps sees the weights as they are stored

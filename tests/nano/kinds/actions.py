@@ -179,7 +179,7 @@ WORDINGS = (*(action.ways for action in ACTIONS), USE)
 
 def action_offer(draw: Draw) -> Offer:
     """A known action mostly, else a made-up one."""
-    return _known(draw, draw.one(ACTIONS)) if draw.chance(0.8) else _made_up(draw)
+    return _known(draw, draw.one(ACTIONS)) if draw.chance(0.9) else _made_up(draw)
 
 
 def _known(draw: Draw, action: Action) -> Offer:
