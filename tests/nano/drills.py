@@ -31,6 +31,7 @@ _KEYS = (
     "animal",
     "colour",
 )
+_SHORTEST, _LONGEST = 4, 30  # tokens that are copied
 _FURTHEST = 600  # the position of a drill's first token
 
 
@@ -151,6 +152,20 @@ def drill_rows(
             yield pack.row(length)
             pack = Pack([], 0)
         pack.add(tokens, draw.number(0, _FURTHEST), 0, taught)
+
+
+def copy_rows(tokenizer: NanoTokenizer, length: int, seed: int) -> Iterator[Row]:
+    """Endless rows of tokens drawn at random, each stretch of them thrice; the repetitions are taught."""
+    draw = Draw(seed, held_out=False)
+    printable = [token for token in range(tokenizer.size) if tokenizer.piece(token).isascii()]
+    ordinary = [token for token in printable if token not in tokenizer.special_ids]
+    while True:
+        pack = Pack([], 0)
+        while (most := (length - len(pack.tokens)) // 3) >= _SHORTEST:
+            stretch = draw.random.choices(ordinary, k=draw.number(_SHORTEST, min(most, _LONGEST)))
+            taught = [place > len(stretch) for place in range(3 * len(stretch))]
+            pack.add(3 * stretch, draw.number(0, _FURTHEST), 0, taught)
+        yield pack.row(length)
 
 
 def _tokens(tokenizer: NanoTokenizer, drill: list[tuple[str, str]]) -> tuple[list[int], list[bool]]:
