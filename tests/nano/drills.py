@@ -88,13 +88,13 @@ def sums(draw: Draw) -> Drill:
 def reversing(draw: Draw) -> Drill:
     for _ in range(3):
         word = draw.spelt()
-        yield f"{draw.quoted(word)} backwards: ", f"{word[::-1]}."
+        yield f'{draw.quoted(word)} backwards: "', f'{word[::-1]}".'
 
 
 def capitals(draw: Draw) -> Drill:
     for _ in range(3):
         text = draw.spelt()
-        yield f"{draw.quoted(text)} capitals: ", f"{text.upper()}."
+        yield f'{draw.quoted(text)} capitals: "', f'{text.upper()}".'
 
 
 def counting(draw: Draw) -> Drill:

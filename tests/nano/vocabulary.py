@@ -18,7 +18,8 @@ from ossctl.runtime.words import O200K
 _SIZE = 1_792
 _COUNTED = 10_000  # conversations
 _TIMES = 8  # as often a word must occur, and as often as it is spelt
-_LEFT_OUT = re.compile(r"\d|^[a-z]{1,2}$")  # short words stand within others that are to be spelt
+# Numbers, and what would stand within or before words that are to be spelt.
+_LEFT_OUT = re.compile(r"\d|^[a-z]{1,2}$|^ [b-zA-HJ-Z]$")
 _MARKERS = re.compile("|".join(map(re.escape, CONTROL)))
 
 

@@ -57,8 +57,8 @@ def upper(draw: Draw) -> Turn:
     text = draw.spelt() if draw.chance(0.8) else f"{draw.spelt()} {draw.spelt()}"
     answer = text.upper()
     analysis = Analysis(
-        f"Capitals: {answer}.",
-        f"The text is {text}. I write each letter as a capital. Capitals: {answer}.",
+        f'Capitals: "{answer}".',
+        f'The text is "{text}". I write each letter as a capital. Capitals: "{answer}".',
     )
     return Turn(draw.say(UPPER, {"quoted": draw.quoted(text)}), answer, analysis)
 
@@ -67,8 +67,8 @@ def reverse(draw: Draw) -> Turn:
     word = draw.spelt()
     answer = word[::-1]
     analysis = Analysis(
-        f"Backwards: {answer}.",
-        f"The word is {word}. The last letter is {answer[0]} and the first is {word[0]}. Backwards: {answer}.",
+        f'Backwards: "{answer}".',
+        f'The word is "{word}". I begin with its last letter. Backwards: "{answer}".',
     )
     return Turn(draw.say(REVERSE, {"quoted": draw.quoted(word)}), answer, analysis)
 
