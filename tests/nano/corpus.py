@@ -10,7 +10,7 @@ from nano.kinds import actions, arithmetic, calls, extract, facts, follow, recal
 from nano.kinds.follow import Rule
 from nano.split import Wordings
 from nano.turn import Analysis, Offer, Turn
-from ossctl.dialect import Conversation, Effort, Message, Tool, ToolCall, ToolChoice
+from ossctl.dialect import Conversation, Effort, Message, ToolCall, ToolChoice
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ class Attention(nn.Module):
         shape = self.shape
         b, length, _ = x.shape
         groups = shape.heads // shape.kv_heads
-        # Single precision from here on, the faster one in the kernel. Were q rounded on its way there, compiled
-        # code would use it unrounded and save it rounded, and the gradients would belong to another softmax.
+        # Single precision from here on, the faster one in the kernel. Were q rounded on its way there,
+        # compiled code would use it unrounded and save it rounded: gradients of another softmax.
         q = _linear(self.q, x, quantise).float().view(b, length, shape.heads, shape.head_dim)
         k = _linear(self.k, x, quantise).float().view(b, length, shape.kv_heads, shape.head_dim)
         v = _linear(self.v, x, quantise).float().view(b, length, shape.kv_heads, shape.head_dim)

@@ -1,10 +1,10 @@
 """Where training begins: with a model that already looks back.
 
-From chance, copying is not found in a thousand steps: with gpt-oss's slow rotary angles a head hardly tells the
-token before from its neighbours, and only after that can another learn what followed the same token
-earlier. So the first layer starts with heads that look at the tokens 1, 2, 3 and 4 places back, and the second with
-heads that look for a token whose predecessors are those here; what they find, they pass on. Training
-does with all of that as it likes.
+From chance, copying is not found in a thousand steps: with gpt-oss's slow rotary angles a head hardly tells
+the token before from its neighbours, and only after that can another learn what followed the same token
+earlier. So the first layer starts with heads that look at the tokens 1, 2, 3 and 4 places back, and the
+second with heads that look for a token whose predecessors are those here; what they find, they pass on.
+Training does with all of that as it likes.
 """
 
 import torch

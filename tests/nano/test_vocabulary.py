@@ -1,12 +1,7 @@
 """What is a token and what falls into letters, here as in llama.cpp."""
 
-import itertools
-from pathlib import Path
-
 import pytest
 
-from nano.corpus import samples
-from nano.packing import Packer
 from nano.tokenizer import NanoTokenizer
 from nano.vocabulary import vocabulary
 from nano.words import COPIED, SPELT

@@ -27,6 +27,7 @@ CONTROL = (
 )
 _BYTES = tuple(bytes([byte]) for byte in range(256))
 
+
 @dataclass(frozen=True)
 class NanoTokenizer:
     """Follows `ossctl.harmony.dialect.Tokenizer`, so that prompts are rendered by the product itself."""

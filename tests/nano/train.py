@@ -24,13 +24,13 @@ from nano.tokenizer import NanoTokenizer
 from nano.vocabulary import vocabulary
 
 _SEED = 1
-_STEPS = 6_000
+_STEPS = 5_800
 _LENGTH = 384  # tokens a row
 _ROWS = 8  # a step
 _SHARD = 2_000  # rows that one process makes at a time
-_COPIES, _DRILLS = 120, 300  # steps that come first: copying alone, then all drills
-_COPIES_AMONG, _DRILLS_AMONG = 0.05, 0.13  # shares of the rest
-_RATE = 1e-2  # of Muon, which shapes what is copied from where
+_COPYING, _EASING = 300, 1_500  # steps in which copies give way to drills, and both to conversations
+_PRACTICE, _COPIES = 0.18, 0.25  # what is left of both, and the share of copies in that
+_RATE = 8e-3  # of Muon, which shapes what is copied from where
 _ADAM = 0.3  # the rate of AdamW, for all else, as a share of Muon's
 _WARM_UP = 100  # steps
 _ROUNDING = 0.25  # the last share of the steps sees the weights as they are stored
@@ -44,20 +44,28 @@ def make_rows(tokenizer: NanoTokenizer, seed: int, count: int) -> list[Row]:
 
 
 def all_rows(tokenizer: NanoTokenizer, steps: int) -> npt.NDArray[np.int16]:
-    """int16 [rows, 5, _LENGTH]: copies, drills, then conversations with a few more of both among them."""
-    first, drilled = _COPIES * _ROWS, _DRILLS * _ROWS
-    rest = max(0, steps * _ROWS - first - drilled)
-    copied, drilled_later = int(rest * _COPIES_AMONG), int(rest * _DRILLS_AMONG)
-    talks = rest - copied - drilled_later
+    """int16 [rows, 5, _LENGTH], in the order of the curriculum."""
+    kinds = curriculum(steps)
+    copied, drilled, talks = (int((kinds == kind).sum()) for kind in range(3))
     shards = math.ceil(talks / _SHARD)
     with ProcessPoolExecutor(2) as pool:
         made = pool.map(make_rows, [tokenizer] * shards, range(_SEED, _SEED + shards), [_SHARD] * shards)
         conversations = [row for shard in made for row in shard][:talks]
-    copies = list(itertools.islice(copy_rows(tokenizer, _LENGTH, _SEED), first + copied))
-    drills = list(itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED), drilled + drilled_later))
-    mixed = [*conversations, *copies[first:], *drills[drilled:]]
-    np.random.default_rng(_SEED).shuffle(mixed)  # a list is shuffled in place
-    return np.stack([*copies[:first], *drills[:drilled], *mixed])
+    np.random.default_rng(_SEED).shuffle(conversations)  # a list is shuffled in place
+    rows = np.empty((len(kinds), 5, _LENGTH), np.int16)
+    rows[kinds == 0] = list(itertools.islice(copy_rows(tokenizer, _LENGTH, _SEED), copied))
+    rows[kinds == 1] = list(itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED), drilled))
+    rows[kinds == 2] = conversations
+    return rows
+
+
+def curriculum(steps: int) -> npt.NDArray[np.int64]:
+    """What each row is: 0 copies, 1 drills, 2 conversations. One gives way to the next little by little."""
+    step = np.repeat(np.arange(steps), _ROWS)
+    practice = _PRACTICE + (1 - _PRACTICE) * np.maximum(0, 1 - step / _EASING)
+    copies = practice * np.maximum(_COPIES, 1 - step / _COPYING)
+    chance = np.random.default_rng(_SEED).random(len(step))
+    return (chance > copies).astype(np.int64) + (chance > practice)
 
 
 def train(steps: int, out: Path) -> None:
@@ -124,8 +132,8 @@ def _is_matrix(name: str) -> bool:
 
 
 def _rate(step: int, steps: int) -> float:
-    """Muon's: full until the drills are done, then evenly down to 0."""
-    return _RATE * min(1.0, (step + 1) / _WARM_UP, (steps - step) / (steps - _COPIES - _DRILLS))
+    """Muon's: evenly down to 0."""
+    return _RATE * min((step + 1) / _WARM_UP, 1 - step / steps)
 
 
 def main() -> None:

@@ -89,7 +89,9 @@ def sentence(draw: Draw) -> list[str]:
     """2 to 7 words, some of them little ones."""
     little = ("the", "a", "and", "in", "my", "is", "of", "on")
     total = draw.number(2, 7)
-    return [draw.one(little) if at % 2 == 0 and draw.chance(0.6) else draw.noun() for at in range(1, total + 1)]
+    return [
+        draw.one(little) if at % 2 == 0 and draw.chance(0.6) else draw.noun() for at in range(1, total + 1)
+    ]
 
 
 def numbered(words: Sequence[str]) -> str:
