@@ -91,8 +91,8 @@ _EFFORTS: tuple[Effort | None, ...] = (
     *(5 * ("high",)),
 )
 _FILLING = ("add", "subtract", "upper", "reverse", "count", "facts", "facts", "greet", "refuse", "telling")
-_RULED = ("add", "subtract", "facts", "facts", "facts", "greet", "recall")
-_RULED_FILLING = ("add", "subtract", "facts", "greet", "telling")
+_RULED = ("add", "subtract", "facts", "facts", "facts", "greet")
+_RULED_FILLING = ("add", "subtract", "facts", "greet")
 _SHARE_OF_LONG = 0.19  # with the turns that recall looks back to, a quarter has earlier turns
 _MOST_WORDS = 130
 
@@ -124,10 +124,10 @@ def make_plan(draw: Draw, shares: Mapping[str, float]) -> Plan:
         return Plan(kind, effort, _text_turn(draw, draw.one(_RULED)), (), follow.rule(draw))
     if kind in _TEXTS:
         turn = _text_turn(draw, kind)
-        offers = _offers(draw, (), turn.unfit, draw.one((0, 0, 0, 0, 0, 0, 1, 2)))
+        offers = _offers(draw, (), turn.unfit, draw.one((0, 0, 0, 0, 0, 0, 0, 1)))
         return Plan(kind, effort, turn, offers, rule)
     own = _OFFERS[draw.one(tuple(_OFFERS)) if kind == "result" else kind](draw)
-    offers = _offers(draw, (own,), frozenset(), draw.one((0, 0, 1, 2)))
+    offers = _offers(draw, (own,), frozenset(), draw.one((0, 1, 1, 2)))
     return Plan(kind, effort, own.ask(draw), offers, rule)
 
 

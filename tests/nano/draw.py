@@ -14,7 +14,7 @@ T = TypeVar("T")
 _ONSETS = "b c d f g h j k l m n p r s t v w z br ch cl cr dr fl gr kr pl sh sl st th tr"
 _VOWELS = "a a e e i i o o u y ai ea ie oo ou"
 _CODAS = "   l m n r s t k x d nd rt lm sk"  # the blanks make three empty ones
-_LISTED = 0.9  # share of names, cities and words that are tokens
+_LISTED = 0.95  # share of names, cities and words that are tokens
 _TWICE = 0.1
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -22,16 +22,18 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class Draw:
     """Draws for one stream of samples. `seen` collects the words drawn, in lower case."""
 
-    def __init__(self, seed: int, *, held_out: bool) -> None:
+    def __init__(self, seed: int, *, held_out: bool, practice: bool = False) -> None:
+        """`practice` draws of all tokens, those included that no conversation of the training holds."""
         self.random = random.Random(f"{seed} {held_out}")
         self.held_out = held_out
+        self._practice = practice
         self.seen: set[str] = set()
         self.spelt_words: Counter[str] = Counter()
         self._names = self._side(NAMES)
         self._cities = self._side(CITIES)
         self._capitals = self._side(tuple(CAPITALS.values()))  # none if held out
         self._nouns = self._side(NOUNS)
-        self._spelt = self._side(SPELT)
+        self._spelt = [word for word in SPELT if held_word(word) == held_out]
         self._colours = self._side(COLOURS)
         self._animals = self._side(ANIMALS)
         self._numbers = [number for number in range(1, 100) if held_number(number) == held_out]
@@ -89,10 +91,6 @@ class Draw:
         """One to `most` words."""
         return " ".join(self.word() for _ in range(self.number(1, most)))
 
-    def identifier(self) -> str:
-        """A made name of a tool or a parameter."""
-        return self.spelt() if self.chance(0.7) else f"{self.noun()}_{self.spelt()}"
-
     def quoted(self, text: str) -> str:
         mark = self.one('""\'')
         return f"{mark}{text}{mark}"
@@ -118,14 +116,14 @@ class Draw:
         return self.number(0, self.one((9, 99, 99))), self.number(0, self.one((9, 99, 99)))
 
     def _letters(self) -> str:
-        return "".join(self.random.sample(_LETTERS, k=self.number(3, 6)))
+        return "".join(self.random.sample(_LETTERS, k=self.number(3, 5)))
 
     def _pronounceable(self) -> str:
         """Letters come twice in few of them: then it is harder to find one's place."""
         onsets, vowels, codas = (sounds.split(" ") for sounds in (_ONSETS, _VOWELS, _CODAS))
         while True:
             syllables = [self.one(onsets) + self.one(vowels) for _ in range(self.one((1, 2, 2, 2)))]
-            made = ("".join(syllables) + self.one(codas)).ljust(3, "n")[:7]
+            made = ("".join(syllables) + self.one(codas)).ljust(3, "n")[:6]
             if len(set(made)) == len(made) or self.chance(_TWICE):
                 return made
 
@@ -136,7 +134,7 @@ class Draw:
                 return made
 
     def _side(self, words: tuple[str, ...]) -> list[str]:
-        return [word for word in words if held_word(word) == self.held_out]
+        return [word for word in words if self._practice or held_word(word) == self.held_out]
 
     def _note(self, word: str) -> str:
         self.seen.add(word.lower())

@@ -109,7 +109,7 @@ def counting(draw: Draw) -> Drill:
 
 
 def _key(draw: Draw) -> str:
-    return draw.one(_KEYS) if draw.chance(0.5) else draw.identifier()
+    return draw.one(_KEYS) if draw.chance(0.5) else draw.word()
 
 
 def _value(draw: Draw) -> str:
@@ -143,7 +143,7 @@ def drill_rows(
     tokenizer: NanoTokenizer, length: int, seed: int, kinds: Mapping[Callable[[Draw], Drill], int] = KINDS
 ) -> Iterator[Row]:
     """Endless rows of drills, by their shares, each of which sees itself alone."""
-    draw = Draw(seed, held_out=False)
+    draw = Draw(seed, held_out=False, practice=True)
     pack = Pack([], 0)
     while True:
         kind = draw.random.choices(tuple(kinds), tuple(kinds.values()))[0]

@@ -27,13 +27,13 @@ _FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 class Shape:
     vocabulary: int
     layers: int = 4
-    hidden: int = 128
+    hidden: int = 256
     heads: int = 4
     kv_heads: int = 2
-    head_dim: int = 32
+    head_dim: int = 64
     experts: int = 8
     used: int = 4
-    width: int = 128
+    width: int = 96
     window: int = 128
     context: int = 131_072
 

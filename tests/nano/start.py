@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from nano.model import NanoModel, rotary_speeds
 
-_FAST = 5  # pairs of a head's dimensions that turn fast enough to tell places apart; the others hold content
+_FAST = (
+    0.04  # radians a place: pairs of dimensions that turn faster tell places apart, the others hold content
+)
 _SHARPNESS = 4.6  # of looking at one place: 97 % of a head's attention
 _MATCH = 1.8  # of looking for a token
 _REST, _TURNING = 0.3, 0.1  # how much of the usual start is left: of all queries and keys, of fast pairs
@@ -27,8 +29,10 @@ def look_back(model: NanoModel) -> None:
     shape, layers = model.shape, [layer.attention for layer in model.layers]
     size, groups = shape.head_dim, shape.heads // shape.kv_heads
     half = size // 2
-    fast = torch.tensor([*range(_FAST), *range(half, half + _FAST)])
-    slow = torch.tensor([*range(_FAST, half), *range(half + _FAST, size)])
+    speeds = rotary_speeds(size)
+    turning = int((speeds > _FAST).sum())
+    fast = torch.tensor([*range(turning), *range(half, half + turning)])
+    slow = torch.tensor([*range(turning, half), *range(half + turning, size)])
     for attention in layers:
         values = _orthogonal(shape.kv_heads * size, shape.hidden)
         attention.v.weight.copy_(values)
@@ -40,11 +44,11 @@ def look_back(model: NanoModel) -> None:
     first, second = layers[:2]
     written = _orthogonal(shape.hidden, shape.heads * size)
     first.out.weight.copy_(written)
-    angles = rotary_speeds(size)[:_FAST] * torch.arange(1, shape.heads + 1)[:, None]
+    angles = speeds[:turning] * torch.arange(1, shape.heads + 1)[:, None]
     queries, keys = (linear.bias.view(-1, size) for linear in (first.q, first.k))
-    queries[:, :_FAST] = _SHARPNESS * angles.cos()
-    queries[:, half : half + _FAST] = -_SHARPNESS * angles.sin()
-    keys[:, :_FAST] = _SHARPNESS
+    queries[:, :turning] = _SHARPNESS * angles.cos()
+    queries[:, half : half + turning] = -_SHARPNESS * angles.sin()
+    keys[:, :turning] = _SHARPNESS
 
     here = first.v.weight[: len(slow)]  # how the first heads' value reads a token
     before = [part.T[: len(slow)] for part in written.split(size, 1)]  # as it was one, two, … places back

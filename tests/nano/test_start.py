@@ -17,11 +17,15 @@ def new_model() -> NanoModel:
 
 
 def test_the_first_layer_looks_one_to_four_places_back() -> None:
-    attention = new_model().layers[0].attention
-    rotation = yarn(torch.arange(40)[None], 32)
-    queries = rotate(attention.q.bias.view(1, 1, 4, 32).expand(1, 40, 4, 32), rotation)
-    keys = rotate(attention.k.bias.view(1, 1, 2, 32).expand(1, 40, 2, 32), rotation).repeat_interleave(2, 2)
-    scores = torch.einsum("bqhd,bkhd->bhqk", queries, keys)[0, :, 30, :31] / 32**0.5
+    model = new_model()
+    shape, attention = model.shape, model.layers[0].attention
+    rotation = yarn(torch.arange(40)[None], shape.head_dim)
+    queries, keys = (
+        rotate(bias.view(1, 1, -1, shape.head_dim).expand(1, 40, -1, -1), rotation)
+        for bias in (attention.q.bias, attention.k.bias)
+    )
+    keys = keys.repeat_interleave(shape.heads // shape.kv_heads, 2)
+    scores = torch.einsum("bqhd,bkhd->bhqk", queries, keys)[0, :, 30, :31] / shape.head_dim**0.5
     weights = scores.softmax(-1)
     for head in range(4):
         assert weights[head, 30 - head - 1] > 0.9

@@ -54,7 +54,7 @@ WORDINGS = (UPPER, REVERSE, COUNT)
 
 
 def upper(draw: Draw) -> Turn:
-    text = draw.spelt() if draw.chance(0.8) else f"{draw.spelt()} {draw.spelt()}"
+    text = draw.spelt() if draw.chance(0.9) else f"{draw.spelt()} {draw.spelt()}"
     answer = text.upper()
     analysis = Analysis(
         f'Capitals: "{answer}".',
@@ -86,9 +86,9 @@ def count(draw: Draw) -> Turn:
 
 
 def sentence(draw: Draw) -> list[str]:
-    """2 to 7 words, some of them little ones."""
+    """2 to 6 words, some of them little ones."""
     little = ("the", "a", "and", "in", "my", "is", "of", "on")
-    total = draw.number(2, 7)
+    total = draw.number(2, 6)
     return [
         draw.one(little) if at % 2 == 0 and draw.chance(0.6) else draw.noun() for at in range(1, total + 1)
     ]
