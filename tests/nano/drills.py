@@ -72,40 +72,35 @@ def repeating(draw: Draw) -> Drill:
 def sums(draw: Draw) -> Drill:
     for _ in range(6):
         a, b = draw.pair()
-        written = draw.chance(0.4)
-        if draw.chance(0.5):
-            yield (
-                (f"{a} + {b}:", f" {sum_analysis(a, b).medium}")
-                if written
-                else (f"{a} + {b} =", f" {a + b}.")
-            )
+        sign = draw.one("+-")
+        if sign == "-" and a < b and draw.chance(0.5):
+            a, b = b, a
+        analysis, result = (sum_analysis, a + b) if sign == "+" else (difference_analysis, a - b)
+        if draw.chance(0.4):
+            given = f"{a} {sign} {b}:"
+            yield given, analysis(a, b).medium.removeprefix(given)
         else:
-            a, b = (b, a) if a < b and draw.chance(0.5) else (a, b)
-            steps = difference_analysis(a, b).medium
-            yield (f"{a} - {b}:", f" {steps}") if written else (f"{a} - {b} =", f" {a - b}.")
+            yield f"{a} {sign} {b} =", f" {result}."
 
 
 def reversing(draw: Draw) -> Drill:
     for _ in range(3):
         word = draw.spelt()
-        yield f'{draw.quoted(word)} backwards: "', f'{word[::-1]}".'
+        yield f'"{word}" backwards: "', f'{word[::-1]}".'
 
 
 def capitals(draw: Draw) -> Drill:
     for _ in range(3):
         text = draw.spelt()
-        yield f'{draw.quoted(text)} capitals: "', f'{text.upper()}".'
+        yield f'"{text}" capitals: "', f'{text.upper()}".'
 
 
 def counting(draw: Draw) -> Drill:
     for _ in range(2):
         words = sentence(draw)
-        text = draw.quoted(" ".join(words))
-        yield (
-            (f"{text}:", f" {numbered(words)}.")
-            if draw.chance(0.3)
-            else (f"{text} words: ", f"{len(words)}.")
-        )
+        text = f'"{" ".join(words)}"'
+        numbers = (f"{text}:", f" {numbered(words)}. So {len(words)}.")
+        yield numbers if draw.chance(0.3) else (f"{text} words: ", f"{len(words)}.")
 
 
 def _key(draw: Draw) -> str:

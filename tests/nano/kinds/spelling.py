@@ -57,8 +57,8 @@ def upper(draw: Draw) -> Turn:
     text = draw.spelt() if draw.chance(0.9) else f"{draw.spelt()} {draw.spelt()}"
     answer = text.upper()
     analysis = Analysis(
-        f'Capitals: "{answer}".',
-        f'The text is "{text}". I write each letter as a capital. Capitals: "{answer}".',
+        f'"{text}" capitals: "{answer}".',
+        f'The user wants capitals. I write each letter as a capital. "{text}" capitals: "{answer}".',
     )
     return Turn(draw.say(UPPER, {"quoted": draw.quoted(text)}), answer, analysis)
 
@@ -67,8 +67,8 @@ def reverse(draw: Draw) -> Turn:
     word = draw.spelt()
     answer = word[::-1]
     analysis = Analysis(
-        f'Backwards: "{answer}".',
-        f'The word is "{word}". I begin with its last letter. Backwards: "{answer}".',
+        f'"{word}" backwards: "{answer}".',
+        f'The user wants a word backwards. I begin with its last letter. "{word}" backwards: "{answer}".',
     )
     return Turn(draw.say(REVERSE, {"quoted": draw.quoted(word)}), answer, analysis)
 
@@ -78,8 +78,8 @@ def count(draw: Draw) -> Turn:
     mark = draw.one(("", "", ".", "?"))
     total = len(words)
     analysis = Analysis(
-        f"{numbered(words)}. So {total}.",
-        f"I number the words. {numbered(words)}. No word is left. So there are {total} words.",
+        f'"{" ".join(words)}": {numbered(words)}. So {total}.',
+        f'I number the words. "{" ".join(words)}": {numbered(words)}. No word is left. So {total}.',
     )
     question = draw.say(COUNT, {"quoted": draw.quoted(" ".join(words) + mark)})
     return Turn(question, f"There are {total} words.", analysis, str(total))
