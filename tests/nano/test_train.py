@@ -9,7 +9,7 @@ from nano.train import curriculum
 
 
 def test_copies_give_way_to_drills_and_both_to_conversations() -> None:
-    kinds = curriculum(4_000).reshape(10, -1)
+    kinds = curriculum(2_000).reshape(10, -1)
     shares = np.array([[(part == kind).mean() for kind in range(3)] for part in kinds])
     copies, drills, conversations = shares.T
     assert copies[0] > 0.3

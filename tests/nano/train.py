@@ -24,15 +24,15 @@ from nano.tokenizer import NanoTokenizer
 from nano.vocabulary import vocabulary
 
 _SEED = 1
-_STEPS = 5_800
+_STEPS = 4_000
 _LENGTH = 384  # tokens a row
 _ROWS = 8  # a step
 _SHARD = 2_000  # rows that one process makes at a time
-_COPYING, _EASING = 300, 1_500  # steps in which copies give way to drills, and both to conversations
+_COPYING, _EASING = 120, 600  # steps in which copies give way to drills, and both to conversations
 _PRACTICE, _COPIES = 0.18, 0.25  # what is left of both, and the share of copies in that
 _RATE = 5e-3  # of Muon, which shapes what is copied from where
 _ADAM = 0.3  # the rate of AdamW, for all else, as a share of Muon's
-_WARM_UP = 100  # steps
+_WARM_UP = 40  # steps
 _ROUNDING = 0.25  # the last share of the steps sees the weights as they are stored
 _BALANCE = 0.01
 
