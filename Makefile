@@ -1,4 +1,4 @@
-# make demo    real batches on two models, from a fresh clone
+# make demo    a real batch on a real model, from a fresh clone
 # make test    lint, types and tests
 PYTHON ?= python3
 VENV := .venv
@@ -17,10 +17,7 @@ demo: $(INSTALLED)
 	echo "ossctl batch examples/prompts.jsonl -o demo-out.jsonl -m $$(basename $$model)" && \
 	$(BIN)/ossctl batch examples/prompts.jsonl -o demo-out.jsonl --overwrite -m "$$model" && \
 	$(BIN)/python examples/show_answers.py demo-out.jsonl && \
-	echo "ossctl batch examples/nano.jsonl -o demo-nano-out.jsonl -m nano" && \
-	$(BIN)/ossctl batch examples/nano.jsonl -o demo-nano-out.jsonl --overwrite -m nano && \
-	$(BIN)/python examples/show_answers.py demo-nano-out.jsonl && \
-	echo "The whole output, an OpenAI Batch record a line, is in demo-out.jsonl and demo-nano-out.jsonl."
+	echo "The whole output, an OpenAI Batch record a line, is in demo-out.jsonl."
 
 test: check
 	$(BIN)/pytest -n auto --dist loadscope
