@@ -1,3 +1,4 @@
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from ossctl.engine.grammar import JsonGrammars
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.markers import Markers
 from ossctl.runtime.model import LlamaModel
+
+# As installed: hundreds of started programs would compile all modules anew, at twice the time each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")

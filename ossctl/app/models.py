@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ossctl.app.load_options import LoadOptions
 from ossctl.app.machine import this_machine
 from ossctl.app.outcome import Shortage, outcome_of
 from ossctl.app.shapes import shape_of_file, shipped_shape
@@ -43,8 +44,8 @@ class NotHere(ModelError):
         self.reference = reference
 
 
-def choose(reference: str | None) -> ModelChoice:
-    """What -m means; None is the largest gpt-oss model on this machine that fits it.
+def choose(reference: str | None, options: LoadOptions) -> ModelChoice:
+    """What -m means; None is the largest gpt-oss model on this machine that fits it, loaded with `options`.
 
     Sizes and headers of all shards are checked, hashes are not: that a model was never verified is the
     warning. Raises NotHere, ModelError (incomplete, corrupt, no such name), UsageError (several are meant),
@@ -52,7 +53,7 @@ def choose(reference: str | None) -> ModelChoice:
     """
     if reference == NANO:
         return ModelChoice(_nano().first, "nano is a test and demo model that knows almost nothing.")
-    model = _largest_gpt_oss() if reference is None else locate(reference)
+    model = _largest_gpt_oss(options) if reference is None else locate(reference)
     path = model.first
     for shard in model.files[1:]:  # whoever loads the model looks at the first one
         check_complete(shard, read_header(shard))
@@ -85,7 +86,7 @@ def hub_reference(reference: str) -> HubReference:
         return HubReference.parse(reference)
     entry = catalogue().find(reference)
     if entry is not None:
-        return entry.variant.reference
+        return entry.variant.pinned
     if is_path(reference):
         raise UsageError(
             f"{reference} is a path, not a model to fetch", "For a repository write hf:ORG/REPO."
@@ -216,7 +217,7 @@ def _nano() -> LocalModel:
     return LocalModel(NANO, Origin.PACKAGE, (NANO_FILE,))
 
 
-def _largest_gpt_oss() -> LocalModel:
+def _largest_gpt_oss(options: LoadOptions) -> LocalModel:
     models = [model for model in all_models() if not model.missing and _is_gpt_oss(model)]
     if not models:
         entry = recommended()
@@ -229,7 +230,8 @@ def _largest_gpt_oss() -> LocalModel:
     machine = this_machine()
     shortages = []
     for model in sorted(models, key=lambda model: -model.n_bytes):
-        outcome = outcome_of(shape_of_file(model.first), machine)
+        shape = shape_of_file(model.first)
+        outcome = outcome_of(shape, machine, fixed=options.fixed(shape))
         if not isinstance(outcome, Shortage):
             return model
         shortages.append(outcome.error)

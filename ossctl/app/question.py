@@ -11,6 +11,8 @@ from ossctl.dialect import Conversation, Effort, Event
 from ossctl.engine.request import Request, Sampling
 from ossctl.errors import UsageError
 
+_TEMPLATE_TOKENS = 4_096  # a chat template's own texts and markers come to a few hundred
+
 
 @dataclass(frozen=True)
 class Question:
@@ -20,6 +22,16 @@ class Question:
     max_tokens: int | None
     stops: tuple[str, ...]
     sampling: Sampling
+
+    @property
+    def most_tokens(self) -> int | None:
+        """What it comes to at most, answer and all, known before the model is; None if nothing limits it.
+
+        A token has at least one byte of text. A template may write schemas with more blanks than there were.
+        """
+        if self.max_tokens is None:
+            return None
+        return 2 * len(repr(self.conversation).encode()) + _TEMPLATE_TOKENS + self.max_tokens
 
 
 def pose(

@@ -165,7 +165,8 @@ def run(asked: Asked, model: Path, options: LoadOptions, view: View) -> RunResul
     """
     started = monotonic()
     options = replace(options, parallel=asked.n)
-    with Interrupt() as interrupt, load_model(model, options, Goal(), interrupt, raw=asked.raw) as loaded:
+    goal = Goal(tokens=None if asked.commands else asked.question.most_tokens)
+    with Interrupt() as interrupt, load_model(model, options, goal, interrupt, raw=asked.raw) as loaded:
         load_seconds = monotonic() - started
         for remark in loaded.remarks:
             view.remark(remark)

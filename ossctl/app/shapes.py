@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ossctl.models.catalogue import catalogue
 from ossctl.models.reference import MAIN, HubReference
 from ossctl.planning.header import Header, shape_of
 from ossctl.planning.shape import ModelShape
@@ -25,9 +26,9 @@ def known_shapes() -> Mapping[str, ModelShape]:
 def shipped_shape(reference: HubReference) -> ModelShape | None:
     """The shape that comes with the package of the file that `reference` names, if one does.
 
-    None where it names none or a commit: what that holds only the hub can tell.
+    None where it names none, or a commit that is not the catalogue's: what that holds only the hub can tell.
     """
-    if not reference.selector or reference.revision != MAIN:
+    if not reference.selector or not (reference.revision == MAIN or catalogue().is_pinned(reference)):
         return None
     shapes = [
         shape for key, shape in known_shapes().items()

@@ -63,11 +63,11 @@ def batch(
     show_log(verbose)
     files = BatchFiles(_file(source), _file(sink), overwrite)
     total = files.check()
-    path = named(choose_model(model))
+    options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
+    path = named(choose_model(model, options))
     with batch_progress(total, to_terminal=sink == _STREAM) as progress:
         today = date or datetime.now().astimezone()
         defaults = Defaults(today.date(), effort, max_reasoning_tokens)
-        options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
         summary = run_batch(files, BatchModel(path, options, total), progress.watch, defaults, say)
     say(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
     for line in remarks(summary):

@@ -8,18 +8,20 @@ from ossctl.cli.output import say, somebody_to_ask
 from ossctl.cli.pull import approve, carry_out, prepare
 
 if TYPE_CHECKING:
+    from ossctl.app.load_options import LoadOptions
     from ossctl.app.models import ModelChoice
 
 
-def choose_model(reference: str | None) -> "ModelChoice":
-    """What -m means. On a terminal a model that is not here is offered to be fetched, never done unasked.
+def choose_model(reference: str | None, options: "LoadOptions") -> "ModelChoice":
+    """What -m means, for loading with `options`.
 
-    Raises ModelError, UsageError, Interrupted.
+    On a terminal a model that is not here is offered to be fetched, never fetched unasked. Raises
+    ModelError, UsageError, Interrupted.
     """
     from ossctl.app.models import NANO, NotHere, choose, has_nano
 
     try:
-        return choose(reference)
+        return choose(reference, options)
     except NotHere as error:
         if not somebody_to_ask():
             raise
@@ -30,12 +32,12 @@ def choose_model(reference: str | None) -> "ModelChoice":
     plan = prepare(missing.reference)
     answer = _ask(*([NANO] if reference is None and has_nano() else []))
     if answer == NANO:
-        return choose(NANO)
+        return choose(NANO, options)
     if answer == "n":
         raise missing
     approve(plan, yes=False)
     carry_out(plan)
-    return choose(missing.reference)
+    return choose(missing.reference, options)
 
 
 def _ask(*others: str) -> str:

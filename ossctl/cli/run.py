@@ -146,7 +146,6 @@ def run(
     from ossctl.app.load_options import LoadOptions
     from ossctl.app.run import run as ask
     from ossctl.app.run_options import RunOptions
-    from ossctl.app.serve import serve
     from ossctl.cli.run_output import RunOutput
 
     show_log(verbose)
@@ -179,13 +178,15 @@ def run(
     )
     loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     if serve_stdin:
+        from ossctl.app.serve import serve
+
         if as_json or extract:
             raise UsageError("--json and --extract have no meaning with --serve-stdin")
         defaults = options.for_every_line()
-        serve(named(choose_model(model)), loading, defaults, say)
+        serve(named(choose_model(model, loading)), loading, defaults, say)
         return
     asked = options.asked()
-    path = named(choose_model(model))
+    path = named(choose_model(model, loading))
     output = RunOutput(
         as_json=as_json,
         extract=extract,

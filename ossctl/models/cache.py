@@ -89,9 +89,10 @@ class RepoFolder:
                 if blobs <= seen:
                     continue
                 seen |= blobs
-                commit = snapshot.name[:_COMMIT_CHARACTERS] if first in names else ""
-                names.add(first)
-                name = self._name_of(first, commit)
+                name = self._name_of(first, MAIN)
+                if name in names:
+                    name = str(HubReference(self.repo, first, snapshot.name[:_COMMIT_CHARACTERS]))
+                names.add(name)
                 yield LocalModel(name, Origin.HUB, files, missing, self.repo, snapshot.name, first)
 
     def find(self, reference: HubReference) -> LocalModel | None:
@@ -104,7 +105,7 @@ class RepoFolder:
             if firsts:
                 wanted = select(reference, firsts)
                 first, files, missing = next(model for model in models if model[0] == wanted)
-                name = self._name_of(first, "" if reference.revision == MAIN else reference.revision)
+                name = self._name_of(first, reference.revision)
                 return LocalModel(name, Origin.HUB, files, missing, self.repo, snapshot.name, first)
         return None
 
@@ -113,10 +114,8 @@ class RepoFolder:
         return revision == MAIN or commit == self.commit_of(revision) or _abbreviates(revision, commit)
 
     def _name_of(self, first: str, revision: str) -> str:
-        known = catalogue().name_of(self.repo, first)
-        if known and not revision:
-            return known
-        return str(HubReference(self.repo, first, revision or MAIN))
+        known = catalogue().name_of(self.repo, first, revision)
+        return known or str(HubReference(self.repo, first, revision))
 
     def link(self, sha256: str, commit: str, name: str) -> Path:
         """Put the blob where `name` is looked for, as a link, or itself where links are not possible."""

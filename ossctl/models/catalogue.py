@@ -3,12 +3,12 @@
 import difflib
 import functools
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ossctl.models.reference import HubReference
+from ossctl.models.reference import MAIN, HubReference
 from ossctl.models.shards import names_of_model
 
 _FILE = Path(__file__).parents[1] / "data" / "catalogue.toml"
@@ -25,13 +25,23 @@ class KnownFile:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to store a model. `gigabytes` (10^9 bytes) is about right; `files` are exact where known."""
+    """One way to store a model. `gigabytes` (10^9 bytes) is about right; `files` are exact where known.
+
+    `reference` means any revision, as may be on disk already, and `others` are files of other revisions; what
+    is fetched is the one that was written down: `pinned`.
+    """
 
     name: str
     reference: HubReference
+    revision: str
     gigabytes: float
     about: str
     files: tuple[KnownFile, ...]
+    others: tuple[KnownFile, ...] = ()
+
+    @property
+    def pinned(self) -> HubReference:
+        return replace(self.reference, revision=self.revision)
 
 
 @dataclass(frozen=True)
@@ -101,16 +111,23 @@ class Catalogue:
 
     def known_file(self, repo: str, name: str) -> KnownFile | None:
         """What is known of the file `name` of the repository `repo`."""
-        files = (file for e in self.entries if e.variant.reference.repo == repo for file in e.variant.files)
+        variants = (entry.variant for entry in self.entries if entry.variant.reference.repo == repo)
+        files = (file for variant in variants for file in (*variant.files, *variant.others))
         return next((file for file in files if file.name == name), None)
 
-    def name_of(self, repo: str, first_file: str) -> str | None:
+    def name_of(self, repo: str, first_file: str, revision: str = MAIN) -> str | None:
         """The name of the model whose first file in `repo` is `first_file`, where that is known."""
         for entry in self.entries:
-            reference = entry.variant.reference
-            if reference.repo == repo and reference.selects(first_file):
+            variant = entry.variant
+            known = revision in (MAIN, variant.revision)
+            if known and variant.reference.repo == repo and variant.reference.selects(first_file):
                 return entry.name
         return None
+
+    def is_pinned(self, reference: HubReference) -> bool:
+        """Whether `reference` is to the very revision that the catalogue has of its repository."""
+        pinned = {(e.variant.reference.repo, e.variant.revision) for e in self.entries}
+        return (reference.repo, reference.revision) in pinned
 
     def with_hash(self, sha256: str) -> Entry | None:
         """The variant that has a file with this hash."""
@@ -137,8 +154,14 @@ def _model(table: dict[str, Any]) -> CatalogueModel:
 
 
 def _variant(table: dict[str, Any]) -> Variant:
-    files = tuple(KnownFile(f["name"], f["bytes"], f.get("sha256", "")) for f in table.get("files", ()))
+    files, earlier, later = (_known_files(table.get(key, ())) for key in ("files", "earlier", "later"))
     if files and tuple(file.name for file in files) != names_of_model(files[0].name):
         raise ValueError(f"the catalogue lacks shards of {files[0].name}")
     reference = HubReference(table["repo"], table["select"])
-    return Variant(table["name"], reference, table["gigabytes"], table["about"], files)
+    revision = table.get("revision", MAIN)
+    others = (*earlier, *later)
+    return Variant(table["name"], reference, revision, table["gigabytes"], table["about"], files, others)
+
+
+def _known_files(tables: Iterable[dict[str, Any]]) -> tuple[KnownFile, ...]:
+    return tuple(KnownFile(table["name"], table["bytes"], table.get("sha256", "")) for table in tables)

@@ -49,7 +49,7 @@ class Tensor:
         self.n_bytes = n_bytes
         self.sources = list(sources)
         self.inplace = inplace
-        self.view_of: Tensor | None = None if view_of is None else view_of.view_of or view_of
+        self.view_of: Tensor | None = view_of and (view_of.view_of or view_of)
         self.is_output = False
         self.resident = resident or weight
         self.weight = weight
@@ -193,14 +193,14 @@ class _Scheduler:
                 if node.backend != self._backend or (self._moves and self._brings_weight(node)):
                     self._end_part()
                     self._backend = node.backend
-                node.sources = [self._here(source) for source in node.sources]
+                for place, source in enumerate(node.sources):
+                    if (source.view_of or source).backend != self._backend:
+                        node.sources[place] = self._copy(source)
             self._part.append(node)
         self._end_part()
 
-    def _here(self, source: Tensor) -> Tensor:
-        """`source`, or its copy on the backend of this part."""
-        if (source.view_of or source).backend == self._backend:
-            return source
+    def _copy(self, source: Tensor) -> Tensor:
+        """`source` on the backend of this part."""
         key = (id(source), self._backend)
         copy = self._copies.get(key)
         if copy is None:

@@ -1,7 +1,8 @@
 """Dividing layers among devices: consecutive ranges, experts left behind where they do not fit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ossctl.planning.shape import LayerShape
 
@@ -35,55 +36,58 @@ def divide(load: Load, room: Sequence[int], gpu_layers: int) -> Division | None:
     """
     n_layers = len(load.layers)
     first = n_layers + 1 - gpu_layers
-    behind = tuple(range(min(first, n_layers)))
-    # best[end]: (layers with experts, -fullest, cuts) for the layers from `first` up to `end`
-    best: dict[int, tuple[int, float, tuple[int, ...]]] = {first: (0, 0.0, ())}
+    # best[end]: (layers with experts, -fullest, ranges) for the layers from `first` up to `end`
+    best: dict[int, tuple[int, float, tuple[_Range, ...]]] = {first: (0, 0.0, ())}
     for number, free in enumerate(room):
         last = number == len(room) - 1
-        following: dict[int, tuple[int, float, tuple[int, ...]]] = {}
-        for start, (kept, full, cuts) in best.items():
-            for end, count, fill in _ranges(load, start, free, last=last):
-                option = (kept + count, min(full, -fill), (*cuts, end))
-                if end not in following or option > following[end]:
-                    following[end] = option
+        following: dict[int, tuple[int, float, tuple[_Range, ...]]] = {}
+        for start, (kept, full, ranges) in best.items():
+            for found in _ranges(load, start, free, last=last):
+                option = (kept + found.with_experts, min(full, -found.full), (*ranges, found))
+                if found.end not in following or option > following[found.end]:
+                    following[found.end] = option
         best = following
-    found = best.get(n_layers + 1)
-    if found is None:
+    if n_layers + 1 not in best:
         return None
-    starts = (first, *found[2])
-    counts = tuple(end - start for start, end in zip(starts, found[2], strict=False))
-    left = [
-        n
-        for start, end, free in zip(starts, found[2], room, strict=False)
-        for n in _experts_behind(load, start, end, free)
-    ]
-    return Division(counts, tuple(sorted({*(n for n in behind if load.experts[n]), *left})))
+    ranges = best[n_layers + 1][2]
+    left = [*range(min(first, n_layers)), *(n for part in ranges for n in range(part.start, part.keep))]
+    counts = tuple(part.end - part.start for part in ranges)
+    return Division(counts, tuple(n for n in left if load.experts[n]))
 
 
-def _ranges(load: Load, start: int, free: int, *, last: bool) -> list[tuple[int, int, float]]:
-    """For the ranges from `start` that fit: the end, how many layers keep their experts, how full it gets."""
+class _Range(NamedTuple):
+    """Layers `start` to `end`, the head counted as one, on one device.
+
+    Those before `keep` leave their experts in RAM, and `with_experts` of the others have some. `full` is the
+    share of the device's room that is taken.
+    """
+
+    end: int
+    start: int
+    keep: int
+    with_experts: int
+    full: float
+
+
+def _ranges(load: Load, start: int, free: int, *, last: bool) -> Iterator[_Range]:
+    """The ranges from `start` that fit, with the experts of as many of their last layers as fit too."""
     n_layers = len(load.layers)
-    found: list[tuple[int, int, float]] = [] if last else [(start, 0, 0.0)]
-    dense = 0
+    if not last:
+        yield _Range(start, start, start, 0, 0.0)
+    dense = experts = count = 0
+    keep = start
     for end in range(start + 1, n_layers + 2):
-        dense += load.layers[end - 1] if end <= n_layers else load.head
+        if end <= n_layers:
+            dense += load.layers[end - 1]
+            experts += load.experts[end - 1]
+            count += load.experts[end - 1] > 0
+        else:
+            dense += load.head
         if dense > free:
-            break
-        if last and end <= n_layers:
-            continue
-        behind = _experts_behind(load, start, end, free)
-        experts = [load.experts[n] for n in range(start, min(end, n_layers)) if n not in behind]
-        found.append((end, sum(map(bool, experts)), (dense + sum(experts)) / free if free else 1.0))
-    return found
-
-
-def _experts_behind(load: Load, start: int, end: int, free: int) -> range:
-    """The first layers of a range, whose experts do not fit beside all the rest of it."""
-    n_layers = len(load.layers)
-    layers = range(start, min(end, n_layers))
-    left = free - sum(load.layers[n] for n in layers) - (load.head if end > n_layers else 0)
-    keep = layers.stop
-    while keep > start and load.experts[keep - 1] <= left:
-        keep -= 1
-        left -= load.experts[keep]
-    return range(start, keep)
+            return
+        while dense + experts > free:
+            experts -= load.experts[keep]
+            count -= load.experts[keep] > 0
+            keep += 1
+        if not last or end > n_layers:
+            yield _Range(end, start, keep, count, (dense + experts) / free if free else 1.0)

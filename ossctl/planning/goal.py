@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from ossctl.planning.shape import KvType
+from ossctl.planning.shape import KvType, ModelShape
 
 
 class Use(StrEnum):
@@ -15,10 +15,15 @@ class Use(StrEnum):
 
 @dataclass(frozen=True)
 class Goal:
-    """`requests` is how many a batch has, None if that is not known."""
+    """`requests` is how many a batch has, `tokens` what one comes to at most; None if that is not known."""
 
     use: Use = Use.INTERACTIVE
     requests: int | None = None
+    tokens: int | None = None
+
+    def useful_ctx(self, shape: ModelShape) -> int:
+        """The largest context, in tokens, that is of any use."""
+        return min(shape.n_ctx_train, self.tokens or shape.n_ctx_train)
 
 
 @dataclass(frozen=True)

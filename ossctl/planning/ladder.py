@@ -42,16 +42,16 @@ class Rung:
 
 def rungs(shape: ModelShape, goal: Goal, fixed: Fixed, *, with_gpus: bool) -> Iterator[Rung]:
     """The ladder for what the user wants. With GPUs, the CPU alone is last, if nothing was said of GPUs."""
-    steps = _batch(shape, goal, fixed) if goal.use is Use.BATCH else _interactive(shape, fixed)
+    steps = _batch(shape, goal, fixed) if goal.use is Use.BATCH else _interactive(shape, goal, fixed)
     cpu = not with_gpus or not fixed.given() & {"gpu_layers", "cpu_moe", "devices"}
     for rung in dict.fromkeys(steps):
         if cpu if rung.placement is Placement.CPU else with_gpus:
             yield rung
 
 
-def _interactive(shape: ModelShape, fixed: Fixed) -> Iterator[Rung]:
+def _interactive(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
     def rung(placement: Placement, ctx: int, ubatch: int = UBATCH) -> Rung:
-        ctx = fixed.ctx or min(ctx, shape.n_ctx_train)
+        ctx = fixed.ctx or min(ctx, goal.useful_ctx(shape))
         return Rung(placement, ctx, fixed.parallel or 1, unified=False, ubatch=fixed.ubatch or ubatch)
 
     yield rung(Placement.FULL, COMFORTABLE_CTX)
@@ -76,7 +76,7 @@ def _batch(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
         ctx: int = BATCH_CTX,
         shared: bool = False,
     ) -> Rung:
-        ctx = fixed.ctx or min(ctx, shape.n_ctx_train)
+        ctx = fixed.ctx or min(ctx, goal.useful_ctx(shape))
         return Rung(placement, ctx, parallel, shared and parallel > 1, fixed.ubatch or ubatch)
 
     yield rung(Placement.FULL, few)

@@ -30,13 +30,14 @@ def make_plan(machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed) -> 
 def _best(
     machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed, devices: tuple[Device, ...]
 ) -> Plan | None:
-    best = Search(machine, shape, goal, fixed, devices).best()
-    if len(devices) > 1:  # a GPU that holds everything alone needs no transfers
+    searches = [Search(machine, shape, goal, fixed, devices)]
+    if len(devices) > 1:  # a GPU that holds as much alone needs no transfers
         roomiest = max(devices, key=lambda device: device.free)
-        alone = Search(machine, shape, goal, fixed, (roomiest,)).best()
-        if alone is not None and (best is None or alone.quality >= best.quality):
-            return alone
-    return best
+        searches.insert(0, Search(machine, shape, goal, fixed, (roomiest,)))
+    placed = [(search, found) for search in searches if (found := search.placed()) is not None]
+    highest = max((found.rank for _, found in placed), default=None)
+    plans = [search.finished(found) for search, found in placed if found.rank == highest]
+    return max(plans, key=lambda plan: plan.quality, default=None)
 
 
 def _shortage(

@@ -1,7 +1,7 @@
 """The search for the best plan: the first rung of the ladder that fits, and then what is left spent."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 from ossctl.planning.fill import Division, Load, divide
 from ossctl.planning.goal import Fixed, Goal, Use
@@ -26,6 +26,19 @@ _REPACKED_AT_ONCE = 2 * GIB  # weights on the CPU that are repacked within a sec
 _LONG_JOB = 200  # requests after which a slower load has paid off
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Settings that fit, and the number of their rung: what goes where, but not yet how large the rest is."""
+
+    rung: int
+    settings: Settings
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """The larger, the better: the beginning of a plan's `quality`, which nothing later changes."""
+        return -self.rung, self.settings.gpu_layers, -len(self.settings.experts_in_ram)
+
+
 class Search:
     """The best plan on `devices`, all or some of the machine's."""
 
@@ -39,14 +52,24 @@ class Search:
         self._devices = devices
         self._requests = goal.requests or _ENDLESS
 
-    def best(self) -> Plan | None:
-        """The first rung that fits, with the rest of the memory spent; None if none does."""
+    def placed(self) -> "Placed | None":
+        """The first rung that fits; None if none does."""
         ladder = rungs(self._shape, self._goal, self._fixed, with_gpus=bool(self._devices))
         for number, rung in enumerate(ladder):
-            found = self._fit(rung)
-            if found is not None:
-                return self._finished(self._spend_the_rest(found), number)
+            settings = self._fit(rung)
+            if settings is not None:
+                return Placed(number, settings)
         return None
+
+    def finished(self, found: "Placed") -> Plan:
+        """The plan, with the rest of the memory spent."""
+        settings = self._spend_the_rest(found.settings)
+        devices = self._named(settings)
+        prediction = predict(self._shape, settings, devices)
+        origins = _origins(self._fixed)
+        return Plan(
+            self._machine, self._shape, self._goal, settings, devices, prediction, origins, found.rung
+        )
 
     def _fit(self, rung: Rung) -> Settings | None:
         """Settings of this kind and these sizes that fit; None if there are none."""
@@ -57,8 +80,15 @@ class Search:
             return None
         if rung.placement is Placement.LAYERS_IN_RAM:
             return self._most_layers(rung) if wanted is None else None
+        if rung.placement is Placement.FULL and wanted is None and not self._holds_all_weights():
+            return None
         whole = shape.n_layers + 1
         return self._with_layers(whole if wanted is None else min(wanted, whole), rung)
+
+    def _holds_all_weights(self) -> bool:
+        """Whether the devices are large enough for the weights at least, which is quickly seen."""
+        weights = sum(layer.dense_bytes + layer.expert_bytes for layer in self._shape.layers)
+        return weights + self._shape.output_bytes <= sum(device.free for device in self._devices)
 
     def _most_layers(self, rung: Rung) -> Settings | None:
         """As many layers on the GPUs as fit, none of their experts left behind if they need not be."""
@@ -177,7 +207,8 @@ class Search:
                 most = min(self._requests, self._most_sequences(settings))
                 settings = self._largest(settings, settings.parallel, most, 1, _with_parallel)
         elif self._fixed.ctx is None:
-            settings = self._largest(settings, settings.ctx, self._shape.n_ctx_train, _STEP, _with_ctx)
+            most = self._goal.useful_ctx(self._shape)
+            settings = self._largest(settings, settings.ctx, most, _STEP, _with_ctx)
         if self._fixed.ubatch is None and settings.devices:
             for ubatch in _LARGER_UBATCHES:
                 if ubatch <= settings.ubatch or (ubatch > _BATCH and not settings.experts_in_ram):
@@ -187,12 +218,6 @@ class Search:
                     settings = found
                     break
         return settings
-
-    def _finished(self, settings: Settings, rung: int) -> Plan:
-        devices = self._named(settings)
-        prediction = predict(self._shape, settings, devices)
-        origins = _origins(self._fixed)
-        return Plan(self._machine, self._shape, self._goal, settings, devices, prediction, origins, rung)
 
     def _most_sequences(self, settings: Settings) -> int:
         if not settings.devices:
@@ -215,17 +240,23 @@ class Search:
         whole, missing = self._best_way(changed(settings, high))
         if missing >= 0:
             return whole
-        turn = 0
+        spare = {good: left, bad: missing}
         while bad - good > 1:
-            turn += 1  # use grows almost in proportion; halving now and then bounds the number of steps
-            share = 0.5 if turn % 3 == 0 else left / (left - missing)
-            middle = min(max(good + int((bad - good) * share), good + 1), bad - 1)
-            choice, spare = self._best_way(changed(settings, middle * step))
-            if spare >= 0:
-                good, left, found = middle, spare, choice
+            # Use grows almost in proportion; halving now and then bounds the number of steps.
+            middle = (good + bad) // 2 if len(spare) % 5 == 0 else _root(spare)
+            middle = min(max(middle, good + 1), bad - 1)
+            choice, spare[middle] = self._best_way(changed(settings, middle * step))
+            if spare[middle] >= 0:
+                good, found = middle, choice
             else:
-                bad, missing = middle, spare
+                bad = middle
         return found
+
+
+def _root(spare: Mapping[int, int]) -> int:
+    """Where nothing is spare any more, by a line through the two points that are nearest to it."""
+    (near, left), (far, more) = sorted(spare.items(), key=lambda point: abs(point[1]))[:2]
+    return near + left * (far - near) // (left - more) if left != more else near
 
 
 def _ways_to_load(settings: Settings) -> Iterator[Settings]:

@@ -1,6 +1,8 @@
 """llama.cpp behind a narrow interface: the only folder that imports its bindings."""
 
+import importlib.util
 import os
+import sys
 
 # Between two parts of a computation, libgomp's threads spin 300,000 times before they sleep. With any other
 # busy process beside, they spin while the one they wait for has no core: two runs at once on two cores were
@@ -8,3 +10,8 @@ import os
 # nothing measurable otherwise. It reads this when it is loaded, so before the bindings are imported.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# The bindings' own __init__ imports a high-level interface that nothing here uses, and that takes longer than
+# loading a small model: the package is made known without running it.
+if "llama_cpp" not in sys.modules and (_found := importlib.util.find_spec("llama_cpp")) is not None:
+    sys.modules["llama_cpp"] = importlib.util.module_from_spec(_found)

@@ -93,7 +93,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         startup(args.llama_cli, args.rounds, Path(folder))
-        serving(args.requests, 3, Path(folder))
+        if args.requests:
+            serving(args.requests, 3, Path(folder))
 
 
 if __name__ == "__main__":

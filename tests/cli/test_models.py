@@ -19,8 +19,11 @@ from gguf import GGUFReader, GGUFWriter
 from hub import Cut, Hub, Slow, Status, sha256
 from models import byte_gpt_oss, smollm2
 
+from ossctl.models.catalogue import catalogue
+
 SMALL, SPLIT, OTHER = "org/small-GGUF", "org/split-GGUF", "ggml-org/gpt-oss-20b-GGUF"
-NAMES = {SMALL: "tiny-Q8_0.gguf", OTHER: "gpt-oss-20b-mxfp4.gguf"}
+PINNED = catalogue().entry("20b").variant.revision
+NAMES = {SMALL: "tiny-Q8_0.gguf", OTHER: "gpt-oss-20b-MXFP4.gguf"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def hub(tiny: bytes, parts: dict[str, bytes]) -> Iterator[Hub]:
     with Hub() as served:
         served.add(SMALL, {NAMES[SMALL]: tiny, "README.md": b"hi", "tiny-F16.gguf": tiny + bytes(32)})
         served.add(SPLIT, parts)
-        served.add(OTHER, {NAMES[OTHER]: tiny + bytes(64)})
+        served.add(OTHER, {NAMES[OTHER]: tiny + bytes(64)}, newest=PINNED)
         yield served
 
 

@@ -1,5 +1,6 @@
 """`ossctl batch` without its model: exit 4 and the commands that help off a terminal, an offer on one."""
 
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from hub import Hub
 from models import byte_gpt_oss, enormous, smollm2
 
 from ossctl.app.models import has_nano
+from ossctl.models.catalogue import catalogue
 
-GPT_OSS = ("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf")
+GPT_OSS = ("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-MXFP4.gguf")
 SMOL = ("org/smol-GGUF", "smol-Q4_1.gguf")
 OPTIONS = ("--ctx", 512, "--parallel", 1, "--threads", 1)
 
@@ -19,7 +21,8 @@ OPTIONS = ("--ctx", 512, "--parallel", 1, "--threads", 1)
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     with Hub() as served:
-        served.add(GPT_OSS[0], {GPT_OSS[1]: byte_gpt_oss(tmp_path_factory.mktemp("tiny")).read_bytes()})
+        tiny = byte_gpt_oss(tmp_path_factory.mktemp("tiny")).read_bytes()
+        served.add(GPT_OSS[0], {GPT_OSS[1]: tiny}, newest=catalogue().entry("20b").variant.revision)
         served.add(SMOL[0], {SMOL[1]: smollm2().read_bytes()})
         yield served
 
@@ -118,6 +121,18 @@ def test_without_m_what_does_not_fit_is_passed_over(hub: Hub, home: Path) -> Non
     assert "does not fit into" in alone.said[0]
     place(home, "org/small", "small.gguf", hub.repositories[GPT_OSS[0]].commits[0][GPT_OSS[1]])
     assert batch(hub, home, "--max-reasoning-tokens", 1).code == 0
+
+
+def test_without_m_what_does_not_fit_with_the_options_given_is_passed_over(hub: Hub, home: Path) -> None:
+    tiny = hub.repositories[GPT_OSS[0]].commits[0][GPT_OSS[1]]
+    place(home, "org/small", "small.gguf", tiny)
+    length = [b"gpt-oss.context_length" + struct.pack("<II", 4, n) for n in (1 << 17, 1 << 30)]
+    vast = tiny.replace(length[0], length[1])
+    place(home, "org/vast", "vast.gguf", vast + bytes(4096))
+    ctx = ("--ctx", "max", "--parallel", 1, "--threads", 1, "--max-reasoning-tokens", 1)
+    alone = run(hub, home, "batch", "in.jsonl", "-m", "hf:org/vast", *ctx)
+    assert (alone.code, run(hub, home, "batch", "in.jsonl", *ctx).code) == (5, 0)
+    assert batch(hub, home, "-m", "hf:org/vast", "--max-reasoning-tokens", 1).code == 0
 
 
 def test_a_model_that_was_never_verified_says_so_until_it_is(hub: Hub, home: Path) -> None:

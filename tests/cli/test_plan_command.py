@@ -155,9 +155,7 @@ def test_a_model_that_is_out_of_reach_says_so(tmp_path: Path) -> None:
 def test_llama_args_is_one_command_line(tmp_path: Path) -> None:
     result = plan(tmp_path, "120b", "--vram", "24GiB,24GiB", "--ram", "64GiB", "--ctx", 16384, "--llama-args")
     (line,) = result.stdout.splitlines()
-    assert line.startswith(
-        "llama-server -hf ggml-org/gpt-oss-120b-GGUF -hff gpt-oss-120b-mxfp4-00001-of-00003.gguf -c 16384 "
-    )
+    assert line.startswith("llama-server -hf ggml-org/gpt-oss-120b-GGUF:MXFP4 -c 16384 ")
     assert re.search(r" -ngl 37 -ts \d+,\d+ (-ncmoe \d+|-ot .*=CPU.?) ", line)
 
 

@@ -17,6 +17,8 @@ from command import Result, command, environment, ossctl
 from hub import Cut, Flip, Hub, Slow, Stall, Status, sha256
 from models import enormous, smollm2
 
+from ossctl.models.catalogue import catalogue
+
 REPO = "org/model-GGUF"
 REFERENCE = f"hf:{REPO}"
 DATA = random.Random(0).randbytes(3_000_000)
@@ -111,7 +113,12 @@ def test_a_split_model_prints_its_first_part(served: Hub, tmp_path: Path) -> Non
 
 
 def test_a_name_of_the_catalogue_is_pulled_and_a_newer_file_is_said(served: Hub, tmp_path: Path) -> None:
-    served.add("ggml-org/gpt-oss-20b-GGUF", {"gpt-oss-20b-mxfp4.gguf": DATA})
+    repository = served.add(
+        "ggml-org/gpt-oss-20b-GGUF",
+        {"gpt-oss-20b-MXFP4.gguf": DATA},
+        newest=catalogue().entry("20b").variant.revision,
+    )
+    repository.commits.insert(0, {"gpt-oss-20b-MXFP4.gguf": DATA[::-1]})
     result = pull(served, tmp_path, "20B")
     assert_pulled(result)
     assert "is newer than this ossctl" in result.stderr

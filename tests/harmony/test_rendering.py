@@ -25,7 +25,9 @@ from harmony_reference import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ossctl.app.question import Question
 from ossctl.dialect import Conversation, Effort, JsonFormat, Message, Tool, ToolCall
+from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.layout import HarmonyMessage, developer_text, system_text
 from ossctl.harmony.markers import Markers
@@ -202,6 +204,16 @@ def test_random_conversations_have_the_references_tokens(
     assert prompt == reference.prompt(without_finished_analysis(messages))
     if one_finished_turn(messages):
         assert prompt == reference.prompt(messages, drop=True)
+
+
+@SHORT
+@given(conversations())
+def test_a_prompt_has_no_more_tokens_than_its_question_promises(
+    harmony: HarmonyDialect, conversation: Conversation
+) -> None:
+    most = Question(conversation, 7, (), Sampling()).most_tokens
+    assert most is not None
+    assert len(harmony.render(conversation)) + 7 <= most
 
 
 @SHORT

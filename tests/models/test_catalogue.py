@@ -6,6 +6,7 @@ import pytest
 
 from ossctl.errors import UsageError
 from ossctl.models.catalogue import Entry, catalogue
+from ossctl.models.download import LARGEST_FILE
 from ossctl.models.reference import HubReference
 from ossctl.models.shards import names_of_model
 
@@ -21,15 +22,25 @@ def meant(name: str) -> Entry:
 @pytest.mark.parametrize(
     ("name", "repo", "file"),
     [
-        ("20b", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf"),
-        ("gpt-oss-20b", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf"),
-        ("GPT-OSS-20B:MXFP4", "ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-mxfp4.gguf"),
+        ("20b", "ggml-org/gpt-oss-20b-GGUF", "MXFP4"),
+        ("gpt-oss-20b", "ggml-org/gpt-oss-20b-GGUF", "MXFP4"),
+        ("GPT-OSS-20B:MXFP4", "ggml-org/gpt-oss-20b-GGUF", "MXFP4"),
         ("20b:q4_k_m", "unsloth/gpt-oss-20b-GGUF", "gpt-oss-20b-Q4_K_M.gguf"),
-        ("120b", "ggml-org/gpt-oss-120b-GGUF", "gpt-oss-120b-mxfp4-00001-of-00003.gguf"),
+        ("120b", "ggml-org/gpt-oss-120b-GGUF", "MXFP4"),
     ],
 )
 def test_a_name_means_a_file_of_a_repository(name: str, repo: str, file: str) -> None:
     assert meant(name).variant.reference == HubReference(repo, file)
+
+
+@pytest.mark.parametrize("name", ["20b", "120b"])
+def test_the_original_weights_are_fetched_at_one_revision_with_known_hashes(name: str) -> None:
+    variant = meant(name).variant
+    assert re.fullmatch("[0-9a-f]{40}", variant.revision)
+    assert catalogue().is_pinned(variant.pinned)
+    assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) for file in (*variant.files, *variant.others))
+    assert all(file.n_bytes <= LARGEST_FILE for file in variant.files)
+    assert all(variant.reference.selects(file.name) for file in (variant.files[0], *variant.others))
 
 
 @pytest.mark.parametrize("name", ["20", "20b:", "20b:q9", "gpt-oss", "", ":", "nano"])
@@ -75,7 +86,7 @@ def test_an_entry_is_consistent(entry: Entry) -> None:
     if variant.files:
         first = variant.files[0].name
         assert tuple(file.name for file in variant.files) == names_of_model(first)
-        assert variant.reference.selector == first
+        assert variant.reference.selects(first)
         assert round(sum(file.n_bytes for file in variant.files) / 1e9, 1) == variant.gigabytes
         assert catalogue().name_of(variant.reference.repo, first) == entry.name
 

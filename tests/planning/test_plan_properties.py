@@ -14,7 +14,7 @@ from ossctl.planning.planner import make_plan
 from ossctl.planning.shape import KvType
 
 SHAPES = {
-    "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-mxfp4.gguf"],
+    "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf"],
     "120b": known_shapes()["ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf"],
 }
 
