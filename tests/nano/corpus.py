@@ -69,7 +69,7 @@ _SHARES = {
     "result": 6,
     "refuse": 5,
     "greet": 2,
-    "follow": 6,
+    "follow": 9,
 }
 KINDS: tuple[str, ...] = tuple(_SHARES)
 _RELATIVES = 3

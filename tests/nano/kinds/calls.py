@@ -6,6 +6,7 @@ from nano.draw import Draw
 from nano.offers import Slot, make_call, make_tool
 from nano.split import wordings
 from nano.turn import Analysis, Offer, Outcome, Turn
+from nano.words import SKIES
 
 WEATHER = wordings(
     "What is the weather in {city}?",
@@ -54,7 +55,6 @@ SEARCH = wordings(
 )
 WORDINGS = (WEATHER, CALCULATE, SEARCH)
 
-SKIES = ("sunny", "cloudy", "rainy", "windy", "snowy", "foggy", "clear")
 _WEATHER_NAMES = ("get_weather", "weather")
 _WEATHER_ABOUT = ("Get the weather in a city.",)
 _CITY = Slot(("city", "location"), "The city.")
