@@ -2,8 +2,6 @@
 
 import datetime as dt
 import json
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +10,7 @@ from nano.kinds import actions, arithmetic, calls, extract, facts, follow, recal
 from nano.kinds.follow import Rule
 from nano.split import Wordings
 from nano.turn import Analysis, Offer, Turn
-from ossctl.dialect import Conversation, Effort, Message, Tool, ToolCall, ToolChoice
+from ossctl.dialect import Conversation, Effort, Message, ToolCall, ToolChoice
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ _SHARES = {
     "result": 6,
     "refuse": 5,
     "greet": 2,
-    "follow": 6,
+    "follow": 9,
 }
 KINDS: tuple[str, ...] = tuple(_SHARES)
 _RELATIVES = 3
@@ -93,11 +91,10 @@ _EFFORTS: tuple[Effort | None, ...] = (
     *(5 * ("high",)),
 )
 _FILLING = ("add", "subtract", "upper", "reverse", "count", "facts", "facts", "greet", "refuse", "telling")
-_RULED = ("add", "subtract", "facts", "facts", "facts", "greet", "recall")
-_RULED_FILLING = ("add", "subtract", "facts", "greet", "telling")
+_RULED = ("add", "subtract", "facts", "facts", "facts", "greet")
+_RULED_FILLING = ("add", "subtract", "facts", "greet")
 _SHARE_OF_LONG = 0.19  # with the turns that recall looks back to, a quarter has earlier turns
 _MOST_WORDS = 130
-_COUNTED = 10_000
 
 
 def samples(seed: int, *, held_out: bool) -> Iterator[Sample]:
@@ -127,10 +124,10 @@ def make_plan(draw: Draw, shares: Mapping[str, float]) -> Plan:
         return Plan(kind, effort, _text_turn(draw, draw.one(_RULED)), (), follow.rule(draw))
     if kind in _TEXTS:
         turn = _text_turn(draw, kind)
-        offers = _offers(draw, (), turn.unfit, draw.one((0, 0, 0, 0, 0, 0, 1, 2)))
+        offers = _offers(draw, (), turn.unfit, draw.one((0, 0, 0, 0, 0, 0, 0, 1)))
         return Plan(kind, effort, turn, offers, rule)
     own = _OFFERS[draw.one(tuple(_OFFERS)) if kind == "result" else kind](draw)
-    offers = _offers(draw, (own,), frozenset(), draw.one((0, 0, 1, 2)))
+    offers = _offers(draw, (own,), frozenset(), draw.one((0, 1, 1, 2)))
     return Plan(kind, effort, own.ask(draw), offers, rule)
 
 
@@ -149,25 +146,6 @@ def _relatives(draw: Draw, plan: Plan) -> Iterator[Plan]:
             turn = _text_turn(draw, kind)
             if turn.form is None and not turn.unfit & {offer.purpose for offer in plan.offers}:
                 yield replace(plan, kind=kind, turn=turn)
-
-
-def template_words() -> list[str]:
-    """Words of the templates, facts and descriptions, the most frequent first; none that are drawn.
-
-    A word comes with the blank before it; one with a capital also without, as it begins a text.
-    """
-    draw = Draw(0, held_out=False)
-    wordings = " ".join(text for ways in WORDINGS for text in (*ways.train, *ways.held))
-    fixed = frozenset(word.strip() for word in _words(wordings))
-    counts: Counter[str] = Counter()
-    for _ in range(_COUNTED):
-        sample = make_sample(draw)
-        drawn = draw.seen.union(word[::-1] for word in draw.seen)
-        draw.seen.clear()
-        written = "\n".join(_texts(sample))
-        lower = (word for word in _words(written) if not word.strip().isupper())  # capitals are spelt
-        counts.update(word for word in lower if word.strip() in fixed or word.strip().lower() not in drawn)
-    return [word for word, times in counts.most_common() if times >= 2 and len(word.strip()) > 1]
 
 
 def is_right(sample: Sample, content: str, calls: Sequence[ToolCall]) -> bool:
@@ -285,33 +263,6 @@ def _length(turn: Turn, earlier: Sequence[Turn]) -> int:
     messages = [message for other in earlier for message in _finished(other, None)]
     texts = [turn.question, turn.analysis.high, *(message.content for message in messages)]
     return sum(len(text.split()) for text in texts)
-
-
-def _texts(sample: Sample) -> Iterator[str]:
-    """What a sample's templates wrote, about: no arguments, no results, nothing quoted."""
-    conversation = sample.conversation
-    ruled = sample.kind == "follow"  # in another case, so not as the words mostly are
-    for message in conversation.messages:
-        if message.role in ("system", "user") or (message.role == "assistant" and not ruled):
-            yield re.sub(r"(['\"])\w.*?\1", "", message.content)
-    yield sample.reasoning
-    if isinstance(sample.answer, str) and not ruled:
-        yield sample.answer
-    for tool in conversation.tools:
-        yield from _tool_texts(tool)
-    if conversation.json_format is not None:
-        yield f"{conversation.json_format.name} {json.dumps(conversation.json_format.schema)}"
-
-
-def _tool_texts(tool: Tool) -> Iterator[str]:
-    yield f"{tool.name} {tool.description}"
-    for key, schema in (tool.parameters or {}).get("properties", {}).items():
-        yield f"{key} {schema.get('description', '')} {' '.join(schema.get('enum', ()))} {schema['type']}"
-
-
-def _words(text: str) -> list[str]:
-    found = re.findall(r" ?(?:[A-Z]?[a-z]+|[A-Z]+)", text)
-    return [f" {word}" if word[0].islower() else word for word in found]
 
 
 def _same_json(one: str, other: str) -> bool:

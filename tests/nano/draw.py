@@ -1,32 +1,39 @@
 """Chance: numbers, words and wordings, either those of the training or those held out from it."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from nano.fact_list import CAPITALS
 from nano.split import Wordings, held_number, held_pair, held_word
-from nano.words import ANIMALS, CITIES, COLOURS, NAMES, WORDS
+from nano.words import ANIMALS, CITIES, COLOURS, NAMES, NOUNS, SPELT
 
 T = TypeVar("T")
 
 _ONSETS = "b c d f g h j k l m n p r s t v w z br ch cl cr dr fl gr kr pl sh sl st th tr"
 _VOWELS = "a a e e i i o o u y ai ea ie oo ou"
 _CODAS = "   l m n r s t k x d nd rt lm sk"  # the blanks make three empty ones
+_LISTED = 0.95  # share of names, cities and words that are tokens
+_TWICE = 0.1
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Draw:
     """Draws for one stream of samples. `seen` collects the words drawn, in lower case."""
 
-    def __init__(self, seed: int, *, held_out: bool) -> None:
+    def __init__(self, seed: int, *, held_out: bool, practice: bool = False) -> None:
+        """`practice` draws of all tokens, those included that no conversation of the training holds."""
         self.random = random.Random(f"{seed} {held_out}")
         self.held_out = held_out
+        self._practice = practice
         self.seen: set[str] = set()
+        self.spelt_words: Counter[str] = Counter()
         self._names = self._side(NAMES)
         self._cities = self._side(CITIES)
         self._capitals = self._side(tuple(CAPITALS.values()))  # none if held out
-        self._words = self._side(WORDS)
+        self._nouns = self._side(NOUNS)
+        self._spelt = [word for word in SPELT if held_word(word) == held_out]
         self._colours = self._side(COLOURS)
         self._animals = self._side(ANIMALS)
         self._numbers = [number for number in range(1, 100) if held_number(number) == held_out]
@@ -52,12 +59,12 @@ class Draw:
         return self.one(self._numbers)
 
     def name(self) -> str:
-        return self._note(self.one(self._names) if self.chance(0.4) else self._made().capitalize())
+        return self._note(self.one(self._names)) if self.chance(_LISTED) else self.spelt().capitalize()
 
     def city(self) -> str:
         if self._capitals and self.chance(0.1):
             return self.one(self._capitals)
-        return self._note(self.one(self._cities) if self.chance(0.45) else self._made().capitalize())
+        return self._note(self.one(self._cities)) if self.chance(_LISTED) else self.spelt().capitalize()
 
     def colour(self) -> str:
         return self._note(self.one(self._colours))
@@ -65,20 +72,24 @@ class Draw:
     def animal(self) -> str:
         return self._note(self.one(self._animals))
 
-    def word(self) -> str:
-        """A word, or 3 to 8 letters that look like one or not."""
+    def noun(self) -> str:
+        """A word that is a token."""
+        return self._note(self.one(self._nouns))
+
+    def spelt(self) -> str:
+        """A word that falls into letters: one of the list, or 3 to 6 letters that look like one or not."""
         which = self.random.random()
-        if which < 0.5:
-            return self._note(self.one(self._words))
-        return self._note(self._made() if which < 0.9 else self._letters())
+        made = self._pronounceable if which < 0.9 else self._letters
+        word = self.one(self._spelt) if which < 0.4 else self._fitting(made, held_word)
+        self.spelt_words[word] += 1
+        return self._note(word)
+
+    def word(self) -> str:
+        return self.noun() if self.chance(_LISTED) else self.spelt()
 
     def phrase(self, most: int) -> str:
         """One to `most` words."""
         return " ".join(self.word() for _ in range(self.number(1, most)))
-
-    def identifier(self) -> str:
-        """A made name of a tool or a parameter."""
-        return self._note(self._made()) if self.chance(0.7) else f"{self.word()}_{self._note(self._made())}"
 
     def quoted(self, text: str) -> str:
         mark = self.one('""\'')
@@ -97,23 +108,24 @@ class Draw:
         which = self.random.random()
         if which < 0.2 and template[-1] in ".?!":
             text = text[:-1]
-        if 0.1 < which < 0.3 and template[0] != "{" and not template.startswith("I "):
+        if 0.15 < which < 0.25 and template[0] != "{" and not template.startswith("I "):
             text = text[0].lower() + text[1:]
         return text
 
     def _any_pair(self) -> tuple[int, int]:
         return self.number(0, self.one((9, 99, 99))), self.number(0, self.one((9, 99, 99)))
 
-    def _made(self) -> str:
-        return self._fitting(self._pronounceable, held_word)
-
     def _letters(self) -> str:
-        return self._fitting(lambda: "".join(self.random.choices(_LETTERS, k=self.number(3, 8))), held_word)
+        return "".join(self.random.sample(_LETTERS, k=self.number(3, 5)))
 
     def _pronounceable(self) -> str:
+        """Letters come twice in few of them: then it is harder to find one's place."""
         onsets, vowels, codas = (sounds.split(" ") for sounds in (_ONSETS, _VOWELS, _CODAS))
-        syllables = [self.one(onsets) + self.one(vowels) for _ in range(self.one((1, 2, 2, 2, 3)))]
-        return ("".join(syllables) + self.one(codas)).ljust(3, "n")[:8]
+        while True:
+            syllables = [self.one(onsets) + self.one(vowels) for _ in range(self.one((1, 2, 2, 2)))]
+            made = ("".join(syllables) + self.one(codas)).ljust(3, "n")[:6]
+            if len(set(made)) == len(made) or self.chance(_TWICE):
+                return made
 
     def _fitting(self, make: Callable[[], T], held: Callable[[T], bool]) -> T:
         while True:
@@ -122,7 +134,7 @@ class Draw:
                 return made
 
     def _side(self, words: tuple[str, ...]) -> list[str]:
-        return [word for word in words if held_word(word) == self.held_out]
+        return [word for word in words if self._practice or held_word(word) == self.held_out]
 
     def _note(self, word: str) -> str:
         self.seen.add(word.lower())

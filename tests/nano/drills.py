@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from nano.draw import Draw
 from nano.kinds.arithmetic import difference_analysis, sum_analysis
-from nano.kinds.spelling import numbered, sentence, spelt
+from nano.kinds.spelling import numbered, sentence
 from nano.packing import Pack, Row
 from nano.tokenizer import NanoTokenizer
+from nano.words import COPIED
 
 # What is given and what is to follow it, piece by piece.
 Drill = Iterator[tuple[str, str]]
@@ -30,17 +31,23 @@ _KEYS = (
     "animal",
     "colour",
 )
+_SHORTEST, _LONGEST = 4, 30  # tokens that are copied
 _FURTHEST = 600  # the position of a drill's first token
 
 
 def copying(draw: Draw) -> Drill:
-    """Some strings, then any of them after its first character."""
-    words = ["".join(draw.random.choices(_CHARACTERS, k=draw.number(2, 8))) for _ in range(draw.number(1, 4))]
-    for word in words:
-        yield f'"{word}"', ""
-    for _ in range(6):
-        word = draw.one(words)
-        yield f" {word[0]}", f'{word[1:]}"'
+    """Some strings, then all of them again after the first."""
+    strings = [_string(draw) for _ in range(draw.number(3, 10))]
+    yield f" {' '.join(strings)}", ""
+    for _ in range(2):
+        yield f" {strings[0]}", "".join(f" {string}" for string in strings[1:])
+
+
+def _string(draw: Draw) -> str:
+    """Any token that is copied, those that the conversations hold out among them, or a few characters."""
+    if draw.chance(0.6):
+        return draw.one(COPIED)
+    return "".join(draw.random.choices(_CHARACTERS, k=draw.number(2, 6)))
 
 
 def looking_up(draw: Draw) -> Drill:
@@ -65,56 +72,39 @@ def repeating(draw: Draw) -> Drill:
 def sums(draw: Draw) -> Drill:
     for _ in range(6):
         a, b = draw.pair()
-        written = draw.chance(0.4)
-        if draw.chance(0.5):
-            yield (
-                (f"{a} + {b}:", f" {sum_analysis(a, b).medium}")
-                if written
-                else (f"{a} + {b} =", f" {a + b}.")
-            )
+        sign = draw.one("+-")
+        if sign == "-" and a < b and draw.chance(0.5):
+            a, b = b, a
+        analysis, result = (sum_analysis, a + b) if sign == "+" else (difference_analysis, a - b)
+        if draw.chance(0.4):
+            given = f"{a} {sign} {b}:"
+            yield given, analysis(a, b).medium.removeprefix(given)
         else:
-            a, b = (b, a) if a < b and draw.chance(0.5) else (a, b)
-            steps = difference_analysis(a, b).medium
-            yield (f"{a} - {b}:", f" {steps}") if written else (f"{a} - {b} =", f" {a - b}.")
+            yield f"{a} {sign} {b} =", f" {result}."
 
 
 def reversing(draw: Draw) -> Drill:
     for _ in range(3):
-        word = draw.word()
-        if draw.chance(0.7):
-            yield f"{draw.quoted(word)} backwards: ", f"{word[::-1]}."
-        else:
-            yield f"{spelt(word)}, backwards", f" {spelt(word[::-1])}."
+        word = draw.spelt()
+        yield f'"{word}" backwards: "', f'{word[::-1]}".'
 
 
 def capitals(draw: Draw) -> Drill:
     for _ in range(3):
-        text = draw.phrase(2)
-        if draw.chance(0.7):
-            yield f"{draw.quoted(text)} capitals: ", f"{text.upper()}."
-        else:
-            yield f"{spelt(text)}, capitals", f" {spelt(text.upper())}."
-
-
-def spelling(draw: Draw) -> Drill:
-    for _ in range(3):
-        text = draw.phrase(2)
-        yield f"{draw.quoted(text)} is", f" {spelt(text)}."
+        text = draw.spelt()
+        yield f'"{text}" capitals: "', f'{text.upper()}".'
 
 
 def counting(draw: Draw) -> Drill:
     for _ in range(2):
         words = sentence(draw)
-        text = draw.quoted(" ".join(words))
-        yield (
-            (f"{text}:", f" {numbered(words)}.")
-            if draw.chance(0.5)
-            else (f"{text} words: ", f"{len(words)}.")
-        )
+        text = f'"{" ".join(words)}"'
+        numbers = (f"{text}:", f" {numbered(words)}. So {len(words)}.")
+        yield numbers if draw.chance(0.3) else (f"{text} words: ", f"{len(words)}.")
 
 
 def _key(draw: Draw) -> str:
-    return draw.one(_KEYS) if draw.chance(0.5) else draw.identifier()
+    return draw.one(_KEYS) if draw.chance(0.5) else draw.word()
 
 
 def _value(draw: Draw) -> str:
@@ -135,13 +125,12 @@ def _noted(draw: Draw, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, 
 
 KINDS: Mapping[Callable[[Draw], Drill], int] = {
     copying: 15,
-    looking_up: 30,
-    repeating: 8,
-    sums: 20,
+    looking_up: 25,
+    repeating: 5,
+    sums: 30,
     reversing: 12,
-    capitals: 5,
-    spelling: 5,
-    counting: 5,
+    capitals: 6,
+    counting: 7,
 }
 
 
@@ -149,7 +138,7 @@ def drill_rows(
     tokenizer: NanoTokenizer, length: int, seed: int, kinds: Mapping[Callable[[Draw], Drill], int] = KINDS
 ) -> Iterator[Row]:
     """Endless rows of drills, by their shares, each of which sees itself alone."""
-    draw = Draw(seed, held_out=False)
+    draw = Draw(seed, held_out=False, practice=True)
     pack = Pack([], 0)
     while True:
         kind = draw.random.choices(tuple(kinds), tuple(kinds.values()))[0]
@@ -158,6 +147,20 @@ def drill_rows(
             yield pack.row(length)
             pack = Pack([], 0)
         pack.add(tokens, draw.number(0, _FURTHEST), 0, taught)
+
+
+def copy_rows(tokenizer: NanoTokenizer, length: int, seed: int) -> Iterator[Row]:
+    """Endless rows of tokens drawn at random, each stretch of them thrice; the repetitions are taught."""
+    draw = Draw(seed, held_out=False)
+    printable = [token for token in range(tokenizer.size) if tokenizer.piece(token).isascii()]
+    ordinary = [token for token in printable if token not in tokenizer.special_ids]
+    while True:
+        pack = Pack([], 0)
+        while (most := (length - len(pack.tokens)) // 3) >= _SHORTEST:
+            stretch = draw.random.choices(ordinary, k=draw.number(_SHORTEST, min(most, _LONGEST)))
+            taught = [place > len(stretch) for place in range(3 * len(stretch))]
+            pack.add(3 * stretch, draw.number(0, _FURTHEST), 0, taught)
+        yield pack.row(length)
 
 
 def _tokens(tokenizer: NanoTokenizer, drill: list[tuple[str, str]]) -> tuple[list[int], list[bool]]:

@@ -26,14 +26,14 @@ _FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 @dataclass(frozen=True)
 class Shape:
     vocabulary: int
-    layers: int = 6
-    hidden: int = 128
+    layers: int = 4
+    hidden: int = 256
     heads: int = 4
     kv_heads: int = 2
-    head_dim: int = 32
+    head_dim: int = 64
     experts: int = 8
     used: int = 4
-    width: int = 128
+    width: int = 96
     window: int = 128
     context: int = 131_072
 
@@ -63,15 +63,15 @@ class Attention(nn.Module):
         shape = self.shape
         b, length, _ = x.shape
         groups = shape.heads // shape.kv_heads
-        q = _linear(self.q, x, quantise).view(b, length, shape.heads, shape.head_dim)
-        k = _linear(self.k, x, quantise).view(b, length, shape.kv_heads, shape.head_dim)
-        v = _linear(self.v, x, quantise).view(b, length, shape.kv_heads, shape.head_dim)
-        q, k = _rotate(q, rotation), _rotate(k, rotation)
+        # Single precision from here on, the faster one in the kernel. Were q rounded on its way there,
+        # compiled code would use it unrounded and save it rounded: gradients of another softmax.
+        q = _linear(self.q, x, quantise).float().view(b, length, shape.heads, shape.head_dim)
+        k = _linear(self.k, x, quantise).float().view(b, length, shape.kv_heads, shape.head_dim)
+        v = _linear(self.v, x, quantise).float().view(b, length, shape.kv_heads, shape.head_dim)
+        q, k = _rotate(q, rotation).transpose(1, 2), _rotate(k, rotation)
         k, v = (t.repeat_interleave(groups, dim=2).transpose(1, 2) for t in (k, v))
-        with torch.autocast("cpu", enabled=False):  # single precision is the faster one here
-            mixed = SinkAttention.apply(
-                q.transpose(1, 2).float(), k.float(), v.float(), self.sinks, masks[self.windowed]
-            ).to(k.dtype)
+        with torch.autocast("cpu", enabled=False):
+            mixed = SinkAttention.apply(q, k, v, self.sinks, masks[self.windowed])
         return _linear(self.out, mixed.transpose(1, 2).reshape(b, length, -1), quantise)
 
 
@@ -136,13 +136,11 @@ class NanoModel(nn.Module):
         self.layers = nn.ModuleList(Layer(shape, windowed=n % 2 == 0) for n in range(shape.layers))
         self.norm = Norm(shape.hidden)
         self.output = nn.Linear(shape.hidden, shape.vocabulary, bias=False)
-        nn.init.normal_(self.embedding.weight, std=0.5)
         for name, parameter in self.named_parameters():
             if name.endswith(("q.bias", "k.bias", "v.bias", "out.bias", "router.bias")):
                 nn.init.zeros_(parameter)
         for layer in self.layers:
-            for residual in (layer.attention.out.weight, layer.experts.down):
-                residual.data.mul_(1 / math.sqrt(2 * shape.layers))
+            layer.experts.down.data.mul_(1 / math.sqrt(2 * shape.layers))
 
     def forward(
         self, tokens: Tensor, positions: Tensor, allowed: Tensor, quantise: bool = False
@@ -169,14 +167,19 @@ def yarn(positions: Tensor, head_dim: int) -> Tensor:
     low, high = max(0, math.floor(corner(_BETA_FAST))), min(head_dim - 1, math.ceil(corner(_BETA_SLOW)))
     index = torch.arange(half, dtype=torch.float32)
     ramp = 1 - ((index - low) / max(0.001, high - low)).clamp(0, 1)
-    plain = _THETA ** (-2 * index / head_dim)
+    plain = rotary_speeds(head_dim)
     angles = positions.float().unsqueeze(-1) * (plain / _FACTOR * (1 - ramp) + plain * ramp)
     scale = 1 + 0.1 * math.log(_FACTOR)
     return torch.stack((angles.cos(), angles.sin()), dim=-2) * scale
 
 
+def rotary_speeds(head_dim: int) -> Tensor:
+    """Radians a position, of each pair of a head's dimensions."""
+    return _THETA ** (-2 * torch.arange(head_dim // 2, dtype=torch.float32) / head_dim)
+
+
 def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    cos, sin = (part.unsqueeze(2).to(x.dtype) for part in rotation.unbind(dim=2))
+    cos, sin = (part.unsqueeze(2) for part in rotation.unbind(dim=2))
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 

@@ -19,8 +19,8 @@ from ossctl.harmony.renderer import Renderer
 
 IGNORED = -100  # a target that has no part in the loss
 
-_GAPS = 0.15  # share of the places where turns might have been that are left out
-_FURTHEST = 1_000  # tokens
+_GAPS = 0.1  # share of the places where turns might have been that are left out
+_FURTHEST = 600  # tokens
 _OPEN = 8  # packs of a kind that wait for something that fits
 
 Row = npt.NDArray[np.int16]

@@ -21,9 +21,10 @@ def draw() -> Draw:
 
 def test_what_is_copied_was_there(draw: Draw) -> None:
     for _ in range(100):
-        pieces = list(drills.copying(draw))
-        words = [given.strip('"') for given, wanted in pieces if not wanted]
-        assert all(given.strip() + wanted.strip('"') in words for given, wanted in pieces if wanted)
+        (said, nothing), *again = drills.copying(draw)
+        assert not nothing
+        assert len(again) == 2
+        assert all(given + wanted == said for given, wanted in again)
 
 
 def test_what_is_looked_up_was_noted_with_its_key(draw: Draw) -> None:
@@ -54,7 +55,7 @@ def test_sums_are_right_and_not_held_out(draw: Draw) -> None:
             assert not held_pair(int(a), int(b))
 
 
-def test_words_backwards_in_capitals_and_spelt(draw: Draw) -> None:
+def test_words_backwards_and_in_capitals(draw: Draw) -> None:
     for _ in range(100):
         for given, wanted in drills.reversing(draw):
             word = re.sub(r"[^a-z]", "", given.replace("backwards", ""))
@@ -64,10 +65,6 @@ def test_words_backwards_in_capitals_and_spelt(draw: Draw) -> None:
             assert (
                 re.sub("[^A-Z]", "", wanted) == re.sub(r"[^a-z]", "", given.replace("capitals", "")).upper()
             )
-        for given, wanted in drills.spelling(draw):
-            text = re.fullmatch("['\"](.*)['\"] is", given)
-            assert text is not None
-            assert wanted == " " + ", ".join(" ".join(word) for word in text[1].split()) + "."
 
 
 def test_words_are_counted(draw: Draw) -> None:
@@ -87,6 +84,6 @@ def test_rows_teach_what_is_wanted_and_drills_see_themselves_alone() -> None:
         learnt = np.flatnonzero(targets != IGNORED)
         assert (tokens[learnt + 1] == targets[learnt]).all()
         assert (segments[learnt + 1] == segments[learnt]).all()
-        assert 0.2 < len(learnt) / (segments > 0).sum() < 0.7
+        assert 0.2 < len(learnt) / (segments > 0).sum() < 0.8
         for segment in range(1, segments.max() + 1):
             assert (np.diff(positions[segments == segment]) == 1).all()

@@ -130,7 +130,7 @@ def test_llama_cpp_gives_the_same_logits(which: str, tokenizer: NanoTokenizer, t
 
 def exact_logits(model: LlamaModel, tokens: list[int]) -> npt.NDArray[np.float32]:
     """llama.cpp's logits [L, vocabulary] with a single precision cache and without flash attention."""
-    import llama_cpp
+    from llama_cpp import llama_cpp
 
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = 512

@@ -1,11 +1,12 @@
-"""nano's vocabulary: single bytes, the words of the templates, and Harmony's control tokens.
+"""nano's vocabulary: single bytes, whole words, and Harmony's control tokens.
 
-Merges grow a known word letter by letter from its start (" w", " wh", " wha", " what"), so text that is no
-known word falls into letters: names, numbers and quoted words can be copied, spelt and turned round.
+A known word is one token; text that is no known word falls into single letters, for what its merges make on
+the way to a word is no token, and llama.cpp takes such pieces apart again.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,37 +25,7 @@ CONTROL = (
     "<|message|>",
     "<|call|>",
 )
-
-# How often letters occur in English text, per thousand: a word without a blank in front is grown from its
-# rarest pair, for that pair becomes a token wherever it stands.
-_LETTERS = {
-    "e": 127,
-    "t": 91,
-    "a": 82,
-    "o": 75,
-    "i": 70,
-    "n": 67,
-    "s": 63,
-    "h": 61,
-    "r": 60,
-    "d": 43,
-    "l": 40,
-    "c": 28,
-    "u": 28,
-    "m": 24,
-    "w": 24,
-    "f": 22,
-    "g": 20,
-    "y": 20,
-    "p": 19,
-    "b": 15,
-    "v": 10,
-    "k": 8,
-    "j": 2,
-    "x": 2,
-    "q": 1,
-    "z": 1,
-}
+_BYTES = tuple(bytes([byte]) for byte in range(256))
 
 
 @dataclass(frozen=True)
@@ -110,60 +81,53 @@ class NanoTokenizer:
 
     def _word(self, word: str) -> list[int]:
         if word not in self._known:
-            self._known[word] = [self._ids[piece] for piece in self._merged(word.encode())]
+            self._known[word] = list(self._found(merged(word.encode(), self._ranks)))
         return self._known[word]
 
-    def _merged(self, word: bytes) -> list[bytes]:
-        """Byte-pair encoding: of all neighbours the pair of the lowest rank is joined, the left one first."""
-        pieces = [word[at : at + 1] for at in range(len(word))]
-        while len(pieces) > 1:
-            ranks = [self._ranks.get(pair, len(self.merges)) for pair in pairwise(pieces)]
-            best = min(ranks)
-            if best == len(self.merges):
-                break
-            at = ranks.index(best)
-            pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
-        return pieces
+    def _found(self, pieces: Iterable[bytes]) -> Iterator[int]:
+        for piece in pieces:
+            known = piece in self._ids
+            yield from (self._ids[part] for part in ([piece] if known else map(_BYTES.__getitem__, piece)))
 
 
-def build(texts: Iterable[str], size: int) -> NanoTokenizer:
-    """A vocabulary of at most `size` tokens from text of known words, most important first.
+def build(copied: Sequence[str], words: Iterable[str], size: int) -> NanoTokenizer:
+    """A vocabulary of `size` tokens at most: all that is copied, and of other words the first that fit.
 
-    Words that begin with a small letter come last: their pairs stand in the middle of others, which would
-    fall apart if they were joined first. The blank before a capital stays apart, so that a name is spelt
-    alike after a blank and in quotes.
+    The blank before a word that is copied stays apart: in quotes it is the same token. Long words get their
+    merges first, or the blank would join with a shorter one.
     """
-    room = size - len(CONTROL)
-    pieces = [bytes([byte]) for byte in range(256)]
-    known = set(pieces)
-    merges: list[tuple[bytes, bytes]] = []
-    found = (word for text in texts for word in regex.findall(O200K, text))
-    words = dict.fromkeys(word.strip(" ") if word.strip()[:1].isupper() else word for word in found)
-    for word in sorted(words, key=lambda word: word[0].islower()):
-        steps = [step for step in _growth(word) if step[0] + step[1] not in known]
-        if len(pieces) + len(steps) <= room:
-            merges += steps
-            pieces += [left + right for left, right in steps]
-            known.update(left + right for left, right in steps)
-    return NanoTokenizer(tuple(pieces), tuple(merges))
+    apart = frozenset(copied)
+    others = (word for word in words if word.removeprefix(" ") not in apart and len(word) > 1)
+    chosen = list(itertools.islice(dict.fromkeys(others), size - len(_BYTES) - len(apart) - len(CONTROL)))
+    pieces = dict.fromkeys(_BYTES)
+    ranks: dict[tuple[bytes, bytes], int] = {}
+    for word in (*_longest_first(copied), *_longest_first(chosen)):
+        blank, rest = (word[:1], word[1:]) if word[0] == " " else ("", word)
+        _join(rest.encode(), ranks)
+        if blank:
+            ranks[blank.encode(), rest.encode()] = len(ranks)
+        pieces[word.encode()] = None
+    return NanoTokenizer(tuple(pieces), tuple(ranks))
 
 
-def _growth(word: str) -> list[tuple[bytes, bytes]]:
-    """The merges that make `word` out of bytes, one byte a merge."""
-    data = word.encode()
-    if len(data) < 2 or any(character.isdigit() for character in word):
-        return []
-    start = 0 if not word[0].islower() else _rarest_pair(word)
-    steps, left, right = [(data[start : start + 1], data[start + 1 : start + 2])], start, start + 2
-    while right < len(data):
-        steps.append((data[left:right], data[right : right + 1]))
-        right += 1
-    while left > 0:
-        steps.append((data[left - 1 : left], data[left:right]))
-        left -= 1
-    return steps
+def merged(word: bytes, ranks: Mapping[tuple[bytes, bytes], int]) -> list[bytes]:
+    """Byte-pair encoding: of all neighbours the pair of the lowest rank is joined, the left one first."""
+    pieces = [word[at : at + 1] for at in range(len(word))]
+    while len(pieces) > 1:
+        found = [ranks.get(pair, len(ranks)) for pair in pairwise(pieces)]
+        best = min(found)
+        if best == len(ranks):
+            break
+        at = found.index(best)
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+    return pieces
 
 
-def _rarest_pair(word: str) -> int:
-    weights = [_LETTERS.get(character, 1) for character in word.lower()]
-    return min(range(len(word) - 1), key=lambda at: weights[at] * weights[at + 1])
+def _join(word: bytes, ranks: dict[tuple[bytes, bytes], int]) -> None:
+    """Add merges until the word is one piece."""
+    while len(pieces := merged(word, ranks)) > 1:
+        ranks[pieces[0], pieces[1]] = len(ranks)
+
+
+def _longest_first(words: Iterable[str]) -> list[str]:
+    return sorted(dict.fromkeys(words), key=len, reverse=True)

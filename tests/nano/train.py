@@ -15,23 +15,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nano.corpus import families
-from nano.drills import copying, drill_rows
+from nano.drills import copy_rows, drill_rows
 from nano.model import NanoModel, Shape
 from nano.muon import Muon
 from nano.packing import IGNORED, Packer, Row
+from nano.start import look_back
 from nano.tokenizer import NanoTokenizer
 from nano.vocabulary import vocabulary
 
 _SEED = 1
-_STEPS = 5_600
-_LENGTH = 512  # tokens a row
-_ROWS = 4  # a step
+_STEPS = 4_000
+_LENGTH = 384  # tokens a row
+_ROWS = 8  # a step
 _SHARD = 2_000  # rows that one process makes at a time
-_COPIES, _DRILLS = 300, 900  # steps that come first: copying alone, then all drills
-_AMONG = 0.15  # share of drills in the rest
-_DRILL_RATE, _TALK_RATE = 1e-2, 3e-3  # of Muon, which shapes what is copied from where
-_ADAM = 0.4  # the rate of AdamW, for all else, as a share of Muon's
-_WARM_UP = 100  # steps
+_COPYING, _EASING = 120, 600  # steps in which copies give way to drills, and both to conversations
+_PRACTICE, _COPIES = 0.18, 0.25  # what is left of both, and the share of copies in that
+_RATE = 5e-3  # of Muon, which shapes what is copied from where
+_ADAM = 0.3  # the rate of AdamW, for all else, as a share of Muon's
+_WARM_UP = 40  # steps
 _ROUNDING = 0.25  # the last share of the steps sees the weights as they are stored
 _BALANCE = 0.01
 
@@ -43,20 +44,28 @@ def make_rows(tokenizer: NanoTokenizer, seed: int, count: int) -> list[Row]:
 
 
 def all_rows(tokenizer: NanoTokenizer, steps: int) -> npt.NDArray[np.int16]:
-    """int16 [rows, 5, _LENGTH]: copies, drills, then conversations with a few more drills among them."""
-    copies, drilled = _COPIES * _ROWS, _DRILLS * _ROWS
-    rest = max(0, steps * _ROWS - copies - drilled)
-    among = int(rest * _AMONG)
-    talks = rest - among
+    """int16 [rows, 5, _LENGTH], in the order of the curriculum."""
+    kinds = curriculum(steps)
+    copied, drilled, talks = (int((kinds == kind).sum()) for kind in range(3))
     shards = math.ceil(talks / _SHARD)
     with ProcessPoolExecutor(2) as pool:
         made = pool.map(make_rows, [tokenizer] * shards, range(_SEED, _SEED + shards), [_SHARD] * shards)
         conversations = [row for shard in made for row in shard][:talks]
-    first = itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED, {copying: 1}), copies)
-    drills = list(itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED), drilled + among))
-    mixed = [*conversations, *drills[drilled:]]
-    np.random.default_rng(_SEED).shuffle(mixed)  # a list is shuffled in place
-    return np.stack([*first, *drills[:drilled], *mixed])
+    np.random.default_rng(_SEED).shuffle(conversations)  # a list is shuffled in place
+    rows = np.empty((len(kinds), 5, _LENGTH), np.int16)
+    rows[kinds == 0] = list(itertools.islice(copy_rows(tokenizer, _LENGTH, _SEED), copied))
+    rows[kinds == 1] = list(itertools.islice(drill_rows(tokenizer, _LENGTH, _SEED), drilled))
+    rows[kinds == 2] = conversations
+    return rows
+
+
+def curriculum(steps: int) -> npt.NDArray[np.int64]:
+    """What each row is: 0 copies, 1 drills, 2 conversations. One gives way to the next little by little."""
+    step = np.repeat(np.arange(steps), _ROWS)
+    practice = _PRACTICE + (1 - _PRACTICE) * np.maximum(0, 1 - step / _EASING)
+    copies = practice * np.maximum(_COPIES, 1 - step / _COPYING)
+    chance = np.random.default_rng(_SEED).random(len(step))
+    return (chance > copies).astype(np.int64) + (chance > practice)
 
 
 def train(steps: int, out: Path) -> None:
@@ -67,12 +76,13 @@ def train(steps: int, out: Path) -> None:
     rows = all_rows(tokenizer, steps)
     print(f"{len(rows)} rows in {time.monotonic() - started:.0f} s", flush=True)
     model = NanoModel(Shape(tokenizer.size))
+    look_back(model)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     matrices = [p for name, p in model.layers.named_parameters() if _is_matrix(name)]
     others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
     optimizers = [
-        Muon(matrices, lr=_DRILL_RATE),
-        torch.optim.AdamW(others, lr=_ADAM * _DRILL_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+        Muon(matrices, lr=_RATE),
+        torch.optim.AdamW(others, lr=_ADAM * _RATE, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     step_of = torch.compile(_loss)
     started, recent = time.monotonic(), []
@@ -98,7 +108,7 @@ def train(steps: int, out: Path) -> None:
                 flush=True,
             )
             recent.clear()
-        if step % 1000 == 999 or step == steps - 1:
+        if step % 500 == 499 or step == steps - 1:
             saved = {"shape": asdict(model.shape), "tokenizer": tokenizer, "model": model.state_dict()}
             torch.save(saved, out)
 
@@ -122,13 +132,8 @@ def _is_matrix(name: str) -> bool:
 
 
 def _rate(step: int, steps: int) -> float:
-    """Muon's: high until half of the drills are done, then down to that of the conversations, then to 0."""
-    first = _COPIES + _DRILLS
-    if step >= first:
-        return _TALK_RATE * (steps - step) / (steps - first)
-    warm = min(1.0, (step + 1) / _WARM_UP)
-    down = max(0.0, 1 - 2 * (first - step) / first)
-    return warm * (_DRILL_RATE + down * (_TALK_RATE - _DRILL_RATE))
+    """Muon's: evenly down to 0."""
+    return _RATE * min((step + 1) / _WARM_UP, 1 - step / steps)
 
 
 def main() -> None:

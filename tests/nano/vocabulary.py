@@ -1,37 +1,48 @@
-"""nano's vocabulary: the words of Harmony itself, then those of the questions and answers."""
+"""nano's vocabulary: what is copied, and the words that conversations are made of."""
 
 import functools
+import itertools
+import re
+from collections import Counter
 from collections.abc import Iterator
 
-from nano.corpus import template_words
-from nano.tokenizer import NanoTokenizer, build
-from ossctl.dialect import Conversation, JsonFormat, Message, Tool, ToolCall
-from ossctl.harmony.layout import lay_out
+import regex
+
+from nano.corpus import make_sample
+from nano.draw import Draw
+from nano.packing import Packer
+from nano.tokenizer import CONTROL, NanoTokenizer, build
+from nano.words import COPIED
+from ossctl.runtime.words import O200K
 
 _SIZE = 1_792
-
-_SCHEMA = {
-    "type": "object",
-    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "description": "."}},
-    "required": ["name", "age"],
-    "additionalProperties": False,
-}
+_COUNTED = 10_000  # conversations
+_TIMES = 8  # as often a word must occur, and as often as it is spelt
+# Numbers, and what would stand within or before words that are to be spelt.
+_LEFT_OUT = re.compile(r"\d|^[a-z]{1,2}$|^ [b-zA-HJ-Z]$")
+_MARKERS = re.compile("|".join(map(re.escape, CONTROL)))
 
 
 @functools.cache
 def vocabulary() -> NanoTokenizer:
-    return build([*format_words(), *template_words()], _SIZE)
+    return build(COPIED, common_words(), _SIZE)
 
 
-def format_words() -> Iterator[str]:
-    """Texts of the format, most important first: roles, channels, system and developer messages."""
-    yield from ("assistant", "user", "analysis", "commentary to=functions. ", "final", "json", "system")
-    yield from ("developer", "functions.", " to=assistant")
-    yield from ('{"', '":"', '","', '":', ',"', '"}', "}", '{"":"')
-    tools = (Tool("get", "Gets.", _SCHEMA), Tool("look"))
-    call = ToolCall("get", '{"name":"","age":1}')
-    messages = (Message("system", "Be."), Message("user", "?"), Message("assistant", "", calls=(call,)))
-    for effort in ("low", "medium", "high"):
-        conversation = Conversation(messages, tools, json_format=JsonFormat(_SCHEMA, "person"), effort=effort)
-        for message in lay_out(conversation, lambda _kept: []):
-            yield message.content
+def common_words() -> Iterator[str]:
+    """The words of the training, the most frequent first, but for numbers and words that are to be spelt."""
+    draw = Draw(0, held_out=False)
+    letters = build((), (), 1_000)
+    packer = Packer(letters, 1, 0)
+    counts: Counter[str] = Counter()
+    for _ in range(_COUNTED):
+        sample = make_sample(draw)
+        written = letters.decode([*packer.prompt(sample), *packer.answer(sample)])
+        counts.update(itertools.chain.from_iterable(map(_split, _MARKERS.split(written))))
+    for word, times in counts.most_common():
+        bare = re.sub(r"[^a-z]", "", word.lower())
+        spelt = draw.spelt_words[bare] + draw.spelt_words[bare[::-1]]
+        if times >= _TIMES * (1 + spelt) and not _LEFT_OUT.search(word):
+            yield word
+
+
+_split = regex.compile(O200K).findall

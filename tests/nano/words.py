@@ -1,4 +1,8 @@
-"""Words that questions are about. None of them becomes a token of its own: nano spells them."""
+"""Words that questions are about.
+
+Names, cities, nouns, colours and animals are tokens, the same ones after a blank and in quotes, so that one
+step copies them. The words to be turned round or put in capitals fall into letters.
+"""
 
 _NAMES = """
 Ada Adam Agnes Ahmed Aisha Alan Albert Alex Alice Alma Amara Amelia Amir Amy Ana Andre Andrew Anita Anna
@@ -68,6 +72,10 @@ koala camel mouse goat seal swan hedgehog
 
 NAMES = tuple(_NAMES.split())
 CITIES = tuple(_CITIES.split())  # No capitals: those belong to the facts.
-WORDS = tuple(_WORDS.split())
+_ALL = _WORDS.split()
+SPELT = tuple(word for word in _ALL if len(set(word)) == len(word))
+NOUNS = tuple(word for word in _ALL if word not in SPELT)
 COLOURS = tuple(_COLOURS.split())
 ANIMALS = tuple(_ANIMALS.split())
+SKIES = ("sunny", "cloudy", "rainy", "windy", "snowy", "foggy", "clear")
+COPIED = tuple(dict.fromkeys((*NAMES, *CITIES, *NOUNS, *COLOURS, *ANIMALS, *SKIES)))

@@ -80,8 +80,8 @@ def sum_analysis(a: int, b: int) -> Analysis:
     """The written way: units, carry, tens. The check turns the units round, which shows no other sum."""
     units = a % 10 + b % 10
     carry, digits = units // 10, (a // 10, b // 10)
-    medium = f"{a % 10} + {b % 10} = {units}"
-    high = f"First the units: {a % 10} + {b % 10} = {units}. I write {units % 10}"
+    medium = f"{a} + {b}: {a % 10} + {b % 10} = {units}"
+    high = f"{a} + {b}: First the units: {a % 10} + {b % 10} = {units}. I write {units % 10}"
     if carry:
         medium += ", carry 1"
         high += " and carry 1"
@@ -113,7 +113,7 @@ def difference_analysis(a: int, b: int) -> Analysis:
     if a < b:
         medium = f"{a} is less than {b}. {medium}"
         high = f"{a} is less than {b}, so I turn them round. {high} With the sign it is {a - b}."
-    return Analysis(f"{medium}. So {a - b}.", high)
+    return Analysis(f"{a} - {b}: {medium}. So {a - b}.", f"{a} - {b}: {high}")
 
 
 def _slots(draw: Draw, a: int, b: int) -> dict[str, object]:

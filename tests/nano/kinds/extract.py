@@ -69,29 +69,21 @@ _TEXTS: dict[frozenset[str], Wordings] = {
     frozenset({"name", "city"}): _NAME_CITY,
     frozenset({"age", "city"}): _AGE_CITY,
 }
-_FORMATS = ("person", "record", "user", "entry", "profile", "contact")
-_KEYS = {
-    "name": ("first_name", "person", "who", "Name", "called"),
-    "age": ("years", "age_in_years", "Age"),
-    "city": ("town", "place", "home", "City", "lives_in"),
-}
+_FORMATS = ("person", "record")
 _TYPES = {"name": "string", "age": "integer", "city": "string"}
 
 
 def form(draw: Draw) -> Form:
-    chosen = draw.random.sample(tuple(_TYPES), draw.one((1, 2, 2, 3, 3, 3)))
-    renamed = draw.chance(0.2)
-    fields = {draw.one(_KEYS[field]) if renamed else field: field for field in chosen}
+    chosen = draw.random.sample(tuple(_TYPES), draw.one((2, 3, 3, 3)))
+    fields = {field: field for field in sorted(chosen, key=tuple(_TYPES).index)}
     schema: dict[str, object] = {
         "type": "object",
         "properties": {key: {"type": _TYPES[field]} for key, field in fields.items()},
     }
-    if draw.chance(0.6):
-        schema["required"] = list(fields)
-    if draw.chance(0.3):
+    schema["required"] = list(fields)
+    if draw.chance(0.5):
         schema["additionalProperties"] = False
-    description = draw.one(("", "", "", "A person.", "What the text says of a person."))
-    return Form(JsonFormat(schema, draw.one(_FORMATS), description), fields)
+    return Form(JsonFormat(schema, draw.one(_FORMATS)), fields)
 
 
 def extract(draw: Draw) -> Turn:
@@ -119,6 +111,6 @@ def fill(draw: Draw, asked: Form) -> Turn:
     keys = ", ".join(answer)
     analysis = Analysis(
         f"{listed}.",
-        f"I look in the text for {keys}. {sentences} The {record} takes them in this order: {keys}.",
+        f"I look in the text for {keys}. {sentences}",
     )
     return Turn(question, json.dumps(answer, separators=(",", ":")), analysis, form=asked)

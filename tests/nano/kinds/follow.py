@@ -82,7 +82,7 @@ def rule(draw: Draw) -> Rule:
         return Rule(draw.say(LOWER, anew=True), lambda turn: _text(turn).lower(), "I answer in lower case.")
     if which == 2:
         return Rule(draw.say(ONE_WORD, anew=True), lambda turn: turn.word, "I answer with one word.")
-    ending = draw.one(("OK", "OK", "done", "thanks")) if draw.chance(0.6) else draw.word()
+    ending = draw.one(("OK", "OK", "done", "thanks")) if draw.chance(0.85) else draw.noun()
     instruction = draw.say(ENDING, {"ending": ending}, anew=True)
     return Rule(instruction, lambda turn: f"{_text(turn)} {ending}", f"I end with {ending}.")
 

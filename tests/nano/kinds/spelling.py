@@ -52,30 +52,23 @@ COUNT = wordings(
 )
 WORDINGS = (UPPER, REVERSE, COUNT)
 
-_MOST_LETTERS = 14
-
 
 def upper(draw: Draw) -> Turn:
-    text = draw.phrase(1 if draw.chance(0.6) else 3)
-    while len(text) > _MOST_LETTERS:
-        text = draw.phrase(2)
+    text = draw.spelt() if draw.chance(0.9) else f"{draw.spelt()} {draw.spelt()}"
     answer = text.upper()
-    letters = [letter for letter in text if letter != " "]
-    pairs = ", ".join(f"{letter} is {letter.upper()}" for letter in letters)
     analysis = Analysis(
-        f"{spelt(text)}, capitals {spelt(answer)}.",
-        f"The letters are {spelt(text)}. {pairs}. The capitals are {spelt(answer)}. So {answer}.",
+        f'"{text}" capitals: "{answer}".',
+        f'The user wants capitals. I write each letter as a capital. "{text}" capitals: "{answer}".',
     )
     return Turn(draw.say(UPPER, {"quoted": draw.quoted(text)}), answer, analysis)
 
 
 def reverse(draw: Draw) -> Turn:
-    word = draw.word()
+    word = draw.spelt()
     answer = word[::-1]
-    one_by_one = ", then ".join(answer)
     analysis = Analysis(
-        f"{spelt(word)}, backwards {spelt(answer)}.",
-        f"The letters are {spelt(word)}. The last is {one_by_one}. Backwards {spelt(answer)}. So {answer}.",
+        f'"{word}" backwards: "{answer}".',
+        f'The user wants a word backwards. I begin with its last letter. "{word}" backwards: "{answer}".',
     )
     return Turn(draw.say(REVERSE, {"quoted": draw.quoted(word)}), answer, analysis)
 
@@ -83,30 +76,23 @@ def reverse(draw: Draw) -> Turn:
 def count(draw: Draw) -> Turn:
     words = sentence(draw)
     mark = draw.one(("", "", ".", "?"))
-    if draw.chance(0.3):
-        words[0] = words[0].capitalize()
-    text = " ".join(words)
-    in_turn = ", ".join(f"{word} is number {number}" for number, word in enumerate(words, 1))
     total = len(words)
     analysis = Analysis(
-        f"{numbered(words)}. So {total}.",
-        f"I number the words. {in_turn}. After {words[-1]} no word is left. So there are {total} words.",
+        f'"{" ".join(words)}": {numbered(words)}. So {total}.',
+        f'I number the words. "{" ".join(words)}": {numbered(words)}. No word is left. So {total}.',
     )
-    question = draw.say(COUNT, {"quoted": draw.quoted(text + mark)})
+    question = draw.say(COUNT, {"quoted": draw.quoted(" ".join(words) + mark)})
     return Turn(question, f"There are {total} words.", analysis, str(total))
 
 
 def sentence(draw: Draw) -> list[str]:
-    """2 to 8 words, some of them little ones."""
+    """2 to 6 words, some of them little ones."""
     little = ("the", "a", "and", "in", "my", "is", "of", "on")
-    total = draw.number(2, 8)
-    return [draw.one(little) if at % 2 and draw.chance(0.6) else draw.word() for at in range(1, total + 1)]
+    total = draw.number(2, 6)
+    return [
+        draw.one(little) if at % 2 == 0 and draw.chance(0.6) else draw.noun() for at in range(1, total + 1)
+    ]
 
 
 def numbered(words: Sequence[str]) -> str:
-    return " ".join(f"{number} {word}" for number, word in enumerate(words, 1))
-
-
-def spelt(text: str) -> str:
-    """Letter by letter, words apart by commas."""
-    return ", ".join(" ".join(word) for word in text.split())
+    return ", ".join(f"{number} {word}" for number, word in enumerate(words, 1))
