@@ -55,7 +55,7 @@ def test_a_conversation_from_the_first_key_to_the_next_day(tmp_path: Path) -> No
         assert terminal.end() == 0
     with chat(tmp_path, "-c", "-n", 5) as terminal:
         terminal.wait(rf"Say hi\.  \({session}, 1 turn\)")
-        assert " ".join(said.split()) in " ".join(terminal.text.split())
+        terminal.wait(lambda text: " ".join(said.split()) in " ".join(text.split()))
         terminal.enter("/undo")
         terminal.wait("Message 1 and its answer are taken back")
         terminal.enter("/exit")
