@@ -1,6 +1,6 @@
 """`ossctl plan`: the plan of one model, of all that are known, and what would change it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ossctl.app.library import list_models
@@ -83,6 +83,29 @@ def plan_all(options: LoadOptions, goal: Goal, machine: Machine) -> list[Report]
     if len(wrong) == len(reports) and all(isinstance(error, UsageError) for error in wrong):
         raise wrong[0]
     return reports
+
+
+@dataclass(frozen=True)
+class Unplanned:
+    """A model of the catalogue whose shape only the hub can tell; `too_large` by its size alone."""
+
+    model: str
+    gigabytes: float
+    too_large: bool
+
+
+def unplanned(reports: Sequence[Report], machine: Machine) -> list[Unplanned]:
+    """The models of the catalogue that `reports` do not have, the largest first."""
+    planned = {report.model for report in reports}
+    gpus = sum(device.free for device in machine.devices if not device.shares_ram)
+    others = [
+        Unplanned(
+            entry.name, entry.variant.gigabytes, entry.variant.gigabytes * 1e9 > machine.ram_free + gpus
+        )
+        for entry in catalogue().entries
+        if entry.name not in planned
+    ]
+    return sorted(others, key=lambda other: -other.gigabytes)
 
 
 def _outcome(shape: ModelShape, options: LoadOptions, goal: Goal, machine: Machine) -> Outcome:

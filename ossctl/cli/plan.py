@@ -20,7 +20,7 @@ from ossctl.cli.output import print_json, put, say, show_log
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.planning import Report
+    from ossctl.app.planning import Report, Unplanned
 
 _MACHINE = "Another machine"
 
@@ -68,7 +68,7 @@ def plan(
     does not fit.
     """
     from ossctl.app.load_options import LoadOptions
-    from ossctl.app.planning import MachineOptions, plan_all, plan_one
+    from ossctl.app.planning import MachineOptions, plan_all, plan_one, unplanned
     from ossctl.planning.goal import Goal, Use
 
     show_log(verbose)
@@ -78,19 +78,25 @@ def plan(
     if model is None:
         if llama_args:
             raise UsageError("--llama-args needs a MODEL")
-        _show_all(plan_all(options, goal, machine), as_json=as_json)
+        reports = plan_all(options, goal, machine)
+        _show_all(reports, unplanned(reports, machine), as_json=as_json)
     else:
         _show_one(plan_one(model, options, goal, machine, say), as_json=as_json, llama_args=llama_args)
 
 
-def _show_all(reports: "list[Report]", *, as_json: bool) -> None:
+def _show_all(reports: "list[Report]", others: "list[Unplanned]", *, as_json: bool) -> None:
     from ossctl.app.planning import plan_record
     from ossctl.cli.plan_view import compare
 
     if as_json:
-        print_json({"schema": "ossctl.plans/1", "plans": [plan_record(each) for each in reports]})
+        unknown = [
+            {"model": each.model, "gigabytes": each.gigabytes, "fits": False if each.too_large else None}
+            for each in others
+        ]
+        plans = [plan_record(each) for each in reports]
+        print_json({"schema": "ossctl.plans/1", "plans": plans, "unplanned": unknown})
     else:
-        put(*compare(reports))
+        put(*compare(reports, others))
 
 
 def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ossctl.app.outcome import Outcome, Shortage
-    from ossctl.app.planning import Report
+    from ossctl.app.planning import Report, Unplanned
     from ossctl.planning.plan import Plan
 
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -31,7 +31,7 @@ def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
         yield f"An {gpu.description} is not used: {gpu.fix}"
 
 
-def compare(reports: "list[Report]") -> Iterator[str]:
+def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]:
     """The lines of `ossctl plan`: each model and how well it would run."""
     from ossctl.planning.plan import Plan
 
@@ -43,6 +43,9 @@ def compare(reports: "list[Report]") -> Iterator[str]:
             rows.append((report.model, size, here, f"{outcome.settings.ctx:,}", _where(outcome)))
         else:
             rows.append((report.model, size, here, "", _why_not(outcome)))
+    for other in others:
+        how = "does not fit, by its size" if other.too_large else f"`ossctl plan {other.model}` asks the hub"
+        rows.append((other.model, _size(int(other.gigabytes * 1e9)), "no", "", how))
     yield from _columns(rows, right=(1, 3))
     yield ""
     yield "`ossctl plan MODEL` shows more of one."

@@ -11,6 +11,8 @@ from command import Result, ossctl
 from hub import Hub
 from models import smollm2
 
+from ossctl.models.catalogue import catalogue
+
 GIB = 1 << 30
 
 
@@ -111,10 +113,16 @@ def test_all_models_are_compared_without_one(tmp_path: Path) -> None:
     rows = {line.split()[0]: line for line in result.stdout.splitlines() if line}
     assert "all on the GPU" in rows["20b"]
     assert "does not fit" in rows["120b"]
+    assert "does not fit, by its size" in rows["deepseek-r1"]
+    assert "`ossctl plan qwen3-30b` asks the hub" in rows["qwen3-30b"]
     both = json.loads(plan(tmp_path, "--vram", "16GiB", "--ram", "16GiB", "--json").stdout)
     assert both["schema"] == "ossctl.plans/1"
     fits = {each["model"]: each["fits"] for each in both["plans"]}
     assert fits == {"120b:f16": False, "120b": False, "20b": True, "20b:lmstudio": True}
+    others = {each["model"]: each["fits"] for each in both["unplanned"]}
+    assert others["deepseek-r1"] is False
+    assert others["qwen3-30b"] is None
+    assert {*fits, *others} == {entry.name for entry in catalogue().entries}
 
 
 def test_models_on_disk_are_compared_with_the_catalogues(tmp_path: Path) -> None:
