@@ -70,10 +70,10 @@ def decoded(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         byte = f"byte 0x{data[error.start]:02x} at offset {error.start:,}"
         raise UsageError(
-            f"{name} is not UTF-8 text: {byte}", "Convert it first, for example with iconv."
+            f"cannot read {name}: it is not UTF-8 text, {byte}", "Convert it first, for example with iconv."
         ) from None
     if "\0" in text:
-        raise UsageError(f"{name} is binary: it has a zero byte at offset {data.index(0):,}")
+        raise UsageError(f"cannot read {name}: it is binary, with a zero byte at offset {data.index(0):,}")
     return text.removeprefix(_BYTE_ORDER_MARK)
 
 

@@ -19,7 +19,7 @@ from ossctl.errors import OssctlError, UsageError
 from ossctl.repl.registry import Registry
 from ossctl.repl.setup import Setup, Surface
 from ossctl.repl.terminal import Signals, ask
-from ossctl.repl.view import View, short
+from ossctl.repl.view import PlainView, View, short
 from ossctl.repl.wording import complaints, duration, percent, statistics, tokens
 from ossctl.text import harmless
 
@@ -103,7 +103,7 @@ class Repl:
         """An error, and what to do next."""
         self.failure = self.failure or error
         first, blank, rest = error.message.partition(" ")
-        sentence = f"{first.capitalize() if first.isalpha() else first}{blank}{rest}"
+        sentence = f"{first[:1].upper() if first.isalpha() else first[:1]}{first[1:]}{blank}{rest}"
         self.say(f"{sentence}." if error.hint else sentence)
         if error.hint:
             self.say(error.hint)
@@ -163,19 +163,20 @@ class Repl:
         self.view.note(statistics(answered, self.used))
         self.say(*complaints(answered))
 
-    def show(self, events: Iterable[ChatEvent]) -> Answered | None:
+    def show(self, events: Iterable[ChatEvent], view: View | None = None) -> Answered | None:
         """Show what comes; what it was, if it is an answer."""
         answered = None
+        view = view or self.view
         with self.signals.interrupts(self.chat.stop if self.interactive else self.signals.interrupt):
-            self.view.begin()
+            view.begin()
             try:
                 for event in events:
-                    self.view.take(event)
+                    view.take(event)
                     self.signals.check()
                     if isinstance(event, Answered):
                         answered = event
             finally:
-                self.view.end()
+                view.end()
         return answered
 
     def choose(self, question: str, choices: Sequence[str], default: str) -> str:
@@ -269,7 +270,8 @@ class Repl:
     def make_room(self, how: str, message: str = "") -> None:
         """`compact`: summarise the oldest turns; `drop`: leave them out."""
         if how == "compact":
-            self.show(self.chat.compact())
+            aside = None if self.interactive else PlainView(sys.stderr, sys.stderr)  # it is no answer
+            self.show(self.chat.compact(), aside)
             self.say("The model sees this summary from now on; the turns themselves stay in the session.")
         else:
             count = self.chat.drop_oldest(message)

@@ -44,8 +44,8 @@ def test_nothing_to_ask_is_an_error_that_says_what_to_do(piped: str | None) -> N
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"caf\xe9", "x is not UTF-8 text: byte 0xe9 at offset 3"),
-        (b"ab\0c", "x is binary: it has a zero byte at offset 2"),
+        (b"caf\xe9", "cannot read x: it is not UTF-8 text, byte 0xe9 at offset 3"),
+        (b"ab\0c", "cannot read x: it is binary, with a zero byte at offset 2"),
     ],
 )
 def test_what_is_no_text_is_refused_with_its_place(data: bytes, message: str) -> None:

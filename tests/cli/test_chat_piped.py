@@ -55,7 +55,7 @@ def test_a_line_that_fails_is_said_and_the_others_go_on(tmp_path: Path) -> None:
 def test_what_is_no_text_is_an_error(tmp_path: Path) -> None:
     done = ossctl("chat", *MODEL, cwd=tmp_path, stdin=b"\xff\xfe\n")
     assert done.code == 2
-    assert "standard input is not UTF-8 text" in done.stderr
+    assert "cannot read standard input: it is not UTF-8 text" in done.stderr
 
 
 def test_a_reader_who_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
@@ -153,6 +153,21 @@ def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert result.code == 0
     assert result.stdout.strip()
     assert "This chat is not saved: cannot write" in result.stderr
+
+
+def test_a_summary_is_no_answer(tmp_path: Path) -> None:
+    result = chat(tmp_path, "Say hi.\n/compact\n", "-n", 6)
+    (session,) = json.loads(ossctl("sessions", "list", "--json", cwd=tmp_path).stdout)["sessions"]
+    shown = json.loads(ossctl("sessions", "show", session["id"], "--json", cwd=tmp_path).stdout)
+    said = {message["role"]: message["content"] for message in shown["messages"]}
+    assert result.stdout.split() == said["assistant"].split()
+    assert said["cut"].split()[0] in result.stderr.split()
+
+
+def test_a_files_name_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(b"\xff\xd8")
+    result = chat(tmp_path, "/file picture\n", "-n", 2)
+    assert "Cannot read picture: it is not UTF-8 text" in result.stderr
 
 
 def test_commands_change_copy_and_write_the_chat(tmp_path: Path) -> None:

@@ -175,11 +175,11 @@ def test_files_are_attached_by_command_and_by_mention(terminal: Terminal, tmp_pa
     (tmp_path / "million.txt").write_text("a line\n" * 1_000_000, "utf-8")
     terminal.wait(LOADED)
     for name, says in (
-        ("picture.bin", "picture.bin is not UTF-8 text"),
-        ("latin.txt", "latin.txt is not UTF-8 text"),
-        ("million.txt", r"million.txt is too large: 7\.0 MB"),
+        ("picture.bin", "Cannot read picture.bin: it is not UTF-8 text"),
+        ("latin.txt", "Cannot read latin.txt: it is not UTF-8 text"),
+        ("million.txt", r"Cannot attach million.txt: it is too large, 7\.0 MB"),
         ("nothing.txt", "There is no file nothing.txt"),
-        (".", "is a folder"),
+        (".", "it is a folder"),
     ):
         terminal.enter(f"/file {name}")
         terminal.wait(says)

@@ -209,7 +209,7 @@ def test_wrong_usage_is_code_2_and_one_clear_line(
 def test_piped_bytes_that_are_no_text_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     result = ossctl("run", *SMOL, "What is this?", cwd=tmp_path, stdin=data)
     assert (result.code, result.stdout) == (2, "")
-    assert f"standard input {message}" in result.said[0]
+    assert f"cannot read standard input: it {message}" in result.said[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -103,7 +103,7 @@ def status_of(path: Path, source: Source | None = None) -> Status:
         for number, line in enumerate(lines, 1):
             _count(status, line, f"{path}: line {number} is no record of a batch")
     except FileNotFoundError:
-        raise UsageError(f"there is no {path} yet") from None
+        raise UsageError(f"there is no file {path} yet") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     status.torn = bool(lines.torn.rest) or lines.torn.broken

@@ -17,7 +17,7 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
     path = path.expanduser()
     try:
         if path.is_dir():
-            raise UsageError(f"{path} is a folder", "Attach files one by one.")
+            raise UsageError(f"cannot attach {path}: it is a folder", "Attach files one by one.")
         if not path.exists():
             raise UsageError(f"there is no file {path}")
         size = path.stat().st_size
@@ -25,13 +25,13 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     if size > n_ctx * _BYTES_A_TOKEN:
         raise UsageError(
-            f"{path} is too large: {size / 1e6:,.1f} MB; the context of {n_ctx:,} tokens holds about "
-            f"{n_ctx * 4 / 1e6:,.2f} MB of text",
+            f"cannot attach {path}: it is too large, {size / 1e6:,.1f} MB; the context of {n_ctx:,} tokens "
+            f"holds about {n_ctx * 4 / 1e6:,.2f} MB of text",
             "Attach the part that matters.",
         )
     text = read_text(path)
     if not text.strip():
-        raise UsageError(f"{path} is empty")
+        raise UsageError(f"cannot attach {path}: it is empty")
     return Attached(str(path), text)
 
 
