@@ -309,7 +309,7 @@ def test_a_file_too_large_for_one_piece_names_the_command_that_can(served: Hub, 
             return 65_369_017_728
 
     served.add("unsloth/gpt-oss-120b-GGUF", {"gpt-oss-120b-F16.gguf": Huge()})
-    result = pull(served, tmp_path, "120b:f16")
+    result = pull(served, tmp_path, "hf:unsloth/gpt-oss-120b-GGUF:F16")
     assert_refused(
         result, 4, "larger than the 50 GB", "`hf download unsloth/gpt-oss-120b-GGUF gpt-oss-120b-F16.gguf`"
     )
