@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 
 from ossctl.errors import UsageError
 
 _WAIT_SECONDS = 10.0  # for another process that is writing
+_RETRY_SECONDS = 0.01
 _OWNER_ONLY = 0o600
 
 
@@ -25,12 +27,29 @@ def open_database(path: Path) -> sqlite3.Connection:
             raise DatabaseUnusable(f"cannot write {path}: {error.strerror}") from None
         connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
+            _write_ahead(connection)
             _prepare(connection, str(path))
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers and a writer do not wait for each other from here on.
+
+    Of several that say so to a new database at once, SQLite turns away all but one, without a wait.
+    """
+    deadline = monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                raise
+            sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 def open_in_memory() -> sqlite3.Connection:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,20 @@ def test_a_home_that_is_read_only_is_said(path: Path) -> None:
 def test_nobody_else_may_read_it(path: Path) -> None:
     Sessions.open(path)
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_many_begin_a_database_at_once(tmp_path: Path) -> None:
+    everybody = threading.Barrier(8)
+
+    def begin(path: Path) -> None:
+        everybody.wait()
+        Sessions.open(path).begin("first", "{}")
+
+    for attempt in range(60):
+        path = tmp_path / f"{attempt}.db"
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(begin, [path] * 8))
+        assert len(Sessions.open(path).listed()) == 8
 
 
 def test_two_processes_write_at_once(path: Path) -> None:
