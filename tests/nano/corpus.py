@@ -91,8 +91,8 @@ _EFFORTS: tuple[Effort | None, ...] = (
     *(5 * ("high",)),
 )
 _FILLING = ("add", "subtract", "upper", "reverse", "count", "facts", "facts", "greet", "refuse", "telling")
-_RULED = ("add", "subtract", "facts", "facts", "facts", "greet")
-_RULED_FILLING = ("add", "subtract", "facts", "greet")
+_WORKED = ("add", "subtract")  # at low effort the answer is the working, for there is no analysis
+_RULED = (*_WORKED, "facts", "facts", "facts", "greet")
 _SHARE_OF_LONG = 0.19  # with the turns that recall looks back to, a quarter has earlier turns
 _MOST_WORDS = 130
 
@@ -121,9 +121,9 @@ def make_plan(draw: Draw, shares: Mapping[str, float]) -> Plan:
     effort = draw.one(_EFFORTS)
     rule = follow.plain(draw) if draw.chance(0.08) else None
     if kind == "follow":
-        return Plan(kind, effort, _text_turn(draw, draw.one(_RULED)), (), follow.rule(draw))
+        return Plan(kind, effort, _ruled_turn(draw, effort), (), follow.rule(draw))
     if kind in _TEXTS:
-        turn = _text_turn(draw, kind)
+        turn = _text_turn(draw, kind, effort)
         offers = _offers(draw, (), turn.unfit, draw.one((0, 0, 0, 0, 0, 0, 0, 1)))
         return Plan(kind, effort, turn, offers, rule)
     own = _OFFERS[draw.one(tuple(_OFFERS)) if kind == "result" else kind](draw)
@@ -135,7 +135,7 @@ def _relatives(draw: Draw, plan: Plan) -> Iterator[Plan]:
     """More to ask under the same system and developer messages."""
     for _ in range(_RELATIVES):
         if plan.kind == "follow":
-            yield replace(plan, turn=_text_turn(draw, draw.one(_RULED)))
+            yield replace(plan, turn=_ruled_turn(draw, plan.effort))
         elif plan.turn.form is not None:
             yield replace(plan, turn=extract.again(draw, plan.turn))
         elif plan.offers and draw.chance(0.75):
@@ -143,7 +143,7 @@ def _relatives(draw: Draw, plan: Plan) -> Iterator[Plan]:
             yield replace(plan, kind=kind, turn=draw.one(plan.offers).ask(draw))
         elif plan.offers or plan.rule is not None:
             kind = draw.one(tuple(_TEXTS))
-            turn = _text_turn(draw, kind)
+            turn = _text_turn(draw, kind, plan.effort)
             if turn.form is None and not turn.unfit & {offer.purpose for offer in plan.offers}:
                 yield replace(plan, kind=kind, turn=turn)
 
@@ -164,8 +164,16 @@ def is_right(sample: Sample, content: str, calls: Sequence[ToolCall]) -> bool:
     return content.strip().removesuffix(".") == expected.removesuffix(".")
 
 
-def _text_turn(draw: Draw, kind: str) -> Turn:
-    return recall.telling(draw) if kind == "telling" else _TEXTS[kind](draw)
+def _text_turn(draw: Draw, kind: str, effort: Effort | None) -> Turn:
+    turn = recall.telling(draw) if kind == "telling" else _TEXTS[kind](draw)
+    return replace(turn, answer=turn.analysis.medium) if effort == "low" and kind in _WORKED else turn
+
+
+def _ruled_turn(draw: Draw, effort: Effort | None) -> Turn:
+    """What is asked under a rule: no working, which would not be the one word that some rules want."""
+    return _text_turn(
+        draw, draw.one([kind for kind in _RULED if effort != "low" or kind not in _WORKED]), effort
+    )
 
 
 def _offers(draw: Draw, own: tuple[Offer, ...], unfit: frozenset[str], others: int) -> tuple[Offer, ...]:
@@ -213,15 +221,16 @@ def _earlier(draw: Draw, plan: Plan) -> list[Turn]:
     turn, turns = plan.turn, list(plan.turn.told)
     if not draw.chance(_SHARE_OF_LONG):
         return turns
-    filling = _RULED_FILLING if plan.kind == "follow" else _FILLING
     present = {*turn.tells, *(offer.purpose for offer in plan.offers)}
     for _ in range(draw.number(1, max(1, 4 - len(turns)))):
         if plan.offers and draw.chance(0.5):
             other = draw.one(plan.offers).ask(draw)
         elif plan.kind == "extract" and draw.chance(0.4):
             other = extract.again(draw, turn)
+        elif plan.kind == "follow":
+            other = _ruled_turn(draw, plan.effort)
         else:
-            other = _text_turn(draw, draw.one(filling))
+            other = _text_turn(draw, draw.one(_FILLING), plan.effort)
         if other.unfit & present or other.tells & (turn.unfit | turn.tells):
             continue
         position = draw.number(0, len(turns))

@@ -76,7 +76,7 @@ def sums(draw: Draw) -> Drill:
         if sign == "-" and a < b and draw.chance(0.5):
             a, b = b, a
         analysis, result = (sum_analysis, a + b) if sign == "+" else (difference_analysis, a - b)
-        if draw.chance(0.4):
+        if draw.chance(0.8):
             given = f"{a} {sign} {b}:"
             yield given, analysis(a, b).medium.removeprefix(given)
         else:

@@ -44,7 +44,7 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(hidden))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), (x.shape[-1],), self.weight, 1e-5)
+        return F.rms_norm(x, (x.shape[-1],), self.weight, 1e-5)
 
 
 class Attention(nn.Module):
@@ -63,15 +63,12 @@ class Attention(nn.Module):
         shape = self.shape
         b, length, _ = x.shape
         groups = shape.heads // shape.kv_heads
-        # Single precision from here on, the faster one in the kernel. Were q rounded on its way there,
-        # compiled code would use it unrounded and save it rounded: gradients of another softmax.
-        q = _linear(self.q, x, quantise).float().view(b, length, shape.heads, shape.head_dim)
-        k = _linear(self.k, x, quantise).float().view(b, length, shape.kv_heads, shape.head_dim)
-        v = _linear(self.v, x, quantise).float().view(b, length, shape.kv_heads, shape.head_dim)
+        q = _linear(self.q, x, quantise).view(b, length, shape.heads, shape.head_dim)
+        k = _linear(self.k, x, quantise).view(b, length, shape.kv_heads, shape.head_dim)
+        v = _linear(self.v, x, quantise).view(b, length, shape.kv_heads, shape.head_dim)
         q, k = _rotate(q, rotation).transpose(1, 2), _rotate(k, rotation)
         k, v = (t.repeat_interleave(groups, dim=2).transpose(1, 2) for t in (k, v))
-        with torch.autocast("cpu", enabled=False):
-            mixed = SinkAttention.apply(q, k, v, self.sinks, masks[self.windowed])
+        mixed = SinkAttention.apply(q, k, v, self.sinks, masks[self.windowed])
         return _linear(self.out, mixed.transpose(1, 2).reshape(b, length, -1), quantise)
 
 
@@ -92,20 +89,19 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor, quantise: bool) -> tuple[Tensor, Tensor]:
         e, f, h = self.gate.shape
-        with torch.autocast("cpu", enabled=False):
-            scores = self.router(x.float())
-            best, chosen = scores.topk(self.shape.used, dim=-1)
-            weights = torch.zeros_like(scores).scatter(-1, chosen, best.softmax(dim=-1))
-            share = scores.softmax(dim=-1).flatten(0, 1).mean(0)
-            load = (weights > 0).float().flatten(0, 1).mean(0)
-            balance = e * (share * load).sum() / self.shape.used
+        scores = self.router(x)
+        best, chosen = scores.topk(self.shape.used, dim=-1)
+        weights = torch.zeros_like(scores).scatter(-1, chosen, best.softmax(dim=-1))
+        share = scores.softmax(dim=-1).flatten(0, -2).mean(0)
+        load = (weights > 0).float().flatten(0, -2).mean(0)
+        balance = e * (share * load).sum() / self.shape.used
         gate_w, up_w, down_w = ((mxfp4(w) if quantise else w) for w in (self.gate, self.up, self.down))
         gate = F.linear(x, gate_w.reshape(e * f, h), self.gate_bias.flatten()).clamp(max=_LIMIT)
         up = F.linear(x, up_w.reshape(e * f, h), self.up_bias.flatten()).clamp(-_LIMIT, _LIMIT)
         inner = gate * torch.sigmoid(_ALPHA * gate) * (up + 1)
-        inner = inner.unflatten(-1, (e, f)) * weights.to(inner.dtype).unsqueeze(-1)
+        inner = inner.unflatten(-1, (e, f)) * weights.unsqueeze(-1)
         out = F.linear(inner.flatten(-2), down_w.permute(1, 0, 2).reshape(h, e * f))
-        return out + weights.to(out.dtype) @ self.down_bias.to(out.dtype), balance
+        return out + weights @ self.down_bias, balance
 
 
 class Layer(nn.Module):
@@ -116,9 +112,16 @@ class Layer(nn.Module):
         self.experts = Experts(shape)
 
     def forward(
-        self, x: Tensor, rotation: Tensor, masks: tuple[Tensor, Tensor], quantise: bool
+        self,
+        x: Tensor,
+        rotation: Tensor,
+        masks: tuple[Tensor, Tensor],
+        quantise: bool,
+        places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         x = x + self.attention(self.attention_norm(x), rotation, masks, quantise)
+        if places is not None:
+            x = x.flatten(0, 1)[places]
         out, balance = self.experts(self.experts_norm(x), quantise)
         return x + out, balance
 
@@ -126,7 +129,8 @@ class Layer(nn.Module):
 class NanoModel(nn.Module):
     """`tokens`, `positions` int64 [B, L]; `allowed` bool [B, L, L] says who may see whom.
 
-    Returns logits [B, L, vocabulary] and how unevenly the experts were used (1 is even).
+    Returns logits [B, L, vocabulary] and how unevenly the experts were used (1 is even); with `places`,
+    int64 [K] in the flattened [B·L], the logits [K, vocabulary] of these.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -143,7 +147,12 @@ class NanoModel(nn.Module):
             layer.experts.down.data.mul_(1 / math.sqrt(2 * shape.layers))
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, allowed: Tensor, quantise: bool = False
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        allowed: Tensor,
+        quantise: bool = False,
+        places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         near = (positions[:, :, None] - positions[:, None, :]) < self.shape.window
         masks = (_as_mask(allowed), _as_mask(allowed & near))
@@ -152,7 +161,7 @@ class NanoModel(nn.Module):
         x = F.embedding(tokens, table)
         balance = x.new_zeros(())
         for layer in self.layers:
-            x, uneven = layer(x, rotation, masks, quantise)
+            x, uneven = layer(x, rotation, masks, quantise, places if layer is self.layers[-1] else None)
             balance = balance + uneven / len(self.layers)
         return _linear(self.output, self.norm(x), quantise), balance
 

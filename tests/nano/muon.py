@@ -13,15 +13,13 @@ _LIKE_ADAM = 0.2  # gives an update the size that AdamW's have
 def orthogonalised(matrix: Tensor) -> Tensor:
     """The nearest matrix with equal singular values, about; the last two axes count."""
     a, b, c = _COEFFICIENTS
-    x = matrix.bfloat16()
-    tall = x.shape[-2] > x.shape[-1]
-    if tall:
-        x = x.mT
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).float()
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):

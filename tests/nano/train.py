@@ -24,7 +24,7 @@ from nano.tokenizer import NanoTokenizer
 from nano.vocabulary import vocabulary
 
 _SEED = 1
-_STEPS = 4_000
+_STEPS = 6_500
 _LENGTH = 384  # tokens a row
 _ROWS = 8  # a step
 _SHARD = 2_000  # rows that one process makes at a time
@@ -91,8 +91,9 @@ def train(steps: int, out: Path) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = share * _rate(step, steps)
         batch = torch.from_numpy(rows[step * _ROWS : (step + 1) * _ROWS].astype(np.int64))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss, balance = step_of(model, batch, step >= steps * (1 - _ROUNDING))
+        places = (batch[:, 4].flatten() != IGNORED).nonzero().flatten()
+        torch._dynamo.mark_dynamic(places, 0)
+        loss, balance = step_of(model, batch, places, step >= steps * (1 - _ROUNDING))
         (loss + _BALANCE * balance).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -113,10 +114,11 @@ def train(steps: int, out: Path) -> None:
             torch.save(saved, out)
 
 
-def _loss(model: NanoModel, batch: Tensor, quantise: bool) -> tuple[Tensor, Tensor]:
+def _loss(model: NanoModel, batch: Tensor, places: Tensor, quantise: bool) -> tuple[Tensor, Tensor]:
+    """`places`: where something is learnt, in the flattened rows."""
     tokens, positions, segments, parents, targets = batch.unbind(1)
-    logits, balance = model(tokens, positions, visible(segments, parents), quantise)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED), balance
+    logits, balance = model(tokens, positions, visible(segments, parents), quantise, places)
+    return F.cross_entropy(logits, targets.flatten()[places]), balance
 
 
 def visible(segments: Tensor, parents: Tensor) -> Tensor:
