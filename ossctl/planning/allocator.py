@@ -7,9 +7,11 @@ part needs from others to its beginning (ggml/src/ggml-backend.cpp). Walking the
 the same bytes.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 _ENDLESS = 1 << 62
+_NOWHERE = -1  # the address of what has no block, yet or any longer
 _PIPELINE_COPIES = 4  # GGML_SCHED_MAX_COPIES
 
 
@@ -17,28 +19,16 @@ class Tensor:
     """A result, an input or a weight. `backend` is where it is computed; the last backend is the CPU.
 
     A view has no bytes of its own, and what is `resident` has its memory already: the cache, and weights.
+    `readers` counts those that are still to come: nodes, and views that have some.
     """
 
-    __slots__ = (
-        "address",
-        "allocated",
-        "backend",
-        "children",
-        "inplace",
-        "is_output",
-        "n_bytes",
-        "resident",
-        "sources",
-        "view_of",
-        "views",
-        "weight",
-    )
+    __slots__ = ("address", "backend", "inplace", "n_bytes", "readers", "sources", "view_of", "weight")
 
-    def __init__(  # noqa: PLR0913 (what a tensor of ggml consists of)
+    def __init__(
         self,
         backend: int,
         n_bytes: int,
-        sources: Sequence["Tensor"] = (),
+        sources: "tuple[Tensor, ...]" = (),
         *,
         inplace: bool = False,
         view_of: "Tensor | None" = None,
@@ -47,16 +37,16 @@ class Tensor:
     ) -> None:
         self.backend = backend
         self.n_bytes = n_bytes
-        self.sources = list(sources)
+        self.sources = sources
         self.inplace = inplace
-        self.view_of: Tensor | None = view_of and (view_of.view_of or view_of)
-        self.is_output = False
-        self.resident = resident or weight
+        self.view_of = view_of
         self.weight = weight
-        self.address = 0
-        self.allocated = False
-        self.children = 0
-        self.views = 0
+        self.address = 0 if resident or weight else _NOWHERE
+        self.readers = 1 if resident or weight else 0
+
+    def keep(self) -> None:
+        """Have its block never given back, as if one reader were always to come."""
+        self.readers += 1
 
 
 def reserved_bytes(
@@ -64,24 +54,26 @@ def reserved_bytes(
 ) -> tuple[int, ...]:
     """Bytes that each backend's compute buffer gets for the graph of `nodes`, in order of execution.
 
-    `inputs` are the tensors that the caller fills, on the CPU. `alignments` has a value for each backend.
-    With `pipelined`, several ubatches are under way at once, and each has its own copy of every input.
+    Views are no nodes. `inputs` are the tensors that the caller fills, on the CPU. `alignments` has a value
+    for each backend. With `pipelined`, several ubatches are under way at once, and each has its own copy of
+    every input.
     """
     plan = _Scheduler(nodes, inputs, _PIPELINE_COPIES if pipelined else 1)
     heaps = [_Heap(alignment) for alignment in alignments]
     for tensor in plan.early:
-        _allocate(tensor, heaps)
-    for node in plan.scheduled:
-        if node.view_of is not None:
-            node.view_of.views += 1
-        for source in node.sources:
-            source.children += 1
+        tensor.address = heaps[tensor.backend].take(tensor.n_bytes)
     for node in plan.scheduled:
         for source in node.sources:
-            _allocate(source, heaps)
-        _allocate(node, heaps)
+            if not source.readers and source.view_of is not None:
+                source.view_of.readers += 1
+            source.readers += 1
+    for node in plan.scheduled:
+        if node.address == _NOWHERE and not (node.inplace and _take_over(node)):
+            node.address = heaps[node.backend].take(node.n_bytes)
         for source in node.sources:
-            _release(source, heaps)
+            source.readers -= 1
+            if not source.readers:
+                _release(source, heaps)
     return tuple(heap.peak for heap in heaps)
 
 
@@ -94,83 +86,56 @@ class _Heap:
         self._sizes = [_ENDLESS]
         self.peak = 0
 
-    def aligned(self, n_bytes: int) -> int:
-        return (n_bytes + self._mask) & ~self._mask
-
     def take(self, n_bytes: int) -> int:
         """The offset of the best fitting block; of several that fit as well, of the last."""
-        size = self.aligned(n_bytes)
-        best, best_size = len(self._sizes) - 1, _ENDLESS
-        for index, free in enumerate(self._sizes[:-1]):
+        size = (n_bytes + self._mask) & ~self._mask
+        best, best_size = 0, _ENDLESS
+        for index, free in enumerate(self._sizes):
             if size <= free <= best_size:
                 best, best_size = index, free
         offset = self._offsets[best]
-        if self._sizes[best] == size:
+        if size == best_size:
             del self._offsets[best], self._sizes[best]
         else:
-            self._offsets[best] += size
-            self._sizes[best] -= size
-        self.peak = max(self.peak, offset + size)
+            self._offsets[best] = end = offset + size
+            self._sizes[best] = best_size - size
+            self.peak = max(self.peak, end)
         return offset
 
     def give_back(self, offset: int, n_bytes: int) -> None:
         """Free a block and join it with its free neighbours."""
-        size = self.aligned(n_bytes)
+        size = (n_bytes + self._mask) & ~self._mask
         offsets, sizes = self._offsets, self._sizes
-        at = 0
-        while at < len(offsets) and offsets[at] < offset:
-            at += 1
-        if at and offsets[at - 1] + sizes[at - 1] == offset:
-            sizes[at - 1] += size
-            at -= 1
+        at = bisect_left(offsets, offset)
+        if offset + size == offsets[at]:
+            offsets[at] = offset
+            sizes[at] += size
         else:
             offsets.insert(at, offset)
             sizes.insert(at, size)
-        if at + 1 < len(offsets) and offsets[at] + sizes[at] == offsets[at + 1]:
-            sizes[at] += sizes.pop(at + 1)
-            del offsets[at + 1]
-
-
-def _allocate(tensor: Tensor, heaps: Sequence[_Heap]) -> None:
-    if tensor.allocated or tensor.resident or tensor.view_of is not None:
-        return
-    if tensor.inplace and _take_over(tensor):
-        tensor.allocated = True
-        return
-    tensor.allocated = True
-    tensor.address = heaps[tensor.backend].take(tensor.n_bytes)
+        if at and offsets[at - 1] + sizes[at - 1] == offset:
+            sizes[at - 1] += sizes.pop(at)
+            del offsets[at]
 
 
 def _take_over(tensor: Tensor) -> bool:
     """Reuse the block of a source of the same layout that nobody else will read; never through a view."""
     for source in tensor.sources:
-        if (
-            source.allocated
-            and source.n_bytes == tensor.n_bytes
-            and source.children == 1
-            and not source.views
-            and not source.is_output
-        ):
-            tensor.address = source.address
-            source.allocated = False
+        if source.readers == 1 and source.n_bytes == tensor.n_bytes and source.address != _NOWHERE:
+            tensor.address, source.address = source.address, _NOWHERE
             return True
     return False
 
 
 def _release(source: Tensor, heaps: Sequence[_Heap]) -> None:
-    """One user of `source` is done; free its block after the last one."""
-    source.children -= 1
-    if source.children or source.views:
-        return
+    """The last reader of `source` is done: free its block, or that of what it views."""
     owner = source
     if source.view_of is not None:
         owner = source.view_of
-        owner.views -= 1
-        if owner.views or owner.children:
-            return
-    if owner.allocated and not owner.is_output:
+        owner.readers -= 1
+    if not owner.readers and owner.address != _NOWHERE:
         heaps[owner.backend].give_back(owner.address, owner.n_bytes)
-        owner.allocated = False
+        owner.address = _NOWHERE
 
 
 class _Scheduler:
@@ -184,44 +149,49 @@ class _Scheduler:
         self._n_copies = n_copies
         self._part: list[Tensor] = []
         self._moves: list[tuple[Tensor, Tensor]] = []
-        self._copies: dict[tuple[int, int], Tensor] = {}
-        self._backend = -1
-        kept = [copy for tensor in inputs for copy in self._always_there(tensor)]
-        self.early = [*kept, *inputs]
+        self._copies: dict[tuple[Tensor, int], Tensor] = {}
+        self.early = [each for tensor in inputs for each in self._one_each(tensor)]
+        backend = -1
         for node in nodes:
-            if node.view_of is None:
-                if node.backend != self._backend or (self._moves and self._brings_weight(node)):
-                    self._end_part()
-                    self._backend = node.backend
-                for place, source in enumerate(node.sources):
-                    if (source.view_of or source).backend != self._backend:
-                        node.sources[place] = self._copy(source)
+            if node.backend != backend or (self._moves and _brings_weight(node)):
+                self._end_part()
+                backend = node.backend
+            for source in node.sources:
+                if source.backend != backend:
+                    node.sources = tuple(self._on(backend, source) for source in node.sources)
+                    break
             self._part.append(node)
         self._end_part()
 
-    def _copy(self, source: Tensor) -> Tensor:
-        """`source` on the backend of this part."""
-        key = (id(source), self._backend)
-        copy = self._copies.get(key)
+    def _on(self, backend: int, source: Tensor) -> Tensor:
+        """`source` or its copy on the backend of this part."""
+        if source.backend == backend:
+            return source
+        copy = self._copies.get((source, backend))
         if copy is None:
-            copy = self._copies[key] = Tensor(self._backend, source.n_bytes)
+            copy = self._copies[source, backend] = Tensor(backend, source.n_bytes)
             self._moves.append((source, copy))
-            self.early += self._always_there(copy)
+            if self._n_copies > 1:
+                self.early += self._one_each(copy)
         return copy
 
     def _end_part(self) -> None:
         for original, copy in self._moves:
-            until_copied = Tensor(original.backend, 0, [original], resident=True)
+            until_copied = Tensor(original.backend, 0, (original,), resident=True)
             self.scheduled += (until_copied, copy)
         self.scheduled += self._part
         self._moves, self._part = [], []
 
-    def _brings_weight(self, node: Tensor) -> bool:
-        return any(source.weight and source.backend != self._backend for source in node.sources)
-
-    def _always_there(self, tensor: Tensor) -> list[Tensor]:
-        """With several ubatches under way, one of `tensor` for each of them, never given back."""
-        if self._n_copies == 1:
-            return []
-        tensor.is_output = True
+    def _one_each(self, tensor: Tensor) -> list[Tensor]:
+        """One of `tensor` for each ubatch under way; with several of them, never given back."""
+        if self._n_copies > 1:
+            tensor.keep()
         return [tensor, *(Tensor(tensor.backend, tensor.n_bytes) for _ in range(self._n_copies - 1))]
+
+
+def _brings_weight(node: Tensor) -> bool:
+    """Whether a weight of `node` has to be copied to where it runs."""
+    for source in node.sources:
+        if source.weight and source.backend != node.backend:
+            return True
+    return False

@@ -1,8 +1,9 @@
 """Dividing layers among devices: consecutive ranges, experts left behind where they do not fit."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import accumulate
 
 from ossctl.planning.shape import LayerShape
 
@@ -17,16 +18,24 @@ class Division:
 
 @dataclass(frozen=True)
 class Load:
-    """Bytes to be placed: of each layer with its cache but without experts, of its experts, of the head."""
+    """Bytes to be placed, summed up to each layer: without experts but with caches, of experts.
 
-    layers: tuple[int, ...]
+    The head counts as the last layer. `expert_layers` is how many layers have experts up to there.
+    """
+
+    dense: tuple[int, ...]
     experts: tuple[int, ...]
-    head: int
+    expert_layers: tuple[int, ...]
 
     @classmethod
     def of(cls, layers: Sequence[LayerShape], caches: Sequence[int], head: int) -> "Load":
-        dense = tuple(layer.dense_bytes + cache for layer, cache in zip(layers, caches, strict=True))
-        return cls(dense, tuple(layer.expert_bytes for layer in layers), head)
+        dense = [layer.dense_bytes + cache for layer, cache in zip(layers, caches, strict=True)]
+        experts = [*(layer.expert_bytes for layer in layers), 0]
+        return cls(_sums([*dense, head]), _sums(experts), _sums([n > 0 for n in experts]))
+
+
+def _sums(amounts: Sequence[int]) -> tuple[int, ...]:
+    return tuple(accumulate(amounts, initial=0))
 
 
 def divide(load: Load, room: Sequence[int], gpu_layers: int) -> Division | None:
@@ -34,60 +43,45 @@ def divide(load: Load, room: Sequence[int], gpu_layers: int) -> Division | None:
 
     As many experts as possible come along; among such divisions, the devices are filled most evenly.
     """
-    n_layers = len(load.layers)
-    first = n_layers + 1 - gpu_layers
-    # best[end]: (layers with experts, -fullest, ranges) for the layers from `first` up to `end`
+    whole = len(load.dense) - 1
+    first = whole - gpu_layers
+    # best[end]: layers with experts, -fullest, and the ranges for the layers from `first` up to `end`
     best: dict[int, tuple[int, float, tuple[_Range, ...]]] = {first: (0, 0.0, ())}
     for number, free in enumerate(room):
         last = number == len(room) - 1
         following: dict[int, tuple[int, float, tuple[_Range, ...]]] = {}
-        for start, (kept, full, ranges) in best.items():
-            for found in _ranges(load, start, free, last=last):
-                option = (kept + found.with_experts, min(full, -found.full), (*ranges, found))
-                if found.end not in following or option > following[found.end]:
-                    following[found.end] = option
+        for start, (kept, fullest, ranges) in best.items():
+            for end, keep, with_experts, full in _ranges(load, start, free, last=last):
+                option = (kept + with_experts, min(fullest, -full), (*ranges, (end, keep)))
+                if end not in following or option > following[end]:
+                    following[end] = option
         best = following
-    if n_layers + 1 not in best:
+    if whole not in best:
         return None
-    ranges = best[n_layers + 1][2]
-    left = [*range(min(first, n_layers)), *(n for part in ranges for n in range(part.start, part.keep))]
-    counts = tuple(part.end - part.start for part in ranges)
-    return Division(counts, tuple(n for n in left if load.experts[n]))
+    start, counts, left = first, [], [*range(first)]
+    for end, keep in best[whole][2]:
+        counts.append(end - start)
+        left += range(start, keep)
+        start = end
+    return Division(tuple(counts), tuple(n for n in left if load.experts[n] < load.experts[n + 1]))
 
 
-class _Range(NamedTuple):
-    """Layers `start` to `end`, the head counted as one, on one device.
+_Range = tuple[int, int]  # of layers on one device: its end, and the first that has its experts there too
 
-    Those before `keep` leave their experts in RAM, and `with_experts` of the others have some. `full` is the
-    share of the device's room that is taken.
+
+def _ranges(load: Load, start: int, free: int, *, last: bool) -> Iterator[tuple[int, int, int, float]]:
+    """The ranges from `start` that fit, with the experts of as many of their last layers as fit too.
+
+    With each, how many of its layers bring experts, and the share of the device's room that is taken.
     """
-
-    end: int
-    start: int
-    keep: int
-    with_experts: int
-    full: float
-
-
-def _ranges(load: Load, start: int, free: int, *, last: bool) -> Iterator[_Range]:
-    """The ranges from `start` that fit, with the experts of as many of their last layers as fit too."""
-    n_layers = len(load.layers)
+    whole = len(load.dense) - 1
     if not last:
-        yield _Range(start, start, start, 0, 0.0)
-    dense = experts = count = 0
+        yield start, start, 0, 0.0
     keep = start
-    for end in range(start + 1, n_layers + 2):
-        if end <= n_layers:
-            dense += load.layers[end - 1]
-            experts += load.experts[end - 1]
-            count += load.experts[end - 1] > 0
-        else:
-            dense += load.head
+    for end in range(max(start + 1, whole) if last else start + 1, whole + 1):
+        dense = load.dense[end] - load.dense[start]
         if dense > free:
             return
-        while dense + experts > free:
-            experts -= load.experts[keep]
-            count -= load.experts[keep] > 0
-            keep += 1
-        if not last or end > n_layers:
-            yield _Range(end, start, keep, count, (dense + experts) / free if free else 1.0)
+        keep = bisect_left(load.experts, dense + load.experts[end] - free, keep)
+        taken = dense + load.experts[end] - load.experts[keep]
+        yield end, keep, load.expert_layers[end] - load.expert_layers[keep], taken / free if free else 1.0

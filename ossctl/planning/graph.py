@@ -160,7 +160,7 @@ class _Graph:
         rows, here = self._ubatch.n_outputs, self._still_on(hidden, output)
         chosen = self._node(here, rows * self._w.embd * _FLOAT, hidden, self._out_ids)
         normed = self._scaled(self._node(here, chosen.n_bytes, chosen, inplace=True), output)
-        self._node(output, rows * self._w.vocab * _FLOAT, normed).is_output = True
+        self._node(output, rows * self._w.vocab * _FLOAT, normed).keep()
 
     def _layer(self, hidden: Tensor, layer: PlacedLayer, after: int) -> Tensor:
         attended = self._attention(hidden, layer)
@@ -276,13 +276,11 @@ class _Graph:
         return tensor
 
     def _view(self, source: Tensor, n_bytes: int = 0) -> Tensor:
-        view = Tensor(source.backend, n_bytes or source.n_bytes, [source], view_of=source)
-        self.nodes.append(view)
-        return view
+        return Tensor(source.backend, n_bytes or source.n_bytes, view_of=source.view_of or source)
 
     def _store(self, backend: int, values: Tensor, place: Tensor) -> None:
         """Into the cache, which has memory of its own."""
-        self.nodes.append(Tensor(backend, 0, [values, place], resident=True))
+        self.nodes.append(Tensor(backend, 0, (values, place), resident=True))
 
     def _op(self, backend: int, width: int, *sources: Tensor, inplace: bool = False) -> Tensor:
         return self._node(backend, self._n * width * _FLOAT, *sources, inplace=inplace)

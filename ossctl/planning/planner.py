@@ -30,13 +30,15 @@ def make_plan(machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed) -> 
 def _best(
     machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed, devices: tuple[Device, ...]
 ) -> Plan | None:
-    searches = [Search(machine, shape, goal, fixed, devices)]
+    together = Search(machine, shape, goal, fixed, devices)
+    rival = together.placed()
+    placed = [(together, rival)]
     if len(devices) > 1:  # a GPU that holds as much alone needs no transfers
         roomiest = max(devices, key=lambda device: device.free)
-        searches.insert(0, Search(machine, shape, goal, fixed, (roomiest,)))
-    placed = [(search, found) for search in searches if (found := search.placed()) is not None]
-    highest = max((found.rank for _, found in placed), default=None)
-    plans = [search.finished(found) for search, found in placed if found.rank == highest]
+        alone = Search(machine, shape, goal, fixed, (roomiest,))
+        placed.insert(0, (alone, alone.placed(rival)))
+    highest = max((found.rank for _, found in placed if found), default=None)
+    plans = [search.finished(found) for search, found in placed if found and found.rank == highest]
     return max(plans, key=lambda plan: plan.quality, default=None)
 
 

@@ -1,6 +1,6 @@
 """The search for the best plan: the first rung of the ladder that fits, and then what is left spent."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 from ossctl.planning.fill import Division, Load, divide
@@ -52,16 +52,18 @@ class Search:
         self._devices = devices
         self._requests = goal.requests or _ENDLESS
 
-    def placed(self) -> "Placed | None":
-        """The first rung that fits; None if none does."""
+    def placed(self, rival: Placed | None = None) -> Placed | None:
+        """The first rung that fits; None if none does, or none as good as `rival`."""
         ladder = rungs(self._shape, self._goal, self._fixed, with_gpus=bool(self._devices))
         for number, rung in enumerate(ladder):
+            if rival is not None and number >= rival.rung and not self._may_equal(rival, number, rung):
+                return None
             settings = self._fit(rung)
             if settings is not None:
                 return Placed(number, settings)
         return None
 
-    def finished(self, found: "Placed") -> Plan:
+    def finished(self, found: Placed) -> Plan:
         """The plan, with the rest of the memory spent."""
         settings = self._spend_the_rest(found.settings)
         devices = self._named(settings)
@@ -80,15 +82,26 @@ class Search:
             return None
         if rung.placement is Placement.LAYERS_IN_RAM:
             return self._most_layers(rung) if wanted is None else None
-        if rung.placement is Placement.FULL and wanted is None and not self._holds_all_weights():
-            return None
         whole = shape.n_layers + 1
+        if rung.placement is Placement.FULL and wanted is None and not self._holds(whole, 0):
+            return None
         return self._with_layers(whole if wanted is None else min(wanted, whole), rung)
 
-    def _holds_all_weights(self) -> bool:
+    def _may_equal(self, rival: Placed, number: int, rung: Rung) -> bool:
+        """Whether this rung, not a better one than that of `rival`, may give as good a placement here."""
+        if number > rival.rung:
+            return False
+        if rung.placement is Placement.LAYERS_IN_RAM:  # more of them are better, with fewer experts even
+            return True
+        return self._holds(rival.settings.gpu_layers, len(rival.settings.experts_in_ram))
+
+    def _holds(self, gpu_layers: int, n_behind: int) -> bool:
         """Whether the devices are large enough for the weights at least, which is quickly seen."""
-        weights = sum(layer.dense_bytes + layer.expert_bytes for layer in self._shape.layers)
-        return weights + self._shape.output_bytes <= sum(device.free for device in self._devices)
+        shape = self._shape
+        dense = sum(layer.dense_bytes for layer in shape.layers[shape.n_layers + 1 - gpu_layers :])
+        experts = sorted(shape.layers[number].expert_bytes for number in shape.expert_layers)
+        weights = dense + shape.output_bytes + sum(experts[: len(experts) - n_behind])
+        return weights <= sum(device.free for device in self._devices)
 
     def _most_layers(self, rung: Rung) -> Settings | None:
         """As many layers on the GPUs as fit, none of their experts left behind if they need not be."""
@@ -181,20 +194,10 @@ class Search:
 
     def _fitting(self, settings: Settings) -> Settings | None:
         """`settings` with the way to load that memory allows; None if they do not fit."""
-        choice, spare = self._best_way(settings)
-        return choice if spare >= 0 else None
+        return next((way for way in _ways_to_load(settings) if min(self._left(way)) >= 0), None)
 
-    def _best_way(self, settings: Settings) -> tuple[Settings, int]:
-        """The first way to load that fits, else the last; and the bytes that it leaves at the tightest."""
-        choice, spare = settings, -1
-        for choice in _ways_to_load(settings):
-            spare = self._spare(choice)
-            if spare >= 0:
-                break
-        return choice, spare
-
-    def _spare(self, settings: Settings) -> int:
-        """Bytes left on the fullest device or in RAM, whichever is less; negative if they do not fit."""
+    def _left(self, settings: Settings) -> tuple[int, ...]:
+        """Bytes left in RAM and on each device; negative where it is too small."""
         devices = self._named(settings)
         prediction = predict(self._shape, settings, devices)
         uses = list(zip(devices, prediction.devices, strict=True))
@@ -202,7 +205,12 @@ class Search:
         in_ram = self._machine.ram_free - ram_margin(self._machine) - prediction.host.total - shared
         if settings.load_mode is LoadMode.READ:
             in_ram -= int(RAM_MARGIN * self._machine.ram_total)  # what is read cannot be dropped again
-        return min(in_ram, *(device.free - use.total for device, use in uses), _ENDLESS << 30)
+        return in_ram, *(device.free - use.total for device, use in uses)
+
+    def _most_left(self, settings: Settings) -> tuple[int, ...]:
+        """The same in the least demanding way to load."""
+        *_, least = _ways_to_load(settings)
+        return self._left(least)
 
     def _spend_the_rest(self, settings: Settings) -> Settings:
         """More context or sequences, then a larger ubatch, as far as the same placement allows."""
@@ -239,28 +247,31 @@ class Search:
         """`settings` with the largest value, a multiple of `step`, that fits; `low` does."""
         if high <= low:
             return settings
-        good, bad, found = low // step, -(-high // step), settings
-        _, left = self._best_way(settings)
-        whole, missing = self._best_way(changed(settings, high))
-        if missing >= 0:
-            return whole
-        spare = {good: left, bad: missing}
+        good, bad = low // step, -(-high // step)
+        fits, whole = settings, changed(settings, high)
+        left, missing = self._most_left(fits), self._most_left(whole)
+        if min(missing) >= 0:
+            fits, good = whole, bad
+        n_steps = 0
         while bad - good > 1:
-            # Use grows almost in proportion; halving now and then bounds the number of steps.
-            middle = (good + bad) // 2 if len(spare) % 5 == 0 else _root(spare)
+            # Use grows in proportion, and faster once another tensor is the largest; halving now and then
+            # bounds the number of steps.
+            n_steps += 1
+            middle = (good + bad) // 2 if n_steps % 5 == 0 else _root(good, left, bad, missing)
             middle = min(max(middle, good + 1), bad - 1)
-            choice, spare[middle] = self._best_way(changed(settings, middle * step))
-            if spare[middle] >= 0:
-                good, found = middle, choice
+            tried = changed(settings, middle * step)
+            found = self._most_left(tried)
+            if min(found) >= 0:
+                good, left, fits = middle, found, tried
             else:
-                bad = middle
-        return found
+                bad, missing = middle, found
+        return self._fitting(fits) or settings
 
 
-def _root(spare: Mapping[int, int]) -> int:
-    """Where nothing is spare any more, by a line through the two points that are nearest to it."""
-    (near, left), (far, more) = sorted(spare.items(), key=lambda point: abs(point[1]))[:2]
-    return near + left * (far - near) // (left - more) if left != more else near
+def _root(good: int, left: Sequence[int], bad: int, missing: Sequence[int]) -> int:
+    """Where the first of them is used up, by lines from what is left at `good` to what is at `bad`."""
+    pairs = zip(left, missing, strict=True)
+    return good + min((bad - good) * more // (more - less) for more, less in pairs if less < 0)
 
 
 def _ways_to_load(settings: Settings) -> Iterator[Settings]:
