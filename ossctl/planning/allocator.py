@@ -24,7 +24,7 @@ class Tensor:
 
     __slots__ = ("address", "backend", "inplace", "n_bytes", "readers", "sources", "view_of", "weight")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a tensor of ggml consists of)
         self,
         backend: int,
         n_bytes: int,
@@ -41,8 +41,11 @@ class Tensor:
         self.inplace = inplace
         self.view_of = view_of
         self.weight = weight
-        self.address = 0 if resident or weight else _NOWHERE
-        self.readers = 1 if resident or weight else 0
+        self.address = _NOWHERE
+        self.readers = 0
+        if resident or weight:
+            self.address = 0
+            self.keep()
 
     def keep(self) -> None:
         """Have its block never given back, as if one reader were always to come."""
@@ -153,13 +156,16 @@ class _Scheduler:
         self.early = [each for tensor in inputs for each in self._one_each(tensor)]
         backend = -1
         for node in nodes:
-            if node.backend != backend or (self._moves and _brings_weight(node)):
+            foreign = brings_weight = False
+            for source in node.sources:
+                if source.backend != node.backend:
+                    foreign = True
+                    brings_weight = brings_weight or source.weight
+            if node.backend != backend or (brings_weight and self._moves):
                 self._end_part()
                 backend = node.backend
-            for source in node.sources:
-                if source.backend != backend:
-                    node.sources = tuple(self._on(backend, source) for source in node.sources)
-                    break
+            if foreign:
+                node.sources = tuple(self._on(backend, source) for source in node.sources)
             self._part.append(node)
         self._end_part()
 
@@ -187,11 +193,3 @@ class _Scheduler:
         if self._n_copies > 1:
             tensor.keep()
         return [tensor, *(Tensor(tensor.backend, tensor.n_bytes) for _ in range(self._n_copies - 1))]
-
-
-def _brings_weight(node: Tensor) -> bool:
-    """Whether a weight of `node` has to be copied to where it runs."""
-    for source in node.sources:
-        if source.weight and source.backend != node.backend:
-            return True
-    return False

@@ -280,12 +280,14 @@ class _Graph:
 
     def _store(self, backend: int, values: Tensor, place: Tensor) -> None:
         """Into the cache, which has memory of its own."""
-        self.nodes.append(Tensor(backend, 0, (values, place), resident=True))
+        self._added(Tensor(backend, 0, (values, place), resident=True))
 
     def _op(self, backend: int, width: int, *sources: Tensor, inplace: bool = False) -> Tensor:
-        return self._node(backend, self._n * width * _FLOAT, *sources, inplace=inplace)
+        return self._added(Tensor(backend, self._n * width * _FLOAT, sources, inplace=inplace))
 
     def _node(self, backend: int, n_bytes: int, *sources: Tensor, inplace: bool = False) -> Tensor:
-        node = Tensor(backend, n_bytes, sources, inplace=inplace)
+        return self._added(Tensor(backend, n_bytes, sources, inplace=inplace))
+
+    def _added(self, node: Tensor) -> Tensor:
         self.nodes.append(node)
         return node
