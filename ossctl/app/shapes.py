@@ -3,7 +3,6 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,14 @@ from ossctl.planning.shape import ModelShape
 if TYPE_CHECKING:
     from ossctl.runtime.gguf import GgufHeader
 
+_FILE = Path(__file__).parents[1] / "data" / "shapes.json"
+
 
 @functools.cache
 def known_shapes() -> Mapping[str, ModelShape]:
     """Shapes that come with the package, by repository and file. No file of a model is needed."""
-    text = files("ossctl.data").joinpath("shapes.json").read_text(encoding="utf-8")
-    return {key: ModelShape.from_record(record) for key, record in json.loads(text).items()}
+    records = json.loads(_FILE.read_text(encoding="utf-8"))
+    return {key: ModelShape.from_record(record) for key, record in records.items()}
 
 
 def shipped_shape(reference: HubReference) -> ModelShape | None:
