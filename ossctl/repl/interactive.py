@@ -10,6 +10,7 @@ from ossctl.repl.commands import all_commands
 from ossctl.repl.commands.keeping import recall
 from ossctl.repl.commands.settings import SETTINGS
 from ossctl.repl.completion import Candidate, candidates
+from ossctl.repl.mentions import Mentions
 from ossctl.repl.prompt import Prompt
 from ossctl.repl.repl import Leave, Repl, tell_on_stdout
 from ossctl.repl.setup import Setup, Surface
@@ -31,7 +32,8 @@ class _Terminal:
         self._signals = Signals(self._end)
         surface = Surface(lambda: _view(setup.reasoning), tell_on_stdout, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
-        self._prompt = Prompt(setup.history, self._complete, self._repl.toolbar)
+        self._prompt = Prompt(setup.history, self._complete, self._toolbar)
+        self._mentions = Mentions(self._repl.described, self._prompt.refresh)
 
     def run(self) -> None:
         repl, setup = self._repl, self._setup
@@ -47,6 +49,7 @@ class _Terminal:
                     self._loop()
                 self._farewell()
             finally:
+                self._mentions.settle()
                 setup.models.close()
 
     def _loop(self) -> None:
@@ -54,7 +57,7 @@ class _Terminal:
         while True:
             draft, self._repl.draft = self._repl.draft, ""
             try:
-                text = self._prompt.ask(draft)
+                text = self._ask(draft)
             except EOFError:
                 return
             except KeyboardInterrupt:
@@ -68,6 +71,16 @@ class _Terminal:
                 self._repl.handle(text)
             except Leave:
                 return
+
+    def _ask(self, draft: str) -> str:
+        try:
+            return self._prompt.ask(draft)
+        finally:
+            self._mentions.settle()
+
+    def _toolbar(self, text: str) -> list[tuple[bool, str]]:
+        parts = self._repl.toolbar()
+        return [*parts, *self._mentions.parts(text)] if self._setup.chat.is_ready else parts
 
     def _farewell(self) -> None:
         session = self._setup.chat.book.session

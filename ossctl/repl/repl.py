@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ossctl.app.chat.talker import Talker
 
 _WAIT_SECONDS = 0.1
+_LARGEST_COUNTED = 500_000  # characters of a file whose tokens are told beforehand, in about a second
 
 
 class Leave(Exception):
@@ -145,6 +146,20 @@ class Repl:
         empty = self.chat.alone("").used
         return self.chat.alone(with_attachments("", [file])).used - empty
 
+    def described(self, path: Path) -> tuple[bool, str]:
+        """(is a warning, text) of what a file would add to a message; the model is loaded."""
+        try:
+            file = read_attachment(path, self.chat.talker.n_ctx)
+            if len(file.text) > _LARGEST_COUNTED:
+                return False, f"@{path.name}: {len(file.text) / 1e6:,.1f} MB"
+            count = self.size_of(file)
+        except UsageError as error:
+            return True, error.message.partition(";")[0]
+        free = self.chat.talker.n_ctx - (self.used.used if self.used else 0)
+        if count > free:
+            return True, f"@{path.name}: {tokens(count)}, {free:,} are free"
+        return False, f"@{path.name}: {tokens(count)}"
+
     def retry(self) -> None:
         """Ask for the last answer again."""
         self.ready()
@@ -196,8 +211,8 @@ class Repl:
             if not given:
                 return default
 
-    def toolbar(self, text: str) -> list[tuple[bool, str]]:
-        """(is a warning, text) of what the user should see while typing `text`."""
+    def toolbar(self) -> list[tuple[bool, str]]:
+        """(is a warning, text) of what the user should see while typing."""
         parts: list[tuple[bool, str]] = []
         if not self.models.settled:
             return [(False, f"loading {self.models.name} …")]
@@ -211,8 +226,8 @@ class Repl:
             parts.append((nearly, f"context {percent(self.used)}{', /compact makes room' if nearly else ''}"))
         if self.rate:
             parts.append((False, f"{self.rate:,.1f} tokens/s"))
-        if files := [file.name for file in self.attached] + [str(path) for path in mentioned(text[:2_000])]:
-            parts.append((False, f"with {', '.join(Path(name).name for name in files)}"))
+        if self.attached:
+            parts.append((False, f"with {', '.join(Path(file.name).name for file in self.attached)}"))
         if self.chat.book.problem:
             parts.append((True, "not saved"))
         return parts

@@ -198,6 +198,35 @@ def test_files_are_attached_by_command_and_by_mention(terminal: Terminal, tmp_pa
     assert str(content).startswith("When is it? See @notes.txt")
 
 
+def test_what_mentioned_files_take_is_in_the_toolbar_before_the_message_is_sent(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("The meeting is on Monday.\n", "utf-8")
+    (tmp_path / "latin.txt").write_bytes("Füße".encode("latin-1"))
+    (tmp_path / "million.txt").write_text("a line\n" * 1_000_000, "utf-8")
+    (tmp_path / "many.txt").write_text("a line of text\n" * 1_000, "utf-8")
+    os.mkfifo(tmp_path / "pipe.txt")
+    terminal.wait(LOADED)
+    terminal.enter("/file notes.txt")
+    counted = terminal.wait(r"notes.txt: (\d+) tokens of")[1]
+    terminal.press("See @notes.txt")
+    terminal.wait(rf"@notes.txt: {counted} tokens\n")
+    notes.write_text("The meeting is on Tuesday, or on Wednesday.\n", "utf-8")
+    terminal.press(", @many.txt")
+    terminal.wait(r"@many.txt: [\d,]+ tokens, [\d,]+ are free")
+    assert int(re.findall(r"@notes.txt: (\d+) tokens", terminal.text)[-1]) > int(counted)
+    terminal.press(" @latin.txt @pipe.txt and @nothing.txt")
+    terminal.wait("cannot read latin.txt: it is not UTF-8 text")
+    terminal.settle()
+    assert "pipe" not in terminal.lines[-1]
+    terminal.press("\x03@million.txt ")
+    terminal.wait(r"cannot attach million.txt: it is too large, 7\.0 MB")
+    terminal.press("\x03")
+    terminal.settle()
+    assert terminal.lines[-1].endswith("with notes.txt")
+
+
 def test_an_editor_is_opened_with_what_is_typed(tmp_path: Path) -> None:
     editor = tmp_path / "editor.sh"
     editor.write_text('#!/bin/sh\necho "Edited: $(cat "$1")" > "$1"\n', "utf-8")

@@ -20,6 +20,8 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
             raise UsageError(f"cannot attach {path}: it is a folder", "Attach files one by one.")
         if not path.exists():
             raise UsageError(f"there is no file {path}")
+        if not path.is_file():
+            raise UsageError(f"cannot attach {path}: it is a device or a pipe")
         size = path.stat().st_size
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
@@ -57,7 +59,7 @@ def _file(name: str) -> Path | None:
     for candidate in (name, name.rstrip(_AFTER_A_PATH)):
         path = Path(candidate).expanduser()
         try:
-            if candidate and path.exists() and not path.is_dir():
+            if candidate and path.is_file():
                 return path
         except (OSError, ValueError):
             return None
