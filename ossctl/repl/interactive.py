@@ -1,6 +1,7 @@
 """The chat on a terminal."""
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -12,10 +13,11 @@ from ossctl.repl.commands.settings import SETTINGS
 from ossctl.repl.completion import Candidate, candidates
 from ossctl.repl.mentions import Mentions
 from ossctl.repl.prompt import Prompt
-from ossctl.repl.repl import Leave, Repl, tell_on_stdout
+from ossctl.repl.repl import Leave, Repl
 from ossctl.repl.setup import Setup, Surface
 from ossctl.repl.terminal import Signals, suits_rich_view, unseen_typing
 from ossctl.repl.view import PlainView, ShowReasoning, View
+from ossctl.repl.wrapping import wrapped
 
 _OFFERED = 50  # sessions
 
@@ -30,9 +32,9 @@ class _Terminal:
         self._setup = setup
         self._registry = all_commands()
         self._signals = Signals(self._end)
-        surface = Surface(lambda: _view(setup.reasoning), tell_on_stdout, interactive=True)
+        surface = Surface(lambda: _view(setup.reasoning), _tell, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
-        self._prompt = Prompt(setup.history, self._complete, self._toolbar)
+        self._prompt = Prompt(setup.history, self._complete, self._toolbar, self._cleared)
         self._mentions = Mentions(self._repl.described, self._prompt.refresh)
 
     def run(self) -> None:
@@ -82,6 +84,9 @@ class _Terminal:
         parts = self._repl.toolbar()
         return [*parts, *self._mentions.parts(text)] if self._setup.chat.is_ready else parts
 
+    def _cleared(self) -> None:
+        self._repl.editing = None
+
     def _farewell(self) -> None:
         session = self._setup.chat.book.session
         if session is not None and not self._setup.chat.book.problem:
@@ -120,6 +125,11 @@ class _Terminal:
             case "command":
                 return [(command.name, command.help) for command in self._registry.commands]
         return []
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{wrapped(line, shutil.get_terminal_size().columns)}\n")
+    sys.stdout.flush()
 
 
 def _view(reasoning: ShowReasoning) -> View:

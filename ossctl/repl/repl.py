@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ossctl.app.chat.attachments import mentioned, not_mentioned, read_attachment, with_attachments
 from ossctl.app.chat.context import Window
 from ossctl.app.chat.events import Answered, ChatEvent
+from ossctl.app.chat.transcript import Turn
 from ossctl.app.ending import Ending
 from ossctl.app.prompt import Attached
 from ossctl.app.question import refuse_unsupported
@@ -58,6 +59,7 @@ class Repl:
         self.signals = signals
         self.failure: OssctlError | None = None  # the first one
         self.draft = ""  # what stands at the next prompt
+        self.editing: Turn | None = None  # the turn that the next message stands for
         self.attached: list[Attached] = []  # what goes with the next message
         self.totals = Totals()
         self.used: Window | None = None  # the context, as far as it is known
@@ -81,6 +83,7 @@ class Repl:
         """A line of the user's. Raises Leave, Interrupted; other errors are said."""
         try:
             if text.startswith("/"):
+                self.editing = None
                 command, argument = self.registry.parse(text)
                 command.run(self, argument)
             elif text.strip():
@@ -105,7 +108,7 @@ class Repl:
         self.failure = self.failure or error
         first, blank, rest = error.message.partition(" ")
         sentence = f"{first[:1].upper() if first.isalpha() else first[:1]}{first[1:]}{blank}{rest}"
-        self.say(f"{sentence}." if error.hint else sentence)
+        self.say(sentence if sentence.endswith((".", "?", "!", "…")) else f"{sentence}.")
         if error.hint:
             self.say(error.hint)
 
@@ -136,10 +139,26 @@ class Repl:
             self.say(f"@{name} is no file here: it stays text.")
         for file in files[len(self.attached) :]:
             self.say(f"{file.name}: {tokens(self.size_of(file))}")
-        if self._has_room(message):
-            self.draft = ""
+        editing, before = self.editing, self.chat.transcript
+        if self._goes_back_for(message):
+            self.draft, self.editing = "", None
             self.attached.clear()
             self.answer(self.chat.send(message, self._allow), text)
+            if editing is not None and self.draft:  # stopped before the answer began
+                self.chat.go_on_from(before)
+                self.editing = editing
+
+    def _goes_back_for(self, message: str) -> bool:
+        """Whether to send, from where the turn was that is edited; if not, nothing has changed."""
+        before, sends = self.chat.transcript, False
+        if self.editing is not None:
+            self.chat.go_back_before(self.editing)
+        try:
+            sends = self._has_room(message)
+        finally:
+            if self.editing is not None and not sends:
+                self.chat.go_on_from(before)
+        return sends
 
     def size_of(self, file: Attached) -> int:
         """Tokens that an attachment adds to a message."""
@@ -199,9 +218,10 @@ class Repl:
         if not self.interactive:
             return default
         letters = "/".join(f"[{choice[0]}]{choice[1:]}" for choice in choices)
+        self.say(question)
         while True:
             try:
-                given = ask(f"{question} {letters}: ").lower()
+                given = ask(f"{letters}: ").lower()
             except KeyboardInterrupt:
                 self.say("")
                 return default
@@ -221,11 +241,11 @@ class Repl:
         parts.append((False, self.chat.model.name or self.models.name))
         if self.chat.effort is not None:
             parts.append((False, f"effort {self.chat.effort}"))
+        if self.rate:
+            parts.append((False, f"{self.rate:,.1f} tokens/s"))
         if self.used is not None and self.used.used:
             nearly = self.used.nearly_full
             parts.append((nearly, f"context {percent(self.used)}{', /compact makes room' if nearly else ''}"))
-        if self.rate:
-            parts.append((False, f"{self.rate:,.1f} tokens/s"))
         if self.attached:
             parts.append((False, f"with {', '.join(Path(file.name).name for file in self.attached)}"))
         if self.chat.book.problem:
@@ -267,16 +287,16 @@ class Repl:
             transcript = self.chat.transcript
             if len(transcript.turns) == transcript.hidden:
                 return True
-            options = ["compact", "drop", *(["send"] if window.fits else []), "cancel"]
+            options = ["compact", "drop", *(["send"] if window.fits else []), "not now"]
             chosen = self.choose(
                 f"The context is nearly full: {percent(window)} with this message. "
                 "Summarise the oldest turns (compact), or leave them out (drop)?",
                 options,
-                "cancel" if self.interactive else "drop",
+                "not now" if self.interactive else "drop",
             )
             if chosen == "send":
                 return True
-            if chosen == "cancel":
+            if chosen == "not now":
                 self.say("Not sent. /compact, /undo and /clear make room.")
                 return False
             self.make_room(chosen, message)
@@ -315,12 +335,6 @@ class Repl:
         totals.reused += answered.reused
         totals.completion += answered.completion
         totals.seconds += answered.seconds
-
-
-def tell_on_stdout(line: str) -> None:
-    """A line on the terminal."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def tell_on_stderr(line: str) -> None:

@@ -48,7 +48,7 @@ def test_a_conversation_from_the_first_key_to_the_next_day(tmp_path: Path) -> No
         said = ossctl("run", *MODEL, "-n", 30, "Say hi.", cwd=tmp_path).stdout.strip()
         assert " ".join(said.split()) in " ".join(terminal.text.split())
         assert re.search(
-            r"Smollm2 .* · context \d+ of [\d,]+ \(\d+ %\) · [\d.]+ tokens/s", terminal.lines[-1]
+            r"Smollm2 .* · [\d.]+ tokens/s · context \d+ of [\d,]+ \(\d+ %\)", terminal.lines[-1]
         )
         terminal.press("\x04")
         session = terminal.wait(r"Saved: ossctl chat --resume (\w+)")[1]
@@ -124,6 +124,33 @@ def test_lines_are_added_by_a_backslash_and_by_alt_enter(terminal: Terminal, tmp
     terminal.wait(STATISTICS)
     (content,), *_ = rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'user'")
     assert content == "one\ntwo\nthree"
+
+
+def test_an_edited_message_takes_back_what_came_after_it_only_when_it_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("The meeting is on Monday.\n", "utf-8")
+    with chat(tmp_path, "-n", 3) as terminal:
+        terminal.wait(LOADED)
+        for count, text in enumerate(("When is it, see @notes.txt ", "Are you sure?"), start=1):
+            terminal.enter(text)
+            terminal.wait(rf"(?s)(?:{STATISTICS}.*?){{{count}}}")
+            terminal.settle()
+        terminal.enter("/edit 1")
+        terminal.wait("Sending it takes back the message after it, too; Ctrl-C leaves all as it is")
+        terminal.wait("(?m)^  The meeting is on Monday")
+        terminal.press("\x03")
+        terminal.enter("/context")
+        terminal.wait(r"(?m)^ +2 .* Are you sure\?")
+        terminal.enter("/edit 1")
+        terminal.wait(r"(?s)Sending it.*Sending it.*> When is it")
+        terminal.press("Please.")
+        terminal.press("\r")
+        terminal.wait(rf"(?s)(?:{STATISTICS}.*?){{3}}")
+        terminal.settle()
+        terminal.press("\x04")
+        session = terminal.wait(r"--resume (\w+)")[1]
+    shown = ossctl("sessions", "show", session, cwd=tmp_path).stdout
+    assert shown.count("## You") == shown.count("The meeting is on Monday.") == 1
+    assert "Please." in shown
 
 
 def test_what_is_typed_while_an_answer_comes_is_at_the_next_prompt(terminal: Terminal) -> None:
@@ -331,6 +358,7 @@ def test_narrow_and_wide_screens(tmp_path: Path, columns: int) -> None:
         terminal.settle()
         prose = max(len(line) for line in terminal.lines)
         assert prose <= columns
+        assert re.search(r"context \d+ of 8,192", terminal.lines[-1])
         assert "> List three fruits. 日本語もどうぞ。" in terminal.text.replace(" \u3000", "")
 
 

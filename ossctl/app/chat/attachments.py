@@ -38,9 +38,11 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
 
 
 def mentioned(text: str) -> list[Path]:
-    """The files that a message names as `@path` or `@"path"`; what is no file is just text."""
+    """The files that a message names as `@path` or `@"path"`, and does not contain already, as one that is
+    edited does; what is no file is just text."""
     found = (_file(match["quoted"] or match["plain"]) for match in _PATH.finditer(text))
-    return list(dict.fromkeys(path for path in found if path is not None))
+    paths = dict.fromkeys(path for path in found if path is not None)
+    return [path for path in paths if f"\n\n{path}:\n```" not in text]
 
 
 def not_mentioned(text: str) -> list[str]:
