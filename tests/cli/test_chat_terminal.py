@@ -329,7 +329,7 @@ def test_a_broken_database_is_said_and_the_chat_goes_on(tmp_path: Path) -> None:
     data.mkdir(parents=True)
     (data / "ossctl.db").write_bytes(b"this is no database, but long enough to look like one\n" * 100)
     with chat(tmp_path, "-n", 5) as terminal:
-        terminal.wait("This chat is not saved: .*is damaged")
+        terminal.wait(r"(?s)This chat is not saved:\s.*is\s+damaged")
         terminal.wait(LOADED)
         terminal.enter("Say hi.")
         terminal.wait(STATISTICS)
