@@ -1,5 +1,6 @@
 """What could come next in a message: slash commands, their arguments, and files."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from ossctl.repl.registry import Command, Registry
 
 _MOST = 200  # that anybody looks through
+_MENTION = re.compile(r'(?<!\S)@("[^"\n]*|[^\s"]*)\Z')  # that is not complete
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,18 @@ def candidates(text: str, registry: Registry, offers: Offers) -> list[Candidate]
             return _commands(name, registry)
         command = registry.find(name)
         return _arguments(argument, command, offers) if command else []
-    word = text.rpartition("\n")[2].rpartition(" ")[2]
-    if word.startswith("@"):
-        return [Candidate(path, len(word) - 1) for path in paths(word[1:])]
-    return []
+    mention = _MENTION.search(text)
+    if mention is None:
+        return []
+    start = mention[1]
+    return [Candidate(_quoted(path), len(start)) for path in paths(start.removeprefix('"'))]
+
+
+def _quoted(path: str) -> str:
+    """As a message mentions it. The quotation of a folder is open: a file is to follow."""
+    if not any(character.isspace() for character in path):
+        return path
+    return f'"{path}' if path.endswith("/") else f'"{path}"'
 
 
 def paths(start: str) -> Iterator[str]:

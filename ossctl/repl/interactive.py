@@ -1,6 +1,7 @@
 """The chat on a terminal."""
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -10,11 +11,13 @@ from ossctl.repl.commands import all_commands
 from ossctl.repl.commands.keeping import recall
 from ossctl.repl.commands.settings import SETTINGS
 from ossctl.repl.completion import Candidate, candidates
+from ossctl.repl.mentions import Mentions
 from ossctl.repl.prompt import Prompt
-from ossctl.repl.repl import Leave, Repl, tell_on_stdout
+from ossctl.repl.repl import Leave, Repl
 from ossctl.repl.setup import Setup, Surface
 from ossctl.repl.terminal import Signals, suits_rich_view, unseen_typing
 from ossctl.repl.view import PlainView, ShowReasoning, View
+from ossctl.repl.wrapping import wrapped
 
 _OFFERED = 50  # sessions
 
@@ -29,9 +32,10 @@ class _Terminal:
         self._setup = setup
         self._registry = all_commands()
         self._signals = Signals(self._end)
-        surface = Surface(lambda: _view(setup.reasoning), tell_on_stdout, interactive=True)
+        surface = Surface(lambda: _view(setup.reasoning), _tell, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
-        self._prompt = Prompt(setup.history, self._complete, self._repl.toolbar)
+        self._prompt = Prompt(setup.history, self._complete, self._toolbar, self._cleared)
+        self._mentions = Mentions(self._repl.described, self._prompt.refresh)
 
     def run(self) -> None:
         repl, setup = self._repl, self._setup
@@ -47,6 +51,7 @@ class _Terminal:
                     self._loop()
                 self._farewell()
             finally:
+                self._mentions.settle()
                 setup.models.close()
 
     def _loop(self) -> None:
@@ -54,7 +59,7 @@ class _Terminal:
         while True:
             draft, self._repl.draft = self._repl.draft, ""
             try:
-                text = self._prompt.ask(draft)
+                text = self._ask(draft)
             except EOFError:
                 return
             except KeyboardInterrupt:
@@ -68,6 +73,19 @@ class _Terminal:
                 self._repl.handle(text)
             except Leave:
                 return
+
+    def _ask(self, draft: str) -> str:
+        try:
+            return self._prompt.ask(draft)
+        finally:
+            self._mentions.settle()
+
+    def _toolbar(self, text: str) -> list[tuple[bool, str]]:
+        parts = self._repl.toolbar()
+        return [*parts, *self._mentions.parts(text)] if self._setup.chat.is_ready else parts
+
+    def _cleared(self) -> None:
+        self._repl.editing = None
 
     def _farewell(self) -> None:
         session = self._setup.chat.book.session
@@ -107,6 +125,11 @@ class _Terminal:
             case "command":
                 return [(command.name, command.help) for command in self._registry.commands]
         return []
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{wrapped(line, shutil.get_terminal_size().columns)}\n")
+    sys.stdout.flush()
 
 
 def _view(reasoning: ShowReasoning) -> View:

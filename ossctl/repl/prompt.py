@@ -39,8 +39,12 @@ class Prompt:
         history: Path,
         complete: Callable[[str], list[Candidate]],
         toolbar: Callable[[str], list[tuple[bool, str]]],
+        cleared: Callable[[], None],
     ) -> None:
-        """`toolbar` gives, for the text so far, parts to show, each with whether it is a warning."""
+        """`toolbar` gives, for the text so far, parts to show, each with whether it is a warning.
+
+        `cleared` is called when the user takes back what is typed.
+        """
         self._toolbar = toolbar
         self._session: PromptSession[str] = PromptSession(
             message=[("class:prompt", "> ")],
@@ -52,7 +56,7 @@ class Prompt:
             complete_in_thread=False,
             enable_open_in_editor=True,
             tempfile_suffix=".md",
-            key_bindings=_keys(),
+            key_bindings=_keys(cleared),
             bottom_toolbar=self._toolbar_text,
             style=_STYLE,
             include_default_pygments_style=False,
@@ -129,7 +133,7 @@ class _History(FileHistory):
                 super().store_string(string)
 
 
-def _keys() -> KeyBindings:
+def _keys(cleared: Callable[[], None]) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter", filter=~completion_is_selected)
@@ -154,6 +158,7 @@ def _keys() -> KeyBindings:
     def _clear(event: KeyPressEvent) -> None:
         if event.current_buffer.text:
             event.current_buffer.reset()
+            cleared()
         else:
             event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
 

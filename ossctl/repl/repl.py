@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ossctl.app.chat.attachments import mentioned, not_mentioned, read_attachment, with_attachments
 from ossctl.app.chat.context import Window
 from ossctl.app.chat.events import Answered, ChatEvent
+from ossctl.app.chat.transcript import Turn
 from ossctl.app.ending import Ending
 from ossctl.app.prompt import Attached
 from ossctl.app.question import refuse_unsupported
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ossctl.app.chat.talker import Talker
 
 _WAIT_SECONDS = 0.1
+_LARGEST_COUNTED = 500_000  # characters of a file whose tokens are told beforehand, in about a second
 
 
 class Leave(Exception):
@@ -57,6 +59,7 @@ class Repl:
         self.signals = signals
         self.failure: OssctlError | None = None  # the first one
         self.draft = ""  # what stands at the next prompt
+        self.editing: Turn | None = None  # the turn that the next message stands for
         self.attached: list[Attached] = []  # what goes with the next message
         self.totals = Totals()
         self.used: Window | None = None  # the context, as far as it is known
@@ -80,6 +83,7 @@ class Repl:
         """A line of the user's. Raises Leave, Interrupted; other errors are said."""
         try:
             if text.startswith("/"):
+                self.editing = None
                 command, argument = self.registry.parse(text)
                 command.run(self, argument)
             elif text.strip():
@@ -104,7 +108,7 @@ class Repl:
         self.failure = self.failure or error
         first, blank, rest = error.message.partition(" ")
         sentence = f"{first[:1].upper() if first.isalpha() else first[:1]}{first[1:]}{blank}{rest}"
-        self.say(f"{sentence}." if error.hint else sentence)
+        self.say(sentence if sentence.endswith((".", "?", "!", "…")) else f"{sentence}.")
         if error.hint:
             self.say(error.hint)
 
@@ -135,15 +139,45 @@ class Repl:
             self.say(f"@{name} is no file here: it stays text.")
         for file in files[len(self.attached) :]:
             self.say(f"{file.name}: {tokens(self.size_of(file))}")
-        if self._has_room(message):
-            self.draft = ""
+        editing, before = self.editing, self.chat.transcript
+        if self._goes_back_for(message):
+            self.draft, self.editing = "", None
             self.attached.clear()
             self.answer(self.chat.send(message, self._allow), text)
+            if editing is not None and self.draft:  # stopped before the answer began
+                self.chat.go_on_from(before)
+                self.editing = editing
+
+    def _goes_back_for(self, message: str) -> bool:
+        """Whether to send, from where the turn was that is edited; if not, nothing has changed."""
+        before, sends = self.chat.transcript, False
+        if self.editing is not None:
+            self.chat.go_back_before(self.editing)
+        try:
+            sends = self._has_room(message)
+        finally:
+            if self.editing is not None and not sends:
+                self.chat.go_on_from(before)
+        return sends
 
     def size_of(self, file: Attached) -> int:
         """Tokens that an attachment adds to a message."""
         empty = self.chat.alone("").used
         return self.chat.alone(with_attachments("", [file])).used - empty
+
+    def described(self, path: Path) -> tuple[bool, str]:
+        """(is a warning, text) of what a file would add to a message; the model is loaded."""
+        try:
+            file = read_attachment(path, self.chat.talker.n_ctx)
+            if len(file.text) > _LARGEST_COUNTED:
+                return False, f"@{path.name}: {len(file.text) / 1e6:,.1f} MB"
+            count = self.size_of(file)
+        except UsageError as error:
+            return True, error.message.partition(";")[0]
+        free = self.chat.talker.n_ctx - (self.used.used if self.used else 0)
+        if count > free:
+            return True, f"@{path.name}: {tokens(count)}, {free:,} are free"
+        return False, f"@{path.name}: {tokens(count)}"
 
     def retry(self) -> None:
         """Ask for the last answer again."""
@@ -184,9 +218,10 @@ class Repl:
         if not self.interactive:
             return default
         letters = "/".join(f"[{choice[0]}]{choice[1:]}" for choice in choices)
+        self.say(question)
         while True:
             try:
-                given = ask(f"{question} {letters}: ").lower()
+                given = ask(f"{letters}: ").lower()
             except KeyboardInterrupt:
                 self.say("")
                 return default
@@ -196,8 +231,8 @@ class Repl:
             if not given:
                 return default
 
-    def toolbar(self, text: str) -> list[tuple[bool, str]]:
-        """(is a warning, text) of what the user should see while typing `text`."""
+    def toolbar(self) -> list[tuple[bool, str]]:
+        """(is a warning, text) of what the user should see while typing."""
         parts: list[tuple[bool, str]] = []
         if not self.models.settled:
             return [(False, f"loading {self.models.name} …")]
@@ -206,13 +241,13 @@ class Repl:
         parts.append((False, self.chat.model.name or self.models.name))
         if self.chat.effort is not None:
             parts.append((False, f"effort {self.chat.effort}"))
+        if self.rate:
+            parts.append((False, f"{self.rate:,.1f} tokens/s"))
         if self.used is not None and self.used.used:
             nearly = self.used.nearly_full
             parts.append((nearly, f"context {percent(self.used)}{', /compact makes room' if nearly else ''}"))
-        if self.rate:
-            parts.append((False, f"{self.rate:,.1f} tokens/s"))
-        if files := [file.name for file in self.attached] + [str(path) for path in mentioned(text[:2_000])]:
-            parts.append((False, f"with {', '.join(Path(name).name for name in files)}"))
+        if self.attached:
+            parts.append((False, f"with {', '.join(Path(file.name).name for file in self.attached)}"))
         if self.chat.book.problem:
             parts.append((True, "not saved"))
         return parts
@@ -252,16 +287,16 @@ class Repl:
             transcript = self.chat.transcript
             if len(transcript.turns) == transcript.hidden:
                 return True
-            options = ["compact", "drop", *(["send"] if window.fits else []), "cancel"]
+            options = ["compact", "drop", *(["send"] if window.fits else []), "not now"]
             chosen = self.choose(
                 f"The context is nearly full: {percent(window)} with this message. "
                 "Summarise the oldest turns (compact), or leave them out (drop)?",
                 options,
-                "cancel" if self.interactive else "drop",
+                "not now" if self.interactive else "drop",
             )
             if chosen == "send":
                 return True
-            if chosen == "cancel":
+            if chosen == "not now":
                 self.say("Not sent. /compact, /undo and /clear make room.")
                 return False
             self.make_room(chosen, message)
@@ -300,12 +335,6 @@ class Repl:
         totals.reused += answered.reused
         totals.completion += answered.completion
         totals.seconds += answered.seconds
-
-
-def tell_on_stdout(line: str) -> None:
-    """A line on the terminal."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def tell_on_stderr(line: str) -> None:

@@ -31,10 +31,10 @@ def statistics(answered: Answered, window: Window | None) -> str:
     if answered.rate:
         parts.append(f"{answered.rate:,.1f} tokens/s")
     parts.append(f"first after {duration(answered.first_token_seconds)}")
-    reused = f", {answered.reused:,} from the cache" if answered.reused else ""
+    reused = f", {answered.reused:,} cached" if answered.reused else ""
     parts.append(f"{answered.computed:,} read{reused}")
     if window is not None:
-        parts.append(f"context {percent(window)}")
+        parts.append(f"context {window.share:.0%}".replace("%", " %"))
     return " · ".join(parts)
 
 

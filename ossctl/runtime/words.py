@@ -48,6 +48,7 @@ class Words:
         import regex  # 20 ms that other vocabularies do not need
 
         self._tokenizer = tokenizer
+        self._separator = functools.cache(tokenizer.whole)
         self._split = regex.compile(pattern).findall
         self._is_number = regex.compile(r"\p{N}+").fullmatch
         self._is_foreign = regex.compile(r"(?V1)[[\p{L}\p{M}]--[A-Za-z]]").search
@@ -120,7 +121,7 @@ class Words:
 
     def _joined(self, words: list[str], between: str) -> Iterator[tuple[str, list[int]]]:
         joined = self._tokenizer.whole("".join(word + between for word in words)) if words else []
-        found = list(_split(joined, self._tokenizer.whole(between)))
+        found = list(_split(joined, self._separator(between)))
         if len(found) != len(words):
             found = [[]] * len(words)
         for word, tokens in zip(words, found, strict=True):

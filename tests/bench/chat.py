@@ -2,7 +2,7 @@
 
     python tests/bench/chat.py
 
-Goals: the first token of turn 50 comes as soon as that of turn 2, within 20 %, for equal new text; an answer
+Goals: the first word of turn 50 comes as soon as that of turn 2, within 20 %, for equal new text; an answer
 of 5,000 tokens at 100 tokens/s takes less than 10 % of one core to draw; the prompt is there after 0.6 s.
 """
 
@@ -13,7 +13,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
+from typing import Self
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "app"))
@@ -24,14 +27,24 @@ from models import smollm2, tiny_gpt_oss
 from scripted_chat import GivenAnswers, scripted_chat
 from terminal import Terminal
 
+from ossctl.app.chat.book import Book, SessionModel
+from ossctl.app.chat.chat import Chat, Tools
 from ossctl.app.chat.events import ChatEvent
-from ossctl.dialect import Answer
+from ossctl.app.chat.settings import ChatSettings
+from ossctl.app.chat.talker import Talker
+from ossctl.app.chat.transcript import Said
+from ossctl.app.loading import LoadedModel
+from ossctl.dialect import Answer, Message, Reasoning
+from ossctl.engine.grammar import JsonGrammars
 from ossctl.repl import rich_view
-from ossctl.runtime.base import Chunk
+from ossctl.runtime.base import Chunk, Tokens
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
+from ossctl.storage.sessions import Sessions
+from ossctl.templates.dialect import TemplateDialect
 
 _TURNS = 50
+_ANSWER = "It is as you say, I believe."
 _ROUNDS = 5
 _TOKENS, _RATE = 5_000, 100.0
 
@@ -48,42 +61,116 @@ _PARTS = (
 )
 
 
-def turns(model: LlamaModel) -> None:
-    """Seconds from Enter to the first token at turns 2 and 50, beside llama.cpp's for the same new tokens.
+def turns(chat: Chat, model: LlamaModel, options: ContextOptions, header: Sequence[int]) -> None:
+    """Time from Enter to the first word of turns 2 and 50, beside that of the decodes alone.
 
-    In a model this small attention, which grows with what was said, is most of the work.
+    The model writes `header` before the first word. Attention costs more behind more cells.
     """
+    print(f"{chat.model.name}, {options.n_threads} thread: first word after Enter, in ms")
+    ours: dict[int, float] = {}
+    bare: dict[int, float] = {}
+    for turn in (2, _TURNS):
+        chat.clear()
+        for n in range(1, turn - 1):
+            chat._add(Said(Message("user", _question(n))))
+            chat._add(Said(Message("assistant", _ANSWER)))
+        _first_word(chat, _question(turn - 1))
+        seconds, prompts = [], []
+        for n in range(_ROUNDS):
+            seconds.append(_first_word(chat, _question(turn + n)))
+            prompts.append(_Prompt.of(chat))
+            chat.undo()
+        ours[turn] = statistics.median(seconds)
+        bare[turn] = statistics.median(_decodes(model, options, prompts, header))
+        print(
+            f"  turn {turn:2}, {prompts[0].computed:2} of {len(prompts[0].ids):5,} tokens read: "
+            f"{ours[turn] * 1e3:7.1f}, llama.cpp alone {bare[turn] * 1e3:7.1f}, "
+            f"{ours[turn] / bare[turn]:.2f} times that"
+        )
+    print(
+        f"  turn {_TURNS} takes {ours[_TURNS] / ours[2]:.2f} times as long as turn 2 (goal 1.2), "
+        f"with llama.cpp alone {bare[_TURNS] / bare[2]:.2f} times"
+    )
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """What was asked: int32 [n], and how many of its last tokens were not in the cache."""
+
+    ids: Tokens
+    computed: int
+
+    @classmethod
+    def of(cls, chat: Chat) -> Self:
+        assert chat.latest is not None
+        asked = chat._conversation(chat.transcript.messages()[:-1])
+        return cls(np.array(chat.talker.model.dialect.render(asked), np.int32), chat.latest.computed)
+
+
+def _question(n: int) -> str:
+    return f"{n:3}: {'What do you make of this sentence? ' * 4}"
+
+
+def _first_word(chat: Chat, text: str) -> float:
+    """Seconds until it is there, from all that is done when Enter is pressed."""
+    began = time.perf_counter()
+    chat.alone(text)
+    chat.window(text)
+    seconds = 0.0
+    for event in chat.send(text, lambda _: True):
+        if isinstance(event, Reasoning | Answer):
+            seconds = seconds or time.perf_counter() - began
+    return seconds
+
+
+def _decodes(
+    model: LlamaModel, options: ContextOptions, prompts: Sequence[_Prompt], header: Sequence[int]
+) -> Iterator[float]:
+    """Seconds for the new tokens of each prompt and then, one by one, the header's."""
+    known = min(len(prompt.ids) - prompt.computed for prompt in prompts)
+    with LlamaRunner(model, options) as runner:
+        for at in range(0, known, runner.n_ubatch):
+            piece = prompts[0].ids[at : min(known, at + runner.n_ubatch)]
+            runner.decode([Chunk(0, piece, wants_logits=False)])
+        snapshot = runner.snapshot(0)
+        for prompt in prompts:
+            runner.rollback(0, known, snapshot)
+            new = len(prompt.ids) - prompt.computed
+            if new > known:
+                runner.decode([Chunk(0, prompt.ids[known:new], wants_logits=False)])
+            began = time.perf_counter()
+            runner.decode([Chunk(0, prompt.ids[new:], wants_logits=True)])
+            for token in header:
+                runner.decode([Chunk(0, np.array([token], np.int32), wants_logits=True)])
+            yield time.perf_counter() - began
+
+
+def turns_of_tiny_gpt_oss(folder: Path) -> None:
+    """Thin layers and the whole vocabulary: what is not llama.cpp's weighs more than in any other."""
 
     def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
-        while True:
-            yield dialect.spelt("I have to think about that. " * 4, "It is as you say, I believe.")
+        return repeat(dialect.spelt("I have to think about that. " * 4, _ANSWER))
 
     options = ContextOptions(n_ctx=16_384, n_seq=4, unified=True, n_threads=1)
-    taken: dict[int, list[float]] = {2: [], _TURNS: []}
-    bare: dict[int, list[float]] = {2: [], _TURNS: []}
-    for _ in range(_ROUNDS):
-        steps = []
-        with scripted_chat(model, answers, options) as scripted:
-            for n in range(1, _TURNS + 1):
-                answered = scripted.ask(f"{n:3}: {'What do you make of this sentence? ' * 4}")
-                asked = scripted.chat._conversation(scripted.chat.transcript.messages()[:-1])
-                prompt = np.array(scripted.dialect.render(asked), np.int32)
-                steps.append(prompt[len(prompt) - answered.computed :])
-                if n in taken:
-                    taken[n].append(answered.first_token_seconds)
-        with LlamaRunner(model, options) as runner:
-            for n, step in enumerate(steps, start=1):
-                began = time.perf_counter()
-                runner.decode([Chunk(0, step, wants_logits=True)])
-                if n in bare:
-                    bare[n].append(time.perf_counter() - began)
-    (early, late), (bare_early, bare_late) = (
-        [statistics.median(of[n]) for n in (2, _TURNS)] for of in (taken, bare)
-    )
-    print(f"first token of turn 2 after {early * 1e3:.1f} ms, of turn {_TURNS} after {late * 1e3:.1f} ms")
-    print(f"{late / early:34.2f} times (goal 1.2)")
-    print(f"llama.cpp alone: {bare_early * 1e3:.1f} and {bare_late * 1e3:.1f} ms")
-    print(f"beyond that {(early - bare_early) * 1e3:.1f} and {(late - bare_late) * 1e3:.1f} ms")
+    with (
+        LlamaModel(tiny_gpt_oss(folder)) as model,
+        scripted_chat(model, answers, options, Sessions.open(folder / "tiny.db")) as scripted,
+    ):
+        turns(scripted.chat, model, options, scripted.dialect.spelt("", "")[:3])
+
+
+def turns_of_smollm2(folder: Path) -> None:
+    """A real model of 135 M parameters; two words of an answer are enough."""
+    options = ContextOptions(n_ctx=8_192, n_seq=4, unified=True, n_threads=1)
+    with LlamaModel(smollm2()) as model, LlamaRunner(model, options) as runner:
+        assert model.chat_template is not None
+        dialect = TemplateDialect(model.chat_template, model.vocab, JsonGrammars(model.vocab))
+        with Talker(LoadedModel("SmolLM2", runner, dialect, model.vocab.piece)) as talker:
+            book = Book(Sessions.open(folder / "smollm2.db"))
+            named = SessionModel("smollm2", "SmolLM2")
+            chat = Chat(book, ChatSettings(max_tokens=2), named, Tools())
+            chat.use(talker, named)
+            turns(chat, model, options, ())
 
 
 def drawing(text: str, name: str) -> None:
@@ -122,9 +209,9 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(action="ignore"),
-        LlamaModel(tiny_gpt_oss(Path(folder))) as model,
     ):
-        turns(model)
+        turns_of_tiny_gpt_oss(Path(folder))
+        turns_of_smollm2(Path(folder))
 
 
 if __name__ == "__main__":

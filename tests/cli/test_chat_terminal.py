@@ -48,7 +48,7 @@ def test_a_conversation_from_the_first_key_to_the_next_day(tmp_path: Path) -> No
         said = ossctl("run", *MODEL, "-n", 30, "Say hi.", cwd=tmp_path).stdout.strip()
         assert " ".join(said.split()) in " ".join(terminal.text.split())
         assert re.search(
-            r"Smollm2 .* · context \d+ of [\d,]+ \(\d+ %\) · [\d.]+ tokens/s", terminal.lines[-1]
+            r"Smollm2 .* · [\d.]+ tokens/s · context \d+ of [\d,]+ \(\d+ %\)", terminal.lines[-1]
         )
         terminal.press("\x04")
         session = terminal.wait(r"Saved: ossctl chat --resume (\w+)")[1]
@@ -126,6 +126,33 @@ def test_lines_are_added_by_a_backslash_and_by_alt_enter(terminal: Terminal, tmp
     assert content == "one\ntwo\nthree"
 
 
+def test_an_edited_message_takes_back_what_came_after_it_only_when_it_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("The meeting is on Monday.\n", "utf-8")
+    with chat(tmp_path, "-n", 3) as terminal:
+        terminal.wait(LOADED)
+        for count, text in enumerate(("When is it, see @notes.txt ", "Are you sure?"), start=1):
+            terminal.enter(text)
+            terminal.wait(rf"(?s)(?:{STATISTICS}.*?){{{count}}}")
+            terminal.settle()
+        terminal.enter("/edit 1")
+        terminal.wait("Sending it takes back the message after it, too; Ctrl-C leaves all as it is")
+        terminal.wait("(?m)^  The meeting is on Monday")
+        terminal.press("\x03")
+        terminal.enter("/context")
+        terminal.wait(r"(?m)^ +2 .* Are you sure\?")
+        terminal.enter("/edit 1")
+        terminal.wait(r"(?s)Sending it.*Sending it.*> When is it")
+        terminal.press("Please.")
+        terminal.press("\r")
+        terminal.wait(rf"(?s)(?:{STATISTICS}.*?){{3}}")
+        terminal.settle()
+        terminal.press("\x04")
+        session = terminal.wait(r"--resume (\w+)")[1]
+    shown = ossctl("sessions", "show", session, cwd=tmp_path).stdout
+    assert shown.count("## You") == shown.count("The meeting is on Monday.") == 1
+    assert "Please." in shown
+
+
 def test_what_is_typed_while_an_answer_comes_is_at_the_next_prompt(terminal: Terminal) -> None:
     terminal.wait(LOADED)
     terminal.enter("Tell me a story.")
@@ -196,6 +223,35 @@ def test_files_are_attached_by_command_and_by_mention(terminal: Terminal, tmp_pa
     (content,), *_ = rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'user'")
     assert str(content).count("The meeting is on Monday.") == 2
     assert str(content).startswith("When is it? See @notes.txt")
+
+
+def test_what_mentioned_files_take_is_in_the_toolbar_before_the_message_is_sent(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("The meeting is on Monday.\n", "utf-8")
+    (tmp_path / "latin.txt").write_bytes("Füße".encode("latin-1"))
+    (tmp_path / "million.txt").write_text("a line\n" * 1_000_000, "utf-8")
+    (tmp_path / "many.txt").write_text("a line of text\n" * 1_000, "utf-8")
+    os.mkfifo(tmp_path / "pipe.txt")
+    terminal.wait(LOADED)
+    terminal.enter("/file notes.txt")
+    counted = terminal.wait(r"notes.txt: (\d+) tokens of")[1]
+    terminal.press("See @notes.txt")
+    terminal.wait(rf"@notes.txt: {counted} tokens\n")
+    notes.write_text("The meeting is on Tuesday, or on Wednesday.\n", "utf-8")
+    terminal.press(", @many.txt")
+    terminal.wait(r"@many.txt: [\d,]+ tokens, [\d,]+ are free")
+    assert int(re.findall(r"@notes.txt: (\d+) tokens", terminal.text)[-1]) > int(counted)
+    terminal.press(" @latin.txt @pipe.txt and @nothing.txt")
+    terminal.wait("cannot read latin.txt: it is not UTF-8 text")
+    terminal.settle()
+    assert "pipe" not in terminal.lines[-1]
+    terminal.press("\x03@million.txt ")
+    terminal.wait(r"cannot attach million.txt: it is too large, 7\.0 MB")
+    terminal.press("\x03")
+    terminal.settle()
+    assert terminal.lines[-1].endswith("with notes.txt")
 
 
 def test_an_editor_is_opened_with_what_is_typed(tmp_path: Path) -> None:
@@ -273,7 +329,7 @@ def test_a_broken_database_is_said_and_the_chat_goes_on(tmp_path: Path) -> None:
     data.mkdir(parents=True)
     (data / "ossctl.db").write_bytes(b"this is no database, but long enough to look like one\n" * 100)
     with chat(tmp_path, "-n", 5) as terminal:
-        terminal.wait("This chat is not saved: .*is damaged")
+        terminal.wait(r"(?s)This chat is not saved:\s.*is\s+damaged")
         terminal.wait(LOADED)
         terminal.enter("Say hi.")
         terminal.wait(STATISTICS)
@@ -302,6 +358,7 @@ def test_narrow_and_wide_screens(tmp_path: Path, columns: int) -> None:
         terminal.settle()
         prose = max(len(line) for line in terminal.lines)
         assert prose <= columns
+        assert re.search(r"context \d+ of 8,192", terminal.lines[-1])
         assert "> List three fruits. 日本語もどうぞ。" in terminal.text.replace(" \u3000", "")
 
 

@@ -20,6 +20,8 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
             raise UsageError(f"cannot attach {path}: it is a folder", "Attach files one by one.")
         if not path.exists():
             raise UsageError(f"there is no file {path}")
+        if not path.is_file():
+            raise UsageError(f"cannot attach {path}: it is a device or a pipe")
         size = path.stat().st_size
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
@@ -36,9 +38,11 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
 
 
 def mentioned(text: str) -> list[Path]:
-    """The files that a message names as `@path` or `@"path"`; what is no file is just text."""
+    """The files that a message names as `@path` or `@"path"`, and does not contain already, as one that is
+    edited does; what is no file is just text."""
     found = (_file(match["quoted"] or match["plain"]) for match in _PATH.finditer(text))
-    return list(dict.fromkeys(path for path in found if path is not None))
+    paths = dict.fromkeys(path for path in found if path is not None)
+    return [path for path in paths if f"\n\n{path}:\n```" not in text]
 
 
 def not_mentioned(text: str) -> list[str]:
@@ -57,7 +61,7 @@ def _file(name: str) -> Path | None:
     for candidate in (name, name.rstrip(_AFTER_A_PATH)):
         path = Path(candidate).expanduser()
         try:
-            if candidate and path.exists() and not path.is_dir():
+            if candidate and path.is_file():
                 return path
         except (OSError, ValueError):
             return None

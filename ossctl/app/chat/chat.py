@@ -133,6 +133,10 @@ class Chat:
         """Take back that turn and all after it."""
         self._go_back_to(self.transcript.before(turn))
 
+    def go_on_from(self, transcript: Transcript) -> None:
+        """Return to what it was, after `go_back_before`."""
+        self._go_back_to(transcript)
+
     def turn(self, number: int) -> Turn:
         """Raises UsageError if there is none of that number."""
         turns = self.transcript.turns

@@ -40,9 +40,10 @@ def edit(repl: "Repl", argument: str) -> None:
     if argument and not argument.isdecimal():
         raise UsageError(f"{argument} is no number of a message", "/context shows them.")
     turn = repl.chat.turn(int(argument)) if argument else repl.chat.last_turn
-    repl.chat.go_back_before(turn)
-    repl.draft = turn.text
-    repl.measure()
+    repl.draft, repl.editing = turn.text, turn
+    if later := len(repl.chat.transcript.turns) - turn.number:
+        messages = "the message" if later == 1 else f"the {later} messages"
+        repl.say(f"Sending it takes back {messages} after it, too; Ctrl-C leaves all as it is.")
 
 
 def copy(repl: "Repl", _argument: str) -> None:
