@@ -15,6 +15,7 @@ from ossctl.app.batch.settle import settle
 from ossctl.app.batch.source import Source, Survey
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.batch.understanding import Understanding
+from ossctl.app.batch.waiting import Waiting
 from ossctl.app.fingerprint import fingerprint_of
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.loading import LoadedModel, LoadOptions, load_model
@@ -121,7 +122,7 @@ def run_batch(
             lines, surveyed = job.source.picked(survey), survey is not None
             with _reported(job, batch.summary, loaded.name):
                 try:
-                    batch.run(lines, interrupt, output.finished, ids_are_unique=surveyed)
+                    batch.run(lines, interrupt, output.finished, output.waiting, ids_are_unique=surveyed)
                 except OssctlError:
                     if not journal.broken:
                         output.settle(journal, batch, complete=False)
@@ -159,7 +160,9 @@ class _Output:
         self._takes_all = job.source.limit is None and job.source.sample is None
         self._file: OutputFile | None = None
         self._torn: Torn | None = None
+        self._parts = parts
         self.finished: Finished | None = None
+        self.waiting: Waiting | None = None
         if sink.path is None or not sink.is_file:
             return
         keeping = Keeping(sink.path, sink.durable, Paths.from_environment().state / "rescued")
@@ -174,11 +177,19 @@ class _Output:
             return standard_output()
         if self._file is None:
             return Journal(lambda: path.open("wb", buffering=0), str(path))
+        before = self.finished.waiting if self.finished else {}
+        self.waiting = Waiting(path, before, durable=self._sink.durable)
+        self._parts.callback(self.waiting.close)
         return self._file.journal() if self._torn is None else continue_at(self._file, self._torn)
 
     def settle(self, journal: Journal, batch: Batch, *, complete: bool) -> None:
         """Close the journal and leave each id once, and all in the input's order if that is wanted."""
+        for record in self.finished.waiting.values() if self.finished else ():
+            journal.append(record)  # its line did not come this time
+            batch.out_of_place = True
         journal.close()
+        if self.waiting is not None:
+            self.waiting.remove()
         finished = self.finished
         if self._file is None or finished is None:
             return

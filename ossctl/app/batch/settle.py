@@ -48,7 +48,7 @@ class _Index:
                 raise ValueError(f"{path} has changed while it was written")
             ids.append(id_hash(record.custom_id))
             offsets.append(offsets[-1] + len(line))
-            failed.append(record.error is not None)
+            failed.append(record.failed)
         self.ids: Any = np.array(ids, np.uint64)
         self.offsets: Any = np.array(offsets, np.uint64)
         self._failed: Any = np.frombuffer(bytes(failed), np.bool_)
