@@ -1,6 +1,8 @@
 """`ossctl batch`: what is asked for, and the whole of it from files to files."""
 
 import contextlib
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from ossctl.settings import Paths
 from ossctl.storage.journal import Journal, Keeping, OutputFile, refuse_existing, standard_output
 from ossctl.storage.whole_file import write_whole
 
+_STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
 
 
@@ -56,12 +59,12 @@ class Sink:
             raise UsageError("--resume and --overwrite exclude each other")
         if self.report is not None:
             refuse_existing(self.report, overwrite=True)
-            if any(path and _same_file(self.report, path) for path in (source.path, self.path)):
+            if any(path and _one_file(self.report, path) for path in (source.path, self.path)):
                 raise UsageError(f"{self.report} is not to be replaced by a report", "Give --report another.")
+        if _one_file(self.path or _STDOUT, source.path or _STDIN):
+            raise UsageError(f"{self.path or 'standard output'} is the input", "Give -o another file.")
         if self.path is None:
             standard_output()
-        elif source.path is not None and _same_file(self.path, source.path):
-            raise UsageError(f"{self.path} is the input", "Give -o another file.")
         else:
             refuse_existing(self.path, overwrite=self.overwrite or self.resume)
         if self.resume and not self.is_file:
@@ -224,8 +227,10 @@ def _reported(job: BatchJob, summary: BatchSummary, model: str) -> Any:
             write_whole(job.sink.report, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
-def _same_file(a: Path, b: Path) -> bool:
+def _one_file(a: Path | int, b: Path | int) -> bool:
+    """Whether two paths or descriptors are one regular file; a terminal may be read and written."""
     try:
-        return a.samefile(b)
+        one, other = (os.fstat(file) if isinstance(file, int) else file.stat() for file in (a, b))
     except OSError:
         return False
+    return stat.S_ISREG(one.st_mode) and os.path.samestat(one, other)
