@@ -1,5 +1,6 @@
 """A model made ready to answer: weights, cache and dialect, placed by a plan."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -56,6 +57,11 @@ class LoadedModel:
     piece: Callable[[int], bytes]
     remarks: tuple[str, ...] = ()
     plan: Plan | None = None
+
+    @functools.cached_property
+    def longest_piece(self) -> int:
+        """Bytes of the longest token."""
+        return max(len(self.piece(token)) for token in range(self.runner.n_vocab))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from ossctl.errors import RequestError, UsageError
 if TYPE_CHECKING:
     from ossctl.app.loading import LoadedModel
 
+_USUAL_PIECE = 8  # bytes of a token are fewer on average, so shorter texts may fit
 _TEMPLATE_TOKENS = 4_096  # a chat template's own texts and markers come to a few hundred
 
 
@@ -61,6 +62,7 @@ def pose(
 
 def pose_choices(model: "LoadedModel", question: Question, n: int, request_id: str) -> list[Generation]:
     """`n` generations for one prompt, `ID`, `ID.1`, `ID.2`…, each with the next seed. Raises RequestError."""
+    _refuse_endless(model, question.conversation)
     prompt = model.dialect.render(question.conversation)
     generations = []
     for place in range(n):
@@ -70,6 +72,22 @@ def pose_choices(model: "LoadedModel", question: Question, n: int, request_id: s
         request = _request(model, choice, name, prompt)
         generations.append(Generation(request, model.dialect.parser(prompt), choice.stops))
     return generations
+
+
+def _refuse_endless(model: "LoadedModel", conversation: Conversation) -> None:
+    """What can't fit by its length alone is not made tokens, which would hold up all others.
+
+    The last message counts, without the blanks around it: a template may leave away the rest. Raises
+    RequestError.
+    """
+    text, room = conversation.messages[-1].content.strip(), model.runner.n_ctx_seq
+    if len(text) < _USUAL_PIECE * room:
+        return
+    least = len(text.encode("utf-8", "replace")) // model.longest_piece
+    if least > room:
+        raise RequestError(
+            f"the prompt has more than {least:,} tokens, the context {room:,}", code="context_length_exceeded"
+        )
 
 
 def _request(model: "LoadedModel", question: Question, request_id: str, prompt: Sequence[int]) -> Request:

@@ -69,6 +69,7 @@ def _interactive(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
 def _batch(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
     few = fixed.parallel or min(_FEW_SEQUENCES, goal.requests or _FEW_SEQUENCES)
     fewer = [n for n in (4, 2, 1) if n < few and fixed.parallel is None]
+    long = fixed.parallel is None and (fixed.ctx or 0) > BATCH_CTX  # than most requests
 
     def rung(
         placement: Placement,
@@ -82,10 +83,15 @@ def _batch(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
         return Rung(placement, ctx, parallel, shared and parallel > 1, fixed.ubatch or ubatch)
 
     yield rung(Placement.FULL, few)
+    if long:
+        yield rung(Placement.FULL, few, shared=True)
     for ubatch in (_paying_ubatch(shape), UBATCH):
         yield rung(Placement.EXPERTS_IN_RAM, few, ubatch)
     for placement in Placement:
-        for parallel in (few, *fewer[:-1]):
+        yield rung(placement, few)
+        if long:
+            yield rung(placement, few, shared=True)
+        for parallel in fewer[:-1]:
             yield rung(placement, parallel)
         yield rung(placement, few, shared=True)  # what one alone may use
         for parallel in fewer[-1:]:

@@ -215,7 +215,7 @@ class Search:
     def _spend_the_rest(self, settings: Settings) -> Settings:
         """More context or sequences, then a larger ubatch, as far as the same placement allows."""
         if self._goal.use is Use.BATCH:
-            if self._fixed.parallel is None and not settings.unified:
+            if self._fixed.parallel is None:
                 most = min(self._requests, self._most_sequences(settings))
                 settings = self._largest(settings, settings.parallel, most, 1, _with_parallel)
         elif self._fixed.ctx is None:

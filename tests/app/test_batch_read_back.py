@@ -75,7 +75,8 @@ def test_a_compressed_output_is_gone_on_with_wherever_it_was_cut(
         journal.append(line("new").strip())
     with open_decoded(path) as file:
         found = file.read()
-    assert found == b"".join(map(line, map(str, range(whole)))) + line("new")
+    # a line can be there without the last bytes of its piece, which hold none of it
+    assert found in [b"".join(map(line, map(str, range(n)))) + line("new") for n in (whole, whole + 1)]
 
 
 @pytest.mark.parametrize(

@@ -66,29 +66,32 @@ def limited(self, model, options):
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 LlamaRunner.__init__ = limited
-model, options = Path(sys.argv[1]), loading.LoadOptions()
+model, options = Path(sys.argv[1]), loading.LoadOptions(ctx=int(sys.argv[3]))
 with Interrupt() as interrupt, loading.load_model(model, options, Goal(Use.BATCH), interrupt) as loaded:
-    print(loaded.runner.n_seq, loaded.runner.n_ctx_seq, *loaded.remarks, sep="\\n")
+    print(loaded.runner.n_seq, loaded.runner.n_ctx_seq, loaded.runner.unified, *loaded.remarks, sep="\\n")
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
-def test_less_memory_than_planned_gives_a_smaller_plan_that_is_said_and_remembered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ctx", [4096, 8192])
+def test_less_memory_than_planned_gives_a_smaller_plan_that_is_said_and_remembered(
+    tmp_path: Path, ctx: int
+) -> None:
     def load(room: int) -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-c", SHORT, str(smollm2()), str(room)],
+            [sys.executable, "-c", SHORT, str(smollm2()), str(room), str(ctx)],
             env=surroundings(tmp_path), capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
-    sequences, ctx, said = load(500 * MIB)  # 8 sequences of 4,096 tokens would take 720 MiB
-    assert int(sequences) < 8
-    assert int(ctx) == 4096
+    sequences, n_ctx, shared, said = load(500 * MIB)  # 8 sequences of 4,096 tokens would take 720 MiB
+    assert (int(sequences) < 8, shared) == (True, "False") if ctx == 4096 else (False, "True")
+    assert int(n_ctx) == ctx
     assert said.startswith("Memory was shorter than planned; loaded smaller: ")
     (kept,) = json.loads((tmp_path / "home" / "state" / "corrections.json").read_text("utf-8")).values()
     assert kept > 0
-    assert load(500 * MIB) == [sequences, ctx]  # the next time at once, and silently
+    assert load(500 * MIB) == [sequences, n_ctx, shared]  # the next time at once, and silently
 
 
 @pytest.mark.parametrize(("more", "said"), [(0, 0), (100, 0), (4000, 1)])

@@ -1,6 +1,7 @@
 """`ossctl batch` with a real model: what goes in, what comes out, and where."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -13,7 +14,9 @@ from command import (
     Result,
     by_id,
     choice_of,
+    command,
     content_of,
+    environment,
     line_of,
     ossctl,
     records_in,
@@ -217,6 +220,29 @@ def test_an_output_that_is_the_input_is_refused_and_left_as_it_was(
     assert source.read_bytes() == line_of(HI)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "redirected"),
+    [(["-", "-o", "in.jsonl", "--overwrite"], "stdin"), (["in.jsonl"], "stdout"), (["-"], "both")],
+)
+def test_a_shells_redirections_to_the_input_are_seen_too(
+    tmp_path: Path, arguments: list[str], redirected: str
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", HI)
+    with source.open("rb") as stdin, source.open("ab") as stdout:
+        done = subprocess.run(
+            command("batch", *arguments, *small_model()),
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdin=subprocess.DEVNULL if redirected == "stdout" else stdin,
+            stdout=subprocess.DEVNULL if redirected == "stdin" else stdout,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, source.read_bytes()) == (2, line_of(HI))
+    assert b"is the input" in done.stderr
+
+
 def test_bad_lines_fail_alone_with_exit_code_3(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_bytes(line_of(HI) + b"nonsense\n\n" + line_of(HI) + line_of({"prompt": 1, "id": "wrong"}))
@@ -271,6 +297,12 @@ def test_a_prompt_longer_than_the_context_is_an_error_of_its_line(live: Live) ->
     assert record["error"]["code"] == "context_length_exceeded"
     assert f"line {record['error']['line']}: the prompt has " in record["error"]["message"]
     assert "the context 512" in record["error"]["message"]
+
+
+def test_a_prompt_of_megabytes_is_refused_by_its_length_and_holds_up_nobody(live: Live) -> None:
+    record = live.ask({"prompt": "a b " * 4_000_000, "id": "endless"})
+    assert record["error"]["code"] == "context_length_exceeded"
+    assert "the prompt has more than 197,530 tokens, the context 512" in record["error"]["message"]
 
 
 def test_v_shows_a_log_besides_the_summary(tmp_path: Path) -> None:

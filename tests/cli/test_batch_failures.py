@@ -192,8 +192,8 @@ def test_an_input_that_grows_is_answered_as_it_was_and_the_rest_by_resume(
             file.write(line_of({**QUICK, "id": 6}) + b'{"id": 7, "prom')
         result = batch.finish()
     assert result.code == 0
-    assert result.said[0] == "in.jsonl has grown meanwhile: --resume answers what is new."
-    assert result.said[1].startswith("6 of 6 done")
+    assert "in.jsonl has grown meanwhile: --resume answers what is new." in result.said
+    assert any(line.startswith("6 of 6 done") for line in result.said)
     with source.open("ab") as file:
         file.write(b'pt": "Hi", "max_tokens": 2}\n')
     assert ossctl(*arguments, "--resume", cwd=tmp_path).said[0].startswith("2 of 8 done, 6 skipped")

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from command import Record, by_id, command, environment, line_of, ossctl, records_in, start, write_jsonl
 
+from ossctl.app.batch.waiting import beside
+from ossctl.storage.compression import open_decoded
+
 QUICK: Record = {"prompt": "Say hi.", "max_tokens": 3}
 ENDS = ("257", "258", "264")  # the tokens that end an answer of the model of bytes
 
@@ -47,8 +50,13 @@ def run_and_kill(*arguments: object, folder: Path, after: Callable[[], bool]) ->
     return False
 
 
+def whole_lines(path: Path) -> list[bytes]:
+    """Every line but a torn one."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
 def n_lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    return len(whole_lines(path))
 
 
 @pytest.mark.parametrize("order", ["done", "input"])
@@ -62,10 +70,13 @@ def test_killed_again_and_again_every_request_is_answered_once(
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    write_jsonl(tmp_path / "in.jsonl", *quick(requests, max_tokens=24))
+    lines = quick(requests, max_tokens=24)
+    for line in lines[::9]:
+        line.update(max_tokens=240, logit_bias=dict.fromkeys(ENDS, -100))  # those after it have to wait
+    write_jsonl(tmp_path / "in.jsonl", *lines)
     output = tmp_path / "out.jsonl"
     arguments = ("batch", "in.jsonl", "-o", output, "--resume", "--order", order, *model)
-    kept = b""
+    kept, finished = b"", set[bytes]()
     for number in range(kills):
         target = n_lines(output) + chance.randrange(2 * requests // kills)
         moment = time.monotonic() + chance.uniform(0.2, 3)
@@ -79,9 +90,12 @@ def test_killed_again_and_again_every_request_is_answered_once(
         written = output.read_bytes() if output.exists() else b""
         assert written.startswith(kept), "what was finished has changed"
         kept = written[: written.rfind(b"\n") + 1]
+        finished |= {*whole_lines(output), *whole_lines(beside(output))}
     result = ossctl(*arguments, cwd=tmp_path)
     assert result.code == 0, result.stderr
     assert output.read_bytes().startswith(kept)
+    assert finished <= {*whole_lines(output)}, "an answer has an id of its own: it was computed again"
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "home", tmp_path / "in.jsonl", output]
     records = records_in(output.read_text("utf-8"))
     assert all(record["error"] is None for record in records)
     names = [record["custom_id"] for record in records]
@@ -226,9 +240,41 @@ def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
     assert all(record in records for record in kept)
 
 
-def test_a_compressed_output_is_gone_on_with_after_a_kill(tmp_path: Path, model: tuple[object, ...]) -> None:
-    from ossctl.storage.compression import open_decoded
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+@pytest.mark.parametrize("order", ["input", "done"])
+def test_a_kill_with_the_inputs_order_costs_nothing_of_what_waits_for_slower_ones(
+    tmp_path: Path, model: tuple[object, ...], name: str, order: str
+) -> None:
+    model = (*model[:3], 16384, *model[4:])
+    slow = {"id": "slow", "prompt": "Hi", "max_tokens": 16000, "logit_bias": dict.fromkeys(ENDS, -100)}
+    source = write_jsonl(tmp_path / "in.jsonl", slow, *quick(30))
+    output = tmp_path / name
+    arguments = ("batch", "in.jsonl", "-o", output, *model)
+    assert run_and_kill(
+        *arguments, "--order", "input", folder=tmp_path, after=lambda: n_lines(beside(output)) >= 9
+    )
+    waiting = whole_lines(beside(output))
+    counted = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)
+    assert counted["done"] == len(waiting)
+    with beside(output).open("ab") as file:
+        file.write(waiting[0][:100])  # torn
+    gone = json.loads(waiting[3])["custom_id"]
+    kept = [request for request in quick(30) if request["id"] != gone]
+    write_jsonl(source, {**slow, "max_tokens": 4}, *kept)
+    result = ossctl(*arguments, "--resume", "--order", order, cwd=tmp_path)
+    assert result.said[0].startswith(f"{31 - len(waiting)} of 30 done, {len(waiting) - 1} skipped · ")
+    with open_decoded(output) as file:
+        lines = file.read().splitlines()
+    assert {*waiting} <= {*lines}
+    names = [json.loads(line)["custom_id"] for line in lines]
+    expected = ["slow", *(request["id"] for request in kept), gone]
+    assert (names if order == "input" else sorted(names)) == (
+        expected if order == "input" else sorted(expected)
+    )
+    assert not beside(output).exists()
 
+
+def test_a_compressed_output_is_gone_on_with_after_a_kill(tmp_path: Path, model: tuple[object, ...]) -> None:
     write_jsonl(tmp_path / "in.jsonl", *quick(60, max_tokens=24))
     output = tmp_path / "out.jsonl.zst"
     arguments = ("batch", "in.jsonl", "-o", output, "--resume", *model)

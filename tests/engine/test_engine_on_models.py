@@ -8,7 +8,7 @@ import pytest
 from scripted import run, tokens_of
 
 from ossctl.engine.engine import Engine
-from ossctl.engine.request import Request, Sampling
+from ossctl.engine.request import Output, Request, Sampling
 from ossctl.runtime.base import Chunk
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
@@ -99,6 +99,32 @@ def test_a_cache_too_small_for_all_still_answers_all(gpt_oss: LlamaModel) -> Non
     for prompt, answer in zip(prompts, crowded, strict=True):
         (alone,), _ = answers(gpt_oss, [prompt], 300, n_ctx=512)
         assert_same_but_for_ties(gpt_oss, prompt, answer, alone)
+
+
+def test_in_a_shared_cache_short_requests_run_by_the_dozen_and_give_way_to_a_long_one(
+    gpt_oss: LlamaModel,
+) -> None:
+    rng = np.random.default_rng(6)
+    prompts = [rng.integers(0, 256, 450 if n == 40 else 20, dtype=np.int32) for n in range(80)]
+    among_short, beside_long = 0, 0
+    outputs: dict[str, list[Output]] = {}
+    with LlamaRunner(gpt_oss, ContextOptions(n_ctx=512, n_seq=32, n_ubatch=128, unified=True)) as runner:
+        engine = Engine(runner)
+        for number, prompt in enumerate(prompts):
+            engine.submit(Request(str(number), prompt, 10, Sampling(temperature=0)))
+        while engine.busy:
+            for output in engine.step():
+                outputs.setdefault(output.id, []).append(output)
+            running = [name for name, _ in engine.running()]
+            if "40" in running:
+                beside_long = max(beside_long, len(running) - 1)
+            else:
+                among_short = max(among_short, len(running))
+    assert among_short >= 12
+    assert beside_long <= 2
+    for number in (0, 39, 40, 41, 79):
+        (alone,), _ = answers(gpt_oss, [prompts[number]], 10, n_ctx=512)
+        assert_same_but_for_ties(gpt_oss, prompts[number], tokens_of(outputs[str(number)]), alone)
 
 
 @pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])

@@ -137,10 +137,25 @@ def test_a_batch_gets_as_many_sequences_as_memory_and_the_workload_can_use() -> 
     assert plan("20b", machine(8), BATCH).settings.parallel <= 16  # fewer than are computed on the GPU
 
 
-def test_requests_of_a_long_context_share_it() -> None:
-    found = plan("20b", machine(16), BATCH, ctx=131_072)
+@pytest.mark.parametrize(
+    ("where", "sequences"),
+    [(machine(16), 64), (machine(24), 64), (machine(12), 16), (machine(ram=24), 8)],
+    ids=["16 GB", "24 GB", "12 GB, experts in RAM", "no GPU"],
+)
+def test_requests_of_a_long_context_share_it_so_that_short_ones_are_as_many_as_pay(
+    where: Machine, sequences: int
+) -> None:
+    found = plan("20b", where, BATCH, ctx=131_072)
     assert found.settings.unified
-    assert found.settings.parallel == 8
+    assert found.settings.parallel == sequences
+    assert plan("20b", where, Goal(Use.BATCH, 5), ctx=131_072).settings.parallel == 5
+    assert plan("20b", where, BATCH, ctx=131_072, parallel=2).settings.parallel == 2
+
+
+def test_a_long_context_is_shared_before_experts_are_left_in_ram() -> None:
+    found = plan("20b", machine(16), BATCH, ctx=65_536)
+    assert found.settings.unified
+    assert in_ram(found) == 0
 
 
 def test_several_gpus_are_filled_evenly() -> None:

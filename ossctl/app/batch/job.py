@@ -16,6 +16,7 @@ from ossctl.app.batch.resume import Finished, State
 from ossctl.app.batch.source import id_hash
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.batch.understanding import Understanding, asked_by
+from ossctl.app.batch.waiting import Waiting
 from ossctl.app.batch.window import Window
 from ossctl.app.batch.writer import AsTheyCome, InOrder, Writer
 from ossctl.app.chat_completions import Task, default_id
@@ -105,6 +106,7 @@ class Batch:
         lines: Iterator[Line],
         interrupt: Interrupt,
         finished: Finished | None = None,
+        waiting: Waiting | None = None,
         *,
         ids_are_unique: bool = False,
     ) -> BatchSummary:
@@ -122,7 +124,7 @@ class Batch:
         reader = Reader(lines, self._arrivals.put, max(ahead, _HELD) if self._rules.in_order else ahead)
         self._writer: Writer = AsTheyCome(self._journal, reader.done)
         if self._rules.in_order:
-            self._writer = InOrder(AsTheyCome(self._journal, reader.done))
+            self._writer = InOrder(AsTheyCome(self._journal, reader.done), waiting)
         reader.start()
         try:
             with Worker(self._model.runner, self._arrivals.put) as worker:
@@ -233,10 +235,11 @@ class Batch:
         if self._finished is None:
             return False
         state = self._finished.look_up(custom_id, self._records.id_of(custom_id, asked))
+        waited = self._finished.waiting.pop(custom_id, None)
         if state is State.DONE or (state is State.FAILED and not self._rules.retry_failed):
             self.summary.skipped += 1
             self.summary.failed_before += state is State.FAILED
-            self._writer.put(place, None)
+            self._writer.put(place, waited)
             return True
         self.summary.changed += state is State.CHANGED
         self.out_of_place = self.out_of_place or state is not State.MISSING

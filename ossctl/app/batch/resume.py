@@ -12,6 +12,7 @@ import numpy as np
 
 from ossctl.app.batch.records import ID_PREFIX
 from ossctl.app.batch.source import id_hash
+from ossctl.app.batch.waiting import beside
 from ossctl.errors import UsageError
 from ossctl.storage.compression import READ_ERRORS, encoder_for, is_compressed, open_decoded
 from ossctl.storage.journal import Journal, OutputFile
@@ -35,6 +36,10 @@ class Record(msgspec.Struct):
     @property
     def is_flat(self) -> bool:
         return self.response is msgspec.UNSET
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None
 
 
 _decoder = msgspec.json.Decoder(Record)
@@ -72,17 +77,17 @@ class Lines:
     """The lines of an output, until one is not whole: then `torn` says what is there."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self.torn = Torn(0, b"")
 
     def __iter__(self) -> Iterator[bytes]:
         n_bytes = 0
-        with open_decoded(self._path) as file:
+        with open_decoded(self.path) as file:
             while True:
                 try:
                     line = file.readline()
                 except READ_ERRORS:
-                    if not is_compressed(self._path):
+                    if not is_compressed(self.path):
                         raise
                     self.torn = Torn(n_bytes, b"", broken=True)
                     return
@@ -94,7 +99,10 @@ class Lines:
 
 
 class Finished:
-    """What an output holds, by the hashes of ids: 17 bytes a record."""
+    """What an output holds, by the hashes of ids: 17 bytes a record.
+
+    `waiting` are lines by their ids that are finished, and not in the output itself yet.
+    """
 
     def __init__(self) -> None:
         self._ids = array("Q")
@@ -102,6 +110,7 @@ class Finished:
         self._failed = bytearray()
         self._seen = bytearray()
         self._places: Any = None  # of the sorted ids
+        self.waiting: dict[str, bytes] = {}
         self.replaced = 0  # records that a later one of the same id makes void
 
     @property
@@ -111,7 +120,7 @@ class Finished:
     def add(self, record: Record) -> None:
         self._ids.append(id_hash(record.custom_id))
         self._answers.append(_answer_hash(record.id))
-        self._failed.append(record.error is not None)
+        self._failed.append(record.failed)
 
     def close(self) -> None:
         """All are there: sort them, the last of each id alone."""
@@ -146,26 +155,51 @@ class Finished:
 def read_back(path: Path, *, flat: bool) -> tuple[Finished, Torn]:
     """What the output at `path` holds, and how it ends. Raises UsageError for a file that is no output."""
     finished, lines = Finished(), Lines(path)
-    try:
-        for number, line in enumerate(lines, 1):
-            record = record_in(line)
-            if record is None:
-                raise _foreign(path, number)
-            if record.is_flat is not flat:
-                form = "flat" if record.is_flat else "OpenAI's"
-                hint = "Give --flat." if record.is_flat else "Leave --flat away."
-                raise UsageError(f"the records in {path} are {form}", hint)
-            finished.add(record)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    waiting = {record.custom_id: (record, line) for record, line in left_waiting(path)}
+    for record, _ in records_of(lines):
+        _check_form(record, path, flat=flat)
+        finished.add(record)
+        left, _ = waiting.get(record.custom_id, (None, b""))
+        if left is not None and (left.id, left.failed) == (record.id, record.failed):
+            del waiting[record.custom_id]
     rest = lines.torn.rest.rstrip(b"\0")  # after a loss of power some filesystems have zeros there
     if rest[: len(_START)] != _START[: len(rest)] or (lines.torn.rest and not rest and not finished.count):
         raise _foreign(path, finished.count + 1)
     last = record_in(rest)
     if last is not None:
         finished.add(last)
+    for record, line in waiting.values():
+        _check_form(record, path, flat=flat)
+        finished.add(record)
+        finished.waiting[record.custom_id] = line.rstrip()
     finished.close()
     return finished, lines.torn
+
+
+def records_of(lines: Lines) -> Iterator[tuple[Record, bytes]]:
+    """Every record and its line. Raises UsageError for a file that is no output or can't be read."""
+    try:
+        for number, line in enumerate(lines, 1):
+            record = record_in(line)
+            if record is None:
+                raise _foreign(lines.path, number)
+            yield record, line
+    except OSError as error:
+        raise UsageError(f"cannot read {lines.path}: {error.strerror or error}") from None
+
+
+def left_waiting(output: Path) -> Iterator[tuple[Record, bytes]]:
+    """What finished records wait beside an output, if any. Raises as `records_of`."""
+    path = beside(output)
+    if path.exists():
+        yield from records_of(Lines(path))
+
+
+def _check_form(record: Record, path: Path, *, flat: bool) -> None:
+    if record.is_flat is not flat:
+        form = "flat" if record.is_flat else "OpenAI's"
+        hint = "Give --flat." if record.is_flat else "Leave --flat away."
+        raise UsageError(f"the records in {path} are {form}", hint)
 
 
 def _foreign(path: Path, number: int) -> UsageError:

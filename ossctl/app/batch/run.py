@@ -1,6 +1,8 @@
 """`ossctl batch`: what is asked for, and the whole of it from files to files."""
 
 import contextlib
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from ossctl.app.batch.settle import settle
 from ossctl.app.batch.source import Source, Survey
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.batch.understanding import Understanding
+from ossctl.app.batch.waiting import Waiting
 from ossctl.app.fingerprint import fingerprint_of
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.loading import LoadedModel, LoadOptions, load_model
@@ -26,6 +29,7 @@ from ossctl.settings import Paths
 from ossctl.storage.journal import Journal, Keeping, OutputFile, refuse_existing, standard_output
 from ossctl.storage.whole_file import write_whole
 
+_STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
 
 
@@ -55,12 +59,12 @@ class Sink:
             raise UsageError("--resume and --overwrite exclude each other")
         if self.report is not None:
             refuse_existing(self.report, overwrite=True)
-            if any(path and _same_file(self.report, path) for path in (source.path, self.path)):
+            if any(path and _one_file(self.report, path) for path in (source.path, self.path)):
                 raise UsageError(f"{self.report} is not to be replaced by a report", "Give --report another.")
+        if _one_file(self.path or _STDOUT, source.path or _STDIN):
+            raise UsageError(f"{self.path or 'standard output'} is the input", "Give -o another file.")
         if self.path is None:
             standard_output()
-        elif source.path is not None and _same_file(self.path, source.path):
-            raise UsageError(f"{self.path} is the input", "Give -o another file.")
         else:
             refuse_existing(self.path, overwrite=self.overwrite or self.resume)
         if self.resume and not self.is_file:
@@ -121,7 +125,7 @@ def run_batch(
             lines, surveyed = job.source.picked(survey), survey is not None
             with _reported(job, batch.summary, loaded.name):
                 try:
-                    batch.run(lines, interrupt, output.finished, ids_are_unique=surveyed)
+                    batch.run(lines, interrupt, output.finished, output.waiting, ids_are_unique=surveyed)
                 except OssctlError:
                     if not journal.broken:
                         output.settle(journal, batch, complete=False)
@@ -159,7 +163,9 @@ class _Output:
         self._takes_all = job.source.limit is None and job.source.sample is None
         self._file: OutputFile | None = None
         self._torn: Torn | None = None
+        self._parts = parts
         self.finished: Finished | None = None
+        self.waiting: Waiting | None = None
         if sink.path is None or not sink.is_file:
             return
         keeping = Keeping(sink.path, sink.durable, Paths.from_environment().state / "rescued")
@@ -174,11 +180,19 @@ class _Output:
             return standard_output()
         if self._file is None:
             return Journal(lambda: path.open("wb", buffering=0), str(path))
+        before = self.finished.waiting if self.finished else {}
+        self.waiting = Waiting(path, before, durable=self._sink.durable)
+        self._parts.callback(self.waiting.close)
         return self._file.journal() if self._torn is None else continue_at(self._file, self._torn)
 
     def settle(self, journal: Journal, batch: Batch, *, complete: bool) -> None:
         """Close the journal and leave each id once, and all in the input's order if that is wanted."""
+        for record in self.finished.waiting.values() if self.finished else ():
+            journal.append(record)  # its line did not come this time
+            batch.out_of_place = True
         journal.close()
+        if self.waiting is not None:
+            self.waiting.remove()
         finished = self.finished
         if self._file is None or finished is None:
             return
@@ -213,8 +227,10 @@ def _reported(job: BatchJob, summary: BatchSummary, model: str) -> Any:
             write_whole(job.sink.report, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
-def _same_file(a: Path, b: Path) -> bool:
+def _one_file(a: Path | int, b: Path | int) -> bool:
+    """Whether two paths or descriptors are one regular file; a terminal may be read and written."""
     try:
-        return a.samefile(b)
+        one, other = (os.fstat(file) if isinstance(file, int) else file.stat() for file in (a, b))
     except OSError:
         return False
+    return stat.S_ISREG(one.st_mode) and os.path.samestat(one, other)

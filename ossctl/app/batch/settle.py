@@ -29,6 +29,8 @@ def settle(output: OutputFile, order: "array[int] | None", *, input_is_complete:
     if not output.path.exists() or not output.path.stat().st_size:
         return
     index = _Index(output.path)
+    if order and np.array_equal(index.ids, np.frombuffer(order, np.uint64)):
+        return
     places = index.chosen(order if input_is_complete else None)
     if order:
         places = places[np.argsort(_ranks(index.ids[places], order), kind="stable")]
@@ -48,10 +50,10 @@ class _Index:
                 raise ValueError(f"{path} has changed while it was written")
             ids.append(id_hash(record.custom_id))
             offsets.append(offsets[-1] + len(line))
-            failed.append(record.error is not None)
-        self.ids: Any = np.array(ids, np.uint64)
-        self.offsets: Any = np.array(offsets, np.uint64)
-        self._failed: Any = np.frombuffer(bytes(failed), np.bool_)
+            failed.append(record.failed)
+        self.ids: Any = np.asarray(ids)
+        self.offsets: Any = np.asarray(offsets)
+        self._failed: Any = np.asarray(failed).view(np.bool_)
 
     def chosen(self, known: "array[int] | None") -> _Places:
         """The places of the lines that stay, in the file's order."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.batch.resume import Lines, record_in
+from ossctl.app.batch.resume import Lines, Record, left_waiting, records_of
 from ossctl.app.batch.source import Source
 from ossctl.errors import UsageError
 from ossctl.storage.lock import is_locked
@@ -99,23 +99,24 @@ def status_of(path: Path, source: Source | None = None) -> Status:
     """What the output at `path` holds by now. Raises UsageError for a file that is none."""
     try:
         status = Status(running=is_locked(path))
-        lines = Lines(path)
-        for number, line in enumerate(lines, 1):
-            _count(status, line, f"{path}: line {number} is no record of a batch")
     except FileNotFoundError:
         raise UsageError(f"there is no file {path} yet") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    waiting = {record.custom_id: (record, line) for record, line in left_waiting(path)}
+    lines = Lines(path)
+    for record, line in records_of(lines):
+        waiting.pop(record.custom_id, None)
+        _count(status, record, line)
+    for record, line in waiting.values():
+        _count(status, record, line)
     status.torn = bool(lines.torn.rest) or lines.torn.broken
     if source is not None:
         status.total = sum(1 for _ in source.lines())
     return status
 
 
-def _count(status: Status, line: bytes, complaint: str) -> None:
-    record = record_in(line)
-    if record is None:
-        raise UsageError(complaint)
+def _count(status: Status, record: Record, line: bytes) -> None:
     if record.error is not None:
         status.errors[record.error.code] += 1
         return

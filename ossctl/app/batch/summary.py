@@ -137,6 +137,7 @@ class BatchSummary:
         if self.recovered:
             yield f"{self.recovered:,} broke the model's format and were recovered: see finish_details."
         if too_long := self.errors["context_length_exceeded"]:
-            yield f"{too_long:,} prompts do not fit: with a larger --ctx, --resume --retry-failed runs them."
+            which = "prompt does" if too_long == 1 else "prompts do"
+            yield f"{too_long:,} {which} not fit: with a larger --ctx, --resume --retry-failed runs them."
         if self.failed_before:
             yield f"{self.failed_before:,} had failed before: --retry-failed runs them again."

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from ossctl.app.batch.waiting import Waiting
 from ossctl.storage.journal import Journal
 
 
@@ -43,10 +44,14 @@ class AsTheyCome:
 
 
 class InOrder:
-    """Holds a record until all before it are written. What it holds counts as not done, which bounds it."""
+    """Holds a record until all before it are written. What it holds counts as not done, which bounds it.
 
-    def __init__(self, inner: AsTheyCome) -> None:
+    `waiting` keeps it on disk meanwhile.
+    """
+
+    def __init__(self, inner: AsTheyCome, waiting: Waiting | None = None) -> None:
         self._inner = inner
+        self._waiting = waiting
         self._next = 0
         self._held: dict[int, bytes | None] = {}
 
@@ -57,6 +62,8 @@ class InOrder:
     def put(self, place: int, record: bytes | None) -> None:
         """See `Writer.put`."""
         self._held[place] = record
+        if self._waiting is not None and record is not None and place != self._next:
+            self._waiting.keep(record, self._held.values())
         while self._next in self._held:
             self._inner.put(self._next, self._held.pop(self._next))
             self._next += 1
