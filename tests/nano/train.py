@@ -24,13 +24,14 @@ from nano.tokenizer import NanoTokenizer
 from nano.vocabulary import vocabulary
 
 _SEED = 1
-_STEPS = 6_000
+_STEPS = 5_500
 _LENGTH = 384  # tokens a row
 _ROWS = 8  # a step
 _SHARD = 2_000  # rows that one process makes at a time
 _COPYING, _EASING = 120, 600  # steps in which copies give way to drills, and both to conversations
 _PRACTICE, _COPIES = 0.18, 0.25  # what is left of both, and the share of copies in that
-_RATE = 5e-3  # of Muon, which shapes what is copied from where
+_RATE = 2.5e-3  # of Muon, which shapes what is copied from where
+_EARLY, _EARLY_RATE = 1_000, 5e-3  # steps in which copying is learnt; any longer, and it gets lost again
 _ADAM = 0.3  # the rate of AdamW, for all else, as a share of Muon's
 _WARM_UP = 40  # steps
 _ROUNDING = 0.25  # the last share of the steps sees the weights as they are stored
@@ -70,6 +71,7 @@ def curriculum(steps: int) -> npt.NDArray[np.int64]:
 
 def train(steps: int, out: Path) -> None:
     torch.manual_seed(_SEED)
+    torch.set_flush_denormal(True)  # gradients become that small, and products with them three times as slow
     tokenizer = vocabulary()
     print(f"{tokenizer.size} tokens in the vocabulary", flush=True)
     started = time.monotonic()
@@ -134,8 +136,10 @@ def _is_matrix(name: str) -> bool:
 
 
 def _rate(step: int, steps: int) -> float:
-    """Muon's: evenly down to 0."""
-    return _RATE * min((step + 1) / _WARM_UP, 1 - step / steps)
+    """Muon's: high at first, then evenly down to 0."""
+    if step < _EARLY:
+        return _EARLY_RATE * min((step + 1) / _WARM_UP, 1 - step / steps)
+    return _RATE * (steps - step) / (steps - _EARLY)
 
 
 def main() -> None:
