@@ -19,7 +19,10 @@ demo: $(INSTALLED)
 	echo "ossctl batch examples/prompts.jsonl -o demo-out.jsonl -m $$(basename $$model)" && \
 	$(BIN)/ossctl batch examples/prompts.jsonl -o demo-out.jsonl --overwrite -m "$$model" && \
 	$(BIN)/python examples/show_answers.py demo-out.jsonl && \
-	echo "The whole output, an OpenAI Batch record a line, is in demo-out.jsonl."
+	echo "ossctl batch examples/nano.jsonl -o demo-nano-out.jsonl -m nano" && \
+	$(BIN)/ossctl batch examples/nano.jsonl -o demo-nano-out.jsonl --overwrite -m nano && \
+	$(BIN)/python examples/show_answers.py demo-nano-out.jsonl && \
+	echo "The whole outputs, an OpenAI Batch record a line, are in demo-out.jsonl and demo-nano-out.jsonl."
 
 test: check
 	$(BIN)/pytest -n auto --dist loadscope
@@ -59,7 +62,7 @@ bench-chat: $(INSTALLED)
 bench-harmony: $(INSTALLED)
 	$(BIN)/python -W ignore tests/bench/harmony.py
 
-# The model inside the package, from nothing: 80 minutes on two cores.
+# The model inside the package, from nothing: an hour on two cores.
 nano: $(NANO_INSTALLED)
 	mkdir -p build
 	PYTHONPATH=tests $(BIN)/python -W ignore -m nano.train build/nano.pt

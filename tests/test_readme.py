@@ -71,10 +71,11 @@ def test_the_chapter_on_batches_runs_as_printed(tmp_path: Path) -> None:
 
 @needs_shell
 def test_the_chapter_on_scripts_runs_as_printed(tmp_path: Path) -> None:
-    done = run_chapter("## In shell scripts\n", 4, tmp_path)
+    done = run_chapter("## In shell scripts\n", 5, tmp_path)
     assert (tmp_path / "answer.txt").read_text("utf-8").strip()
     lines = done.stdout.splitlines()
     assert "It is on Monday." in lines
+    assert "It is 12 degrees and rainy in Turku." in lines
     assert any(re.fullmatch(r"\d+ tokens, stop, seed \d+", line) for line in lines)
     assert any(line.endswith("… (cut)") for line in lines)
     assert {"a", "b"} == {json.loads(line)["id"] for line in lines if line.startswith('{"id"')}
