@@ -137,6 +137,13 @@ def test_on_a_cpu_there_is_no_flash_attention_where_memory_holds_the_scores_too(
     assert replace(roomy.settings, flash_attention=True) == narrow.settings
 
 
+def test_a_batch_in_one_cache_keeps_flash_attention_which_skips_the_cells_of_others() -> None:
+    shared = plan("20b", machine(ram=18), BATCH, ctx=131_072, ubatch=16)
+    assert shared.settings.unified
+    assert shared.settings.flash_attention
+    assert not plan("20b", machine(ram=48), Goal(conversations=4), ctx=8192).settings.flash_attention
+
+
 def test_a_long_context_comes_before_attention_without_flash() -> None:
     found = plan("20b", machine(ram=32))
     assert (found.settings.ctx, found.settings.flash_attention) == (131_072, True)
