@@ -240,6 +240,7 @@ def _buffers(model: Any, settings: Settings) -> "Buffers":
     params.n_seq_max = params.n_outputs_max = settings.parallel
     params.kv_unified, params.swa_full = settings.unified, False
     params.type_k = params.type_v = 1 if settings.kv_type is KvType.F16 else 8
+    params.flash_attn_type = -1 if settings.flash_attention else 0
     params.n_threads = params.n_threads_batch = 1
     context = lib.llama_init_from_model(model, params)
     assert context, llama_log().reason()

@@ -152,6 +152,7 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
         unified=settings.unified,
         n_threads=settings.threads,
         kv_type=settings.kv_type.value,
+        flash_attention=settings.flash_attention,
     )
     runner = parts.enter_context(LlamaRunner(model, context))
     try:

@@ -230,7 +230,7 @@ def llama_arguments(plan: Plan, model: str) -> list[str]:
         "-t", str(settings.threads),
         "-ngl", str(settings.gpu_layers),
         *_placement_arguments(plan),
-        "-fa", "on" if settings.devices else "auto",
+        "-fa", "on" if settings.flash_attention else "off",
         "-lm", settings.load_mode.value,
         "-fit", "off",
     ]  # fmt: skip
@@ -308,7 +308,7 @@ def plan_record(report: Report) -> dict[str, object]:
             "batch": settings.batch,
             "ubatch": settings.ubatch,
             "kv_type": settings.kv_type.value,
-            "flash_attention": bool(settings.devices) or "auto",
+            "flash_attention": settings.flash_attention,
             "threads": settings.threads,
             "load_mode": settings.load_mode.value,
             "repack": settings.repack,

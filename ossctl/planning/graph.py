@@ -15,7 +15,7 @@ from ossctl.planning.shape import KvType, ModelShape
 _FLOAT = 4  # activations are float32
 _INDEX = 4  # token ids and expert ids are int32
 _CELL_INDEX = 8  # places in the cache are int64
-_MASK = 2  # flash attention takes its mask as f16
+_MASK = 2  # flash attention takes its mask as f16, plain attention as float32
 _ROTATION = 64  # llama.cpp rotates heads by Hadamard matrices of this size before it quantises them
 # Layers in a row after which the allocator's state repeats, found by comparing with whole models; it takes
 # longer where their weights are copied as well.
@@ -56,6 +56,7 @@ class Widths:
     """Values of one token in each kind of tensor. `biased` experts add a bias."""
 
     embd: int
+    heads: int
     q: int
     attention: int
     k: int
@@ -72,8 +73,9 @@ class Widths:
         k = max(layer.k_width for layer in shape.kinds)
         v = max(layer.v_width for layer in shape.kinds)
         return cls(
-            shape.n_embd, shape.q_width, shape.attention_width, k, v, shape.ffn_width, shape.expert_width,
-            shape.n_expert, shape.n_expert_used, shape.n_vocab, shape.architecture == "gpt-oss",
+            shape.n_embd, shape.n_heads, shape.q_width, shape.attention_width, k, v, shape.ffn_width,
+            shape.expert_width, shape.n_expert, shape.n_expert_used, shape.n_vocab,
+            shape.architecture == "gpt-oss",
         )  # fmt: skip
 
 
@@ -82,6 +84,7 @@ class Reservation:
     """A graph to reserve buffers for. `output` is the backend of the head, `alignments` has all backends.
 
     With `rotated`, queries, keys and values are rotated; with `pipelined`, several ubatches are under way.
+    Without `flash_attention` everything has to be on the CPU.
     """
 
     widths: Widths
@@ -91,6 +94,7 @@ class Reservation:
     alignments: tuple[int, ...]
     rotated: bool = False
     pipelined: bool = False
+    flash_attention: bool = True
 
 
 def compute_bytes(reservation: Reservation) -> tuple[int, ...]:
@@ -134,6 +138,7 @@ class _Graph:
         self._ubatch = ubatch
         self._cpu = len(reservation.alignments) - 1
         self._rotated = rotated = reservation.rotated
+        self._flash = flash = reservation.flash_attention
         self.nodes: list[Tensor] = []
         self.inputs: list[Tensor] = []
         self._tokens = self._input(self._n * _INDEX)
@@ -141,12 +146,13 @@ class _Graph:
         self._positions = self._input(self._n * _INDEX)
         self._out_ids = self._input(ubatch.n_outputs * _INDEX)
         self._masks = {
-            windowed: self._input(size * _MASK)
+            windowed: self._input(size * (_MASK if flash else _FLOAT))
             for windowed, size in ((True, ubatch.window_mask), (False, ubatch.mask))
             if size
         }
+        n_values = self._n * (1 if flash else widths.v)  # transposed values are stored one by one
         self._places = {
-            windowed: (self._input(self._n * _CELL_INDEX), self._input(self._n * _CELL_INDEX))
+            windowed: (self._input(self._n * _CELL_INDEX), self._input(n_values * _CELL_INDEX))
             for windowed in self._masks
         }
         self._rotations = [self._input(_ROTATION * _ROTATION * _FLOAT) for _ in range(2 if rotated else 0)]
@@ -185,9 +191,20 @@ class _Graph:
         cache = [Tensor(self._cpu, in_ram, resident=True) for _ in range(2 if in_ram else 0)]
         for values, place in zip((k, v), self._places[windowed], strict=True):
             self._store(self._cpu if cache else device, self._view(values), place)
-        attended_bytes = self._n * w.attention * _FLOAT + layer.extra_bytes
-        attended = self._node(device, attended_bytes, self._view(q), *cache, self._masks[windowed])
+        mask = self._masks[windowed]
+        if self._flash:
+            attended_bytes = self._n * w.attention * _FLOAT + layer.extra_bytes
+            attended = self._node(device, attended_bytes, self._view(q), *cache, mask)
+        else:
+            attended = self._plain_attention(device, q, mask)
         return self._product(layer, w.embd, self._rotate(self._view(attended), 1), w.attention)
+
+    def _plain_attention(self, device: int, q: Tensor, mask: Tensor) -> Tensor:
+        n_bytes = self._w.heads * mask.n_bytes
+        scores = self._node(device, n_bytes, self._view(q))
+        scores = self._node(device, n_bytes, scores, mask, inplace=True)
+        by_head = self._op(device, self._w.attention, scores)
+        return self._op(device, self._w.attention, self._view(by_head))
 
     def _product(self, layer: PlacedLayer, width: int, values: Tensor, values_width: int = 0) -> Tensor:
         """`values` times one of the layer's dense matrices, plus its bias if there is one."""

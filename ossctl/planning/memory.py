@@ -113,8 +113,11 @@ def streams_experts(device: Device, settings: Settings) -> bool:
 
 
 def _host_overhead(shape: ModelShape, settings: Settings) -> int:
-    """Python and llama.cpp themselves, and work space of the CPU's kernels."""
-    return _PROCESS + settings.n_tokens * max(shape.n_embd, shape.expert_width * shape.n_expert_used) * 2
+    """Python and llama.cpp themselves, and work space of the CPU's kernels: what they multiply, as f16."""
+    widest = max(shape.n_embd, shape.expert_width * shape.n_expert_used)
+    if not settings.flash_attention:
+        widest = max(widest, shape.n_heads * settings.cells)  # scores
+    return _PROCESS + settings.n_tokens * widest * 2
 
 
 def _compute(
@@ -143,6 +146,7 @@ def _compute(
             alignments=(*alignments, _CPU_ALIGNMENT),
             rotated=needs_rotation(settings.kv_type, shape),
             pipelined=is_pipelined(shape, settings),
+            flash_attention=settings.flash_attention,
         )
     )
 

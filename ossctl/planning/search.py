@@ -65,7 +65,7 @@ class Search:
 
     def finished(self, found: Placed) -> Plan:
         """The plan, with the rest of the memory spent."""
-        settings = self._spend_the_rest(found.settings)
+        settings = self._with_attention(self._spend_the_rest(found.settings))
         devices = self._named(settings)
         prediction = predict(self._shape, settings, devices)
         origins = _origins(self._fixed)
@@ -203,8 +203,8 @@ class Search:
         uses = list(zip(devices, prediction.devices, strict=True))
         shared = sum(use.total for device, use in uses if device.shares_ram)
         in_ram = self._machine.ram_free - ram_margin(self._machine) - prediction.host.total - shared
-        if settings.load_mode is LoadMode.READ:
-            in_ram -= int(RAM_MARGIN * self._machine.ram_total)  # what is read cannot be dropped again
+        if settings.load_mode is LoadMode.READ or not settings.flash_attention:
+            in_ram -= int(RAM_MARGIN * self._machine.ram_total)  # what is not mapped cannot be dropped again
         return in_ram, *(device.free - use.total for device, use in uses)
 
     def _most_left(self, settings: Settings) -> tuple[int, ...]:
@@ -230,6 +230,23 @@ class Search:
                     settings = found
                     break
         return settings
+
+    def _with_attention(self, settings: Settings) -> Settings:
+        """`settings` without flash attention where that is faster and its scores fit as well.
+
+        On a CPU, flash attention takes up to 3 times as long for a token behind thousands of others (SmolLM2
+        behind 2,048: 101 ms instead of 31), and as long for a ubatch of 512. But it skips the cells of other
+        sequences, so that prompts of a batch in one cache are up to 4 times as fast with it. Quantised values
+        need it; where the cache has none of their own (DeepSeek), or of several widths, plain attention would
+        copy or pad them.
+        """
+        crowded = settings.unified and self._goal.use is Use.BATCH
+        widths = {layer.v_width for layer in self._shape.kinds if layer.k_width}
+        suits_values = settings.kv_type is KvType.F16 and len(widths) == 1 and 0 not in widths
+        if settings.devices or crowded or not suits_values:
+            return settings
+        plain = replace(settings, flash_attention=False)
+        return plain if min(self._left(plain)) >= 0 else settings
 
     def _most_sequences(self, settings: Settings) -> int:
         if not settings.devices:

@@ -21,7 +21,8 @@ class Settings:
 
     `devices` are llama.cpp's names, in its order; `device_layers` how many layers each of them takes, from
     the first offloaded to the last, with the output counted as a layer. The experts of the layers
-    `experts_in_ram` stay behind. `ctx` is tokens of one sequence, or of all together if `unified`.
+    `experts_in_ram` stay behind. `ctx` is tokens of one sequence, or of all together if `unified`. Without
+    `flash_attention` the scores of a ubatch are in memory all at once.
     """
 
     devices: tuple[str, ...]
@@ -36,6 +37,7 @@ class Settings:
     threads: int
     load_mode: LoadMode
     repack: bool
+    flash_attention: bool = True
 
     @property
     def gpu_layers(self) -> int:

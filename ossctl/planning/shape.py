@@ -65,6 +65,10 @@ class ModelShape:
     def n_layers(self) -> int:
         return len(self.layers)
 
+    @property
+    def n_heads(self) -> int:
+        return self.q_width // max(1, self.head_dim)
+
     @cached_property
     def expert_layers(self) -> tuple[int, ...]:
         """Numbers of the layers that have experts."""

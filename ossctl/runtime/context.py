@@ -48,6 +48,7 @@ class ContextOptions:
     unified: bool = False
     n_threads: int = 0  # 0: all cores that this process may use
     kv_type: str = "f16"  # or q8_0, which takes half as much
+    flash_attention: bool = True  # without it, decoding on a CPU is faster and takes memory for all scores
 
     def validate(self) -> None:
         """Raise ValueError for sizes that llama.cpp would end the process on."""
@@ -58,6 +59,8 @@ class ContextOptions:
             raise ValueError("n_ctx, n_batch and n_ubatch must be at least 1")
         if self.kv_type not in _KV_TYPES:
             raise ValueError(f"kv_type is {self.kv_type}, must be one of {', '.join(_KV_TYPES)}")
+        if self.kv_type != "f16" and not self.flash_attention:
+            raise ValueError(f"kv_type {self.kv_type} needs flash attention")
         if self.n_batch < self.n_seq:
             raise ValueError(f"n_batch {self.n_batch} is smaller than n_seq {self.n_seq}")
 
@@ -314,6 +317,9 @@ def _context_params(options: ContextOptions, abort_flag: Any) -> Any:
     params.n_threads = params.n_threads_batch = options.n_threads or _cores()
     params.kv_unified = options.unified
     params.type_k = params.type_v = _KV_TYPES[options.kv_type]
+    params.flash_attn_type = (
+        lib.LLAMA_FLASH_ATTN_TYPE_AUTO if options.flash_attention else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    )
     params.swa_full = False
     params.no_perf = True
     params.abort_callback = _abort_callback()

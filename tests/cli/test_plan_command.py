@@ -164,7 +164,14 @@ def test_llama_args_is_one_command_line(tmp_path: Path) -> None:
     result = plan(tmp_path, "120b", "--vram", "24GiB,24GiB", "--ram", "64GiB", "--ctx", 16384, "--llama-args")
     (line,) = result.stdout.splitlines()
     assert line.startswith("llama-server -hf ggml-org/gpt-oss-120b-GGUF:MXFP4 -c 16384 ")
-    assert re.search(r" -ngl 37 -ts \d+,\d+ (-ncmoe \d+|-ot .*=CPU.?) ", line)
+    assert re.search(r" -ngl 37 -ts \d+,\d+ (-ncmoe \d+|-ot .*=CPU.?) -fa on ", line)
+
+
+@pytest.mark.parametrize(("kv", "flash"), [("f16", False), ("q8_0", True)])
+def test_the_plan_for_a_cpu_says_whether_attention_is_flash(tmp_path: Path, kv: str, flash: bool) -> None:
+    arguments = ("20b", "--device", "cpu", "--ram", "64GiB", "--ctx", 4096, "--kv", kv)
+    assert json.loads(plan(tmp_path, *arguments, "--json").stdout)["plan"]["flash_attention"] is flash
+    assert f" -fa {'on' if flash else 'off'} " in plan(tmp_path, *arguments, "--llama-args").stdout
 
 
 def test_what_does_not_fit_is_exit_code_5_and_says_what_would(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
 
 Ids = npt.NDArray[np.int32]
+FLASH = pytest.mark.parametrize("flash_attention", [False, True], ids=["plain", "flash attention"])
 
 TEXTS = [
     "The capital of France is",
@@ -59,25 +60,30 @@ def assert_same_but_for_ties(model: LlamaModel, prompt: Ids, got: list[int], exp
     assert abs(difference) < 0.02 * scale, (parted, difference, scale)
 
 
-def test_a_batch_of_16_equals_the_same_prompts_one_by_one(smol: LlamaModel) -> None:
+@FLASH
+def test_a_batch_of_16_equals_the_same_prompts_one_by_one(smol: LlamaModel, flash_attention: bool) -> None:
     prompts = [np.array(smol.vocab.tokenize(text), np.int32) for text in TEXTS]
-    together, _ = answers(smol, prompts, 24, n_ctx=256, n_seq=16)
+    together, _ = answers(smol, prompts, 24, n_ctx=256, n_seq=16, flash_attention=flash_attention)
     for prompt, batched in zip(prompts, together, strict=True):
-        (alone,), _ = answers(smol, [prompt], 24, n_ctx=256)
+        (alone,), _ = answers(smol, [prompt], 24, n_ctx=256, flash_attention=flash_attention)
         assert_same_but_for_ties(smol, prompt, batched, alone)
 
 
+@FLASH
 @pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
-def test_shared_prefixes_change_no_answer_with_a_window(gpt_oss: LlamaModel, unified: bool) -> None:
+def test_shared_prefixes_change_no_answer_with_a_window(
+    gpt_oss: LlamaModel, unified: bool, flash_attention: bool
+) -> None:
     rng = np.random.default_rng(3)
     head = rng.integers(0, 256, 300, dtype=np.int32)
     tails = [np.concatenate([[n], rng.integers(0, 256, 20)]).astype(np.int32) for n in range(10)]
     prompts = [np.concatenate([head, tail]) for tail in tails]
     n_ctx = 512 * (4 if unified else 1)
-    shared, engine = answers(gpt_oss, prompts, 150, n_ctx=n_ctx, n_seq=4, unified=unified)
+    mode = {"unified": unified, "flash_attention": flash_attention}
+    shared, engine = answers(gpt_oss, prompts, 150, n_ctx=n_ctx, n_seq=4, **mode)
     assert engine.stats.prompt_tokens == 300 + 10 * 21
     for prompt, batched in zip(prompts, shared, strict=True):
-        (alone,), _ = answers(gpt_oss, [prompt], 150, n_ctx=512)
+        (alone,), _ = answers(gpt_oss, [prompt], 150, n_ctx=512, flash_attention=flash_attention)
         assert_same_but_for_ties(gpt_oss, prompt, batched, alone)
 
 
@@ -127,9 +133,10 @@ def test_in_a_shared_cache_short_requests_run_by_the_dozen_and_give_way_to_a_lon
         assert_same_but_for_ties(gpt_oss, prompts[number], tokens_of(outputs[str(number)]), alone)
 
 
+@FLASH
 @pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
 def test_a_head_that_was_pushed_out_of_the_cache_comes_back_and_changes_no_answer(
-    gpt_oss: LlamaModel, unified: bool
+    gpt_oss: LlamaModel, unified: bool, flash_attention: bool
 ) -> None:
     rng = np.random.default_rng(5)
     head = rng.integers(0, 256, 300, dtype=np.int32)
@@ -137,7 +144,8 @@ def test_a_head_that_was_pushed_out_of_the_cache_comes_back_and_changes_no_answe
     others = [rng.integers(0, 256, 300, dtype=np.int32) for _ in range(3)]
     prompts = [*with_head[:3], *others, *with_head[3:]]
     came, computed = [], []
-    with LlamaRunner(gpt_oss, ContextOptions(n_ctx=512, n_seq=2, unified=unified)) as runner:
+    options = ContextOptions(n_ctx=512, n_seq=2, unified=unified, flash_attention=flash_attention)
+    with LlamaRunner(gpt_oss, options) as runner:
         engine = Engine(runner)
         for number, prompt in enumerate(prompts):  # one after the other: each takes the oldest sequence
             before = engine.stats.prompt_tokens
@@ -146,5 +154,5 @@ def test_a_head_that_was_pushed_out_of_the_cache_comes_back_and_changes_no_answe
             computed.append(engine.stats.prompt_tokens - before)
     assert computed[-2:] == [20, 20]
     for prompt, answer in zip(prompts, came, strict=True):
-        (alone,), _ = answers(gpt_oss, [prompt], 40, n_ctx=512)
+        (alone,), _ = answers(gpt_oss, [prompt], 40, n_ctx=512, flash_attention=flash_attention)
         assert_same_but_for_ties(gpt_oss, prompt, answer, alone)

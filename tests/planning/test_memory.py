@@ -1,11 +1,13 @@
-"""The memory model against llama.cpp itself, for the exact shapes of gpt-oss-20b and -120b."""
+"""The memory model against llama.cpp itself, for the exact shapes of gpt-oss-20b and -120b and of SmolLM2."""
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from llama_oracle import Comparison, Oracle, has_rpc, hollow_gpt_oss, oracle
+from models import smollm2
 
 from ossctl.planning.header import Header, shape_of
 from ossctl.planning.settings import LoadMode, Settings
@@ -28,14 +30,15 @@ def llama() -> Iterator[Oracle]:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("hollow")
-    found = {}
-    for name, (n_layers, n_experts) in _SIZES.items():
-        path = hollow_gpt_oss(folder / f"{name}.gguf", n_layers, n_experts)
-        header = read_header(path)
-        tensors = [(tensor.name, tensor.n_bytes) for tensor in header.tensors]
-        plain = Header(header.metadata, header.arrays, header.array_lengths, tensors, path.stat().st_size)
-        found[name] = (path, shape_of(plain, name))
-    return found
+    paths = {name: hollow_gpt_oss(folder / f"{name}.gguf", *sizes) for name, sizes in _SIZES.items()}
+    return {name: (path, shape_at(path, name)) for name, path in paths.items()}
+
+
+def shape_at(path: Path, name: str) -> ModelShape:
+    header = read_header(path)
+    tensors = [(tensor.name, tensor.n_bytes) for tensor in header.tensors]
+    plain = Header(header.metadata, header.arrays, header.array_lengths, tensors, path.stat().st_size)
+    return shape_of(plain, name)
 
 
 def grid(
@@ -96,6 +99,20 @@ def test_predicted_bytes_are_llama_cpps(
     layers = (layers[0] + more, *layers[1:]) if layers else ()
     in_ram = tuple(range(n_in_ram if layers else shape.n_layers))
     check(llama.compare(path, shape, grid(layers, in_ram, (8192, 131_072), (512, 4096), (1, 6))))
+
+
+@pytest.mark.parametrize("flash_attention", [False, True])
+@pytest.mark.parametrize("name", [*_SIZES, "smollm2"])
+def test_on_a_cpu_predicted_bytes_are_llama_cpps_with_and_without_flash_attention(
+    models: Models, llama: Oracle, name: str, flash_attention: bool
+) -> None:
+    path, shape = models.get(name) or (smollm2(), shape_at(smollm2(), name))
+    settings = [
+        replace(each, flash_attention=flash_attention)
+        for each in grid((), shape.expert_layers, (512, 8192, 131_072), (64, 512, 4096), (1, 6))
+        if each.kv_type is KvType.F16
+    ]
+    check(llama.compare(path, shape, settings))
 
 
 @pytest.fixture(scope="module")

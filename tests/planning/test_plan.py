@@ -7,7 +7,7 @@ import pytest
 from ossctl.app.shapes import known_shapes
 from ossctl.errors import MemoryShortage, UsageError
 from ossctl.planning.goal import Fixed, Goal, Use
-from ossctl.planning.machine import GIB, Device, Machine
+from ossctl.planning.machine import GIB, Device, Machine, ram_margin
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
 from ossctl.planning.settings import LoadMode
@@ -128,6 +128,46 @@ def test_weights_are_repacked_for_a_long_batch_with_ram_for_both_copies() -> Non
     assert not plan("20b", machine(ram=20), BATCH).settings.repack
     assert not plan("20b", machine(ram=32), Goal(Use.BATCH, 3)).settings.repack
     assert not plan("20b", machine(ram=32)).settings.repack
+
+
+@pytest.mark.parametrize("goal", [BATCH, Goal(tokens=6_000), Goal(tokens=6_000, conversations=4)])
+def test_on_a_cpu_there_is_no_flash_attention_where_memory_holds_the_scores_too(goal: Goal) -> None:
+    roomy, narrow = plan("20b", machine(ram=24), goal), plan("20b", machine(ram=15), goal)
+    assert (roomy.settings.flash_attention, narrow.settings.flash_attention) == (False, True)
+    assert replace(roomy.settings, flash_attention=True) == narrow.settings
+
+
+def test_a_batch_in_one_cache_keeps_flash_attention_which_skips_the_cells_of_others() -> None:
+    shared = plan("20b", machine(ram=18), BATCH, ctx=131_072, ubatch=16)
+    assert shared.settings.unified
+    assert shared.settings.flash_attention
+    assert not plan("20b", machine(ram=48), Goal(conversations=4), ctx=8192).settings.flash_attention
+
+
+def test_a_long_context_comes_before_attention_without_flash() -> None:
+    found = plan("20b", machine(ram=32))
+    assert (found.settings.ctx, found.settings.flash_attention) == (131_072, True)
+    assert not plan("20b", machine(ram=64)).settings.flash_attention
+
+
+def test_without_flash_attention_as_much_ram_is_kept_clear_as_for_weights_that_are_read() -> None:
+    short = Goal(tokens=6_000)
+    plans = [plan("20b", machine(ram=ram / 8), short) for ram in range(112, 160)]
+    plain = [found for found in plans if not found.settings.flash_attention]
+    assert 0 < len(plain) < len(plans)
+    assert all(found.spare >= ram_margin(found.machine) for found in plain)
+
+
+def test_flash_attention_stays_with_a_gpu_a_quantised_cache_and_a_latent_one() -> None:
+    assert plan("20b", machine(24), ctx=4096).settings.flash_attention
+    assert plan("20b", machine(4, ram=64), ctx=4096).settings.flash_attention
+    assert plan("20b", machine(ram=64), ctx=4096, kv_type=KvType.Q8_0).settings.flash_attention
+    assert not plan("20b", machine(24), ctx=4096, devices=()).settings.flash_attention
+    shape = dense(4, 1 << 20)
+    latent = replace(shape, layers=(LayerShape(1 << 20, 0, 576, 0),) * 4)
+    fixed = Fixed(ctx=4096)
+    assert not make_plan(machine(), shape, Goal(), fixed).settings.flash_attention
+    assert make_plan(machine(), latent, Goal(), fixed).settings.flash_attention
 
 
 def test_a_batch_gets_as_many_sequences_as_memory_and_the_workload_can_use() -> None:

@@ -14,7 +14,11 @@ from ossctl.runtime.base import CacheFull, Chunk, DecodeAborted, Logits, Rollbac
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
 
-MODES = pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
+MODES = pytest.mark.parametrize(
+    "mode",
+    [{"unified": unified, "flash_attention": flash} for flash in (False, True) for unified in (False, True)],
+    ids=["streams", "unified", "streams, flash attention", "unified, flash attention"],
+)
 WINDOW = 128
 
 
@@ -37,8 +41,18 @@ def generate(runner: LlamaRunner, seq: int, n: int, seed: int) -> None:
         runner.decode([Chunk(seq, np.array([token], np.int32), wants_logits=False)])
 
 
-def runner_of(model: LlamaModel, *, unified: bool = False, n_seq: int = 4, n_ctx: int = 2560) -> LlamaRunner:
-    return LlamaRunner(model, ContextOptions(n_ctx=n_ctx, n_seq=n_seq, unified=unified, n_threads=2))
+def runner_of(
+    model: LlamaModel,
+    *,
+    n_seq: int = 4,
+    n_ctx: int = 2560,
+    unified: bool = False,
+    flash_attention: bool = True,
+) -> LlamaRunner:
+    options = ContextOptions(
+        n_ctx=n_ctx, n_seq=n_seq, unified=unified, n_threads=2, flash_attention=flash_attention
+    )
+    return LlamaRunner(model, options)
 
 
 @pytest.fixture
@@ -50,19 +64,19 @@ def small(gpt_oss: LlamaModel) -> Iterator[LlamaRunner]:
 @MODES
 @pytest.mark.parametrize("step", [1, 30], ids=["token by token", "at once"])
 def test_rollback_with_a_snapshot_is_bit_identical_to_a_fresh_evaluation(
-    gpt_oss: LlamaModel, unified: bool, step: int
+    gpt_oss: LlamaModel, mode: dict[str, bool], step: int
 ) -> None:
     # 30 tokens: at 1,536 the fresh window wraps around in its 768 cells, the restored one does not, and
     # flash attention adds the same values in another order.
     prompt, probe = tokens(1500), tokens(30, seed=9)
-    with runner_of(gpt_oss, unified=unified, n_seq=2) as runner:
+    with runner_of(gpt_oss, **mode, n_seq=2) as runner:
         feed(runner, 0, prompt)
         snapshot = runner.snapshot(0)
         generate(runner, 0, 700, seed=1)
         assert not runner.can_rollback(0, 1500)
         runner.rollback(0, 1500, snapshot)
         rolled_back = feed(runner, 0, probe, step)
-    with runner_of(gpt_oss, unified=unified, n_seq=2) as runner:
+    with runner_of(gpt_oss, **mode, n_seq=2) as runner:
         feed(runner, 0, prompt)
         assert np.array_equal(rolled_back, feed(runner, 0, probe, step))
 
@@ -90,10 +104,10 @@ def test_rollback_where_the_window_is_intact_needs_no_snapshot(gpt_oss: LlamaMod
 @MODES
 @pytest.mark.parametrize("extra", [0, 700], ids=["at its end", "far behind its end"])
 def test_a_copied_prefix_gives_the_logits_of_a_computed_one(
-    gpt_oss: LlamaModel, unified: bool, extra: int
+    gpt_oss: LlamaModel, mode: dict[str, bool], extra: int
 ) -> None:
     prompt, probe = tokens(600), tokens(30, seed=9)
-    with runner_of(gpt_oss, unified=unified) as runner:
+    with runner_of(gpt_oss, **mode) as runner:
         feed(runner, 0, prompt)
         snapshot = runner.snapshot(0)
         generate(runner, 0, extra, seed=1)
@@ -101,7 +115,7 @@ def test_a_copied_prefix_gives_the_logits_of_a_computed_one(
             runner.copy(0, target, 600, snapshot if extra else None)
         copied = [feed(runner, target, probe) for target in (1, 2)]
         generate(runner, 2, 300, seed=3)  # a shared window could not be reused: this would fill the cache
-    with runner_of(gpt_oss, unified=unified) as runner:
+    with runner_of(gpt_oss, **mode) as runner:
         feed(runner, 0, prompt)
         computed = feed(runner, 0, probe)
     for logits in copied:
@@ -119,9 +133,11 @@ def test_a_copied_stream_without_a_window_is_bit_identical(smol: LlamaModel) -> 
 
 
 @MODES
-def test_what_was_saved_gives_the_logits_of_what_was_computed(gpt_oss: LlamaModel, unified: bool) -> None:
+def test_what_was_saved_gives_the_logits_of_what_was_computed(
+    gpt_oss: LlamaModel, mode: dict[str, bool]
+) -> None:
     prompt, probe = tokens(600), tokens(30, seed=9)
-    with runner_of(gpt_oss, unified=unified) as runner:
+    with runner_of(gpt_oss, **mode) as runner:
         feed(runner, 0, prompt)
         state = runner.save(0)
         fresh = feed(runner, 0, probe)
@@ -200,6 +216,11 @@ def test_a_batch_larger_than_n_batch_is_a_python_error(gpt_oss: LlamaModel) -> N
 def test_impossible_sizes_are_refused(gpt_oss: LlamaModel, options: ContextOptions) -> None:
     with pytest.raises(ValueError, match=r"n_(seq|ctx|batch)"):
         LlamaRunner(gpt_oss, options)
+
+
+def test_a_quantised_cache_without_flash_attention_is_refused(gpt_oss: LlamaModel) -> None:
+    with pytest.raises(ValueError, match="q8_0 needs flash attention"):
+        LlamaRunner(gpt_oss, ContextOptions(kv_type="q8_0", flash_attention=False))
 
 
 def test_positions_and_snapshots_are_checked(small: LlamaRunner) -> None:
