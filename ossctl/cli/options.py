@@ -43,8 +43,8 @@ ModelOption = Annotated[
         metavar="MODEL",
         envvar="OSSCTL_MODEL",
         autocompletion=_complete_model,
-        help="20b, 120b, another name that `ossctl ls -a` shows, nano (a toy inside the package), hf:ORG/REPO… or "
-        "the path of a .gguf file.  "
+        help="20b, 120b, another name that `ossctl ls -a` shows, nano (a toy in the package), hf:ORG/REPO… "
+        "or the path of a .gguf file.  "
         "[default: the largest gpt-oss here that fits]",
     ),
 ]
