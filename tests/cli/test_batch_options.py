@@ -342,7 +342,10 @@ def test_status_tells_what_an_output_holds(tmp_path: Path, model: tuple[object, 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "there is no file out.jsonl yet"), (b"hello\n", "out.jsonl: line 1 is no record")],
+    [
+        (None, "there is no file out.jsonl yet"),
+        (b"hello\n", "out.jsonl is not the output of a batch: line 1 is no record"),
+    ],
 )
 def test_status_of_what_is_no_output(tmp_path: Path, content: bytes | None, said: str) -> None:
     if content is not None:

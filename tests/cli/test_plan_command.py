@@ -129,7 +129,7 @@ def test_models_on_disk_are_compared_with_the_catalogues(tmp_path: Path) -> None
     folder = tmp_path / "hub" / "models--org--smol" / "snapshots" / ("c" * 40)
     folder.mkdir(parents=True)
     (folder / "smol.gguf").symlink_to(smollm2())
-    found = plan(tmp_path, "--ctx", 16384, HF_HOME=str(tmp_path)).stdout.splitlines()
+    found = plan(tmp_path, "--ctx", 16384, "--ram", "32GiB", HF_HOME=str(tmp_path)).stdout.splitlines()
     (row,) = [line for line in found if line.startswith("hf:org/smol:smol.gguf ")]
     assert " yes " in row
     assert "8,192" in row, "a context beyond one model's own is said of that one"
