@@ -38,8 +38,7 @@ __all__ = ["LoadOptions", "LoadedModel", "load_model"]
 _log = logging.getLogger(__name__)
 
 # After a load that failed for memory, the next plan has so many bytes less; the last failure is the user's.
-# The first step may save no more than what attention takes without flash.
-_STEPS = (128 * MIB, 128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB, 0)
+_STEPS = (128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB, 0)
 _WRONG_BY = 0.05  # of a device's use; a prediction that is further off is said
 _TOO_SMALL = 64 * MIB  # differences that nobody would notice
 

@@ -130,17 +130,15 @@ def test_weights_are_repacked_for_a_long_batch_with_ram_for_both_copies() -> Non
     assert not plan("20b", machine(ram=32)).settings.repack
 
 
-@pytest.mark.parametrize("goal", [BATCH, Goal(tokens=6_000), Goal(tokens=6_000, conversations=4)])
+@pytest.mark.parametrize("goal", [Goal(tokens=6_000), Goal(tokens=6_000, conversations=4)])
 def test_on_a_cpu_there_is_no_flash_attention_where_memory_holds_the_scores_too(goal: Goal) -> None:
     roomy, narrow = plan("20b", machine(ram=24), goal), plan("20b", machine(ram=15), goal)
     assert (roomy.settings.flash_attention, narrow.settings.flash_attention) == (False, True)
     assert replace(roomy.settings, flash_attention=True) == narrow.settings
 
 
-def test_a_batch_in_one_cache_keeps_flash_attention_which_skips_the_cells_of_others() -> None:
-    shared = plan("20b", machine(ram=18), BATCH, ctx=131_072, ubatch=16)
-    assert shared.settings.unified
-    assert shared.settings.flash_attention
+def test_a_batch_keeps_flash_attention_which_skips_the_cells_of_others() -> None:
+    assert plan("20b", machine(ram=48), BATCH).settings.flash_attention
     assert not plan("20b", machine(ram=48), Goal(conversations=4), ctx=8192).settings.flash_attention
 
 
