@@ -16,7 +16,7 @@ from ossctl.errors import OssctlError
 from ossctl.models.cache import hub_cache
 from ossctl.models.catalogue import catalogue
 from ossctl.models.store import free_bytes
-from ossctl.planning.machine import GIB, Machine
+from ossctl.planning.machine import GIB, Machine, shown_bytes
 from ossctl.settings import Paths
 
 _FEATURES = ("AVX", "AVX2", "AVX512", "AVX_VNNI", "AMX_INT8", "FMA", "F16C", "NEON", "SVE", "MATMUL_INT8")
@@ -87,8 +87,8 @@ def _unused_instructions(sets: list[str]) -> str:
 
 def _devices(machine: Machine) -> Iterator[Check]:
     for device in machine.devices:
-        text = f"{device.name}, {device.description}: {_gib(device.free)} of {_gib(device.total)} free"
-        yield Check("device", State.OK, text)
+        memory = f"{shown_bytes(device.free)} of {shown_bytes(device.total)} free"
+        yield Check("device", State.OK, f"{device.name}, {device.description}: {memory}")
     for gpu in machine.unusable:
         yield Check("device", State.FIX, f"an {gpu.description} is not used", gpu.fix)
     if not machine.devices and not machine.unusable:
@@ -98,7 +98,7 @@ def _devices(machine: Machine) -> Iterator[Check]:
 
 
 def _memory(machine: Machine) -> Iterator[Check]:
-    text = f"{_gib(machine.ram_free)} of {_gib(machine.ram_total)} RAM can be had"
+    text = f"{shown_bytes(machine.ram_free)} of {shown_bytes(machine.ram_total)} RAM can be had"
     if machine.ram_free < _LITTLE_RAM:
         yield Check(
             "memory", State.FIX, text, "Close what needs memory; gpt-oss-20b takes 12 GiB without a GPU."
@@ -109,9 +109,9 @@ def _memory(machine: Machine) -> Iterator[Check]:
 
 def _disk() -> Iterator[Check]:
     free, needed = free_bytes(hub_cache()), int(catalogue().entry("20b").variant.gigabytes * 1e9)
-    text = f"{_gib(free)} free where models are kept, {hub_cache()}"
+    text = f"{shown_bytes(free)} free where models are kept, {hub_cache()}"
     if free < needed:
-        fix = f"gpt-oss-20b takes {_gib(needed)}: make room, or set HF_HOME to a larger disk."
+        fix = f"gpt-oss-20b takes {shown_bytes(needed)}: make room, or set HF_HOME to a larger disk."
         yield Check("disk", State.FIX, text, fix)
     else:
         yield Check("disk", State.OK, text)
@@ -124,7 +124,7 @@ def _models(listings: list[Listing]) -> Iterator[Check]:
         yield Check(
             "models",
             State.OK,
-            f"{len(usable)} model{'s' if len(usable) > 1 else ''} here, {_gib(size)}: `ossctl ls`",
+            f"{len(usable)} model{'s' if len(usable) > 1 else ''} here, {shown_bytes(size)}: `ossctl ls`",
         )
     else:
         yield Check("models", State.NOTE, "no model here yet: `ossctl ls -a` lists what can be fetched")
@@ -194,7 +194,3 @@ def _on_device(path: Path, name: str, on_cpu: Generation) -> Check:
             "It computes wrongly: leave it out with --device, update its driver.",
         )
     return Check("self-test", State.OK, text)
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / GIB:.1f} GiB"

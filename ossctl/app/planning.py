@@ -15,7 +15,7 @@ from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.models.catalogue import catalogue
 from ossctl.models.local import Origin
 from ossctl.planning.goal import Fixed, Goal
-from ossctl.planning.machine import GIB, Machine
+from ossctl.planning.machine import GIB, Machine, shown_bytes
 from ossctl.planning.memory import Use
 from ossctl.planning.plan import SHORT_CTX, Plan
 from ossctl.planning.planner import make_plan, needed_ram
@@ -138,10 +138,10 @@ def bottleneck(plan: Plan) -> str:
     dense = sum(layer.dense_bytes for layer in shape.layers[: min(on_cpu, shape.n_layers)])
     from_ram = behind + dense + (shape.output_bytes if plan.settings.gpu_layers == 0 else 0)
     if not from_ram:
-        return f"the GPU's memory: every token reads {_gib(shape.active_bytes)} of weights"
+        return f"the GPU's memory: every token reads {shown_bytes(shape.active_bytes)} of weights"
     rest = shape.active_bytes - from_ram
-    beside = f", {_gib(rest)} from the GPU's" if plan.settings.devices else ""
-    return f"the speed of RAM: every token reads {_gib(from_ram)} of weights from it{beside}"
+    beside = f", {shown_bytes(rest)} from the GPU's" if plan.settings.devices else ""
+    return f"the speed of RAM: every token reads {shown_bytes(from_ram)} of weights from it{beside}"
 
 
 def alternatives(plan: Plan) -> Iterator[str]:
@@ -334,7 +334,3 @@ def memory_rows(plan: Plan) -> Iterator[tuple[str, int, int, Use]]:
 
 def is_mapped(plan: Plan) -> bool:
     return plan.settings.load_mode is LoadMode.MMAP
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / GIB:.1f} GiB"

@@ -4,12 +4,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ossctl.planning.machine import shown_bytes
+
 if TYPE_CHECKING:
     from ossctl.app.outcome import Outcome, Shortage
     from ossctl.app.planning import Report, Unplanned
     from ossctl.planning.plan import Plan
 
-_MIB, _GIB = 1 << 20, 1 << 30
 _BAR = 44  # characters
 _BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, kept clear, free
 
@@ -18,7 +19,7 @@ def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
     """The lines of `ossctl plan MODEL`."""
     from ossctl.app.planning import alternatives, bottleneck
 
-    yield f"{plan.shape.name} ({_size(plan.shape.file_bytes)}): {_where(plan)}"
+    yield f"{plan.shape.name} ({shown_bytes(plan.shape.file_bytes)}): {_where(plan)}"
     yield ""
     yield from _memory(plan)
     yield ""
@@ -38,14 +39,14 @@ def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]
     rows = [("model", "size", "on disk", "context", "how")]
     for report in reports:
         outcome = report.outcome
-        size, here = _size(outcome.shape.file_bytes), "yes" if report.here else "no"
+        size, here = shown_bytes(outcome.shape.file_bytes), "yes" if report.here else "no"
         if isinstance(outcome, Plan):
             rows.append((report.model, size, here, f"{outcome.settings.ctx:,}", _where(outcome)))
         else:
             rows.append((report.model, size, here, "", _why_not(outcome)))
     for other in others:
         how = "does not fit, by its size" if other.too_large else f"`ossctl plan {other.model}` asks the hub"
-        rows.append((other.model, _size(int(other.gigabytes * 1e9)), "no", "", how))
+        rows.append((other.model, shown_bytes(int(other.gigabytes * 1e9)), "no", "", how))
     yield from _columns(rows, right=(1, 3))
     yield ""
     yield "`ossctl plan MODEL` shows more of one."
@@ -65,7 +66,7 @@ def _why_not(shortage: "Shortage") -> str:
 
     if isinstance(shortage.error, UsageError):
         return shortage.error.message
-    return f"does not fit; it needs {_size(shortage.needed)} of free RAM or a larger GPU"
+    return f"does not fit; it needs {shown_bytes(shortage.needed)} of free RAM or a larger GPU"
 
 
 def _where(plan: "Plan") -> str:
@@ -97,7 +98,7 @@ def _memory(plan: "Plan") -> Iterator[str]:
     for name, _, free, use in memory_rows(plan):
         amounts = (use.weights, use.kv, use.compute, use.overhead, max(0, free - use.total))
         label = f"{name} {descriptions.get(name, '')}".strip()
-        rows.append((label, _size(free), *map(_size, amounts)))
+        rows.append((label, shown_bytes(free), *map(shown_bytes, amounts)))
         bars.append(_bar(amounts, symbols))
     heading, *lines = _columns(rows, right=tuple(range(1, 7)))
     yield heading
@@ -164,10 +165,6 @@ def _columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> li
         ).rstrip()
         for row in rows
     ]
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / _GIB:.1f} GiB" if n_bytes >= _GIB else f"{n_bytes / _MIB:.0f} MiB"
 
 
 def _is_unicode() -> bool:

@@ -7,6 +7,11 @@ GIB = 1024 * MIB
 RAM_MARGIN = 0.05  # of the total, for what else the system keeps in memory
 
 
+def shown_bytes(n_bytes: int) -> str:
+    """`11.3 GiB`, and below one GiB `587 MiB`; what is missing is 0."""
+    return f"{n_bytes / GIB:.1f} GiB" if n_bytes >= GIB else f"{max(0, n_bytes) / MIB:.0f} MiB"
+
+
 @dataclass(frozen=True)
 class Device:
     """A GPU, or another machine's through RPC, as llama.cpp sees it. `free` and `total` are bytes.

@@ -6,7 +6,7 @@ from ossctl.errors import MemoryShortage
 from ossctl.planning.check import check_fixed, chosen_devices
 from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.ladder import LEAST_CTX, UBATCH
-from ossctl.planning.machine import GIB, RAM_MARGIN, Device, Machine, ram_margin
+from ossctl.planning.machine import RAM_MARGIN, Device, Machine, ram_margin, shown_bytes
 from ossctl.planning.memory import predict
 from ossctl.planning.plan import Plan
 from ossctl.planning.search import Search
@@ -48,8 +48,8 @@ def _shortage(
     """What would be needed, and what of the user's own wishes stands in the way."""
     needed = needed_ram(shape)
     have = machine.ram_free - ram_margin(machine)
-    where = f" and {_size(sum(d.free for d in devices))} on GPUs" if devices else ""
-    message = f"{shape.name} does not fit into {_size(have)} of RAM{where}"
+    where = f" and {shown_bytes(sum(d.free for d in devices))} on GPUs" if devices else ""
+    message = f"{shape.name} does not fit into {shown_bytes(have)} of RAM{where}"
     for name in ("parallel", "ctx", "ubatch", "gpu_layers", "cpu_moe", "devices"):
         if name not in fixed.given():
             continue
@@ -59,7 +59,7 @@ def _shortage(
             return MemoryShortage(
                 f"{message} with {_option(name, fixed)}", f"It does with {_instead(name, found)}."
             )
-    return MemoryShortage(message, f"On the CPU alone it needs {_size(needed)} of free RAM.")
+    return MemoryShortage(message, f"On the CPU alone it needs {shown_bytes(needed)} of free RAM.")
 
 
 def needed_ram(shape: ModelShape) -> int:
@@ -91,7 +91,3 @@ def _instead(name: str, plan: Plan) -> str:
 
 
 _OPTIONS = {"devices": "device"}
-
-
-def _size(n_bytes: int) -> str:
-    return f"{max(0, n_bytes) / GIB:.1f} GiB"

@@ -172,7 +172,7 @@ class Repl:
             if len(file.text) > _LARGEST_COUNTED:
                 return False, f"@{path.name}: {len(file.text) / 1e6:,.1f} MB"
             count = self.size_of(file)
-        except UsageError as error:
+        except OssctlError as error:
             return True, error.message.partition(";")[0]
         free = self.chat.talker.n_ctx - (self.used.used if self.used else 0)
         if count > free:

@@ -34,13 +34,17 @@ def statistics(answered: Answered, window: Window | None) -> str:
     reused = f", {answered.reused:,} cached" if answered.reused else ""
     parts.append(f"{answered.computed:,} read{reused}")
     if window is not None:
-        parts.append(f"context {window.share:.0%}".replace("%", " %"))
+        parts.append(f"context {_share(window)}")
     return " · ".join(parts)
 
 
 def percent(window: Window) -> str:
     """`5,120 of 32,768 (16 %)`."""
-    return f"{window.used:,} of {window.size:,} ({window.share:.0%})".replace("%", " %")
+    return f"{window.used:,} of {window.size:,} ({_share(window)})"
+
+
+def _share(window: Window) -> str:
+    return f"{window.share:.0%}".replace("%", " %")
 
 
 def complaints(answered: Answered) -> list[str]:
