@@ -56,11 +56,9 @@ def test_several_requests_are_answered_as_if_alone(tmp_path: Path) -> None:
     assert ready["ready"] == {"model": ready["ready"]["model"], "parallel": 4, "context": 512}
     for name, body in asked.items():
         *deltas, last = events[name]
-        alone = ossctl(
-            "run", "-m", smollm2(), "-t", 0, "--threads", 1, "-n", 12, str(body["prompt"]), cwd=tmp_path
-        )
         assert "".join(delta["delta"]["answer"] for delta in deltas) == last["done"]["answer"]
-        assert alone.stdout.rstrip("\n") == last["done"]["answer"].rstrip("\n")
+        _, alone, _ = served(tmp_path, {"id": name, **body})
+        assert alone[name][-1]["done"]["answer"] == last["done"]["answer"]
 
 
 def test_a_request_can_do_without_deltas(tmp_path: Path) -> None:

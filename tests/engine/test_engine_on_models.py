@@ -60,12 +60,11 @@ def assert_same_but_for_ties(model: LlamaModel, prompt: Ids, got: list[int], exp
     assert abs(difference) < 0.02 * scale, (parted, difference, scale)
 
 
-@FLASH
-def test_a_batch_of_16_equals_the_same_prompts_one_by_one(smol: LlamaModel, flash_attention: bool) -> None:
+def test_a_batch_of_16_equals_the_same_prompts_one_by_one(smol: LlamaModel) -> None:
     prompts = [np.array(smol.vocab.tokenize(text), np.int32) for text in TEXTS]
-    together, _ = answers(smol, prompts, 24, n_ctx=256, n_seq=16, flash_attention=flash_attention)
+    together, _ = answers(smol, prompts, 24, n_ctx=256, n_seq=16)
     for prompt, batched in zip(prompts, together, strict=True):
-        (alone,), _ = answers(smol, [prompt], 24, n_ctx=256, flash_attention=flash_attention)
+        (alone,), _ = answers(smol, [prompt], 24, n_ctx=256)
         assert_same_but_for_ties(smol, prompt, batched, alone)
 
 
