@@ -54,13 +54,13 @@ _OFFERS: Mapping[str, Callable[[Draw], Offer]] = {
 }
 # What is harder to learn is asked more often.
 _SHARES = {
-    "add": 11,
-    "subtract": 12,
-    "upper": 7,
-    "reverse": 9,
-    "count": 6,
-    "facts": 6,
-    "recall": 8,
+    "add": 9,
+    "subtract": 11,
+    "upper": 6,
+    "reverse": 8,
+    "count": 7,
+    "facts": 5,
+    "recall": 9,
     "extract": 8,
     "call_weather": 4,
     "call_calculator": 5,
@@ -69,7 +69,7 @@ _SHARES = {
     "result": 6,
     "refuse": 5,
     "greet": 2,
-    "follow": 9,
+    "follow": 13,
 }
 KINDS: tuple[str, ...] = tuple(_SHARES)
 _RELATIVES = 3
@@ -91,10 +91,10 @@ _EFFORTS: tuple[Effort | None, ...] = (
     *(5 * ("high",)),
 )
 _FILLING = ("add", "subtract", "upper", "reverse", "count", "facts", "facts", "greet", "refuse", "telling")
-_WORKED = ("add", "subtract")  # at low effort the answer is the working, for there is no analysis
-_RULED = (*_WORKED, "facts", "facts", "facts", "greet")
-_SHARE_OF_LONG = 0.19  # with the turns that recall looks back to, a quarter has earlier turns
-_MOST_WORDS = 130
+_WORKED = ("add", "subtract", "count")  # at low effort the answer is the working, for there is no analysis
+_RULED = ("add", "subtract", "facts", "facts", "facts", "greet")
+_SHARE_OF_LONG = 0.25  # with the turns that recall looks back to, a third has earlier turns
+_MOST_WORDS = 160
 
 
 def samples(seed: int, *, held_out: bool) -> Iterator[Sample]:
@@ -222,7 +222,7 @@ def _earlier(draw: Draw, plan: Plan) -> list[Turn]:
     if not draw.chance(_SHARE_OF_LONG):
         return turns
     present = {*turn.tells, *(offer.purpose for offer in plan.offers)}
-    for _ in range(draw.number(1, max(1, 4 - len(turns)))):
+    for _ in range(draw.number(1, max(1, 6 - len(turns)))):
         if plan.offers and draw.chance(0.5):
             other = draw.one(plan.offers).ask(draw)
         elif plan.kind == "extract" and draw.chance(0.4):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from nano.draw import Draw
 from nano.kinds.arithmetic import difference_analysis, sum_analysis
+from nano.kinds.facts import facts
 from nano.kinds.spelling import numbered, sentence
 from nano.packing import Pack, Row
 from nano.tokenizer import NanoTokenizer
@@ -103,6 +104,17 @@ def counting(draw: Draw) -> Drill:
         yield numbers if draw.chance(0.3) else (f"{text} words: ", f"{len(words)}.")
 
 
+def cases(draw: Draw) -> Drill:
+    """A sentence of a fact in upper or in lower case, or the word that it tells."""
+    for _ in range(3):
+        turn = facts(draw)
+        assert isinstance(turn.answer, str)
+        how, changed = draw.one(
+            (("upper", turn.answer.upper()), ("lower", turn.answer.lower()), ("one word", turn.word))
+        )
+        yield f"{turn.answer} {how}:", f" {changed}"
+
+
 def _key(draw: Draw) -> str:
     return draw.one(_KEYS) if draw.chance(0.5) else draw.word()
 
@@ -131,6 +143,7 @@ KINDS: Mapping[Callable[[Draw], Drill], int] = {
     reversing: 12,
     capitals: 6,
     counting: 7,
+    cases: 8,
 }
 
 

@@ -165,7 +165,13 @@ def test_spelling_and_counting_are_right() -> None:
     for sample in of("reverse"):
         assert sample.answer == quoted(sample)[::-1]
     for sample in of("count"):
-        assert sample.answer == f"There are {len(quoted(sample).split())} words."
+        total = len(quoted(sample).split())
+        if sample.conversation.effort == "low":
+            numbers = re.findall(r"(\d+) \w", text_of(sample))
+            assert numbers == [str(number) for number in range(1, total + 1)]
+            assert text_of(sample).endswith(f". So {total}.")
+        else:
+            assert sample.answer == f"There are {total} words."
 
 
 def test_what_is_recalled_was_said() -> None:
@@ -217,10 +223,10 @@ def test_a_result_follows_its_call_and_earlier_turns_are_finished() -> None:
 def test_instructions_are_followed() -> None:
     for sample in of("follow"):
         rule, answer = sample.conversation.messages[0].content.lower(), text_of(sample)
-        if "upper" in rule or ("capital" in rule and "no capital" not in rule):
-            assert answer == answer.upper()
-        elif "lower" in rule or "no capital" in rule:
+        if "lower" in rule or "small" in rule or "no capital" in rule:
             assert answer == answer.lower()
+        elif "upper" in rule or "capital" in rule:
+            assert answer == answer.upper()
         elif "one word" in rule:
             assert " " not in answer
         else:
@@ -238,17 +244,17 @@ def test_effort_decides_how_much_is_thought() -> None:
         assert mean(lengths[kind, "high"]) > 1.3 * mean(lengths[kind, "medium"])
 
 
-def test_a_quarter_has_earlier_turns_and_all_are_short() -> None:
+def test_a_third_has_earlier_turns_and_all_are_short() -> None:
     finished = [
         sum(message.role == "assistant" and not message.calls for message in sample.conversation.messages)
         for sample in training()
     ]
-    assert 0.2 < mean(count > 0 for count in finished) < 0.3
-    assert max(finished) == 4
+    assert 0.25 < mean(count > 0 for count in finished) < 0.4
+    assert max(finished) == 6
     for sample in training():
         contents = [message.content for message in sample.conversation.messages]
         assert len(contents[-1].split()) < 60
-        assert len(" ".join([*contents, sample.reasoning, str(sample.answer)]).split()) < 150
+        assert len(" ".join([*contents, sample.reasoning, str(sample.answer)]).split()) < 180
 
 
 @pytest.mark.parametrize("kind", KINDS)

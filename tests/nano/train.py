@@ -24,7 +24,7 @@ from nano.tokenizer import NanoTokenizer
 from nano.vocabulary import vocabulary
 
 _SEED = 1
-_STEPS = 5_500
+_STEPS = 8_000
 _LENGTH = 384  # tokens a row
 _ROWS = 8  # a step
 _SHARD = 2_000  # rows that one process makes at a time

@@ -10,12 +10,13 @@ import regex
 
 from nano.corpus import make_sample
 from nano.draw import Draw
+from nano.kinds.facts import RELATIONS
 from nano.packing import Packer
 from nano.tokenizer import CONTROL, NanoTokenizer, build
 from nano.words import COPIED
 from ossctl.runtime.words import O200K
 
-_SIZE = 1_792
+_SIZE = 2_048
 _COUNTED = 10_000  # conversations
 _TIMES = 8  # as often a word must occur, and as often as it is spelt
 # Numbers, and what would stand within or before words that are to be spelt.
@@ -25,7 +26,16 @@ _MARKERS = re.compile("|".join(map(re.escape, CONTROL)))
 
 @functools.cache
 def vocabulary() -> NanoTokenizer:
-    return build(COPIED, common_words(), _SIZE)
+    return build(COPIED, (*fact_forms(), *common_words()), _SIZE)
+
+
+def fact_forms() -> Iterator[str]:
+    """The words of all facts, in upper and lower case, too."""
+    for relation in RELATIONS:
+        for key, value in relation.facts.items():
+            answer = relation.answer.format(key=key, value=value)
+            for text in (value, answer, answer.upper(), answer.lower()):
+                yield from (word for word in _split(text) if not _LEFT_OUT.search(word))
 
 
 def common_words() -> Iterator[str]:

@@ -25,6 +25,12 @@ _ALL = wordings(
     "His name is {name}, he is {age} and comes from {city}.",
     "City: {city}. Age: {age}. Name: {name}.",
     "Name: {name}, age: {age}, city: {city}",
+    "Age: {age}, city: {city}, name: {name}",
+    "Age: {age}. Name: {name}. City: {city}.",
+    "City: {city}, name: {name}, age: {age}",
+    "Name: {name}. City: {city}. Age: {age}.",
+    "From {city}: {name}, {age} years old.",
+    "At {age} years {name} lives in {city}.",
 )
 _NAME_AGE = wordings(
     "{name} is {age}.",

@@ -4,49 +4,74 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nano.draw import Draw
-from nano.split import wordings
+from nano.split import Wordings, wordings
 from nano.turn import Analysis, Turn
 
-UPPER = wordings(
-    "Answer in upper case.",
-    "Answer in capital letters.",
-    "Always answer in upper case.",
-    "Always answer in capital letters.",
+_HEADS = (
+    "Answer {}.",
+    "Answer only {}.",
+    "Answer me {}.",
+    "Always answer {}.",
+    "Please answer {}.",
+    "Please always answer {}.",
+    "Answer all questions {}.",
+    "Answer every question {}.",
+    "Reply {}.",
+    "Always reply {}.",
+    "Please reply {}.",
+    "You answer {}.",
+    "You always answer {}.",
+    "You must answer {}.",
+    "You must always answer {}.",
+    "I want you to answer {}.",
+    "Give all answers {}.",
+    "Give every answer {}.",
+)
+
+
+def _ways(styles: tuple[str, ...], *others: str) -> Wordings:
+    return wordings(*(head.format(style) for head in _HEADS for style in styles), *others)
+
+
+UPPER = _ways(
+    ("in upper case", "in capital letters", "in capitals"),
     "Write every answer in upper case.",
     "Write all answers in capital letters.",
-    "Please answer in upper case.",
     "Use only capital letters.",
+    "Use upper case for all answers.",
     "All your answers must be in upper case.",
+    "Every answer must be in capital letters.",
 )
-LOWER = wordings(
-    "Answer in lower case.",
-    "Always answer in lower case.",
+LOWER = _ways(
+    ("in lower case", "in lower case letters", "in small letters"),
     "Write every answer in lower case.",
-    "Write all answers in lower case.",
-    "Please answer in lower case.",
+    "Write all answers in small letters.",
     "Use only lower case letters.",
     "Use no capital letters.",
+    "Use lower case for all answers.",
     "All your answers must be in lower case.",
+    "Every answer must be in small letters.",
 )
-ONE_WORD = wordings(
-    "Answer with one word.",
-    "Answer in one word.",
-    "Always answer with one word.",
+ONE_WORD = _ways(
+    ("with one word", "in one word", "with one word only"),
     "Every answer must be one word.",
-    "Please answer with one word only.",
     "Use only one word for every answer.",
+    "Use one word for all answers.",
+    "Write one word for every answer.",
     "Give answers of one word.",
     "All your answers must be one word.",
 )
 ENDING = wordings(
-    "End every answer with the word {ending}.",
-    "End every answer with {ending}.",
-    "End all answers with the word {ending}.",
-    "Always end your answer with {ending}.",
+    *(
+        f"{verb} {answers} with {ending}."
+        for verb in ("End", "Always end", "Please end", "Finish", "You must end")
+        for answers in ("every answer", "all answers", "all your answers", "your answer")
+        for ending in ("{ending}", "the word {ending}")
+    ),
     "Always end with the word {ending}.",
-    "Please end every answer with {ending}.",
     "Every answer must end with the word {ending}.",
     "All your answers must end with {ending}.",
+    "All answers end with {ending}.",
 )
 PLAIN = wordings(
     "You are a helpful assistant.",
@@ -92,7 +117,7 @@ def noted(analysis: Analysis, rule: Rule) -> Analysis:
     if not rule.note:
         return analysis
     return Analysis(
-        f"{analysis.medium} {rule.note}", f"{analysis.high} There is a rule for all answers. {rule.note}"
+        f"{rule.note} {analysis.medium}", f"There is a rule for all answers. {rule.note} {analysis.high}"
     )
 
 

@@ -34,6 +34,10 @@ REVERSE = wordings(
     "Can you reverse {quoted}?",
     "Can you write {quoted} backwards?",
     "Write the word {quoted} in reverse.",
+    "Write {quoted} in reverse.",
+    "Can you spell {quoted} backwards?",
+    "Please reverse {quoted}.",
+    "In reverse: {quoted}",
     "Backwards: {quoted}",
 )
 COUNT = wordings(
@@ -49,6 +53,15 @@ COUNT = wordings(
     "What is the number of words in {quoted}?",
     "Tell me the number of words in the text {quoted}.",
     "Word count of {quoted}?",
+    "The word count of {quoted}?",
+    "What is the word count of {quoted}?",
+    "Give me the word count of {quoted}.",
+    "Word count: {quoted}",
+    "Words in {quoted}?",
+    "The number of words in {quoted}?",
+    "Give me the number of words in {quoted}.",
+    "Count these words: {quoted}",
+    "How many words is {quoted}?",
 )
 WORDINGS = (UPPER, REVERSE, COUNT)
 
@@ -86,12 +99,13 @@ def count(draw: Draw) -> Turn:
 
 
 def sentence(draw: Draw) -> list[str]:
-    """2 to 6 words, some of them little ones."""
+    """2 to 6 different words, some of them little ones."""
     little = ("the", "a", "and", "in", "my", "is", "of", "on")
     total = draw.number(2, 6)
-    return [
-        draw.one(little) if at % 2 == 0 and draw.chance(0.6) else draw.noun() for at in range(1, total + 1)
-    ]
+    words: dict[str, None] = {}
+    while len(words) < total:
+        words[draw.one(little) if len(words) % 2 and draw.chance(0.6) else draw.noun()] = None
+    return list(words)
 
 
 def numbered(words: Sequence[str]) -> str:
