@@ -62,7 +62,7 @@ bench-chat: $(INSTALLED)
 bench-harmony: $(INSTALLED)
 	$(BIN)/python -W ignore tests/bench/harmony.py
 
-# The model inside the package, from nothing: an hour on two cores.
+# The model inside the package, from nothing: an hour and a half on two cores.
 nano: $(NANO_INSTALLED)
 	mkdir -p build
 	PYTHONPATH=tests $(BIN)/python -W ignore -m nano.train build/nano.pt
