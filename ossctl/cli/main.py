@@ -1,5 +1,6 @@
 """The program: its commands and the one place where errors become messages and exit codes."""
 
+import gc
 import sys
 import time
 import traceback
@@ -70,6 +71,7 @@ def ossctl(
 
 def main() -> None:
     """Run the command line and leave with the exit code that scripts can rely on."""
+    gc.freeze()  # what is imported by now stays, so that no collection need look at it
     try:
         app()
     except OssctlError as error:

@@ -15,7 +15,10 @@ Kind = Literal["", "path", "session", "model", "setting", "turn", "command"]
 
 @dataclass(frozen=True)
 class Command:
-    """`arguments` is how they are written, `help` one line. `choices` or `kind` say what they may be."""
+    """`arguments` is how they are written, `help` one line. `choices` or `kind` say what they may be.
+
+    `aliases` are names that other programs have for it.
+    """
 
     name: str
     run: "Callable[[Repl, str], None]"
@@ -23,6 +26,7 @@ class Command:
     arguments: str = ""
     choices: Sequence[str] = ()
     kind: Kind = ""
+    aliases: Sequence[str] = ()
 
     @property
     def usage(self) -> str:
@@ -35,10 +39,10 @@ class Registry:
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = tuple(commands)
-        self._by_name = {command.name: command for command in commands}
+        self._by_name = {name: command for command in commands for name in (command.name, *command.aliases)}
 
     def find(self, name: str) -> Command | None:
-        """The command of exactly that name."""
+        """The command of exactly that name or alias."""
         return self._by_name.get(name.lower())
 
     def parse(self, line: str) -> tuple[Command, str]:
@@ -57,7 +61,8 @@ class Registry:
         return command, argument
 
     def _meant(self, name: str) -> str:
-        begun = [known for known in self._by_name if len(name) > 1 and known.startswith(name.lower())]
-        near = begun or difflib.get_close_matches(name.lower(), self._by_name, n=2)
+        names = [command.name for command in self.commands]
+        begun = [known for known in names if len(name) > 1 and known.startswith(name.lower())]
+        near = begun or difflib.get_close_matches(name.lower(), names, n=2)
         meant = f"Did you mean {' or '.join(near[:3])}? " if near else ""
         return f"{meant}/help shows all. A blank before the slash makes it a message."

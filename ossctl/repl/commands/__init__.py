@@ -31,21 +31,26 @@ def all_commands() -> Registry:
             Command("/undo", answers.undo, "Take the last message and its answer back."),
             Command(
                 "/retry", answers.retry, "Answer the last message again.", "[low|medium|high]",
-                choices=("low", "medium", "high"),
+                choices=("low", "medium", "high"), aliases=("/regenerate",),
             ),
             Command(
                 "/edit", answers.edit, "Change a message, and go on from there.", "[N]", kind="turn"
             ),
             Command("/copy", answers.copy, "Copy the last answer."),
-            Command("/save", keeping.save, "Write the chat as Markdown, or as JSON.", "FILE", kind="path"),
+            Command(
+                "/save", keeping.save, "Write the chat as Markdown, or as JSON.", "FILE", kind="path",
+                aliases=("/export",),
+            ),
             Command("/sessions", keeping.sessions, "The last chats, or those with some words.", "[WORDS]"),
             Command("/resume", keeping.resume, "Go on with another chat.", "ID", kind="session"),
             Command("/fork", keeping.fork, "Go on with a copy of this chat."),
-            Command("/clear", keeping.clear, "Begin a new chat; this one stays saved."),
+            Command(
+                "/clear", keeping.clear, "Begin a new chat; this one stays saved.", aliases=("/new", "/reset")
+            ),
             Command("/context", context.context, "What the context is full of."),
             Command("/compact", context.compact, "Let the model summarise the oldest turns."),
             Command("/stats", context.stats, "Tokens and speed so far."),
             Command("/plan", context.plan, "How the model is placed in memory."),
-            Command("/exit", keeping.exit_, "Leave; so does Ctrl-D."),
+            Command("/exit", keeping.exit_, "Leave; so does Ctrl-D.", aliases=("/quit", "/bye")),
         ]
     )  # fmt: skip
