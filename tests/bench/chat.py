@@ -103,7 +103,7 @@ class _Prompt:
     @classmethod
     def of(cls, chat: Chat) -> Self:
         assert chat.latest is not None
-        asked = chat._conversation(chat.transcript.messages()[:-1])
+        asked = chat._conversation(chat.transcript.messages(chat.model.name)[:-1])
         return cls(np.array(chat.talker.model.dialect.render(asked), np.int32), chat.latest.computed)
 
 

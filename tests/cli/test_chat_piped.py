@@ -212,3 +212,10 @@ Say hi again.
     assert (tmp_path / "chat.md").read_text("utf-8").startswith("# Say hi.")
     listed = json.loads(ossctl("sessions", "list", "--json", cwd=tmp_path).stdout)["sessions"]
     assert listed[0]["forked_from"] == listed[1]["id"]
+
+
+def test_a_model_reads_the_words_of_another_and_not_its_tokens(tmp_path: Path) -> None:
+    script = f"Hello!\n/model {smollm2()}\nSay hi.\n/model nano\nWhat is the capital of France?\n"
+    result = ossctl("chat", "-m", "nano", "-t", 0, "-n", 60, cwd=tmp_path, stdin=script.encode())
+    assert result.code == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "The capital of France is Paris."
