@@ -13,11 +13,13 @@ def tokens(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.8 s`, `12 s`, `3 min 20 s`."""
+    """`30 ms`, `0.8 s`, `12 s`, `3 min 20 s`, `1 min`."""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), _SECONDS_A_MINUTE)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes} min {rest} s".removesuffix(" 0 s") if minutes else f"{rest} s"
 
 
 def thought(seconds: float, count: int) -> str:
