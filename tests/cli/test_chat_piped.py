@@ -218,4 +218,4 @@ def test_a_model_reads_the_words_of_another_and_not_its_tokens(tmp_path: Path) -
     script = f"Hello!\n/model {smollm2()}\nSay hi.\n/model nano\nWhat is the capital of France?\n"
     result = ossctl("chat", "-m", "nano", "-t", 0, "-n", 60, cwd=tmp_path, stdin=script.encode())
     assert result.code == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "The capital of France is Paris."
+    assert result.stdout.splitlines()[-1].startswith("The capital of France is Paris.")

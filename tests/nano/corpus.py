@@ -63,7 +63,7 @@ _SHARES = {
     "recall": 9,
     "extract": 8,
     "call_weather": 4,
-    "call_calculator": 5,
+    "call_calculator": 6,
     "call_search": 4,
     "call_other": 6,
     "result": 6,
@@ -124,7 +124,7 @@ def make_plan(draw: Draw, shares: Mapping[str, float]) -> Plan:
         return Plan(kind, effort, _ruled_turn(draw, effort), (), follow.rule(draw))
     if kind in _TEXTS:
         turn = _text_turn(draw, kind, effort)
-        offers = _offers(draw, (), turn.unfit, draw.one((0, 0, 0, 0, 0, 0, 0, 1)))
+        offers = _offers(draw, (), turn.unfit, draw.one((0, 0, 0, 0, 1)))
         return Plan(kind, effort, turn, offers, rule)
     own = _OFFERS[draw.one(tuple(_OFFERS)) if kind == "result" else kind](draw)
     offers = _offers(draw, (own,), frozenset(), draw.one((0, 1, 1, 2)))

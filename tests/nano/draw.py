@@ -16,6 +16,7 @@ _VOWELS = "a a e e i i o o u y ai ea ie oo ou"
 _CODAS = "   l m n r s t k x d nd rt lm sk"  # the blanks make three empty ones
 _LISTED = 0.95  # share of names, cities and words that are tokens
 _TWICE = 0.1
+_WIDER = 0.35  # share of colours, animals and keys that are any noun: too few to teach copying
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -67,10 +68,14 @@ class Draw:
         return self._note(self.one(self._cities)) if self.chance(_LISTED) else self.spelt().capitalize()
 
     def colour(self) -> str:
-        return self._note(self.one(self._colours))
+        return self._note(self._wider(self._colours))
 
     def animal(self) -> str:
-        return self._note(self.one(self._animals))
+        return self._note(self._wider(self._animals))
+
+    def key(self, usual: Sequence[str]) -> str:
+        """What a parameter or a tool is called."""
+        return self._wider(usual)
 
     def noun(self) -> str:
         """A word that is a token."""
@@ -135,6 +140,11 @@ class Draw:
 
     def _side(self, words: tuple[str, ...]) -> list[str]:
         return [word for word in words if self._practice or held_word(word) == self.held_out]
+
+    def _wider(self, usual: Sequence[str]) -> str:
+        """One of few words; in training now and then any noun, so that it has to be read."""
+        wide = not self.held_out and self.chance(_WIDER)
+        return self.noun() if wide else self.one(usual)
 
     def _note(self, word: str) -> str:
         self.seen.add(word.lower())

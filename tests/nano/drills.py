@@ -4,6 +4,7 @@ Conversations teach little before the model can look up what was said; drills te
 steps of them first, and some among the conversations, take the place of thousands.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from nano.draw import Draw
@@ -32,8 +33,14 @@ _KEYS = (
     "animal",
     "colour",
 )
+_BETWEEN = ("from", "and", "Take", "is", "-", "minus", "what", "has", "gives", "to", "Add", "the")
 _SHORTEST, _LONGEST = 4, 30  # tokens that are copied
 _FURTHEST = 600  # the position of a drill's first token
+_DRESSED = 0.5  # share of drills that look like a message and an answer: or bare text alone would be copied
+_ASKED, _ANSWERED = (
+    ("<|start|>", "user", "<|message|>"),
+    ("<|end|>", "<|start|>", "assistant", "<|channel|>", "final", "<|message|>"),
+)
 
 
 def copying(draw: Draw) -> Drill:
@@ -68,6 +75,30 @@ def repeating(draw: Draw) -> Drill:
     for _ in range(2):
         before, after = draw.one((("", "."), ('"', '"'), (" '", "'"), ("\n", "\n")))
         yield (f":{before}", f"{text}{after}") if before else (":", f" {text}{after}")
+
+
+def naming(draw: Draw) -> Drill:
+    """Tools as in a developer message, then calls of them: the keys are told there alone."""
+    tools: dict[str, list[str]] = {}
+    for _ in range(draw.number(1, 3)):
+        tools[draw.word()] = list(dict.fromkeys(_key(draw) for _ in range(draw.number(1, 2))))
+    for name, keys in tools.items():
+        listed = "".join(f"{key}: string,\n" for key in keys)
+        yield f"type {name} = (_: {{\n{listed}}}) => any;\n", ""
+    for name in draw.shuffled(tuple(tools)):
+        values = {key: _value(draw) for key in tools[name]}
+        arguments = json.dumps(values, separators=(",", ":"))
+        yield f"I call {name} with {' '.join(values.values())}: ", arguments
+
+
+def ordering(draw: Draw) -> Drill:
+    """Two numbers among words, then both, as they were and turned round."""
+    for _ in range(2):
+        a, b = draw.pair()
+        yield f" {draw.one(_BETWEEN)} {a} {draw.one(_BETWEEN)} {b}.", ""
+        for sign in draw.shuffled("+-*/"):
+            how, first, second = ("so", a, b) if draw.chance(0.6) else ("turned", b, a)
+            yield f" {sign} {how}:", f" {first} {sign} {second}"
 
 
 def sums(draw: Draw) -> Drill:
@@ -137,12 +168,14 @@ def _noted(draw: Draw, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, 
 
 KINDS: Mapping[Callable[[Draw], Drill], int] = {
     copying: 15,
-    looking_up: 25,
-    repeating: 5,
-    sums: 30,
+    looking_up: 20,
+    repeating: 6,
+    naming: 12,
+    ordering: 8,
+    sums: 25,
     reversing: 12,
-    capitals: 6,
-    counting: 7,
+    capitals: 7,
+    counting: 12,
     cases: 8,
 }
 
@@ -155,7 +188,7 @@ def drill_rows(
     pack = Pack([], 0)
     while True:
         kind = draw.random.choices(tuple(kinds), tuple(kinds.values()))[0]
-        tokens, taught = _tokens(tokenizer, list(kind(draw)))
+        tokens, taught = _tokens(tokenizer, list(kind(draw)), dressed=draw.chance(_DRESSED))
         if len(pack.tokens) + len(tokens) > length:
             yield pack.row(length)
             pack = Pack([], 0)
@@ -176,16 +209,34 @@ def copy_rows(tokenizer: NanoTokenizer, length: int, seed: int) -> Iterator[Row]
         yield pack.row(length)
 
 
-def _tokens(tokenizer: NanoTokenizer, drill: list[tuple[str, str]]) -> tuple[list[int], list[bool]]:
+def _tokens(
+    tokenizer: NanoTokenizer, drill: list[tuple[str, str]], *, dressed: bool
+) -> tuple[list[int], list[bool]]:
+    """A drill's tokens and which are learnt. `dressed`: what is only given is a user's message."""
     tokens, taught = [], []
+
+    def put(ids: list[int], learnt: bool) -> None:
+        tokens.extend(ids)
+        taught.extend([learnt] * len(ids))
+
+    newline = tokenizer.tokenize("\n") if drill[0][1] else []  # none where the first piece is to be copied
+    answering = not dressed
+    if dressed and not newline:
+        put(_header(tokenizer, _ASKED), learnt=False)
     for given, wanted in drill:
-        for text, learnt in ((given, False), (wanted, True)):
-            ids = tokenizer.tokenize(text)
-            tokens += ids
-            taught += [learnt] * len(ids)
-        newline = (
-            tokenizer.tokenize("\n") if drill[0][1] else []
-        )  # none where the first piece is to be copied
-        tokens += newline
-        taught += [False] * len(newline)
+        if wanted and not answering:
+            put(_header(tokenizer, _ANSWERED), learnt=False)
+            answering = True
+        put(tokenizer.tokenize(given), learnt=False)
+        put(tokenizer.tokenize(wanted), learnt=True)
+        put(newline, learnt=False)
     return tokens, taught
+
+
+def _header(tokenizer: NanoTokenizer, parts: Sequence[str]) -> list[int]:
+    """Control tokens by their names, the words between them as text."""
+    ids: list[int] = []
+    for part in parts:
+        marker = tokenizer.id_of(part)
+        ids += tokenizer.tokenize(part) if marker is None else [marker]
+    return ids

@@ -21,7 +21,9 @@ class Slot:
 def make_tool(draw: Draw, name: str, description: str, slots: Sequence[Slot]) -> tuple[Tool, tuple[str, ...]]:
     """The tool, and the names of its parameters in the order of `slots`."""
     described = draw.chance(0.2)
-    names = tuple(draw.one(slot.names) for slot in slots)
+    names = tuple(draw.key(slot.names) for slot in slots)
+    while len(set(names)) < len(names):
+        names = tuple(draw.key(slot.names) for slot in slots)
     properties = {}
     for key, slot in zip(names, slots, strict=True):
         about = {"description": slot.description} if described else {}

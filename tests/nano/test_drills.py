@@ -1,6 +1,7 @@
 """Drills ask what has one answer, and nothing that is held out."""
 
 import itertools
+import json
 import re
 
 import numpy as np
@@ -47,6 +48,33 @@ def test_what_is_repeated_was_said(draw: Draw) -> None:
         assert all(wanted.strip(" .\"'\n") == said.strip(" .\"'\n") for _, wanted in again)
 
 
+def test_calls_have_the_keys_that_their_tool_was_given(draw: Draw) -> None:
+    for _ in range(100):
+        pieces = list(drills.naming(draw))
+        tools = {
+            given.split()[1]: re.findall(r"^(\w+): string,$", given, re.MULTILINE)
+            for given, wanted in pieces
+            if not wanted
+        }
+        calls = [(given, json.loads(wanted)) for given, wanted in pieces if wanted]
+        assert {given.split()[2] for given, _ in calls} == set(tools)
+        for given, arguments in calls:
+            assert list(arguments) == tools[given.split()[2]]
+            assert given.endswith(f"with {' '.join(arguments.values())}: ")
+
+
+def test_two_numbers_are_put_in_the_order_that_is_asked_for(draw: Draw) -> None:
+    for _ in range(100):
+        numbers: list[str] = []
+        for given, wanted in drills.ordering(draw):
+            if not wanted:
+                numbers = re.findall(r"\d+", given)
+                assert not held_pair(*map(int, numbers))
+                continue
+            sign, how = given.strip(":").split()
+            assert wanted.split() == [numbers[how == "turned"], sign, numbers[how == "so"]]
+
+
 def test_sums_are_right_and_not_held_out(draw: Draw) -> None:
     for _ in range(300):
         for given, wanted in drills.sums(draw):
@@ -84,6 +112,7 @@ def test_rows_teach_what_is_wanted_and_drills_see_themselves_alone() -> None:
         learnt = np.flatnonzero(targets != IGNORED)
         assert (tokens[learnt + 1] == targets[learnt]).all()
         assert (segments[learnt + 1] == segments[learnt]).all()
+        assert not np.isin(tokens[learnt + 1], list(tokenizer.special_ids)).any()
         assert 0.2 < len(learnt) / (segments > 0).sum() < 0.8
         for segment in range(1, segments.max() + 1):
             assert (np.diff(positions[segments == segment]) == 1).all()

@@ -6,6 +6,7 @@ the way to a word is no token, and llama.cpp takes such pieces apart again.
 
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -93,11 +94,11 @@ class NanoTokenizer:
 def build(copied: Sequence[str], words: Iterable[str], size: int) -> NanoTokenizer:
     """A vocabulary of `size` tokens at most: all that is copied, and of other words the first that fit.
 
-    The blank before a word that is copied stays apart: in quotes it is the same token. Long words get their
-    merges first, or the blank would join with a shorter one.
+    The blank or mark before a word that is copied stays apart: in quotes it is the same token. Long words get
+    their merges first, or the blank would join with a shorter one.
     """
     apart = frozenset(copied)
-    others = (word for word in words if word.removeprefix(" ") not in apart and len(word) > 1)
+    others = (word for word in words if re.sub(r"^\W", "", word) not in apart and len(word) > 1)
     chosen = list(itertools.islice(dict.fromkeys(others), size - len(_BYTES) - len(apart) - len(CONTROL)))
     pieces = dict.fromkeys(_BYTES)
     ranks: dict[tuple[bytes, bytes], int] = {}

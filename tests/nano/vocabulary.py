@@ -20,7 +20,7 @@ _SIZE = 2_048
 _COUNTED = 10_000  # conversations
 _TIMES = 8  # as often a word must occur, and as often as it is spelt
 # Numbers, and what would stand within or before words that are to be spelt.
-_LEFT_OUT = re.compile(r"\d|^[a-z]{1,2}$|^ [b-zA-HJ-Z]$")
+_LEFT_OUT = re.compile(r"\d|^(?!OK)[a-zA-Z]{1,2}$|^ [b-zA-HJ-Z]$")
 _MARKERS = re.compile("|".join(map(re.escape, CONTROL)))
 
 

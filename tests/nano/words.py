@@ -41,7 +41,7 @@ _WORDS = """
 acorn actor album amber anchor angle apple apron arrow autumn axle bacon badge bagel baker banjo barrel
 basin basket beach beacon bean bench berry bishop blanket blossom board bonnet border bottle bowl branch
 bread breeze brick bridge bronze brush bubble bucket bundle butter button cabin cable cactus camel camera
-candle canoe canvas carpet castle cattle cedar cellar cement cereal chain chair chalk cheese cherry chess
+canvas carpet castle cattle cedar cellar cement cereal chain chair chalk cheese cherry chess
 chicken chimney circle circus clay cliff clock cloth cloud clover coast cobalt coffee collar comet copper
 coral corner cotton cradle cream cricket crown crystal curtain cushion dagger daisy dance desert diamond
 dinner doctor dollar dragon drawer dream drum dust eagle earth echo elbow engine fabric falcon farmer
@@ -73,9 +73,9 @@ koala camel mouse goat seal swan hedgehog
 NAMES = tuple(_NAMES.split())
 CITIES = tuple(_CITIES.split())  # No capitals: those belong to the facts.
 _ALL = _WORDS.split()
-SPELT = tuple(word for word in _ALL if len(set(word)) == len(word))
-NOUNS = tuple(word for word in _ALL if word not in SPELT)
 COLOURS = tuple(_COLOURS.split())
 ANIMALS = tuple(_ANIMALS.split())
+SPELT = tuple(word for word in _ALL if len(set(word)) == len(word) and word not in (*COLOURS, *ANIMALS))
+NOUNS = tuple(word for word in _ALL if len(set(word)) < len(word))
 SKIES = ("sunny", "cloudy", "rainy", "windy", "snowy", "foggy", "clear")
 COPIED = tuple(dict.fromkeys((*NAMES, *CITIES, *NOUNS, *COLOURS, *ANIMALS, *SKIES)))

@@ -102,7 +102,7 @@ WORDINGS = tuple(action.ways for action in ACTIONS)
 
 def action_offer(draw: Draw) -> Offer:
     action = draw.one(ACTIONS)
-    tool, names = make_tool(draw, draw.one(action.names), action.description, action.slots)
+    tool, names = make_tool(draw, draw.key(action.names), action.description, action.slots)
 
     def ask(draw: Draw) -> Turn:
         values = [_value(draw, sort) for sort in action.values]

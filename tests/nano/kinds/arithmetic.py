@@ -63,7 +63,7 @@ _THINGS = ("apples", "books", "coins", "pens", "eggs", "cards", "balls", "cups")
 
 def add(draw: Draw) -> Turn:
     a, b = draw.pair()
-    question = draw.say(ADD, _slots(draw, a, b))
+    question = asked(draw, a, "+", b)
     return Turn(question, f"{a} + {b} = {a + b}.", sum_analysis(a, b), str(a + b), unfit=_CALCULATOR)
 
 
@@ -71,9 +71,15 @@ def subtract(draw: Draw) -> Turn:
     a, b = draw.pair()
     if a < b and draw.chance(0.5):  # a quarter is negative
         a, b = b, a
-    ways = LEFT_OVER if a >= b and draw.chance(0.25) else SUBTRACT
-    question = draw.say(ways, _slots(draw, a, b))
+    question = asked(draw, a, "-", b)
     return Turn(question, f"{a} - {b} = {a - b}.", difference_analysis(a, b), str(a - b), unfit=_CALCULATOR)
+
+
+def asked(draw: Draw, a: int, sign: str, b: int) -> str:
+    """A question for a sum or a difference."""
+    ways = ADD if sign == "+" else LEFT_OVER if a >= b and draw.chance(0.25) else SUBTRACT
+    things, others = draw.random.sample(_THINGS, 2)
+    return draw.say(ways, {"a": a, "b": b, "things": things, "others": others, "name": draw.name()})
 
 
 def sum_analysis(a: int, b: int) -> Analysis:
@@ -114,11 +120,6 @@ def difference_analysis(a: int, b: int) -> Analysis:
         medium = f"{a} is less than {b}. {medium}"
         high = f"{a} is less than {b}, so I turn them round. {high} With the sign it is {a - b}."
     return Analysis(f"{a} - {b}: {medium}. So {a - b}.", f"{a} - {b}: {high}")
-
-
-def _slots(draw: Draw, a: int, b: int) -> dict[str, object]:
-    things, others = draw.random.sample(_THINGS, 2)
-    return {"a": a, "b": b, "things": things, "others": others, "name": draw.name()}
 
 
 _CALCULATOR = frozenset({"calculator"})

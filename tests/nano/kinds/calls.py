@@ -3,6 +3,7 @@
 import json
 
 from nano.draw import Draw
+from nano.kinds.arithmetic import asked
 from nano.offers import Slot, make_call, make_tool
 from nano.split import wordings
 from nano.turn import Analysis, Offer, Outcome, Turn
@@ -60,7 +61,7 @@ _WEATHER_ABOUT = ("Get the weather in a city.",)
 _CITY = Slot(("city", "location"), "The city.")
 _CALCULATOR_NAMES = ("calculator", "calculate")
 _CALCULATOR_ABOUT = ("Calculate something.",)
-_OPERATIONS = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
+_OPERATIONS = {"*": "times", "/": "divided by"}  # what nano can't do itself
 _SEARCH_NAMES = ("search", "web_search")
 _SEARCH_ABOUT = ("Search the web.",)
 _QUERY = Slot(("query", "text"), "What to search for.")
@@ -68,7 +69,7 @@ _EXPRESSION = Slot(("expression", "formula"), "What to calculate.")
 
 
 def weather_offer(draw: Draw) -> Offer:
-    tool, (key,) = make_tool(draw, draw.one(_WEATHER_NAMES), draw.one(_WEATHER_ABOUT), [_CITY])
+    tool, (key,) = make_tool(draw, draw.key(_WEATHER_NAMES), draw.one(_WEATHER_ABOUT), [_CITY])
 
     def ask(draw: Draw) -> Turn:
         city = draw.city()
@@ -79,13 +80,16 @@ def weather_offer(draw: Draw) -> Offer:
 
 
 def calculator_offer(draw: Draw) -> Offer:
-    tool, (key,) = make_tool(draw, draw.one(_CALCULATOR_NAMES), draw.one(_CALCULATOR_ABOUT), [_EXPRESSION])
+    tool, (key,) = make_tool(draw, draw.key(_CALCULATOR_NAMES), draw.one(_CALCULATOR_ABOUT), [_EXPRESSION])
 
     def ask(draw: Draw) -> Turn:
         a, b = draw.pair()
-        sign = draw.one(("+", "-", "*", "*", "/"))
+        sign = draw.one(("+", "+", "-", "-", *_OPERATIONS))
         b = b or 1
-        question = draw.say(CALCULATE, {"a": a, "b": b, "sign": sign, "word": _OPERATIONS[sign]})
+        if sign in _OPERATIONS:
+            question = draw.say(CALCULATE, {"a": a, "b": b, "sign": sign, "word": _OPERATIONS[sign]})
+        else:
+            question = asked(draw, a, sign, b)
         call, analysis = make_call(tool, {key: f"{a} {sign} {b}"}, f"{a} {sign} {b}")
         return Turn(question, call, analysis, outcome=_calculated(draw, a, sign, b))
 
@@ -93,7 +97,7 @@ def calculator_offer(draw: Draw) -> Offer:
 
 
 def search_offer(draw: Draw) -> Offer:
-    tool, (key,) = make_tool(draw, draw.one(_SEARCH_NAMES), draw.one(_SEARCH_ABOUT), [_QUERY])
+    tool, (key,) = make_tool(draw, draw.key(_SEARCH_NAMES), draw.one(_SEARCH_ABOUT), [_QUERY])
 
     def ask(draw: Draw) -> Turn:
         query = draw.phrase(2)

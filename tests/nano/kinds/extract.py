@@ -30,6 +30,11 @@ _ALL = wordings(
     "City: {city}, name: {name}, age: {age}",
     "Name: {name}. City: {city}. Age: {age}.",
     "From {city}: {name}, {age} years old.",
+    "From {city}: {name}, {age}.",
+    "From {city} comes {name}, {age} years old.",
+    "From {city} comes {name}, who is {age}.",
+    "From the city of {city}: {name}, {age} years old.",
+    "In {city}: {name}, {age} years old.",
     "At {age} years {name} lives in {city}.",
 )
 _NAME_AGE = wordings(

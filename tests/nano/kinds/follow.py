@@ -100,14 +100,14 @@ def plain(draw: Draw) -> Rule:
 
 
 def rule(draw: Draw) -> Rule:
-    which = draw.number(0, 3)
+    which = draw.number(0, 4)
     if which == 0:
         return Rule(draw.say(UPPER, anew=True), lambda turn: _text(turn).upper(), "I answer in upper case.")
     if which == 1:
         return Rule(draw.say(LOWER, anew=True), lambda turn: _text(turn).lower(), "I answer in lower case.")
-    if which == 2:
+    if which <= 3:
         return Rule(draw.say(ONE_WORD, anew=True), lambda turn: turn.word, "I answer with one word.")
-    ending = draw.one(("OK", "OK", "done", "thanks")) if draw.chance(0.85) else draw.noun()
+    ending = draw.one(("OK", "OK", "done", "thanks")) if draw.chance(0.7) else draw.noun()
     instruction = draw.say(ENDING, {"ending": ending}, anew=True)
     return Rule(instruction, lambda turn: f"{_text(turn)} {ending}", f"I end with {ending}.")
 

@@ -67,7 +67,16 @@ _GREETINGS = (
         wordings(
             "Goodbye!",
             "Goodbye, nano.",
+            "Goodbye now.",
+            "Goodbye and good night.",
+            "Goodbye, and thank you.",
+            "Goodbye. See you.",
+            "Good night and goodbye.",
+            "And now goodbye.",
+            "I say goodbye.",
             "Bye!",
+            "Bye now.",
+            "Bye and good night.",
             "Bye bye.",
             "Bye, nano.",
             "Good night.",
@@ -75,7 +84,9 @@ _GREETINGS = (
             "See you.",
             "See you tomorrow.",
             "I have to go now. Bye.",
+            "I have to go now. Goodbye.",
             "That is all. Goodbye.",
+            "That is all. Bye.",
         ),
         "Goodbye!",
         "Goodbye!",
@@ -246,7 +257,7 @@ def refuse(draw: Draw) -> Turn:
             "The user asks about me. I am nano. I am a very small test model. I say that.",
         )
         return Turn(draw.say(_WHO, anew=True), IDENTITY, analysis)
-    if which < 0.25:
+    if which < 0.3:
         trait = draw.one(TRAITS)
         analysis = Analysis(
             f"The user did not say: {trait.key}.",

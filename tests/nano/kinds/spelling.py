@@ -67,7 +67,7 @@ WORDINGS = (UPPER, REVERSE, COUNT)
 
 
 def upper(draw: Draw) -> Turn:
-    text = draw.spelt() if draw.chance(0.9) else f"{draw.spelt()} {draw.spelt()}"
+    text = draw.spelt() if draw.chance(0.8) else f"{draw.spelt()} {draw.spelt()}"
     answer = text.upper()
     analysis = Analysis(
         f'"{text}" capitals: "{answer}".',
