@@ -1,11 +1,12 @@
 """`make bench-chat`: what a turn costs late in a conversation, what drawing costs, when the prompt is there.
 
-    python tests/bench/chat.py
+    python tests/bench/chat.py [--gpt-oss PATH]
 
 Goals: the first word of turn 50 comes as soon as that of turn 2, within 20 %, for equal new text; an answer
 of 5,000 tokens at 100 tokens/s takes less than 10 % of one core to draw; the prompt is there after 0.6 s.
 """
 
+import argparse
 import io
 import statistics
 import sys
@@ -146,16 +147,19 @@ def _decodes(
             yield time.perf_counter() - began
 
 
-def turns_of_tiny_gpt_oss(folder: Path) -> None:
-    """Thin layers and the whole vocabulary: what is not llama.cpp's weighs more than in any other."""
+def turns_of_gpt_oss(path: Path, folder: Path) -> None:
+    """With the tiny one's thin layers and whole vocabulary, what is not llama.cpp's weighs most.
+
+    A file of the 20B takes a quarter of an hour on two cores, and behind its experts attention hardly counts.
+    """
 
     def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
         return repeat(dialect.spelt("I have to think about that. " * 4, _ANSWER))
 
     options = ContextOptions(n_ctx=16_384, n_seq=4, unified=True, n_threads=1, flash_attention=False)
     with (
-        LlamaModel(tiny_gpt_oss(folder)) as model,
-        scripted_chat(model, answers, options, Sessions.open(folder / "tiny.db")) as scripted,
+        LlamaModel(path) as model,
+        scripted_chat(model, answers, options, Sessions.open(folder / f"{path.stem}.db")) as scripted,
     ):
         turns(scripted.chat, model, options, scripted.dialect.spelt("", "")[:3])
 
@@ -203,6 +207,13 @@ def start() -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--gpt-oss", type=Path, help="measure the turns of this file alone")
+    args = parser.parse_args()
+    if args.gpt_oss:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+            turns_of_gpt_oss(args.gpt_oss, Path(folder))
+        return
     start()
     mixed = "".join(_PARTS) * 10
     drawing(mixed, "prose, lists, code and tables")
@@ -211,7 +222,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(action="ignore"),
     ):
-        turns_of_tiny_gpt_oss(Path(folder))
+        turns_of_gpt_oss(tiny_gpt_oss(Path(folder)), Path(folder))
         turns_of_smollm2(Path(folder))
 
 
