@@ -5,7 +5,7 @@ own metadata, never by its name.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -33,7 +33,8 @@ class Message:
 
     An assistant's message with calls is not its last word: `content` then is what it told the user
     before them. `tool` names the function whose result a tool's message is. `kept` are the token ids that
-    the model wrote for this message, without the prompt; they are used in place of the text.
+    a model wrote for this message, without the prompt; they are used in place of the text by a model for
+    which they say the same.
     """
 
     role: Role
@@ -116,6 +117,11 @@ class Recovered:
 
 
 Event = Reasoning | Preamble | Answer | ToolCall | Recovered
+
+
+def content_of(preamble: Iterable[str], answer: Iterable[str]) -> str:
+    """What the user is to see: what the model said before it went on working, then the answer."""
+    return "\n\n".join(filter(None, ("".join(preamble), "".join(answer))))
 
 
 class Parser(Protocol):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ossctl.dialect import Answer, Event, Parser, Preamble, Reasoning, Recovered, ToolCall
+from ossctl.dialect import Answer, Event, Parser, Preamble, Reasoning, Recovered, ToolCall, content_of
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
 from ossctl.engine.stop import StopStrings
 from ossctl.errors import RequestError
@@ -41,8 +41,8 @@ class Generation:
 
     @property
     def content(self) -> str:
-        """What the user is to see: what the model said before it went on working, then the answer."""
-        return "\n\n".join(filter(None, ("".join(self._preamble), "".join(self._answer))))
+        """See `content_of`."""
+        return content_of(self._preamble, self._answer)
 
     @property
     def reasoning(self) -> str:

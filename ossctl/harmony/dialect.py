@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ossctl.dialect import Conversation, Effort, Recovered, Tool
+from ossctl.dialect import Answer, Conversation, Effort, Message, Preamble, Recovered, Tool, content_of
 from ossctl.errors import RequestError
 from ossctl.guide import GrammarCompiler, Guide
 from ossctl.harmony import markers as harmony_markers
@@ -72,12 +72,24 @@ class HarmonyDialect:
             return FormatGuide(self._alphabet, [reasoning, *openings], budget)
         return None if budget is None else BudgetGuide(self._alphabet, self.parser(()), budget)
 
-    def _split(self, kept: tuple[int, ...]) -> list[HarmonyMessage]:
-        """The messages in the ids of an earlier answer; none if it broke the format in any way."""
+    def _split(self, answer: Message) -> list[HarmonyMessage]:
+        """The messages in the ids of an earlier answer; none if it broke the format in any way.
+
+        Nor if the ids say something else than its text: a model of another vocabulary wrote them.
+        """
+        kept = answer.kept
+        if not all(token < self._tokenizer.size for token in kept):
+            return []
         parser = self.parser(())
         events = [event for token in kept for event in parser.feed(token)] + [*parser.close(cut=False)]
         broken = any(isinstance(event, Recovered) for event in events)
-        return [] if broken else self._renderer.split(kept)
+        said = content_of(
+            (event.text for event in events if isinstance(event, Preamble)),
+            (event.text for event in events if isinstance(event, Answer)),
+        )
+        # The text of a stop string is in the ids alone.
+        same = said == answer.content or (answer.content and said.startswith(answer.content))
+        return self._renderer.split(kept) if same and not broken else []
 
     def _openings(self, conversation: Conversation) -> Iterator[Opening]:
         """The messages that the answer may consist of, after the reasoning; none if all are allowed."""

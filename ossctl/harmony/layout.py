@@ -38,13 +38,13 @@ class HarmonyMessage:
     kept: tuple[int, ...] = ()
 
 
-Split = Callable[[tuple[int, ...]], Sequence[HarmonyMessage]]
+Split = Callable[[Message], Sequence[HarmonyMessage]]
 
 
 def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage]:
     """The messages of the prompt, from the system message on.
 
-    `split` gives the messages in the ids of an earlier answer; none if they are not well formed.
+    `split` gives the messages in the ids of an earlier answer; none if those cannot stand for its text.
     """
     messages = conversation.messages
     offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
@@ -105,7 +105,7 @@ def running_turn(messages: tuple[Message, ...]) -> int:
 
 def _message(message: Message, split: Split, *, running: bool) -> Iterator[HarmonyMessage]:
     if message.role == "assistant":
-        for written in (split(message.kept), _assistant(message)):
+        for written in (split(message), _assistant(message)):
             parts = [part for part in written if running or part.channel != "analysis"]
             if parts:
                 yield from parts

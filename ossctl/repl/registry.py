@@ -61,8 +61,7 @@ class Registry:
         return command, argument
 
     def _meant(self, name: str) -> str:
-        names = [command.name for command in self.commands]
-        begun = [known for known in names if len(name) > 1 and known.startswith(name.lower())]
-        near = begun or difflib.get_close_matches(name.lower(), names, n=2)
+        begun = [known for known in self._by_name if len(name) > 1 and known.startswith(name.lower())]
+        near = begun or difflib.get_close_matches(name.lower(), self._by_name, n=2)
         meant = f"Did you mean {' or '.join(near[:3])}? " if near else ""
         return f"{meant}/help shows all. A blank before the slash makes it a message."

@@ -56,7 +56,7 @@ def test_dropping_the_oldest_turns_leaves_room_and_is_marked(scripted: Scripted)
     assert chat.drop_oldest("y" * 500) == 1
     assert chat.window("y" * 500).leaves_room
     assert [row.seen for row in chat.report().turns] == [False, True, True, True]
-    assert chat.transcript.messages(chat.model.name)[0].content == "x" * 300
+    assert chat.transcript.messages()[0].content == "x" * 300
     scripted.ask("y" * 500)
     chat.undo()  # what has left the context does not come back
     assert chat.transcript.hidden == 1
@@ -72,7 +72,7 @@ def test_compacting_puts_the_models_own_summary_in_place_of_the_oldest_turns(scr
     cut = chat.transcript.cut
     assert cut is not None
     assert cut.summary == "Answer 5."
-    first = chat.transcript.messages(chat.model.name)[0].content
+    first = chat.transcript.messages()[0].content
     assert first.startswith("Summary of our conversation before this message:\n\nAnswer 5.\n\n---\n\nxxx")
     report = chat.report()
     assert report.summary > 0
@@ -80,7 +80,7 @@ def test_compacting_puts_the_models_own_summary_in_place_of_the_oldest_turns(scr
     tokens = sum(row.tokens for row in report.turns if row.seen) + report.summary + report.instructions
     assert tokens == report.window.used
     session = remembered_of(chat.book.sessions, chat.book.sessions.find(chat.book.session or ""))
-    assert session.transcript.messages(session.model.name) == chat.transcript.messages(chat.model.name)
+    assert session.transcript.messages() == chat.transcript.messages()
     text = markdown_of(exported(session))
     assert "## You (out of context)" in text
     assert "> Answer 5." in text
@@ -115,7 +115,7 @@ def test_calls_run_their_program_and_the_answer_goes_on(gpt_oss: LlamaModel) -> 
         events = list(scripted.chat.send("Twice 21?", lambda _: True))
         assert [event.outcome.result for event in events if isinstance(event, ToolRan)] == ["42"]
         assert scripted.chat.transcript.answers[-1].message.content == "It is 42."
-        roles = [message.role for message in scripted.chat.transcript.messages(scripted.chat.model.name)]
+        roles = [message.role for message in scripted.chat.transcript.messages()]
         assert roles == ["user", "assistant", "tool", "assistant"]
         (ran,) = (e for e in scripted.chat.send("Again?", lambda _: False) if isinstance(e, ToolRan))
         assert "does not allow" in ran.outcome.result
@@ -195,7 +195,7 @@ def test_a_session_goes_on_in_its_settings_but_for_those_given_anew(scripted: Sc
     beginning = Beginning(ChatSettings(temperature=0.1), ["temperature"], go_on=True)
     again, remembered = begin(beginning, Book(chat.book.sessions))
     assert remembered is not None
-    assert again.transcript.messages(chat.model.name) == chat.transcript.messages(chat.model.name)
+    assert again.transcript.messages() == chat.transcript.messages()
     assert again.settings == ChatSettings(system="Be brief.", temperature=0.1, seed=3)
     assert remembered.model.reference == "tiny"
 

@@ -42,7 +42,7 @@ def roomy(gpt_oss: LlamaModel) -> Iterator[Scripted]:
 def rendered(scripted: Scripted) -> list[int]:
     """The prompt that the chat would ask now."""
     chat = scripted.chat
-    return scripted.dialect.render(chat._conversation(chat.transcript.messages(chat.model.name)))
+    return scripted.dialect.render(chat._conversation(chat.transcript.messages()))
 
 
 def test_each_of_fifty_turns_decodes_the_last_answer_and_the_new_message_alone(tiny: Scripted) -> None:
@@ -73,9 +73,7 @@ def fresh_logits(model: LlamaModel, options: ContextOptions, *steps: Ids) -> Log
 def asked(scripted: Scripted) -> Ids:
     """The prompt of the latest answer."""
     chat = scripted.chat
-    return np.array(
-        scripted.dialect.render(chat._conversation(chat.transcript.messages(chat.model.name)[:-1])), np.int32
-    )
+    return np.array(scripted.dialect.render(chat._conversation(chat.transcript.messages()[:-1])), np.int32)
 
 
 def test_logits_are_bit_for_bit_those_of_a_fresh_evaluation(gpt_oss: LlamaModel) -> None:

@@ -8,6 +8,7 @@ of 5,000 tokens at 100 tokens/s takes less than 10 % of one core to draw; the pr
 
 import argparse
 import io
+import os
 import statistics
 import sys
 import tempfile
@@ -68,7 +69,7 @@ def turns(chat: Chat, model: LlamaModel, options: ContextOptions, header: Sequen
     The model writes `header` before the first word. Attention costs more behind more cells, and without flash
     attention, as a plan for a CPU has it, less.
     """
-    print(f"{chat.model.name}, {options.n_threads} thread: first word after Enter, in ms")
+    print(f"{chat.model.name}, {options.n_threads} thread(s): first word after Enter, in ms")
     ours: dict[int, float] = {}
     bare: dict[int, float] = {}
     for turn in (2, _TURNS):
@@ -105,7 +106,7 @@ class _Prompt:
     @classmethod
     def of(cls, chat: Chat) -> Self:
         assert chat.latest is not None
-        asked = chat._conversation(chat.transcript.messages(chat.model.name)[:-1])
+        asked = chat._conversation(chat.transcript.messages()[:-1])
         return cls(np.array(chat.talker.model.dialect.render(asked), np.int32), chat.latest.computed)
 
 
@@ -147,16 +148,16 @@ def _decodes(
             yield time.perf_counter() - began
 
 
-def turns_of_gpt_oss(path: Path, folder: Path) -> None:
+def turns_of_gpt_oss(path: Path, folder: Path, n_threads: int = 1) -> None:
     """With the tiny one's thin layers and whole vocabulary, what is not llama.cpp's weighs most.
 
-    A file of the 20B takes a quarter of an hour on two cores, and behind its experts attention hardly counts.
+    A file of the 20B takes long, and behind its experts attention hardly counts.
     """
 
     def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
         return repeat(dialect.spelt("I have to think about that. " * 4, _ANSWER))
 
-    options = ContextOptions(n_ctx=16_384, n_seq=4, unified=True, n_threads=1, flash_attention=False)
+    options = ContextOptions(n_ctx=16_384, n_seq=4, unified=True, n_threads=n_threads, flash_attention=False)
     with (
         LlamaModel(path) as model,
         scripted_chat(model, answers, options, Sessions.open(folder / f"{path.stem}.db")) as scripted,
@@ -212,7 +213,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.gpt_oss:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
-            turns_of_gpt_oss(args.gpt_oss, Path(folder))
+            turns_of_gpt_oss(args.gpt_oss, Path(folder), os.cpu_count() or 1)
         return
     start()
     mixed = "".join(_PARTS) * 10

@@ -26,7 +26,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ossctl.app.question import Question
-from ossctl.dialect import Conversation, Effort, JsonFormat, Message, Tool, ToolCall
+from ossctl.dialect import (
+    Answer,
+    Conversation,
+    Effort,
+    JsonFormat,
+    Message,
+    Preamble,
+    Tool,
+    ToolCall,
+    content_of,
+)
 from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.layout import HarmonyMessage, developer_text, system_text
@@ -334,7 +344,7 @@ def test_a_prompt_goes_on_from_the_prompt_and_the_answer_before_it(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
 ) -> None:
     kept = answer_ids(answer, reference)
-    calling = Message("assistant", "", calls=CALLING.calls, kept=tuple(kept))
+    calling = Message("assistant", content_in(kept, harmony), calls=CALLING.calls, kept=tuple(kept))
     before = [*rendered(harmony), *kept]
     assert rendered(harmony, calling, RESULT)[: len(before)] == before
 
@@ -349,7 +359,37 @@ def test_of_a_finished_answer_all_but_the_analysis_is_kept(
     expected = [*answer_ids(ended, reference)[:-1], *reference.written("<|end|>")]
     kept = tuple(answer_ids(written, reference))
     before = [*rendered(harmony), *expected]
-    assert rendered(harmony, Message("assistant", "", kept=kept), NEXT)[: len(before)] == before
+    answer_before = Message("assistant", content_in(kept, harmony), kept=kept)
+    assert rendered(harmony, answer_before, NEXT)[: len(before)] == before
+
+
+def content_in(kept: Sequence[int], harmony: HarmonyDialect) -> str:
+    """What an answer of these ids says."""
+    parser = harmony.parser(())
+    events = [event for token in kept for event in parser.feed(token)] + [*parser.close(cut=False)]
+    preamble = (event.text for event in events if isinstance(event, Preamble))
+    return content_of(preamble, (event.text for event in events if isinstance(event, Answer)))
+
+
+@pytest.mark.parametrize("text", ["Four.", "Four. STO"])
+def test_the_text_of_a_stop_string_is_in_the_tokens_alone(
+    text: str, harmony: HarmonyDialect, reference: Reference
+) -> None:
+    final = reference.written(f"<|channel|>final<|message|>{text}")
+    before = [*rendered(harmony), *final]
+    kept = (*final, *reference.written("<|return|>"))
+    assert rendered(harmony, Message("assistant", "Four.", kept=kept), NEXT)[: len(before)] == before
+
+
+@pytest.mark.parametrize("foreign", ["its own", "none of this vocabulary"])
+def test_of_an_answer_in_another_models_tokens_the_text_is_rendered(
+    foreign: str, harmony: HarmonyDialect, reference: Reference
+) -> None:
+    kept = reference.written("<|channel|>final<|message|>Some other words.<|return|>")
+    if foreign != "its own":
+        kept[2] = 1_000_000
+    answer = Message("assistant", "The text.", kept=tuple(kept))
+    assert rendered(harmony, answer, NEXT) == rendered(harmony, Message("assistant", "The text."), NEXT)
 
 
 def test_an_answer_that_was_cut_off_is_ended(harmony: HarmonyDialect, reference: Reference) -> None:
@@ -372,7 +412,7 @@ def test_a_content_type_is_kept_with_its_answer(
 ) -> None:
     kept = tuple(reference.written(f'<|channel|>{header}<|message|>{{"a":1}}'))
     before = [*rendered(harmony), *kept]
-    answer = Message("assistant", "{}", kept=(*kept, *reference.written("<|return|>")))
+    answer = Message("assistant", '{"a":1}', kept=(*kept, *reference.written("<|return|>")))
     assert rendered(harmony, answer, NEXT)[: len(before)] == before
 
 

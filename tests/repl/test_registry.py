@@ -32,7 +32,8 @@ def test_no_two_commands_share_a_name() -> None:
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
-        ("/rety", "no command /rety", "Did you mean /retry or /set?"),
+        ("/rety", "no command /rety", "Did you mean /retry or /reset?"),
+        ("/expo", "no command /expo", "Did you mean /export?"),
         ("/s", "no command /s", "/system or /set or /save?"),
         ("/export", "/save needs more: /save FILE", ""),
         ("/effort huge", "huge is none of these", ""),

@@ -161,7 +161,7 @@ class Chat:
     def window(self, text: str = "") -> Window:
         """How full the context is, with `text` as the next message. Raises UsageError for a chat format
         that has no place for something."""
-        messages = self.transcript.messages(self._model.name)
+        messages = self.transcript.messages()
         if text:
             messages = (*messages, Message("user", text))
         return Window(self._count(messages), self.talker.n_ctx)
@@ -191,7 +191,7 @@ class Chat:
         """
         count = self._oldest_half()
         asked = Message("user", _SUMMARISE)
-        messages = (*self.transcript.messages(self._model.name, count), asked)
+        messages = (*self.transcript.messages(count), asked)
         question = self._question(messages)
         most = self.talker.n_ctx // _SUMMARY_SHARE
         conversation = replace(question.conversation, tools=())
@@ -211,13 +211,13 @@ class Chat:
         transcript = self.transcript
         turns, hidden = transcript.turns, transcript.hidden
         bare = Transcript(tuple(entry for entry in transcript.entries if isinstance(entry, Said)))
-        sizes = [self._count(bare.messages(self._model.name, n)) for n in range(1, len(turns) + 1)]
+        sizes = [self._count(bare.messages(n)) for n in range(1, len(turns) + 1)]
         instructions = self._count((Message("user", ""),)) if turns else 0
         rows = [
             TurnSize(turn.number, title_of(turn.text), size - before, turn.number > hidden)
             for turn, size, before in zip(turns, sizes, [instructions, *sizes], strict=False)
         ]
-        used = self._count(transcript.messages(self._model.name)) if turns else 0
+        used = self._count(transcript.messages()) if turns else 0
         seen = sum(row.tokens for row in rows if row.seen)
         window = Window(used, self.talker.n_ctx)
         return ContextReport(window, instructions, max(0, used - seen - instructions), tuple(rows))
@@ -228,7 +228,7 @@ class Chat:
             started = monotonic()
             try:
                 with _as_usage_error():
-                    question = self._question(self.transcript.messages(self._model.name))
+                    question = self._question(self.transcript.messages())
                     generation = self.talker.pose(question, self._cache_key)
                     yield from self._follow(generation, question.sampling.seed, started)
             except OssctlError:
@@ -341,10 +341,10 @@ class Chat:
         turns, hidden = self.transcript.turns, self.transcript.hidden
         if len(turns) <= hidden:
             raise UsageError("there is nothing to summarise yet")
-        half = self._count(self.transcript.messages(self._model.name)) / 2
+        half = self._count(self.transcript.messages()) / 2
         latest = max(hidden + 1, len(turns) - 1)  # the last turn stays, unless it is the only one
         for count in range(hidden + 1, latest):
-            if self._count(self.transcript.messages(self._model.name, count)) >= half:
+            if self._count(self.transcript.messages(count)) >= half:
                 return count
         return latest
 

@@ -22,11 +22,6 @@ class Said:
     created: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    def read_by(self, model: str) -> Message:
-        """The message for that model: token ids that another one wrote are not of its vocabulary."""
-        kept = self.message.kept if self.details.get("model") == model else ()
-        return replace(self.message, kept=kept)
-
 
 @dataclass(frozen=True)
 class Cut:
@@ -109,14 +104,14 @@ class Transcript:
             if isinstance(entry, Said) and entry.message.role == "assistant" and not entry.message.calls
         )
 
-    def messages(self, model: str, turns: int | None = None) -> tuple[Message, ...]:
-        """What the model of that name sees, of the first so many `turns` if that is given.
+    def messages(self, turns: int | None = None) -> tuple[Message, ...]:
+        """What the model sees, of the first so many `turns` if that is given.
 
         A summary stands before the first message of the user's that is left: every chat format has a place
         for it there.
         """
         seen = self.turns[self.hidden : turns]
-        messages = [entry.read_by(model) for turn in seen for entry in turn.entries]
+        messages = [entry.message for turn in seen for entry in turn.entries]
         cut = self.cut
         if cut and cut.summary and messages:
             text = f"{_SUMMARY}\n\n{cut.summary}\n\n---\n\n{messages[0].content}"

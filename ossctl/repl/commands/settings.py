@@ -59,7 +59,8 @@ def help_(repl: "Repl", argument: str) -> None:
         command = repl.registry.find(f"/{argument.lstrip('/')}")
         if command is None:
             raise UsageError(f"there is no command /{argument.lstrip('/')}", "/help shows all.")
-        repl.say(f"{command.usage}  {command.help}")
+        aliases = f" Also {', '.join(command.aliases)}." if command.aliases else ""
+        repl.say(f"{command.usage}  {command.help}{aliases}")
         return
     width = max(len(command.usage) for command in repl.registry.commands)
     repl.say(*(f"{command.usage:{width}}  {command.help}" for command in repl.registry.commands), "")
