@@ -62,7 +62,8 @@ def complaints(answered: Answered) -> list[str]:
             )
         case Ending.LENGTH:
             where = ", in its reasoning" if answered.in_reasoning else ""
-            found.append(f"The answer was cut at {tokens(answered.completion)}{where}. /set max_tokens N")
+            cut = f"The answer was cut at {tokens(answered.completion)}{where}."
+            found.append(f"{cut} /set max_tokens N allows more, then /retry asks again.")
         case Ending.REPETITION:
             found.append("The model repeated itself and was stopped. /retry asks again, with another seed.")
         case Ending.EMPTY:

@@ -195,7 +195,7 @@ Say hi again.
         "temperature 0.5",
         "top_p is 7.0, must be from 0 to 1",
         "Instructions: Be brief.",
-        "The answer was cut at 4 tokens",
+        "The answer was cut at 4 tokens. /set max_tokens N allows more, then /retry asks again.",
         "Written: chat.md",
         "chat.md exists.",
         "stays as it is.",
