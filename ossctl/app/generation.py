@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from ossctl.dialect import Answer, Event, Parser, Preamble, Reasoning, Recovered, ToolCall, content_of
-from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
+from ossctl.engine.request import FinishReason, Generated, Prefilled, Request, TokenLogprob
 from ossctl.engine.stop import StopStrings
 from ossctl.errors import RequestError
 
@@ -26,6 +26,7 @@ class Generation:
         self.finish: FinishReason | None = None
         self.error: RequestError | None = None
         self.cached_tokens = 0
+        self.read_ahead = 0  # of these, computed for this very prompt before it was asked
         self.seconds = 0.0  # from its admission to its latest token
         self.first_token_seconds = 0.0
         self.tokens: list[int] = []
@@ -85,6 +86,11 @@ class Generation:
             self.finish = FinishReason.STOP
         elif output.finish is not None:
             self._close(output.finish)
+
+    def end_without_answer(self, output: Prefilled) -> None:
+        """The prompt is in the cache, and none was wanted."""
+        self.cached_tokens = output.cached_tokens
+        self.finish = FinishReason.LENGTH
 
     def cancel(self) -> None:
         """End it where it is."""

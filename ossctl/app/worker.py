@@ -9,7 +9,7 @@ from typing import Self
 
 from ossctl.app.generation import Generation
 from ossctl.engine.engine import Engine
-from ossctl.engine.request import Failed, Output
+from ossctl.engine.request import Failed, Output, Prefilled
 from ossctl.errors import OssctlError, RequestError
 from ossctl.runtime.base import DecodeAborted, DecodeFailed, Runner
 
@@ -129,7 +129,10 @@ class Worker:
             del self._live[output.id]
             self._fail(generation, RequestError(output.reason, code=output.code))
             return
-        generation.feed(output)
+        if isinstance(output, Prefilled):
+            generation.end_without_answer(output)
+        else:
+            generation.feed(output)
         if generation.finish is not None:
             self._engine.cancel(output.id)  # a stop string ends what the engine would continue
             del self._live[output.id]

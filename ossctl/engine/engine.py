@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from time import perf_counter
 
-from ossctl.engine.request import EngineStats, Failed, Generated, Output, Request
+from ossctl.engine.request import EngineStats, Failed, Generated, Output, Prefilled, Request
 from ossctl.engine.sampler import BadLogits
 from ossctl.engine.sampler_pool import Draw, Drawn, NotDrawn, SamplerPool
 from ossctl.engine.scheduler import Batch, Scheduler
@@ -64,6 +64,7 @@ class Engine:
         if batch := self._scheduler.schedule():
             logits = self._decode(batch)
             outputs += self._make_room() if logits is None else self._collect(batch, logits)
+        outputs += self._prefilled()
         self.stats.steps += 1
         self.stats.step_seconds += perf_counter() - started
         return outputs
@@ -81,6 +82,14 @@ class Engine:
                 self.cancel(sequence.request.id)
                 reason = f"no answer within {timeout:g} s; {sequence.generated:,} tokens were there"
                 yield Failed(sequence.request.id, reason, "timeout")
+
+    def _prefilled(self) -> Iterator[Prefilled]:
+        """End the requests that want no answer and have their prompt in the cache."""
+        for sequence in tuple(self._scheduler.running):
+            if not sequence.left:
+                self.stats.cached_tokens += sequence.cached
+                self.cancel(sequence.request.id)
+                yield Prefilled(sequence.request.id, sequence.cached)
 
     def _decode(self, batch: Batch) -> Logits | None:
         """Logits of the batch, or None if the cache is full."""
@@ -163,8 +172,8 @@ class Engine:
         sampling.validate()
         if not len(prompt):
             raise RequestError("the prompt is empty")
-        if request.max_tokens < 1:
-            raise RequestError(f"max_tokens is {request.max_tokens}, must be at least 1")
+        if request.max_tokens < 0:
+            raise RequestError(f"max_tokens is {request.max_tokens}, must be at least 0")
         if len(prompt) > self._runner.n_ctx_seq:
             raise RequestError(
                 f"the prompt has {len(prompt):,} tokens, the context {self._runner.n_ctx_seq:,}",

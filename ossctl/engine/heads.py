@@ -30,7 +30,7 @@ class Heads:
 
     def best(self, prompt: Tokens) -> tuple[Head, int] | None:
         """The one that spares the most of computing `prompt`, and how many tokens that are."""
-        found = [(head, self._usable(head, common_prefix(head.tokens, prompt[:-1]))) for head in self._heads]
+        found = [(head, self._usable(head, common_prefix(head.tokens, prompt))) for head in self._heads]
         head, usable = max(found, key=lambda each: each[1], default=(None, 0))
         return (head, usable) if head is not None and usable else None
 

@@ -65,10 +65,11 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 class Request:
     """One answer to generate. `prompt` int32 [n], n at least 1; `end_ids` are tokens that end it.
 
-    `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well. A `guide` follows
-    this one answer. Requests of the same `conversation` go on from where the prompt of the one before ended:
-    the cache can be taken back to there, and is not given to others while there is another sequence. After
-    `timeout` seconds in the cache it fails.
+    `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well. With 0 the prompt is
+    computed, and that is all: a later one that begins with it need not be. A `guide` follows this one answer.
+    Requests of the same `conversation` are answered one after the other and go on from where the prompt of
+    the one before ended: the cache can be taken back to there, and is not given to others while there is
+    another sequence. After `timeout` seconds in the cache it fails.
     """
 
     id: str
@@ -105,6 +106,14 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefilled:
+    """A request for no answer has its prompt in the cache; `cached_tokens` of it were there already."""
+
+    id: str
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A request that ended without an answer; the others go on. `code` is for programs."""
 
@@ -113,7 +122,7 @@ class Failed:
     code: str = "generation_failed"
 
 
-Output = Generated | Failed
+Output = Generated | Prefilled | Failed
 
 
 @dataclass

@@ -41,7 +41,7 @@ class Scheduler:
             room = min(room, max(self._runner.n_ubatch, decoding + _LEAST_CHUNK))
         batch: Batch = []
         for sequence in sorted(self.running, key=lambda s: s.left):  # stable: admission order
-            if room:
+            if room and sequence.left:
                 batch.append((sequence, sequence.next_chunk(room)))
                 room -= len(batch[-1][1].tokens)
         batch.sort(key=lambda item: item[1].seq)
@@ -108,7 +108,9 @@ class Scheduler:
                     return False
                 passed.append(sequence)
                 continue
-            match = self._slots.match(sequence.prompt, sequence.request.conversation)
+            if self._awaits_turn(sequence.request.conversation):
+                continue
+            match = self._slots.match(sequence)
             if self._awaits_prefix(sequence, match.usable if match else 0):
                 continue
             self._slots.place(sequence, match)
@@ -136,12 +138,16 @@ class Scheduler:
         usual = self._tokens_ended // self._ended
         return max(0, min(usual, sequence.max_tokens) - sequence.generated)
 
+    def _awaits_turn(self, conversation: str) -> bool:
+        """Whether another request of the conversation is running."""
+        return any(other.request.conversation == conversation != "" for other in self.running)
+
     def _awaits_prefix(self, sequence: Sequence, usable: int) -> bool:
         """Whether a running prefill will soon have computed more of this prompt than the cache has."""
         for other in self.running:
             if other.computed >= len(other.prompt):
                 continue
-            common = min(common_prefix(other.prompt, sequence.prompt), len(sequence.prompt) - 1)
+            common = common_prefix(other.prompt, sequence.prompt[: sequence.reusable])
             if common >= usable + SHARE_MIN and common > other.computed:
                 other.boundaries.add(common)
                 return True

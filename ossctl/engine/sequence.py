@@ -104,8 +104,13 @@ class Sequence:
 
     @property
     def left(self) -> int:
-        """Tokens to compute before the next can be drawn; at least one."""
+        """Tokens to compute before the next can be drawn; at least one, where there is a next."""
         return self.length - self.computed
+
+    @property
+    def reusable(self) -> int:
+        """Tokens of the prompt that can be taken over: logits come of computing the last one."""
+        return len(self.prompt) - bool(self.request.max_tokens)
 
     def uniform(self) -> float:
         """The next draw in [0, 1), which depends on the request alone."""
@@ -120,7 +125,8 @@ class Sequence:
             ahead = [b for b in self.boundaries if b > self.computed]
             end = min(self.computed + room, len(self.prompt), *ahead)
             tokens = self.prompt[self.computed : end]
-        return Chunk(self.place.seq, tokens, self.computed + len(tokens) == self.length)
+        wants_logits = self.computed + len(tokens) == self.length and self.request.max_tokens > 0
+        return Chunk(self.place.seq, tokens, wants_logits)
 
     def append(self, token: int) -> FinishReason | None:
         """Take a token; return why the request ends with it, if it does. Raises GuideFailed."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ossctl.engine.heads import Head, Heads
 from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
-from ossctl.runtime.base import RollbackImpossible, Runner, Tokens
+from ossctl.runtime.base import RollbackImpossible, Runner
 
 # Tokens after which it pays to compute a prompt's last one apart: asked again, only that one is computed.
 _LONG = 256
@@ -33,14 +33,15 @@ class Slots:
         """Slots without a running request."""
         return sum(slot.owner is None for slot in self._slots)
 
-    def match(self, prompt: Tokens, conversation: str = "") -> Match | None:
-        """The slot that spares the most of computing `prompt`, whose last token is always computed.
+    def match(self, sequence: Sequence) -> Match | None:
+        """The slot that spares the most of computing the prompt of `sequence`.
 
-        Among equals it is the one of the `conversation`.
+        Among equals it is the one of its conversation.
         """
         best: Match | None = None
+        prompt, conversation = sequence.prompt[: sequence.reusable], sequence.request.conversation
         for slot in self._slots:
-            common = min(common_prefix(slot.held(), prompt), len(prompt) - 1)
+            common = common_prefix(slot.held(), prompt)
             if common < SHARE_MIN:
                 continue
             found = Match(slot, common, self._usable(slot, common))
@@ -48,7 +49,7 @@ class Slots:
                 best = found
         saved = self._heads.best(prompt)
         if saved is not None and (best is None or saved[1] > best.usable):
-            return Match(None, common_prefix(saved[0].tokens, prompt[:-1]), saved[1], saved[0])
+            return Match(None, common_prefix(saved[0].tokens, prompt), saved[1], saved[0])
         return best
 
     def place(self, sequence: Sequence, match: Match | None) -> None:
@@ -61,7 +62,7 @@ class Slots:
         if match and self._runner.needs_snapshots and match.common >= usable + SHARE_MIN:
             sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
         if sequence.request.conversation and len(sequence.prompt) - usable >= _LONG:
-            sequence.boundaries.add(len(sequence.prompt) - 1)
+            sequence.boundaries.add(sequence.reusable)
         if match and match.head:
             usable = self._bring_back(match.head, slot, usable)
         elif source and usable:
@@ -69,6 +70,8 @@ class Slots:
         else:
             self._runner.rollback(slot.seq, 0)
         slot.keep(usable)
+        if usable < sequence.reusable == len(sequence.prompt):
+            slot.snapshots.pop(usable, None)  # the one at the end of this prompt will do for both
         slot.owner, sequence.slot = sequence, slot
         slot.conversation = sequence.request.conversation
         sequence.computed = usable

@@ -75,6 +75,7 @@ class _Terminal:
                 return
 
     def _ask(self, draft: str) -> str:
+        self._repl.look_ahead()
         try:
             return self._prompt.ask(draft)
         finally:

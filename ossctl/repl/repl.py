@@ -179,6 +179,11 @@ class Repl:
             return True, f"@{path.name}: {tokens(count)}, {free:,} are free"
         return False, f"@{path.name}: {tokens(count)}"
 
+    def look_ahead(self) -> None:
+        """The user is about to write: the model reads what the message will stand behind."""
+        if self.chat.is_ready and self.editing is None:
+            self.chat.look_ahead()
+
     def retry(self) -> None:
         """Ask for the last answer again."""
         self.ready()
@@ -237,7 +242,10 @@ class Repl:
         if not self.models.settled:
             return [(False, f"loading {self.models.name} …")]
         if self.models.error is None:
+            known = self.chat.is_ready
             self._adopt()
+            if not known:
+                self.look_ahead()
         parts.append((False, self.chat.model.name or self.models.name))
         if self.chat.effort is not None:
             parts.append((False, f"effort {self.chat.effort}"))

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, count
+from time import monotonic, sleep
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scripted_chat import GivenAnswers, Scripted, scripted_chat
 
+from ossctl.app.chat.events import Answered
 from ossctl.runtime.base import Chunk, Logits
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
@@ -59,6 +61,98 @@ def test_each_of_fifty_turns_decodes_the_last_answer_and_the_new_message_alone(t
             last_answer = tiny.chat.transcript.answers[-2].message.content
             assert decoded == len(words(last_answer)) + len(words(text)) + headers
     assert tiny.chat.answers == 50
+
+
+def read_ahead(scripted: Scripted) -> int:
+    """Tokens that are decoded while nobody waits; all of it is awaited."""
+    scripted.runner.chunks.clear()
+    scripted.chat.look_ahead()
+    deadline = monotonic() + 30
+    while (ahead := scripted.chat.talker._ahead) is not None and ahead.finish is None:
+        assert monotonic() < deadline
+        sleep(0.005)
+    return sum(len(chunk.tokens) for chunk in scripted.runner.chunks)
+
+
+def test_the_last_answer_is_read_while_the_user_writes(tiny: Scripted) -> None:
+    words = tiny.dialect._tokenizer.tokenize
+    before, after = len(words("final")) + len(words("user")) + 5, len(words("assistant")) + 2  # with markers
+    ahead = read_ahead(tiny)
+    for turn in range(1, 51):
+        text = f"Question {turn}, please."
+        answered = tiny.ask(text)
+        assert tiny.prompt_tokens_decoded() == len(words(text)) + after
+        assert answered.computed == ahead + len(words(text)) + after
+        ahead = read_ahead(tiny)
+        assert ahead == len(words(tiny.chat.transcript.answers[-1].message.content)) + before
+        assert read_ahead(tiny) == 0
+    tiny.take(tiny.chat.retry(lambda _: True))
+    assert tiny.prompt_tokens_decoded() <= len(words(text)) + after
+    for _ in range(3):
+        tiny.chat.undo()
+        assert read_ahead(tiny) == 0
+        answered = tiny.ask("Another.")
+        assert tiny.prompt_tokens_decoded() == answered.computed == len(words("Another.")) + after
+        tiny.chat.undo()
+
+
+def test_a_message_that_comes_while_the_model_reads_goes_on_from_there(tiny: Scripted) -> None:
+    tiny.ask("A long message. " * 200)
+    tiny.chat.undo()
+    tiny.runner.chunks.clear()
+    tiny.chat.settings = replace(tiny.chat.settings, system="Be brief. " * 100)
+    tiny.chat.look_ahead()
+    events = list(tiny.chat.send("Hello?", lambda _: True))
+    answered = events[-1]
+    assert isinstance(answered, Answered)
+    assert (answered.reused, answered.computed) == (0, answered.prompt)
+    assert tiny.prompt_tokens_decoded() == answered.prompt
+
+
+def test_reading_ahead_gives_way_to_what_does_not_begin_so(tiny: Scripted) -> None:
+    tiny.ask("Hello?")
+    tiny.chat.clear()
+    tiny.chat.settings = replace(tiny.chat.settings, system="Be brief. " * 600)
+    tiny.runner.chunks.clear()
+    tiny.chat.look_ahead()
+    tiny.chat.settings = replace(tiny.chat.settings, system="")
+    answered = tiny.take(tiny.chat.send("Hello?", lambda _: True))
+    assert answered.prompt < 300
+    assert sum(len(chunk.tokens) for chunk in tiny.runner.chunks) < 1000
+
+
+def test_another_effort_is_read_when_it_is_used(tiny: Scripted) -> None:
+    for turn in range(1, 4):
+        read_ahead(tiny)
+        tiny.ask(f"Question {turn}.")
+    read_ahead(tiny)
+    before = tiny.chat.settings
+    tiny.chat.settings = replace(before, effort="high")
+    assert read_ahead(tiny) == 0
+    tiny.chat.settings = before
+    answered = tiny.ask("Question 4.")
+    assert tiny.prompt_tokens_decoded() < 30
+    tiny.chat.settings = replace(before, effort="high")
+    tiny.ask("Question 5.")
+    assert tiny.prompt_tokens_decoded() > answered.prompt / 2
+    assert 0 < read_ahead(tiny) < 100
+
+
+def test_logits_behind_what_was_read_ahead_are_bit_for_bit_those_of_a_fresh_evaluation(
+    gpt_oss: LlamaModel,
+) -> None:
+    options = replace(OPTIONS, n_ubatch=512)
+    with scripted_chat(gpt_oss, thoughtful, options) as scripted:
+        first_ahead = read_ahead(scripted)
+        scripted.ask("Question 1.")
+        first = asked(scripted)
+        second_ahead = read_ahead(scripted)
+        scripted.ask("Question 2.")
+        second = asked(scripted)
+        ahead = len(first) + second_ahead
+        steps = (first[:first_ahead], first[first_ahead:], second[len(first) : ahead], second[ahead:])
+        assert scripted.runner.first_logits is not None
+        assert np.array_equal(scripted.runner.first_logits, fresh_logits(gpt_oss, options, *steps))
 
 
 def fresh_logits(model: LlamaModel, options: ContextOptions, *steps: Ids) -> Logits:

@@ -6,7 +6,7 @@ import pytest
 from scripted import ScriptedRunner, expected_answer, run, tokens_of
 
 from ossctl.engine.engine import Engine
-from ossctl.engine.request import Request, Sampling
+from ossctl.engine.request import Prefilled, Request, Sampling
 from ossctl.engine.sequence import Slot
 from ossctl.runtime.base import DecodeAborted, Snapshot
 
@@ -33,6 +33,17 @@ class Talk:
         got = tokens_of(run(self.engine)["r"])
         assert got == expected_answer(prompt.tolist(), n_tokens, VOCAB)
         return self.engine.stats.prompt_tokens - before
+
+    def read(self, prompt: Ids, conversation: str = "") -> int:
+        """Prompt tokens that were decoded for no answer; the cache then holds the whole prompt."""
+        before, decodes = self.engine.stats.prompt_tokens, len(self.runner.decoded)
+        self.engine.submit(Request("r", prompt, 0, GREEDY, conversation=conversation))
+        (output,) = run(self.engine)["r"]
+        decoded = self.engine.stats.prompt_tokens - before
+        assert output == Prefilled("r", len(prompt) - decoded)
+        assert not any(chunk.wants_logits for batch in self.runner.decoded[decodes:] for chunk in batch)
+        assert prompt.tolist() in [self.runner.tokens(seq) for seq in range(self.runner.n_seq)]
+        return decoded
 
 
 def test_a_turn_costs_its_own_tokens_though_the_answer_left_the_window() -> None:
@@ -112,6 +123,63 @@ def test_a_prompt_that_was_given_up_leaves_what_was_before_it() -> None:
     talk.engine.cancel("long")
     assert talk.ask(np.concatenate([prompt, ids(5, 2)]), "a") == 5
     assert talk.ask(long, "a") == 200
+
+
+@pytest.mark.parametrize("window", [0, 8])
+def test_what_was_read_ahead_is_not_read_again(window: int) -> None:
+    talk = Talk(n_seq=1, window=window)
+    prompt = ids(60)
+    assert talk.read(prompt[:40], "a") == 40
+    assert talk.ask(prompt, "a") == 20
+    for turn in range(1, 20):
+        answered = np.concatenate([prompt, ids(30, seed=turn)])
+        assert talk.read(answered, "a") == 30
+        assert talk.read(answered, "a") == 0
+        prompt = np.concatenate([answered, ids(10, seed=-turn % 1000)])
+        assert talk.ask(prompt, "a") == 10
+        if turn % 3 == 0:  # the same again, and another message in its place
+            assert talk.ask(prompt, "a") <= 10
+            assert talk.read(answered, "a") == 0
+            assert talk.ask(np.concatenate([answered, ids(5, seed=99)]), "a") == 5
+            assert talk.ask(prompt, "a") <= 10
+
+
+def test_reading_ahead_leaves_the_way_back_as_cheap_as_it_is() -> None:
+    talk = Talk(n_seq=1, window=8)
+    ahead = [ids(20)]
+    for turn in range(1, 40):
+        talk.read(ahead[-1], "a")
+        prompt = np.concatenate([ahead[-1], ids(5, seed=turn)])
+        talk.ask(prompt, "a")
+        ahead.append(np.concatenate([prompt, ids(15, seed=turn + 100)]))
+    talk.read(ahead[-1], "a")
+    for turns_back in (1, 2, 3, 5):
+        assert talk.ask(np.concatenate([ahead[-1 - turns_back], ids(5, seed=99)]), "a") == 5
+    assert talk.ask(np.concatenate([ahead[20], ids(5, seed=98)]), "a") <= 5 + 20 * 10
+
+
+@pytest.mark.parametrize("n_seq", [1, 3])
+def test_a_message_goes_on_from_what_is_still_being_read(n_seq: int) -> None:
+    talk = Talk(n_seq=n_seq, window=8)
+    talk.ask(ids(100, seed=7), "b")
+    prompt = ids(300)
+    talk.engine.submit(Request("ahead", prompt[:290], 0, GREEDY, conversation="a"))
+    talk.engine.step()
+    assert talk.engine.computed("ahead") == 64
+    assert talk.ask(prompt, "a") == 300 - 64
+    if n_seq > 1:
+        assert talk.ask(np.concatenate([ids(100, seed=7), ids(5, seed=8)]), "b") == 5
+
+
+def test_what_is_read_ahead_and_given_up_stays_for_what_begins_with_it() -> None:
+    talk = Talk(n_seq=1, window=8)
+    prompt = ids(60)
+    talk.ask(prompt, "a")
+    ahead = np.concatenate([prompt, ids(200, 1)])
+    talk.engine.submit(Request("ahead", ahead, 0, GREEDY, conversation="a"))
+    talk.engine.step()
+    talk.engine.cancel("ahead")
+    assert talk.ask(np.concatenate([ahead, ids(10, 2)]), "a") == 200 - 64 + 10
 
 
 def test_snapshots_are_dense_of_late_and_sparse_before() -> None:

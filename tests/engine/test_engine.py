@@ -1,6 +1,7 @@
 """The engine over a scripted runner: scheduling, sharing, full caches, failures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,12 @@ GREEDY = Sampling(temperature=0)
 
 def request(name: str, prompt: Sequence[int], n_tokens: int = 5, sampling: Sampling = GREEDY) -> Request:
     return Request(name, np.array(prompt, np.int32), n_tokens, sampling)
+
+
+def submit_all(engine: Engine, prompts: list[list[int]], lengths: list[int]) -> None:
+    """By number; a third of them each are of no conversation, of one and of another."""
+    for n, (prompt, n_tokens) in enumerate(zip(prompts, lengths, strict=True)):
+        engine.submit(replace(request(str(n), prompt, n_tokens), conversation=("", "a", "b")[n % 3]))
 
 
 def prompt_of(*parts: tuple[int, int]) -> list[int]:
@@ -42,7 +49,7 @@ def workloads(draw: st.DrawFn) -> tuple[ScriptedRunner, list[list[int]], list[in
         draw(st.sampled_from(heads)) + prompt_of((100 + n, draw(st.integers(1, 30))))
         for n in range(draw(st.integers(1, 12)))
     ]
-    return runner, prompts, [draw(st.integers(1, 20)) for _ in prompts]
+    return runner, prompts, [draw(st.integers(0, 20)) for _ in prompts]  # 0: the prompt alone
 
 
 @settings(max_examples=150, deadline=None)
@@ -52,8 +59,7 @@ def test_every_request_gets_the_answer_it_would_get_alone(
 ) -> None:
     runner, prompts, lengths = workload
     engine = Engine(runner)
-    for number, (prompt, n_tokens) in enumerate(zip(prompts, lengths, strict=True)):
-        engine.submit(request(str(number), prompt, n_tokens))
+    submit_all(engine, prompts, lengths)
     outputs = run(engine)
     for number, (prompt, n_tokens) in enumerate(zip(prompts, lengths, strict=True)):
         assert tokens_of(outputs[str(number)]) == expected_answer(prompt, n_tokens, runner.n_vocab)
@@ -66,8 +72,7 @@ def test_cancelling_at_any_moment_leaves_the_others_alone(
 ) -> None:
     runner, prompts, lengths = workload
     engine = Engine(runner)
-    for number, (prompt, n_tokens) in enumerate(zip(prompts, lengths, strict=True)):
-        engine.submit(request(str(number), prompt, n_tokens))
+    submit_all(engine, prompts, lengths)
     answers: dict[str, list[int]] = {str(n): [] for n in range(len(prompts))}
     cancelled = set()
     while engine.busy:
@@ -77,8 +82,7 @@ def test_cancelling_at_any_moment_leaves_the_others_alone(
                 cancelled.add(victim)
         for output in engine.step():
             assert output.id not in cancelled
-            assert isinstance(output, Generated)
-            answers[output.id].append(output.token)
+            answers[output.id] += tokens_of([output])
     for name in answers.keys() - cancelled:
         n = int(name)
         assert answers[name] == expected_answer(prompts[n], lengths[n], runner.n_vocab)
@@ -315,7 +319,7 @@ def test_an_end_token_ends_the_answer_and_the_context_bounds_it() -> None:
         (request("x", []), "empty"),
         (request("x", [50]), "does not know"),
         (request("x", [-1]), "does not know"),
-        (request("x", [1], 0), "max_tokens"),
+        (request("x", [1], -1), "max_tokens"),
         (request("x", [1] * 65), "65 tokens, the context 64"),
         (request("x", [1], 1, Sampling(top_p=1.5)), "top_p"),
         (request("x", [1], 1, Sampling(logit_bias={50: 1.0})), "logit_bias"),

@@ -2,10 +2,12 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ossctl.app.chat.book import Book, Remembered, SessionModel, Writing, title_of
 from ossctl.app.chat.context import ContextReport, TurnSize, Window
@@ -17,6 +19,7 @@ from ossctl.app.question import Question
 from ossctl.app.tool_commands import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer, Conversation, Effort, Message, Preamble, Reasoning, Tool, ToolCall
 from ossctl.engine.request import FinishReason
+from ossctl.engine.sequence import common_prefix
 from ossctl.errors import OssctlError, RequestError, UsageError
 
 if TYPE_CHECKING:  # what loads llama.cpp's library: the prompt is there before
@@ -49,10 +52,12 @@ class Chat:
         self.transcript = Transcript()
         self.answers = 0  # of the session so far, those that were tried again among them
         self.latest: Answered | None = None
+        self.cells = 0  # of the cache, that the conversation takes after the latest answer
         self._settings = settings
         self._model = model
         self._talker: Talker | None = None
         self._stopped = False
+        self._head: Conversation | None = None  # what the cache's conversation began with, without messages
         self._today = dt.datetime.now().astimezone().date()
 
     @property
@@ -90,7 +95,7 @@ class Chat:
 
     def use(self, talker: "Talker | None", model: SessionModel) -> None:
         """From here on this model answers; None: none does."""
-        self._talker, self._model = talker, model
+        self._talker, self._model, self._head = talker, model, None
         if talker is not None:
             self.book.note_settings(self._settings, model)
 
@@ -115,6 +120,22 @@ class Chat:
         before = self.transcript
         self._add(Said(Message("user", text), created=_now()))
         yield from self._answer(allow, before)
+
+    def look_ahead(self) -> None:
+        """Have the model read, while the user writes, what the next message will stand behind.
+
+        Not where the instructions or the effort, which all else follows, have changed since the last answer:
+        they may be changed back, and until then the cache has all of it.
+        """
+        head = self._conversation(())
+        if self._talker is None or (self.transcript.turns and self._head not in (None, head)):
+            return
+        one, other = (self.transcript.with_entry(Said(Message("user", text))) for text in ("a", "b"))
+        with suppress(RequestError):
+            first, second = (np.array(self._rendered(each.messages()), np.int32) for each in (one, other))
+            if common := common_prefix(first, second):
+                self._talker.read_ahead(first[:common], self._cache_key)
+                self._head, self.cells = head, common
 
     def retry(self, allow: Allow) -> Iterator[ChatEvent]:
         """The last answer again, with the next seed. Raises UsageError without one."""
@@ -229,6 +250,7 @@ class Chat:
             try:
                 with _as_usage_error():
                     question = self._question(self.transcript.messages())
+                    self._head = self._conversation(())
                     generation = self.talker.pose(question, self._cache_key)
                     yield from self._follow(generation, question.sampling.seed, started)
             except OssctlError:
@@ -296,11 +318,12 @@ class Chat:
         prompt, n_ctx = len(generation.request.prompt), self.talker.n_ctx
         if generation.finish is None:
             generation.finish = FinishReason.CANCELLED
+        self.cells = prompt + generation.completion_tokens
         cut = generation.finish is FinishReason.LENGTH
         return Answered(
             ending=ending_of(generation),
             prompt=prompt,
-            reused=generation.cached_tokens,
+            reused=generation.cached_tokens - generation.read_ahead,
             completion=generation.completion_tokens,
             reasoning=generation.reasoning_tokens,
             seed=seed,
@@ -334,7 +357,10 @@ class Chat:
         if not messages:
             return 0
         with _as_usage_error():
-            return len(self.talker.model.dialect.render(self._conversation(messages)))
+            return len(self._rendered(messages))
+
+    def _rendered(self, messages: tuple[Message, ...]) -> list[int]:
+        return self.talker.model.dialect.render(self._conversation(messages))
 
     def _oldest_half(self) -> int:
         """How many turns, hidden ones among them, reach over half of what the model sees."""
@@ -355,7 +381,7 @@ class Chat:
     def _take_up(self, remembered: Remembered) -> Remembered:
         self.transcript, self.answers = remembered.transcript, remembered.answers
         self.settings = remembered.settings
-        self.latest = None
+        self.latest = self._head = None
         return remembered
 
     def _add(self, entry: Said | Cut) -> None:

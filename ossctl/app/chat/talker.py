@@ -7,12 +7,16 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Self
 
+import numpy as np
+
 from ossctl.app.chat.events import Prefilling, Waiting
 from ossctl.app.generation import Generation
 from ossctl.app.loading import LoadedModel
 from ossctl.app.question import Question, pose
 from ossctl.app.worker import Worker
 from ossctl.dialect import Event
+from ossctl.engine.request import Request
+from ossctl.runtime.base import Tokens
 
 _TICK = 0.05  # seconds without news after which whoever listens may draw
 _PATIENCE = 0.3  # seconds to wait for a decode that is to stop; a GPU ends it in its own time
@@ -36,6 +40,7 @@ class Talker:
         self._worker = Worker(model.runner, self._arrivals.put)
         self._numbers = count(1)
         self._stop = False
+        self._ahead: Generation | None = None  # what was computed while nobody waited
         self.failed = False  # the model has; it answers no more
 
     @property
@@ -45,7 +50,7 @@ class Talker:
 
     def pose(self, question: Question, conversation: str = "") -> Generation:
         """An answer to be followed, not begun yet. Raises RequestError if it cannot be asked."""
-        name = str(next(self._numbers))
+        name = self._next_name()
         return pose(
             self.model,
             question,
@@ -54,6 +59,18 @@ class Talker:
             conversation,
         )
 
+    def read_ahead(self, prompt: Tokens, conversation: str = "") -> None:
+        """Compute `prompt` while nobody waits: an answer to what begins with it comes the sooner.
+
+        It gives way to everything else.
+        """
+        if self._ahead is not None and np.array_equal(self._ahead.request.prompt, prompt):
+            return
+        self._give_way()
+        request = Request(self._next_name(), prompt, max_tokens=0, conversation=conversation)
+        self._ahead = Generation(request, self.model.dialect.parser(prompt.tolist()))
+        self._worker.submit(self._ahead)
+
     def follow(self, generation: Generation) -> Iterator[Talk]:
         """Begin the answer, and tell what comes until `generation` is complete.
 
@@ -61,10 +78,17 @@ class Talker:
         Raises RequestError if the engine cannot answer it, OssctlError if the model failed.
         """
         self._stop = False
+        ahead = self._ahead
+        if ahead is not None and not _begins_with(generation, ahead):
+            self._give_way()
+            ahead = None
         self._worker.submit(generation)
         try:
-            yield from self._news(generation)
+            yield from self._news(generation, ahead)
         finally:
+            if ahead is not None and generation.tokens:
+                generation.read_ahead = min(_computed(ahead), generation.cached_tokens)
+                self._ahead = None
             if generation.finish is None:
                 self._cancel(generation)
 
@@ -73,14 +97,15 @@ class Talker:
         self._stop = True
         self._arrivals.put(None)
 
-    def _news(self, generation: Generation) -> Iterator[Talk]:
+    def _news(self, generation: Generation, ahead: Generation | None) -> Iterator[Talk]:
         deadline = None
         total = len(generation.request.prompt)
         while deadline is None or generation.tokens or monotonic() < deadline:
             try:
                 arrival = self._arrivals.get(timeout=_TICK)
             except Empty:
-                yield Waiting() if generation.tokens else Prefilling(self._worker.computed(generation), total)
+                done = max(self._worker.computed(each) for each in (generation, ahead or generation))
+                yield Waiting() if generation.tokens else Prefilling(done, total)
                 arrival = None
             if self._stop and deadline is None:
                 self._cancel(generation)
@@ -98,9 +123,28 @@ class Talker:
     def _cancel(self, generation: Generation) -> None:
         self._worker.cancel(generation.request.id, at_once=not generation.tokens)
 
+    def _give_way(self) -> None:
+        """Stop computing ahead."""
+        if self._ahead is not None and self._ahead.finish is None:
+            self._cancel(self._ahead)
+        self._ahead = None
+
+    def _next_name(self) -> str:
+        return str(next(self._numbers))
+
     def __enter__(self) -> Self:
         self._worker.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._give_way()
         self._worker.__exit__(*exception)
+
+
+def _begins_with(generation: Generation, ahead: Generation) -> bool:
+    start = ahead.request.prompt
+    return np.array_equal(generation.request.prompt[: len(start)], start)
+
+
+def _computed(ahead: Generation) -> int:
+    return len(ahead.request.prompt) - ahead.cached_tokens if ahead.finish else 0

@@ -45,9 +45,8 @@ def context(repl: "Repl", _argument: str) -> None:
     repl.say(*_described(repl.chat.report()))
     latest = repl.chat.latest
     if latest is not None:
-        cells = latest.prompt + latest.completion
         repl.say(
-            f"The cache holds {cells:,} cells: of the last prompt's {tokens(latest.prompt)} "
+            f"The cache holds {repl.chat.cells:,} cells. Of the last prompt's {tokens(latest.prompt)} "
             f"{latest.reused:,} were reused and {latest.computed:,} computed."
         )
 
