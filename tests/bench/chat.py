@@ -66,8 +66,8 @@ _PARTS = (
 def turns(chat: Chat, model: LlamaModel, options: ContextOptions, header: Sequence[int]) -> None:
     """Time from Enter to the first word of turns 2 and 50, beside that of the decodes alone.
 
-    The model writes `header` before the first word. Attention costs more behind more cells, and without flash
-    attention, as a plan for a CPU has it, less.
+    The last answer is read before, while the user writes. The model writes `header` before the first word.
+    Attention costs more behind more cells, and without flash attention, as a plan for a CPU has it, less.
     """
     print(f"{chat.model.name}, {options.n_threads} thread(s): first word after Enter, in ms")
     ours: dict[int, float] = {}
@@ -80,8 +80,9 @@ def turns(chat: Chat, model: LlamaModel, options: ContextOptions, header: Sequen
         _first_word(chat, _question(turn - 1))
         seconds, prompts = [], []
         for n in range(_ROUNDS):
+            known = _read_ahead(chat)
             seconds.append(_first_word(chat, _question(turn + n)))
-            prompts.append(_Prompt.of(chat))
+            prompts.append(_Prompt.of(chat, known))
             chat.undo()
         ours[turn] = statistics.median(seconds)
         bare[turn] = statistics.median(_decodes(model, options, prompts, header))
@@ -104,10 +105,20 @@ class _Prompt:
     computed: int
 
     @classmethod
-    def of(cls, chat: Chat) -> Self:
-        assert chat.latest is not None
+    def of(cls, chat: Chat, known: int) -> Self:
         asked = chat._conversation(chat.transcript.messages()[:-1])
-        return cls(np.array(chat.talker.model.dialect.render(asked), np.int32), chat.latest.computed)
+        ids = np.array(chat.talker.model.dialect.render(asked), np.int32)
+        return cls(ids, len(ids) - known)
+
+
+def _read_ahead(chat: Chat) -> int:
+    """Have the model read what the next message stands behind; so many tokens are in the cache then."""
+    chat.look_ahead()
+    ahead = chat.talker._ahead
+    assert ahead is not None
+    while ahead.finish is None:
+        time.sleep(0.001)
+    return len(ahead.request.prompt)
 
 
 def _question(n: int) -> str:

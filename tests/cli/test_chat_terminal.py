@@ -101,6 +101,37 @@ def test_ctrl_c_while_a_long_message_is_read_brings_it_back_to_the_prompt(tmp_pa
         assert "Line 699 of a long text." in terminal.lines[-2]
 
 
+def test_a_resumed_chat_is_read_at_once_and_that_can_be_stopped_and_left(tmp_path: Path) -> None:
+    with chat(tmp_path, "-n", 3) as terminal:
+        terminal.wait(LOADED)
+        terminal.paste("\n".join(f"Line {n} of a long text." for n in range(80)))
+        terminal.press("\r")
+        terminal.wait(STATISTICS)
+        terminal.settle()
+        terminal.press("\x04")
+        assert terminal.end() == 0
+    with chat(tmp_path, "-c", "-n", 3) as terminal:
+        terminal.wait(LOADED)
+        terminal.enter("Is that all?")
+        terminal.wait(r"reading [\d,]+ of [\d,]+ tokens")
+        terminal.press("\x03")
+        terminal.wait(r"(?s)Stopped before the answer began.*> Is that all\?")
+        terminal.enter(" Really?")
+        read = terminal.wait(r"([\d,]+) read · context")[1]  # all of it, for this message
+        assert int(read.replace(",", "")) > 800
+        assert rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'user'")[-1] == (
+            "Is that all? Really?",
+        )
+        terminal.settle()
+        terminal.press("\x04")
+        assert terminal.end() == 0
+    with chat(tmp_path, "-c") as terminal:
+        terminal.wait(LOADED)
+        terminal.press("\x04")
+        terminal.wait("Saved: ")
+        assert terminal.end() == 0
+
+
 def test_a_paste_of_10_000_lines_is_one_message_and_keys_stay_quick(terminal: Terminal) -> None:
     terminal.wait(LOADED)
     terminal.paste("\n".join(f"line {n} of the paste" for n in range(10_000)))
