@@ -140,7 +140,7 @@ class Scheduler:
 
     def _awaits_turn(self, conversation: str) -> bool:
         """Whether another request of the conversation is running."""
-        return any(other.request.conversation == conversation != "" for other in self.running)
+        return conversation != "" and any(o.request.conversation == conversation for o in self.running)
 
     def _awaits_prefix(self, sequence: Sequence, usable: int) -> bool:
         """Whether a running prefill will soon have computed more of this prompt than the cache has."""
