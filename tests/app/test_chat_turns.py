@@ -1,5 +1,6 @@
 """Turns cost what is new: what a chat decodes in each, counted in the runner itself."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, count
@@ -10,7 +11,10 @@ import numpy.typing as npt
 import pytest
 from scripted_chat import GivenAnswers, Scripted, scripted_chat
 
+from ossctl.app.chat.chat import Tools
 from ossctl.app.chat.events import Answered
+from ossctl.app.tool_commands import ToolCommand
+from ossctl.dialect import Tool
 from ossctl.runtime.base import Chunk, Logits
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
@@ -119,6 +123,28 @@ def test_reading_ahead_gives_way_to_what_does_not_begin_so(tiny: Scripted) -> No
     answered = tiny.take(tiny.chat.send("Hello?", lambda _: True))
     assert answered.prompt < 300
     assert sum(len(chunk.tokens) for chunk in tiny.runner.chunks) < 1000
+
+
+def test_calls_and_stopped_answers_are_read_ahead_as_well(gpt_oss: LlamaModel) -> None:
+    def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+        yield dialect.call("date", "{}")
+        yield dialect.spelt("hm " * (LONG // 3), "It is Monday.")
+        yield dialect.spelt("hm " * (LONG // 3), "One, two, three.")
+        yield dialect.spelt("hm " * (LONG // 3), "That is all.")
+
+    program = (sys.executable, "-c", "print('Monday')")
+    tools = Tools((Tool("date"),), {"date": ToolCommand(program, 20.0)})
+    with scripted_chat(gpt_oss, answers, OPTIONS, tools=tools) as scripted:
+        scripted.chat.settings = replace(scripted.chat.settings, stops=("two",))
+        words = scripted.dialect._tokenizer.tokenize
+        for text in ("Which day is it?", "Count.", "Go on."):
+            read_ahead(scripted)
+            answered = scripted.ask(text)
+            if len(scripted.chat.transcript.turns) > 1:  # after a call there is a second prompt
+                assert scripted.prompt_tokens_decoded() == len(words(text)) + len(words("assistant")) + 2
+                assert answered.computed < answered.prompt / 2
+        said = [answer.message.content for answer in scripted.chat.transcript.answers]
+        assert said == ["It is Monday.", "One, ", "That is all."]
 
 
 def test_another_effort_is_read_when_it_is_used(tiny: Scripted) -> None:
