@@ -254,6 +254,8 @@ class Repl:
         if self.used is not None and self.used.used:
             nearly = self.used.nearly_full
             parts.append((nearly, f"context {percent(self.used)}{', /compact makes room' if nearly else ''}"))
+        if self.chat.is_ready and (ahead := self.chat.talker.ahead) is not None:
+            parts.append((False, f"reading {ahead[0] / ahead[1]:.0%}".replace("%", " %")))
         if self.attached:
             parts.append((False, f"with {', '.join(Path(file.name).name for file in self.attached)}"))
         if self.chat.book.problem:

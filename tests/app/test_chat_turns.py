@@ -72,7 +72,7 @@ def read_ahead(scripted: Scripted) -> int:
     scripted.runner.chunks.clear()
     scripted.chat.look_ahead()
     deadline = monotonic() + 30
-    while (ahead := scripted.chat.talker._ahead) is not None and ahead.finish is None:
+    while scripted.chat.talker.ahead is not None:
         assert monotonic() < deadline
         sleep(0.005)
     return sum(len(chunk.tokens) for chunk in scripted.runner.chunks)

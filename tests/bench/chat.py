@@ -114,11 +114,9 @@ class _Prompt:
 def _read_ahead(chat: Chat) -> int:
     """Have the model read what the next message stands behind; so many tokens are in the cache then."""
     chat.look_ahead()
-    ahead = chat.talker._ahead
-    assert ahead is not None
-    while ahead.finish is None:
+    while chat.talker.ahead is not None:
         time.sleep(0.001)
-    return len(ahead.request.prompt)
+    return chat.cells
 
 
 def _question(n: int) -> str:

@@ -126,7 +126,7 @@ def test_a_resumed_chat_is_read_at_once_and_that_can_be_stopped_and_left(tmp_pat
         terminal.press("\x04")
         assert terminal.end() == 0
     with chat(tmp_path, "-c") as terminal:
-        terminal.wait(LOADED)
+        terminal.wait(rf"{LOADED}.* · reading \d+ %")
         terminal.press("\x04")
         terminal.wait("Saved: ")
         assert terminal.end() == 0

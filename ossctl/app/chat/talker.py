@@ -71,6 +71,14 @@ class Talker:
         self._ahead = Generation(request, self.model.dialect.parser(prompt.tolist()))
         self._worker.submit(self._ahead)
 
+    @property
+    def ahead(self) -> tuple[int, int] | None:
+        """(done, all) tokens of what is being computed ahead; None if nothing is."""
+        ahead = self._ahead
+        if ahead is None or ahead.finish is not None or ahead.error is not None:
+            return None
+        return self._worker.computed(ahead), len(ahead.request.prompt)
+
     def follow(self, generation: Generation) -> Iterator[Talk]:
         """Begin the answer, and tell what comes until `generation` is complete.
 
