@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ossctl.app.chat.talker import Talker
 
 _WAIT_SECONDS = 0.1
+_LEAST_TOLD = 128  # tokens that the model has yet to read, while the user writes
 _LARGEST_COUNTED = 500_000  # characters of a file whose tokens are told beforehand, in about a second
 
 
@@ -251,11 +252,12 @@ class Repl:
             parts.append((False, f"effort {self.chat.effort}"))
         if self.rate:
             parts.append((False, f"{self.rate:,.1f} tokens/s"))
+        done, total = (self.chat.talker.ahead if self.chat.is_ready else None) or (0, 0)
+        if total - done >= _LEAST_TOLD:
+            parts.append((False, f"reading {done / total:.0%}".replace("%", " %")))
         if self.used is not None and self.used.used:
             nearly = self.used.nearly_full
             parts.append((nearly, f"context {percent(self.used)}{', /compact makes room' if nearly else ''}"))
-        if self.chat.is_ready and (ahead := self.chat.talker.ahead) is not None:
-            parts.append((False, f"reading {ahead[0] / ahead[1]:.0%}".replace("%", " %")))
         if self.attached:
             parts.append((False, f"with {', '.join(Path(file.name).name for file in self.attached)}"))
         if self.chat.book.problem:
