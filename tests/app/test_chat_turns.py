@@ -101,11 +101,11 @@ def test_the_last_answer_is_read_while_the_user_writes(tiny: Scripted) -> None:
 
 
 def test_a_message_that_comes_while_the_model_reads_goes_on_from_there(tiny: Scripted) -> None:
-    tiny.ask("A long message. " * 200)
-    tiny.chat.undo()
     tiny.runner.chunks.clear()
-    tiny.chat.settings = replace(tiny.chat.settings, system="Be brief. " * 100)
+    tiny.chat.settings = replace(tiny.chat.settings, system="Be brief. " * 600)
     tiny.chat.look_ahead()
+    while (ahead := tiny.chat.talker.ahead) is not None and not ahead[0]:
+        sleep(0.001)
     events = list(tiny.chat.send("Hello?", lambda _: True))
     answered = events[-1]
     assert isinstance(answered, Answered)

@@ -52,7 +52,7 @@ class Chat:
         self.transcript = Transcript()
         self.answers = 0  # of the session so far, those that were tried again among them
         self.latest: Answered | None = None
-        self.cells = 0  # of the cache, that the conversation takes after the latest answer
+        self.cells = 0  # of the cache, that the conversation takes since it was last asked or read
         self._settings = settings
         self._model = model
         self._talker: Talker | None = None
@@ -128,7 +128,8 @@ class Chat:
         they may be changed back, and until then the cache has all of it.
         """
         head = self._conversation(())
-        if self._talker is None or (self.transcript.turns and self._head not in (None, head)):
+        changed = self.transcript.turns and self._head not in (None, head)
+        if changed or self._talker is None or self._talker.failed:
             return
         one, other = (self.transcript.with_entry(Said(Message("user", text))) for text in ("a", "b"))
         with suppress(RequestError):
