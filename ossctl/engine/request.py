@@ -68,8 +68,8 @@ class Request:
     `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well. With 0 the prompt is
     computed, and that is all: a later one that begins with it need not be. A `guide` follows this one answer.
     Requests of the same `conversation` are answered one after the other and go on from where the prompt of
-    the one before ended: the cache can be taken back to there, and is not given to others while there is
-    another sequence. After `timeout` seconds in the cache it fails.
+    the one before ended: the cache can be taken back to there, if that is `returnable`, and is not given to
+    others while there is another sequence. After `timeout` seconds in the cache it fails.
     """
 
     id: str
@@ -80,6 +80,7 @@ class Request:
     guide: Guide | None = None
     conversation: str = ""
     timeout: float | None = None
+    returnable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Sequence:
         self.admitted = 0.0  # when it first got a slot, on perf_counter's clock
         self.shared = 0  # of the computed, tokens that another sequence computed
         # where the prefill stops for a snapshot that others will use
-        self.boundaries = {len(request.prompt)} if request.conversation else set[int]()
+        self.boundaries = {len(request.prompt)} if self.returnable else set[int]()
         self.max_tokens = min(request.max_tokens, limit - len(request.prompt))
         self.finish: FinishReason | None = None
         self._repetition = RepetitionDetector()
@@ -106,6 +106,11 @@ class Sequence:
     def left(self) -> int:
         """Tokens to compute before the next can be drawn; at least one, where there is a next."""
         return self.length - self.computed
+
+    @property
+    def returnable(self) -> bool:
+        """Whether its conversation may come back to where the prompt ended."""
+        return self.request.conversation != "" and self.request.returnable
 
     @property
     def reusable(self) -> int:

@@ -61,7 +61,7 @@ class Slots:
             self._save_head(slot)
         if match and self._runner.needs_snapshots and match.common >= usable + SHARE_MIN:
             sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
-        if sequence.request.conversation and len(sequence.prompt) - usable >= _LONG:
+        if sequence.returnable and len(sequence.prompt) - usable >= _LONG:
             sequence.boundaries.add(sequence.reusable)
         if match and match.head:
             usable = self._bring_back(match.head, slot, usable)
@@ -70,7 +70,7 @@ class Slots:
         else:
             self._runner.rollback(slot.seq, 0)
         slot.keep(usable)
-        if usable < sequence.reusable == len(sequence.prompt):
+        if sequence.returnable and usable < sequence.reusable == len(sequence.prompt):
             slot.snapshots.pop(usable, None)  # the one at the end of this prompt will do for both
         slot.owner, sequence.slot = sequence, slot
         slot.conversation = sequence.request.conversation

@@ -75,14 +75,15 @@ class _Terminal:
                 return
 
     def _ask(self, draft: str) -> str:
-        self._repl.look_ahead()
+        self._repl.look_ahead(draft)
         try:
             return self._prompt.ask(draft)
         finally:
             self._mentions.settle()
 
-    def _toolbar(self, text: str) -> list[tuple[bool, str]]:
+    def _toolbar(self, text: str, cursor: int) -> list[tuple[bool, str]]:
         parts = self._repl.toolbar()
+        self._repl.read_along(text[:cursor])
         return [*parts, *self._mentions.parts(text)] if self._setup.chat.is_ready else parts
 
     def _cleared(self) -> None:

@@ -38,10 +38,11 @@ class Prompt:
         self,
         history: Path,
         complete: Callable[[str], list[Candidate]],
-        toolbar: Callable[[str], list[tuple[bool, str]]],
+        toolbar: Callable[[str, int], list[tuple[bool, str]]],
         cleared: Callable[[], None],
     ) -> None:
-        """`toolbar` gives, for the text so far, parts to show, each with whether it is a warning.
+        """`toolbar` gives, for the text so far and the cursor's place in it, parts to show, each with whether
+        it is a warning. It is asked at every key, and twice a second.
 
         `cleared` is called when the user takes back what is typed.
         """
@@ -91,7 +92,8 @@ class Prompt:
                 loop.call_soon_threadsafe(lambda: app.is_running and app.exit(exception=error))
 
     def _toolbar_text(self) -> StyleAndTextTuples:
-        parts = self._toolbar(get_app().current_buffer.text)
+        buffer = self._session.default_buffer
+        parts = self._toolbar(buffer.text, buffer.cursor_position)
         columns = get_app().output.get_size().columns
         while len(parts) > 1 and len(_BETWEEN.join(text for _, text in parts)) >= columns:
             parts = parts[1:]

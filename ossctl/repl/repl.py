@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _WAIT_SECONDS = 0.1
 _LEAST_TOLD = 128  # tokens that the model has yet to read, while the user writes
+_LONG, _LONGEST = 4_000, 100_000  # characters of a message: of a long one whole lines are read while it is
+# written, for all of it becomes tokens each time; the longest are read when they are sent
 _LARGEST_COUNTED = 500_000  # characters of a file whose tokens are told beforehand, in about a second
 
 
@@ -69,6 +71,7 @@ class Repl:
         self._may_run = setup.may_run_all
         self._said_unsaved = False
         self._remarked: object = None
+        self._read = ""  # of the message that is being written, what the model was given to read
 
     @cached_property
     def view(self) -> View:
@@ -180,10 +183,28 @@ class Repl:
             return True, f"@{path.name}: {tokens(count)}, {free:,} are free"
         return False, f"@{path.name}: {tokens(count)}"
 
-    def look_ahead(self) -> None:
-        """The user is about to write: the model reads what the message will stand behind."""
+    def look_ahead(self, draft: str = "") -> None:
+        """The user is about to write: the model reads what the message will stand behind.
+
+        It does not read `draft`, which came back because it was stopped at that.
+        """
+        self._read = draft
         if self.chat.is_ready and self.editing is None:
             self.chat.look_ahead()
+
+    def read_along(self, text: str) -> None:
+        """The user writes, and `text` is what stands before the cursor: the model reads it, but for the
+        latest word, after what it is reading already."""
+        if not self.chat.is_ready or self.editing is not None or text.startswith("/"):
+            return
+        if self._read and not text:  # taken back
+            self.look_ahead()
+        settled = _settled(text)
+        grows = settled.startswith(self._read)
+        if self._read.startswith(settled) or (grows and self.chat.talker.ahead is not None):
+            return
+        self._read = settled
+        self.chat.look_ahead(settled)
 
     def retry(self) -> None:
         """Ask for the last answer again."""
@@ -347,6 +368,14 @@ class Repl:
         totals.reused += answered.reused
         totals.completion += answered.completion
         totals.seconds += answered.seconds
+
+
+def _settled(text: str) -> str:
+    """All but the latest word, or, of a long text, the latest line."""
+    if len(text) > _LONGEST:
+        return ""
+    end = text.rfind("\n") if len(text) > _LONG else max(text.rfind(" "), text.rfind("\n"))
+    return text[: end + 1]
 
 
 def tell_on_stderr(line: str) -> None:

@@ -67,10 +67,10 @@ def test_each_of_fifty_turns_decodes_the_last_answer_and_the_new_message_alone(t
     assert tiny.chat.answers == 50
 
 
-def read_ahead(scripted: Scripted) -> int:
+def read_ahead(scripted: Scripted, text: str = "") -> int:
     """Tokens that are decoded while nobody waits; all of it is awaited."""
     scripted.runner.chunks.clear()
-    scripted.chat.look_ahead()
+    scripted.chat.look_ahead(text)
     deadline = monotonic() + 30
     while scripted.chat.talker.ahead is not None:
         assert monotonic() < deadline
@@ -98,6 +98,35 @@ def test_the_last_answer_is_read_while_the_user_writes(tiny: Scripted) -> None:
         answered = tiny.ask("Another.")
         assert tiny.prompt_tokens_decoded() == answered.computed == len(words("Another.")) + after
         tiny.chat.undo()
+
+
+def test_what_is_written_of_a_message_is_read_as_it_grows(tiny: Scripted) -> None:
+    words = tiny.dialect._tokenizer.tokenize
+    after = len(words("assistant")) + 2  # with markers
+    texts = ("", "Tell me ", "Tell me more ", "Tell me more about number ")
+    for turn in range(1, 21):
+        ahead = [read_ahead(tiny, text) for text in texts]
+        assert ahead[1:] == [len(words("Tell me ")), len(words("more ")), len(words("about number "))]
+        answered = tiny.ask(f"{texts[-1]}{turn}, please.")
+        rest = len(words(f"{turn}, please.")) + after
+        assert tiny.prompt_tokens_decoded() == rest
+        assert answered.computed == sum(ahead) + rest
+
+
+def test_a_message_that_ends_otherwise_than_it_was_begun_costs_what_is_new(tiny: Scripted) -> None:
+    words = tiny.dialect._tokenizer.tokenize
+    after = len(words("assistant")) + 2  # with markers
+    tiny.ask("Hello?")
+    ahead = read_ahead(tiny)
+    long = "Tell me all about it. " * 60  # the window before it is gone
+    assert read_ahead(tiny, long) == len(words(long))
+    assert read_ahead(tiny, "Be ") == len(words("Be "))
+    answered = tiny.ask("Be brief.")
+    assert tiny.prompt_tokens_decoded() == len(words("brief.")) + after
+    assert answered.computed == ahead + len(words("Be brief.")) + after
+    tiny.chat.undo()
+    assert read_ahead(tiny) == 0
+    assert tiny.ask("Another.").computed == len(words("Another.")) + after
 
 
 def test_a_message_that_comes_while_the_model_reads_goes_on_from_there(tiny: Scripted) -> None:

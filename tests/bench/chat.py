@@ -66,7 +66,9 @@ _PARTS = (
 def turns(chat: Chat, model: LlamaModel, options: ContextOptions, header: Sequence[int]) -> None:
     """Time from Enter to the first word of turns 2 and 50, beside that of the decodes alone.
 
-    The last answer is read before, while the user writes. The model writes `header` before the first word.
+    The last answer, and the message but for its last word, are read before, while the user writes. The model
+    writes `header` before the first word.
+
     Attention costs more behind more cells, and without flash attention, as a plan for a CPU has it, less.
     """
     print(f"{chat.model.name}, {options.n_threads} thread(s): first word after Enter, in ms")
@@ -80,8 +82,9 @@ def turns(chat: Chat, model: LlamaModel, options: ContextOptions, header: Sequen
         _first_word(chat, _question(turn - 1))
         seconds, prompts = [], []
         for n in range(_ROUNDS):
-            known = _read_ahead(chat)
-            seconds.append(_first_word(chat, _question(turn + n)))
+            question = _question(turn + n)
+            known = _read_ahead(chat, question)
+            seconds.append(_first_word(chat, question))
             prompts.append(_Prompt.of(chat, known))
             chat.undo()
         ours[turn] = statistics.median(seconds)
@@ -111,16 +114,20 @@ class _Prompt:
         return cls(ids, len(ids) - known)
 
 
-def _read_ahead(chat: Chat) -> int:
-    """Have the model read what the next message stands behind; so many tokens are in the cache then."""
-    chat.look_ahead()
-    while chat.talker.ahead is not None:
-        time.sleep(0.001)
+def _read_ahead(chat: Chat, question: str) -> int:
+    """Have the model read what the next message stands behind, and the message as it is written.
+
+    So many tokens are in the cache then.
+    """
+    for written in ("", question[: question.rindex(" ") + 1]):
+        chat.look_ahead(written)
+        while chat.talker.ahead is not None:
+            time.sleep(0.001)
     return chat.cells
 
 
 def _question(n: int) -> str:
-    return f"{n:3}: {'What do you make of this sentence? ' * 4}"
+    return f"{n:3}: {'What do you make of this sentence? ' * 4}".rstrip()
 
 
 def _first_word(chat: Chat, text: str) -> float:

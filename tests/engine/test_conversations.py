@@ -40,10 +40,11 @@ class Talk:
         self.engine.step()
         assert self.engine.computed(name)
 
-    def read(self, prompt: Ids, conversation: str = "") -> int:
+    def read(self, prompt: Ids, conversation: str = "", *, returnable: bool = True) -> int:
         """Prompt tokens that were decoded for no answer; the cache then holds the whole prompt."""
         before, decodes = self.engine.stats.prompt_tokens, len(self.runner.decoded)
-        self.engine.submit(Request("r", prompt, 0, GREEDY, conversation=conversation))
+        request = Request("r", prompt, 0, GREEDY, conversation=conversation, returnable=returnable)
+        self.engine.submit(request)
         (output,) = run(self.engine)["r"]
         decoded = self.engine.stats.prompt_tokens - before
         assert output == Prefilled("r", len(prompt) - decoded)
@@ -149,7 +150,7 @@ def test_what_was_read_ahead_is_not_read_again(window: int) -> None:
             assert talk.ask(prompt, "a") <= 10
 
 
-def cost_of_going_back(turns: int, *, reads_ahead: bool) -> int:
+def cost_of_going_back(turns: int, *, reads_ahead: bool, reads_along: bool = False) -> int:
     """Prompt tokens of another message in place of the one so many turns ago, after forty."""
     talk = Talk(n_seq=4, window=8)  # as a chat has them
     ahead = [ids(20)]
@@ -157,6 +158,9 @@ def cost_of_going_back(turns: int, *, reads_ahead: bool) -> int:
         if reads_ahead:
             talk.read(ahead[-1], "a")
         prompt = np.concatenate([ahead[-1], ids(5, seed=turn)])
+        if reads_along:
+            for more in (1, 3):
+                talk.read(prompt[: len(ahead[-1]) + more], "a", returnable=False)
         talk.ask(prompt, "a")
         ahead.append(np.concatenate([prompt, ids(15, seed=turn + 100)]))
     if reads_ahead:
@@ -171,6 +175,8 @@ def test_reading_ahead_leaves_the_way_back_as_cheap_as_it_is() -> None:
     )
     assert with_it[:2] == [5, 5]  # the message alone
     assert sum(with_it) <= sum(without)
+    along = [cost_of_going_back(turns, reads_ahead=True, reads_along=True) for turns in (2, 5, 10)]
+    assert along == with_it
 
 
 @pytest.mark.parametrize("n_seq", [1, 3])

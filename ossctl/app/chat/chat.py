@@ -121,8 +121,9 @@ class Chat:
         self._add(Said(Message("user", text), created=_now()))
         yield from self._answer(allow, before)
 
-    def look_ahead(self) -> None:
-        """Have the model read, while the user writes, what the next message will stand behind.
+    def look_ahead(self, text: str = "") -> None:
+        """Have the model read, while the user writes, what the next message will stand behind, and `text`,
+        with which that begins.
 
         Not where the instructions or the effort, which all else follows, have changed since the last answer:
         they may be changed back, and until then the cache has all of it.
@@ -131,11 +132,11 @@ class Chat:
         changed = self.transcript.turns and self._head not in (None, head)
         if changed or self._talker is None or self._talker.failed:
             return
-        one, other = (self.transcript.with_entry(Said(Message("user", text))) for text in ("a", "b"))
+        one, other = (self.transcript.with_entry(Said(Message("user", text + more))) for more in ("a", "b"))
         with suppress(RequestError):
             first, second = (np.array(self._rendered(each.messages()), np.int32) for each in (one, other))
             if common := common_prefix(first, second):
-                self._talker.read_ahead(first[:common], self._cache_key)
+                self._talker.read_ahead(first[:common], self._cache_key, returnable=not text)
                 self._head, self.cells = head, common
 
     def retry(self, allow: Allow) -> Iterator[ChatEvent]:

@@ -40,7 +40,8 @@ class Talker:
         self._worker = Worker(model.runner, self._arrivals.put)
         self._numbers = count(1)
         self._stop = False
-        self._ahead: Generation | None = None  # what was computed while nobody waited
+        self._ahead: Generation | None = None  # what was computed last while nobody waited
+        self._first: Generation | None = None  # the first of those that it goes on from
         self.failed = False  # the model has; it answers no more
 
     @property
@@ -59,16 +60,19 @@ class Talker:
             conversation,
         )
 
-    def read_ahead(self, prompt: Tokens, conversation: str = "") -> None:
+    def read_ahead(self, prompt: Tokens, conversation: str = "", *, returnable: bool = True) -> None:
         """Compute `prompt` while nobody waits: an answer to what begins with it comes the sooner.
 
-        It gives way to everything else.
+        It gives way to everything else. `returnable` is as in `Request`.
         """
         if self._ahead is not None and np.array_equal(self._ahead.request.prompt, prompt):
             return
         self._give_way()
-        request = Request(self._next_name(), prompt, max_tokens=0, conversation=conversation)
+        name = self._next_name()
+        request = Request(name, prompt, max_tokens=0, conversation=conversation, returnable=returnable)
         self._ahead = Generation(request, self.model.dialect.parser(prompt.tolist()))
+        if self._first is None or not _begins_with(self._ahead, self._first):
+            self._first = self._ahead
         self._worker.submit(self._ahead)
 
     @property
@@ -94,9 +98,9 @@ class Talker:
         try:
             yield from self._news(generation, ahead)
         finally:
-            if ahead is not None and generation.tokens:
-                generation.read_ahead = min(_computed(ahead), generation.cached_tokens)
-                self._ahead = None
+            if generation.tokens:
+                generation.read_ahead = self._read_for(generation)
+                self._ahead = self._first = None
             if generation.finish is None:
                 self._cancel(generation)
 
@@ -135,7 +139,16 @@ class Talker:
         """Stop computing ahead."""
         if self._ahead is not None and self._ahead.finish is None:
             self._cancel(self._ahead)
+            if self._ahead is self._first:
+                self._first = None
         self._ahead = None
+
+    def _read_for(self, generation: Generation) -> int:
+        """Tokens of its prompt that were computed ahead."""
+        first = self._first
+        if first is None or first.finish is None or not _begins_with(generation, first):
+            return 0
+        return max(0, generation.cached_tokens - first.cached_tokens)
 
     def _next_name(self) -> str:
         return str(next(self._numbers))
@@ -152,7 +165,3 @@ class Talker:
 def _begins_with(generation: Generation, ahead: Generation) -> bool:
     start = ahead.request.prompt
     return np.array_equal(generation.request.prompt[: len(start)], start)
-
-
-def _computed(ahead: Generation) -> int:
-    return len(ahead.request.prompt) - ahead.cached_tokens if ahead.finish else 0
