@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, count
+from random import Random
 from time import monotonic, sleep
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from scripted_chat import GivenAnswers, Scripted, scripted_chat
 
-from ossctl.app.chat.chat import Tools
+from ossctl.app.chat.chat import Chat, Tools
 from ossctl.app.chat.events import Answered
 from ossctl.app.tool_commands import ToolCommand
 from ossctl.dialect import Tool
@@ -71,11 +72,15 @@ def read_ahead(scripted: Scripted, text: str = "") -> int:
     """Tokens that are decoded while nobody waits; all of it is awaited."""
     scripted.runner.chunks.clear()
     scripted.chat.look_ahead(text)
+    wait_until_read(scripted.chat)
+    return sum(len(chunk.tokens) for chunk in scripted.runner.chunks)
+
+
+def wait_until_read(chat: Chat) -> None:
     deadline = monotonic() + 30
-    while scripted.chat.talker.ahead is not None:
+    while chat.talker.ahead is not None:
         assert monotonic() < deadline
         sleep(0.005)
-    return sum(len(chunk.tokens) for chunk in scripted.runner.chunks)
 
 
 def test_the_last_answer_is_read_while_the_user_writes(tiny: Scripted) -> None:
@@ -208,6 +213,32 @@ def test_logits_behind_what_was_read_ahead_are_bit_for_bit_those_of_a_fresh_eval
         steps = (first[:first_ahead], first[first_ahead:], second[len(first) : ahead], second[ahead:])
         assert scripted.runner.first_logits is not None
         assert np.array_equal(scripted.runner.first_logits, fresh_logits(gpt_oss, options, *steps))
+
+
+def test_however_a_message_is_written_the_model_has_read_what_was_sent(gpt_oss: LlamaModel) -> None:
+    random = Random(1)
+
+    def message() -> str:
+        return " ".join(random.choices(("the", "quick", "brown", "fox"), k=random.choice((1, 3, 8, 90))))
+
+    with scripted_chat(gpt_oss, thoughtful, replace(OPTIONS, n_seq=4, unified=True)) as scripted:
+        chat = scripted.chat
+        for _ in range(20):
+            chat.look_ahead()
+            sent = message()
+            for text in random.choices((sent, sent, message()), k=random.randint(0, 3)):
+                chat.look_ahead(text[: random.randint(0, len(text))])
+                if random.random() < 0.5:
+                    wait_until_read(chat)
+            if chat.transcript.turns and random.random() < 0.3:
+                chat.undo()
+            answered = scripted.ask(sent)
+            assert answered.reused + answered.computed == answered.prompt
+            prompt = asked(scripted)
+            fresh = fresh_logits(gpt_oss, OPTIONS, *np.array_split(prompt, len(prompt) // 2048 + 1))
+            # In other steps up to 0.03 of the scale come out otherwise; without its whole window, 0.3.
+            assert scripted.runner.first_logits is not None
+            assert np.abs(scripted.runner.first_logits - fresh).max() < 0.1 * np.abs(fresh).max()
 
 
 def fresh_logits(model: LlamaModel, options: ContextOptions, *steps: Ids) -> Logits:
