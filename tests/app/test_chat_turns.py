@@ -181,7 +181,7 @@ def test_calls_and_stopped_answers_are_read_ahead_as_well(gpt_oss: LlamaModel) -
         assert said == ["It is Monday.", "One, ", "That is all."]
 
 
-def test_another_effort_is_read_when_it_is_used(tiny: Scripted) -> None:
+def test_another_effort_is_read_when_a_message_is_begun(tiny: Scripted) -> None:
     for turn in range(1, 4):
         read_ahead(tiny)
         tiny.ask(f"Question {turn}.")
@@ -193,7 +193,12 @@ def test_another_effort_is_read_when_it_is_used(tiny: Scripted) -> None:
     answered = tiny.ask("Question 4.")
     assert tiny.prompt_tokens_decoded() < 30
     tiny.chat.settings = replace(before, effort="high")
+    assert read_ahead(tiny) == 0
+    assert read_ahead(tiny, "Question ") > answered.prompt / 2
     tiny.ask("Question 5.")
+    assert tiny.prompt_tokens_decoded() < 30
+    tiny.chat.settings = before
+    tiny.ask("Question 6.")
     assert tiny.prompt_tokens_decoded() > answered.prompt / 2
     assert 0 < read_ahead(tiny) < 100
 

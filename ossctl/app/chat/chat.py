@@ -125,11 +125,11 @@ class Chat:
         """Have the model read, while the user writes, what the next message will stand behind, and `text`,
         with which that begins.
 
-        Not where the instructions or the effort, which all else follows, have changed since the last answer:
-        they may be changed back, and until then the cache has all of it.
+        Where the instructions or the effort, which all else follows, have changed since the last answer, not
+        before there is `text`: they may be changed back, and until then the cache has all of it.
         """
         head = self._conversation(())
-        changed = self.transcript.turns and self._head not in (None, head)
+        changed = not text and self.transcript.turns and self._head not in (None, head)
         if changed or self._talker is None or self._talker.failed:
             return
         one, other = (self.transcript.with_entry(Said(Message("user", text + more))) for more in ("a", "b"))
