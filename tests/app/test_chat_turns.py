@@ -181,6 +181,14 @@ def test_calls_and_stopped_answers_are_read_ahead_as_well(gpt_oss: LlamaModel) -
         assert said == ["It is Monday.", "One, ", "That is all."]
 
 
+def test_the_rate_counts_all_that_was_written_of_which_little_may_be_seen(gpt_oss: LlamaModel) -> None:
+    with scripted_chat(gpt_oss, lambda dialect: [dialect.spelt("", "Yes.")], OPTIONS) as scripted:
+        answered = scripted.ask("Hello?")
+    seen = answered.seconds - answered.first_token_seconds
+    assert answered.writing_seconds > 2 * seen
+    assert answered.rate == (answered.completion - 1) / answered.writing_seconds
+
+
 def test_another_effort_is_read_when_a_message_is_begun(tiny: Scripted) -> None:
     for turn in range(1, 4):
         read_ahead(tiny)

@@ -50,7 +50,7 @@ print(fib(10))
 
 The end.
 """
-DONE = Answered(Ending.STOP, 10, 0, 100, 0, 1, 0.1, 1.0)
+DONE = Answered(Ending.STOP, 10, 0, 100, 0, 1, 0.1, 1.0, 0.9)
 
 
 class Screen(io.StringIO):

@@ -331,6 +331,7 @@ class Chat:
             seed=seed,
             first_token_seconds=first,
             seconds=seconds,
+            writing_seconds=generation.seconds - generation.first_token_seconds,
             recovered=tuple(generation.recovered),
             in_reasoning=not generation.content and not generation.calls and bool(generation.reasoning),
             context_full=cut and prompt + generation.completion_tokens >= n_ctx,

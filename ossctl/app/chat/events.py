@@ -32,7 +32,8 @@ class ToolRan:
 class Answered:
     """An answer has ended. Counts are tokens, times seconds.
 
-    `prompt` are all that the model saw, of which `reused` were in the cache.
+    `prompt` are all that the model saw, of which `reused` were in the cache. `first_token_seconds` are those
+    until there was something to see, `writing_seconds` those from the model's first token to its last.
     """
 
     ending: Ending
@@ -43,6 +44,7 @@ class Answered:
     seed: int
     first_token_seconds: float
     seconds: float
+    writing_seconds: float
     recovered: tuple[str, ...] = ()
     in_reasoning: bool = False  # it ended before the answer began
     context_full: bool = False  # that is why it was cut
@@ -55,8 +57,7 @@ class Answered:
     @property
     def rate(self) -> float:
         """Tokens a second, from the first one on."""
-        seconds = self.seconds - self.first_token_seconds
-        return (self.completion - 1) / seconds if seconds > 0 and self.completion > 1 else 0.0
+        return (self.completion - 1) / self.writing_seconds if self.writing_seconds > 0 else 0.0
 
     def record(self) -> dict[str, Any]:
         """For the database and for JSON."""
