@@ -47,7 +47,7 @@ from ossctl.templates.dialect import TemplateDialect
 
 _TURNS = 50
 _ANSWER = "It is as you say, I believe."
-_ROUNDS = 5
+_ROUNDS = 9
 _TOKENS, _RATE = 5_000, 100.0
 
 _PROSE = "This is a sentence of some **importance**, with `code` in it, and a few more words to fill a line. "
