@@ -34,7 +34,9 @@ class _Terminal:
         self._signals = Signals(self._end)
         surface = Surface(lambda: _view(setup.reasoning), _tell, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
-        self._prompt = Prompt(setup.history, self._complete, self._toolbar, self._cleared)
+        self._prompt = Prompt(
+            setup.history, self._complete, self._toolbar, self._cleared, self._signals.check
+        )
         self._mentions = Mentions(self._repl.described, self._prompt.refresh)
 
     def run(self) -> None:

@@ -14,6 +14,7 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.styles import Style
 
+from ossctl.errors import Interrupted
 from ossctl.repl.completion import Candidate
 
 _LONGEST_KEPT = 20_000  # characters of a message that the history file takes
@@ -40,13 +41,16 @@ class Prompt:
         complete: Callable[[str], list[Candidate]],
         toolbar: Callable[[str, int], list[tuple[bool, str]]],
         cleared: Callable[[], None],
+        check: Callable[[], None],
     ) -> None:
         """`toolbar` gives, for the text so far and the cursor's place in it, parts to show, each with whether
         it is a warning. It is asked at every key, and twice a second.
 
-        `cleared` is called when the user takes back what is typed.
+        `cleared` is called when the user takes back what is typed. `check` raises Interrupted if the chat
+        was to end before the prompt could be left.
         """
         self._toolbar = toolbar
+        self._check = check
         self._session: PromptSession[str] = PromptSession(
             message=[("class:prompt", "> ")],
             multiline=True,
@@ -67,7 +71,7 @@ class Prompt:
     def ask(self, draft: str = "") -> str:
         """A message, `draft` to begin with. Raises EOFError, KeyboardInterrupt at an empty line, and what
         `leave` was given."""
-        return self._session.prompt(default=draft, refresh_interval=_REFRESH_SECONDS)
+        return self._session.prompt(default=draft, refresh_interval=_REFRESH_SECONDS, pre_run=self._begin)
 
     def when_shown(self, call: Callable[[], None]) -> None:
         """Call that once, when the prompt is there for the first time."""
@@ -89,7 +93,18 @@ class Prompt:
         loop = app.loop
         if loop is not None and app.is_running:
             with contextlib.suppress(RuntimeError):  # it has just ended
-                loop.call_soon_threadsafe(lambda: app.is_running and app.exit(exception=error))
+                loop.call_soon_threadsafe(self._exit, error)
+
+    def _begin(self) -> None:
+        try:
+            self._check()
+        except Interrupted as error:
+            self._exit(error)
+
+    def _exit(self, error: BaseException) -> None:
+        app = self._session.app
+        if app.is_running and not app.is_done:
+            app.exit(exception=error)
 
     def _toolbar_text(self) -> StyleAndTextTuples:
         buffer = self._session.default_buffer
