@@ -1,6 +1,7 @@
 """A real pseudo-terminal with a screen: what a user would see, and what he types."""
 
 import re
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,11 @@ import pyte
 from command import command, environment
 
 _SECONDS = 30.0  # until what is waited for has to be there
+
+
+def _hang_up_ends_it() -> None:
+    """As in a terminal, also where the tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Terminal:
@@ -38,6 +44,7 @@ class Terminal:
             env=environment(cwd, **found),
             dimensions=(rows, columns),
             timeout=_SECONDS,
+            preexec_fn=_hang_up_ends_it,
         )
         self.process.delaybeforesend = None
 
