@@ -17,6 +17,7 @@ from ossctl.app.prompt import Attached
 from ossctl.app.question import refuse_unsupported
 from ossctl.dialect import ToolCall
 from ossctl.errors import OssctlError, UsageError
+from ossctl.repl.reading import Reading
 from ossctl.repl.registry import Registry
 from ossctl.repl.setup import Setup, Surface
 from ossctl.repl.terminal import Signals, ask
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 _WAIT_SECONDS = 0.1
 _LEAST_TOLD = 128  # tokens that the model has yet to read, while the user writes
-_LONG, _LONGEST = 4_000, 100_000  # characters of a message: of a long one whole lines are read while it is
-# written, for all of it becomes tokens each time; the longest are read when they are sent
 _LARGEST_COUNTED = 500_000  # characters of a file whose tokens are told beforehand, in about a second
 
 
@@ -71,7 +70,7 @@ class Repl:
         self._may_run = setup.may_run_all
         self._said_unsaved = False
         self._remarked: object = None
-        self._read = ""  # of the message that is being written, what the model was given to read
+        self._reading = Reading(setup.chat)
 
     @cached_property
     def view(self) -> View:
@@ -184,27 +183,14 @@ class Repl:
         return False, f"@{path.name}: {tokens(count)}"
 
     def look_ahead(self, draft: str = "") -> None:
-        """The user is about to write: the model reads what the message will stand behind.
-
-        It does not read `draft`, which came back because it was stopped at that.
-        """
-        self._read = draft
-        if self.chat.is_ready and self.editing is None:
-            self.chat.look_ahead()
+        """The user is about to write, and `draft` stands there already."""
+        if self.editing is None:
+            self._reading.begin(draft)
 
     def read_along(self, text: str) -> None:
-        """The user writes, and `text` is what stands before the cursor: the model reads it, but for the
-        latest word, after what it is reading already."""
-        if not self.chat.is_ready or self.editing is not None or text.startswith("/"):
-            return
-        if self._read and not text:  # taken back
-            self.look_ahead()
-        settled = _settled(text)
-        grows = settled.startswith(self._read)
-        if self._read.startswith(settled) or (grows and self.chat.talker.ahead is not None):
-            return
-        self._read = settled
-        self.chat.look_ahead(settled)
+        """The user writes, and `text` is what stands before the cursor."""
+        if self.editing is None and not text.startswith("/"):
+            self._reading.follow(text)
 
     def retry(self) -> None:
         """Ask for the last answer again."""
@@ -368,14 +354,6 @@ class Repl:
         totals.reused += answered.reused
         totals.completion += answered.completion
         totals.seconds += answered.seconds
-
-
-def _settled(text: str) -> str:
-    """All but the latest word, or, of a long text, the latest line."""
-    if len(text) > _LONGEST:
-        return ""
-    end = text.rfind("\n") if len(text) > _LONG else max(text.rfind(" "), text.rfind("\n"))
-    return text[: end + 1]
 
 
 def tell_on_stderr(line: str) -> None:

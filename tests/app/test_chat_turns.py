@@ -202,9 +202,14 @@ def test_another_effort_is_read_when_a_message_is_begun(tiny: Scripted) -> None:
     assert tiny.prompt_tokens_decoded() < 30
     tiny.chat.settings = replace(before, effort="high")
     assert read_ahead(tiny) == 0
-    assert read_ahead(tiny, "Question ") > answered.prompt / 2
-    tiny.ask("Question 5.")
-    assert tiny.prompt_tokens_decoded() < 30
+    ahead = read_ahead(tiny, "Question ")
+    assert ahead > answered.prompt / 2
+    assert 0 < (more := read_ahead(tiny, "Question ")) < 20
+    answered = tiny.ask("Question 5.")
+    assert tiny.prompt_tokens_decoded() < 20
+    assert answered.computed == ahead + more + tiny.prompt_tokens_decoded()
+    tiny.chat.undo()
+    assert read_ahead(tiny) == 0
     tiny.chat.settings = before
     tiny.ask("Question 6.")
     assert tiny.prompt_tokens_decoded() > answered.prompt / 2
@@ -341,6 +346,23 @@ def test_a_session_that_is_come_back_to_is_still_in_the_cache(roomy: Scripted) -
     before = len(rendered(roomy))
     forked = roomy.ask("Question 5.")
     assert roomy.prompt_tokens_decoded() <= forked.prompt - (before - _answer_size(roomy, -2))
+
+
+def test_what_a_session_that_is_come_back_to_has_in_the_cache_counts_as_reused(roomy: Scripted) -> None:
+    chat = roomy.chat
+    for turn in range(1, 4):
+        read_ahead(roomy)
+        roomy.ask(f"Question {turn}.")
+    first = chat.book.session
+    assert first is not None
+    chat.clear()
+    read_ahead(roomy)  # what all chats begin with
+    chat.resume(first)
+    ahead = [read_ahead(roomy, text) for text in ("", "Question ")]
+    read_ahead(roomy)  # it is taken back
+    ahead.append(read_ahead(roomy, "Go "))
+    answered = roomy.ask("Go on.")
+    assert answered.computed == ahead[0] + ahead[2] + roomy.prompt_tokens_decoded()
 
 
 def _answer_size(scripted: Scripted, which: int) -> int:

@@ -144,13 +144,12 @@ def test_what_is_pasted_is_read_before_it_is_sent_but_not_once_it_is_taken_back(
         terminal.paste("\n".join(f"Line {n} of another text." for n in range(60)))
         terminal.wait(rf"{LOADED}.* · reading \d+ %")
         terminal.wait(lambda _: LOADED in terminal.lines[-1] and "reading" not in terminal.lines[-1])
-        time.sleep(2)  # for the tokens that are too few to be told of
         sent = len(terminal.raw)
         terminal.enter(" What is that?")
         read = terminal.wait(r"([\d,]+) read · context")[1]
         assert int(read.replace(",", "")) > 500
         for done, total in re.findall(rb"reading (\d+) of (\d+) tokens", terminal.raw[sent:]):
-            assert int(total) - int(done) < 30
+            assert int(total) - int(done) < 200  # fewer than 128 are not told of at the prompt
 
 
 def test_a_paste_of_10_000_lines_is_one_message_and_keys_stay_quick(terminal: Terminal) -> None:

@@ -121,23 +121,27 @@ class Chat:
         self._add(Said(Message("user", text), created=_now()))
         yield from self._answer(allow, before)
 
-    def look_ahead(self, text: str = "") -> None:
+    def look_ahead(self, text: str = "") -> str:
         """Have the model read, while the user writes, what the next message will stand behind, and `text`,
-        with which that begins.
+        with which that begins; returns what of `text` that is.
 
-        Where the instructions or the effort, which all else follows, have changed since the last answer, not
-        before there is `text`: they may be changed back, and until then the cache has all of it.
+        Where the instructions or the effort, which all else follows, have changed since the last answer, it
+        reads nothing before there is `text`: they may be changed back, and until then the cache has all of
+        it. Then it reads what `text` stands behind, and that itself when it is asked again.
         """
         head = self._conversation(())
-        changed = not text and self.transcript.turns and self._head not in (None, head)
-        if changed or self._talker is None or self._talker.failed:
-            return
+        changed = bool(self.transcript.turns) and self._head not in (None, head)
+        if (changed and not text) or self._talker is None or self._talker.failed:
+            return ""
+        text = "" if changed else text
         one, other = (self.transcript.with_entry(Said(Message("user", text + more))) for more in ("a", "b"))
         with suppress(RequestError):
             first, second = (np.array(self._rendered(each.messages()), np.int32) for each in (one, other))
-            if common := common_prefix(first, second):
+            common = common_prefix(first, second)
+            if 0 < common <= self._talker.n_ctx:
                 self._talker.read_ahead(first[:common], self._cache_key, returnable=not text)
                 self._head, self.cells = head, common
+        return text
 
     def retry(self, allow: Allow) -> Iterator[ChatEvent]:
         """The last answer again, with the next seed. Raises UsageError without one."""

@@ -37,11 +37,11 @@ class Talker:
     def __init__(self, model: LoadedModel) -> None:
         self.model = model
         self._arrivals: SimpleQueue[_News | Generation | Exception | None] = SimpleQueue()
-        self._worker = Worker(model.runner, self._arrivals.put)
+        self._worker = Worker(model.runner, self._deliver)
         self._numbers = count(1)
         self._stop = False
         self._ahead: Generation | None = None  # what was computed last while nobody waited
-        self._first: Generation | None = None  # the first of those that it goes on from
+        self._first: Generation | None = None  # the one that it goes on from, with which that began
         self.failed = False  # the model has; it answers no more
 
     @property
@@ -63,7 +63,8 @@ class Talker:
     def read_ahead(self, prompt: Tokens, conversation: str = "", *, returnable: bool = True) -> None:
         """Compute `prompt` while nobody waits: an answer to what begins with it comes the sooner.
 
-        It gives way to everything else. `returnable` is as in `Request`.
+        It gives way to everything else. `returnable` is as in `Request`; what is not is the beginning of a
+        message, and goes on from what is.
         """
         if self._ahead is not None and np.array_equal(self._ahead.request.prompt, prompt):
             return
@@ -71,7 +72,9 @@ class Talker:
         name = self._next_name()
         request = Request(name, prompt, max_tokens=0, conversation=conversation, returnable=returnable)
         self._ahead = Generation(request, self.model.dialect.parser(prompt.tolist()))
-        if self._first is None or not _begins_with(self._ahead, self._first):
+        first = self._first
+        longer = first is not None and len(prompt) > len(first.request.prompt)
+        if first is None or not _begins_with(self._ahead, first) or (returnable and longer):
             self._first = self._ahead
         self._worker.submit(self._ahead)
 
@@ -131,6 +134,11 @@ class Talker:
                 return
             if isinstance(arrival, _News) and arrival.request_id == generation.request.id:
                 yield arrival.event
+
+    def _deliver(self, arrival: Generation | Exception) -> None:
+        """Nobody waits for what is read ahead."""
+        if isinstance(arrival, Exception) or arrival.request.max_tokens:
+            self._arrivals.put(arrival)
 
     def _cancel(self, generation: Generation) -> None:
         self._worker.cancel(generation.request.id, at_once=not generation.tokens)
