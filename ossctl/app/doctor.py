@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
+from importlib.resources import as_file, files
 from pathlib import Path
 
+from ossctl.app.kernels import remember_kernels, try_kernels
 from ossctl.app.library import Listing, list_models
 from ossctl.app.machine import this_machine
 from ossctl.app.models import NANO, has_nano, locate
-from ossctl.app.self_test import Failure, Generation, difference, generate_on, is_wrong
+from ossctl.app.self_test import CPU, CPU_EXTRA, Failure, Generation, difference, generate_on, is_wrong
+from ossctl.build import command
+from ossctl.build.recipe import processor
+from ossctl.build.wheels import origin_of
 from ossctl.errors import OssctlError
 from ossctl.models.cache import hub_cache
 from ossctl.models.catalogue import catalogue
@@ -20,6 +25,8 @@ from ossctl.planning.machine import GIB, Machine, shown_bytes
 from ossctl.settings import Paths
 
 _FEATURES = ("AVX", "AVX2", "AVX512", "AVX_VNNI", "AMX_INT8", "FMA", "F16C", "NEON", "SVE", "MATMUL_INT8")
+_EXTENSIONS = {"AMX_INT8": "amx_int8", "AVX512": "avx512f", "AVX2": "avx2", "AVX": "avx"}  # Linux's names
+_BACKENDS = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "metal": "MTL"}
 _LITTLE_RAM = 4 * GIB
 
 
@@ -51,11 +58,18 @@ def examine(model: Path | None) -> Iterator[Check]:
     listings = list_models()
     yield from _models(listings)
     yield from _settings()
-    yield from _self_test(machine, model, listings)
+    try:
+        path = model or _at_hand(listings)
+    except OssctlError as error:  # OSSCTL_MODEL names none
+        yield Check("self-test", State.FIX, error.message, error.hint)
+        path = None
+    yield from _kernels(path)
+    yield from _self_test(machine, path)
 
 
 def _build() -> Iterator[Check]:
     from ossctl.runtime.devices import backends, system_info
+    from ossctl.runtime.library import cpu_library
 
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Check(
@@ -68,21 +82,56 @@ def _build() -> Iterator[Check]:
     yield Check(
         "build", State.OK, f"llama.cpp for {', '.join(backends())}; CPU: {', '.join(sets) or 'no extensions'}"
     )
+    library = cpu_library()
+    yield Check("build", State.OK, _maker(library))
     missing = _unused_instructions(sets)
     if missing:
-        fix = "CMAKE_ARGS=-DGGML_NATIVE=on pip install --force-reinstall --no-cache-dir llama-cpp-python"
-        yield Check("build", State.FIX, f"this CPU has {missing}, the build does not use it", fix)
+        yield Check("build", State.FIX, f"this CPU has {missing}, the build does not use it", _rebuild())
+
+
+def _maker(library: Path) -> str:
+    """Who compiled it, with what and when, as far as that can be told."""
+    from ossctl.runtime.library import compiler
+
+    origin = origin_of(library)
+    if origin is None:
+        by = compiler(library) or "a compiler that it does not name"
+        return f"compiled by {by}, in a way that is not known here, in {library.parent}"
+    flags = " ".join(origin.recipe.cxx_flags) or "no special flags"
+    return f"compiled by {origin.recipe.compiler} with {flags}, by ossctl.build on {origin.date}"
+
+
+def _rebuild() -> str:
+    """The command that builds llama.cpp for the same kinds of device again."""
+    from ossctl.runtime.devices import backends
+
+    return command(*(name for name, kind in _BACKENDS.items() if kind in backends()))
 
 
 def _unused_instructions(sets: list[str]) -> str:
-    """AVX2 or AVX, if the CPU has it and the build does not."""
-    try:
-        flags = (
-            Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("flags")[2].partition("\n")[0].split()
-        )
-    except OSError:
-        return ""
-    return next((name for name in ("AVX2", "AVX") if name.lower() in flags and name not in sets), "")
+    """The largest extension that matters, if the CPU has it and the build does not."""
+    has = processor().lower().split()
+    return next((name for name, flag in _EXTENSIONS.items() if flag in has and name not in sets), "")
+
+
+def _kernels(model: Path | None) -> Iterator[Check]:
+    """Whether the faster kernels are right, and what they are worth on `model`."""
+    trial = try_kernels()
+    remember_kernels(trial)
+    if CPU in trial.problems:
+        yield Check("kernels", State.FIX, f"llama.cpp does not work here: {trial.problems[CPU]}", _rebuild())
+        return
+    places = (CPU, CPU_EXTRA) if trial.extra_kernels else (CPU,)
+    speeds = (
+        [found for found in generate_on(model, *places) if isinstance(found, Generation)] if model else []
+    )
+    worth = " with them, ".join(f"{each.prompt_speed:,.0f} tokens/s" for each in reversed(speeds))
+    worth = f"; prompts of {model.name}: {worth} without" if model and speeds else ""
+    if trial.extra_kernels:
+        yield Check("kernels", State.OK, f"the faster ones compute as the plain ones do{worth}")
+    else:
+        problem = f"the faster ones are left out: in a trial {trial.problems[CPU_EXTRA]}{worth}"
+        yield Check("kernels", State.FIX, problem, _rebuild())
 
 
 def _devices(machine: Machine) -> Iterator[Check]:
@@ -148,24 +197,21 @@ def _settings() -> Iterator[Check]:
         )
 
 
-def _self_test(machine: Machine, model: Path | None, listings: list[Listing]) -> Iterator[Check]:
-    try:
-        path = model or _at_hand(listings)
-    except OssctlError as error:  # OSSCTL_MODEL names none
-        yield Check("self-test", State.FIX, error.message, error.hint)
-        return
-    if path is None:
-        yield Check("self-test", State.NOTE, "left out, no model is at hand: name one with -m")
-        return
-    on_cpu = generate_on(path, "cpu")
-    if isinstance(on_cpu, Failure):
-        yield Check(
-            "self-test", State.FIX, f"{path.name} on the CPU: {on_cpu.reason}", "Try another model with -m."
-        )
-        return
-    yield Check("self-test", State.OK, f"{path.name} on the CPU: {on_cpu.speed:,.0f} tokens/s")
-    for device in machine.devices:
-        yield _on_device(path, device.name, on_cpu)
+def _self_test(machine: Machine, model: Path | None) -> Iterator[Check]:
+    """What gpt-oss computes (experts, sinks, windows), and `model`, on every device and on the CPU."""
+    with as_file(files("ossctl.data") / "probe.gguf") as probe:
+        for path in filter(None, (probe, model)):
+            (on_cpu,) = generate_on(path, CPU)
+            if isinstance(on_cpu, Failure):
+                fix = "Try another model with -m."
+                yield Check("self-test", State.FIX, f"{path.name} on the CPU: {on_cpu.reason}", fix)
+                continue
+            if path is not probe:
+                yield Check("self-test", State.OK, f"{path.name} on the CPU: {on_cpu.speed:,.0f} tokens/s")
+            for device in machine.devices:
+                yield _on_device(path, device.name, on_cpu)
+    if model is None:
+        yield Check("self-test", State.NOTE, "no model is at hand to be tried: name one with -m")
 
 
 def _at_hand(listings: list[Listing]) -> Path | None:
@@ -180,7 +226,7 @@ def _at_hand(listings: list[Listing]) -> Path | None:
 
 
 def _on_device(path: Path, name: str, on_cpu: Generation) -> Check:
-    found = generate_on(path, name)
+    (found,) = generate_on(path, name)
     if isinstance(found, Failure):
         fix = "Leave it out with --device, or update its driver."
         return Check("self-test", State.FIX, f"{path.name} on {name}: {found.reason}", fix)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ossctl.app.corrections import Corrections, correction, with_less
 from ossctl.app.interrupt import Interrupt
+from ossctl.app.kernels import tried_kernels
 from ossctl.app.load_options import LoadOptions
 from ossctl.app.machine import this_machine
 from ossctl.app.raw import RawDialect
@@ -29,11 +30,12 @@ from ossctl.planning.settings import LoadMode
 from ossctl.planning.shape import ModelShape
 from ossctl.runtime.base import Chunk, DecodeFailed, Runner
 from ossctl.runtime.context import ContextOptions, LlamaRunner
+from ossctl.runtime.crash import report_crashes
 from ossctl.runtime.model import LlamaModel, ModelOptions
 from ossctl.settings import Paths
 from ossctl.templates.dialect import TemplateDialect
 
-__all__ = ["LoadOptions", "LoadedModel", "load_model"]
+__all__ = ["LoadOptions", "LoadedModel", "explain_crashes", "load_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,11 @@ _log = logging.getLogger(__name__)
 _STEPS = (128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB, 0)
 _WRONG_BY = 0.05  # of a device's use; a prediction that is further off is said
 _TOO_SMALL = 64 * MIB  # differences that nobody would notice
+
+
+def explain_crashes(saved: str) -> None:
+    """From now on, say it when llama.cpp ends the process; `saved` is a sentence on what is not lost."""
+    report_crashes(Paths.from_environment().state, saved)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class _Loader:
     ) -> None:
         self._load = load
         self._shape, self._goal, self._fixed = shape, goal, fixed
+        self._kernels = tried_kernels()
         self._machine = this_machine()
         self._corrections = Corrections(Paths.from_environment().state / "corrections.json")
         self._less = self._corrections.get(self._machine, shape)  # bytes that plans have shown not to have
@@ -101,6 +109,7 @@ class _Loader:
     def load(self, parts: ExitStack) -> LoadedModel:
         """The model, to be freed when `parts` are closed."""
         unused = [f"An {gpu.description} is not used: {gpu.fix}" for gpu in self._machine.unusable]
+        unused += filter(None, [self._kernels.remark])
         plan = first = self._plan()
         for step in _STEPS:
             try:

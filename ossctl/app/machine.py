@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ossctl.app.kernels import remembered_kernels
 from ossctl.errors import UsageError
 from ossctl.planning.machine import GIB, MIB, Device, Machine, UnusableGpu
 
@@ -38,7 +39,9 @@ def this_machine() -> Machine:
     from ossctl.runtime.devices import DeviceKind, backends, list_devices, placeable
     from ossctl.runtime.host import gpus, physical_cores, ram
 
-    found = placeable(list_devices())
+    kernels = remembered_kernels()
+    seen = placeable(list_devices())
+    found = [each for each in seen if each.name not in kernels.problems]
     shares = (DeviceKind.INTEGRATED_GPU,)
     devices = tuple(
         Device(
@@ -52,8 +55,15 @@ def this_machine() -> Machine:
         for each in found
     )
     memory = ram()
-    unused = unusable_gpus(gpus(), [each.backend for each in found], backends())
-    return Machine(devices, memory.total, memory.free, physical_cores(), unused)
+    unused = unusable_gpus(gpus(), [each.backend for each in seen], backends())
+    failing = tuple(
+        UnusableGpu(f"{each.name} ({each.description})", f"in a trial {kernels.problems[each.name]}")
+        for each in seen
+        if each.name in kernels.problems
+    )
+    return Machine(
+        devices, memory.total, memory.free, physical_cores(), (*unused, *failing), kernels.extra_kernels
+    )
 
 
 _BACKENDS = {"MTL": "Metal"}

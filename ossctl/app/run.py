@@ -11,7 +11,7 @@ from ossctl.app.ending import Ending, ending_of
 from ossctl.app.generation import Generation
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.load_options import LoadOptions
-from ossctl.app.loading import LoadedModel, load_model
+from ossctl.app.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.question import Question, refuse_unsupported
 from ossctl.app.tool_commands import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer as Text
@@ -146,6 +146,7 @@ def run(asked: Asked, model: Path, options: LoadOptions, view: View) -> RunResul
     started = monotonic()
     options = replace(options, parallel=asked.n)
     goal = Goal(tokens=None if asked.commands else asked.question.most_tokens)
+    explain_crashes("The answer is lost.")
     with Interrupt() as interrupt, load_model(model, options, goal, interrupt, raw=asked.raw) as loaded:
         load_seconds = monotonic() - started
         for remark in loaded.remarks:

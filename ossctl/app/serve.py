@@ -21,7 +21,7 @@ from ossctl.app.generation import Generation
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.lines import Line
 from ossctl.app.load_options import LoadOptions
-from ossctl.app.loading import LoadedModel, load_model
+from ossctl.app.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.question import pose, refuse_unsupported
 from ossctl.app.reader import EndOfInput, Reader
 from ossctl.app.run import answer_fields
@@ -150,6 +150,7 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
 
     Raises what `LineServer.run` and `load_model` raise.
     """
+    explain_crashes("Answers that were sent are complete.")
     with (
         Interrupt() as interrupt,
         load_model(model, options, Goal(Use.BATCH), interrupt) as loaded,

@@ -40,7 +40,8 @@ class UnusableGpu:
 class Machine:
     """`devices` in llama.cpp's order. `ram_free` is bytes that programs can get without swapping.
 
-    `cores` are the physical cores that this process may use.
+    `cores` are the physical cores that this process may use. Without `extra_kernels` its CPU has llama.cpp's
+    plain ones alone, which take weights as they are in the file.
     """
 
     devices: tuple[Device, ...]
@@ -48,6 +49,7 @@ class Machine:
     ram_free: int
     cores: int
     unusable: tuple[UnusableGpu, ...] = ()
+    extra_kernels: bool = True
 
 
 def ram_margin(machine: Machine) -> int:

@@ -187,7 +187,8 @@ class Search:
         """Weights in a layout of the CPU's own are 10 to 20 % faster, load slower and take twice the RAM."""
         weights = self._shape.weight_bytes
         long = self._goal.use is Use.BATCH and self._requests >= _LONG_JOB
-        return replace(settings, repack=long or weights <= _REPACKED_AT_ONCE)
+        repack = self._machine.extra_kernels and (long or weights <= _REPACKED_AT_ONCE)
+        return replace(settings, repack=repack)
 
     def _named(self, settings: Settings) -> tuple[Device, ...]:
         return tuple(device for device in self._devices if device.name in settings.devices)

@@ -11,6 +11,9 @@ import sys
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+# When it gives up, ggml has a debugger print a trace of the stack, if there is one: pages for the terminal.
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+
 # The bindings' own __init__ imports a high-level interface that nothing here uses, and that takes longer than
 # loading a small model: the package is made known without running it.
 if "llama_cpp" not in sys.modules and (_found := importlib.util.find_spec("llama_cpp")) is not None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from llama_cpp import llama_cpp as lib
 
 from ossctl.errors import MemoryShortage
 from ossctl.runtime.base import (
@@ -24,6 +23,7 @@ from ossctl.runtime.base import (
     RollbackImpossible,
     Snapshot,
 )
+from ossctl.runtime.bindings import lib
 from ossctl.runtime.log import llama_log
 from ossctl.runtime.model import LlamaModel
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from llama_cpp import llama_cpp as lib
-
+from ossctl.errors import OssctlError
+from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
 
@@ -46,12 +46,12 @@ def list_devices() -> tuple[Device, ...]:
 
 
 def find_device(name: str) -> int:
-    """The handle of a device for the C API. Raises ValueError if there is none of that name."""
+    """The handle of a device for the C API. Raises OssctlError if there is none of that name."""
     llama_log()
     lib.llama_backend_init()
     handle = function("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)(name.encode())
     if not handle:
-        raise ValueError(f"there is no device {name}")
+        raise OssctlError(f"there is no device {name}", "`ossctl doctor` lists those that llama.cpp sees.")
     return int(handle)
 
 

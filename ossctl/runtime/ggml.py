@@ -3,8 +3,7 @@
 import functools
 from typing import Any
 
-from llama_cpp import _ggml
-from llama_cpp import llama_cpp as lib
+from ossctl.runtime.bindings import ggml, lib
 
 
 def function(name: str, result: Any, *arguments: Any) -> Any:
@@ -22,4 +21,4 @@ def _library(name: str) -> Any:
     each with a registry of its own. Looked up through libllama it is the right one; Windows does not look
     further than the library asked, but has each of them once.
     """
-    return next((each for each in (lib._lib, _ggml.libggml) if hasattr(each, name)), lib._lib)  # noqa: SLF001
+    return next((each for each in (lib._lib, ggml) if hasattr(each, name)), lib._lib)  # noqa: SLF001

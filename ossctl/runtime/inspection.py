@@ -10,9 +10,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llama_cpp import llama_cpp as lib
-
 from ossctl.errors import ModelError
+from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
 from ossctl.runtime.gguf import MAGIC, check_file
 from ossctl.runtime.log import llama_log

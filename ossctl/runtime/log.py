@@ -6,9 +6,10 @@ import logging
 import re
 from collections import defaultdict, deque
 
-from llama_cpp import llama_cpp as lib
+from ossctl.runtime.bindings import lib
 
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.INFO}
+_DEBUG = 1  # GGML_LOG_LEVEL_DEBUG
 _ERROR = 4  # GGML_LOG_LEVEL_ERROR
 _CONTINUES = 5  # GGML_LOG_LEVEL_CONT
 _BUFFER = re.compile(r": +(\S+) (model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
@@ -25,6 +26,7 @@ class LlamaLog:
         self._logger = logging.getLogger("ossctl.llama")
         self._level = 0
         self._complaints: deque[str] = deque(maxlen=8)
+        self._latest: deque[str] = deque(maxlen=100)
         self._buffers: dict[tuple[str, str], float] = defaultdict(float)
         self._callback = lib.llama_log_callback(self._receive)  # llama.cpp keeps the pointer, not the object
 
@@ -47,10 +49,16 @@ class LlamaLog:
         """The first complaint since `clear`, which is the cause of those that follow; or ''."""
         return self._complaints[0] if self._complaints else ""
 
+    def latest(self) -> list[str]:
+        """The last lines, whatever was cleared."""
+        return list(self._latest)
+
     def _receive(self, level: int, text: bytes, _data: object) -> None:
         if level != _CONTINUES:
             self._level = level
         line = text.decode("utf-8", "replace").strip()
+        if self._level > _DEBUG:
+            self._latest.append(line)
         if line and self._level == _ERROR:
             self._complaints.append(_without_function_name(line))
         if found := _BUFFER.search(line):

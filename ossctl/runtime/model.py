@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from llama_cpp import llama_cpp as lib
-
 from ossctl.errors import MemoryShortage, ModelError
+from ossctl.runtime.bindings import lib
 from ossctl.runtime.devices import find_device
 from ossctl.runtime.ggml import function
 from ossctl.runtime.gguf import check_complete, read_header
@@ -57,8 +56,8 @@ class LlamaModel:
     ) -> None:
         """Load `path`; `keep_going` is asked now and then and ends the load by returning False.
 
-        Raises ModelError (missing, not GGUF, incomplete, unknown architecture, stopped) and
-        MemoryShortage.
+        Raises ModelError (missing, not GGUF, incomplete, unknown architecture, stopped),
+        MemoryShortage, and OssctlError for a device that is not there.
         """
         self._handle: object = None
         self.path = path

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 
-from llama_cpp import llama_cpp as lib
-
+from ossctl.runtime.bindings import lib
 from ossctl.runtime.words import Words
 
 # llama.cpp splits text before BPE with std::regex for many vocabularies, gpt-oss's among them. That recurses

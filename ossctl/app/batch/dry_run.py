@@ -15,7 +15,7 @@ from ossctl.app.batch.understanding import asked_by
 from ossctl.app.batch.window import Window
 from ossctl.app.interrupt import Interrupt
 from ossctl.app.lines import Line
-from ossctl.app.loading import LoadedModel, load_model
+from ossctl.app.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.question import pose_choices
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Request
@@ -80,6 +80,7 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
     if job.sink.resume and job.sink.path is not None and job.sink.path.exists():
         finished, _ = read_back(job.sink.path, flat=job.sink.flat)
     goal = Goal(Use.BATCH, None if survey is None else survey.count)
+    explain_crashes("Nothing was written.")
     with Interrupt() as interrupt, load_model(model.path, model.options, goal, interrupt) as loaded:
         for remark in loaded.remarks:
             say(remark)

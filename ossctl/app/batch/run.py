@@ -20,7 +20,7 @@ from ossctl.app.batch.understanding import Understanding
 from ossctl.app.batch.waiting import Waiting
 from ossctl.app.fingerprint import fingerprint_of
 from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadedModel, LoadOptions, load_model
+from ossctl.app.loading import LoadedModel, LoadOptions, explain_crashes, load_model
 from ossctl.app.question import check_schema, refuse_unsupported
 from ossctl.app.shapes import parts_of_file
 from ossctl.errors import OssctlError, UsageError
@@ -52,6 +52,13 @@ class Sink:
     def is_file(self) -> bool:
         """A regular file, or none yet: not a pipe, a device or stdout, where nothing can be read back."""
         return self.path is not None and (self.path.is_file() or not self.path.exists())
+
+    @property
+    def saved(self) -> str:
+        """What is not lost if the process ends, a sentence."""
+        if not self.is_file:
+            return "Answers that were written are complete."
+        return f"What is finished is in {self.path}: --resume goes on."
 
     def check(self, source: Source) -> None:
         """Raise UsageError for files that cannot serve."""
@@ -112,6 +119,7 @@ def run_batch(
 
     Raises what `Batch.run` and `load_model` raise.
     """
+    explain_crashes(job.sink.saved)
     with Interrupt() as interrupt, contextlib.ExitStack() as parts:
         output = _Output(job, parts)
         goal = Goal(Use.BATCH, None if survey is None else survey.count)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Sessions whose cells are kept at once: they share one cache, and each takes a window's cells more.
 _CONVERSATIONS = 4
+_SAVED = "What was said is saved: `ossctl chat -c` goes on."
 _PATIENCE = 10.0  # seconds for a load or a decode to notice that it is not wanted any more
 
 
@@ -84,8 +85,9 @@ class BackgroundModel:
         goal = Goal(conversations=_CONVERSATIONS)
         try:
             from ossctl.app.chat.talker import Talker  # llama.cpp's library takes its time
-            from ossctl.app.loading import load_model
+            from ossctl.app.loading import explain_crashes, load_model
 
+            explain_crashes(_SAVED)
             self.file = self._find()
             with (
                 load_model(self.file.path, self._options, goal, self._interrupt) as loaded,

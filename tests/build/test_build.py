@@ -1,0 +1,234 @@
+"""`python -m ossctl.build`: which flags a compiler gets, and that what is asked for is what is installed."""
+
+import os
+import platform
+import subprocess
+import sys
+import tarfile
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ossctl.build import REQUIREMENT, VERSION
+from ossctl.build.compiler import find_compiler
+from ossctl.build.errors import BuildError
+from ossctl.build.recipe import BACKENDS, Recipe, make_recipe, processor
+from ossctl.build.wheels import origin_of, reason
+
+ROOT = Path(__file__).parents[2]
+RECIPE = Recipe(REQUIREMENT, ("cpu",), "g++ 12", (), "-DGGML_RPC=ON", "x86_64 | a CPU | avx2")
+
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="the compilers here are shell scripts")
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a test puts a compiler of its own."""
+    path = tmp_path / "c++"
+    monkeypatch.setenv("CXX", str(path))
+    return path
+
+
+COMPILER = r"""#!/bin/sh
+[ "$1" = --version ] && { echo "c++ (test) 1.0"; exit; }
+for out; do :; done
+make() { printf "#!/bin/sh\nexit $1\n" > "$out"; chmod +x "$out"; }
+"""
+
+
+def write_compiler(path: Path, script: str) -> None:
+    """One that says its version and otherwise does what `script` says; `$out` is the program to make."""
+    path.write_text(COMPILER + script)
+    path.chmod(0o755)
+
+
+def test_the_release_is_the_one_that_the_package_depends_on() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    major, minor, patch = map(int, VERSION.split("."))
+    assert f"llama-cpp-python>={VERSION},<{major}.{minor}.{patch + 1}" in project["dependencies"]
+
+
+@needs_posix
+def test_the_compiler_of_this_machine_makes_right_code_with_its_flags() -> None:
+    found = find_compiler()
+    assert found.version
+    native = platform.machine() == "x86_64" and "amx_tile" in processor().split()
+    assert native or not found.flags  # nothing but AMX needs any
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("make 0", ()),
+        ('case "$*" in *-fno-dse*) make 0;; *) make 3;; esac', ("-fno-tree-dse", "-fno-dse")),
+        (
+            'case "$*" in *-fno-dse*) echo error >&2; exit 1;; *-mno-amx*) make 0;; *) make 132;; esac',
+            ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16"),
+        ),
+    ],
+)
+def test_flags_are_given_only_where_the_code_is_wrong_without(
+    compiler: Path, script: str, flags: tuple[str, ...]
+) -> None:
+    write_compiler(compiler, script)
+    found = find_compiler()
+    assert (found.version, found.flags) == ("c++ (test) 1.0", flags)
+
+
+@needs_posix
+def test_a_compiler_that_is_too_old_is_named_with_its_reason(compiler: Path) -> None:
+    write_compiler(compiler, "echo 'c++: error: unrecognized option -std=c++17' >&2; exit 1")
+    with pytest.raises(BuildError, match=r"c\+\+ \(test\) 1.0 cannot compile .* unrecognized option"):
+        find_compiler()
+
+
+@needs_posix
+def test_without_a_compiler_the_hint_says_how_to_get_one(compiler: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        find_compiler()
+    assert "has to be compiled" in caught.value.message
+    assert "apt install g++" in caught.value.hint
+
+
+def test_a_backend_without_its_tool_is_refused_before_minutes_are_spent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("cuda", "vulkan", "rocm"):
+        with pytest.raises(BuildError, match=rf"{name} needs {BACKENDS[name].tool}, which is not here"):
+            make_recipe([name])
+
+
+def test_whatever_decides_about_the_code_is_in_the_key() -> None:
+    others = [
+        replace(RECIPE, backends=("cuda",)),
+        replace(RECIPE, compiler="g++ 13"),
+        replace(RECIPE, cxx_flags=("-fno-dse",)),
+        replace(RECIPE, cmake_args="-DGGML_CUDA=ON"),
+        replace(RECIPE, processor="x86_64 | another CPU | avx"),
+    ]
+    assert len({recipe.key for recipe in [RECIPE, *others]}) == 6
+    assert replace(RECIPE).key == RECIPE.key
+
+
+def test_the_processor_is_told_by_its_name_and_instruction_sets(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(
+        "processor\t: 0\nmodel name\t: Some CPU\ncpu MHz\t\t: 2100\nflags\t\t: fpu avx2 amx_int8\n\n"
+        "processor\t: 1\nmodel name\t: Some CPU\nflags\t\t: fpu avx2\n"
+    )
+    assert processor(tmp_path) == f"{platform.machine()} | Some CPU | fpu avx2 amx_int8"
+    assert processor(tmp_path / "missing")
+
+
+def test_the_reason_is_the_compilers_line() -> None:
+    said = (
+        "  Building wheel: started\n  error: subprocess-exited-with-error\n  [12/90] Building CXX\n"
+        "  /tmp/x/ggml-vulkan.cpp:9:10: fatal error: vulkan/vulkan.hpp: No such file or directory\n"
+        "ERROR: Failed building wheel for llama_cpp_python\n"
+    )
+    assert reason(said).endswith("fatal error: vulkan/vulkan.hpp: No such file or directory")
+    assert reason("ERROR: No matching distribution found\n").endswith("No matching distribution found")
+    assert reason("") == "llama.cpp cannot be built"
+
+
+BACKEND = """
+import os, zipfile
+
+def build_wheel(folder, *_):
+    name = "llama_cpp_python-VERSION-py3-none-any.whl"
+    info = "llama_cpp_python-VERSION.dist-info/"
+    with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+        wheel.writestr("llama_cpp/__init__.py", "")
+        said = " ".join(os.environ[name] for name in ("CMAKE_ARGS", "CXXFLAGS"))
+        wheel.writestr("llama_cpp/lib/libggml-cpu.so", said)
+        facts = ["Metadata-Version: 2.1", "Name: llama_cpp_python", "Version: VERSION"]
+        wheel.writestr(info + "METADATA", "\\\\n".join(facts))
+        facts = ["Wheel-Version: 1.0", "Root-Is-Purelib: true", "Tag: py3-none-any"]
+        wheel.writestr(info + "WHEEL", "\\\\n".join(facts))
+        wheel.writestr(info + "RECORD", "")
+    return name
+"""
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A folder that pip finds llama-cpp-python in, a source distribution that is quickly built."""
+    folder = tmp_path / f"llama_cpp_python-{VERSION}"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(
+        f'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        f'[project]\nname = "llama_cpp_python"\nversion = "{VERSION}"\n'
+    )
+    (folder / "backend.py").write_text(BACKEND.replace("VERSION", VERSION).replace("\\\\n", "\\n"))
+    (folder / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: llama_cpp_python\nVersion: {VERSION}\n")
+    (tmp_path / "sources").mkdir()
+    with tarfile.open(tmp_path / "sources" / f"{folder.name}.tar.gz", "w:gz") as archive:
+        archive.add(folder, folder.name)
+    return tmp_path / "sources"
+
+
+@needs_posix
+def test_what_is_asked_for_is_what_is_installed(
+    sources: Path, compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_compiler(compiler, 'case "$*" in *-fno-dse*) make 0;; *) make 3;; esac')
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path / "home"))
+    library = next((tmp_path / "venv" / "lib").glob("python*/site-packages")) / "llama_cpp/lib/libggml-cpu.so"
+
+    def build(*backends: str, **variables: str) -> str:
+        done = subprocess.run(
+            [python, "-m", "ossctl.build", *backends],
+            cwd=ROOT, check=False, capture_output=True, text=True,
+            env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(sources), **variables},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "by c++ (test) 1.0 -fno-tree-dse -fno-dse: this takes some minutes" in build("cpu")
+    first = library.read_text()
+    assert "-DGGML_RPC=ON" in first
+    assert "-fno-tree-dse -fno-dse" in first
+    assert "there is a wheel" in build("cpu")
+    build("metal", CMAKE_ARGS="-DGGML_BLAS=ON", CXXFLAGS="-O2")  # pip's own cache would give the first again
+    second = library.read_text()
+    assert "-DGGML_METAL=ON -DGGML_BLAS=ON" in second
+    assert second.endswith("-fno-tree-dse -fno-dse -O2")
+    origin = origin_of(library)
+    assert origin is not None
+    assert (origin.recipe.backends, origin.recipe.compiler) == (("metal",), "c++ (test) 1.0")
+    build("cpu")
+    assert library.read_text() == first
+    library.write_text("from elsewhere")
+    assert origin_of(library) is None
+
+
+@needs_posix
+def test_a_build_that_fails_is_two_lines_and_keeps_the_log(
+    compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_compiler(compiler, "make 0")
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-m", "ossctl.build"],
+        cwd=ROOT, check=False, capture_output=True, text=True,
+        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    message, hint = done.stderr.splitlines()
+    assert message.startswith("ossctl.build: llama.cpp cannot be built: ERROR: ")
+    assert hint == f"All of it is in {tmp_path / 'cache' / 'wheels' / 'build.log'}."
+    assert "llama-cpp-python" in (tmp_path / "cache" / "wheels" / "build.log").read_text()
+
+
+def test_an_unknown_backend_is_wrong_usage() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ossctl.build", "cude"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "there is no backend cude; there are cpu, cuda, vulkan, rocm, metal" in done.stderr

@@ -1,0 +1,138 @@
+"""A build of llama.cpp that kills or lies, on any CPU: caught, named and worked around."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from command import by_id, content_of, ossctl, write_jsonl
+from faulty_kernels import build_faulty_kernels, needs_compiler
+from models import smollm2
+
+pytestmark = needs_compiler
+
+ASK = ("run", "-m", smollm2(), "-t", 0, "-n", 4, "--threads", 1, "Hello")
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_faulty_kernels(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        ({"CRASH_GEMM": str(signal.SIGILL.value)}, "SIGILL ended the process"),
+        ({"CRASH_GEMM": str(signal.SIGSEGV.value)}, "SIGSEGV ended the process"),
+        ({"WRONG_GEMM": "1"}, "% of their spread"),
+    ],
+    ids=["an illegal instruction", "a bad address", "wrong numbers"],
+)
+def test_kernels_that_fail_are_left_out_with_a_line_and_a_remedy(
+    tmp_path: Path, faults: str, fault: dict[str, str], named: str
+) -> None:
+    right = ossctl(*ASK, cwd=tmp_path)
+    (tmp_path / "home" / "state" / "kernels.json").unlink()
+    first = ossctl(*ASK, cwd=tmp_path, **{"LD_PRELOAD": faults, **fault})  # type: ignore[arg-type]
+    assert (first.code, first.stdout) == (right.code, right.stdout)
+    (line,) = set(first.said) - set(right.said)
+    assert "The faster CPU kernels of this build of llama.cpp are left out" in line
+    assert named in line
+    assert line.endswith("-m ossctl.build")
+    (problems,) = json.loads((tmp_path / "home" / "state" / "kernels.json").read_text()).values()
+    assert list(problems) == ["cpu-extra"]
+    again = ossctl(*ASK, cwd=tmp_path)  # healed meanwhile, but that is another build for a real one
+    assert again.said == first.said
+    plan = ossctl("plan", smollm2(), "--json", cwd=tmp_path)
+    assert json.loads(plan.stdout)["plan"]["repack"] is False
+
+
+def test_what_was_tried_is_not_tried_again(tmp_path: Path, faults: str) -> None:
+    assert ossctl(*ASK, cwd=tmp_path).code == 6
+    record = tmp_path / "home" / "state" / "kernels.json"
+    written = record.stat().st_mtime_ns
+    assert list(json.loads(record.read_text()).values()) == [{}]
+    again = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="1000")
+    assert again.code == 6
+    assert record.stat().st_mtime_ns == written
+    records = json.loads(record.read_text())
+    record.write_text(json.dumps({"another build or processor": dict.fromkeys(["cpu-extra"], "SIGILL")}))
+    assert ossctl(*ASK, cwd=tmp_path).code == 6
+    assert records.items() <= json.loads(record.read_text()).items()
+
+
+def test_doctor_names_the_fault_its_price_and_the_command_that_mends_it(tmp_path: Path, faults: str) -> None:
+    healthy = ossctl("doctor", "-m", smollm2(), cwd=tmp_path)
+    (line,) = [line for line in healthy.stdout.splitlines() if " kernels " in line]
+    assert line.startswith("✓ kernels")
+    assert "tokens/s with them" in line
+    sick = ossctl("doctor", "-m", smollm2(), cwd=tmp_path, LD_PRELOAD=faults, CRASH_GEMM="4")
+    assert sick.code == 1
+    lines = sick.stdout.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("✗ kernels"))
+    assert "SIGILL" in lines[at]
+    assert "tokens/s without" in lines[at]
+    assert lines[at + 1].strip().endswith("-m ossctl.build")
+    assert "on the CPU" in lines[-1]
+
+
+def test_a_build_for_another_processor_is_said_before_it_kills(tmp_path: Path, faults: str) -> None:
+    result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="1", CRASH_SIGNAL="4")
+    assert (result.code, result.stdout) == (1, "")
+    first, second = result.said
+    assert first == (
+        "ossctl: this build of llama.cpp does not work on this computer: SIGILL ended the process"
+    )
+    assert second.startswith("It may be for another processor. A new build: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])
+def test_no_signal_of_native_code_is_left_naked(tmp_path: Path, faults: str, number: signal.Signals) -> None:
+    ossctl(*ASK, cwd=tmp_path)
+    result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="3", CRASH_SIGNAL=str(number.value))
+    assert result.code == 1
+    first, second = result.said
+    assert first == f"ossctl: llama.cpp has ended the process: {number.name}. The answer is lost."
+    report = Path(second.removeprefix("`ossctl doctor` tells what works here; the log is in ")[:-1])
+    assert report.parent == tmp_path / "home" / "state"
+    told = report.read_text()
+    assert told.startswith(f"{number.name}\nllama-cpp-python ")
+    assert " in decode" in told
+    assert "Hello" not in told
+
+
+def test_an_assertion_that_fails_is_told_with_its_place(tmp_path: Path, faults: str) -> None:
+    ossctl(*ASK, cwd=tmp_path)
+    result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, ABORT_AT="3")
+    assert result.code == 1
+    assert result.said[0] == (
+        "ossctl: llama.cpp has ended the process: test.c:7: GGML_ASSERT(0) failed. The answer is lost."
+    )
+
+
+def test_a_batch_that_dies_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path, faults: str) -> None:
+    requests = [{"id": str(n), "prompt": f"Say {n}.", "max_tokens": 2 + 8 * n} for n in range(4)]
+    write_jsonl(tmp_path / "in.jsonl", *requests)
+    batch = ("batch", "in.jsonl", "-o", "out.jsonl", "-m", smollm2(), "--ctx", 512, "--parallel", 4)
+    ossctl(*ASK, cwd=tmp_path)
+    died = ossctl(*batch, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="12", CRASH_SIGNAL="11")
+    assert died.code == 1
+    assert died.said[-2] == (
+        "ossctl: llama.cpp has ended the process: SIGSEGV. "
+        "What is finished is in out.jsonl: --resume goes on."
+    )
+    kept = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert 0 < len(kept) < 4
+    assert ossctl(*batch, "--resume", cwd=tmp_path).code == 0
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert all(content_of(record) for record in by_id(records).values())
+    assert set(by_id(records)) == {"0", "1", "2", "3"}
+
+
+def test_a_chat_that_dies_has_kept_what_was_said(tmp_path: Path, faults: str) -> None:
+    ossctl(*ASK, cwd=tmp_path)
+    chat = ("chat", "-m", smollm2(), "-t", 0, "-n", 60, "--threads", 1)
+    died = ossctl(*chat, cwd=tmp_path, stdin=b"Hello\n", LD_PRELOAD=faults, CRASH_AT="10", CRASH_SIGNAL="11")
+    assert died.code == 1
+    assert "What was said is saved: `ossctl chat -c` goes on." in died.said[-2]
+    assert "Hello" in ossctl("sessions", "list", cwd=tmp_path).stdout
