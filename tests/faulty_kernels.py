@@ -42,7 +42,8 @@ int ggml_backend_sched_graph_compute_async(void * sched, void * graph) {
     calls++;
     if (number("CRASH_AT") && calls >= number("CRASH_AT")) raise(number("CRASH_SIGNAL"));
     if (number("ABORT_AT") && calls >= number("ABORT_AT"))
-        ((void (*)(const char *, int, const char *)) base("ggml_abort"))("test.c", 7, "GGML_ASSERT(0) failed");
+        ((void (*)(const char *, int, const char *)) base("ggml_abort"))(
+            "test.c", 7, "GGML_ASSERT(0) failed");
     return ((int (*)(void *, void *)) base("ggml_backend_sched_graph_compute_async"))(sched, graph);
 }
 

@@ -11,15 +11,17 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from ossctl.app.self_test import CPU, CPU_EXTRA, Failure, Generation, difference, generate_on, is_wrong
 from ossctl.build import command
 from ossctl.build.recipe import processor
 from ossctl.errors import OssctlError
+from ossctl.planning.attention import USUAL_COSTS, AttentionCosts
 from ossctl.settings import Paths
 from ossctl.storage.whole_file import write_whole
 
@@ -31,9 +33,13 @@ _REMEMBERED = 16  # trials
 
 @dataclass(frozen=True)
 class Trial:
-    """What is wrong by place; a place that is not there is right, or has not been tried."""
+    """What is wrong by place; a place that is not there is right, or has not been tried.
+
+    `attention` is what that costs on this CPU.
+    """
 
     problems: Mapping[str, str] = field(default_factory=dict)
+    attention: AttentionCosts = USUAL_COSTS
 
     @property
     def extra_kernels(self) -> bool:
@@ -82,7 +88,22 @@ def try_kernels() -> Trial:
             found |= dict(zip(left[: works + 1], results[: works + 1], strict=True))
             if isinstance(found[CPU], Failure):
                 break
-    return Trial(dict(_problems(found)))
+    problems = dict(_problems(found))
+    return Trial(problems) if CPU in problems else Trial(problems, _measured_attention())
+
+
+def _measured_attention() -> AttentionCosts:
+    from ossctl.runtime.attention import attention_seconds
+    from ossctl.runtime.host import physical_cores
+
+    cores = physical_cores()
+    read, write = 64, 1  # tokens at once
+    return AttentionCosts(
+        read_flash=attention_seconds(read, cores, flash=True),
+        read_plain=attention_seconds(read, cores, flash=False),
+        write_flash=attention_seconds(write, cores, flash=True),
+        write_plain=attention_seconds(write, cores, flash=False),
+    )
 
 
 def _problems(found: Mapping[str, Generation | Failure]) -> Iterable[tuple[str, str]]:
@@ -121,7 +142,7 @@ def _path() -> Path:
     return Paths.from_environment().state / "kernels.json"
 
 
-def _records() -> dict[str, dict[str, str]]:
+def _records() -> dict[str, Any]:
     try:
         records = json.loads(_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -130,14 +151,18 @@ def _records() -> dict[str, dict[str, str]]:
 
 
 def _remembered(key: str) -> Trial | None:
-    problems = _records().get(key)
-    return Trial(problems) if isinstance(problems, dict) else None
+    try:
+        record = _records()[key]
+        return Trial(dict(record["problems"]), AttentionCosts(**record["attention"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def remember_kernels(trial: Trial) -> None:
     """Keep it for the next time. A file that cannot be written is no reason to fail."""
-    kept: Sequence[tuple[str, dict[str, str]]] = list(_records().items())[1 - _REMEMBERED :]
-    records = {**dict(kept), _key(_devices()): dict(trial.problems)}
+    kept = dict(list(_records().items())[1 - _REMEMBERED :])
+    record = {"problems": dict(trial.problems), "attention": asdict(trial.attention)}
+    records = {**kept, _key(_devices()): record}
     try:
         _path().parent.mkdir(parents=True, exist_ok=True)
         write_whole(_path(), json.dumps(records, indent=1).encode())

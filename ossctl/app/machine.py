@@ -36,7 +36,7 @@ CARDS: dict[str, tuple[int, ...]] = {
 
 def this_machine() -> Machine:
     """This computer's devices, RAM and cores, as they are now."""
-    from ossctl.runtime.devices import DeviceKind, backends, list_devices, placeable
+    from ossctl.runtime.devices import DeviceKind, backends, list_devices, placeable, system_info
     from ossctl.runtime.host import gpus, physical_cores, ram
 
     kernels = remembered_kernels()
@@ -62,7 +62,14 @@ def this_machine() -> Machine:
         if each.name in kernels.problems
     )
     return Machine(
-        devices, memory.total, memory.free, physical_cores(), (*unused, *failing), kernels.extra_kernels
+        devices,
+        memory.total,
+        memory.free,
+        physical_cores(),
+        unusable=(*unused, *failing),
+        extra_kernels=kernels.extra_kernels,
+        amx=kernels.extra_kernels and "AMX_INT8 = 1" in system_info(),
+        attention=kernels.attention,
     )
 
 

@@ -10,11 +10,13 @@ from ossctl.app.generation import Generation
 from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message
 from ossctl.engine.request import Request, Sampling
 from ossctl.errors import RequestError, UsageError
+from ossctl.planning.attention import USUAL_TOKENS
 
 if TYPE_CHECKING:
     from ossctl.app.loading import LoadedModel
 
 _USUAL_PIECE = 8  # bytes of a token are fewer on average, so shorter texts may fit
+_USUAL_CHARACTERS = 4  # of a token of English
 _TEMPLATE_TOKENS = 4_096  # a chat template's own texts and markers come to a few hundred
 
 
@@ -40,6 +42,12 @@ class Question:
         if self.max_tokens is None:
             return None
         return 2 * len(repr(self.conversation).encode()) + _TEMPLATE_TOKENS + self.max_tokens
+
+    @property
+    def likely_tokens(self) -> tuple[int, int]:
+        """Of the prompt and of the answer, guessed before the model is known."""
+        text = sum(len(message.content) for message in self.conversation.messages)
+        return text // _USUAL_CHARACTERS, min(self.max_tokens or USUAL_TOKENS, USUAL_TOKENS)
 
 
 def pose(

@@ -145,7 +145,8 @@ def run(asked: Asked, model: Path, options: LoadOptions, view: View) -> RunResul
     """
     started = monotonic()
     options = replace(options, parallel=asked.n)
-    goal = Goal(tokens=None if asked.commands else asked.question.most_tokens)
+    reads, writes = asked.question.likely_tokens
+    goal = Goal(tokens=None if asked.commands else asked.question.most_tokens, reads=reads, writes=writes)
     explain_crashes("The answer is lost.")
     with Interrupt() as interrupt, load_model(model, options, goal, interrupt, raw=asked.raw) as loaded:
         load_seconds = monotonic() - started

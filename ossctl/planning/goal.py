@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
+from ossctl.planning.attention import USUAL_TOKENS
 from ossctl.planning.shape import KvType, ModelShape
 
 
@@ -17,13 +18,16 @@ class Use(StrEnum):
 class Goal:
     """`requests` is how many a batch has, `tokens` what one comes to at most; None if that is not known.
 
-    So many `conversations` are kept in one cache that they share, though one goes on at a time.
+    So many `conversations` are kept in one cache that they share, though one goes on at a time. `reads` and
+    `writes` are the tokens of a prompt and of its answer, as far as can be guessed.
     """
 
     use: Use = Use.INTERACTIVE
     requests: int | None = None
     tokens: int | None = None
     conversations: int = 1
+    reads: int = USUAL_TOKENS
+    writes: int = USUAL_TOKENS
 
     def useful_ctx(self, shape: ModelShape) -> int:
         """The largest context, in tokens, that is of any use."""

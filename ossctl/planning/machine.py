@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ossctl.planning.attention import USUAL_COSTS, AttentionCosts
+
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 RAM_MARGIN = 0.05  # of the total, for what else the system keeps in memory
@@ -41,7 +43,8 @@ class Machine:
     """`devices` in llama.cpp's order. `ram_free` is bytes that programs can get without swapping.
 
     `cores` are the physical cores that this process may use. Without `extra_kernels` its CPU has llama.cpp's
-    plain ones alone, which take weights as they are in the file.
+    plain ones alone, which take weights as they are in the file; with `amx` some of the others use its tiles.
+    `attention` is what that costs on the CPU.
     """
 
     devices: tuple[Device, ...]
@@ -50,6 +53,8 @@ class Machine:
     cores: int
     unusable: tuple[UnusableGpu, ...] = ()
     extra_kernels: bool = True
+    amx: bool = False
+    attention: AttentionCosts = USUAL_COSTS
 
 
 def ram_margin(machine: Machine) -> int:

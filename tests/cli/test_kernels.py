@@ -39,8 +39,8 @@ def test_kernels_that_fail_are_left_out_with_a_line_and_a_remedy(
     assert "The faster CPU kernels of this build of llama.cpp are left out" in line
     assert named in line
     assert line.endswith("-m ossctl.build")
-    (problems,) = json.loads((tmp_path / "home" / "state" / "kernels.json").read_text()).values()
-    assert list(problems) == ["cpu-extra"]
+    (record,) = json.loads((tmp_path / "home" / "state" / "kernels.json").read_text()).values()
+    assert list(record["problems"]) == ["cpu-extra"]
     again = ossctl(*ASK, cwd=tmp_path)  # healed meanwhile, but that is another build for a real one
     assert again.said == first.said
     plan = ossctl("plan", smollm2(), "--json", cwd=tmp_path)
@@ -51,14 +51,16 @@ def test_what_was_tried_is_not_tried_again(tmp_path: Path, faults: str) -> None:
     assert ossctl(*ASK, cwd=tmp_path).code == 6
     record = tmp_path / "home" / "state" / "kernels.json"
     written = record.stat().st_mtime_ns
-    assert list(json.loads(record.read_text()).values()) == [{}]
+    (found,) = json.loads(record.read_text()).values()
+    assert found["problems"] == {}
+    assert all(0 < seconds < 1e-5 for seconds in found["attention"].values())
     again = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="1000")
     assert again.code == 6
     assert record.stat().st_mtime_ns == written
     records = json.loads(record.read_text())
-    record.write_text(json.dumps({"another build or processor": dict.fromkeys(["cpu-extra"], "SIGILL")}))
+    record.write_text(json.dumps({"another build": {**found, "problems": {"cpu-extra": "SIGILL"}}}))
     assert ossctl(*ASK, cwd=tmp_path).code == 6
-    assert records.items() <= json.loads(record.read_text()).items()
+    assert json.loads(record.read_text()).keys() == {"another build", *records}
 
 
 def test_doctor_names_the_fault_its_price_and_the_command_that_mends_it(tmp_path: Path, faults: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ossctl.app.shapes import known_shapes
 from ossctl.errors import MemoryShortage, UsageError
+from ossctl.planning.attention import AttentionCosts
 from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.machine import GIB, Device, Machine, ram_margin
 from ossctl.planning.plan import Plan
@@ -137,6 +138,17 @@ def test_on_a_cpu_there_is_no_flash_attention_where_memory_holds_the_scores_too(
     assert replace(roomy.settings, flash_attention=True) == narrow.settings
 
 
+def test_what_is_read_and_written_decides_about_flash_attention_on_a_cpu() -> None:
+    roomy = machine(ram=48)
+    costs = replace(roomy, attention=AttentionCosts(1e-9, 2e-9, 60e-9, 20e-9))
+    jobs = {(4_000, 500): False, (4_000, 10): True, (100, 10): False, (60_000, 500): True}
+    for (reads, writes), flash in jobs.items():
+        found = plan("20b", costs, Goal(reads=reads, writes=writes))
+        assert found.settings.flash_attention is flash, (reads, writes)
+    never = replace(roomy, attention=AttentionCosts(1e-9, 2e-9, 20e-9, 20e-9))
+    assert plan("20b", never, Goal(reads=10, writes=10_000)).settings.flash_attention
+
+
 def test_a_batch_keeps_flash_attention_which_skips_the_cells_of_others() -> None:
     assert plan("20b", machine(ram=48), BATCH).settings.flash_attention
     assert not plan("20b", machine(ram=48), Goal(conversations=4), ctx=8192).settings.flash_attention
@@ -228,6 +240,18 @@ def dense(n_layers: int, layer_bytes: int) -> ModelShape:
         "dense", "llama", 131_072, 128_256, 4096, 4096, 4096, 128, 14_336, 0, 0, 0, layers,
         300 << 20, 400 << 20, tied_bytes=0, file_bytes=n_layers * layer_bytes,
     )  # fmt: skip
+
+
+def test_weights_go_into_layouts_of_the_cpus_own_where_it_pays_and_where_those_kernels_work() -> None:
+    large = dense(32, 140 << 20)
+    cases = {(False, True): False, (True, True): True, (True, False): False}
+    for (amx, extra), repack in cases.items():
+        on = replace(machine(ram=64), amx=amx and extra, extra_kernels=extra)
+        assert make_plan(on, large, Goal(), Fixed()).settings.repack is repack
+    small, broken = dense(4, 1 << 20), replace(machine(ram=64), extra_kernels=False)
+    assert make_plan(machine(ram=64), small, Goal(), Fixed()).settings.repack
+    assert not make_plan(broken, small, Goal(Use.BATCH), Fixed()).settings.repack
+    assert not plan("20b", replace(machine(ram=64), amx=True)).settings.repack  # experts, mostly
 
 
 def test_a_dense_model_keeps_its_layers_on_the_gpu_and_shrinks_its_context() -> None:
