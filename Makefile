@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # What llama.cpp is compiled for: cpu, cuda, vulkan, rocm, metal, or several of them; `make BACKEND=cuda install`.
 BACKEND ?=
 
-.PHONY: install demo test check format test-slow test-lowest bench bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
+.PHONY: install demo test check format test-slow test-lowest bench bench-cpu bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
 
 install: $(INSTALLED)
 
@@ -57,6 +57,10 @@ bench-download: $(INSTALLED)
 
 bench-run: $(INSTALLED)
 	$(BIN)/python -W ignore tests/bench/run.py $(BENCH_ARGS)
+
+# What the CPU's faster kernels and the two kinds of attention are worth here.
+bench-cpu: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -W ignore tests/bench/cpu.py
 
 bench-chat: $(INSTALLED)
 	$(BIN)/python -W ignore tests/bench/chat.py
