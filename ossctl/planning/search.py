@@ -201,7 +201,7 @@ class Search:
         devices = self._named(settings)
         prediction = predict(self._shape, settings, devices)
         uses = list(zip(devices, prediction.devices, strict=True))
-        shared = sum(use.total for device, use in uses if device.shares_ram)
+        shared = sum(device.of_ram(use.total) for device, use in uses)
         in_ram = self._machine.ram_free - ram_margin(self._machine) - prediction.host.total - shared
         if settings.load_mode is LoadMode.READ or not settings.flash_attention:
             in_ram -= int(RAM_MARGIN * self._machine.ram_total)  # what is not mapped cannot be dropped again
