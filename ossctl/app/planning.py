@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from ossctl.app.library import list_models
 from ossctl.app.load_options import LoadOptions
-from ossctl.app.machine import hypothetical, parse_size, this_machine
+from ossctl.app.machine import hypothetical, parse_size, parse_vram, this_machine
 from ossctl.app.models import NotHere, hub_reference, locate
 from ossctl.app.outcome import Outcome, Shortage, outcome_of
 from ossctl.app.pull import find_on_hub
@@ -14,6 +14,7 @@ from ossctl.app.shapes import shape_of_file, shipped_shape
 from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.models.catalogue import catalogue
 from ossctl.models.local import Origin
+from ossctl.planning.cards import as_sold
 from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.machine import GIB, Machine, shown_bytes
 from ossctl.planning.memory import Use
@@ -27,7 +28,7 @@ _GPU_SIZES = (8, 12, 16, 24, 32, 48, 80, 96, 192)  # GiB that cards come with
 
 @dataclass(frozen=True)
 class MachineOptions:
-    """A machine to plan for: `16GiB,24GiB`, `64GiB`, names of cards; what is not given is this one's."""
+    """A machine to plan for: `16GiB,24GiB`, `64GiB`, names of GPUs; what is not given is this one's."""
 
     vram: str | None = None
     ram: str | None = None
@@ -39,7 +40,7 @@ class MachineOptions:
             raise UsageError("--vram and --gpu say the same thing twice", "Give one of them.")
         vram = None
         if self.vram is not None:
-            vram = [parse_size(size, "--vram") for size in self.vram.split(",")]
+            vram = [parse_vram(size) for size in self.vram.split(",")]
         ram = None if self.ram is None else parse_size(self.ram, "--ram")
         if ram == 0:
             raise UsageError("--ram: a machine needs some")
@@ -97,7 +98,7 @@ class Unplanned:
 def unplanned(reports: Sequence[Report], machine: Machine) -> list[Unplanned]:
     """The models of the catalogue that `reports` do not have, the largest first."""
     planned = {report.model for report in reports}
-    gpus = sum(device.free for device in machine.devices if not device.shares_ram)
+    gpus = sum(device.free - device.of_ram(device.free) for device in machine.devices)
     others = [
         Unplanned(
             entry.name, entry.variant.gigabytes, entry.variant.gigabytes * 1e9 > machine.ram_free + gpus
@@ -157,11 +158,13 @@ def alternatives(plan: Plan) -> Iterator[str]:
 def _next_gpu(plan: Plan) -> str | None:
     if (plan.all_on_gpu and plan.settings.ctx == plan.shape.n_ctx_train) or len(plan.machine.devices) > 1:
         return None
+    if any(device.shares_ram for device in plan.machine.devices):
+        return None
     have = max((device.total for device in plan.machine.devices), default=0)
     for size in _GPU_SIZES:
         if size * GIB < have * 1.1:
             continue
-        larger = hypothetical(plan.machine, vram=[size * GIB])
+        larger = hypothetical(plan.machine, vram=[as_sold(size * GIB)])
         try:
             other = make_plan(larger, plan.shape, plan.goal, replace(_fixed_of(plan), devices=None))
         except (MemoryShortage, UsageError):
@@ -326,10 +329,15 @@ def plan_record(report: Report) -> dict[str, object]:
 
 
 def memory_rows(plan: Plan) -> Iterator[tuple[str, int, int, Use]]:
-    """Name, total and free bytes, and what is used, of every device in use and of RAM."""
+    """Name, total and free bytes, and what is used, of every device in use and of RAM.
+
+    What a device that shares RAM uses of it is not free there.
+    """
+    ram_free = plan.machine.ram_free
     for device, use in zip(plan.devices, plan.prediction.devices, strict=True):
         yield device.name, device.total, device.free, use
-    yield "RAM", plan.machine.ram_total, plan.machine.ram_free, plan.prediction.host
+        ram_free -= device.of_ram(use.total)
+    yield "RAM", plan.machine.ram_total, ram_free, plan.prediction.host
 
 
 def is_mapped(plan: Plan) -> bool:

@@ -39,13 +39,19 @@ def plan(
     ] = False,
     vram: Annotated[
         str | None,
-        typer.Option("--vram", metavar="SIZE[,SIZE]", help="GPUs of these sizes, as 16GiB,24GiB; 0 is none.",
-                     rich_help_panel=_MACHINE),
+        typer.Option(
+            "--vram", metavar="SIZE[,SIZE]", rich_help_panel=_MACHINE,
+            help="GPUs that are sold with so much, as 16GiB,24GiB, of which drivers keep a part; in MiB, as "
+            "15842MiB, all of it is to be had. 0 is none.",
+        ),
     ] = None,
     gpu: Annotated[
         list[str] | None,
-        typer.Option("--gpu", metavar="NAME", help='A card, as "RTX 4060 Ti 16GB"; may be repeated.',
-                     rich_help_panel=_MACHINE),
+        typer.Option(
+            "--gpu", metavar="NAME", rich_help_panel=_MACHINE,
+            help='A card, as 4090 or "RTX 4060 Ti 16GB", or a computer whose GPU shares its memory, as '
+            '"M4 Max 64GB", "Strix Halo 128GB" or "DGX Spark"; may be repeated.',
+        ),
     ] = None,
     ram: Annotated[
         str | None,

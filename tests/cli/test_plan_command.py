@@ -13,7 +13,7 @@ from models import smollm2
 
 from ossctl.models.catalogue import catalogue
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def plan(folder: Path, *arguments: object, **variables: str) -> Result:
@@ -87,8 +87,29 @@ def test_json_has_what_programs_rely_on(tmp_path: Path) -> None:
 
 def test_cards_are_planned_for_by_name(tmp_path: Path) -> None:
     found = record(tmp_path, "20b", "--gpu", "RTX 4060 Ti 16GB", "--ram", "32GiB")
-    assert found["devices"][0]["total_bytes"] == 16 * GIB
+    assert found["devices"][0]["total_bytes"] == 15_944 * MIB
+    (gpu, _) = record(tmp_path, "20b", "--gpu", "5090", "--ram", "32GiB")["devices"]
+    assert (gpu["total_bytes"], gpu["free_bytes"]) == (32_105 * MIB, 31_600 * MIB)
     assert len(record(tmp_path, "20b", "--gpu", "RTX 3090", "--gpu", "RTX 3090")["devices"]) in (2, 3)
+
+
+def test_a_size_in_mib_is_taken_as_it_is(tmp_path: Path) -> None:
+    (gpu, _) = record(tmp_path, "20b", "--vram", "32105MiB", "--ram", "32GiB")["devices"]
+    assert gpu["free_bytes"] == gpu["total_bytes"] == 32_105 * MIB
+    (gpu, _) = record(tmp_path, "20b", "--vram", "32GiB", "--ram", "32GiB")["devices"]
+    assert gpu["free_bytes"] == int(32 * GIB * 0.975)
+
+
+@pytest.mark.parametrize("computer", ["DGX Spark", "Strix Halo 128GB", "M2 Ultra 192GB"])
+def test_a_computer_with_one_memory_is_planned_for_by_name(tmp_path: Path, computer: str) -> None:
+    gpu, ram = record(tmp_path, "120b", "--gpu", computer)["devices"]
+    used = sum(gpu[f"{what}_bytes"] for what in ("weights", "kv", "compute", "overhead"))
+    assert used > 60 * GIB
+    assert ram["free_bytes"] == int(ram["total_bytes"] * 0.95) - used
+    said = plan(tmp_path, "120b", "--gpu", computer).stdout
+    assert "all on the GPU" in said
+    assert "GPU0 works in the computer's RAM: what it takes is not available there." in said
+    assert "With a GPU of" not in said
 
 
 def test_ctx_max_is_the_models(tmp_path: Path) -> None:
@@ -208,6 +229,8 @@ BAD = {
     "an absurd size": (["20b", "--ram", "9999999TiB"], 2, "--ram"),
     "no RAM at all": (["20b", "--ram", "0"], 2, "--ram"),
     "an unknown card": (["20b", "--gpu", "RTX 4060 Turbo"], 2, "RTX 4060 Turbo"),
+    "a Mac of no size": (["20b", "--gpu", "M4 Max"], 2, "how much memory"),
+    "memory twice": (["20b", "--gpu", "DGX Spark", "--ram", "64GiB"], 2, "one memory"),
     "GPUs twice": (["20b", "--gpu", "T4", "--vram", "16GiB"], 2, "--vram and --gpu"),
     "an unknown device": (["20b", "--vram", "16GiB", "--device", "CUDA3"], 2, "no device CUDA3"),
     "no device's name": (["20b", "--device", ","], 2, "--device"),

@@ -86,7 +86,7 @@ def test_memory_shared_with_the_cpu_holds_120b_with_its_whole_context(
 
 
 def test_shared_memory_is_not_counted_twice() -> None:
-    with pytest.raises(MemoryShortage):
+    with pytest.raises(MemoryShortage, match=r"57\.6 GiB of RAM, of which the GPU may use 62\.4 GiB$"):
         plan("120b", machine(64, ram=64, backend="Metal", shares_ram=True))
 
 
