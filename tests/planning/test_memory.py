@@ -131,7 +131,7 @@ def test_with_experts_copied_from_ram_predicted_bytes_are_llama_cpps(
 ) -> None:
     path, shape = models[name]
     layers = (layers[0] + shape.n_layers - 24, *layers[1:])
-    settings = grid(layers, tuple(range(n_in_ram)), (8192, 131_072), (512, 4096), (1, 6))
+    settings = grid(layers, tuple(range(n_in_ram)), (8192, 131_072), (512, 8192), (1, 6))
     check(streaming.compare(path, shape, settings))
 
 
