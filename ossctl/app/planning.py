@@ -16,7 +16,7 @@ from ossctl.models.catalogue import catalogue
 from ossctl.models.local import Origin
 from ossctl.planning.cards import as_sold
 from ossctl.planning.goal import Fixed, Goal
-from ossctl.planning.machine import GIB, Machine, shown_bytes
+from ossctl.planning.machine import GIB, MIB, Machine, ram_margin, shown_bytes
 from ossctl.planning.memory import Use
 from ossctl.planning.plan import SHORT_CTX, Plan
 from ossctl.planning.planner import make_plan, needed_ram
@@ -24,6 +24,8 @@ from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import ModelShape
 
 _GPU_SIZES = (8, 12, 16, 24, 32, 48, 80, 96, 192)  # GiB that cards come with
+
+_PROMPT_CACHE = 8 * GIB  # llama-server's default for -cram
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,11 @@ def _difference(plan: Plan, other: Plan, *, ctx: bool = True) -> str:
 
 
 def llama_arguments(plan: Plan, model: str) -> list[str]:
-    """The llama-server command line that places the model in the same way."""
+    """The llama-server command line that places the model in the same way.
+
+    Without -cram the server keeps up to 8 GiB of old prompts in RAM. Mapping the file is its default, and
+    only servers since July 2026 know -lm.
+    """
     settings = plan.settings
     arguments = [
         "llama-server", *_source_arguments(model),
@@ -234,10 +240,17 @@ def llama_arguments(plan: Plan, model: str) -> list[str]:
         "-ngl", str(settings.gpu_layers),
         *_placement_arguments(plan),
         "-fa", "on" if settings.flash_attention else "off",
-        "-lm", settings.load_mode.value,
+        *(() if is_mapped(plan) else ("-lm", settings.load_mode.value)),
         "-fit", "off",
+        "-cram", str(_prompt_cache(plan) // MIB),
     ]  # fmt: skip
     return arguments if settings.repack else [*arguments, "-nr"]
+
+
+def _prompt_cache(plan: Plan) -> int:
+    """Bytes of RAM that llama-server may keep old prompts in: what is left, and no more than its 8 GiB."""
+    *_, (_, _, free, use) = memory_rows(plan)
+    return min(_PROMPT_CACHE, max(0, free - use.total - ram_margin(plan.machine)))
 
 
 def _source_arguments(model: str) -> list[str]:

@@ -35,7 +35,11 @@ def plan(
     batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     llama_args: Annotated[
-        bool, typer.Option("--llama-args", help="Print the llama-server command line that does the same.")
+        bool,
+        typer.Option(
+            "--llama-args",
+            help="Print a llama-server command line, with room for what older servers reserve besides.",
+        ),
     ] = False,
     vram: Annotated[
         str | None,
@@ -79,7 +83,8 @@ def plan(
 
     show_log(verbose)
     options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
-    goal = Goal(Use.BATCH if batch else Use.INTERACTIVE)
+    # llama-server reserved logits for every token of a ubatch until llama.cpp's pull request 23861.
+    goal = Goal(Use.BATCH if batch else Use.INTERACTIVE, all_logits=llama_args)
     machine = MachineOptions(vram, ram, tuple(gpu or ())).machine()
     if model is None:
         if llama_args:

@@ -17,13 +17,15 @@ class Use(StrEnum):
 class Goal:
     """`requests` is how many a batch has, `tokens` what one comes to at most; None if that is not known.
 
-    So many `conversations` are kept in one cache that they share, though one goes on at a time.
+    So many `conversations` are kept in one cache that they share, though one goes on at a time. With
+    `all_logits` the plan is for a program that reserves a row of logits for every token of a ubatch.
     """
 
     use: Use = Use.INTERACTIVE
     requests: int | None = None
     tokens: int | None = None
     conversations: int = 1
+    all_logits: bool = False
 
     def useful_ctx(self, shape: ModelShape) -> int:
         """The largest context, in tokens, that is of any use."""

@@ -187,6 +187,7 @@ class Search:
             threads=fixed.threads or self._machine.cores,
             load_mode=LoadMode.MMAP,
             repack=False,
+            all_logits=self._goal.all_logits,
         )
         return settings if used or not shape.layers else self._on_cpu(settings)
 

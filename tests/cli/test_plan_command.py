@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,53 @@ def test_llama_args_is_one_command_line(tmp_path: Path) -> None:
     (line,) = result.stdout.splitlines()
     assert line.startswith("llama-server -hf ggml-org/gpt-oss-120b-GGUF:MXFP4 -c 16384 ")
     assert re.search(r" -ngl 37 -ts \d+,\d+ (-ncmoe \d+|-ot .*=CPU.?) -fa on ", line)
+
+
+# llama-server's options in common/arg.cpp of the llama.cpp that llama-cpp-python 0.3.36 carries
+SERVER_OPTIONS = {
+    "-m", "-hf", "-hff", "-c", "-np", "-kvu", "-no-kvu", "-b", "-ub", "-ctk", "-ctv", "-t", "-ngl", "-dev",
+    "-ts", "-ncmoe", "-ot", "-fa", "-lm", "-fit", "-cram", "-nr",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("20b", "--vram", "16GiB"),
+        ("120b", "--vram", "24GiB,16GiB", "--ram", "96GiB"),
+        ("120b", "--gpu", "3090", "--ram", "64GiB", "--batch"),
+        ("20b", "--device", "cpu", "--ram", "24GiB"),
+        ("20b", "--gpu", "M1 32GB"),
+    ],
+)
+def test_llama_args_are_options_that_llama_server_has(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (line,) = plan(tmp_path, *arguments, "--llama-args").stdout.splitlines()
+    program, *words = shlex.split(line)
+    assert program == "llama-server"
+    options = [word for word in words if re.fullmatch("-[a-z-]+", word)]
+    assert set(options) <= SERVER_OPTIONS
+    assert len(options) == len(set(options))
+    values = dict(pairwise(words))
+    assert int(values["-b"]) >= int(values["-ub"])
+
+
+def test_llama_args_leave_a_server_room_for_the_logits_of_a_ubatch(tmp_path: Path) -> None:
+    arguments = ("20b", "--vram", "8GiB", "--ram", "64GiB", "--ctx", "32768")
+    ours = record(tmp_path, *arguments)
+    theirs = shlex.split(plan(tmp_path, *arguments, "--llama-args").stdout)
+    values = dict(pairwise(theirs))
+    left_behind = int(values["-ncmoe"]) - ours["plan"]["cpu_moe_layers"]
+    logits = int(values["-ub"]) * 201_088 * 4
+    assert 0 < left_behind <= logits / (404 * MIB) + 1
+
+
+@pytest.mark.parametrize(("ram", "cache"), [("64GiB", 8192), ("12GiB", range(2000, 5000))])
+def test_llama_args_bound_the_servers_cache_of_prompts_by_the_ram_that_is_left(
+    tmp_path: Path, ram: str, cache: int | range
+) -> None:
+    line = shlex.split(plan(tmp_path, "20b", "--vram", "8GiB", "--ram", ram, "--llama-args").stdout)
+    found = int(line[line.index("-cram") + 1])
+    assert found == cache or (isinstance(cache, range) and found in cache)
 
 
 @pytest.mark.parametrize(("kv", "flash"), [("f16", False), ("q8_0", True)])

@@ -8,6 +8,7 @@ from ossctl.app.shapes import known_shapes
 from ossctl.errors import MemoryShortage, UsageError
 from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.machine import GIB, Device, Machine, ram_margin
+from ossctl.planning.memory import predict
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
 from ossctl.planning.settings import LoadMode
@@ -237,6 +238,16 @@ def test_a_long_context_is_shared_before_experts_are_left_in_ram() -> None:
     found = plan("20b", machine(16), BATCH, ctx=65_536)
     assert found.settings.unified
     assert in_ram(found) == 0
+
+
+@pytest.mark.parametrize(("vram", "model"), [(8, "20b"), (16, "20b"), (24, "120b"), (80, "120b")])
+def test_a_plan_for_a_program_that_reserves_all_logits_has_room_for_them(vram: float, model: str) -> None:
+    found = plan(model, machine(vram, ram=96), Goal(all_logits=True))
+    (compute,) = [use.compute for use in found.prediction.devices]
+    assert compute >= found.settings.n_ubatch * found.shape.n_vocab * 4
+    bare = predict(found.shape, replace(found.settings, all_logits=False), found.devices)
+    assert compute > bare.devices[0].compute
+    assert found.spare >= 0
 
 
 def test_several_gpus_are_filled_evenly() -> None:
