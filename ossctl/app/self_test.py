@@ -66,7 +66,7 @@ def _generate(path: Path, device: str) -> Generation:
     from ossctl.runtime.context import ContextOptions, LlamaRunner
     from ossctl.runtime.model import LlamaModel, ModelOptions
 
-    options = ModelOptions(0, ()) if device == "cpu" else ModelOptions(-1, (device,))
+    options = ModelOptions(0, ()) if device == "cpu" else ModelOptions(-1, (device,), repack=False)
     with LlamaModel(path, options) as model, LlamaRunner(model, ContextOptions(_CTX)) as runner:
         step = max(1, model.n_vocab // (2 * _PROMPT_TOKENS))
         prompt = np.arange(_PROMPT_TOKENS, dtype=np.int32) * step
