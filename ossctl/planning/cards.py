@@ -39,7 +39,8 @@ def exactly(n_bytes: int) -> Memory:
 def _logged(gb: int, total: int, free: int | None = None) -> Memory:
     """MiB as llama.cpp's logs have them: `VRAM: 24082 MiB`, `CUDA0: … (24082 MiB, 23687 MiB free)`.
 
-    On Linux, and of several logs the least. On Windows the total is what nvidia-smi prints.
+    On Linux, where drivers differ by up to 1 %; total and free are from one log. On Windows the total is what
+    nvidia-smi prints.
     """
     return Memory(gb, total * MIB, MIB * (free or int(total * _FREE_OF_TOTAL)))
 

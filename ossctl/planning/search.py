@@ -11,6 +11,7 @@ from ossctl.planning.memory import Prediction, cache_bytes, overhead_of, predict
 from ossctl.planning.plan import COMFORTABLE_CTX, Plan
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
+from ossctl.planning.speed import generation_lost
 
 _BATCH = 2_048  # llama.cpp's n_batch
 _LARGER_UBATCHES = (4_096, 2_048, 1_024)
@@ -19,7 +20,6 @@ _LARGER_UBATCHES = (4_096, 2_048, 1_024)
 # 2,091 with 8,192.
 _LONG_UBATCH = 8_192
 _MOST_LOST, _MOST_SHORTER = 0.05, 1 / 8  # of the speed of generation, of the context
-_SLOWER = 10  # a GPU's memory against RAM: an RTX 3090's 936 GB/s, two channels of DDR5-5600 90
 _STEP = 1_024  # tokens; contexts are planned in steps of this
 _ENDLESS = 1 << 30
 
@@ -254,7 +254,7 @@ class Search:
         longer = self._with_layers(settings.gpu_layers, rung)
         if longer is None or longer.load_mode is not settings.load_mode:
             return settings
-        if self._generation_lost(settings, longer) > _MOST_LOST:
+        if generation_lost(self._shape, settings, longer) > _MOST_LOST:
             return settings
         return self._largest(longer, ctx, settings.ctx, _STEP, _with_ctx)
 
@@ -266,17 +266,6 @@ class Search:
         first, *_ = self._named(settings)
         long = settings.cells * settings.streams >= _LONG_UBATCH
         return long and streams_experts(first, settings) and not first.shares_ram
-
-    def _generation_lost(self, before: Settings, after: Settings) -> float:
-        """The share of its speed that generation loses, which waits for the weights that a token reads."""
-        return 1 - self._reading(before) / self._reading(after)
-
-    def _reading(self, settings: Settings) -> float:
-        """Bytes that a token reads, those in RAM as many times as they take longer."""
-        shape = self._shape
-        share = shape.n_expert_used / shape.n_expert
-        in_ram = share * sum(shape.layers[number].expert_bytes for number in settings.experts_in_ram)
-        return shape.active_bytes + (_SLOWER - 1) * in_ram
 
     def _with_attention(self, settings: Settings) -> Settings:
         """`settings` without flash attention where that is faster and its scores fit as well.
