@@ -237,7 +237,8 @@ def _buffers(model: Any, settings: Settings) -> "Buffers":
     params = lib.llama_context_default_params()
     params.n_ctx = settings.cells * settings.streams
     params.n_batch, params.n_ubatch = settings.batch, settings.ubatch
-    params.n_seq_max = params.n_outputs_max = settings.parallel
+    params.n_seq_max = settings.parallel
+    params.n_outputs_max = 0 if settings.all_logits else settings.parallel
     params.kv_unified, params.swa_full = settings.unified, False
     params.type_k = params.type_v = 1 if settings.kv_type is KvType.F16 else 8
     params.flash_attn_type = -1 if settings.flash_attention else 0

@@ -4,65 +4,41 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ossctl.app.kernels import remembered_kernels
+from ossctl.build import command
 from ossctl.errors import UsageError
+from ossctl.planning.cards import Memory, as_sold, exactly, find_card
 from ossctl.planning.machine import GIB, MIB, Device, Machine, UnusableGpu
+from ossctl.planning.unified import find_unified, free_ram
 
-# What is free of a card's nominal memory when nothing runs on it: 15.6 of 16 GiB, as CUDA reports.
-_FREE_SHARE = 0.975
-_RAM_FREE_SHARE = 0.95  # of a computer that does nothing else
+if TYPE_CHECKING:
+    from ossctl.runtime import devices as runtime
+
 _UNITS = {"": GIB, "g": 10**9, "gb": 10**9, "gib": GIB, "m": 10**6, "mb": 10**6, "mib": MIB, "t": 10**12,
           "tb": 10**12, "tib": 1024 * GIB}  # fmt: skip
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _MOST = 1 << 50  # bytes; more is a typing error
 
-# Memory in GiB of cards that people have, by their makers' names; the first of two if it is not said which.
-CARDS: dict[str, tuple[int, ...]] = {
-    "RTX 2060": (6, 12), "RTX 2060 SUPER": (8,), "RTX 2070": (8,), "RTX 2080": (8,), "RTX 2080 Ti": (11,),
-    "RTX 3050": (6, 8), "RTX 3060": (12, 8), "RTX 3060 Ti": (8,), "RTX 3070": (8,), "RTX 3070 Ti": (8,),
-    "RTX 3080": (10, 12), "RTX 3080 Ti": (12,), "RTX 3090": (24,), "RTX 3090 Ti": (24,),
-    "RTX 4060": (8,), "RTX 4060 Ti": (8, 16), "RTX 4070": (12,), "RTX 4070 SUPER": (12,),
-    "RTX 4070 Ti": (12,),
-    "RTX 4070 Ti SUPER": (16,), "RTX 4080": (16,), "RTX 4080 SUPER": (16,), "RTX 4090": (24,),
-    "RTX 5060": (8,), "RTX 5060 Ti": (8, 16), "RTX 5070": (12,), "RTX 5070 Ti": (16,), "RTX 5080": (16,),
-    "RTX 5090": (32,), "RTX A4000": (16,), "RTX A5000": (24,), "RTX A6000": (48,), "RTX 6000 Ada": (48,),
-    "RTX Pro 6000": (96,), "T4": (16,), "V100": (16, 32), "L4": (24,), "L40S": (48,), "A10": (24,),
-    "A100": (40, 80), "H100": (80,), "H200": (141,),
-    "RX 6800 XT": (16,), "RX 7600 XT": (16,), "RX 7800 XT": (16,), "RX 7900 XT": (20,), "RX 7900 XTX": (24,),
-    "RX 9070 XT": (16,), "MI210": (64,), "MI300X": (192,),
-}  # fmt: skip
-
 
 def this_machine() -> Machine:
     """This computer's devices, RAM and cores, as they are now."""
-    from ossctl.runtime.devices import DeviceKind, backends, list_devices, placeable, system_info
+    from ossctl.runtime.devices import backends, list_devices, placeable, system_info
     from ossctl.runtime.host import gpus, physical_cores, ram
 
     kernels = remembered_kernels()
     seen = placeable(list_devices())
-    found = [each for each in seen if each.name not in kernels.problems]
-    shares = (DeviceKind.INTEGRATED_GPU,)
-    devices = tuple(
-        Device(
-            each.name,
-            _BACKENDS.get(each.backend, each.backend),
-            each.description,
-            each.free,
-            each.total,
-            shares_ram=each.kind in shares or each.backend in _SHARING,
-        )
-        for each in found
-    )
     memory = ram()
+    devices = [planned_device(each, memory.total) for each in seen]
     unused = unusable_gpus(gpus(), [each.backend for each in seen], backends())
     failing = tuple(
         UnusableGpu(f"{each.name} ({each.description})", f"in a trial {kernels.problems[each.name]}")
-        for each in seen
+        for each in devices
         if each.name in kernels.problems
     )
     return Machine(
-        devices,
+        tuple(each for each in devices if each.name not in kernels.problems),
         memory.total,
         memory.free,
         physical_cores(),
@@ -70,6 +46,30 @@ def this_machine() -> Machine:
         extra_kernels=kernels.extra_kernels,
         amx=kernels.extra_kernels and "AMX_INT8 = 1" in system_info(),
         attention=kernels.attention,
+    )
+
+
+def planned_device(found: "runtime.Device", ram: int) -> Device:
+    """A device as plans see it, in a computer with so many bytes of RAM.
+
+    Integrated GPUs share it: ggml calls an APU and a GB10 that (IGPU), but a Mac's GPU a GPU. CUDA takes what
+    the system has available for free on a GB10; Vulkan counts carve-out and RAM together; ROCm either.
+    """
+    from ossctl.runtime.devices import DeviceKind
+    from ossctl.runtime.host import carved_out
+
+    shares = found.kind is DeviceKind.INTEGRATED_GPU or found.backend in _SHARING
+    # With GGML_CUDA_ENABLE_UNIFIED_MEMORY, CUDA calls all of the RAM free on a card that has less.
+    free = min(found.free, found.total)
+    kept = carved_out(found.device_id, found.total, ram) if shares and found.backend != "CUDA" else 0
+    return Device(
+        found.name,
+        _BACKENDS.get(found.backend, found.backend),
+        found.description,
+        free,
+        found.total,
+        shares_ram=shares,
+        carved_out=max(0, kept - (found.total - free)),
     )
 
 
@@ -86,14 +86,11 @@ def unusable_gpus(
     """
     found = []
     for vendor in dict.fromkeys(vendors):
-        own, flag, variables = _VENDORS[vendor]
+        own, build, variables = _VENDORS[vendor]
         if {own, "Vulkan"} & set(devices):
             continue
         if not {own, "Vulkan"} & set(backends):
-            fix = (
-                "this build of llama.cpp has no code for it: "
-                f"CMAKE_ARGS={flag} pip install --force-reinstall --no-cache-dir llama-cpp-python"
-            )
+            fix = f"this build of llama.cpp has no code for it; one that has: {command(build)}"
         else:
             hidden = [name for name in variables if name in os.environ]
             fix = (
@@ -106,49 +103,53 @@ def unusable_gpus(
 
 
 _VENDORS = {
-    "NVIDIA": ("CUDA", "-DGGML_CUDA=on", ("CUDA_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")),
+    "NVIDIA": ("CUDA", "cuda", ("CUDA_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")),
     "AMD": (
         "ROCm",
-        "-DGGML_VULKAN=on",
+        "vulkan",
         ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES"),
     ),
 }
 
 
 def hypothetical(
-    machine: Machine, *, vram: Sequence[int] | None = None, ram: int | None = None, cards: Sequence[str] = ()
+    machine: Machine,
+    *,
+    vram: Sequence[Memory] | None = None,
+    ram: int | None = None,
+    cards: Sequence[str] = (),
 ) -> Machine:
-    """`machine` with other GPUs (bytes of each) and other RAM (bytes), where they are given."""
-    sizes = [("", size) for size in vram or ()] + [_card(name) for name in cards]
+    """`machine` with other GPUs, by their memory or their names, and other RAM (bytes), where they are given.
+
+    Raises UsageError.
+    """
+    computers = [found for found in map(find_unified, cards) if found]
+    if len(computers) > 1:
+        raise UsageError("--gpu: a machine has one memory that CPU and GPU share", "Name one of them.")
+    given = [("", "CUDA", memory) for memory in vram or ()]
+    given += [find_card(name) for name in cards if not find_unified(name)]
+    devices = tuple(
+        Device(f"GPU{n}", backend, name, memory.free, memory.total)
+        for n, (name, backend, memory) in enumerate(given)
+        if memory.total
+    )
+    if computers:
+        ram, gpu = computers[0].divided(ram)
+        devices = devices or (gpu,)  # as llama.cpp leaves integrated GPUs out where there are others
     if vram is not None or cards:
-        devices = tuple(
-            Device(f"GPU{n}", "CUDA", name, int(size * _FREE_SHARE), size)
-            for n, (name, size) in enumerate(sizes)
-            if size
-        )
         machine = replace(machine, devices=devices, unusable=())
     if ram is not None:
-        machine = replace(machine, ram_total=ram, ram_free=int(ram * _RAM_FREE_SHARE))
+        machine = replace(machine, ram_total=ram, ram_free=free_ram(ram))
     return machine
 
 
-def _card(name: str) -> tuple[str, int]:
-    """Name and bytes of a card; `16GB` at the end of its name tells which of two."""
-    plain = re.sub(r"nvidia|geforce|amd|radeon|[^a-z0-9]", "", name.lower())
-    said = re.fullmatch(r"(.+?)(\d+)gi?b", re.sub(r"nvidia|geforce|amd|radeon|[^a-z0-9 ]", "", name.lower()))
-    for card, sizes in CARDS.items():
-        own = card.lower().replace(" ", "")
-        if plain == own:
-            return card, sizes[0] * GIB
-        if said is not None and said[1].replace(" ", "") == own and int(said[2]) in sizes:
-            return f"{card} {said[2]}GB", int(said[2]) * GIB
-    near = [
-        f"{card} ({' or '.join(map(str, sizes))} GB)"
-        for card, sizes in CARDS.items()
-        if card.lower().replace(" ", "")[:6] == plain[:6]
-    ]
-    hint = f"Known are {', '.join(near or CARDS)}; for any other give --vram."
-    raise UsageError(f"there is no card {name} in the table", hint)
+def parse_vram(text: str) -> Memory:
+    """A GPU's memory: `32105MiB` is what is to be had, `32GiB`, `32GB` or `32` what the card is sold as.
+
+    Raises UsageError.
+    """
+    size = parse_size(text, "--vram")
+    return exactly(size) if re.search(r"m(i?b)?\s*$", text, re.IGNORECASE) else as_sold(size)
 
 
 def parse_size(text: str, option: str) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from ossctl.app.library import list_models
 from ossctl.app.load_options import LoadOptions
-from ossctl.app.machine import hypothetical, parse_size, this_machine
+from ossctl.app.machine import hypothetical, parse_size, parse_vram, this_machine
 from ossctl.app.models import NotHere, hub_reference, locate
 from ossctl.app.outcome import Outcome, Shortage, outcome_of
 from ossctl.app.pull import find_on_hub
@@ -14,8 +14,9 @@ from ossctl.app.shapes import shape_of_file, shipped_shape
 from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.models.catalogue import catalogue
 from ossctl.models.local import Origin
+from ossctl.planning.cards import as_sold
 from ossctl.planning.goal import Fixed, Goal
-from ossctl.planning.machine import GIB, Machine, shown_bytes
+from ossctl.planning.machine import GIB, MIB, Machine, ram_margin, shown_bytes
 from ossctl.planning.memory import Use
 from ossctl.planning.plan import SHORT_CTX, Plan
 from ossctl.planning.planner import make_plan, needed_ram
@@ -24,10 +25,12 @@ from ossctl.planning.shape import ModelShape
 
 _GPU_SIZES = (8, 12, 16, 24, 32, 48, 80, 96, 192)  # GiB that cards come with
 
+_PROMPT_CACHE = 8 * GIB  # llama-server's default for -cram
+
 
 @dataclass(frozen=True)
 class MachineOptions:
-    """A machine to plan for: `16GiB,24GiB`, `64GiB`, names of cards; what is not given is this one's."""
+    """A machine to plan for: `16GiB,24GiB`, `64GiB`, names of GPUs; what is not given is this one's."""
 
     vram: str | None = None
     ram: str | None = None
@@ -39,7 +42,7 @@ class MachineOptions:
             raise UsageError("--vram and --gpu say the same thing twice", "Give one of them.")
         vram = None
         if self.vram is not None:
-            vram = [parse_size(size, "--vram") for size in self.vram.split(",")]
+            vram = [parse_vram(size) for size in self.vram.split(",")]
         ram = None if self.ram is None else parse_size(self.ram, "--ram")
         if ram == 0:
             raise UsageError("--ram: a machine needs some")
@@ -97,7 +100,7 @@ class Unplanned:
 def unplanned(reports: Sequence[Report], machine: Machine) -> list[Unplanned]:
     """The models of the catalogue that `reports` do not have, the largest first."""
     planned = {report.model for report in reports}
-    gpus = sum(device.free for device in machine.devices if not device.shares_ram)
+    gpus = sum(device.free - device.of_ram(device.free) for device in machine.devices)
     others = [
         Unplanned(
             entry.name, entry.variant.gigabytes, entry.variant.gigabytes * 1e9 > machine.ram_free + gpus
@@ -157,11 +160,13 @@ def alternatives(plan: Plan) -> Iterator[str]:
 def _next_gpu(plan: Plan) -> str | None:
     if (plan.all_on_gpu and plan.settings.ctx == plan.shape.n_ctx_train) or len(plan.machine.devices) > 1:
         return None
+    if any(device.shares_ram for device in plan.machine.devices):
+        return None
     have = max((device.total for device in plan.machine.devices), default=0)
     for size in _GPU_SIZES:
         if size * GIB < have * 1.1:
             continue
-        larger = hypothetical(plan.machine, vram=[size * GIB])
+        larger = hypothetical(plan.machine, vram=[as_sold(size * GIB)])
         try:
             other = make_plan(larger, plan.shape, plan.goal, replace(_fixed_of(plan), devices=None))
         except (MemoryShortage, UsageError):
@@ -216,7 +221,11 @@ def _difference(plan: Plan, other: Plan, *, ctx: bool = True) -> str:
 
 
 def llama_arguments(plan: Plan, model: str) -> list[str]:
-    """The llama-server command line that places the model in the same way."""
+    """The llama-server command line that places the model in the same way.
+
+    Without -cram the server keeps up to 8 GiB of old prompts in RAM. Mapping the file is its default, and
+    only servers since July 2026 know -lm.
+    """
     settings = plan.settings
     arguments = [
         "llama-server", *_source_arguments(model),
@@ -231,10 +240,17 @@ def llama_arguments(plan: Plan, model: str) -> list[str]:
         "-ngl", str(settings.gpu_layers),
         *_placement_arguments(plan),
         "-fa", "on" if settings.flash_attention else "off",
-        "-lm", settings.load_mode.value,
+        *(() if is_mapped(plan) else ("-lm", settings.load_mode.value)),
         "-fit", "off",
+        "-cram", str(_prompt_cache(plan) // MIB),
     ]  # fmt: skip
     return arguments if settings.repack else [*arguments, "-nr"]
+
+
+def _prompt_cache(plan: Plan) -> int:
+    """Bytes of RAM that llama-server may keep old prompts in: what is left, and no more than its 8 GiB."""
+    *_, (_, _, free, use) = memory_rows(plan)
+    return min(_PROMPT_CACHE, max(0, free - use.total - ram_margin(plan.machine)))
 
 
 def _source_arguments(model: str) -> list[str]:
@@ -326,10 +342,15 @@ def plan_record(report: Report) -> dict[str, object]:
 
 
 def memory_rows(plan: Plan) -> Iterator[tuple[str, int, int, Use]]:
-    """Name, total and free bytes, and what is used, of every device in use and of RAM."""
+    """Name, total and free bytes, and what is used, of every device in use and of RAM.
+
+    What a device that shares RAM uses of it is not free there.
+    """
+    ram_free = plan.machine.ram_free
     for device, use in zip(plan.devices, plan.prediction.devices, strict=True):
         yield device.name, device.total, device.free, use
-    yield "RAM", plan.machine.ram_total, plan.machine.ram_free, plan.prediction.host
+        ram_free -= device.of_ram(use.total)
+    yield "RAM", plan.machine.ram_total, ram_free, plan.prediction.host
 
 
 def is_mapped(plan: Plan) -> bool:

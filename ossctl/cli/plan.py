@@ -35,17 +35,27 @@ def plan(
     batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     llama_args: Annotated[
-        bool, typer.Option("--llama-args", help="Print the llama-server command line that does the same.")
+        bool,
+        typer.Option(
+            "--llama-args",
+            help="Print a llama-server command line, with room for what older servers reserve besides.",
+        ),
     ] = False,
     vram: Annotated[
         str | None,
-        typer.Option("--vram", metavar="SIZE[,SIZE]", help="GPUs of these sizes, as 16GiB,24GiB; 0 is none.",
-                     rich_help_panel=_MACHINE),
+        typer.Option(
+            "--vram", metavar="SIZE[,SIZE]", rich_help_panel=_MACHINE,
+            help="GPUs that are sold with so much, as 16GiB,24GiB, of which drivers keep a part; in MiB, as "
+            "15842MiB, all of it is to be had. 0 is none.",
+        ),
     ] = None,
     gpu: Annotated[
         list[str] | None,
-        typer.Option("--gpu", metavar="NAME", help='A card, as "RTX 4060 Ti 16GB"; may be repeated.',
-                     rich_help_panel=_MACHINE),
+        typer.Option(
+            "--gpu", metavar="NAME", rich_help_panel=_MACHINE,
+            help='A card, as 4090 or "RTX 4060 Ti 16GB", or a computer whose GPU shares its memory, as '
+            '"M4 Max 64GB", "Strix Halo 128GB" or "DGX Spark"; may be repeated.',
+        ),
     ] = None,
     ram: Annotated[
         str | None,
@@ -73,7 +83,8 @@ def plan(
 
     show_log(verbose)
     options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
-    goal = Goal(Use.BATCH if batch else Use.INTERACTIVE)
+    # llama-server reserved logits for every token of a ubatch until llama.cpp's pull request 23861.
+    goal = Goal(Use.BATCH if batch else Use.INTERACTIVE, all_logits=llama_args)
     machine = MachineOptions(vram, ram, tuple(gpu or ())).machine()
     if model is None:
         if llama_args:

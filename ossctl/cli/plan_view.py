@@ -154,6 +154,9 @@ def _remarks(plan: "Plan") -> Iterator[str]:
         yield f"the context is {settings.ctx:,} of the model's {shape.n_ctx_train:,} tokens, what fits{short}"
     if settings.devices:
         yield "kept clear on a GPU is what its driver and kernels take beside llama.cpp's buffers"
+    for device in plan.devices:
+        if device.shares_ram:
+            yield f"{device.name} works in the computer's RAM: what it takes is not available there"
 
 
 def _columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:

@@ -19,7 +19,8 @@ class Goal:
     """`requests` is how many a batch has, `tokens` what one comes to at most; None if that is not known.
 
     So many `conversations` are kept in one cache that they share, though one goes on at a time. `reads` and
-    `writes` are the tokens of a prompt and of its answer, as far as can be guessed.
+    `writes` are the tokens of a prompt and of its answer, as far as can be guessed. With `all_logits` the
+    plan is for a program that reserves a row of logits for every token of a ubatch.
     """
 
     use: Use = Use.INTERACTIVE
@@ -28,6 +29,7 @@ class Goal:
     conversations: int = 1
     reads: int = USUAL_TOKENS
     writes: int = USUAL_TOKENS
+    all_logits: bool = False
 
     def useful_ctx(self, shape: ModelShape) -> int:
         """The largest context, in tokens, that is of any use."""

@@ -102,5 +102,9 @@ def _batch(shape: ModelShape, goal: Goal, fixed: Fixed) -> Iterator[Rung]:
 
 def _paying_ubatch(shape: ModelShape) -> int:
     """With experts in RAM, every ubatch has them copied to the GPU once: large ones are faster."""
-    experts = sum(layer.expert_bytes for layer in shape.layers)
-    return 4_096 if experts > _LARGE_EXPERTS else 2_048
+    return 4_096 if copying_decides(shape) else 2_048
+
+
+def copying_decides(shape: ModelShape) -> bool:
+    """Whether copying all experts to a GPU takes longer than computing some thousand tokens with them."""
+    return sum(layer.expert_bytes for layer in shape.layers) > _LARGE_EXPERTS

@@ -18,8 +18,8 @@ def shown_bytes(n_bytes: int) -> str:
 class Device:
     """A GPU, or another machine's through RPC, as llama.cpp sees it. `free` and `total` are bytes.
 
-    `backend` is ggml's name for its kind: CUDA, ROCm, Vulkan, Metal, RPC. One that `shares_ram` has no
-    memory of its own.
+    `backend` is ggml's name for its kind: CUDA, ROCm, Vulkan, Metal, RPC. One that `shares_ram` works in the
+    computer's memory, but for `carved_out` bytes, which its firmware keeps from the RAM.
     """
 
     name: str
@@ -28,6 +28,11 @@ class Device:
     free: int
     total: int
     shares_ram: bool = False
+    carved_out: int = 0
+
+    def of_ram(self, n_bytes: int) -> int:
+        """How many of `n_bytes` on this device are missing in RAM."""
+        return max(0, n_bytes - self.carved_out) if self.shares_ram else 0
 
 
 @dataclass(frozen=True)

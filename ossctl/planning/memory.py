@@ -139,7 +139,7 @@ def _compute(
             output=homes[-1],
             ubatch=Ubatch(
                 n_tokens=tokens,
-                n_outputs=min(tokens, settings.parallel),
+                n_outputs=settings.n_outputs,
                 mask=cells * tokens if full else 0,
                 window_mask=window_cells * tokens,
             ),

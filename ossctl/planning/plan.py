@@ -20,7 +20,8 @@ class Plan:
     """How `shape` is loaded on `machine`. `devices` are those that `settings` name, in the same order.
 
     `origins` says of every setting whether it was given ("user") or decided here ("plan"). `rung` counts the
-    better kinds of placement that did not fit.
+    better kinds of placement that did not fit. `basis` is the settings before a little of them was given for
+    a larger ubatch.
     """
 
     machine: Machine
@@ -30,24 +31,25 @@ class Plan:
     devices: tuple[Device, ...]
     prediction: Prediction
     origins: Mapping[str, str]
+    basis: Settings
     rung: int = 0
 
     @property
     def quality(self) -> tuple[int, ...]:
         """Plans in order of preference: the larger, the better.
 
-        The kind of placement comes first, then layers and experts on GPUs, then as many sequences and as much
-        context as there is room for, then the size of the ubatch.
+        The kind of placement comes first, then layers and experts that GPUs can hold, then as many sequences
+        and as much context as there is room for, then the size of the ubatch.
         """
-        settings = self.settings
+        basis = self.basis
         return (
             -self.rung,
-            settings.gpu_layers,
-            -len(settings.experts_in_ram),
-            settings.streams,
-            settings.parallel,
-            settings.ctx,
-            settings.ubatch,
+            basis.gpu_layers,
+            -len(basis.experts_in_ram),
+            basis.streams,
+            basis.parallel,
+            basis.ctx,
+            self.settings.ubatch,
         )
 
     @property

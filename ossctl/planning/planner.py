@@ -1,5 +1,6 @@
 """From machine, model and wishes to a plan, or to the reason why there is none."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ossctl.errors import MemoryShortage
@@ -48,8 +49,7 @@ def _shortage(
     """What would be needed, and what of the user's own wishes stands in the way."""
     needed = needed_ram(shape)
     have = machine.ram_free - ram_margin(machine)
-    where = f" and {shown_bytes(sum(d.free for d in devices))} on GPUs" if devices else ""
-    message = f"{shape.name} does not fit into {shown_bytes(have)} of RAM{where}"
+    message = f"{shape.name} does not fit into {shown_bytes(have)} of RAM{_beside_ram(devices)}"
     for name in ("parallel", "ctx", "ubatch", "gpu_layers", "cpu_moe", "devices"):
         if name not in fixed.given():
             continue
@@ -60,6 +60,16 @@ def _shortage(
                 f"{message} with {_option(name, fixed)}", f"It does with {_instead(name, found)}."
             )
     return MemoryShortage(message, f"On the CPU alone it needs {shown_bytes(needed)} of free RAM.")
+
+
+def _beside_ram(devices: Sequence[Device]) -> str:
+    """What GPUs add to the RAM, or how much of it they may use."""
+    if not devices:
+        return ""
+    free = shown_bytes(sum(device.free for device in devices))
+    if all(device.shares_ram and not device.carved_out for device in devices):
+        return f", of which the GPU may use {free}"
+    return f" and {free} on GPUs"
 
 
 def needed_ram(shape: ModelShape) -> int:

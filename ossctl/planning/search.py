@@ -5,15 +5,22 @@ from dataclasses import dataclass, fields, replace
 
 from ossctl.planning.fill import Division, Load, divide
 from ossctl.planning.goal import Fixed, Goal, Use
-from ossctl.planning.ladder import Placement, Rung, rungs
-from ossctl.planning.machine import GIB, RAM_MARGIN, Device, Machine, ram_margin
-from ossctl.planning.memory import Prediction, cache_bytes, overhead_of, predict
-from ossctl.planning.plan import Plan
+from ossctl.planning.ladder import Placement, Rung, copying_decides, rungs
+from ossctl.planning.machine import RAM_MARGIN, Device, Machine, ram_margin
+from ossctl.planning.memory import Prediction, cache_bytes, overhead_of, predict, streams_experts
+from ossctl.planning.on_cpu import prefers_plain_attention, repacks
+from ossctl.planning.plan import COMFORTABLE_CTX, Plan
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
+from ossctl.planning.speed import generation_lost
 
 _BATCH = 2_048  # llama.cpp's n_batch
 _LARGER_UBATCHES = (4_096, 2_048, 1_024)
+# Where copying the experts takes longer than computing with them, one copy for twice as many tokens is worth
+# a little speed of generation: gpt-oss-120b on an RTX 3090 read 1,682 tokens/s with a ubatch of 4,096 and
+# 2,091 with 8,192.
+_LONG_UBATCH = 8_192
+_MOST_LOST, _MOST_SHORTER = 0.05, 1 / 8  # of the speed of generation, of the context
 _STEP = 1_024  # tokens; contexts are planned in steps of this
 _ENDLESS = 1 << 30
 
@@ -22,8 +29,6 @@ _ENDLESS = 1 << 30
 # (20b on a 7950X: 142 and 21 tokens/s), so 8 sequences use all of it. With experts in RAM, 32 tokens or more
 # would be multiplied on the GPU, with all weights copied there for every step.
 _MOST_ON_GPU, _MOST_WITH_EXPERTS_IN_RAM, _MOST_ON_CPU = 64, 16, 8
-_REPACKED_AT_ONCE = 2 * GIB  # weights on the CPU that are repacked within a second or two
-_LONG_JOB = 200  # requests after which a slower load has paid off
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,13 @@ class Search:
 
     def finished(self, found: Placed) -> Plan:
         """The plan, with the rest of the memory spent."""
-        settings = self._with_attention(self._spend_the_rest(found.settings))
+        basis = self._spend_the_rest(found.settings)
+        settings = self._with_attention(self._for_long_prompts(basis))
         devices = self._named(settings)
         prediction = predict(self._shape, settings, devices)
         origins = _origins(self._fixed)
         return Plan(
-            self._machine, self._shape, self._goal, settings, devices, prediction, origins, found.rung
+            self._machine, self._shape, self._goal, settings, devices, prediction, origins, basis, found.rung
         )
 
     def _fit(self, rung: Rung) -> Settings | None:
@@ -180,19 +186,10 @@ class Search:
             threads=fixed.threads or self._machine.cores,
             load_mode=LoadMode.MMAP,
             repack=False,
+            all_logits=self._goal.all_logits,
         )
-        return settings if used or not shape.layers else self._on_cpu(settings)
-
-    def _on_cpu(self, settings: Settings) -> Settings:
-        """Weights in a layout of the CPU's own are 10 to 20 % faster, load slower and take twice the RAM.
-
-        With AMX's tiles prompts are read 3 to 4 times as fast (SmolLM2), but not by experts.
-        """
-        weights = self._shape.weight_bytes
-        long = self._goal.use is Use.BATCH and self._requests >= _LONG_JOB
-        tiles = self._machine.amx and sum(layer.expert_bytes for layer in self._shape.layers) < weights / 2
-        repack = self._machine.extra_kernels and (long or tiles or weights <= _REPACKED_AT_ONCE)
-        return replace(settings, repack=repack)
+        on_cpu = not used and shape.layers
+        return replace(settings, repack=repacks(self._machine, shape, self._goal)) if on_cpu else settings
 
     def _named(self, settings: Settings) -> tuple[Device, ...]:
         return tuple(device for device in self._devices if device.name in settings.devices)
@@ -206,7 +203,7 @@ class Search:
         devices = self._named(settings)
         prediction = predict(self._shape, settings, devices)
         uses = list(zip(devices, prediction.devices, strict=True))
-        shared = sum(use.total for device, use in uses if device.shares_ram)
+        shared = sum(device.of_ram(use.total) for device, use in uses)
         in_ram = self._machine.ram_free - ram_margin(self._machine) - prediction.host.total - shared
         if settings.load_mode is LoadMode.READ or not settings.flash_attention:
             in_ram -= int(RAM_MARGIN * self._machine.ram_total)  # what is not mapped cannot be dropped again
@@ -236,20 +233,38 @@ class Search:
                     break
         return settings
 
-    def _with_attention(self, settings: Settings) -> Settings:
-        """`settings` without flash attention where that is sooner done and its scores fit as well.
+    def _for_long_prompts(self, settings: Settings) -> Settings:
+        """`settings` with a ubatch of 8,192 where that pays, at a price that is small and explicit.
 
-        On a CPU, flash attention takes up to 3 times as long for a token behind thousands of others, but
-        reads a prompt half as fast again (`AttentionCosts`): what is read and written decides. It skips the
-        cells of other sequences, and a batch of short requests is a fifth faster with it. Quantised values
-        need it; where the cache has none of their own (DeepSeek), or of several widths, plain attention would
-        copy or pad.
+        Generation loses at most 5 % to experts of another layer or two in RAM, and a context that the user
+        has not given an eighth of its length, but none of what is comfortable.
         """
-        batch = self._goal.use is Use.BATCH
-        widths = {layer.v_width for layer in self._shape.kinds if layer.k_width}
-        suits_values = settings.kv_type is KvType.F16 and len(widths) == 1 and 0 not in widths
-        sooner = self._machine.attention.prefers_plain(self._goal.reads, self._goal.writes)
-        if settings.devices or batch or not suits_values or not sooner:
+        if self._fixed.ubatch is not None or not self._reads_long_prompts(settings):
+            return settings
+        ctx = settings.ctx
+        if self._goal.use is Use.INTERACTIVE and self._fixed.ctx is None and ctx > COMFORTABLE_CTX:
+            ctx = max(COMFORTABLE_CTX, int(ctx * (1 - _MOST_SHORTER)) // _STEP * _STEP)
+        rung = Rung(Placement.EXPERTS_IN_RAM, ctx, settings.parallel, settings.unified, _LONG_UBATCH)
+        longer = self._with_layers(settings.gpu_layers, rung)
+        if longer is None or longer.load_mode is not settings.load_mode:
+            return settings
+        if generation_lost(self._shape, settings, longer) > _MOST_LOST:
+            return settings
+        return self._largest(longer, ctx, settings.ctx, _STEP, _with_ctx)
+
+    def _reads_long_prompts(self, settings: Settings) -> bool:
+        """Whether a GPU copies large experts from RAM, and the cache holds prompts that are worth it."""
+        whole = settings.gpu_layers == self._shape.n_layers + 1
+        if not whole or not settings.experts_in_ram or not copying_decides(self._shape):
+            return False
+        first, *_ = self._named(settings)
+        long = settings.cells * settings.streams >= _LONG_UBATCH
+        return long and streams_experts(first, settings) and not first.shares_ram
+
+    def _with_attention(self, settings: Settings) -> Settings:
+        """`settings` without flash attention where that is sooner done and its scores fit as well."""
+        goal, kv_type = self._goal, settings.kv_type
+        if settings.devices or not prefers_plain_attention(self._machine, self._shape, goal, kv_type):
             return settings
         plain = replace(settings, flash_attention=False)
         return plain if min(self._left(plain)) >= 0 else settings

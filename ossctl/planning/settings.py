@@ -22,7 +22,8 @@ class Settings:
     `devices` are llama.cpp's names, in its order; `device_layers` how many layers each of them takes, from
     the first offloaded to the last, with the output counted as a layer. The experts of the layers
     `experts_in_ram` stay behind. `ctx` is tokens of one sequence, or of all together if `unified`. Without
-    `flash_attention` the scores of a ubatch are in memory all at once.
+    `flash_attention` the scores of a ubatch are in memory all at once. llama.cpp reserves a row of logits for
+    each sequence, or with `all_logits` for each token of a ubatch.
     """
 
     devices: tuple[str, ...]
@@ -38,6 +39,7 @@ class Settings:
     load_mode: LoadMode
     repack: bool
     flash_attention: bool = True
+    all_logits: bool = False
 
     @property
     def gpu_layers(self) -> int:
@@ -67,6 +69,11 @@ class Settings:
     def n_tokens(self) -> int:
         """Tokens of the graph that llama.cpp reserves: a ubatch in whole tokens a sequence."""
         return -(-self.n_ubatch // self.parallel) * self.parallel
+
+    @property
+    def n_outputs(self) -> int:
+        """Rows of logits of that graph; llama.cpp's n_outputs_max bounds them."""
+        return self.n_tokens if self.all_logits else min(self.n_tokens, self.parallel)
 
 
 def _padded(n: int) -> int:

@@ -25,7 +25,8 @@ class DeviceKind(IntEnum):
 class Device:
     """One device as llama.cpp sees it; `free` and `total` are bytes of its memory, now.
 
-    `backend` is ggml's name for its kind: CPU, CUDA, ROCm, Vulkan, MTL, RPC.
+    `backend` is ggml's name for its kind: CPU, CUDA, ROCm, Vulkan, MTL, RPC. `device_id` is the address on
+    the PCI bus, as `0000:c1:00.0`, by which two backends' devices are known to be one; '' if there is none.
     """
 
     name: str
@@ -34,6 +35,21 @@ class Device:
     kind: DeviceKind
     free: int
     total: int
+    device_id: str = ""
+
+
+class _Properties(ctypes.Structure):
+    """struct ggml_backend_dev_props, ggml/include/ggml-backend.h"""
+
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("description", ctypes.c_char_p),
+        ("free", ctypes.c_size_t),
+        ("total", ctypes.c_size_t),
+        ("kind", ctypes.c_int),
+        ("device_id", ctypes.c_char_p),
+        ("capabilities", ctypes.c_bool * 5),
+    ]
 
 
 def list_devices() -> tuple[Device, ...]:
@@ -56,16 +72,17 @@ def find_device(name: str) -> int:
 
 
 def _describe(device: int) -> Device:
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    size_p, pointer = ctypes.POINTER(ctypes.c_size_t), ctypes.c_void_p
-    function("ggml_backend_dev_memory", None, pointer, size_p, size_p)(device, free, total)
+    found, pointer = _Properties(), ctypes.c_void_p
+    read = function("ggml_backend_dev_get_props", None, pointer, ctypes.POINTER(_Properties))
+    read(device, found)
     return Device(
-        name=function("ggml_backend_dev_name", ctypes.c_char_p, pointer)(device).decode(),
+        name=found.name.decode(),
         backend=_registry_name(function("ggml_backend_dev_backend_reg", pointer, pointer)(device)),
-        description=function("ggml_backend_dev_description", ctypes.c_char_p, pointer)(device).decode(),
-        kind=DeviceKind(function("ggml_backend_dev_type", ctypes.c_int, pointer)(device)),
-        free=free.value,
-        total=total.value,
+        description=found.description.decode(),
+        kind=DeviceKind(found.kind),
+        free=found.free,
+        total=found.total,
+        device_id=(found.device_id or b"").decode(),
     )
 
 
@@ -86,13 +103,18 @@ def system_info() -> str:
 def placeable(devices: Sequence[Device]) -> tuple[Device, ...]:
     """Those that llama.cpp places layers on by itself, in its order (llama_prepare_model_devices).
 
-    Other machines come first, integrated GPUs only if there is no other.
+    Other machines come first, integrated GPUs only if there is no other. A GPU that two backends see is the
+    first one's; of integrated ones, which may have no id, all are the first backend's.
     """
     gpus = [device for device in devices if device.kind is DeviceKind.GPU]
     remote = [device for device in gpus if device.backend == "RPC"]
     local = [device for device in gpus if device.backend != "RPC"]
+    once: dict[str, Device] = {}
+    for device in local:
+        once.setdefault(device.device_id or device.name, device)
     integrated = [device for device in devices if device.kind is DeviceKind.INTEGRATED_GPU]
-    return (*remote, *(local or integrated))
+    of_first = [device for device in integrated if device.backend == integrated[0].backend]
+    return (*remote, *(once.values() or of_first))
 
 
 def _registry_name(registry: int) -> str:

@@ -57,6 +57,16 @@ def gpus(root: Path = _ROOT) -> tuple[str, ...]:
     return linux_gpus(root)
 
 
+def carved_out(device_id: str, total: int, ram_total: int, root: Path = _ROOT) -> int:
+    """Bytes of an integrated GPU that the firmware keeps from the RAM, of `total` that it reports.
+
+    On Linux amdgpu says it, and other drivers keep nothing. Elsewhere it is at least what RAM cannot hold.
+    """
+    if sys.platform != "linux":
+        return max(0, total - ram_total)
+    return min(total, _number(root / "sys/bus/pci/devices" / device_id / "mem_info_vram_total"))
+
+
 def linux_ram(root: Path) -> Ram:
     """From /proc/meminfo, and from the cgroups (v1 and v2) that this process is in, whichever is less."""
     info: dict[str, str] = dict(re.findall(r"^(\w+):\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE))

@@ -24,7 +24,7 @@ class ModelOptions:
     `n_gpu_layers` counts the output as a layer; negative is all. They go to `devices` (names; None is all
     that llama.cpp would use), so many on each as `device_layers` says, or by free memory if it is empty. The
     experts of the layers `experts_in_ram` stay in RAM. `load_mode` is `mmap`, `none` (read into memory) or
-    `auto`. `repack` is a faster layout on the CPU, at the price of a second copy in RAM.
+    `auto`. `repack` is a faster layout on the CPU, at the price of a second copy in RAM; devices rule it out.
     """
 
     n_gpu_layers: int = -1
@@ -33,6 +33,14 @@ class ModelOptions:
     experts_in_ram: tuple[int, ...] = ()
     load_mode: str = "auto"
     repack: bool = True
+
+    @property
+    def repacks(self) -> bool:
+        """Whether weights in RAM get the CPU's layout.
+
+        From that no GPU can copy them for large batches (op_offload): the scheduler takes host buffers only.
+        """
+        return self.repack and not self.devices
 
 
 # enum llama_load_mode, include/llama.h
@@ -127,7 +135,7 @@ def _params(options: ModelOptions) -> tuple[Any, list[Any]]:
     """llama.cpp's parameters, and what they point to, which has to live as long as they do."""
     params = lib.llama_model_default_params()
     params.n_gpu_layers = options.n_gpu_layers
-    params.use_extra_bufts = options.repack
+    params.use_extra_bufts = options.repacks
     params.load_mode = _LOAD_MODES[options.load_mode]
     alive: list[Any] = []
     if options.devices is not None:

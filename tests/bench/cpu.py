@@ -78,9 +78,7 @@ def main() -> None:
         fast, plain = compare(512, {"repack": True, "flash": True}, {"repack": False, "flash": True})
         goal = f" (goal with AMX: {_GOAL})" if amx == "with AMX" else ""
         ratio = f"{fast.read / plain.read:.2f}x{goal}"
-        print(
-            f"a prompt of 512: {fast.read:,.0f} and {plain.read:,.0f} tokens/s, {ratio}"
-        )
+        print(f"a prompt of 512: {fast.read:,.0f} and {plain.read:,.0f} tokens/s, {ratio}")
         print(f"single tokens behind it: {fast.written:,.1f} and {plain.written:,.1f} tokens/s")
     print("attention: flash and plain, tokens/s of a prompt, and of single tokens behind it")
     for n_tokens in (512, 2_048, 4_096):

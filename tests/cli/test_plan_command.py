@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from models import smollm2
 
 from ossctl.models.catalogue import catalogue
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def plan(folder: Path, *arguments: object, **variables: str) -> Result:
@@ -87,8 +89,29 @@ def test_json_has_what_programs_rely_on(tmp_path: Path) -> None:
 
 def test_cards_are_planned_for_by_name(tmp_path: Path) -> None:
     found = record(tmp_path, "20b", "--gpu", "RTX 4060 Ti 16GB", "--ram", "32GiB")
-    assert found["devices"][0]["total_bytes"] == 16 * GIB
+    assert found["devices"][0]["total_bytes"] == 15_944 * MIB
+    (gpu, _) = record(tmp_path, "20b", "--gpu", "5090", "--ram", "32GiB")["devices"]
+    assert (gpu["total_bytes"], gpu["free_bytes"]) == (32_105 * MIB, 31_600 * MIB)
     assert len(record(tmp_path, "20b", "--gpu", "RTX 3090", "--gpu", "RTX 3090")["devices"]) in (2, 3)
+
+
+def test_a_size_in_mib_is_taken_as_it_is(tmp_path: Path) -> None:
+    (gpu, _) = record(tmp_path, "20b", "--vram", "32105MiB", "--ram", "32GiB")["devices"]
+    assert gpu["free_bytes"] == gpu["total_bytes"] == 32_105 * MIB
+    (gpu, _) = record(tmp_path, "20b", "--vram", "32GiB", "--ram", "32GiB")["devices"]
+    assert gpu["free_bytes"] == int(32 * GIB * 0.975)
+
+
+@pytest.mark.parametrize("computer", ["DGX Spark", "Strix Halo 128GB", "M2 Ultra 192GB"])
+def test_a_computer_with_one_memory_is_planned_for_by_name(tmp_path: Path, computer: str) -> None:
+    gpu, ram = record(tmp_path, "120b", "--gpu", computer)["devices"]
+    used = sum(gpu[f"{what}_bytes"] for what in ("weights", "kv", "compute", "overhead"))
+    assert used > 60 * GIB
+    assert ram["free_bytes"] == int(ram["total_bytes"] * 0.95) - used
+    said = plan(tmp_path, "120b", "--gpu", computer).stdout
+    assert "all on the GPU" in said
+    assert "GPU0 works in the computer's RAM: what it takes is not available there." in said
+    assert "With a GPU of" not in said
 
 
 def test_ctx_max_is_the_models(tmp_path: Path) -> None:
@@ -167,6 +190,53 @@ def test_llama_args_is_one_command_line(tmp_path: Path) -> None:
     assert re.search(r" -ngl 37 -ts \d+,\d+ (-ncmoe \d+|-ot .*=CPU.?) -fa on ", line)
 
 
+# llama-server's options in common/arg.cpp of the llama.cpp that llama-cpp-python 0.3.36 carries
+SERVER_OPTIONS = {
+    "-m", "-hf", "-hff", "-c", "-np", "-kvu", "-no-kvu", "-b", "-ub", "-ctk", "-ctv", "-t", "-ngl", "-dev",
+    "-ts", "-ncmoe", "-ot", "-fa", "-lm", "-fit", "-cram", "-nr",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("20b", "--vram", "16GiB"),
+        ("120b", "--vram", "24GiB,16GiB", "--ram", "96GiB"),
+        ("120b", "--gpu", "3090", "--ram", "64GiB", "--batch"),
+        ("20b", "--device", "cpu", "--ram", "24GiB"),
+        ("20b", "--gpu", "M1 32GB"),
+    ],
+)
+def test_llama_args_are_options_that_llama_server_has(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (line,) = plan(tmp_path, *arguments, "--llama-args").stdout.splitlines()
+    program, *words = shlex.split(line)
+    assert program == "llama-server"
+    options = [word for word in words if re.fullmatch("-[a-z-]+", word)]
+    assert set(options) <= SERVER_OPTIONS
+    assert len(options) == len(set(options))
+    values = dict(pairwise(words))
+    assert int(values["-b"]) >= int(values["-ub"])
+
+
+def test_llama_args_leave_a_server_room_for_the_logits_of_a_ubatch(tmp_path: Path) -> None:
+    arguments = ("20b", "--vram", "8GiB", "--ram", "64GiB", "--ctx", "32768")
+    ours = record(tmp_path, *arguments)
+    theirs = shlex.split(plan(tmp_path, *arguments, "--llama-args").stdout)
+    values = dict(pairwise(theirs))
+    left_behind = int(values["-ncmoe"]) - ours["plan"]["cpu_moe_layers"]
+    logits = int(values["-ub"]) * 201_088 * 4
+    assert 0 < left_behind <= logits / (404 * MIB) + 1
+
+
+@pytest.mark.parametrize(("ram", "cache"), [("64GiB", 8192), ("12GiB", range(2000, 5000))])
+def test_llama_args_bound_the_servers_cache_of_prompts_by_the_ram_that_is_left(
+    tmp_path: Path, ram: str, cache: int | range
+) -> None:
+    line = shlex.split(plan(tmp_path, "20b", "--vram", "8GiB", "--ram", ram, "--llama-args").stdout)
+    found = int(line[line.index("-cram") + 1])
+    assert found == cache or (isinstance(cache, range) and found in cache)
+
+
 @pytest.mark.parametrize(("kv", "flash"), [("f16", False), ("q8_0", True)])
 def test_the_plan_for_a_cpu_says_whether_attention_is_flash(tmp_path: Path, kv: str, flash: bool) -> None:
     arguments = ("20b", "--device", "cpu", "--ram", "64GiB", "--ctx", 4096, "--kv", kv)
@@ -208,6 +278,8 @@ BAD = {
     "an absurd size": (["20b", "--ram", "9999999TiB"], 2, "--ram"),
     "no RAM at all": (["20b", "--ram", "0"], 2, "--ram"),
     "an unknown card": (["20b", "--gpu", "RTX 4060 Turbo"], 2, "RTX 4060 Turbo"),
+    "a Mac of no size": (["20b", "--gpu", "M4 Max"], 2, "how much memory"),
+    "memory twice": (["20b", "--gpu", "DGX Spark", "--ram", "64GiB"], 2, "one memory"),
     "GPUs twice": (["20b", "--gpu", "T4", "--vram", "16GiB"], 2, "--vram and --gpu"),
     "an unknown device": (["20b", "--vram", "16GiB", "--device", "CUDA3"], 2, "no device CUDA3"),
     "no device's name": (["20b", "--device", ","], 2, "--device"),

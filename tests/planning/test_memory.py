@@ -115,6 +115,16 @@ def test_on_a_cpu_predicted_bytes_are_llama_cpps_with_and_without_flash_attentio
     check(llama.compare(path, shape, settings))
 
 
+@pytest.mark.parametrize("name", _SIZES)
+@pytest.mark.parametrize("n_in_ram", [0, 24])
+def test_logits_of_every_token_are_counted_where_they_are_reserved(
+    models: Models, llama: Oracle, name: str, n_in_ram: int
+) -> None:
+    path, shape = models[name]
+    plain = grid((shape.n_layers + 1,), tuple(range(n_in_ram)), (8192, 131_072), (512, 4096), (1, 6))
+    check(llama.compare(path, shape, [replace(each, all_logits=True) for each in plain]))
+
+
 @pytest.fixture(scope="module")
 def streaming() -> Iterator[Oracle]:
     """Devices that copy weights from RAM for large batches."""
@@ -131,7 +141,7 @@ def test_with_experts_copied_from_ram_predicted_bytes_are_llama_cpps(
 ) -> None:
     path, shape = models[name]
     layers = (layers[0] + shape.n_layers - 24, *layers[1:])
-    settings = grid(layers, tuple(range(n_in_ram)), (8192, 131_072), (512, 4096), (1, 6))
+    settings = grid(layers, tuple(range(n_in_ram)), (8192, 131_072), (512, 8192), (1, 6))
     check(streaming.compare(path, shape, settings))
 
 

@@ -9,6 +9,7 @@ from ossctl.errors import MemoryShortage, UsageError
 from ossctl.planning.attention import AttentionCosts
 from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.machine import GIB, Device, Machine, ram_margin
+from ossctl.planning.memory import predict
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
 from ossctl.planning.settings import LoadMode
@@ -87,7 +88,7 @@ def test_memory_shared_with_the_cpu_holds_120b_with_its_whole_context(
 
 
 def test_shared_memory_is_not_counted_twice() -> None:
-    with pytest.raises(MemoryShortage):
+    with pytest.raises(MemoryShortage, match=r"57\.6 GiB of RAM, of which the GPU may use 62\.4 GiB$"):
         plan("120b", machine(64, ram=64, backend="Metal", shares_ram=True))
 
 
@@ -106,6 +107,49 @@ def test_on_a_small_gpu_experts_go_to_ram_before_anything_else() -> None:
     assert found.settings.ubatch == 2048
     assert found.settings.load_mode is LoadMode.READ
     assert not found.settings.repack
+
+
+# GPU in GiB, and whether the context is the user's
+LONG = {
+    "RTX 3090": (24, None),
+    "RTX 5090": (32, None),
+    "16 GB": (16, None),
+    "8 GB": (8, None),
+    "24 GB, a context": (24, 32_768),
+    "48 GB, a context": (48, 32_768),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_with_large_experts_in_ram_prompts_are_computed_8192_tokens_at_once(name: str) -> None:
+    """An RTX 3090 read 1,682 tokens/s with a ubatch of 4,096 and 2,091 with 8,192."""
+    vram, ctx = LONG[name]
+    found = plan("120b", machine(vram, ram=96), ctx=ctx)
+    assert found.settings.ubatch == found.settings.batch == 8_192
+    before = plan("120b", machine(vram, ram=96), ctx=ctx, ubatch=4_096)
+    assert in_ram(before) <= in_ram(found) <= in_ram(before) + 1
+    assert found.settings.ctx >= (ctx or max(32_768, 0.87 * before.settings.ctx))
+
+
+@pytest.mark.parametrize("goal", [Goal(), BATCH, Goal(tokens=20_000)])
+def test_a_larger_ubatch_costs_generation_a_few_percent_at_most(goal: Goal) -> None:
+    """Time of a token: what it reads, from RAM ten times as slowly."""
+    taken = set()
+    for vram in range(6, 64, 2):
+        found = plan("120b", machine(vram, ram=96), goal)
+        before = plan("120b", machine(vram, ram=96), goal, ubatch=4_096)
+        one_layer = 4 / 128 * found.shape.layers[0].expert_bytes
+        times = [each.shape.active_bytes + 9 * one_layer * in_ram(each) for each in (before, found)]
+        assert times[1] <= times[0] / 0.95
+        taken.add(found.settings.ubatch)
+    assert taken >= {4_096, 8_192}
+
+
+def test_a_ubatch_of_8192_is_for_large_experts_that_a_gpu_copies_and_for_prompts_as_long() -> None:
+    assert plan("20b", machine(8), ctx=32_768).settings.ubatch <= 4_096
+    assert plan("120b", machine(24, ram=96), Goal(tokens=6_000)).settings.ubatch == 4_096
+    assert plan("120b", machine(24, ram=96, backend="RPC")).settings.ubatch == 4_096
+    assert plan("120b", machine(24, ram=96), ubatch=2_048).settings.ubatch == 2_048
 
 
 def test_one_short_question_needs_no_long_context() -> None:
@@ -206,6 +250,16 @@ def test_a_long_context_is_shared_before_experts_are_left_in_ram() -> None:
     found = plan("20b", machine(16), BATCH, ctx=65_536)
     assert found.settings.unified
     assert in_ram(found) == 0
+
+
+@pytest.mark.parametrize(("vram", "model"), [(8, "20b"), (16, "20b"), (24, "120b"), (80, "120b")])
+def test_a_plan_for_a_program_that_reserves_all_logits_has_room_for_them(vram: float, model: str) -> None:
+    found = plan(model, machine(vram, ram=96), Goal(all_logits=True))
+    (compute,) = [use.compute for use in found.prediction.devices]
+    assert compute >= found.settings.n_ubatch * found.shape.n_vocab * 4
+    bare = predict(found.shape, replace(found.settings, all_logits=False), found.devices)
+    assert compute > bare.devices[0].compute
+    assert found.spare >= 0
 
 
 def test_several_gpus_are_filled_evenly() -> None:

@@ -11,7 +11,7 @@ from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.machine import GIB, MIB, Device, Machine, ram_margin
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
-from ossctl.planning.shape import KvType
+from ossctl.planning.shape import KvType, LayerShape, ModelShape
 
 SHAPES = {
     "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf"],
@@ -92,6 +92,48 @@ def test_a_plan_exceeds_no_device_and_not_the_ram(
         assert use.total <= device.free
     least_left = 0 if plan.settings.flash_attention else ram_margin(machine)
     assert plan.prediction.host.total <= machine.ram_free - ram_margin(machine) - least_left
+
+
+def mixture(n_layers: int, n_experts: int, layer_bytes: int, expert_bytes: int) -> ModelShape:
+    """A model of another kind; dense without experts."""
+    layer = LayerShape(layer_bytes, expert_bytes if n_experts else 0, 512, 512)
+    return ModelShape(
+        "mixture", "qwen3moe", 32_768, 150_000, 2048, 4096, 4096, 128, 6144, 768, n_experts,
+        min(8, n_experts), (layer,) * n_layers, 200 << 20, 200 << 20, tied_bytes=0, file_bytes=1 << 30,
+    )  # fmt: skip
+
+
+shapes = st.sampled_from(sorted(SHAPES)).map(SHAPES.__getitem__) | st.builds(
+    mixture,
+    st.integers(1, 60),
+    st.sampled_from([0, 8, 128]),
+    st.integers(1, 200).map(lambda mib: mib * MIB),
+    st.integers(1, 2000).map(lambda mib: mib * MIB),
+)
+any_goals = st.builds(
+    Goal,
+    st.sampled_from(Use),
+    st.none() | st.integers(1, 1000),
+    st.none() | st.integers(100, 200_000),
+    st.integers(1, 4),
+    st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(machines(), shapes, any_goals, wishes)
+def test_weights_are_repacked_on_a_cpu_alone(
+    machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed
+) -> None:
+    """A GPU computes large batches with what is in RAM, and cannot take it from there in the CPU's layout."""
+    try:
+        plan = make_plan(machine, shape, goal, fixed)
+    except (MemoryShortage, UsageError):
+        assume(False)
+    assert not (plan.settings.repack and plan.settings.devices)
+    assert plan.settings.batch >= plan.settings.ubatch
+    for device, use in zip(plan.devices, plan.prediction.devices, strict=True):
+        assert use.total <= device.free
 
 
 @settings(max_examples=25, deadline=None)

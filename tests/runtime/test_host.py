@@ -1,12 +1,13 @@
 """What a computer is said to have, on this one and in files as Linux and macOS would show them."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from ossctl.runtime.devices import backends, list_devices, placeable, system_info
-from ossctl.runtime.host import linux_cores, linux_gpus, linux_ram, mac_ram, physical_cores, ram
+from ossctl.runtime.host import carved_out, linux_cores, linux_gpus, linux_ram, mac_ram, physical_cores, ram
 
 GIB = 1 << 30
 
@@ -31,6 +32,21 @@ def test_this_machine_has_ram_and_cores() -> None:
 def test_available_ram_counts_what_the_kernel_would_drop(tmp_path: Path) -> None:
     found = linux_ram(tree(tmp_path, MEMINFO))
     assert (found.total, found.free) == (32 * GIB, 16 * GIB)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /sys")
+def test_what_an_apus_firmware_keeps_is_read_from_its_driver(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"sys/bus/pci/devices/0000:c1:00.0/mem_info_vram_total": f"{96 * GIB}\n"})
+    assert carved_out("0000:c1:00.0", 112 * GIB, 31 * GIB, root) == 96 * GIB
+    assert carved_out("0000:c1:00.0", 64 * GIB, 31 * GIB, root) == 64 * GIB
+    assert carved_out("0000:01:00.0", 64 * GIB, 31 * GIB, root) == 0
+    assert carved_out("", 183 * GIB, 120 * GIB, root) == 0, "no driver says so: it is the RAM, twice"
+
+
+def test_elsewhere_the_firmware_keeps_what_ram_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert carved_out("", 112 * GIB, 32 * GIB) == 80 * GIB
+    assert carved_out("", 48 * GIB, 64 * GIB) == 0
 
 
 @pytest.mark.parametrize(

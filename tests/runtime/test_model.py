@@ -15,7 +15,7 @@ from ossctl.errors import ModelError
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.devices import DeviceKind, list_devices
 from ossctl.runtime.gguf import read_header
-from ossctl.runtime.model import LlamaModel
+from ossctl.runtime.model import LlamaModel, ModelOptions
 
 
 def test_the_header_tells_metadata_and_every_tensor(byte_model_path: Path) -> None:
@@ -151,3 +151,11 @@ def test_threads_spin_briefly_unless_the_environment_says_otherwise(
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env={**inherited, **given}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == found
+
+
+def test_devices_rule_out_the_cpus_layout_of_weights() -> None:
+    assert ModelOptions().repacks
+    assert ModelOptions(0, ()).repacks
+    assert not ModelOptions(0, (), repack=False).repacks
+    assert not ModelOptions(-1, ("CUDA0",)).repacks
+    assert not ModelOptions(-1, ("CUDA0",), experts_in_ram=(0, 1), repack=True).repacks

@@ -1,0 +1,35 @@
+"""Choices where a model is computed on the CPU alone."""
+
+from ossctl.planning.goal import Goal, Use
+from ossctl.planning.machine import GIB, Machine
+from ossctl.planning.shape import KvType, ModelShape
+
+_REPACKED_AT_ONCE = 2 * GIB  # weights that are repacked within a second or two
+_LONG_JOB = 200  # requests after which a slower load has paid off
+
+
+def repacks(machine: Machine, shape: ModelShape, goal: Goal) -> bool:
+    """Whether the weights go into layouts of the CPU's own.
+
+    They are 10 to 20 % faster, load slower and take twice the RAM. With AMX's tiles prompts are read 3 to 4
+    times as fast (SmolLM2), but not by experts.
+    """
+    weights = shape.weight_bytes
+    long = goal.use is Use.BATCH and (goal.requests is None or goal.requests >= _LONG_JOB)
+    tiles = machine.amx and sum(layer.expert_bytes for layer in shape.layers) < weights / 2
+    return machine.extra_kernels and (long or tiles or weights <= _REPACKED_AT_ONCE)
+
+
+def prefers_plain_attention(machine: Machine, shape: ModelShape, goal: Goal, kv_type: KvType) -> bool:
+    """Whether plain attention is sooner done than flash attention, if its scores fit as well.
+
+    Flash attention takes up to 3 times as long for a token behind thousands of others, but reads a prompt
+    half as fast again (`AttentionCosts`): what is read and written decides. It skips the cells of other
+    sequences, and a batch of short requests is a fifth faster with it. Quantised values need it; where the
+    cache has none of their own (DeepSeek), or of several widths, plain attention would copy or pad.
+    """
+    widths = {layer.v_width for layer in shape.kinds if layer.k_width}
+    suits_values = kv_type is KvType.F16 and len(widths) == 1 and 0 not in widths
+    if goal.use is Use.BATCH or not suits_values:
+        return False
+    return machine.attention.prefers_plain(goal.reads, goal.writes)
