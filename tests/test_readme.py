@@ -74,7 +74,7 @@ def test_the_chapter_on_scripts_runs_as_printed(tmp_path: Path) -> None:
     done = run_chapter("## In shell scripts\n", 5, tmp_path)
     assert (tmp_path / "answer.txt").read_text("utf-8").strip()
     lines = done.stdout.splitlines()
-    assert "It is on Monday." in lines
+    assert any(re.fullmatch("It is on [A-Z][a-z]+day.", line) for line in lines)
     assert "It is 12 degrees and rainy in Turku." in lines
     assert any(re.fullmatch(r"\d+ tokens, stop, seed \d+", line) for line in lines)
     assert any(line.endswith("… (cut)") for line in lines)

@@ -1,11 +1,14 @@
 """What a build is made of."""
 
+import functools
 import hashlib
 import json
 import os
 import platform
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,12 +79,21 @@ def make_recipe(backends: Sequence[str]) -> Recipe:
     )
 
 
+@functools.cache
+def _brand() -> str:
+    """`Apple M4 Max`; only macOS has it here."""
+    line = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    if sys.platform != "darwin":
+        return ""
+    return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+
+
 def processor(root: Path = Path("/")) -> str:
     """Name and instruction sets of this CPU, as the system tells them."""
     try:
         text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return f"{platform.machine()} {platform.processor()}"
+        return f"{platform.machine()} | {_brand() or platform.processor()}"
     first, _, _ = text.partition("\n\n")
     facts = re.findall(r"^(?:model name|flags|Features|CPU part)\s*: (.*)$", first, re.MULTILINE)
     return " | ".join([platform.machine(), *facts])
