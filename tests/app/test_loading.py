@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from llama_oracle import has_rpc, rpc_server
+from llama_oracle import has_rpc
 from models import smollm2
+from rpc_servers import rpc_server
 
 from ossctl.app.corrections import Corrections, correction, with_less
 from ossctl.app.interrupt import Interrupt

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from command import environment, ossctl
-from llama_oracle import has_rpc, rpc_server
+from llama_oracle import has_rpc
 from models import smollm2
+from rpc_servers import rpc_server
 
 from ossctl.app.self_test import Failure, Generation, difference, generate_on, is_wrong
 
