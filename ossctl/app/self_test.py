@@ -14,7 +14,9 @@ from ossctl.errors import OssctlError
 
 _PROMPT_TOKENS, _GENERATED, _CTX = 64, 8, 256
 _SECONDS = 300  # a large model on a slow disk
-_WRONG = 0.05  # of the logits' spread: half precision and other orders of sums stay well below
+# Of the logits' spread. Right kernels differ by up to 6.5 % where they round activations otherwise and the
+# prompt is no text: SmolLM2 in Q4_1, with and without AMX. On text it is 4 %, at the same perplexity.
+_WRONG = 0.1
 
 
 @dataclass(frozen=True)
