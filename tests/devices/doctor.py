@@ -14,7 +14,9 @@ _OF_A_DEVICE = ("program", "build", "device", "self-test")  # not of its disk an
 def run(_task: Task) -> Iterator[Finding]:
     """What the doctor would have fixed of build and devices fails."""
     command = [sys.executable, "-m", "ossctl", "doctor", "--json", "-m", "nano"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if not done.stdout:
+        sys.exit(f"ossctl doctor ended with {done.returncode}")
     checks = json.loads(done.stdout)["checks"]
     faults = [
         f"{check['name']}: {check['message']}"

@@ -67,7 +67,8 @@ def _differences(plan: Plan, planned: dict[str, Use], loaded: LoadedModel) -> It
 
 
 def _shown(name: str, use: Use) -> str:
-    return f"{name} {_mib(use.weights)} + {_mib(use.kv)} + {_mib(use.compute)}"
+    weights, kv, compute = (f"{n_bytes / MIB:,.0f}" for n_bytes in (use.weights, use.kv, use.compute))
+    return f"{name} {weights} + {kv} + {compute} MiB"
 
 
 def _mib(n_bytes: int) -> str:

@@ -33,8 +33,12 @@ class ModelFile:
             numbered_gpt_oss(self.path.parent)
             return
         unfinished = self.path.with_suffix(".part")
-        hollow_gpt_oss(unfinished, *SIZES[self.name], Contents.ALL if self.whole else Contents.NO_EXPERTS)
-        unfinished.rename(self.path)
+        try:
+            contents = Contents.ALL if self.whole else Contents.NO_EXPERTS
+            hollow_gpt_oss(unfinished, *SIZES[self.name], contents)
+            unfinished.rename(self.path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def model_files(names: Sequence[str], folder: Path, *, filled: bool) -> tuple[ModelFile, ...]:

@@ -15,7 +15,7 @@ from rpc_servers import rpc_server
 from devices.agenda import Agenda
 from devices.batch import LEAST_REQUESTS, N_PREDICT
 from devices.finding import Finding, Verdict
-from devices.model_files import model_files
+from devices.model_files import ModelFile, model_files
 from devices.options import Options
 from devices.process import Outcome, run
 from devices.report import Report, Row
@@ -81,8 +81,8 @@ class _Session:
             return _left_out(task, "no time left for it")
         if task.kind is Kind.BATCH and (seconds := self._batch_seconds(task)) > _LONG_BATCH:
             return _left_out(task, f"{task.n_seq} at once would take some {seconds:,.0f} s here")
-        if model is not None:
-            model.write()
+        if model is not None and (problem := _written(model)):
+            return _left_out(task, problem)
         limit = _LIMIT_LARGE if large else _LIMIT_SMALL
         if task.kind is Kind.ANSWERS and (missing := self._missing_reference(agenda, task, limit)):
             return _left_out(task, f"the CPU's logits are missing: {missing.message}")
@@ -113,6 +113,15 @@ class _Session:
         """At least so long if many at once are no faster than one; 0 if that is not known."""
         speed = self._speeds.get((task.model, task.device))
         return max(task.n_seq, LEAST_REQUESTS) * N_PREDICT / speed if speed else 0.0
+
+
+def _written(model: ModelFile) -> str:
+    """Write the model's file; why that cannot be, if so."""
+    try:
+        model.write()
+    except OSError as error:
+        return f"its file cannot be written: {error.strerror}"
+    return ""
 
 
 def _left_out(task: Task, why: str) -> Outcome:
