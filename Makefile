@@ -67,7 +67,7 @@ test-devices: $(INSTALLED)
 # llama.cpp's server to compare with: carried source, and the libraries of ggml that are installed already.
 llama-server: $(INSTALLED)
 	@test -n "$(CARRIED)" || { echo "make carry first: it brings the source."; exit 1; }
-	$(BIN)/pip install -q 'cmake<3.27' ninja
+	$(BIN)/pip install -q 'cmake<3.26' ninja
 	mkdir -p build/llama.cpp
 	tar xzf $(CARRIED) --strip-components=1 -C build/llama.cpp
 	$(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -S build/llama.cpp/vendor/llama.cpp -B build/llama-server \

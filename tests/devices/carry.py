@@ -21,8 +21,8 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 _SOURCE = "llama-cpp-python"
 _MOST = 64 * 1024 * 1024  # bytes of all files together
-# What the build backends ask for when they run. CMake has grown by 6 MB since, and gguf asks for more.
-_SMALL = ("editables", "ninja", "cmake>=3.24,<3.27", "gguf<0.18")
+# What the build backends ask for when they run. CMake has grown by 7 MB since.
+_TOOLS = ("editables", "ninja", "cmake>=3.24,<3.26")
 
 # Paths in the source, behind its own folder, that no build reads. Tools stay: llama-server is one of them.
 _LLAMA = "vendor/llama.cpp"
@@ -53,7 +53,7 @@ def main() -> None:
         old.unlink()
     with tempfile.TemporaryDirectory() as scratch:
         source = _source(Path(scratch))
-        needed = [*_own_requirements(args.python_version), *_requirements_of(source), *_SMALL]
+        needed = [*_own_requirements(args.python_version), *_requirements_of(source), *_TOOLS]
         _wheels(args.folder, needed, args.python_version)
         _repack(source, args.folder / source.name)
     size = sum(file.stat().st_size for file in args.folder.iterdir())
