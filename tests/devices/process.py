@@ -20,6 +20,14 @@ _COMPLAINT = re.compile(r"^\S+:\d+: |error|failed|cannot", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Seconds until a task is stopped: its own, or those `of_all` tasks together, which is no fault of it."""
+
+    seconds: float
+    of_all: bool = False
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The findings of a task, one for each of its checks, and how long it ran, in seconds."""
 
@@ -27,21 +35,21 @@ class Outcome:
     seconds: float
 
 
-def run(task: Task, environment: Mapping[str, str], limit: float) -> Outcome:
-    """Run `task` for at most `limit` seconds. Checks that it did not come to have failed."""
+def run(task: Task, environment: Mapping[str, str], limit: Limit) -> Outcome:
+    """Run `task` within `limit`. Checks that it did not come to have failed, or are left out."""
     started = perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "findings.jsonl"
         path.touch()
-        why = _run(task, path, environment, limit)
+        verdict, why = _run(task, path, environment, limit)
         found = [Finding.from_record(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
     done = {finding.check for finding in found}
-    missing = (Finding(check, Verdict.FAILED, why) for check in CHECKS[task.kind] if check not in done)
+    missing = (Finding(check, verdict, why) for check in CHECKS[task.kind] if check not in done)
     return Outcome((*found, *missing), perf_counter() - started)
 
 
-def _run(task: Task, path: Path, environment: Mapping[str, str], limit: float) -> str:
-    """How the process ended."""
+def _run(task: Task, path: Path, environment: Mapping[str, str], limit: Limit) -> tuple[Verdict, str]:
+    """How the process ended, and what that means for checks without a finding."""
     command = [sys.executable, "-m", "devices.child", json.dumps(asdict(task)), str(path)]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         process = subprocess.Popen(
@@ -49,15 +57,17 @@ def _run(task: Task, path: Path, environment: Mapping[str, str], limit: float) -
             start_new_session=True,
         )  # fmt: skip
         try:
-            code = process.wait(limit)
+            code = process.wait(limit.seconds)
         except subprocess.TimeoutExpired:
-            return f"no end within {limit:.0f} s"
+            if limit.of_all:
+                return Verdict.LEFT_OUT, f"the time ended after {limit.seconds:.0f} s of it"
+            return Verdict.FAILED, f"no end within {limit.seconds:.0f} s"
         finally:
-            with suppress(ProcessLookupError):  # what it has started as well
+            with suppress(ProcessLookupError, PermissionError):  # what it has started as well
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         said.seek(0)
-        return f"{_ended(code)}{_complaint(said.read())}"
+        return Verdict.FAILED, f"{_ended(code)}{_complaint(said.read())}"
 
 
 def _ended(code: int) -> str:

@@ -5,7 +5,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -17,7 +16,7 @@ from devices.batch import LEAST_REQUESTS, N_PREDICT
 from devices.finding import Finding, Verdict
 from devices.model_files import ModelFile, model_files
 from devices.options import Options
-from devices.process import Outcome, run
+from devices.process import Limit, Outcome, run
 from devices.report import Report, Row
 from devices.task import CHECKS, CPU, Kind, Task
 
@@ -37,7 +36,7 @@ def check_devices(options: Options) -> Report:
         scratch = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="ossctl-devices-")))
         started_here = [parts.enter_context(rpc_server()) for _ in range(options.n_servers)]
         addresses = (*started_here, *options.addresses)
-        session = _Session(options, _environment(scratch, addresses), started + options.budget)
+        session = _Session(_environment(scratch, addresses), started + options.budget)
         machine = session.machine()
         devices = _chosen(options, [device["name"] for device in machine.figures.get("devices", [])])
         folder = options.folder or scratch
@@ -50,22 +49,22 @@ def check_devices(options: Options) -> Report:
     return Report(machine.figures, (*first, *rows), perf_counter() - started)
 
 
-@dataclass
 class _Session:
-    """`deadline` is by `perf_counter`. `speeds` are tokens a second by model and device, once known."""
+    """Runs tasks, and knows what the earlier ones have shown."""
 
-    options: Options
-    environment: Mapping[str, str]
-    deadline: float
-
-    def __post_init__(self) -> None:
-        self._speeds: dict[tuple[str, str], float] = {}
-        self._references: dict[str, Finding] = {}
+    def __init__(self, environment: Mapping[str, str], deadline: float) -> None:
+        """`deadline` is by `perf_counter`, and also when the last process ends."""
+        self._environment = environment
+        self._deadline = deadline
+        self._speeds: dict[tuple[str, str], float] = {}  # tokens a second by model and device
+        self._references: dict[str, Finding] = {}  # by file
 
     def machine(self) -> Finding:
-        return run(Task(Kind.MACHINE), self.environment, _LIMIT_SMALL).findings[0]
+        """What this machine is; it does not count against the time."""
+        return run(Task(Kind.MACHINE), self._environment, Limit(_LIMIT_SMALL)).findings[0]
 
     def rows(self, agenda: Agenda) -> Iterator[Row]:
+        """Of all tasks, each as soon as it is done; on stderr as well."""
         for task in agenda.tasks():
             outcome = self._outcome(agenda, task)
             for finding in outcome.findings:
@@ -85,14 +84,13 @@ class _Session:
             return _left_out(task, problem)
         limit = _LIMIT_LARGE if large else _LIMIT_SMALL
         if task.kind is Kind.ANSWERS and (missing := self._missing_reference(agenda, task, limit)):
-            return _left_out(task, f"the CPU's logits are missing: {missing.message}")
+            why = f"the CPU's logits are missing: {missing.message}"
+            return _without(task, missing.verdict, why)
         return self._run(task, limit)
 
     def _run(self, task: Task, limit: float) -> Outcome:
-        left = self._left()
-        outcome = run(task, self.environment, min(limit, left))
-        ended_by_budget = left < limit and outcome.seconds >= left
-        return _left_out(task, "the time ended") if ended_by_budget else outcome
+        left = max(0.0, self._left())
+        return run(task, self._environment, Limit(min(limit, left), of_all=left < limit))
 
     def _missing_reference(self, agenda: Agenda, task: Task, limit: float) -> Finding | None:
         """Make the reference if it was not tried yet; what went wrong, if it is not there."""
@@ -103,7 +101,7 @@ class _Session:
         return None if finding.verdict is Verdict.OK else finding
 
     def _left(self) -> float:
-        return self.deadline - perf_counter()
+        return self._deadline - perf_counter()
 
     def _learn(self, task: Task, finding: Finding) -> None:
         if speed := finding.figures.get("generation_speed"):
@@ -125,7 +123,12 @@ def _written(model: ModelFile) -> str:
 
 
 def _left_out(task: Task, why: str) -> Outcome:
-    return Outcome(tuple(Finding(check, Verdict.LEFT_OUT, why) for check in CHECKS[task.kind]), 0.0)
+    return _without(task, Verdict.LEFT_OUT, why)
+
+
+def _without(task: Task, verdict: Verdict, why: str) -> Outcome:
+    """Of a task that was not run."""
+    return Outcome(tuple(Finding(check, verdict, why) for check in CHECKS[task.kind]), 0.0)
 
 
 def _chosen(options: Options, found: list[str]) -> tuple[str, ...]:
