@@ -25,10 +25,13 @@ class Agenda:
 
     def tasks(self) -> Iterator[Task]:
         """Those that are asked for, in order. References are made where they are needed first."""
-        wanted = self.options.checks
         for task in self._all():
-            if not wanted or wanted & set(CHECKS[task.kind]):
+            if any(map(self.wants, CHECKS[task.kind])):
                 yield task
+
+    def wants(self, check: str) -> bool:
+        """Whether it is asked for; another one may come with it."""
+        return not self.options.checks or check in self.options.checks
 
     def model(self, task: Task) -> ModelFile | None:
         return next((each for each in self.models if each.name == task.model), None)

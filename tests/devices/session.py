@@ -20,9 +20,9 @@ from devices.process import Limit, Outcome, run
 from devices.report import Report, Row
 from devices.task import CHECKS, CPU, Kind, Task
 
-_LIMIT_SMALL, _LIMIT_LARGE = 120, 420  # seconds of a task
+_LIMIT_SMALL, _LIMIT_LARGE, _LIMIT_BATCH = 120, 420, 300  # seconds of a task
 _LEAST_SMALL, _LEAST_LARGE = 5, 40  # seconds that have to be left to begin one
-_LONG_BATCH = 90  # seconds
+_LONG_BATCH = 150  # seconds of both sides together
 _TESTS = Path(__file__).parents[1]
 
 # Into every Python process that is started from here: RPC servers are devices of the process that names them.
@@ -56,7 +56,7 @@ class _Session:
         """`deadline` is by `perf_counter`, and also when the last process ends."""
         self._environment = environment
         self._deadline = deadline
-        self._speeds: dict[tuple[str, str], float] = {}  # tokens a second by model and device
+        self._costs: dict[tuple[str, str], float] = {}  # seconds a token, of both sides, by model and device
         self._references: dict[str, Finding] = {}  # by file
 
     def machine(self) -> Finding:
@@ -69,6 +69,8 @@ class _Session:
             outcome = self._outcome(agenda, task)
             for finding in outcome.findings:
                 self._learn(task, finding)
+                if not agenda.wants(finding.check):
+                    continue
                 row = Row.of(task, finding, outcome.seconds)
                 print(row.line, file=sys.stderr, flush=True)
                 yield row
@@ -82,7 +84,7 @@ class _Session:
             return _left_out(task, f"{task.n_seq} at once would take some {seconds:,.0f} s here")
         if model is not None and (problem := _written(model)):
             return _left_out(task, problem)
-        limit = _LIMIT_LARGE if large else _LIMIT_SMALL
+        limit = _LIMIT_BATCH if task.kind is Kind.BATCH else _LIMIT_LARGE if large else _LIMIT_SMALL
         if task.kind is Kind.ANSWERS and (missing := self._missing_reference(agenda, task, limit)):
             why = f"the CPU's logits are missing: {missing.message}"
             return _without(task, missing.verdict, why)
@@ -104,13 +106,17 @@ class _Session:
         return self._deadline - perf_counter()
 
     def _learn(self, task: Task, finding: Finding) -> None:
-        if speed := finding.figures.get("generation_speed"):
-            self._speeds.setdefault((task.model, task.device), speed)
+        """A batch tells what the next larger one will take, one sequence alone at least the order of it."""
+        figures, key = finding.figures, (task.model, task.device)
+        if ours := figures.get("ossctl"):
+            self._costs[key] = 1 / ours + 1 / figures.get("llama_server", float("inf"))
+        elif alone := figures.get("generation_speed"):
+            self._costs.setdefault(key, 2 / alone if task.server else 1 / alone)
 
     def _batch_seconds(self, task: Task) -> float:
-        """At least so long if many at once are no faster than one; 0 if that is not known."""
-        speed = self._speeds.get((task.model, task.device))
-        return max(task.n_seq, LEAST_REQUESTS) * N_PREDICT / speed if speed else 0.0
+        """What it will take if more at once are no faster; 0 if nothing is known."""
+        tokens = max(task.n_seq, LEAST_REQUESTS) * N_PREDICT
+        return tokens * self._costs.get((task.model, task.device), 0.0)
 
 
 def _written(model: ModelFile) -> str:
