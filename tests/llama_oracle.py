@@ -8,10 +8,6 @@ are GPUs.
 import ctypes
 import multiprocessing
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, RopeScalingType, TokenType
 from llama_cpp import llama_cpp as lib
+from rpc_servers import has_servers, register, rpc_server
 
 from ossctl.planning.machine import Device
 from ossctl.planning.memory import predict
@@ -32,52 +27,8 @@ from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
 
 _POINTER = ctypes.c_void_p
-_HIDDEN, _HEADS, _KV_HEADS, _HEAD_DIM, _WIDTH, _VOCABULARY = 2880, 64, 8, 64, 2880, 201_088
-_MXFP4, _Q8_0, _F32 = GGMLQuantizationType.MXFP4, GGMLQuantizationType.Q8_0, GGMLQuantizationType.F32
 
-_SERVER = """
-import ctypes, sys
-from ossctl.runtime.ggml import function
-pointer = ctypes.c_void_p
-cpu = function("ggml_backend_dev_by_type", pointer, ctypes.c_int)(0)
-start = function(
-    "ggml_backend_rpc_start_server", None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t,
-    ctypes.c_size_t, ctypes.POINTER(pointer),
-)
-start(sys.argv[1].encode(), None, 1, 1, (pointer * 1)(cpu))
-"""
-
-has_rpc = pytest.mark.skipif(
-    sys.platform != "linux" or not hasattr(lib._lib, "ggml_backend_rpc_add_server"),
-    reason="needs Linux and llama.cpp built with -DGGML_RPC=ON",
-)
-
-
-@contextmanager
-def rpc_server() -> Iterator[str]:
-    """A server on a free port of this machine; gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    process = subprocess.Popen([sys.executable, "-c", _SERVER, address], stdout=subprocess.DEVNULL)
-    try:
-        _wait_for(address)
-        yield address
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(address: str) -> None:
-    host, port = address.split(":")
-    for _ in range(200):
-        try:
-            socket.create_connection((host, int(port)), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(f"no RPC server at {address}")
+has_rpc = pytest.mark.skipif(not has_servers(), reason="needs Linux and llama.cpp built with -DGGML_RPC=ON")
 
 
 @contextmanager
@@ -96,10 +47,7 @@ def oracle(*, streaming: bool = False) -> Iterator["Oracle"]:
 
 
 def _add_devices(addresses: Sequence[str], streaming: bool) -> None:
-    lib.llama_backend_init()
-    for address in addresses:
-        registered = function("ggml_backend_rpc_add_server", _POINTER, ctypes.c_char_p)(address.encode())
-        function("ggml_backend_register", None, _POINTER)(registered)
+    register(addresses)
     if streaming:
         by_name = function("ggml_backend_dev_by_name", _POINTER, ctypes.c_char_p)
         for number in range(len(addresses)):
@@ -136,73 +84,6 @@ class Oracle:
             for each, buffers in zip(settings, actual, strict=True)
             for comparison in _compare(shape, each, used, buffers)
         ]
-
-
-def hollow_gpt_oss(path: Path, n_layers: int, n_experts: int) -> Path:
-    """A gpt-oss with the released models' shapes and nothing in it: a header and a hole."""
-    writer = GGUFWriter(str(path), "gpt-oss")
-    writer.add_block_count(n_layers)
-    writer.add_context_length(131_072)
-    writer.add_embedding_length(_HIDDEN)
-    writer.add_feed_forward_length(_WIDTH)
-    writer.add_expert_feed_forward_length(_WIDTH)
-    writer.add_head_count(_HEADS)
-    writer.add_head_count_kv(_KV_HEADS)
-    writer.add_key_length(_HEAD_DIM)
-    writer.add_value_length(_HEAD_DIM)
-    writer.add_expert_count(n_experts)
-    writer.add_expert_used_count(4)
-    writer.add_sliding_window(128)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_freq_base(150_000.0)
-    writer.add_rope_scaling_type(RopeScalingType.YARN)
-    writer.add_rope_scaling_factor(32.0)
-    writer.add_rope_scaling_orig_ctx_len(4096)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-4o")
-    writer.add_token_list([f"t{n}" for n in range(_VOCABULARY)])
-    writer.add_token_types([TokenType.NORMAL] * _VOCABULARY)
-    writer.add_token_merges(["t 0"])
-    writer.add_eos_token_id(0)
-    size = 0
-    for name, dims, kind in _tensors(n_layers, n_experts):
-        values, n_bytes = GGML_QUANT_SIZES[kind]
-        stored = (*dims[:-1], dims[-1] // values * n_bytes)
-        data = np.dtype(np.float32) if kind is _F32 else np.dtype(np.uint8)
-        taken = int(np.prod(dims)) // values * n_bytes
-        writer.add_tensor_info(name, dims if kind is _F32 else stored, data, taken, raw_dtype=kind)
-        size += taken + -taken % 32
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
-    os.truncate(path, path.stat().st_size + 32 + size)
-    return path
-
-
-def _tensors(n_layers: int, n_experts: int) -> Iterator[tuple[str, tuple[int, ...], GGMLQuantizationType]]:
-    q, kv = _HEADS * _HEAD_DIM, _KV_HEADS * _HEAD_DIM
-    yield "token_embd.weight", (_VOCABULARY, _HIDDEN), _Q8_0
-    yield "output_norm.weight", (_HIDDEN,), _F32
-    yield "output.weight", (_VOCABULARY, _HIDDEN), _Q8_0
-    for n in range(n_layers):
-        for norm in ("attn_norm", "post_attention_norm"):
-            yield f"blk.{n}.{norm}.weight", (_HIDDEN,), _F32
-        for name, width in (("q", q), ("k", kv), ("v", kv)):
-            yield f"blk.{n}.attn_{name}.weight", (width, _HIDDEN), _Q8_0
-            yield f"blk.{n}.attn_{name}.bias", (width,), _F32
-        yield f"blk.{n}.attn_output.weight", (_HIDDEN, q), _Q8_0
-        yield f"blk.{n}.attn_output.bias", (_HIDDEN,), _F32
-        yield f"blk.{n}.attn_sinks.weight", (_HEADS,), _F32
-        yield f"blk.{n}.ffn_gate_inp.weight", (n_experts, _HIDDEN), _F32
-        yield f"blk.{n}.ffn_gate_inp.bias", (n_experts,), _F32
-        for name, out, inner in (
-            ("gate", _WIDTH, _HIDDEN),
-            ("up", _WIDTH, _HIDDEN),
-            ("down", _HIDDEN, _WIDTH),
-        ):
-            yield f"blk.{n}.ffn_{name}_exps.weight", (n_experts, out, inner), _MXFP4
-            yield f"blk.{n}.ffn_{name}_exps.bias", (n_experts, out), _F32
 
 
 class _Override(ctypes.Structure):

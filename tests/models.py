@@ -54,6 +54,14 @@ def byte_gpt_oss(folder: Path, template: str | None = None) -> Path:
     return write_gpt_oss(folder / "bytes.gguf", byte_vocabulary(), template)
 
 
+def numbered_gpt_oss(folder: Path) -> Path:
+    """The same in size, with tokens that spell no text: needs nothing but gguf."""
+    names = (f"t{n}" for n in range(_N_VOCAB))
+    tokens = [_CONTROL.get(n, name) for n, name in enumerate(names)]
+    types = [TokenType.CONTROL if n in _CONTROL else TokenType.NORMAL for n in range(_N_VOCAB)]
+    return write_gpt_oss(folder / "tiny.gguf", Vocabulary(tokens, types, []))
+
+
 def enormous(path: Path) -> Path:
     """The header of a model of half a terabyte, without the weights."""
     writer = GGUFWriter(str(path), "gpt-oss")

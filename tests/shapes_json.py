@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from llama_oracle import hollow_gpt_oss
+from gpt_oss_shapes import hollow_gpt_oss
 
 import ossctl.data
 from ossctl.app.shapes import shape_of_file

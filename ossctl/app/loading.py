@@ -4,7 +4,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -24,6 +24,7 @@ from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.markers import Markers
 from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.machine import MIB
+from ossctl.planning.memory import Use
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
 from ossctl.planning.settings import LoadMode
@@ -43,6 +44,7 @@ _log = logging.getLogger(__name__)
 _STEPS = (128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB, 0)
 _WRONG_BY = 0.05  # of a device's use; a prediction that is further off is said
 _TOO_SMALL = 64 * MIB  # differences that nobody would notice
+_RAM = "RAM"
 
 
 def explain_crashes(saved: str) -> None:
@@ -55,7 +57,7 @@ class LoadedModel:
     """What a command needs to ask a model. `piece` gives a token's bytes.
 
     `remarks` are lines for the user: a GPU that is not used, a plan that was corrected. `plan` is what it
-    was loaded by.
+    was loaded by, and `reported` what llama.cpp says that it takes.
     """
 
     name: str
@@ -64,6 +66,7 @@ class LoadedModel:
     piece: Callable[[int], bytes]
     remarks: tuple[str, ...] = ()
     plan: Plan | None = None
+    reported: Mapping[str, Use] = field(default_factory=dict)
 
     @functools.cached_property
     def longest_piece(self) -> int:
@@ -169,8 +172,9 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     except DecodeFailed as error:
         raise MemoryShortage(f"no memory for the first token: {error}") from None
     runner.rollback(0, 0)
-    remarks = tuple(differences(plan, {**model.buffers, **runner.buffers}))
-    return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks, plan)
+    reported = by_place(plan, {**model.buffers, **runner.buffers})
+    remarks = tuple(differences(plan, reported))
+    return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks, plan, reported)
 
 
 def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
@@ -190,22 +194,29 @@ def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
         raise
 
 
-def differences(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """Log what was predicted and what llama.cpp reports; a line for the user where they are far apart.
+def by_place(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> dict[str, Use]:
+    """What llama.cpp reports on each device of `plan`, and in `RAM`.
 
     `buffers` are bytes by llama.cpp's name of the buffer and its purpose.
     """
-    names = [*plan.settings.devices, "RAM"]
+    found = {name: dict.fromkeys(("model", "KV", "RS", "compute", "output"), 0) for name in _places(plan)}
+    for (buffer, purpose), n_bytes in buffers.items():
+        found[_place_of(buffer, plan.settings.devices)][purpose] += n_bytes
+    return {
+        name: Use(each["model"], each["KV"] + each["RS"], each["compute"] + each["output"])
+        for name, each in found.items()
+    }
+
+
+def differences(plan: Plan, reported: Mapping[str, Use]) -> Iterator[str]:
+    """Log what was predicted and what llama.cpp reports; a line for the user where they are far apart."""
     uses = [*plan.prediction.devices, plan.prediction.host]
     mapped = plan.settings.load_mode is LoadMode.MMAP
-    for name, use in zip(names, uses, strict=True):
-        found = dict.fromkeys(("model", "KV", "RS", "compute", "output"), 0)
-        for (buffer, purpose), n_bytes in buffers.items():
-            if _place_of(buffer, plan.settings.devices) == name:
-                found[purpose] += n_bytes
-        skips_weights = name == "RAM" and mapped  # what is mapped may reach over what is not used
+    for name, use in zip(_places(plan), uses, strict=True):
+        found = reported[name]
+        skips_weights = name == _RAM and mapped  # what is mapped may reach over what is not used
         predicted = use.kv + use.compute + (0 if skips_weights else use.weights)
-        actual = sum(found.values()) - (found["model"] if skips_weights else 0)
+        actual = found.total - (found.weights if skips_weights else 0)
         _log.info("%s: predicted %d MiB, llama.cpp reports %d MiB", name, predicted // MIB, actual // MIB)
         if abs(predicted - actual) > max(_TOO_SMALL, _WRONG_BY * predicted):
             yield (
@@ -215,7 +226,11 @@ def differences(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> Iterator[
 
 def _place_of(buffer: str, devices: tuple[str, ...]) -> str:
     """The device whose buffer this is: `CUDA0`, `RPC0[…]`; RAM for `CPU_Mapped` and `CUDA_Host`."""
-    return next((name for name in devices if buffer == name or buffer.startswith(f"{name}[")), "RAM")
+    return next((name for name in devices if buffer == name or buffer.startswith(f"{name}[")), _RAM)
+
+
+def _places(plan: Plan) -> tuple[str, ...]:
+    return *plan.settings.devices, _RAM
 
 
 def _difference(before: Plan, after: Plan) -> str:

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from llama_oracle import has_rpc, rpc_server
+from llama_oracle import has_rpc
 from models import smollm2
+from rpc_servers import rpc_server
 
 from ossctl.app.corrections import Corrections, correction, with_less
 from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadOptions, differences, load_model
+from ossctl.app.loading import LoadOptions, by_place, differences, load_model
 from ossctl.app.shapes import known_shapes
 from ossctl.planning.goal import Fixed, Goal, Use
 from ossctl.planning.machine import GIB, MIB, Device, Machine
@@ -105,7 +106,7 @@ def test_a_prediction_that_is_far_off_is_said(more: int, said: int) -> None:
         ("CPU", "model"): host.weights,
         ("CPU", "compute"): host.compute,
     }
-    lines = list(differences(plan, buffers))
+    lines = list(differences(plan, by_place(plan, buffers)))
     assert len(lines) == said
     assert all(": please report it." in line for line in lines)
 

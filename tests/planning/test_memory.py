@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from llama_oracle import Comparison, Oracle, has_rpc, hollow_gpt_oss, oracle
+from gpt_oss_shapes import hollow_gpt_oss
+from llama_oracle import Comparison, Oracle, has_rpc, oracle
 from models import smollm2
 
 from ossctl.planning.header import Header, shape_of
