@@ -1,8 +1,13 @@
 """`ossctl` as other programs find it."""
 
+import functools
 import os
 import sys
+import tempfile
 from pathlib import Path
+from unittest.mock import patch
+
+from ossctl.app.kernels import tried_kernels
 
 
 def with_ossctl(folder: Path, **variables: str) -> dict[str, str]:
@@ -11,6 +16,22 @@ def with_ossctl(folder: Path, **variables: str) -> dict[str, str]:
     script.parent.mkdir(exist_ok=True)
     script.write_text(f"#!{sys.executable}\nfrom ossctl.__main__ import main\n\nmain()\n", "utf-8")
     script.chmod(0o755)
+    remember_kernels(folder / "home")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OSSCTL_")}
     path = f"{script.parent}{os.pathsep}{os.environ['PATH']}"
     return {**kept, "OSSCTL_HOME": str(folder / "home"), "PYTHONUTF8": "1", "PATH": path, **variables}
+
+
+def remember_kernels(home: Path) -> None:
+    """Spare the program whose files are in `home` the trial of llama.cpp's kernels: it was made for all."""
+    state = home / "state"
+    if not state.exists():
+        state.mkdir(parents=True)
+        (state / "kernels.json").write_bytes(_tried())
+
+
+@functools.cache
+def _tried() -> bytes:
+    with tempfile.TemporaryDirectory() as home, patch.dict(os.environ, {"OSSCTL_HOME": home}):
+        tried_kernels()
+        return Path(home, "state", "kernels.json").read_bytes()

@@ -26,6 +26,25 @@ start(sys.argv[1].encode(), None, 1, 1, (pointer * 1)(cpu))
 """
 
 
+# Tampering with a server: each graph is left to `compute` instead of the CPU. The places of the
+# functions are those of struct ggml_backend_device_i and ggml_backend, ggml/src/ggml-backend-impl.h.
+_COMPUTING = """
+import os, signal
+make, compute = ctypes.CFUNCTYPE(pointer, pointer, pointer), ctypes.CFUNCTYPE(ctypes.c_int, pointer, pointer)
+device = (pointer * 6).from_address(cpu)
+usual = make(device[5])
+compute = compute(lambda _backend, _graph: {compute})
+def init(device, parameters):
+    backend = usual(device, parameters)
+    (pointer * 16).from_address(backend)[13] = ctypes.cast(compute, pointer).value
+    return backend
+init = make(init)
+device[5] = ctypes.cast(init, pointer).value
+"""
+NOTHING = _COMPUTING.format(compute="0")  # "success", and nothing done
+DEATH = _COMPUTING.format(compute="os.kill(os.getpid(), signal.SIGKILL)")
+
+
 def has_servers() -> bool:
     """Whether this build of llama.cpp can serve, and this system lets it."""
     return sys.platform == "linux" and hasattr(lib._lib, "ggml_backend_rpc_add_server")

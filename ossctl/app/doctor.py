@@ -139,7 +139,7 @@ def _devices(machine: Machine) -> Iterator[Check]:
         memory = f"{shown_bytes(device.free)} of {shown_bytes(device.total)} free"
         yield Check("device", State.OK, f"{device.name}, {device.description}: {memory}")
     for gpu in machine.unusable:
-        yield Check("device", State.FIX, f"an {gpu.description} is not used", gpu.fix)
+        yield Check("device", State.FIX, gpu.unused, gpu.fix)
     if not machine.devices and not machine.unusable:
         yield Check("device", State.NOTE, "no GPU: models run on the CPU")
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"

@@ -33,7 +33,9 @@ def this_machine() -> Machine:
     devices = [planned_device(each, memory.total) for each in seen]
     unused = unusable_gpus(gpus(), [each.backend for each in seen], backends())
     failing = tuple(
-        UnusableGpu(f"{each.name} ({each.description})", f"in a trial {kernels.problems[each.name]}")
+        UnusableGpu(
+            f"{each.name} ({each.description})", f"in a trial {kernels.problems[each.name]}", each.name
+        )
         for each in devices
         if each.name in kernels.problems
     )

@@ -29,7 +29,7 @@ def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
     yield from (f"{line[0].upper()}{line[1:]}." for line in _remarks(plan))
     yield from (f"{line[0].upper()}{line[1:]}." for line in alternatives(plan))
     for gpu in report.machine.unusable:
-        yield f"An {gpu.description} is not used: {gpu.fix}"
+        yield f"{gpu.unused}: {gpu.fix}"
 
 
 def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]:

@@ -13,7 +13,12 @@ def chosen_devices(machine: Machine, fixed: Fixed) -> tuple[Device, ...]:
     if fixed.devices is None:
         return machine.devices if fixed.gpu_layers != 0 else ()
     by_name = {device.name.lower(): device for device in machine.devices}
+    unusable = {gpu.name.lower(): gpu.fix for gpu in machine.unusable}
     for name in fixed.devices:
+        if name.lower() in unusable:
+            raise UsageError(
+                f"{name} is left out: {unusable[name.lower()]}", "`ossctl doctor` tries it again."
+            )
         if name.lower() not in by_name:
             known = ", ".join(device.name for device in machine.devices)
             raise UsageError(

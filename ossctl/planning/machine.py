@@ -37,10 +37,20 @@ class Device:
 
 @dataclass(frozen=True)
 class UnusableGpu:
-    """A GPU of this system that this build of llama.cpp does not see, and what to do about it."""
+    """A GPU of this system that is not used: why, or what to do about it.
+
+    `name` is llama.cpp's, if it sees it.
+    """
 
     description: str
     fix: str
+    name: str = ""
+
+    @property
+    def unused(self) -> str:
+        """`An NVIDIA GPU is not used`."""
+        article = "" if self.name else "An "
+        return f"{article}{self.description} is not used"
 
 
 @dataclass(frozen=True)

@@ -263,8 +263,8 @@ class Search:
 
     def _with_attention(self, settings: Settings) -> Settings:
         """`settings` without flash attention where that is sooner done and its scores fit as well."""
-        goal, kv_type = self._goal, settings.kv_type
-        if settings.devices or not prefers_plain_attention(self._machine, self._shape, goal, kv_type):
+        suits = prefers_plain_attention(self._machine, self._shape, self._goal, settings)
+        if settings.devices or not suits:
             return settings
         plain = replace(settings, flash_attention=False)
         return plain if min(self._left(plain)) >= 0 else settings

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ossctl.app import lines as lines_module
 from ossctl.app.batch import source as source_module
+from ossctl.app.batch.sizes import Sizes
 from ossctl.app.batch.source import Format, Source, Survey, format_of
 from ossctl.app.chat_completions import custom_id_of
 from ossctl.app.lines import Line
@@ -209,3 +210,23 @@ def test_what_is_added_after_the_survey_is_not_read_but_noticed(tmp_path: Path) 
         file.write('{"id": 1, "prompt": "again"}\n')
     assert [custom_id_of(line) for line in source.picked(survey)] == ["1", "2"]
     assert source.has_grown(survey)
+
+
+@pytest.mark.parametrize(
+    ("lines", "max_tokens", "expected"),
+    [
+        ([b'{"prompt": "' + b"word " * 79 + b'x"}'] * 3, None, (102, 500)),
+        ([b'{"prompt": "x"}'] * 2, 40, (3, 40)),
+        ([b'{"max_tokens": 10}', b'{"body": {"max_completion_tokens":30}}'], 40, (7, 20)),
+        ([b'{"prompt": "x", "max_tokens": 100}', b"{}", b"{}", b"{}"], 20, (2, 40)),
+        ([b'{"max_tokens": 100000}'], 7, (5, 500)),
+        ([], None, (500, 500)),
+    ],
+)
+def test_what_a_batch_will_read_and_write_is_guessed_from_its_lines(
+    lines: list[bytes], max_tokens: int | None, expected: tuple[int, int]
+) -> None:
+    sizes = Sizes()
+    for number, data in enumerate(lines, 1):
+        sizes.add(Line(number, data))
+    assert sizes.likely_tokens(max_tokens) == expected

@@ -1,6 +1,6 @@
 """What llama.cpp's faster kernels and its two kinds of attention are worth on this CPU: `make bench-cpu`.
 
-All figures are of SmolLM2-135M (Q4_1) in one run, in turns: the median of five rounds.
+All figures are of SmolLM2-135M (Q4_1) in one run, in turns: the median of rounds.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from ossctl.runtime.devices import system_info
 from ossctl.runtime.library import compiler, cpu_library
 from ossctl.runtime.model import LlamaModel, ModelOptions
 
-_ROUNDS = 5
+_ROUNDS, _ATTENTION_ROUNDS = 5, 3
 _WRITTEN = 16  # tokens
 _GOAL = 3.5  # prompts with AMX against those without
 
@@ -57,11 +57,11 @@ def speed(runner: LlamaRunner, n_tokens: int) -> Speed:
     return Speed(n_tokens / (read - started), _WRITTEN / (perf_counter() - read))
 
 
-def compare(n_tokens: int, *ways: dict[str, bool]) -> list[Speed]:
+def compare(n_tokens: int, n_rounds: int, *ways: dict[str, bool]) -> list[Speed]:
     """The median speed of each way, tried in turns."""
     with ExitStack() as parts:
         runners = [parts.enter_context(loaded(n_tokens=n_tokens, **way)) for way in ways]
-        rounds = [[speed(runner, n_tokens) for runner in runners] for _ in range(_ROUNDS)]
+        rounds = [[speed(runner, n_tokens) for runner in runners] for _ in range(n_rounds)]
     return [
         Speed(median(each.read for each in way), median(each.written for each in way))
         for way in zip(*rounds, strict=True)
@@ -75,7 +75,7 @@ def main() -> None:
     trial = try_kernels()
     print(f"the faster kernels in a trial: {trial.problems.get('cpu-extra', 'right')}")
     if trial.extra_kernels:
-        fast, plain = compare(512, {"repack": True, "flash": True}, {"repack": False, "flash": True})
+        fast, plain = compare(512, _ROUNDS, {"repack": True, "flash": True}, {"repack": False, "flash": True})
         goal = f" (goal with AMX: {_GOAL})" if amx == "with AMX" else ""
         ratio = f"{fast.read / plain.read:.2f}x{goal}"
         print(f"a prompt of 512: {fast.read:,.0f} and {plain.read:,.0f} tokens/s, {ratio}")
@@ -83,7 +83,7 @@ def main() -> None:
     print("attention: flash and plain, tokens/s of a prompt, and of single tokens behind it")
     for n_tokens in (512, 2_048, 4_096):
         way = {"repack": trial.extra_kernels}
-        flash, plain = compare(n_tokens, {**way, "flash": True}, {**way, "flash": False})
+        flash, plain = compare(n_tokens, _ATTENTION_ROUNDS, {**way, "flash": True}, {**way, "flash": False})
         print(
             f"{n_tokens:>7,}  {flash.read:6,.0f} {plain.read:6,.0f} ({flash.read / plain.read:.2f}x)"
             f"  {flash.written:6.1f} {plain.written:6.1f} ({flash.written / plain.written:.2f}x)"

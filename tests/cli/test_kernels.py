@@ -1,13 +1,16 @@
 """A build of llama.cpp that kills or lies, on any CPU: caught, named and worked around."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
 from command import by_id, content_of, ossctl, write_jsonl
 from faulty_kernels import build_faulty_kernels, needs_compiler
+from llama_oracle import has_rpc
 from models import smollm2
+from rpc_servers import NOTHING, rpc_server
 
 pytestmark = needs_compiler
 
@@ -17,6 +20,14 @@ ASK = ("run", "-m", smollm2(), "-t", 0, "-n", 4, "--threads", 1, "Hello")
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> str:
     return build_faulty_kernels(tmp_path_factory.mktemp("faults"))
+
+
+def forget(folder: Path) -> Path:
+    """Leave the trial to the program that is started in `folder`; where it will be remembered."""
+    record = folder / "home" / "state" / "kernels.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.unlink(missing_ok=True)
+    return record
 
 
 @pytest.mark.parametrize(
@@ -32,14 +43,14 @@ def test_kernels_that_fail_are_left_out_with_a_line_and_a_remedy(
     tmp_path: Path, faults: str, fault: dict[str, str], named: str
 ) -> None:
     right = ossctl(*ASK, cwd=tmp_path)
-    (tmp_path / "home" / "state" / "kernels.json").unlink()
+    forgotten = forget(tmp_path)
     first = ossctl(*ASK, cwd=tmp_path, **{"LD_PRELOAD": faults, **fault})  # type: ignore[arg-type]
     assert (first.code, first.stdout) == (right.code, right.stdout)
     (line,) = set(first.said) - set(right.said)
     assert "The faster CPU kernels of this build of llama.cpp are left out" in line
     assert named in line
     assert line.endswith("-m ossctl.build")
-    (record,) = json.loads((tmp_path / "home" / "state" / "kernels.json").read_text()).values()
+    (record,) = json.loads(forgotten.read_text()).values()
     assert list(record["problems"]) == ["cpu-extra"]
     again = ossctl(*ASK, cwd=tmp_path)  # healed meanwhile, but that is another build for a real one
     assert again.said == first.said
@@ -48,8 +59,8 @@ def test_kernels_that_fail_are_left_out_with_a_line_and_a_remedy(
 
 
 def test_what_was_tried_is_not_tried_again(tmp_path: Path, faults: str) -> None:
+    record = forget(tmp_path)
     assert ossctl(*ASK, cwd=tmp_path).code == 6
-    record = tmp_path / "home" / "state" / "kernels.json"
     written = record.stat().st_mtime_ns
     (found,) = json.loads(record.read_text()).values()
     assert found["problems"] == {}
@@ -79,6 +90,7 @@ def test_doctor_names_the_fault_its_price_and_the_command_that_mends_it(tmp_path
 
 
 def test_a_build_for_another_processor_is_said_before_it_kills(tmp_path: Path, faults: str) -> None:
+    forget(tmp_path)
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="1", CRASH_SIGNAL="4")
     assert (result.code, result.stdout) == (1, "")
     first, second = result.said
@@ -90,7 +102,6 @@ def test_a_build_for_another_processor_is_said_before_it_kills(tmp_path: Path, f
 
 @pytest.mark.parametrize("number", [signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])
 def test_no_signal_of_native_code_is_left_naked(tmp_path: Path, faults: str, number: signal.Signals) -> None:
-    ossctl(*ASK, cwd=tmp_path)
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="3", CRASH_SIGNAL=str(number.value))
     assert result.code == 1
     first, second = result.said
@@ -104,7 +115,6 @@ def test_no_signal_of_native_code_is_left_naked(tmp_path: Path, faults: str, num
 
 
 def test_an_assertion_that_fails_is_told_with_its_place(tmp_path: Path, faults: str) -> None:
-    ossctl(*ASK, cwd=tmp_path)
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, ABORT_AT="3")
     assert result.code == 1
     assert result.said[0] == (
@@ -116,7 +126,6 @@ def test_a_batch_that_dies_keeps_what_is_finished_and_says_how_to_go_on(tmp_path
     requests = [{"id": str(n), "prompt": f"Say {n}.", "max_tokens": 2 + 8 * n} for n in range(4)]
     write_jsonl(tmp_path / "in.jsonl", *requests)
     batch = ("batch", "in.jsonl", "-o", "out.jsonl", "-m", smollm2(), "--ctx", 512, "--parallel", 4)
-    ossctl(*ASK, cwd=tmp_path)
     died = ossctl(*batch, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="12", CRASH_SIGNAL="11")
     assert died.code == 1
     assert died.said[-2] == (
@@ -132,9 +141,32 @@ def test_a_batch_that_dies_keeps_what_is_finished_and_says_how_to_go_on(tmp_path
 
 
 def test_a_chat_that_dies_has_kept_what_was_said(tmp_path: Path, faults: str) -> None:
-    ossctl(*ASK, cwd=tmp_path)
     chat = ("chat", "-m", smollm2(), "-t", 0, "-n", 60, "--threads", 1)
     died = ossctl(*chat, cwd=tmp_path, stdin=b"Hello\n", LD_PRELOAD=faults, CRASH_AT="10", CRASH_SIGNAL="11")
     assert died.code == 1
     assert "What was said is saved: `ossctl chat -c` goes on." in died.said[-2]
     assert "Hello" in ossctl("sessions", "list", cwd=tmp_path).stdout
+
+
+@has_rpc
+@pytest.mark.parametrize("tampering", ["", NOTHING], ids=["right", "wrong"])
+def test_a_device_is_tried_before_it_is_used(tmp_path: Path, tampering: str) -> None:
+    record_file, folder = forget(tmp_path), tmp_path / "site"
+    folder.mkdir()
+    with rpc_server(tampering) as address:
+        register = f"from rpc_servers import register\nregister([{address!r}])\n"
+        (folder / "sitecustomize.py").write_text(register)
+        path = os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
+        result = ossctl(*ASK[:-1], "--ctx", 256, "Hello", "-v", cwd=tmp_path, PYTHONPATH=path)
+        chosen = ossctl("plan", smollm2(), "--device", "RPC0", cwd=tmp_path, PYTHONPATH=path)
+    assert result.code == 6, result.stderr
+    used = "RPC0: predicted" in result.stderr
+    (record,) = json.loads(record_file.read_text()).values()
+    if tampering:
+        assert not used
+        assert "of their spread" in record["problems"]["RPC0"]
+        assert chosen.said[0].startswith("ossctl: RPC0 is left out: in a trial logits were off by")
+        assert any(line.startswith("RPC0 (") and "in a trial logits" in line for line in result.said)
+    else:
+        assert used
+        assert record["problems"] == {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from llama_oracle import has_rpc
-from rpc_servers import rpc_server
+from rpc_servers import DEATH, NOTHING, rpc_server
 
 from devices.finding import Verdict
 from devices.options import Options, parse
@@ -20,24 +20,6 @@ from devices.task import CPU, Kind, Task
 pytestmark = has_rpc
 
 TESTS = Path(__file__).parents[1]
-
-# Runs in a server before it serves: each graph is left to `compute` instead of the CPU. The places of the
-# functions are those of struct ggml_backend_device_i and ggml_backend, ggml/src/ggml-backend-impl.h.
-_COMPUTING = """
-import os, signal
-make, compute = ctypes.CFUNCTYPE(pointer, pointer, pointer), ctypes.CFUNCTYPE(ctypes.c_int, pointer, pointer)
-device = (pointer * 6).from_address(cpu)
-usual = make(device[5])
-compute = compute(lambda _backend, _graph: {compute})
-def init(device, parameters):
-    backend = usual(device, parameters)
-    (pointer * 16).from_address(backend)[13] = ctypes.cast(compute, pointer).value
-    return backend
-init = make(init)
-device[5] = ctypes.cast(init, pointer).value
-"""
-NOTHING = _COMPUTING.format(compute="0")  # "success", and nothing done
-DEATH = _COMPUTING.format(compute="os.kill(os.getpid(), signal.SIGKILL)")
 
 
 def devices(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
@@ -74,7 +56,8 @@ def test_a_right_device_has_a_row_for_every_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tampering", "said"), [(NOTHING, "rows of logits are wrong"), (DEATH, "killed by SIGABRT")]
+    ("tampering", "said"),
+    [(NOTHING, "RPC0 is left out: in a trial logits were off"), (DEATH, "killed by SIGABRT")],
 )
 def test_a_device_that_is_wrong_or_dies_is_a_failed_row(
     tmp_path: Path, byte_model_path: Path, tampering: str, said: str

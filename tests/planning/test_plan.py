@@ -193,8 +193,19 @@ def test_what_is_read_and_written_decides_about_flash_attention_on_a_cpu() -> No
     assert plan("20b", never, Goal(reads=10, writes=10_000)).settings.flash_attention
 
 
-def test_a_batch_keeps_flash_attention_which_skips_the_cells_of_others() -> None:
-    assert plan("20b", machine(ram=48), BATCH).settings.flash_attention
+def test_a_batch_keeps_flash_attention_behind_few_tokens_and_in_a_shared_cache() -> None:
+    roomy = machine(ram=64)
+
+    def flash(reads: int, writes: int, **fixed: object) -> bool:
+        goal = Goal(Use.BATCH, 50, reads=reads, writes=writes)
+        return plan("20b", roomy, goal, **fixed).settings.flash_attention
+
+    assert flash(40, 60)
+    assert not flash(400, 300)
+    assert flash(4_000, 5)
+    shared = plan("20b", machine(ram=20), Goal(Use.BATCH, 50, reads=400, writes=300), ctx=65_536)
+    assert shared.settings.unified
+    assert shared.settings.flash_attention
     assert not plan("20b", machine(ram=48), Goal(conversations=4), ctx=8192).settings.flash_attention
 
 

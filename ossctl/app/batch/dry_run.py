@@ -9,7 +9,7 @@ import numpy as np
 
 from ossctl.app.batch.records import Records
 from ossctl.app.batch.resume import Finished, State, read_back
-from ossctl.app.batch.run import BatchJob, BatchModel, adapted, identity_of
+from ossctl.app.batch.run import BatchJob, BatchModel, adapted, goal_of, identity_of
 from ossctl.app.batch.source import Survey
 from ossctl.app.batch.understanding import asked_by
 from ossctl.app.batch.window import Window
@@ -20,7 +20,6 @@ from ossctl.app.question import pose_choices
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Request
 from ossctl.errors import ExitCode, RequestError
-from ossctl.planning.goal import Goal, Use
 from ossctl.planning.plan import Plan
 from ossctl.runtime.base import Runner, Tokens
 
@@ -79,7 +78,7 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
     finished = None
     if job.sink.resume and job.sink.path is not None and job.sink.path.exists():
         finished, _ = read_back(job.sink.path, flat=job.sink.flat)
-    goal = Goal(Use.BATCH, None if survey is None else survey.count)
+    goal = goal_of(job, survey)
     explain_crashes("Nothing was written.")
     with Interrupt() as interrupt, load_model(model.path, model.options, goal, interrupt) as loaded:
         for remark in loaded.remarks:

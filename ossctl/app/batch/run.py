@@ -108,6 +108,14 @@ class BatchModel:
     options: LoadOptions
 
 
+def goal_of(job: BatchJob, survey: Survey | None) -> Goal:
+    """What a plan has to reckon with."""
+    if survey is None:
+        return Goal(Use.BATCH)
+    reads, writes = survey.sizes.likely_tokens(job.understanding.defaults.max_tokens)
+    return Goal(Use.BATCH, survey.count, reads=reads, writes=writes)
+
+
 def run_batch(
     job: BatchJob,
     survey: Survey | None,
@@ -122,8 +130,7 @@ def run_batch(
     explain_crashes(job.sink.saved)
     with Interrupt() as interrupt, contextlib.ExitStack() as parts:
         output = _Output(job, parts)
-        goal = Goal(Use.BATCH, None if survey is None else survey.count)
-        loaded = parts.enter_context(load_model(model.path, model.options, goal, interrupt))
+        loaded = parts.enter_context(load_model(model.path, model.options, goal_of(job, survey), interrupt))
         for remark in loaded.remarks:
             say(remark)
         records = Records(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)

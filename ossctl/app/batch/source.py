@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ossctl.app.batch.sizes import Sizes
 from ossctl.app.lines import MAX_LINE_BYTES, Line, read_lines, skip_rest, too_long
 from ossctl.errors import RequestError, UsageError
 from ossctl.storage.compression import READ_ERRORS, is_compressed, open_decoded, reason_of
@@ -89,11 +90,12 @@ class Source:
 
         Raises UsageError for an input that can't be read, has no requests, or has two of one id.
         """
-        ids = array("Q")
+        ids, sizes = array("Q"), Sizes()
         n_bytes = self._size()
         try:
             for line in self.lines():
                 ids.append(id_hash(id_of(line)))
+                sizes.add(line)
             self._refuse_duplicates(ids, id_of)
         except READ_ERRORS as error:
             raise UsageError(f"cannot read {self.name}: {reason_of(error)}") from None
@@ -104,7 +106,7 @@ class Source:
             chosen = random.Random(self.seed).sample(range(len(ids)), self.sample)  # noqa: S311
             picked = array("Q", sorted(chosen))
             ids = array("Q", (ids[place] for place in picked))
-        return Survey(ids, picked, n_bytes)
+        return Survey(ids, picked, n_bytes, sizes)
 
     def has_grown(self, survey: "Survey") -> bool:
         """Whether the file is longer than it was then."""
@@ -166,6 +168,7 @@ class Survey:
     ids: "array[int]"
     picked: "array[int] | None"
     n_bytes: int
+    sizes: Sizes
 
     @property
     def count(self) -> int:
