@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
-from ossctl.app.kernels import tried_kernels
+from ossctl.app.placement.kernel_trial import tried_kernels
 
 
 def with_ossctl(folder: Path, **variables: str) -> dict[str, str]:

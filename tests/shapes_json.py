@@ -8,7 +8,7 @@ from pathlib import Path
 from gpt_oss_shapes import hollow_gpt_oss
 
 import ossctl.data
-from ossctl.app.shapes import shape_of_file
+from ossctl.app.placement.shapes import shape_of_file
 from ossctl.planning.shape import ModelShape
 
 PATH = Path(ossctl.data.__file__).with_name("shapes.json")

@@ -1,7 +1,8 @@
 """The direction of imports, as CONTRIBUTING.md draws it. Any other edge fails here."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import ossctl
@@ -26,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
         "engine",
         "errors",
         "harmony",
-        "models",
+        "hub",
         "planning",
         "runtime",
         "settings",
@@ -40,9 +41,18 @@ ALLOWED: dict[str, set[str]] = {
     "planning": {"errors"},
     "build": set(),
     "runtime": {"build", "errors"},
-    "models": {"errors"},
+    "hub": {"errors"},
     "storage": {"errors"},
 }
+
+# The rooms of app/, floor by floor from the top: each may import from the floors below it, and from itself.
+FLOORS = (
+    {"run", "chat", "batch", "plan", "doctor"},
+    {"library", "tools", "wire"},
+    {"inference"},
+    {"placement"},
+    {"user_text"},
+)
 
 # libraries that only these parts import, so that the rest can be tested and understood without them
 ONLY_IN = {
@@ -52,8 +62,8 @@ ONLY_IN = {
     "rich": {"cli", "repl"},
     "prompt_toolkit": {"repl"},
     "jinja2": {"templates"},
-    "httpx2": {"models"},
-    "huggingface_hub": {"models"},
+    "httpx2": {"hub"},
+    "huggingface_hub": {"hub"},
 }
 
 SLOW_TO_IMPORT = {
@@ -103,6 +113,40 @@ def test_parts_import_only_what_the_design_allows() -> None:
             if top != part and not {top, target} & allowed:
                 wrong.append(f"{path} imports {name}")
     assert not wrong
+
+
+def test_rooms_of_app_import_from_the_floors_below_only() -> None:
+    floor_of = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    wrong = []
+    for part, path, tree in sources():
+        room = Path(path).with_suffix("").parts[1] if part == "app" else "__init__"
+        if room == "__init__":
+            continue
+        for name in imported(tree):
+            other = (name + "..").split(".")[2] if name.startswith("ossctl.app.") else room
+            if other != room and floor_of[other] <= floor_of[room]:
+                wrong.append(f"{path} imports {name}")
+    assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = {_module(path): tree for _, path, tree in sources()}
+    graph = {
+        name: {_within(other, modules) for other in imported(tree)} - {None, name}
+        for name, tree in modules.items()
+    }
+    order = TopologicalSorter(graph)
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def _module(path: str) -> str:
+    parts = Path(path).with_suffix("").parts
+    return ".".join(["ossctl", *(parts[:-1] if parts[-1] == "__init__" else parts)])
+
+
+def _within(name: str, modules: Collection[str]) -> str | None:
+    """The module of ours that is imported; None for a library's, or for the top, which holds a number."""
+    return name if name in modules and name != "ossctl" else None
 
 
 def test_libraries_stay_in_their_parts() -> None:

@@ -14,9 +14,9 @@ from generated import README
 from models import smollm2
 from programs import with_ossctl
 
-from ossctl.app.chat_completions import read_task
-from ossctl.app.conversation import Defaults
-from ossctl.app.lines import Line, read_lines
+from ossctl.app.inference.defaults import Defaults
+from ossctl.app.wire.chat_completions import read_task
+from ossctl.app.wire.lines import Line, read_lines
 
 needs_shell = pytest.mark.skipif(
     shutil.which("bash") is None or shutil.which("jq") is None, reason="bash or jq is missing"

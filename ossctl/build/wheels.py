@@ -22,7 +22,7 @@ _KEPT = 4  # of some 10 MB for a CPU, hundreds for CUDA
 
 
 @dataclass(frozen=True)
-class Origin:
+class BuildOrigin:
     """A build that was made here: how, and when (an ISO date)."""
 
     recipe: Recipe
@@ -43,14 +43,14 @@ def install(recipe: Recipe) -> None:
     _pip(["install", "--no-cache-dir", "--no-deps", "--force-reinstall", str(wheel)], os.environ)
 
 
-def origin_of(library: Path) -> Origin | None:
+def origin_of(library: Path) -> BuildOrigin | None:
     """The build that `library`, one of its files, came from; None if it was not made here."""
     digest = hashlib.sha256(library.read_bytes()).hexdigest()
     for path in _folder().glob("*/build.json"):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             if digest in record["libraries"]:
-                return Origin(_recipe(record["recipe"]), record["date"])
+                return BuildOrigin(_recipe(record["recipe"]), record["date"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None

@@ -35,7 +35,7 @@ from ossctl.cli.output import named, print_json, put, say, show_log
 
 if TYPE_CHECKING:
     from ossctl.app.batch.run import BatchJob, BatchModel
-    from ossctl.app.batch.source import Survey
+    from ossctl.app.wire.source import Survey
 
 _STREAM = Path("-")
 _INPUT, _OUTPUT, _FAILURES = "Input", "Output", "Failures"
@@ -199,9 +199,9 @@ def batch(
     """
     from ossctl.app.batch.options import BatchOptions
     from ossctl.app.batch.run import BatchModel
-    from ossctl.app.batch.source import Format
-    from ossctl.app.generation_options import GenerationOptions
-    from ossctl.app.load_options import LoadOptions
+    from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.placement.load_options import LoadOptions
+    from ossctl.app.wire.source import Format
 
     show_log(verbose)
     formats = {Format.TEXT: text, Format.CSV: csv, Format.TSV: tsv}
@@ -274,8 +274,8 @@ def batch_status(
     as_json: JsonOption = False,
 ) -> None:
     """Tell how far a batch is, while it runs or after it broke off, from its output."""
-    from ossctl.app.batch.source import Source, format_of
     from ossctl.app.batch.status import status_of
+    from ossctl.app.wire.source import Source, format_of
 
     status = status_of(output, Source(source, format_of(source)) if source else None)
     if as_json:

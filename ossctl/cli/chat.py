@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ossctl.app.chat.background import ModelFile
-    from ossctl.app.load_options import LoadOptions
+    from ossctl.app.placement.load_options import LoadOptions
     from ossctl.planning.plan import Plan
     from ossctl.repl.setup import Setup
 
@@ -91,13 +91,13 @@ def chat(
     The prompt is there at once, while the model loads; /help shows the commands and keys. Every chat is saved
     as it goes on. What is piped in is answered line by line, with the answers alone on stdout.
     """
-    from ossctl.app.chat.beginning import Beginning, begin
-    from ossctl.app.chat.book import open_book
     from ossctl.app.chat.chat import Tools
+    from ossctl.app.chat.session_log import open_book
     from ossctl.app.chat.settings import ChatSettings
-    from ossctl.app.load_options import LoadOptions
-    from ossctl.app.prompt import text_of
-    from ossctl.app.tool_options import tools_of
+    from ossctl.app.chat.start import Beginning, begin
+    from ossctl.app.placement.load_options import LoadOptions
+    from ossctl.app.tools.options import tools_of
+    from ossctl.app.user_text import text_of
     from ossctl.repl.models import Models
     from ossctl.repl.piped import run_piped
     from ossctl.repl.setup import Setup
@@ -157,7 +157,7 @@ def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOption
     try:
         run_interactive(setup)
     except ModelError as error:
-        from ossctl.app.models import NotHere
+        from ossctl.app.library.resolve import NotHere
 
         if not isinstance(error, NotHere):
             raise
@@ -186,7 +186,7 @@ def _given(context: typer.Context) -> list[str]:
 def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
     """What -m means. Raises ModelError, UsageError, MemoryShortage."""
     from ossctl.app.chat.background import ModelFile
-    from ossctl.app.models import choose, is_path
+    from ossctl.app.library.resolve import choose, is_path
 
     choice = choose(reference, loading)
     if reference is not None and is_path(reference):
@@ -195,13 +195,13 @@ def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
 
 
 def _model_names() -> list[str]:
-    from ossctl.app.models import names
+    from ossctl.app.library.resolve import names
 
     return names()
 
 
 def _plan_lines(name: str, plan: "Plan") -> "Iterable[str]":
-    from ossctl.app.planning import Report
+    from ossctl.app.plan.report import Report
     from ossctl.cli.plan_view import describe_plan
 
     return describe_plan(Report(name, plan.machine, plan, here=True), plan)

@@ -26,8 +26,8 @@ def doctor(
     Looks at the build of llama.cpp, devices, memory, disk, models and settings, and generates a few tokens on
     every device to compare them with the CPU's. The exit code is 1 if something needs fixing.
     """
-    from ossctl.app.doctor import examine
-    from ossctl.app.models import locate
+    from ossctl.app.doctor.checks import examine
+    from ossctl.app.library.resolve import locate
 
     show_log(verbose)
     path = None if model is None else locate(model).first

@@ -3,15 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ossctl.app.library import Description, Entry, Listing, Unfinished
-    from ossctl.app.outcome import Outcome
-    from ossctl.app.removal import Removal
-    from ossctl.app.verification import Verdict
+    from ossctl.app.library.inventory import Description, Entry, Listing, Unfinished
+    from ossctl.app.library.removal import Removal
+    from ossctl.app.library.verification import Verdict
+    from ossctl.app.placement.fit import Fit
 
 
 def ls_document(
     listings: list["Listing"],
-    outcomes: list["Outcome | None"],
+    outcomes: list["Fit | None"],
     unfinished: list["Unfinished"],
     absent: list["Entry"],
 ) -> dict[str, Any]:
@@ -73,14 +73,14 @@ def rm_document(removal: "Removal", freed: int) -> dict[str, Any]:
     }
 
 
-def does_fit(outcome: "Outcome | None") -> bool | None:
+def does_fit(outcome: "Fit | None") -> bool | None:
     """Whether a model fits this machine; None if that cannot be told."""
-    from ossctl.app.outcome import Shortage
+    from ossctl.app.placement.fit import DoesNotFit
 
-    return None if outcome is None else not isinstance(outcome, Shortage)
+    return None if outcome is None else not isinstance(outcome, DoesNotFit)
 
 
-def _listing(listing: "Listing", outcome: "Outcome | None") -> dict[str, Any]:
+def _listing(listing: "Listing", outcome: "Fit | None") -> dict[str, Any]:
     model = listing.model
     return {
         "name": model.name,

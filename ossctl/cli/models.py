@@ -21,9 +21,9 @@ from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.library import Description, Entry, Listing
-    from ossctl.app.outcome import Outcome
-    from ossctl.app.removal import Removal
+    from ossctl.app.library.inventory import Description, Entry, Listing
+    from ossctl.app.library.removal import Removal
+    from ossctl.app.placement.fit import Fit
 
 _FITS = {True: "yes", False: "no", None: ""}
 
@@ -44,7 +44,7 @@ def ls(
     Models of LM Studio, llama.cpp and Ollama are listed where llama.cpp can load them; they are used where
     they are, never copied.
     """
-    from ossctl.app.library import list_models, not_here, outcomes_here, unfinished_downloads
+    from ossctl.app.library.inventory import list_models, not_here, outcomes_here, unfinished_downloads
 
     show_log(verbose)
     listings, unfinished = list_models(), unfinished_downloads()
@@ -69,7 +69,7 @@ def ls(
 
 def show(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
     """Describe a model: architecture, context, licence, chat format, tensors."""
-    from ossctl.app.library import Description, describe
+    from ossctl.app.library.inventory import Description, describe
 
     show_log(verbose)
     found = describe(reference)
@@ -89,7 +89,7 @@ def verify(reference: _Reference, as_json: JsonOption = False, verbose: VerboseO
 
     The exit code is 4 if one is damaged.
     """
-    from ossctl.app.verification import verify_model
+    from ossctl.app.library.verification import verify_model
 
     show_log(verbose)
     with transfer_progress() as progress:
@@ -112,7 +112,7 @@ def rm(
 
     What it frees is said before. Contents that other commits or repositories use stay.
     """
-    from ossctl.app.removal import plan_removal, remove
+    from ossctl.app.library.removal import plan_removal, remove
 
     show_log(verbose)
     removal = plan_removal(reference)
@@ -141,7 +141,7 @@ def _removal_lines(removal: "Removal") -> list[str]:
     return lines
 
 
-def _listing_row(listing: "Listing", outcome: "Outcome | None") -> tuple[str, ...]:
+def _listing_row(listing: "Listing", outcome: "Fit | None") -> tuple[str, ...]:
     model = listing.model
     label = model.label if model.origin == "Ollama" else ""  # the others' paths say it
     return (
@@ -163,7 +163,7 @@ def _entry_row(entry: "Entry") -> tuple[str, ...]:
 
 
 def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
-    from ossctl.app.library import outcome_of_entry
+    from ossctl.app.library.inventory import outcome_of_entry
     from ossctl.cli.plan_view import in_one_line
 
     outcome = outcome_of_entry(entry)

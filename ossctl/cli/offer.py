@@ -8,8 +8,8 @@ from ossctl.cli.output import say, somebody_to_ask
 from ossctl.cli.pull import approve, carry_out, prepare
 
 if TYPE_CHECKING:
-    from ossctl.app.load_options import LoadOptions
-    from ossctl.app.models import ModelChoice
+    from ossctl.app.library.resolve import ModelChoice
+    from ossctl.app.placement.load_options import LoadOptions
 
 
 def choose_model(reference: str | None, options: "LoadOptions") -> "ModelChoice":
@@ -18,7 +18,7 @@ def choose_model(reference: str | None, options: "LoadOptions") -> "ModelChoice"
     On a terminal a model that is not here is offered to be fetched, never fetched unasked. Raises
     ModelError, UsageError, Interrupted.
     """
-    from ossctl.app.models import NANO, NotHere, choose, has_nano
+    from ossctl.app.library.resolve import NANO, NotHere, choose, has_nano
 
     try:
         return choose(reference, options)

@@ -14,7 +14,7 @@ _TOOLS = "Tools"
 
 def _complete_model(incomplete: str) -> list[str]:
     """Names of models, then files and folders; no name looks like a path."""
-    from ossctl.app.models import names
+    from ossctl.app.library.resolve import names
 
     known = [name for name in names() if name.startswith(incomplete)]
     folder, _, start = incomplete.rpartition("/")
@@ -28,7 +28,7 @@ def _complete_model(incomplete: str) -> list[str]:
 
 def complete_session(incomplete: str) -> list[tuple[str, str]]:
     """Ids of saved chats, with their titles."""
-    from ossctl.app.chat.book import known_sessions
+    from ossctl.app.chat.session_log import known_sessions
     from ossctl.settings import Paths
 
     found = known_sessions(Paths.from_environment().sessions)

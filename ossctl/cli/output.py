@@ -13,7 +13,7 @@ from ossctl.errors import OssctlError, OutputClosed, UsageError
 from ossctl.text import harmless
 
 if TYPE_CHECKING:
-    from ossctl.app.models import ModelChoice
+    from ossctl.app.library.resolve import ModelChoice
 
 
 def say(text: str) -> None:

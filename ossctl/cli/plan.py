@@ -20,7 +20,7 @@ from ossctl.cli.output import print_json, put, say, show_log
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.planning import Report, Unplanned
+    from ossctl.app.plan.report import Report, Unplanned
 
 _MACHINE = "Another machine"
 
@@ -77,14 +77,14 @@ def plan(
     loading option that is given is kept, and the rest is planned around it. The exit code is 5 if the model
     does not fit.
     """
-    from ossctl.app.load_options import LoadOptions
-    from ossctl.app.planning import MachineOptions, plan_all, plan_one, unplanned
-    from ossctl.planning.goal import Goal, Use
+    from ossctl.app.placement.load_options import LoadOptions
+    from ossctl.app.plan.report import MachineOptions, plan_all, plan_one, unplanned
+    from ossctl.planning.goal import Goal, Purpose
 
     show_log(verbose)
     options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     # llama-server reserved logits for every token of a ubatch until llama.cpp's pull request 23861.
-    goal = Goal(Use.BATCH if batch else Use.INTERACTIVE, all_logits=llama_args)
+    goal = Goal(Purpose.BATCH if batch else Purpose.INTERACTIVE, all_logits=llama_args)
     machine = MachineOptions(vram, ram, tuple(gpu or ())).machine()
     if model is None:
         if llama_args:
@@ -96,7 +96,7 @@ def plan(
 
 
 def _show_all(reports: "list[Report]", others: "list[Unplanned]", *, as_json: bool) -> None:
-    from ossctl.app.planning import plan_record
+    from ossctl.app.plan.report import plan_record
     from ossctl.cli.plan_view import compare
 
     if as_json:
@@ -111,8 +111,8 @@ def _show_all(reports: "list[Report]", others: "list[Unplanned]", *, as_json: bo
 
 
 def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
-    from ossctl.app.outcome import Shortage
-    from ossctl.app.planning import llama_arguments, plan_record
+    from ossctl.app.placement.fit import DoesNotFit
+    from ossctl.app.plan.report import llama_arguments, plan_record
     from ossctl.cli.plan_view import describe_plan
 
     if as_json and llama_args:
@@ -120,7 +120,7 @@ def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
     outcome = report.outcome
     if as_json:
         print_json(plan_record(report))
-    if isinstance(outcome, Shortage):
+    if isinstance(outcome, DoesNotFit):
         raise outcome.error
     if llama_args:
         put(shlex.join(llama_arguments(outcome, report.model)))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ossctl.planning.machine import shown_bytes
 
 if TYPE_CHECKING:
-    from ossctl.app.outcome import Outcome, Shortage
-    from ossctl.app.planning import Report, Unplanned
+    from ossctl.app.placement.fit import DoesNotFit, Fit
+    from ossctl.app.plan.report import Report, Unplanned
     from ossctl.planning.plan import Plan
 
 _BAR = 44  # characters
@@ -17,7 +17,7 @@ _BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, kept cle
 
 def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
     """The lines of `ossctl plan MODEL`."""
-    from ossctl.app.planning import alternatives, bottleneck
+    from ossctl.app.plan.report import alternatives, bottleneck
 
     yield f"{plan.shape.name} ({shown_bytes(plan.shape.file_bytes)}): {_where(plan)}"
     yield ""
@@ -52,7 +52,7 @@ def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]
     yield "`ossctl plan MODEL` shows more of one."
 
 
-def in_one_line(outcome: "Outcome") -> str:
+def in_one_line(outcome: "Fit") -> str:
     """How a model would run, or why it would not."""
     from ossctl.planning.plan import Plan
 
@@ -61,7 +61,7 @@ def in_one_line(outcome: "Outcome") -> str:
     return _why_not(outcome)
 
 
-def _why_not(shortage: "Shortage") -> str:
+def _why_not(shortage: "DoesNotFit") -> str:
     from ossctl.errors import UsageError
 
     if isinstance(shortage.error, UsageError):
@@ -86,7 +86,7 @@ def _where(plan: "Plan") -> str:
 
 
 def _memory(plan: "Plan") -> Iterator[str]:
-    from ossctl.app.planning import memory_rows
+    from ossctl.app.plan.report import memory_rows
 
     symbols = _BLOCKS if _is_unicode() else _PLAIN
     titles = [f"{name} {symbol}" for name, symbol in zip(

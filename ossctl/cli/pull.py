@@ -11,7 +11,7 @@ from ossctl.cli.transfer import duration, gigabytes, transfer_progress
 from ossctl.errors import MemoryShortage, ModelError
 
 if TYPE_CHECKING:
-    from ossctl.app.pull import LocalModel, PullPlan
+    from ossctl.app.library.pull import LocalModel, PullPlan
 
 _TYPICAL_RATE = 100e6 / 8  # bytes a second of a home line
 
@@ -39,7 +39,7 @@ def pull(
 
 def prepare(reference: str) -> "PullPlan":
     """Find out what a pull takes, and show it. Raises ModelError, UsageError."""
-    from ossctl.app.pull import plan_pull
+    from ossctl.app.library.pull import plan_pull
     from ossctl.cli.plan_view import in_one_line
 
     plan = plan_pull(reference, say)
@@ -82,7 +82,7 @@ def approve(plan: "PullPlan", *, yes: bool) -> None:
 
 def carry_out(plan: "PullPlan") -> "LocalModel":
     """Fetch and verify, showing how far it is. Raises ModelError, Interrupted."""
-    from ossctl.app.pull import pull as run_pull
+    from ossctl.app.library.pull import pull as run_pull
 
     with transfer_progress() as progress:
         model = run_pull(plan, progress.watch, progress.say)

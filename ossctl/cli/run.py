@@ -121,9 +121,9 @@ def run(
     has the answer and nothing else. The exit code tells a cut answer (6), one that repeats itself (7), a
     refusal (8) and an empty one (1) from a good one (0).
     """
-    from ossctl.app.load_options import LoadOptions
-    from ossctl.app.run import run as ask
-    from ossctl.app.run_options import RunOptions
+    from ossctl.app.placement.load_options import LoadOptions
+    from ossctl.app.run.options import RunOptions
+    from ossctl.app.run.run import run as ask
     from ossctl.cli.run_output import RunOutput
 
     show_log(verbose)
@@ -156,7 +156,7 @@ def run(
     )
     loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     if serve_stdin:
-        from ossctl.app.serve import serve
+        from ossctl.app.run.serve import serve
 
         if as_json or extract:
             raise UsageError("--json and --extract have no meaning with --serve-stdin")

@@ -10,8 +10,8 @@ from ossctl.cli.output import say, write, write_aside
 from ossctl.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ossctl.app.run import Answer, RunResult
-    from ossctl.app.tool_commands import ToolOutcome
+    from ossctl.app.run.run import RunAnswer, RunResult
+    from ossctl.app.tools.command import ToolOutcome
 
 _BETWEEN = "---\n"
 _LONGEST_SHOWN = 200  # characters of a call or its result
@@ -19,7 +19,7 @@ _LONGEST_SHOWN = 200  # characters of a call or its result
 
 @dataclass
 class RunOutput:
-    """Follows `ossctl.app.run.View`, and prints the result.
+    """Follows `ossctl.app.run.run.RunView`, and prints the result.
 
     `whole`: nothing is printed before it is complete.
     """
@@ -88,13 +88,13 @@ class RunOutput:
             say("The answer is on stderr.")
         return result.exit_code or (ExitCode.FAILED if self._without_block else ExitCode.DONE)
 
-    def _text(self, answer: "Answer") -> str | None:
+    def _text(self, answer: "RunAnswer") -> str | None:
         """What goes out for an answer, ending with a line; None for nothing."""
         content = answer.generation.content
         if answer.is_half_json or not content:
             return None
         if self.extract:
-            from ossctl.app.prompt import first_code_block
+            from ossctl.app.user_text import first_code_block
 
             block = first_code_block(content)
             if block is None:
@@ -108,12 +108,12 @@ class RunOutput:
         if self.sink is None:
             write(text)
             return
-        from ossctl.app.run import save
+        from ossctl.app.run.run import save
 
         save(text, self.sink)
 
 
-def _remark(answer: "Answer", *, printed: bool) -> None:
+def _remark(answer: "RunAnswer", *, printed: bool) -> None:
     """Say on stderr what is not as it should be; `printed` is whether half a JSON was."""
     generation = answer.generation
     if generation.recovered:

@@ -10,8 +10,8 @@ from ossctl.cli.output import open_stdout, print_json, print_table, put, say, sh
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.chat.book import Sessions, StoredSession
     from ossctl.app.chat.export import Exported
+    from ossctl.app.chat.session_log import Sessions, StoredSession
 
 sessions = typer.Typer(no_args_is_help=True, help="Find, read, export and delete saved chats.")
 
@@ -139,7 +139,7 @@ def delete(
 
 
 def _open(verbose: int) -> "Sessions":
-    from ossctl.app.chat.book import open_sessions
+    from ossctl.app.chat.session_log import open_sessions
     from ossctl.settings import Paths
 
     show_log(verbose)
@@ -148,8 +148,8 @@ def _open(verbose: int) -> "Sessions":
 
 
 def _exported(kept: "Sessions", reference: str) -> "Exported":
-    from ossctl.app.chat.book import remembered_of
     from ossctl.app.chat.export import exported
+    from ossctl.app.chat.session_log import remembered_of
 
     return exported(remembered_of(kept, kept.find(reference)))
 

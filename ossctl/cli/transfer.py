@@ -9,7 +9,7 @@ from ossctl.cli.output import say
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from ossctl.app.pull import Transfer
+    from ossctl.app.library.pull import Transfer
 
 _SECONDS_BETWEEN_LINES = 10.0
 

@@ -20,7 +20,7 @@ _COMPACT: "JsonCompileOptions" = {"whitespace_flexible": False}
 _KEPT_GRAMMARS = 64
 
 
-class Vocabulary(Protocol):
+class GrammarVocabulary(Protocol):
     """What a grammar needs of the model's vocabulary."""
 
     @property
@@ -36,7 +36,7 @@ class Vocabulary(Protocol):
 class JsonGrammars:
     """Compiles JSON schemas, each once. The first takes a second: the vocabulary becomes a trie."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._vocabulary = vocabulary
         self._matcher = functools.lru_cache(maxsize=_KEPT_GRAMMARS)(self._compile)
 
@@ -107,7 +107,7 @@ class JsonGrammar:
 class _Tokens:
     """The vocabulary in the form that llguidance reads: control tokens begin with a byte of their own."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: GrammarVocabulary) -> None:
         special = vocabulary.special_ids
         self.tokens = [
             b"\xff" + vocabulary.piece(token) if token in special else vocabulary.piece(token)

@@ -17,7 +17,7 @@ from ossctl.harmony.renderer import Renderer
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-class Tokenizer(harmony_markers.Tokenizer, Protocol):
+class HarmonyTokenizer(harmony_markers.Tokenizer, Protocol):
     """What the dialect needs of the model's vocabulary."""
 
     @property
@@ -29,7 +29,7 @@ class Tokenizer(harmony_markers.Tokenizer, Protocol):
 class HarmonyDialect:
     """The dialect of a model whose vocabulary holds Harmony's tokens."""
 
-    def __init__(self, tokenizer: Tokenizer, markers: Markers, grammars: GrammarCompiler) -> None:
+    def __init__(self, tokenizer: HarmonyTokenizer, markers: Markers, grammars: GrammarCompiler) -> None:
         self._tokenizer = tokenizer
         self._markers = markers
         self._grammars = grammars

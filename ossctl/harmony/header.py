@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass
-class Header:
+class MessageHeader:
     """What kind of text follows, or which tool is called, and what was odd.
 
     `stray` is text that is no header's; it comes before the content.
@@ -63,14 +63,14 @@ class Header:
         return None if name in _NOBODY or not name.removeprefix(_FUNCTIONS) else name
 
 
-def read_header(parts: Sequence[Part], *, role: str = "") -> Header:
+def read_header(parts: Sequence[Part], *, role: str = "") -> MessageHeader:
     """Understand a header that has ended. `role` is given where the prompt ends with it."""
     header = _gathered(parts, role, ended=True)
     _judge(header)
     return header
 
 
-def rescue(parts: Sequence[Part], *, role: str = "") -> Header:
+def rescue(parts: Sequence[Part], *, role: str = "") -> MessageHeader:
     """A header that never ended: what there is of one; all other text is `stray`."""
     header = _gathered(parts, role, ended=False)
     _judge(header)
@@ -83,14 +83,14 @@ def may_go_on(parts: Sequence[Part], *, role: str = "") -> bool:
     return any(beginning.startswith(rest) for beginning in _BEGINNINGS)
 
 
-def _gathered(parts: Sequence[Part], role: str, *, ended: bool) -> Header:
-    header = Header(role)
+def _gathered(parts: Sequence[Part], role: str, *, ended: bool) -> MessageHeader:
+    header = MessageHeader(role)
     for part in parts:
         _read(header, part, ended=ended)
     return header
 
 
-def _read(header: Header, part: Part, *, ended: bool) -> None:
+def _read(header: MessageHeader, part: Part, *, ended: bool) -> None:
     """Take header words from the start of a part; the rest is stray."""
     at = 0
     if part.after == "role":
@@ -106,7 +106,7 @@ def _read(header: Header, part: Part, *, ended: bool) -> None:
     header.stray += part.text[at:] if part.text[at:].strip() else ""
 
 
-def _read_role(header: Header, text: str, *, ended: bool) -> int:
+def _read_role(header: MessageHeader, text: str, *, ended: bool) -> int:
     if found := _ROLE.match(text):
         header.role = header.role or found[1]
         return found.end()
@@ -121,7 +121,7 @@ def _read_role(header: Header, text: str, *, ended: bool) -> int:
     return 0
 
 
-def _read_channel(header: Header, text: str, *, ended: bool) -> int:
+def _read_channel(header: MessageHeader, text: str, *, ended: bool) -> int:
     if found := _CHANNELS.match(text):
         names = re.findall("|".join(_KINDS), found[1].lower())
         header.channels.append(names[0])
@@ -137,7 +137,7 @@ def _read_channel(header: Header, text: str, *, ended: bool) -> int:
     return 0
 
 
-def _read_words(header: Header, text: str, at: int, *, in_channel: bool, ended: bool) -> int:
+def _read_words(header: MessageHeader, text: str, at: int, *, in_channel: bool, ended: bool) -> int:
     """Recipients, content types and more channels, in any order."""
     while True:
         if found := (_TO_ANYTHING if ended else _TO).match(text, at):
@@ -157,7 +157,7 @@ def _read_words(header: Header, text: str, at: int, *, in_channel: bool, ended: 
         at = found.end()
 
 
-def _judge(header: Header) -> None:
+def _judge(header: MessageHeader) -> None:
     """Complain of what is understood, but odd."""
     if header.stray:
         header.complaints.append("text in a header")

@@ -7,7 +7,7 @@ from enum import Enum, auto
 import msgspec
 
 from ossctl.dialect import Answer, Event, Reasoning, Recovered, ToolCall
-from ossctl.harmony.header import Header, Kind, Part, may_go_on, read_header, rescue
+from ossctl.harmony.header import Kind, MessageHeader, Part, may_go_on, read_header, rescue
 from ossctl.harmony.markers import Markers
 
 # A part of a header is a handful of words. What is longer is text that has lost its header.
@@ -172,7 +172,7 @@ class HarmonyParser:
         events += self._text(text)
         return [*events, *self._end_message()] if ended else events
 
-    def _begin_content(self, header: Header, complaints: Sequence[str]) -> list[Event]:
+    def _begin_content(self, header: MessageHeader, complaints: Sequence[str]) -> list[Event]:
         """Open the content; what strayed into the header comes before it, and is never an argument."""
         events: list[Event] = [Recovered(what) for what in (*complaints, *header.complaints)]
         if header.stray:

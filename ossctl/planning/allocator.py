@@ -15,7 +15,7 @@ _NOWHERE = -1  # the address of what has no block, yet or any longer
 _PIPELINE_COPIES = 4  # GGML_SCHED_MAX_COPIES
 
 
-class Tensor:
+class GraphNode:
     """A result, an input or a weight. `backend` is where it is computed; the last backend is the CPU.
 
     A view has no bytes of its own, and what is `resident` has its memory already: the cache, and weights.
@@ -28,10 +28,10 @@ class Tensor:
         self,
         backend: int,
         n_bytes: int,
-        sources: "tuple[Tensor, ...]" = (),
+        sources: "tuple[GraphNode, ...]" = (),
         *,
         inplace: bool = False,
-        view_of: "Tensor | None" = None,
+        view_of: "GraphNode | None" = None,
         resident: bool = False,
         weight: bool = False,
     ) -> None:
@@ -53,7 +53,11 @@ class Tensor:
 
 
 def reserved_bytes(
-    nodes: Sequence[Tensor], inputs: Sequence[Tensor], alignments: Sequence[int], *, pipelined: bool = False
+    nodes: Sequence[GraphNode],
+    inputs: Sequence[GraphNode],
+    alignments: Sequence[int],
+    *,
+    pipelined: bool = False,
 ) -> tuple[int, ...]:
     """Bytes that each backend's compute buffer gets for the graph of `nodes`, in order of execution.
 
@@ -121,7 +125,7 @@ class _Heap:
             del offsets[at]
 
 
-def _take_over(tensor: Tensor) -> bool:
+def _take_over(tensor: GraphNode) -> bool:
     """Reuse the block of a source of the same layout that nobody else will read; never through a view."""
     for source in tensor.sources:
         if source.readers == 1 and source.n_bytes == tensor.n_bytes and source.address != _NOWHERE:
@@ -130,7 +134,7 @@ def _take_over(tensor: Tensor) -> bool:
     return False
 
 
-def _release(source: Tensor, heaps: Sequence[_Heap]) -> None:
+def _release(source: GraphNode, heaps: Sequence[_Heap]) -> None:
     """The last reader of `source` is done: free its block, or that of what it views."""
     owner = source
     if source.view_of is not None:
@@ -147,12 +151,12 @@ class _Scheduler:
     `scheduled` is the nodes in order with the copies; `early` what is allocated before them all.
     """
 
-    def __init__(self, nodes: Sequence[Tensor], inputs: Sequence[Tensor], n_copies: int) -> None:
-        self.scheduled: list[Tensor] = []
+    def __init__(self, nodes: Sequence[GraphNode], inputs: Sequence[GraphNode], n_copies: int) -> None:
+        self.scheduled: list[GraphNode] = []
         self._n_copies = n_copies
-        self._part: list[Tensor] = []
-        self._moves: list[tuple[Tensor, Tensor]] = []
-        self._copies: dict[tuple[Tensor, int], Tensor] = {}
+        self._part: list[GraphNode] = []
+        self._moves: list[tuple[GraphNode, GraphNode]] = []
+        self._copies: dict[tuple[GraphNode, int], GraphNode] = {}
         self.early = [each for tensor in inputs for each in self._one_each(tensor)]
         backend = -1
         for node in nodes:
@@ -169,13 +173,13 @@ class _Scheduler:
             self._part.append(node)
         self._end_part()
 
-    def _on(self, backend: int, source: Tensor) -> Tensor:
+    def _on(self, backend: int, source: GraphNode) -> GraphNode:
         """`source` or its copy on the backend of this part."""
         if source.backend == backend:
             return source
         copy = self._copies.get((source, backend))
         if copy is None:
-            copy = self._copies[source, backend] = Tensor(backend, source.n_bytes)
+            copy = self._copies[source, backend] = GraphNode(backend, source.n_bytes)
             self._moves.append((source, copy))
             if self._n_copies > 1:
                 self.early += self._one_each(copy)
@@ -183,13 +187,13 @@ class _Scheduler:
 
     def _end_part(self) -> None:
         for original, copy in self._moves:
-            until_copied = Tensor(original.backend, 0, (original,), resident=True)
+            until_copied = GraphNode(original.backend, 0, (original,), resident=True)
             self.scheduled += (until_copied, copy)
         self.scheduled += self._part
         self._moves, self._part = [], []
 
-    def _one_each(self, tensor: Tensor) -> list[Tensor]:
+    def _one_each(self, tensor: GraphNode) -> list[GraphNode]:
         """One of `tensor` for each ubatch under way; with several of them, never given back."""
         if self._n_copies > 1:
             tensor.keep()
-        return [tensor, *(Tensor(tensor.backend, tensor.n_bytes) for _ in range(self._n_copies - 1))]
+        return [tensor, *(GraphNode(tensor.backend, tensor.n_bytes) for _ in range(self._n_copies - 1))]

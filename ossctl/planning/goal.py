@@ -7,7 +7,7 @@ from ossctl.planning.attention import USUAL_TOKENS
 from ossctl.planning.shape import KvType, ModelShape
 
 
-class Use(StrEnum):
+class Purpose(StrEnum):
     """One conversation at a time, or as many answers as possible."""
 
     INTERACTIVE = "interactive"
@@ -23,7 +23,7 @@ class Goal:
     plan is for a program that reserves a row of logits for every token of a ubatch.
     """
 
-    use: Use = Use.INTERACTIVE
+    use: Purpose = Purpose.INTERACTIVE
     requests: int | None = None
     tokens: int | None = None
     conversations: int = 1

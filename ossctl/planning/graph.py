@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 
-from ossctl.planning.allocator import Tensor, reserved_bytes
+from ossctl.planning.allocator import GraphNode, reserved_bytes
 from ossctl.planning.shape import KvType, ModelShape
 
 _FLOAT = 4  # activations are float32
@@ -139,8 +139,8 @@ class _Graph:
         self._cpu = len(reservation.alignments) - 1
         self._rotated = rotated = reservation.rotated
         self._flash = flash = reservation.flash_attention
-        self.nodes: list[Tensor] = []
-        self.inputs: list[Tensor] = []
+        self.nodes: list[GraphNode] = []
+        self.inputs: list[GraphNode] = []
         self._tokens = self._input(self._n * _INDEX)
         self._input(self._n * widths.embd * _FLOAT)  # embeddings may come from outside; never used
         self._positions = self._input(self._n * _INDEX)
@@ -168,7 +168,7 @@ class _Graph:
         normed = self._scaled(self._node(here, chosen.n_bytes, chosen, inplace=True), output)
         self._node(output, rows * self._w.vocab * _FLOAT, normed).keep()
 
-    def _layer(self, hidden: Tensor, layer: PlacedLayer, after: int) -> Tensor:
+    def _layer(self, hidden: GraphNode, layer: PlacedLayer, after: int) -> GraphNode:
         attended = self._attention(hidden, layer)
         residual = self._op(layer.device, self._w.embd, attended, hidden, inplace=True)
         bare = self._op(layer.device, self._w.embd, residual, inplace=True)
@@ -179,7 +179,7 @@ class _Graph:
         mixed = self._experts(normed, layer, after)
         return self._op(mixed.backend, self._w.embd, mixed, residual, inplace=True)
 
-    def _attention(self, hidden: Tensor, layer: PlacedLayer) -> Tensor:
+    def _attention(self, hidden: GraphNode, layer: PlacedLayer) -> GraphNode:
         device, w = layer.device, self._w
         before = self._op(self._still_on(hidden, device), w.embd, hidden, inplace=True)
         normed = self._scaled(before, device, self._vector(layer, w.embd))
@@ -188,7 +188,7 @@ class _Graph:
         v = self._rotate(self._view(self._product(layer, w.v, normed)), 1)
         windowed = layer.windowed if layer.windowed in self._masks else not layer.windowed
         in_ram = layer.cache_bytes // 2
-        cache = [Tensor(self._cpu, in_ram, resident=True) for _ in range(2 if in_ram else 0)]
+        cache = [GraphNode(self._cpu, in_ram, resident=True) for _ in range(2 if in_ram else 0)]
         for values, place in zip((k, v), self._places[windowed], strict=True):
             self._store(self._cpu if cache else device, self._view(values), place)
         mask = self._masks[windowed]
@@ -199,55 +199,55 @@ class _Graph:
             attended = self._plain_attention(device, q, mask)
         return self._product(layer, w.embd, self._rotate(self._view(attended), 1), w.attention)
 
-    def _plain_attention(self, device: int, q: Tensor, mask: Tensor) -> Tensor:
+    def _plain_attention(self, device: int, q: GraphNode, mask: GraphNode) -> GraphNode:
         n_bytes = self._w.heads * mask.n_bytes
         scores = self._node(device, n_bytes, self._view(q))
         scores = self._node(device, n_bytes, scores, mask, inplace=True)
         by_head = self._op(device, self._w.attention, scores)
         return self._op(device, self._w.attention, self._view(by_head))
 
-    def _product(self, layer: PlacedLayer, width: int, values: Tensor, values_width: int = 0) -> Tensor:
+    def _product(self, layer: PlacedLayer, width: int, values: GraphNode, values_width: int = 0) -> GraphNode:
         """`values` times one of the layer's dense matrices, plus its bias if there is one."""
         n_weights = width * (values_width or self._w.embd)
         result = self._op(layer.device, width, *self._matrix(layer, n_weights), values)
         bias = self._vector(layer, width) if self._w.biased else []
         return self._op(layer.device, width, result, *bias, inplace=True) if bias else result
 
-    def _matrix(self, layer: PlacedLayer, n_weights: int) -> list[Tensor]:
+    def _matrix(self, layer: PlacedLayer, n_weights: int) -> list[GraphNode]:
         """A matrix with its share of the layer's dense weights, if those are copied to the GPU."""
         if not layer.dense_bytes:
             return []
         w = self._w
         total = w.embd * (w.q + w.k + w.v + w.attention) + (0 if layer.has_experts else 3 * w.embd * w.ffn)
-        return [Tensor(self._cpu, layer.dense_bytes * n_weights // total, weight=True)]
+        return [GraphNode(self._cpu, layer.dense_bytes * n_weights // total, weight=True)]
 
-    def _vector(self, layer: PlacedLayer, width: int) -> list[Tensor]:
-        return [Tensor(self._cpu, width * _FLOAT, weight=True)] if layer.dense_bytes else []
+    def _vector(self, layer: PlacedLayer, width: int) -> list[GraphNode]:
+        return [GraphNode(self._cpu, width * _FLOAT, weight=True)] if layer.dense_bytes else []
 
-    def _still_on(self, hidden: Tensor, device: int) -> int:
+    def _still_on(self, hidden: GraphNode, device: int) -> int:
         """Where a norm runs: it needs no weights, so a GPU does not hand over before it."""
         return device if hidden.backend == self._cpu else hidden.backend
 
-    def _scaled(self, normed: Tensor, device: int, weights: Sequence[Tensor] = ()) -> Tensor:
+    def _scaled(self, normed: GraphNode, device: int, weights: Sequence[GraphNode] = ()) -> GraphNode:
         """A norm times its weights, which are on `device` or copied there."""
         return self._node(device, normed.n_bytes, normed, *weights, inplace=True)
 
-    def _rope(self, projected: Tensor) -> Tensor:
+    def _rope(self, projected: GraphNode) -> GraphNode:
         shaped = self._view(projected)
         return self._node(projected.backend, projected.n_bytes, shaped, self._positions)
 
-    def _rotate(self, values: Tensor, which: int) -> Tensor:
+    def _rotate(self, values: GraphNode, which: int) -> GraphNode:
         if not self._rotated:
             return values
         shaped = self._view(values)
         return self._view(self._node(shaped.backend, shaped.n_bytes, self._rotations[which], shaped))
 
-    def _dense(self, normed: Tensor, layer: PlacedLayer) -> Tensor:
+    def _dense(self, normed: GraphNode, layer: PlacedLayer) -> GraphNode:
         gate, up = self._product(layer, self._w.ffn, normed), self._product(layer, self._w.ffn, normed)
         active = self._op(layer.device, self._w.ffn, gate, up)
         return self._product(layer, self._w.embd, active, self._w.ffn)
 
-    def _experts(self, normed: Tensor, layer: PlacedLayer, after: int) -> Tensor:
+    def _experts(self, normed: GraphNode, layer: PlacedLayer, after: int) -> GraphNode:
         w, device, at = self._w, layer.device, layer.experts
         router = self._vector(layer, w.n_expert * w.embd)  # float32
         logits = self._op(device, w.n_expert, *router, normed)
@@ -276,35 +276,35 @@ class _Graph:
         last = layer.experts if layer.has_experts else layer.device
         return after if last == self._cpu else last
 
-    def _by_expert(self, layer: PlacedLayer, width: int, inside: Tensor, chosen: Tensor) -> Tensor:
+    def _by_expert(self, layer: PlacedLayer, width: int, inside: GraphNode, chosen: GraphNode) -> GraphNode:
         product = self._w.n_used * width
         if not layer.expert_bytes:
             return self._op(layer.experts, product, inside, chosen)
-        weights = Tensor(self._cpu, layer.expert_bytes // 3, weight=True)
+        weights = GraphNode(self._cpu, layer.expert_bytes // 3, weight=True)
         result = self._op(layer.experts, product, weights, inside, chosen)
         if not self._w.biased:
             return result
-        bias = Tensor(self._cpu, self._w.n_expert * width * _FLOAT, weight=True)
+        bias = GraphNode(self._cpu, self._w.n_expert * width * _FLOAT, weight=True)
         return self._op(layer.experts, product, result, bias, chosen, inplace=True)
 
-    def _input(self, n_bytes: int) -> Tensor:
-        tensor = Tensor(self._cpu, n_bytes)
+    def _input(self, n_bytes: int) -> GraphNode:
+        tensor = GraphNode(self._cpu, n_bytes)
         self.inputs.append(tensor)
         return tensor
 
-    def _view(self, source: Tensor, n_bytes: int = 0) -> Tensor:
-        return Tensor(source.backend, n_bytes or source.n_bytes, view_of=source.view_of or source)
+    def _view(self, source: GraphNode, n_bytes: int = 0) -> GraphNode:
+        return GraphNode(source.backend, n_bytes or source.n_bytes, view_of=source.view_of or source)
 
-    def _store(self, backend: int, values: Tensor, place: Tensor) -> None:
+    def _store(self, backend: int, values: GraphNode, place: GraphNode) -> None:
         """Into the cache, which has memory of its own."""
-        self._added(Tensor(backend, 0, (values, place), resident=True))
+        self._added(GraphNode(backend, 0, (values, place), resident=True))
 
-    def _op(self, backend: int, width: int, *sources: Tensor, inplace: bool = False) -> Tensor:
-        return self._added(Tensor(backend, self._n * width * _FLOAT, sources, inplace=inplace))
+    def _op(self, backend: int, width: int, *sources: GraphNode, inplace: bool = False) -> GraphNode:
+        return self._added(GraphNode(backend, self._n * width * _FLOAT, sources, inplace=inplace))
 
-    def _node(self, backend: int, n_bytes: int, *sources: Tensor, inplace: bool = False) -> Tensor:
-        return self._added(Tensor(backend, n_bytes, sources, inplace=inplace))
+    def _node(self, backend: int, n_bytes: int, *sources: GraphNode, inplace: bool = False) -> GraphNode:
+        return self._added(GraphNode(backend, n_bytes, sources, inplace=inplace))
 
-    def _added(self, node: Tensor) -> Tensor:
+    def _added(self, node: GraphNode) -> GraphNode:
         self.nodes.append(node)
         return node

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.goal import Fixed, Goal, Purpose
 from ossctl.planning.machine import GIB
 from ossctl.planning.plan import COMFORTABLE_CTX, SHORT_CTX
 from ossctl.planning.shape import ModelShape
@@ -42,7 +42,7 @@ class Rung:
 
 def rungs(shape: ModelShape, goal: Goal, fixed: Fixed, *, with_gpus: bool) -> Iterator[Rung]:
     """The ladder for what the user wants. With GPUs, the CPU alone is last, if nothing was said of GPUs."""
-    steps = _batch(shape, goal, fixed) if goal.use is Use.BATCH else _interactive(shape, goal, fixed)
+    steps = _batch(shape, goal, fixed) if goal.use is Purpose.BATCH else _interactive(shape, goal, fixed)
     cpu = not with_gpus or not fixed.given() & {"gpu_layers", "cpu_moe", "devices"}
     for rung in dict.fromkeys(steps):
         if cpu if rung.placement is Placement.CPU else with_gpus:

@@ -25,7 +25,7 @@ _CONVERTS_KV = ("CUDA", "ROCm")  # attention there turns a quantised cache into 
 
 
 @dataclass(frozen=True)
-class Use:
+class DeviceUse:
     """Bytes on one device, or in RAM, by purpose.
 
     `overhead` is what llama.cpp does not report but has to stay free: see `overhead_of`.
@@ -45,8 +45,8 @@ class Use:
 class Prediction:
     """What the settings take on each of their devices, in order, and in RAM."""
 
-    devices: tuple[Use, ...]
-    host: Use
+    devices: tuple[DeviceUse, ...]
+    host: DeviceUse
 
 
 def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) -> Prediction:
@@ -67,7 +67,7 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
     weights[cpu] += shape.embedding_bytes
     compute = _compute(shape, settings, devices, homes)
     compute = (*compute[:-1], compute[-1] + settings.parallel * shape.n_vocab * _FLOAT)
-    uses = [Use(*amounts) for amounts in zip(weights, kv, compute, strict=True)]
+    uses = [DeviceUse(*amounts) for amounts in zip(weights, kv, compute, strict=True)]
     extra = [overhead_of(device, shape, settings) for device in devices]
     placed = tuple(replace(use, overhead=more) for use, more in zip(uses, extra, strict=False))
     return Prediction(placed, replace(uses[-1], overhead=_host_overhead(shape, settings)))

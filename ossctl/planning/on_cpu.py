@@ -1,6 +1,6 @@
 """Choices where a model is computed on the CPU alone."""
 
-from ossctl.planning.goal import Goal, Use
+from ossctl.planning.goal import Goal, Purpose
 from ossctl.planning.machine import GIB, Machine
 from ossctl.planning.settings import Settings
 from ossctl.planning.shape import KvType, ModelShape
@@ -17,7 +17,7 @@ def repacks(machine: Machine, shape: ModelShape, goal: Goal) -> bool:
     times as fast (SmolLM2), but not by experts.
     """
     weights = shape.weight_bytes
-    long = goal.use is Use.BATCH and (goal.requests is None or goal.requests >= _LONG_JOB)
+    long = goal.use is Purpose.BATCH and (goal.requests is None or goal.requests >= _LONG_JOB)
     tiles = machine.amx and sum(layer.expert_bytes for layer in shape.layers) < weights / 2
     return machine.extra_kernels and (long or tiles or weights <= _REPACKED_AT_ONCE)
 
@@ -34,6 +34,6 @@ def prefers_plain_attention(machine: Machine, shape: ModelShape, goal: Goal, set
     widths = {layer.v_width for layer in shape.kinds if layer.k_width}
     suits_values = settings.kv_type is KvType.F16 and len(widths) == 1 and 0 not in widths
     short = goal.reads + goal.writes / 2 < _FEW_CELLS
-    if not suits_values or (goal.use is Use.BATCH and (short or settings.unified)):
+    if not suits_values or (goal.use is Purpose.BATCH and (short or settings.unified)):
         return False
     return machine.attention.prefers_plain(goal.reads, goal.writes)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 from ossctl.planning.fill import Division, Load, divide
-from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.goal import Fixed, Goal, Purpose
 from ossctl.planning.ladder import Placement, Rung, copying_decides, rungs
 from ossctl.planning.machine import RAM_MARGIN, Device, Machine, ram_margin
 from ossctl.planning.memory import Prediction, cache_bytes, overhead_of, predict, streams_experts
@@ -216,7 +216,7 @@ class Search:
 
     def _spend_the_rest(self, settings: Settings) -> Settings:
         """More context or sequences, then a larger ubatch, as far as the same placement allows."""
-        if self._goal.use is Use.BATCH:
+        if self._goal.use is Purpose.BATCH:
             if self._fixed.parallel is None:
                 most = min(self._requests, self._most_sequences(settings))
                 settings = self._largest(settings, settings.parallel, most, 1, _with_parallel)
@@ -242,7 +242,7 @@ class Search:
         if self._fixed.ubatch is not None or not self._reads_long_prompts(settings):
             return settings
         ctx = settings.ctx
-        if self._goal.use is Use.INTERACTIVE and self._fixed.ctx is None and ctx > COMFORTABLE_CTX:
+        if self._goal.use is Purpose.INTERACTIVE and self._fixed.ctx is None and ctx > COMFORTABLE_CTX:
             ctx = max(COMFORTABLE_CTX, int(ctx * (1 - _MOST_SHORTER)) // _STEP * _STEP)
         rung = Rung(Placement.EXPERTS_IN_RAM, ctx, settings.parallel, settings.unified, _LONG_UBATCH)
         longer = self._with_layers(settings.gpu_layers, rung)

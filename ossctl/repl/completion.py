@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ossctl.repl.registry import Command, Registry
 
@@ -23,7 +24,7 @@ class Candidate:
 Offers = Callable[[str], Sequence[tuple[str, str]]]  # of a kind of argument: values, and what they are
 
 
-def candidates(text: str, registry: Registry, offers: Offers) -> list[Candidate]:
+def candidates(text: str, registry: Registry[Any], offers: Offers) -> list[Candidate]:
     """What may continue `text`, which is all that stands before the cursor."""
     if text.startswith("/") and "\n" not in text:
         name, blank, argument = text.partition(" ")
@@ -63,7 +64,7 @@ def paths(start: str) -> Iterator[str]:
         yield f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}"
 
 
-def _commands(start: str, registry: Registry) -> list[Candidate]:
+def _commands(start: str, registry: Registry[Any]) -> list[Candidate]:
     return [
         Candidate(command.name, len(start), command.help)
         for command in registry.commands
@@ -71,7 +72,7 @@ def _commands(start: str, registry: Registry) -> list[Candidate]:
     ]
 
 
-def _arguments(argument: str, command: Command, offers: Offers) -> list[Candidate]:
+def _arguments(argument: str, command: Command[Any], offers: Offers) -> list[Candidate]:
     if command.kind == "path":
         return [Candidate(path, len(argument)) for path in paths(argument)]
     found = [(choice, "") for choice in command.choices] or offers(command.kind)

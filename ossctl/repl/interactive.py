@@ -13,8 +13,8 @@ from ossctl.repl.commands.settings import SETTINGS
 from ossctl.repl.completion import Candidate, candidates
 from ossctl.repl.mentions import Mentions
 from ossctl.repl.prompt import Prompt
-from ossctl.repl.repl import Leave, Repl
-from ossctl.repl.setup import Setup, Surface
+from ossctl.repl.repl import Repl
+from ossctl.repl.setup import Leave, Setup, Surface
 from ossctl.repl.terminal import Signals, suits_rich_view, unseen_typing
 from ossctl.repl.view import PlainView, ShowReasoning, View
 from ossctl.repl.wrapping import wrapped

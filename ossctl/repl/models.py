@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.background import BackgroundModel, ModelFile
-from ossctl.app.chat.book import SessionModel
-from ossctl.app.load_options import LoadOptions
+from ossctl.app.chat.session_log import SessionModel
+from ossctl.app.placement.load_options import LoadOptions
 from ossctl.errors import OssctlError
 
 if TYPE_CHECKING:
-    from ossctl.app.chat.talker import Talker
+    from ossctl.app.chat.model_session import Talker
 
 Find = Callable[[str | None], ModelFile]
 

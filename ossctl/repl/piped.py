@@ -4,11 +4,11 @@ import sys
 from collections.abc import Iterator
 from signal import SIGINT
 
-from ossctl.app.prompt import decoded
+from ossctl.app.user_text import decoded
 from ossctl.errors import Interrupted, OssctlError, OutputClosed
 from ossctl.repl.commands import all_commands
-from ossctl.repl.repl import Leave, Repl, tell_on_stderr
-from ossctl.repl.setup import Setup, Surface
+from ossctl.repl.repl import Repl, tell_on_stderr
+from ossctl.repl.setup import Leave, Setup, Surface
 from ossctl.repl.terminal import Signals, silence
 from ossctl.repl.view import PlainView
 

@@ -3,25 +3,23 @@
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Generic, Literal, TypeVar
 
 from ossctl.errors import UsageError
 
-if TYPE_CHECKING:
-    from ossctl.repl.repl import Repl
-
 Kind = Literal["", "path", "session", "model", "setting", "turn", "command"]
+Target = TypeVar("Target")  # what commands act on
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(Generic[Target]):
     """`arguments` is how they are written, `help` one line. `choices` or `kind` say what they may be.
 
     `aliases` are names that other programs have for it.
     """
 
     name: str
-    run: "Callable[[Repl, str], None]"
+    run: Callable[[Target, str], None]
     help: str
     arguments: str = ""
     choices: Sequence[str] = ()
@@ -34,18 +32,18 @@ class Command:
         return f"{self.name} {self.arguments}".rstrip()
 
 
-class Registry:
+class Registry(Generic[Target]):
     """All commands, in the order of the help."""
 
-    def __init__(self, commands: Sequence[Command]) -> None:
+    def __init__(self, commands: Sequence[Command[Target]]) -> None:
         self.commands = tuple(commands)
         self._by_name = {name: command for command in commands for name in (command.name, *command.aliases)}
 
-    def find(self, name: str) -> Command | None:
+    def find(self, name: str) -> Command[Target] | None:
         """The command of exactly that name or alias."""
         return self._by_name.get(name.lower())
 
-    def parse(self, line: str) -> tuple[Command, str]:
+    def parse(self, line: str) -> tuple[Command[Target], str]:
         """The command of a line that begins with a slash, and its argument. Raises UsageError."""
         name, _, argument = line.strip().partition(" ")
         command = self.find(name)

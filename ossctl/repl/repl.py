@@ -2,56 +2,40 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.attachments import mentioned, not_mentioned, read_attachment, with_attachments
-from ossctl.app.chat.context import Window
+from ossctl.app.chat.context import VisibleWindow
 from ossctl.app.chat.events import Answered, ChatEvent
 from ossctl.app.chat.transcript import Turn
-from ossctl.app.ending import Ending
-from ossctl.app.prompt import Attached
-from ossctl.app.question import refuse_unsupported
+from ossctl.app.inference.finish import AnswerFinish
+from ossctl.app.inference.request import refuse_unsupported
+from ossctl.app.user_text import Attached
 from ossctl.dialect import ToolCall
 from ossctl.errors import OssctlError, UsageError
 from ossctl.repl.reading import Reading
 from ossctl.repl.registry import Registry
-from ossctl.repl.setup import Setup, Surface
+from ossctl.repl.setup import Leave, Setup, Surface, Totals
 from ossctl.repl.terminal import Signals, ask
 from ossctl.repl.view import PlainView, View, short
 from ossctl.repl.wording import complaints, duration, percent, statistics, tokens
 from ossctl.text import harmless
 
 if TYPE_CHECKING:
-    from ossctl.app.chat.talker import Talker
+    from ossctl.app.chat.model_session import Talker
 
 _WAIT_SECONDS = 0.1
 _LEAST_TOLD = 128  # tokens that the model has yet to read, while the user writes
 _LARGEST_COUNTED = 500_000  # characters of a file whose tokens are told beforehand, in about a second
 
 
-class Leave(Exception):
-    """The user wants to leave."""
-
-
-@dataclass
-class Totals:
-    """Of this chat since it was started."""
-
-    answers: int = 0
-    computed: int = 0
-    reused: int = 0
-    completion: int = 0
-    seconds: float = 0.0
-
-
 class Repl:
     """What commands and messages act on."""
 
-    def __init__(self, setup: Setup, surface: Surface, registry: Registry, signals: Signals) -> None:
+    def __init__(self, setup: Setup, surface: Surface, registry: "Registry[Repl]", signals: Signals) -> None:
         self.chat = setup.chat
         self.models = setup.models
         self.describe_plan = setup.describe_plan
@@ -64,7 +48,7 @@ class Repl:
         self.editing: Turn | None = None  # the turn that the next message stands for
         self.attached: list[Attached] = []  # what goes with the next message
         self.totals = Totals()
-        self.used: Window | None = None  # the context, as far as it is known
+        self.used: VisibleWindow | None = None  # the context, as far as it is known
         self.rate = 0.0  # tokens a second of the latest answer
         self._tell = surface.tell
         self._may_run = setup.may_run_all
@@ -202,7 +186,7 @@ class Repl:
         answered = self.show(events)
         if answered is None:
             return
-        if not answered.completion and answered.ending is Ending.CANCELLED:
+        if not answered.completion and answered.ending is AnswerFinish.CANCELLED:
             self.say("Stopped before the answer began.")
             self.draft = text
             return

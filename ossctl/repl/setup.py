@@ -1,12 +1,12 @@
-"""What a chat begins with."""
+"""What a chat begins with, counts and ends with."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ossctl.app.chat.book import Remembered
 from ossctl.app.chat.chat import Chat
+from ossctl.app.chat.session_log import Remembered
 from ossctl.repl.models import Models
 from ossctl.repl.view import ShowReasoning, View
 
@@ -41,3 +41,18 @@ class Surface:
     make_view: Callable[[], View]
     tell: Callable[[str], None]
     interactive: bool
+
+
+class Leave(Exception):
+    """The user wants to leave."""
+
+
+@dataclass
+class Totals:
+    """Of this chat since it was started."""
+
+    answers: int = 0
+    computed: int = 0
+    reused: int = 0
+    completion: int = 0
+    seconds: float = 0.0

@@ -1,8 +1,8 @@
 """What the chat says of an answer, a model and a context, in few words."""
 
-from ossctl.app.chat.context import Window
+from ossctl.app.chat.context import VisibleWindow
 from ossctl.app.chat.events import Answered
-from ossctl.app.ending import Ending
+from ossctl.app.inference.finish import AnswerFinish
 
 _SECONDS_A_MINUTE = 60
 
@@ -27,7 +27,7 @@ def thought(seconds: float, count: int) -> str:
     return f"thought for {duration(seconds)}, {tokens(count)}"
 
 
-def statistics(answered: Answered, window: Window | None) -> str:
+def statistics(answered: Answered, window: VisibleWindow | None) -> str:
     """The line below an answer."""
     parts = [tokens(answered.completion)]
     if answered.rate:
@@ -40,12 +40,12 @@ def statistics(answered: Answered, window: Window | None) -> str:
     return " · ".join(parts)
 
 
-def percent(window: Window) -> str:
+def percent(window: VisibleWindow) -> str:
     """`5,120 of 32,768 (16 %)`."""
     return f"{window.used:,} of {window.size:,} ({_share(window)})"
 
 
-def _share(window: Window) -> str:
+def _share(window: VisibleWindow) -> str:
     return f"{window.share:.0%}".replace("%", " %")
 
 
@@ -56,20 +56,20 @@ def complaints(answered: Answered) -> list[str]:
         what = "; ".join(answered.recovered)
         found.append(f"The model broke its format, and the answer was recovered: {what}.")
     match answered.ending:
-        case Ending.LENGTH if answered.context_full:
+        case AnswerFinish.LENGTH if answered.context_full:
             found.append(
                 "The answer was cut: the context is full. /compact makes room, then /retry asks again."
             )
-        case Ending.LENGTH:
+        case AnswerFinish.LENGTH:
             where = ", in its reasoning" if answered.in_reasoning else ""
             cut = f"The answer was cut at {tokens(answered.completion)}{where}."
             found.append(f"{cut} /set max_tokens N allows more, then /retry asks again.")
-        case Ending.REPETITION:
+        case AnswerFinish.REPETITION:
             found.append("The model repeated itself and was stopped. /retry asks again, with another seed.")
-        case Ending.EMPTY:
+        case AnswerFinish.EMPTY:
             found.append("The model gave no answer. /retry asks again, with another seed.")
-        case Ending.CANCELLED:
+        case AnswerFinish.CANCELLED:
             found.append("Stopped. What was said is kept; /retry asks again.")
-        case Ending.TOOL_CALLS:
+        case AnswerFinish.TOOL_CALLS:
             found.append("The model waits for a function that has no program: see /tools.")
     return found

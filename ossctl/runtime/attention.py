@@ -16,7 +16,7 @@ _MEMORY = 64 * 1024 * 1024  # bytes for all tensors of one measurement
 _ROUNDS = 3
 
 
-class _InitParams(ctypes.Structure):
+class _ContextParams(ctypes.Structure):
     """struct ggml_init_params, ggml/include/ggml.h"""
 
     _fields_ = [("mem_size", ctypes.c_size_t), ("mem_buffer", _POINTER), ("no_alloc", ctypes.c_bool)]
@@ -27,7 +27,7 @@ def attention_seconds(n_tokens: int, n_threads: int, *, flash: bool) -> float:
 
     The operations are those of llm_graph_context::build_attn_mha (src/llama-graph.cpp).
     """
-    context = function("ggml_init", _POINTER, _InitParams)(_InitParams(_MEMORY, None, False))
+    context = function("ggml_init", _POINTER, _ContextParams)(_ContextParams(_MEMORY, None, False))
     try:
         build = _flash if flash else _plain
         graph = function("ggml_new_graph", _POINTER, _POINTER)(context)

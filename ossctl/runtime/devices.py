@@ -22,7 +22,7 @@ class DeviceKind(IntEnum):
 
 
 @dataclass(frozen=True)
-class Device:
+class BackendDevice:
     """One device as llama.cpp sees it; `free` and `total` are bytes of its memory, now.
 
     `backend` is ggml's name for its kind: CPU, CUDA, ROCm, Vulkan, MTL, RPC. `device_id` is the address on
@@ -52,7 +52,7 @@ class _Properties(ctypes.Structure):
     ]
 
 
-def list_devices() -> tuple[Device, ...]:
+def list_devices() -> tuple[BackendDevice, ...]:
     """All devices in the order of ggml's registry: CUDA, Metal, Vulkan, ROCm, RPC and the CPU alike."""
     llama_log()
     lib.llama_backend_init()
@@ -71,11 +71,11 @@ def find_device(name: str) -> int:
     return int(handle)
 
 
-def _describe(device: int) -> Device:
+def _describe(device: int) -> BackendDevice:
     found, pointer = _Properties(), ctypes.c_void_p
     read = function("ggml_backend_dev_get_props", None, pointer, ctypes.POINTER(_Properties))
     read(device, found)
-    return Device(
+    return BackendDevice(
         name=found.name.decode(),
         backend=_registry_name(function("ggml_backend_dev_backend_reg", pointer, pointer)(device)),
         description=found.description.decode(),
@@ -100,7 +100,7 @@ def system_info() -> str:
     return str(lib.llama_print_system_info().decode("utf-8", "replace"))
 
 
-def placeable(devices: Sequence[Device]) -> tuple[Device, ...]:
+def placeable(devices: Sequence[BackendDevice]) -> tuple[BackendDevice, ...]:
     """Those that llama.cpp places layers on by itself, in its order (llama_prepare_model_devices).
 
     Other machines come first, integrated GPUs only if there is no other. A GPU that two backends see is the
@@ -109,7 +109,7 @@ def placeable(devices: Sequence[Device]) -> tuple[Device, ...]:
     gpus = [device for device in devices if device.kind is DeviceKind.GPU]
     remote = [device for device in gpus if device.backend == "RPC"]
     local = [device for device in gpus if device.backend != "RPC"]
-    once: dict[str, Device] = {}
+    once: dict[str, BackendDevice] = {}
     for device in local:
         once.setdefault(device.device_id or device.name, device)
     integrated = [device for device in devices if device.kind is DeviceKind.INTEGRATED_GPU]

@@ -30,7 +30,7 @@ _REMEMBERED_LENGTH = 64  # characters; what is longer hardly comes again
 _LONGEST_FOREIGN = 4_000  # bytes of a word that is joined here, in some 0.2 s; it grows with the square
 
 
-class Tokenizer(Protocol):
+class WordTokenizer(Protocol):
     """llama.cpp's way with a text, and a token's bytes."""
 
     @property
@@ -44,7 +44,7 @@ class Tokenizer(Protocol):
 class Words:
     """Splits text into words and remembers their tokens. Threads may share it: no word is ever taken away."""
 
-    def __init__(self, tokenizer: Tokenizer, pattern: str) -> None:
+    def __init__(self, tokenizer: WordTokenizer, pattern: str) -> None:
         import regex  # 20 ms that other vocabularies do not need
 
         self._tokenizer = tokenizer
@@ -55,7 +55,7 @@ class Words:
         self._known: dict[str, list[int]] = {}
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, pre_tokenizer: str) -> "Words | None":
+    def of(cls, tokenizer: WordTokenizer, pre_tokenizer: str) -> "Words | None":
         """For a pre-tokenizer by llama.cpp's name; None if its split is not known here."""
         pattern = _PATTERNS.get(pre_tokenizer)
         return None if pattern is None else cls(tokenizer, pattern)

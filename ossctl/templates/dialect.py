@@ -17,7 +17,7 @@ from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
 _BREAK = "\ufdd0"
 
 
-class Tokenizer(Protocol):
+class PromptTokenizer(Protocol):
     """What a dialect needs of the model's vocabulary."""
 
     @property
@@ -41,7 +41,7 @@ class Tokenizer(Protocol):
 class TemplateDialect:
     """Renders messages with a Jinja chat template; parses `<think>…</think>` in answers."""
 
-    def __init__(self, template: str, tokenizer: Tokenizer, grammars: GrammarCompiler) -> None:
+    def __init__(self, template: str, tokenizer: PromptTokenizer, grammars: GrammarCompiler) -> None:
         """Compile `template`. Raises ModelError if it is not valid Jinja."""
         self._tokenizer = tokenizer
         self._grammars = grammars

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ossctl.app.chat.book import Book, SessionModel
 from ossctl.app.chat.chat import Chat, Tools
 from ossctl.app.chat.events import Answered, ChatEvent
+from ossctl.app.chat.model_session import Talker
+from ossctl.app.chat.session_log import Book, SessionModel
 from ossctl.app.chat.settings import ChatSettings
-from ossctl.app.chat.talker import Talker
-from ossctl.app.loading import LoadedModel
+from ossctl.app.inference.loading import LoadedModel
 from ossctl.dialect import Conversation
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.harmony.dialect import HarmonyDialect

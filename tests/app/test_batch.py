@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from scripted import ScriptedRunner
 
-from ossctl.app.batch.job import Batch, Form, Rules
-from ossctl.app.batch.records import ModelIdentity, Records
-from ossctl.app.batch.source import Source
+from ossctl.app.batch.line_parser import Understanding
+from ossctl.app.batch.records import ModelIdentity, ResultRecords
+from ossctl.app.batch.runner import Batch, Form, Rules
 from ossctl.app.batch.summary import BatchSummary
-from ossctl.app.batch.understanding import Understanding
-from ossctl.app.chat_completions import custom_id_of
-from ossctl.app.conversation import Defaults
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.lines import Line, read_lines
-from ossctl.app.loading import LoadedModel
+from ossctl.app.inference.defaults import Defaults
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.wire.chat_completions import custom_id_of
+from ossctl.app.wire.lines import Line, read_lines
+from ossctl.app.wire.source import Source
 from ossctl.dialect import Answer, Conversation, Effort, Event
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.base import Chunk, Logits
@@ -87,7 +87,8 @@ def answer(
 ) -> BatchSummary:
     loaded = LoadedModel("scripted", runner, BytesDialect(), lambda token: bytes([token]))
     form = Form(
-        Understanding(defaults or Defaults()), Records(ModelIdentity("scripted", b"scripted", loaded.piece))
+        Understanding(defaults or Defaults()),
+        ResultRecords(ModelIdentity("scripted", b"scripted", loaded.piece)),
     )
     with (
         OutputFile(Keeping(path), overwrite=True) as output,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ossctl.app.batch.options import STREAM, BatchOptions
-from ossctl.app.batch.source import Format
-from ossctl.app.generation_options import GenerationOptions
+from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.wire.source import Format
 from ossctl.errors import UsageError
 
 

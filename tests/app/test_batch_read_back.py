@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ossctl.app.batch.finalize import settle
 from ossctl.app.batch.records import ID_PREFIX
-from ossctl.app.batch.resume import State, continue_at, read_back
-from ossctl.app.batch.settle import settle
-from ossctl.app.batch.source import id_hash
+from ossctl.app.batch.resume import RecordState, continue_at, read_back
+from ossctl.app.wire.source import id_hash
 from ossctl.errors import UsageError
 from ossctl.storage.compression import encoder_for, open_decoded
 from ossctl.storage.journal import Journal, Keeping, OutputFile
@@ -114,11 +114,11 @@ def test_an_output_tells_of_every_request_how_it_went(tmp_path: Path) -> None:
     path.write_bytes(line("a") + line("b", failed=True) + line("c") + line("a", "later"))
     finished, _ = read_back(path, flat=False)
     assert (finished.count, finished.replaced) == (3, 1)
-    assert finished.look_up("a", record_id("later")) is State.DONE
-    assert finished.look_up("a", record_id("x")) is State.CHANGED
-    assert finished.look_up("d", record_id("x")) is State.MISSING
+    assert finished.look_up("a", record_id("later")) is RecordState.DONE
+    assert finished.look_up("a", record_id("x")) is RecordState.CHANGED
+    assert finished.look_up("d", record_id("x")) is RecordState.MISSING
     assert finished.orphaned_failures() == 1
-    assert finished.look_up("b", record_id("x")) is State.FAILED
+    assert finished.look_up("b", record_id("x")) is RecordState.FAILED
     assert finished.orphaned_failures() == 0
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from openai.types.chat import ChatCompletion
 
-from ossctl.app.batch.records import ModelIdentity, Records
-from ossctl.app.chat_completions import Task, read_task
-from ossctl.app.conversation import Defaults
-from ossctl.app.generation import Generation
-from ossctl.app.lines import Line
+from ossctl.app.batch.records import ModelIdentity, ResultRecords
+from ossctl.app.inference.defaults import Defaults
+from ossctl.app.inference.generation import Generation
+from ossctl.app.wire.chat_completions import Task, read_task
+from ossctl.app.wire.lines import Line
 from ossctl.dialect import Answer, Event, Message, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
 from ossctl.errors import RequestError
@@ -39,7 +39,7 @@ def batch_line(**body: object) -> dict[str, object]:
 def answer_record(
     task: Task, generation: Generation, name: str, piece: Callable[[int], bytes], *more: Generation
 ) -> bytes:
-    records = Records(ModelIdentity(name, b"fingerprint", piece))
+    records = ResultRecords(ModelIdentity(name, b"fingerprint", piece))
     return records.answer(line_of(BATCH_LINE), task, [generation, *more])
 
 
@@ -49,7 +49,7 @@ def one_line(record: bytes) -> Any:
 
 
 def test_an_error_record_has_the_shape_of_openais_batches() -> None:
-    records = Records(ModelIdentity("m", b"fingerprint", lambda _: b""))
+    records = ResultRecords(ModelIdentity("m", b"fingerprint", lambda _: b""))
     line, error = Line(3, b"{}"), RequestError("n is 2", code="invalid_request")
     record = one_line(records.failure(line, "a\n日", b"", error))
     assert record.pop("id").startswith("batch_req_")

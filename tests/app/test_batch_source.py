@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ossctl.app import lines as lines_module
-from ossctl.app.batch import source as source_module
-from ossctl.app.batch.sizes import Sizes
-from ossctl.app.batch.source import Format, Source, Survey, format_of
-from ossctl.app.chat_completions import custom_id_of
-from ossctl.app.lines import Line
+from ossctl.app.wire import lines as lines_module
+from ossctl.app.wire import source as source_module
+from ossctl.app.wire.chat_completions import custom_id_of
+from ossctl.app.wire.lines import Line
+from ossctl.app.wire.sizes import Sizes
+from ossctl.app.wire.source import Format, Source, Survey, format_of
 from ossctl.errors import UsageError
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ossctl.app.batch.window import Window
+from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.writer import AsTheyCome, InOrder
-from ossctl.app.generation import Generation
-from ossctl.app.raw import RawParser
+from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.raw_dialect import RawParser
 from ossctl.engine.request import Request
 from ossctl.storage.journal import Journal
 
@@ -20,19 +20,19 @@ def waiting(name: str, prompt: str) -> list[Generation]:
     return [Generation(request, RawParser(lambda token: bytes([token]), frozenset()))]
 
 
-def taken(window: Window) -> str:
+def taken(window: PrefixQueue) -> str:
     return window.take()[0].request.id
 
 
 def test_prompts_that_begin_alike_follow_each_other() -> None:
-    window = Window()
+    window = PrefixQueue()
     for number, head in enumerate("abcabcabc"):
         window.add(waiting(f"{head}{number}", head * 20 + str(number)))
     assert [taken(window)[0] for _ in range(9)] == [*"aaabbbccc"]
 
 
 def test_what_comes_in_behind_waits_for_the_next_round() -> None:
-    window = Window()
+    window = PrefixQueue()
     for name in "bd":
         window.add(waiting(name, name))
     assert taken(window) == "b"
@@ -43,7 +43,7 @@ def test_what_comes_in_behind_waits_for_the_next_round() -> None:
 
 @given(st.lists(st.sampled_from(["", "x", "xx", "y"]), max_size=20), st.data())
 def test_every_request_comes_once(prompts: list[str], data: st.DataObject) -> None:
-    window, came = Window(), []
+    window, came = PrefixQueue(), []
     for number, prompt in enumerate(prompts):
         window.add(waiting(str(number), prompt))
         if data.draw(st.booleans()):

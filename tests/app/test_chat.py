@@ -11,14 +11,14 @@ import pytest
 from scripted_chat import GivenAnswers, Scripted, scripted_chat
 
 from ossctl.app.chat.attachments import mentioned, read_attachment, with_attachments
-from ossctl.app.chat.beginning import Beginning, begin
-from ossctl.app.chat.book import Book, remembered_of
 from ossctl.app.chat.chat import Tools
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
 from ossctl.app.chat.export import exported, markdown_of, record_of
+from ossctl.app.chat.session_log import Book, remembered_of
 from ossctl.app.chat.settings import ChatSettings
-from ossctl.app.ending import Ending
-from ossctl.app.tool_commands import ToolCommand
+from ossctl.app.chat.start import Beginning, begin
+from ossctl.app.inference.finish import AnswerFinish
+from ossctl.app.tools.command import ToolCommand
 from ossctl.dialect import Answer, Reasoning, Tool
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.context import ContextOptions
@@ -45,7 +45,7 @@ def test_an_answer_comes_as_events_and_ends_with_its_measures(scripted: Scripted
     assert "".join(event.text for event in events if isinstance(event, Answer)) == "Answer 1."
     last = events[-1]
     assert isinstance(last, Answered)
-    assert (last.ending, last.reused, last.computed) == (Ending.STOP, 0, last.prompt)
+    assert (last.ending, last.reused, last.computed) == (AnswerFinish.STOP, 0, last.prompt)
 
 
 def test_dropping_the_oldest_turns_leaves_room_and_is_marked(scripted: Scripted) -> None:
@@ -136,11 +136,11 @@ def test_an_answer_that_is_stopped_keeps_what_was_said(gpt_oss: LlamaModel) -> N
                 chat.stop()
             last = event
         assert isinstance(last, Answered)
-        assert last.ending is Ending.CANCELLED
+        assert last.ending is AnswerFinish.CANCELLED
         (answer,) = chat.transcript.answers
         assert answer.state == "stopped"
         assert 20 <= len(answer.message.content) < 1000
-        assert scripted.ask("And?").ending is Ending.STOP
+        assert scripted.ask("And?").ending is AnswerFinish.STOP
         kept = remembered_of(chat.book.sessions, chat.book.sessions.listed(1)[0]).transcript
         assert [entry.message.content for entry in kept.answers] == [
             entry.message.content for entry in chat.transcript.answers
@@ -164,7 +164,7 @@ def test_a_message_that_is_stopped_while_it_is_read_is_taken_back(scripted: Scri
     assert isinstance(last, Answered)
     if not last.completion:  # it was in time
         assert chat.transcript == before
-    assert scripted.ask("And?").ending is Ending.STOP
+    assert scripted.ask("And?").ending is AnswerFinish.STOP
 
 
 def test_a_message_that_cannot_be_asked_leaves_no_trace(scripted: Scripted) -> None:
@@ -210,11 +210,11 @@ def test_there_has_to_be_something_to_go_on_with() -> None:
 def test_a_database_that_fails_in_the_middle_is_said_and_the_chat_goes_on(scripted: Scripted) -> None:
     scripted.ask("Hello?")
     scripted.chat.book.sessions.close()
-    assert scripted.ask("And?").ending is Ending.STOP
+    assert scripted.ask("And?").ending is AnswerFinish.STOP
     assert scripted.chat.book.problem
     assert len(scripted.chat.transcript.turns) == 2
     scripted.chat.undo()
-    assert scripted.ask("And now?").ending is Ending.STOP
+    assert scripted.ask("And now?").ending is AnswerFinish.STOP
 
 
 def test_mentioned_files_are_found_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ossctl.app.batch.records import ModelIdentity, Records
-from ossctl.app.chat_completions import Options, Task, custom_id_of, read_task
-from ossctl.app.conversation import ConversationOptions, Defaults
-from ossctl.app.lines import Line
+from ossctl.app.batch.records import ModelIdentity, ResultRecords
+from ossctl.app.inference.defaults import Defaults
+from ossctl.app.wire.chat_completions import Options, Task, custom_id_of, read_task
+from ossctl.app.wire.lines import Line
+from ossctl.app.wire.messages import ConversationOptions
 from ossctl.dialect import (
     Conversation,
     JsonFormat,
@@ -271,7 +272,7 @@ RECORDS = st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda record: {"promp
 @example(b'{"prompt":"Hi","custom_id":"\\ud83d\\ude00 \\u0000\\n"}')
 def test_any_bytes_give_a_task_or_a_refusal_that_can_be_recorded(data: bytes) -> None:
     line = Line(NUMBER, data)
-    records = Records(ModelIdentity("m", b"m", lambda _: b""))
+    records = ResultRecords(ModelIdentity("m", b"m", lambda _: b""))
     try:
         custom_id, error = read_task(line, NOTHING_ELSE).custom_id, RequestError("no room")
     except RequestError as refused:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from ossctl.app.chat_completions import custom_id_of, read_task
-from ossctl.app.conversation import Defaults
-from ossctl.app.lines import Line
+from ossctl.app.inference.defaults import Defaults
+from ossctl.app.wire.chat_completions import custom_id_of, read_task
+from ossctl.app.wire.lines import Line
 from ossctl.errors import RequestError
 
 

@@ -14,7 +14,7 @@ from scripted_chat import GivenAnswers, Scripted, scripted_chat
 
 from ossctl.app.chat.chat import Chat, Tools
 from ossctl.app.chat.events import Answered
-from ossctl.app.tool_commands import ToolCommand
+from ossctl.app.tools.command import ToolCommand
 from ossctl.dialect import Tool
 from ossctl.runtime.base import Chunk, Logits
 from ossctl.runtime.context import ContextOptions, LlamaRunner

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ossctl.app.chat_completions import read_task
-from ossctl.app.conversation import Defaults
-from ossctl.app.lines import Line
+from ossctl.app.inference.defaults import Defaults
+from ossctl.app.wire.chat_completions import read_task
+from ossctl.app.wire.lines import Line
 from ossctl.dialect import Conversation, JsonFormat, Message, Tool, ToolCall, ToolChoice
 from ossctl.errors import RequestError
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ossctl.app.generation import Generation
+from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
 from ossctl.templates.parser import TemplateParser

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ossctl.app import lines
-from ossctl.app.lines import Line, read_lines
+from ossctl.app.wire import lines
+from ossctl.app.wire.lines import Line, read_lines
 
 LIMIT = 16  # bytes, instead of megabytes
 

@@ -12,11 +12,11 @@ from llama_oracle import has_rpc
 from models import smollm2
 from rpc_servers import rpc_server
 
-from ossctl.app.corrections import Corrections, correction, with_less
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadOptions, by_place, differences, load_model
-from ossctl.app.shapes import known_shapes
-from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadOptions, by_place, differences, load_model
+from ossctl.app.placement.memory_corrections import Corrections, correction, with_less
+from ossctl.app.placement.shapes import known_shapes
+from ossctl.planning.goal import Fixed, Goal, Purpose
 from ossctl.planning.machine import GIB, MIB, Device, Machine
 from ossctl.planning.planner import make_plan
 
@@ -37,7 +37,7 @@ def test_what_is_loaded_is_what_was_predicted(
     with (
         caplog.at_level(logging.INFO, "ossctl"),
         Interrupt() as interrupt,
-        load_model(smollm2(), options, Goal(Use.BATCH), interrupt) as loaded,
+        load_model(smollm2(), options, Goal(Purpose.BATCH), interrupt) as loaded,
     ):
         assert loaded.runner.n_ctx_seq == 8192
         assert loaded.runner.n_seq == 4
@@ -52,8 +52,8 @@ def test_what_is_loaded_is_what_was_predicted(
 SHORT = """
 import resource, sys
 from pathlib import Path
-import ossctl.runtime.model, ossctl.app.loading as loading
-from ossctl.app.interrupt import Interrupt
+import ossctl.runtime.model, ossctl.app.inference.loading as loading
+from ossctl.app.inference.interrupt import Interrupt
 from ossctl.planning.goal import Goal, Use
 from ossctl.runtime.context import LlamaRunner
 
@@ -131,9 +131,9 @@ def test_a_correction_is_taken_off_what_is_free() -> None:
 
 @pytest.mark.parametrize("machine", [MACHINE, Machine((), 32 * GIB, 30 * GIB, 4)], ids=["GPU", "RAM"])
 def test_a_correction_gives_the_next_smaller_plan(machine: Machine) -> None:
-    plan = make_plan(machine, SHAPE, Goal(Use.BATCH), Fixed())
+    plan = make_plan(machine, SHAPE, Goal(Purpose.BATCH), Fixed())
     less = correction(machine, plan, MIB)
-    smaller = make_plan(with_less(machine, less), SHAPE, Goal(Use.BATCH), Fixed())
+    smaller = make_plan(with_less(machine, less), SHAPE, Goal(Purpose.BATCH), Fixed())
     assert smaller.settings != plan.settings
     fullest = [(*each.prediction.devices, each.prediction.host)[0].total for each in (plan, smaller)]
     assert fullest[1] < fullest[0]

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ossctl.app.machine import (
+from ossctl.app.placement.fit import outcome_of
+from ossctl.app.placement.machine import (
     hypothetical,
     parse_size,
     parse_vram,
@@ -12,8 +13,7 @@ from ossctl.app.machine import (
     this_machine,
     unusable_gpus,
 )
-from ossctl.app.outcome import outcome_of
-from ossctl.app.shapes import known_shapes
+from ossctl.app.placement.shapes import known_shapes
 from ossctl.errors import UsageError
 from ossctl.planning.cards import as_sold
 from ossctl.planning.machine import GIB, MIB, Machine
@@ -108,9 +108,9 @@ def test_what_is_not_given_stays_as_it_is() -> None:
 
 def found(
     name: str, backend: str, kind: DeviceKind, total: int, free: int = 0, pci: str = ""
-) -> runtime.Device:
+) -> runtime.BackendDevice:
     """A device as ggml would report it, in MiB."""
-    return runtime.Device(name, backend, name, kind, (free or total) * MIB, total * MIB, pci)
+    return runtime.BackendDevice(name, backend, name, kind, (free or total) * MIB, total * MIB, pci)
 
 
 def test_a_card_that_two_backends_see_is_one_device() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.app.prompt import Attached, decoded, first_code_block, prompt_of, read_text
+from ossctl.app.user_text import Attached, decoded, first_code_block, prompt_of, read_text
 from ossctl.errors import UsageError
 
 

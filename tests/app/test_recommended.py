@@ -2,8 +2,8 @@
 
 import pytest
 
-from ossctl.app.machine import hypothetical
-from ossctl.app.models import recommended_for
+from ossctl.app.library.resolve import recommended_for
+from ossctl.app.placement.machine import hypothetical
 from ossctl.planning.cards import as_sold
 from ossctl.planning.machine import GIB, Machine
 

@@ -9,13 +9,13 @@ import pytest
 from scripted import ScriptedRunner
 from toy_harmony import TOY
 
-from ossctl.app.asking import Asking
-from ossctl.app.ending import Ending
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadedModel
-from ossctl.app.question import Question
-from ossctl.app.run import Answer, Answering
-from ossctl.app.tool_commands import MAX_ROUNDS, ToolCommand, ToolOutcome
+from ossctl.app.inference.client import Client
+from ossctl.app.inference.finish import AnswerFinish
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.run.run import Answering, RunAnswer
+from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Conversation, Message, Tool
 from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect
@@ -89,15 +89,15 @@ def final(text: str) -> str:
 
 def answered(
     seen: Seen, replies: Sequence[str], commands: Mapping[str, Sequence[str]], seconds: float = 20.0
-) -> tuple[Answer, Replies]:
+) -> tuple[RunAnswer, Replies]:
     runner = Replies(replies=replies, n_seq=1)
     dialect = HarmonyDialect(TOY, TOY.markers, NoGrammars())  # type: ignore[arg-type]
     model = LoadedModel("toy", runner, dialect, TOY.piece)
     tools = tuple(Tool(name) for name in ("upper", "other"))
     conversation = Conversation((Message("user", "Upper case?"),), tools)
-    question = Question(conversation, 500, (), Sampling(temperature=0))
+    question = GenerationSpec(conversation, 500, (), Sampling(temperature=0))
     programs = {name: ToolCommand(tuple(argv), seconds) for name, argv in commands.items()}
-    with Interrupt() as interrupt, Asking(model, interrupt) as asking:
+    with Interrupt() as interrupt, Client(model, interrupt) as asking:
         (answer,) = Answering(asking, interrupt, seen, programs).answers(question, 1)
     return answer, runner
 
@@ -107,7 +107,7 @@ def test_a_call_runs_its_program_and_the_result_becomes_the_answer() -> None:
     answer, runner = answered(
         seen, [call("upper", '{"text":"pear"}'), final("It is PEAR.")], {"upper": UPPER}
     )
-    assert (answer.ending, answer.generation.content) == (Ending.STOP, "It is PEAR.")
+    assert (answer.ending, answer.generation.content) == (AnswerFinish.STOP, "It is PEAR.")
     assert seen.asked == [("upper", '{"text":"pear"}')]
     assert [(o.call.name, o.result, o.ok) for o in answer.made] == [("upper", "PEAR", True)]
     assert answer.record()["tool_results"][0]["result"] == "PEAR"
@@ -145,7 +145,7 @@ def test_a_program_that_hangs_ends_and_the_answer_still_comes() -> None:
 
 def test_a_call_without_a_program_is_the_answer() -> None:
     answer, _ = answered(Seen(), [call("other", '{"a":1}')], {"upper": UPPER})
-    assert answer.ending is Ending.TOOL_CALLS
+    assert answer.ending is AnswerFinish.TOOL_CALLS
     assert answer.record()["tool_calls"] == [{"name": "other", "arguments": '{"a":1}'}]
     assert not answer.made
 
@@ -153,7 +153,7 @@ def test_a_call_without_a_program_is_the_answer() -> None:
 def test_a_model_that_only_calls_is_stopped() -> None:
     answer, _ = answered(Seen(), [call("upper", '{"text":"fig"}')], {"upper": UPPER})
     assert len(answer.made) == MAX_ROUNDS
-    assert answer.ending is Ending.TOOL_CALLS
+    assert answer.ending is AnswerFinish.TOOL_CALLS
 
 
 @pytest.mark.parametrize("preamble", ["", "<|channel|>commentary<|message|>Look:<|end|><|start|>assistant"])

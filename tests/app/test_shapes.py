@@ -7,10 +7,10 @@ from gguf import GGUFWriter
 from models import smollm2
 from shapes_json import PATH, shapes_json
 
-from ossctl.app.shapes import known_shapes, shape_of_file, shape_of_starts, shipped_shape
+from ossctl.app.placement.shapes import known_shapes, shape_of_file, shape_of_starts, shipped_shape
 from ossctl.errors import ModelError
-from ossctl.models.catalogue import catalogue
-from ossctl.models.reference import HubReference
+from ossctl.hub.catalogue import catalogue
+from ossctl.hub.reference import HubReference
 from ossctl.runtime.gguf import read_header
 
 

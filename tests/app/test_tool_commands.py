@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.app.tool_commands import MAX_OUTPUT_BYTES, ToolCommand, ToolOutcome
+from ossctl.app.tools.command import MAX_OUTPUT_BYTES, ToolCommand, ToolOutcome
 from ossctl.dialect import ToolCall
 
 

@@ -29,13 +29,13 @@ from models import smollm2, tiny_gpt_oss
 from scripted_chat import GivenAnswers, scripted_chat
 from terminal import Terminal
 
-from ossctl.app.chat.book import Book, SessionModel
 from ossctl.app.chat.chat import Chat, Tools
 from ossctl.app.chat.events import ChatEvent
+from ossctl.app.chat.model_session import Talker
+from ossctl.app.chat.session_log import Book, SessionModel
 from ossctl.app.chat.settings import ChatSettings
-from ossctl.app.chat.talker import Talker
 from ossctl.app.chat.transcript import Said
-from ossctl.app.loading import LoadedModel
+from ossctl.app.inference.loading import LoadedModel
 from ossctl.dialect import Answer, Message, Reasoning
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.repl import rich_view

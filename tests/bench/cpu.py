@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 from models import smollm2
 
-from ossctl.app.kernels import try_kernels
+from ossctl.app.placement.kernel_trial import try_kernels
 from ossctl.build.recipe import processor
 from ossctl.runtime.base import Chunk
 from ossctl.runtime.context import ContextOptions, LlamaRunner

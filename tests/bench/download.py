@@ -34,10 +34,10 @@ import sys, time
 from huggingface_hub import hf_hub_download, logging
 from huggingface_hub.utils import disable_progress_bars
 from pathlib import Path
-from ossctl.models.hub import find_model
-from ossctl.models.records import Records
-from ossctl.models.reference import HubReference
-from ossctl.models.store import ModelPull
+from ossctl.hub.hub import find_model
+from ossctl.hub.records import Records
+from ossctl.hub.reference import HubReference
+from ossctl.hub.store import ModelPull
 disable_progress_bars()
 
 def ours(home):
@@ -73,7 +73,7 @@ def main() -> None:
 
 def hashing(path: Path) -> None:
     """Gigabytes a second of a file in the page cache, beside what hashlib does in memory."""
-    from ossctl.models.hashing import sha256_of
+    from ossctl.hub.hashing import sha256_of
 
     data = path.read_bytes()
     file = best(lambda: sha256_of(path))

@@ -14,7 +14,7 @@ from command import Record, by_id, command, environment, line_of, ossctl, record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ossctl.app.chat_completions import Shorthand
+from ossctl.app.wire.chat_completions import Shorthand
 
 QUICK: Record = {"prompt": "Hi", "max_tokens": 3}
 ENDS = ("257", "258", "264")  # the tokens that end an answer of the model of bytes

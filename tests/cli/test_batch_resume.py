@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from command import Record, by_id, command, environment, line_of, ossctl, records_in, start, write_jsonl
 
-from ossctl.app.batch.waiting import beside
+from ossctl.app.batch.reorder_spool import beside
 from ossctl.storage.compression import open_decoded
 
 QUICK: Record = {"prompt": "Say hi.", "max_tokens": 3}

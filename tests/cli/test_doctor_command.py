@@ -12,7 +12,7 @@ from llama_oracle import has_rpc
 from models import smollm2
 from rpc_servers import rpc_server
 
-from ossctl.app.self_test import Failure, Generation, difference, generate_on, is_wrong
+from ossctl.app.placement.self_test import ProbeFailure, ProbeRun, difference, generate_on, is_wrong
 
 
 def test_a_healthy_installation_is_exit_code_0(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_without_unicode_the_marks_are_ascii(tmp_path: Path) -> None:
 
 def test_a_device_that_does_not_work_is_a_failure_with_a_reason() -> None:
     found = generate_on(smollm2(), "CUDA9")
-    assert found == [Failure("there is no device CUDA9")]
+    assert found == [ProbeFailure("there is no device CUDA9")]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_device_that_does_not_work_is_a_failure_with_a_reason() -> None:
 )
 def test_logits_beyond_rounding_are_wrong(logits: list[float], wrong: bool) -> None:
     assert (
-        is_wrong(difference(Generation([0.0, 1.0, 10.0], [2], 1.0, 1.0), Generation(logits, [2], 1.0, 1.0)))
+        is_wrong(difference(ProbeRun([0.0, 1.0, 10.0], [2], 1.0, 1.0), ProbeRun(logits, [2], 1.0, 1.0)))
         is wrong
     )
 
@@ -117,7 +117,7 @@ ON_RPC = """
 import ctypes, sys
 from pathlib import Path
 from llama_cpp import llama_cpp as lib
-from ossctl.app.self_test import _generate, difference
+from ossctl.app.placement.self_test import _generate, difference
 from ossctl.runtime.ggml import function
 
 lib.llama_backend_init()

@@ -19,7 +19,7 @@ from gguf import GGUFReader, GGUFWriter
 from hub import Cut, Hub, Slow, Status, sha256
 from models import byte_gpt_oss, smollm2
 
-from ossctl.models.catalogue import catalogue
+from ossctl.hub.catalogue import catalogue
 
 SMALL, SPLIT, OTHER = "org/small-GGUF", "org/split-GGUF", "ggml-org/gpt-oss-20b-GGUF"
 PINNED = catalogue().entry("20b").variant.revision

@@ -10,8 +10,8 @@ from command import Result, command, environment, ossctl, records_in, write_json
 from hub import Hub
 from models import byte_gpt_oss, enormous, smollm2
 
-from ossctl.app.models import has_nano
-from ossctl.models.catalogue import catalogue
+from ossctl.app.library.resolve import has_nano
+from ossctl.hub.catalogue import catalogue
 
 GPT_OSS = ("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-MXFP4.gguf")
 SMOL = ("org/smol-GGUF", "smol-Q4_1.gguf")

@@ -13,7 +13,7 @@ from command import Result, ossctl
 from hub import Hub
 from models import smollm2
 
-from ossctl.models.catalogue import catalogue
+from ossctl.hub.catalogue import catalogue
 
 MIB, GIB = 1 << 20, 1 << 30
 

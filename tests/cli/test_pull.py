@@ -17,7 +17,7 @@ from command import Result, command, environment, ossctl
 from hub import Cut, Flip, Hub, Slow, Stall, Status, sha256
 from models import enormous, smollm2
 
-from ossctl.models.catalogue import catalogue
+from ossctl.hub.catalogue import catalogue
 
 REPO = "org/model-GGUF"
 REFERENCE = f"hf:{REPO}"

@@ -12,8 +12,8 @@ import pytest
 from command import Result, environment, ossctl, start
 from models import smollm2
 
-from ossctl.app.ending import is_refusal
-from ossctl.app.prompt import first_code_block
+from ossctl.app.inference.finish import is_refusal
+from ossctl.app.user_text import first_code_block
 from ossctl.cli.main import app
 
 GREEDY = ("-t", 0, "--threads", 1)

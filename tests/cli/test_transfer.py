@@ -2,7 +2,7 @@
 
 import pytest
 
-from ossctl.app.pull import Transfer
+from ossctl.app.library.pull import Transfer
 from ossctl.cli.transfer import PlainTransfer, describe, duration, gigabytes
 
 

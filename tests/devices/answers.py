@@ -8,18 +8,21 @@ import numpy as np
 from devices.evaluation import CTX, N_SEQ, Evaluation, evaluate, shares
 from devices.finding import Finding, judged
 from devices.task import Task
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadOptions, load_model
-from ossctl.app.self_test import is_wrong
-from ossctl.app.shapes import shape_of_file
-from ossctl.planning.goal import Goal, Use
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadOptions, load_model
+from ossctl.app.placement.self_test import is_wrong
+from ossctl.app.placement.shapes import shape_of_file
+from ossctl.planning.goal import Goal, Purpose
 
 
 def run(task: Task) -> Iterator[Finding]:
     """One finding: failed if a row of logits differs by more than rounding."""
     path, expected = Path(task.path), Evaluation.read(Path(task.reference))
     options = task.load_options(shape_of_file(path), LoadOptions(ctx=CTX, parallel=N_SEQ))
-    with Interrupt() as interrupt, load_model(path, options, Goal(Use.BATCH), interrupt, raw=True) as loaded:
+    with (
+        Interrupt() as interrupt,
+        load_model(path, options, Goal(Purpose.BATCH), interrupt, raw=True) as loaded,
+    ):
         found = evaluate(loaded.runner, expected.tokens)
     yield _compared(expected, found)
 

@@ -11,12 +11,12 @@ from llama_server import Case, ServerFailed, answer_all, server
 
 from devices.finding import Finding, Verdict
 from devices.task import CPU, Task
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadedModel, LoadOptions, load_model
-from ossctl.app.shapes import shape_of_file
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadedModel, LoadOptions, load_model
+from ossctl.app.placement.shapes import shape_of_file
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Generated, Request, Sampling
-from ossctl.planning.goal import Goal, Use
+from ossctl.planning.goal import Goal, Purpose
 
 N_PREDICT, LEAST_REQUESTS = 64, 4
 _CTX, _PROMPT = 256, 64  # tokens
@@ -26,7 +26,7 @@ def run(task: Task) -> Iterator[Finding]:
     """One finding, which does not fail for being slow; the ratio is for the reader to judge."""
     path = Path(task.path)
     options = task.load_options(shape_of_file(path), LoadOptions(ctx=_CTX, parallel=task.n_seq))
-    goal = Goal(Use.BATCH)
+    goal = Goal(Purpose.BATCH)
     with Interrupt() as interrupt, load_model(path, options, goal, interrupt, raw=True) as loaded:
         case = _case(task, loaded)
         ours = _ours(loaded, case)

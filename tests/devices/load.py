@@ -10,9 +10,9 @@ from devices.memory import Taken, compared
 from devices.speed import measure
 from devices.task import CPU, Task
 from devices.witness import Witness, free_bytes
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadOptions, load_model
-from ossctl.app.shapes import shape_of_file
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadOptions, load_model
+from ossctl.app.placement.shapes import shape_of_file
 from ossctl.planning.goal import Goal
 from ossctl.runtime.devices import DeviceKind, list_devices
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from devices.finding import Finding, judged
-from ossctl.app.loading import LoadedModel
+from ossctl.app.inference.loading import LoadedModel
 from ossctl.planning.machine import MIB, shown_bytes
-from ossctl.planning.memory import Use
+from ossctl.planning.memory import DeviceUse
 from ossctl.planning.plan import Plan
 from ossctl.planning.settings import LoadMode
 
@@ -49,13 +49,13 @@ def compared(loaded: LoadedModel, taken: Taken | None) -> Finding:
     return judged("memory", faults, ", ".join(parts), figures)
 
 
-def _beside(taken: Taken, loaded: LoadedModel, planned: dict[str, Use]) -> tuple[int, int]:
+def _beside(taken: Taken, loaded: LoadedModel, planned: dict[str, DeviceUse]) -> tuple[int, int]:
     """Bytes that the driver takes beside llama.cpp's buffers, and what the plan leaves free for them."""
     name = next(iter(loaded.reported))
     return taken.here - loaded.reported[name].total, planned[name].overhead
 
 
-def _differences(plan: Plan, planned: dict[str, Use], loaded: LoadedModel) -> Iterator[str]:
+def _differences(plan: Plan, planned: dict[str, DeviceUse], loaded: LoadedModel) -> Iterator[str]:
     for name, use in planned.items():
         on_device = name in plan.settings.devices
         for purpose, (share, least) in _TOLERANCES.items():
@@ -66,7 +66,7 @@ def _differences(plan: Plan, planned: dict[str, Use], loaded: LoadedModel) -> It
                 yield f"{name} {purpose}: planned {_mib(expected)}, llama.cpp reports {_mib(found)}"
 
 
-def _shown(name: str, use: Use) -> str:
+def _shown(name: str, use: DeviceUse) -> str:
     weights, kv, compute = (f"{n_bytes / MIB:,.0f}" for n_bytes in (use.weights, use.kv, use.compute))
     return f"{name} {weights} + {kv} + {compute} MiB"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from ossctl.app.load_options import LoadOptions
+from ossctl.app.placement.load_options import LoadOptions
 from ossctl.planning.shape import ModelShape
 
 CPU = "CPU"

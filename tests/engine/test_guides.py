@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scripted import ScriptedRunner, logits_after, run, tokens_of
 from toy_harmony import TOY
 
-from ossctl.app.generation import Generation
-from ossctl.app.worker import Worker
+from ossctl.app.inference.engine_thread import EngineThread
+from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Conversation, JsonFormat, Message, Tool, ToolCall, ToolChoice
 from ossctl.engine.engine import Engine
 from ossctl.engine.grammar import JsonGrammars
@@ -358,7 +358,7 @@ def test_the_slot_of_a_request_whose_guide_failed_is_free_again() -> None:
 def answered(generations: Sequence[Generation], runner: ScriptedRunner) -> list[Generation]:
     """They are delivered in the order in which they end."""
     arrived: SimpleQueue[Generation | Exception] = SimpleQueue()
-    with Worker(runner, arrived.put) as worker:
+    with EngineThread(runner, arrived.put) as worker:
         for generation in generations:
             worker.submit(generation)
         found = [arrived.get(timeout=60) for _ in generations]

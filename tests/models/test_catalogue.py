@@ -5,10 +5,10 @@ import re
 import pytest
 
 from ossctl.errors import UsageError
-from ossctl.models.catalogue import Entry, catalogue
-from ossctl.models.download import LARGEST_FILE
-from ossctl.models.reference import HubReference
-from ossctl.models.shards import names_of_model
+from ossctl.hub.catalogue import Entry, catalogue
+from ossctl.hub.download import LARGEST_FILE
+from ossctl.hub.reference import HubReference
+from ossctl.hub.shards import names_of_model
 
 ENTRIES = list(catalogue().entries)
 

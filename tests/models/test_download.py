@@ -9,9 +9,9 @@ import pytest
 from hub import Cut, Fault, Flip, Hub, LoginPage, Stall, Status, WholeFile, sha256
 
 from ossctl.errors import ModelError
-from ossctl.models.download import Damaged, fetch, read_beginning
-from ossctl.models.hub import HubFile, find_model
-from ossctl.models.reference import HubReference
+from ossctl.hub.download import Damaged, fetch, read_beginning
+from ossctl.hub.hub import HubFile, find_model
+from ossctl.hub.reference import HubReference
 
 REPO = "org/model-GGUF"
 DATA = random.Random(0).randbytes(3_000_000)

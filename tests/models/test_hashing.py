@@ -8,7 +8,7 @@ from threading import active_count
 
 import pytest
 
-from ossctl.models.hashing import FollowingHash, sha256_of
+from ossctl.hub.hashing import FollowingHash, sha256_of
 
 DATA = random.Random(0).randbytes(10_000_000)
 

@@ -7,9 +7,9 @@ from hub import Hub, LoginPage, Status
 from huggingface_hub import constants
 
 from ossctl.errors import ModelError, OssctlError, UsageError
-from ossctl.models.download import fetch
-from ossctl.models.hub import HubModel, find_model
-from ossctl.models.reference import HubReference
+from ossctl.hub.download import fetch
+from ossctl.hub.hub import HubModel, find_model
+from ossctl.hub.reference import HubReference
 
 REPO = "org/model-GGUF"
 SPLIT = {f"big-Q8_0-0000{n}-of-00003.gguf": bytes(n) for n in (1, 2, 3)}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ossctl.models.shards import first_names, matching, names_of_model, quantisation_of, shard_of
+from ossctl.hub.shards import first_names, matching, names_of_model, quantisation_of, shard_of
 
 PARTS = ["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"]
 QUANTS = ["m-Q4_0.gguf", "m-Q4_K_M.gguf", "sub/m-UD-Q4_K_XL-00001-of-00002.gguf", "M.IQ4_XS.gguf"]

@@ -10,12 +10,12 @@ from hub import Cut, Flip, Hub, Status, sha256
 from huggingface_hub import constants, hf_hub_download, scan_cache_dir
 
 from ossctl.errors import ModelError
-from ossctl.models.cache import RepoFolder
-from ossctl.models.hub import find_model
-from ossctl.models.local import LocalModel
-from ossctl.models.records import Records
-from ossctl.models.reference import HubReference
-from ossctl.models.store import ModelPull, Transfer, free_bytes, missing_bytes
+from ossctl.hub.cache import RepoFolder
+from ossctl.hub.hub import find_model
+from ossctl.hub.local import LocalModel
+from ossctl.hub.records import FileRecords
+from ossctl.hub.reference import HubReference
+from ossctl.hub.store import ModelPull, Transfer, free_bytes, missing_bytes
 
 REPO = "org/model-GGUF"
 DATA = random.Random(0).randbytes(1_000_000)
@@ -26,7 +26,7 @@ PARTS = {f"m-0000{n}-of-00003.gguf": random.Random(n).randbytes(300_000) for n i
 class Pulling:
     """Pulls from the hub of a test, and what was shown."""
 
-    records: Records
+    records: FileRecords
     shown: list[Transfer] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class Pulling:
 
 @pytest.fixture
 def pulling(tmp_path: Path) -> Pulling:
-    return Pulling(Records(tmp_path / "records.db"))
+    return Pulling(FileRecords(tmp_path / "records.db"))
 
 
 def blobs() -> set[str]:
@@ -216,11 +216,11 @@ def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) ->
 def test_records_that_cannot_be_kept_hinder_nothing(hub: Hub, tmp_path: Path) -> None:
     hub.add(REPO, {"m.gguf": DATA})
     (tmp_path / "records.db").write_text("this is no database" * 100)
-    assert Pulling(Records(tmp_path / "records.db"))().first.read_bytes() == DATA
+    assert Pulling(FileRecords(tmp_path / "records.db"))().first.read_bytes() == DATA
 
 
 def test_a_record_holds_only_while_the_file_does_not_change(tmp_path: Path) -> None:
-    records, path = Records(tmp_path / "records.db"), tmp_path / "f"
+    records, path = FileRecords(tmp_path / "records.db"), tmp_path / "f"
     path.write_bytes(b"a")
     records.note_verified(path, "hash")
     assert records.verified(path) is not None

@@ -18,10 +18,10 @@ from queue import SimpleQueue
 import numpy as np
 
 from nano.corpus import KINDS, Sample, is_right, samples
-from ossctl.app.generation import Generation
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadedModel, LoadOptions, load_model
-from ossctl.app.worker import Worker
+from ossctl.app.inference.engine_thread import EngineThread
+from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadedModel, LoadOptions, load_model
 from ossctl.dialect import ToolCall
 from ossctl.engine.request import FinishReason, Request, Sampling
 from ossctl.planning.goal import Goal
@@ -62,7 +62,7 @@ def evaluate(path: Path, count: int, seed: int = _SEED) -> list[Answered]:
     ):
         generations = [_generation(model, number, sample) for number, sample in enumerate(chosen)]
         finished: SimpleQueue[Generation | Exception] = SimpleQueue()
-        with Worker(model.runner, finished.put) as worker:
+        with EngineThread(model.runner, finished.put) as worker:
             for generation in generations:
                 worker.submit(generation)
             for _ in generations:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from ossctl.app.shapes import known_shapes
+from ossctl.app.placement.shapes import known_shapes
 from ossctl.errors import MemoryShortage, UsageError
 from ossctl.planning.attention import AttentionCosts
-from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.goal import Fixed, Goal, Purpose
 from ossctl.planning.machine import GIB, Device, Machine, ram_margin
 from ossctl.planning.memory import predict
 from ossctl.planning.plan import Plan
@@ -19,7 +19,7 @@ SHAPES = {
     "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf"],
     "120b": known_shapes()["ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf"],
 }
-BATCH = Goal(Use.BATCH)
+BATCH = Goal(Purpose.BATCH)
 
 
 def machine(*vram: float, ram: float = 64, backend: str = "CUDA", shares_ram: bool = False) -> Machine:
@@ -171,7 +171,7 @@ def test_without_a_gpu_everything_is_in_ram_and_the_cores_are_used() -> None:
 def test_weights_are_repacked_for_a_long_batch_with_ram_for_both_copies() -> None:
     assert plan("20b", machine(ram=32), BATCH).settings.repack
     assert not plan("20b", machine(ram=20), BATCH).settings.repack
-    assert not plan("20b", machine(ram=32), Goal(Use.BATCH, 3)).settings.repack
+    assert not plan("20b", machine(ram=32), Goal(Purpose.BATCH, 3)).settings.repack
     assert not plan("20b", machine(ram=32)).settings.repack
 
 
@@ -197,13 +197,13 @@ def test_a_batch_keeps_flash_attention_behind_few_tokens_and_in_a_shared_cache()
     roomy = machine(ram=64)
 
     def flash(reads: int, writes: int, **fixed: object) -> bool:
-        goal = Goal(Use.BATCH, 50, reads=reads, writes=writes)
+        goal = Goal(Purpose.BATCH, 50, reads=reads, writes=writes)
         return plan("20b", roomy, goal, **fixed).settings.flash_attention
 
     assert flash(40, 60)
     assert not flash(400, 300)
     assert flash(4_000, 5)
-    shared = plan("20b", machine(ram=20), Goal(Use.BATCH, 50, reads=400, writes=300), ctx=65_536)
+    shared = plan("20b", machine(ram=20), Goal(Purpose.BATCH, 50, reads=400, writes=300), ctx=65_536)
     assert shared.settings.unified
     assert shared.settings.flash_attention
     assert not plan("20b", machine(ram=48), Goal(conversations=4), ctx=8192).settings.flash_attention
@@ -237,7 +237,7 @@ def test_flash_attention_stays_with_a_gpu_a_quantised_cache_and_a_latent_one() -
 
 def test_a_batch_gets_as_many_sequences_as_memory_and_the_workload_can_use() -> None:
     assert plan("20b", machine(16), BATCH).settings.parallel > 32
-    assert plan("20b", machine(16), Goal(Use.BATCH, 3)).settings.parallel == 3
+    assert plan("20b", machine(16), Goal(Purpose.BATCH, 3)).settings.parallel == 3
     assert plan("20b", machine(80), BATCH).settings.parallel == 64
     assert plan("20b", machine(8), BATCH).settings.parallel <= 16  # fewer than are computed on the GPU
 
@@ -253,7 +253,7 @@ def test_requests_of_a_long_context_share_it_so_that_short_ones_are_as_many_as_p
     found = plan("20b", where, BATCH, ctx=131_072)
     assert found.settings.unified
     assert found.settings.parallel == sequences
-    assert plan("20b", where, Goal(Use.BATCH, 5), ctx=131_072).settings.parallel == 5
+    assert plan("20b", where, Goal(Purpose.BATCH, 5), ctx=131_072).settings.parallel == 5
     assert plan("20b", where, BATCH, ctx=131_072, parallel=2).settings.parallel == 2
 
 
@@ -315,7 +315,7 @@ def test_weights_go_into_layouts_of_the_cpus_own_where_it_pays_and_where_those_k
         assert make_plan(on, large, Goal(), Fixed()).settings.repack is repack
     small, broken = dense(4, 1 << 20), replace(machine(ram=64), extra_kernels=False)
     assert make_plan(machine(ram=64), small, Goal(), Fixed()).settings.repack
-    assert not make_plan(broken, small, Goal(Use.BATCH), Fixed()).settings.repack
+    assert not make_plan(broken, small, Goal(Purpose.BATCH), Fixed()).settings.repack
     assert not plan("20b", replace(machine(ram=64), amx=True)).settings.repack  # experts, mostly
 
 

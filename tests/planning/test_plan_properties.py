@@ -5,9 +5,9 @@ from dataclasses import replace
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ossctl.app.shapes import known_shapes
+from ossctl.app.placement.shapes import known_shapes
 from ossctl.errors import MemoryShortage, UsageError
-from ossctl.planning.goal import Fixed, Goal, Use
+from ossctl.planning.goal import Fixed, Goal, Purpose
 from ossctl.planning.machine import GIB, MIB, Device, Machine, ram_margin
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
@@ -35,7 +35,7 @@ def machines(draw: st.DrawFn) -> Machine:
     return Machine(devices, ram, int(ram * draw(st.floats(0.3, 0.95))), cores=draw(st.integers(1, 64)))
 
 
-goals = st.builds(Goal, st.sampled_from(Use), st.none() | st.integers(1, 1000))
+goals = st.builds(Goal, st.sampled_from(Purpose), st.none() | st.integers(1, 1000))
 wishes = st.builds(
     Fixed,
     ctx=st.none() | st.integers(1, 131_072),
@@ -112,7 +112,7 @@ shapes = st.sampled_from(sorted(SHAPES)).map(SHAPES.__getitem__) | st.builds(
 )
 any_goals = st.builds(
     Goal,
-    st.sampled_from(Use),
+    st.sampled_from(Purpose),
     st.none() | st.integers(1, 1000),
     st.none() | st.integers(100, 200_000),
     st.integers(1, 4),

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
-from ossctl.app.ending import Ending
-from ossctl.app.tool_commands import ToolOutcome
+from ossctl.app.inference.finish import AnswerFinish
+from ossctl.app.tools.command import ToolOutcome
 from ossctl.dialect import Answer, Reasoning, ToolCall
 from ossctl.repl import rich_view
 from ossctl.repl.markdown import THEME, MarkdownStream
@@ -50,7 +50,7 @@ print(fib(10))
 
 The end.
 """
-DONE = Answered(Ending.STOP, 10, 0, 100, 0, 1, 0.1, 1.0, 0.9)
+DONE = Answered(AnswerFinish.STOP, 10, 0, 100, 0, 1, 0.1, 1.0, 0.9)
 
 
 class Screen(io.StringIO):

@@ -7,16 +7,15 @@ from time import perf_counter
 
 import numpy as np
 
-from ossctl.app.batch.records import Records
-from ossctl.app.batch.resume import Finished, State, read_back
+from ossctl.app.batch.prefix_queue import PrefixQueue
+from ossctl.app.batch.records import ResultRecords
+from ossctl.app.batch.resume import Finished, RecordState, read_back
 from ossctl.app.batch.run import BatchJob, BatchModel, adapted, goal_of, identity_of
-from ossctl.app.batch.source import Survey
-from ossctl.app.batch.understanding import asked_by
-from ossctl.app.batch.window import Window
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.lines import Line
-from ossctl.app.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.question import pose_choices
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
+from ossctl.app.inference.request import pose_choices
+from ossctl.app.wire.lines import Line, asked_by
+from ossctl.app.wire.source import Survey
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Request
 from ossctl.errors import ExitCode, RequestError
@@ -83,7 +82,7 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
     with Interrupt() as interrupt, load_model(model.path, model.options, goal, interrupt) as loaded:
         for remark in loaded.remarks:
             say(remark)
-        records = Records(identity_of(model.path, loaded))
+        records = ResultRecords(identity_of(model.path, loaded))
         checker = _Checker(loaded, job, records, finished)
         for line in job.source.picked(survey):
             interrupt.check("Nothing was started.")
@@ -93,7 +92,7 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
 
 class _Checker:
     def __init__(
-        self, model: LoadedModel, job: BatchJob, records: Records, finished: Finished | None
+        self, model: LoadedModel, job: BatchJob, records: ResultRecords, finished: Finished | None
     ) -> None:
         self._model = model
         self._understanding = adapted(job.understanding, model)
@@ -101,7 +100,7 @@ class _Checker:
         self._finished = finished
         self._retry_failed = job.rules.retry_failed
         self._engine = Engine(model.runner)
-        self._window = Window()
+        self._window = PrefixQueue()
         self._before: Tokens | None = None
         self._found = DryRun(plan=model.plan)
 
@@ -135,7 +134,7 @@ class _Checker:
             return False
         custom_id = self._understanding.id_of(line)
         state = self._finished.look_up(custom_id, self._records.id_of(custom_id, asked))
-        finished = state is State.DONE or (state is State.FAILED and not self._retry_failed)
+        finished = state is RecordState.DONE or (state is RecordState.FAILED and not self._retry_failed)
         self._found.skipped += finished
         return finished
 

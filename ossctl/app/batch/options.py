@@ -5,12 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from ossctl.app.batch.job import Rules
+from ossctl.app.batch.line_parser import Column, Template, Understanding
 from ossctl.app.batch.run import BatchJob, Sink
-from ossctl.app.batch.source import Format, Source, format_of
-from ossctl.app.batch.understanding import Column, Template, Understanding
-from ossctl.app.generation_options import GenerationOptions
-from ossctl.app.prompt import text_of
+from ossctl.app.batch.runner import Rules
+from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.user_text import text_of
+from ossctl.app.wire.source import Format, Source, format_of
 from ossctl.errors import UsageError
 from ossctl.templates.prompt import PromptTemplate
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.chat_completions import Task, read_record
-from ossctl.app.generation import Generation
-from ossctl.app.lines import Line
+from ossctl.app.inference.generation import Generation
+from ossctl.app.wire.chat_completions import Task, read_record
+from ossctl.app.wire.lines import Line
 from ossctl.dialect import ToolCall
 from ossctl.engine.request import TokenLogprob
 from ossctl.errors import RequestError
@@ -36,7 +36,7 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True)
-class Records:
+class ResultRecords:
     """Makes the records of one output: `flat`, or as OpenAI's; `keep_input` repeats the input in them."""
 
     model: ModelIdentity

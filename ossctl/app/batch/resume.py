@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from ossctl.app.batch.records import ID_PREFIX
-from ossctl.app.batch.source import id_hash
-from ossctl.app.batch.waiting import beside
+from ossctl.app.batch.reorder_spool import beside
+from ossctl.app.wire.source import id_hash
 from ossctl.errors import UsageError
 from ossctl.storage.compression import READ_ERRORS, encoder_for, is_compressed, open_decoded
 from ossctl.storage.journal import Journal, OutputFile
@@ -55,7 +55,7 @@ def record_in(line: bytes) -> Record | None:
         return None
 
 
-class State(Enum):
+class RecordState(Enum):
     """What an output says of a request."""
 
     MISSING = auto()
@@ -132,17 +132,17 @@ class Finished:
         self._sorted = ids[self._places]
         self._seen = bytearray(len(self._places))
 
-    def look_up(self, custom_id: str, record_id: str) -> State:
+    def look_up(self, custom_id: str, record_id: str) -> RecordState:
         """What the output says of a request whose record would have this id."""
         wanted = np.uint64(id_hash(custom_id))
         at = int(self._sorted.searchsorted(wanted))
         if at == len(self._sorted) or self._sorted[at] != wanted:
-            return State.MISSING
+            return RecordState.MISSING
         self._seen[at] = True
         place = int(self._places[at])
         if self._answers[place] != _answer_hash(record_id):
-            return State.CHANGED
-        return State.FAILED if self._failed[place] else State.DONE
+            return RecordState.CHANGED
+        return RecordState.FAILED if self._failed[place] else RecordState.DONE
 
     def orphaned_failures(self) -> int:
         """Error records of ids that were never looked up: the lines were mended, or are gone."""

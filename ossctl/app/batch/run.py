@@ -10,21 +10,21 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.batch.job import Batch, Form, Rules
-from ossctl.app.batch.records import ModelIdentity, Records
+from ossctl.app.batch.finalize import settle
+from ossctl.app.batch.line_parser import Understanding
+from ossctl.app.batch.records import ModelIdentity, ResultRecords
+from ossctl.app.batch.reorder_spool import ReorderSpool
 from ossctl.app.batch.resume import Finished, Torn, continue_at, read_back
-from ossctl.app.batch.settle import settle
-from ossctl.app.batch.source import Source, Survey
+from ossctl.app.batch.runner import Batch, Form, Rules
 from ossctl.app.batch.summary import BatchSummary
-from ossctl.app.batch.understanding import Understanding
-from ossctl.app.batch.waiting import Waiting
-from ossctl.app.fingerprint import fingerprint_of
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.loading import LoadedModel, LoadOptions, explain_crashes, load_model
-from ossctl.app.question import check_schema, refuse_unsupported
-from ossctl.app.shapes import parts_of_file
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
+from ossctl.app.inference.request import check_schema, refuse_unsupported
+from ossctl.app.library.fingerprint import fingerprint_of
+from ossctl.app.placement.shapes import parts_of_file
+from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
-from ossctl.planning.goal import Goal, Use
+from ossctl.planning.goal import Goal, Purpose
 from ossctl.settings import Paths
 from ossctl.storage.journal import Journal, Keeping, OutputFile, refuse_existing, standard_output
 from ossctl.storage.whole_file import write_whole
@@ -111,9 +111,9 @@ class BatchModel:
 def goal_of(job: BatchJob, survey: Survey | None) -> Goal:
     """What a plan has to reckon with."""
     if survey is None:
-        return Goal(Use.BATCH)
+        return Goal(Purpose.BATCH)
     reads, writes = survey.sizes.likely_tokens(job.understanding.defaults.max_tokens)
-    return Goal(Use.BATCH, survey.count, reads=reads, writes=writes)
+    return Goal(Purpose.BATCH, survey.count, reads=reads, writes=writes)
 
 
 def run_batch(
@@ -133,7 +133,7 @@ def run_batch(
         loaded = parts.enter_context(load_model(model.path, model.options, goal_of(job, survey), interrupt))
         for remark in loaded.remarks:
             say(remark)
-        records = Records(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)
+        records = ResultRecords(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)
         form = Form(adapted(job.understanding, loaded), records)
         with output.journal() as journal:
             batch = Batch(loaded, form, journal, watch, job.rules)
@@ -180,7 +180,7 @@ class _Output:
         self._torn: Torn | None = None
         self._parts = parts
         self.finished: Finished | None = None
-        self.waiting: Waiting | None = None
+        self.waiting: ReorderSpool | None = None
         if sink.path is None or not sink.is_file:
             return
         keeping = Keeping(sink.path, sink.durable, Paths.from_environment().state / "rescued")
@@ -196,7 +196,7 @@ class _Output:
         if self._file is None:
             return Journal(lambda: path.open("wb", buffering=0), str(path))
         before = self.finished.waiting if self.finished else {}
-        self.waiting = Waiting(path, before, durable=self._sink.durable)
+        self.waiting = ReorderSpool(path, before, durable=self._sink.durable)
         self._parts.callback(self.waiting.close)
         return self._file.journal() if self._torn is None else continue_at(self._file, self._torn)
 

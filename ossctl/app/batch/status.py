@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ossctl.app.batch.resume import Lines, Record, left_waiting, records_of
-from ossctl.app.batch.source import Source
+from ossctl.app.wire.source import Source
 from ossctl.errors import UsageError
 from ossctl.storage.lock import is_locked
 

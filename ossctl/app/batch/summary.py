@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ossctl.app.generation import Generation
+from ossctl.app.inference.generation import Generation
 from ossctl.errors import ExitCode
 
 _STEP = 1.02  # from one class of latencies to the next: percentiles are right to 1 %

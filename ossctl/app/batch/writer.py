@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from ossctl.app.batch.waiting import Waiting
+from ossctl.app.batch.reorder_spool import ReorderSpool
 from ossctl.storage.journal import Journal
 
 
@@ -49,7 +49,7 @@ class InOrder:
     `waiting` keeps it on disk meanwhile.
     """
 
-    def __init__(self, inner: AsTheyCome, waiting: Waiting | None = None) -> None:
+    def __init__(self, inner: AsTheyCome, waiting: ReorderSpool | None = None) -> None:
         self._inner = inner
         self._waiting = waiting
         self._next = 0

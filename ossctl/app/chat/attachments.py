@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ossctl.app.prompt import Attached, prompt_of, read_text
+from ossctl.app.user_text import Attached, prompt_of, read_text
 from ossctl.errors import UsageError
 
 _PATH = re.compile(r"(?<!\S)@(?:\"(?P<quoted>[^\"\n]+)\"|(?P<plain>[^\s\"]+))")

@@ -8,12 +8,12 @@ from threading import Event as Signal
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from ossctl.app.interrupt import Interrupt
-from ossctl.app.load_options import LoadOptions
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.placement.load_options import LoadOptions
 from ossctl.planning.goal import Goal
 
 if TYPE_CHECKING:
-    from ossctl.app.chat.talker import Talker
+    from ossctl.app.chat.model_session import Talker
 
 # Sessions whose cells are kept at once: they share one cache, and each takes a window's cells more.
 _CONVERSATIONS = 4
@@ -84,8 +84,8 @@ class BackgroundModel:
     def _run(self) -> None:
         goal = Goal(conversations=_CONVERSATIONS)
         try:
-            from ossctl.app.chat.talker import Talker  # llama.cpp's library takes its time
-            from ossctl.app.loading import explain_crashes, load_model
+            from ossctl.app.chat.model_session import Talker  # llama.cpp's library takes its time
+            from ossctl.app.inference.loading import explain_crashes, load_model
 
             explain_crashes(_SAVED)
             self.file = self._find()

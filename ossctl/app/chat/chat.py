@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ossctl.app.chat.book import Book, Remembered, SessionModel, Writing, title_of
-from ossctl.app.chat.context import ContextReport, TurnSize, Window
+from ossctl.app.chat.context import ContextReport, TurnSize, VisibleWindow
 from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
+from ossctl.app.chat.session_log import Book, Remembered, SessionModel, Writing, title_of
 from ossctl.app.chat.settings import ChatSettings
 from ossctl.app.chat.transcript import Cut, Said, Transcript, Turn
-from ossctl.app.ending import ending_of
-from ossctl.app.question import Question
-from ossctl.app.tool_commands import MAX_ROUNDS, ToolCommand, ToolOutcome
+from ossctl.app.inference.finish import ending_of
+from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer, Conversation, Effort, Message, Preamble, Reasoning, Tool, ToolCall
 from ossctl.engine.request import FinishReason
 from ossctl.engine.sequence import common_prefix
 from ossctl.errors import OssctlError, RequestError, UsageError
 
 if TYPE_CHECKING:  # what loads llama.cpp's library: the prompt is there before
-    from ossctl.app.chat.talker import Talker
-    from ossctl.app.generation import Generation
+    from ossctl.app.chat.model_session import Talker
+    from ossctl.app.inference.generation import Generation
 
 Allow = Callable[[ToolCall], bool]
 
@@ -185,17 +185,17 @@ class Chat:
         if self._talker is not None:
             self._talker.stop()
 
-    def window(self, text: str = "") -> Window:
+    def window(self, text: str = "") -> VisibleWindow:
         """How full the context is, with `text` as the next message. Raises UsageError for a chat format
         that has no place for something."""
         messages = self.transcript.messages()
         if text:
             messages = (*messages, Message("user", text))
-        return Window(self._count(messages), self.talker.n_ctx)
+        return VisibleWindow(self._count(messages), self.talker.n_ctx)
 
-    def alone(self, text: str) -> Window:
+    def alone(self, text: str) -> VisibleWindow:
         """How full it would be with nothing before `text`."""
-        return Window(self._count((Message("user", text),)), self.talker.n_ctx)
+        return VisibleWindow(self._count((Message("user", text),)), self.talker.n_ctx)
 
     def drop_oldest(self, text: str = "") -> int:
         """Hide as many of the oldest turns as it takes to have room for `text` and an answer; how many."""
@@ -246,7 +246,7 @@ class Chat:
         ]
         used = self._count(transcript.messages()) if turns else 0
         seen = sum(row.tokens for row in rows if row.seen)
-        window = Window(used, self.talker.n_ctx)
+        window = VisibleWindow(used, self.talker.n_ctx)
         return ContextReport(window, instructions, max(0, used - seen - instructions), tuple(rows))
 
     def _answer(self, allow: Allow, before: Transcript) -> Iterator[ChatEvent]:
@@ -346,7 +346,7 @@ class Chat:
             return ToolOutcome(call, "The user does not allow this call.", ok=False)
         return self.tools.commands[call.name].run(call, lambda: not self._stopped)
 
-    def _question(self, messages: tuple[Message, ...]) -> Question:
+    def _question(self, messages: tuple[Message, ...]) -> GenerationSpec:
         return self._settings.question(self._conversation(messages), self.answers)
 
     def _conversation(self, messages: tuple[Message, ...]) -> Conversation:

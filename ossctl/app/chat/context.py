@@ -8,7 +8,7 @@ _NEARLY_FULL = 0.8  # from here on the user is warned
 
 
 @dataclass(frozen=True)
-class Window:
+class VisibleWindow:
     """So many tokens of the context are `used` by a prompt."""
 
     used: int
@@ -48,7 +48,7 @@ class TurnSize:
 class ContextReport:
     """`instructions` are the tokens before the first turn, `summary` those of what stands for others."""
 
-    window: Window
+    window: VisibleWindow
     instructions: int
     summary: int
     turns: tuple[TurnSize, ...]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ossctl.app.ending import Ending
-from ossctl.app.tool_commands import ToolOutcome
+from ossctl.app.inference.finish import AnswerFinish
+from ossctl.app.tools.command import ToolOutcome
 from ossctl.dialect import Event
 
 
@@ -17,7 +17,7 @@ class Prefilling:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class CallsWaiting:
     """Nothing came for a moment."""
 
 
@@ -36,7 +36,7 @@ class Answered:
     until there was something to see, `writing_seconds` those from the model's first token to its last.
     """
 
-    ending: Ending
+    ending: AnswerFinish
     prompt: int
     reused: int
     completion: int
@@ -74,4 +74,4 @@ class Answered:
         }
 
 
-ChatEvent = Event | Prefilling | Waiting | ToolRan | Answered
+ChatEvent = Event | Prefilling | CallsWaiting | ToolRan | Answered

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ossctl.app.chat.book import Remembered
+from ossctl.app.chat.session_log import Remembered
 from ossctl.app.chat.settings import ChatSettings
 from ossctl.app.chat.transcript import Cut, Said, Transcript
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.question import Question
+from ossctl.app.inference.request import GenerationSpec
 from ossctl.dialect import Conversation, Effort
 from ossctl.engine.request import Sampling
 
@@ -38,9 +38,9 @@ class ChatSettings:
         sampling.validate()
         return sampling
 
-    def question(self, conversation: Conversation, answers: int) -> Question:
+    def question(self, conversation: Conversation, answers: int) -> GenerationSpec:
         """What is asked when there have been so many answers."""
-        return Question(conversation, self.max_tokens, self.stops, self.sampling(answers))
+        return GenerationSpec(conversation, self.max_tokens, self.stops, self.sampling(answers))
 
     def record(self) -> dict[str, Any]:
         """For the database and for JSON: what is set."""

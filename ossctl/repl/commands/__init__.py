@@ -2,9 +2,10 @@
 
 from ossctl.repl.commands import answers, context, keeping, settings
 from ossctl.repl.registry import Command, Registry
+from ossctl.repl.repl import Repl
 
 
-def all_commands() -> Registry:
+def all_commands() -> Registry[Repl]:
     """In the order of `/help`."""
     return Registry(
         [

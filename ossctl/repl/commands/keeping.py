@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ossctl.app.chat.book import Remembered, title_of
 from ossctl.app.chat.export import Exported, markdown_of, record_of
 from ossctl.app.chat.saving import save_new
+from ossctl.app.chat.session_log import Remembered, title_of
 from ossctl.errors import UsageError
 from ossctl.repl.wording import tokens
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
+from ossctl.repl.setup import Leave
 
 _LISTED = 20
 _RECALLED = 2  # turns that are shown of a chat that goes on
@@ -83,8 +84,6 @@ def clear(repl: "Repl", _argument: str) -> None:
 
 def exit_(_repl: "Repl", _argument: str) -> None:
     """`/exit`"""
-    from ossctl.repl.repl import Leave
-
     raise Leave
 
 

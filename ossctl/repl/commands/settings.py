@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from ossctl.app.chat.settings import ChatSettings
-from ossctl.app.prompt import text_of
+from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort
 from ossctl.errors import RequestError, UsageError
 from ossctl.repl.commands.answers import require_effort

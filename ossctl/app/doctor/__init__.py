@@ -1,0 +1,1 @@
+"""What this installation can do."""

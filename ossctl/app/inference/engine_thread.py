@@ -1,0 +1,143 @@
+"""The thread that runs the engine, so that reading, writing and signals never wait for a decode."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Self
+
+from ossctl.app.inference.generation import Generation
+from ossctl.engine.engine import Engine
+from ossctl.engine.request import Failed, Output, Prefilled
+from ossctl.errors import OssctlError, RequestError
+from ossctl.runtime.base import DecodeAborted, DecodeFailed, Runner
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Cancel:
+    request_id: str
+
+
+class EngineThread:
+    """Answers generations on its own thread and delivers each when it is complete.
+
+    `deliver` is called on that thread: with a Generation whose `finish` or `error` is set, or with the
+    exception that ended the work. One that is cancelled is delivered too, if it was not complete before.
+    """
+
+    def __init__(self, runner: Runner, deliver: Callable[[Generation | Exception], None]) -> None:
+        self._runner = runner
+        self._engine = Engine(runner)
+        self._deliver = deliver
+        self._inbox: SimpleQueue[Generation | _Cancel | None] = SimpleQueue()
+        self._live: dict[str, Generation] = {}
+        self._ending = False
+        self._thread = Thread(target=self._run, name="engine", daemon=True)
+
+    def submit(self, generation: Generation) -> None:
+        """Queue a generation, from any thread."""
+        self._inbox.put(generation)
+
+    def cancel(self, request_id: str, *, at_once: bool = False) -> None:
+        """End a generation at its next token, from any thread.
+
+        `at_once` stops the decode that is running, which a long prompt makes long; what it has computed of
+        other generations is computed again.
+        """
+        self._inbox.put(_Cancel(request_id))
+        if at_once:
+            self._runner.abort()
+
+    def computed(self, generation: Generation) -> int:
+        """Tokens of a running generation that are in the cache, from any thread."""
+        return self._engine.computed(generation.request.id)
+
+    def running(self) -> list[tuple[str, float]]:
+        """The requests that are being answered, and the seconds since each began. From any thread."""
+        return self._engine.running()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Wait for the thread; after an exception, stop what it is computing first."""
+        if kind is not None:
+            self._ending = True
+            self._runner.abort()
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self._take_in():
+                for output in self._step():
+                    self._receive(output)
+            _log.info("%s", self._engine.stats)
+        except DecodeFailed as error:
+            hint = "A smaller --parallel or --ctx needs less memory."
+            self._deliver(OssctlError(f"llama.cpp failed to decode: {error}", hint))
+        except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
+            self._deliver(error)
+
+    def _step(self) -> list[Output]:
+        try:
+            return self._engine.step()
+        except DecodeAborted:
+            if self._ending:
+                raise
+            self._runner.resume()
+            return []
+
+    def _take_in(self) -> bool:
+        """Submit what has come in; wait for something if there is nothing to do. False at the end."""
+        while True:
+            try:
+                generation = self._inbox.get(block=not self._engine.busy)
+            except Empty:
+                return True
+            if generation is None:
+                return False
+            if isinstance(generation, _Cancel):
+                self._cancel(generation.request_id)
+            else:
+                self._submit(generation)
+
+    def _submit(self, generation: Generation) -> None:
+        try:
+            self._engine.submit(generation.request)
+        except RequestError as error:
+            self._fail(generation, error)
+        else:
+            self._live[generation.request.id] = generation
+
+    def _cancel(self, request_id: str) -> None:
+        generation = self._live.pop(request_id, None)
+        if generation is not None:
+            self._engine.cancel(request_id)
+            generation.cancel()
+            self._deliver(generation)
+
+    def _receive(self, output: Output) -> None:
+        generation = self._live.get(output.id)
+        if generation is None:
+            return  # a stop string ended it; this was forced to follow in the same step
+        if isinstance(output, Failed):
+            del self._live[output.id]
+            self._fail(generation, RequestError(output.reason, code=output.code))
+            return
+        if isinstance(output, Prefilled):
+            generation.end_without_answer(output)
+        else:
+            generation.feed(output)
+        if generation.finish is not None:
+            self._engine.cancel(output.id)  # a stop string ends what the engine would continue
+            del self._live[output.id]
+            self._deliver(generation)
+
+    def _fail(self, generation: Generation, error: RequestError) -> None:
+        generation.error = error
+        self._deliver(generation)

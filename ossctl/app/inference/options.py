@@ -1,0 +1,83 @@
+"""The options of generation that commands share, and what they mean for every request."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ossctl.app.inference.defaults import Defaults
+from ossctl.app.user_text import read_text, text_of
+from ossctl.dialect import Effort, JsonFormat
+from ossctl.engine.request import Sampling
+from ossctl.errors import RequestError, UsageError
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """The options as they were given; what each means is in the commands' help."""
+
+    system: str = ""
+    schema: str = ""
+    max_tokens: int | None = None
+    stops: Sequence[str] = ()
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    date: dt.date | None = None
+    effort: Effort | None = None
+    max_reasoning_tokens: int | None = None
+
+    def defaults(self) -> Defaults:
+        """What requests get that do not say otherwise. Raises UsageError."""
+        if not all(self.stops):
+            raise UsageError("--stop is an empty text")
+        return Defaults(
+            self.date,
+            self.effort,
+            self.max_reasoning_tokens,
+            self.max_tokens,
+            tuple(self.stops),
+            self.sampling(drawn=0),
+            system=text_of(self.system),
+            json_format=json_format_of(self.schema),
+        )
+
+    def sampling(self, drawn: int) -> Sampling:
+        """How to draw; `drawn` is the seed if none was given. Raises UsageError."""
+        sampling = Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            seed=drawn if self.seed is None else self.seed,
+        )
+        try:
+            sampling.validate()
+        except RequestError as error:
+            raise UsageError(f"--{error.message.replace('_', '-', 1)}") from None
+        return sampling
+
+
+def json_format_of(given: str) -> JsonFormat | None:
+    """The schema that is written out or in a file; None for none. Raises UsageError."""
+    if not given:
+        return None
+    if given.lstrip().startswith("{"):
+        return JsonFormat(json_object(given, "--schema"), "answer")
+    return JsonFormat(json_object(read_text(Path(given)), given), "answer")
+
+
+def json_object(text: str, name: str) -> dict[str, Any]:
+    """The JSON object that `text`, from `name`, is. Raises UsageError."""
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{name} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} is not a JSON object")
+    return value

@@ -1,0 +1,70 @@
+"""No dialect: the prompt is the text as it stands, and so is the answer."""
+
+import codecs
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ossctl.dialect import Answer, Conversation, Effort, Event
+
+
+class PieceVocabulary(Protocol):
+    """What raw text needs of the model's vocabulary."""
+
+    @property
+    def begin_id(self) -> int | None: ...
+    @property
+    def end_ids(self) -> frozenset[int]: ...
+    def piece(self, token: int) -> bytes: ...
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]: ...
+
+
+class RawDialect:
+    """The contents of all messages, one after the other; markers in them become control tokens."""
+
+    default_effort: Effort | None = None
+
+    def __init__(self, vocabulary: PieceVocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """See `Dialect.end_ids`."""
+        return self._vocabulary.end_ids
+
+    def render(self, conversation: Conversation) -> list[int]:
+        """See `Dialect.render`."""
+        text = "".join(message.content for message in conversation.messages)
+        begin = self._vocabulary.begin_id
+        tokens = self._vocabulary.tokenize(text, special=True)
+        return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+
+    def parser(self, _prompt: Sequence[int]) -> "RawParser":
+        """See `Dialect.parser`."""
+        return RawParser(self._vocabulary.piece, self.end_ids)
+
+    def guide(self, _conversation: Conversation, _prompt: Sequence[int]) -> None:
+        """See `Dialect.guide`. There is none."""
+
+
+class RawParser:
+    """Every token but the one that ends the answer is text, markers too."""
+
+    reasoning_tokens = 0
+    answering = True
+
+    def __init__(self, piece: Callable[[int], bytes], end_ids: frozenset[int]) -> None:
+        self._piece = piece
+        self._end_ids = end_ids
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token: int) -> Sequence[Event]:
+        """See `Parser.feed`."""
+        return self._text(b"" if token in self._end_ids else self._piece(token))
+
+    def close(self, *, cut: bool) -> Sequence[Event]:  # noqa: ARG002 (nothing is held back but half a character)
+        """See `Parser.close`."""
+        return self._text(b"", final=True)
+
+    def _text(self, data: bytes, *, final: bool = False) -> Sequence[Event]:
+        text = self._decoder.decode(data, final)
+        return [Answer(text)] if text else []

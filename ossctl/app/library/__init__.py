@@ -1,0 +1,1 @@
+"""Which models are here, and how to get, check and delete one."""

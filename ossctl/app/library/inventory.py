@@ -1,0 +1,191 @@
+"""The models on this machine, listed and described."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ossctl.app.library.resolve import all_models, is_verified, locate, open_records
+from ossctl.app.placement.fit import Fit, outcome_of
+from ossctl.app.placement.machine import this_machine
+from ossctl.app.placement.shapes import shape_of_parts, shipped_shape
+from ossctl.errors import ModelError
+from ossctl.harmony.markers import TEXTS
+from ossctl.hub.cache import RepoFolder, repo_folders
+from ossctl.hub.catalogue import Entry, catalogue
+from ossctl.hub.local import LocalModel, Origin
+from ossctl.hub.records import FileRecords
+from ossctl.hub.reference import PREFIX
+from ossctl.planning.shape import ModelShape
+from ossctl.runtime.gguf import GgufHeader, check_complete, read_header
+from ossctl.runtime.inspection import bytes_by_type, has_tokens, knows_architecture
+
+__all__ = ["Description", "Entry", "Listing", "LocalModel", "Unfinished"]
+
+_NO_MODELS = ("mmproj", "adapter", "imatrix")  # general.type
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A model as `ls` shows it. `problem` is "" if it can be run, `shape` is None if it cannot be planned.
+
+    `damaged` is that the problem is one of its files, and another copy would do.
+    """
+
+    model: LocalModel
+    shape: ModelShape | None
+    quantisation: str
+    used: datetime | None
+    verified: bool
+    problem: str
+    damaged: bool
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A download that has not ended: `n_bytes` are there, of `total` where that is known."""
+
+    name: str
+    path: Path
+    n_bytes: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model as `show` shows it. `context` in tokens; `types` are bytes by ggml's names of tensor types.
+
+    `outcome` is how it would run on this machine, None if that cannot be told.
+    """
+
+    listing: Listing
+    outcome: Fit | None
+    entry: Entry | None
+    architecture: str
+    context: int | None
+    chat_format: str
+    types: Counter[str]
+    licence: str
+
+
+def list_models() -> list[Listing]:
+    """Every model of the Hugging Face cache, and those of other programs that llama.cpp can load."""
+    records = open_records()
+    listings = [_listing(model, records) for model in all_models() if model.files]
+    return [each for each in listings if not each.problem or each.model.origin is Origin.HUB]
+
+
+def outcomes_here(listings: list[Listing]) -> list[Fit | None]:
+    """How each would run on this machine; None if that cannot be told."""
+    if not listings:
+        return []
+    machine = this_machine()
+    return [outcome_of(each.shape, machine) if each.shape else None for each in listings]
+
+
+def outcome_of_entry(entry: Entry) -> Fit | None:
+    """How a model of the catalogue would run on this machine; None if its shape is not known here."""
+    shape = shipped_shape(entry.variant.reference)
+    return outcome_of(shape, this_machine()) if shape else None
+
+
+def unfinished_downloads() -> list[Unfinished]:
+    """What pulls have left, to go on from."""
+    return [_unfinished(folder, part) for folder in repo_folders() for part in folder.parts]
+
+
+def not_here(listings: list[Listing]) -> list[Entry]:
+    """What the catalogue knows and this machine has not."""
+    names = {listing.model.name for listing in listings}
+    return [entry for entry in catalogue().entries if entry.name not in names]
+
+
+def describe(reference: str) -> Description | Entry:
+    """What is to be said of a model; of one that is not here, what the catalogue says.
+
+    Raises ModelError, UsageError.
+    """
+    entry = catalogue().find(reference)
+    try:
+        model = locate(reference)
+    except ModelError:
+        if entry is None:
+            raise
+        return entry
+    header = read_header(model.first)
+    context = header.metadata.get(f"{header.architecture}.context_length")
+    entry = entry or catalogue().find(model.name)
+    listing = _listing(model, open_records())
+    return Description(
+        listing=listing,
+        outcome=outcomes_here([listing])[0],
+        entry=entry,
+        architecture=header.architecture,
+        context=context if isinstance(context, int) else None,
+        chat_format=_chat_format(header, model.first),
+        types=sum(map(bytes_by_type, model.files), Counter[str]()),
+        licence=entry.model.licence if entry else str(header.metadata.get("general.license", "")),
+    )
+
+
+def _listing(model: LocalModel, records: FileRecords) -> Listing:
+    try:
+        headers = tuple(map(read_header, model.files))
+        types = sum(map(bytes_by_type, model.files), Counter[str]())
+    except ModelError as error:
+        return Listing(model, None, "", None, verified=False, problem=error.message, damaged=True)
+    refused, damage = _why_refused(headers[0]), _damage(model, headers)
+    problem = refused or damage
+    return Listing(
+        model=model,
+        shape=None if problem else _shape(model, headers),
+        quantisation=max(types, key=types.__getitem__, default=""),
+        used=records.used(model.files[0]),
+        verified=is_verified(model, records),
+        problem=problem,
+        damaged=bool(damage) and not refused,
+    )
+
+
+def _shape(model: LocalModel, headers: tuple[GgufHeader, ...]) -> ModelShape | None:
+    try:
+        return shape_of_parts(model.files, headers)
+    except ModelError:  # of an embedding model, for one
+        return None
+
+
+def _why_refused(header: GgufHeader) -> str:
+    """Why llama.cpp could not load such a model, as far as that shows without trying; "" if it could."""
+    architecture, kind = header.architecture, header.metadata.get("general.type")
+    if kind in _NO_MODELS:
+        return f"it is no model but its {kind}"
+    if not knows_architecture(architecture):
+        return f"llama.cpp does not know its architecture, {architecture}"
+    return ""
+
+
+def _damage(model: LocalModel, headers: tuple[GgufHeader, ...]) -> str:
+    """What is missing of its files; "" if nothing is."""
+    if model.missing:
+        return f"{model.missing[0]} is missing"
+    try:
+        for file, header in zip(model.files, headers, strict=True):
+            check_complete(file, header)
+    except ModelError as error:
+        return error.message
+    return ""
+
+
+def _unfinished(folder: RepoFolder, part: Path) -> Unfinished:
+    sha256 = part.name.partition(".")[0]
+    entry = catalogue().with_hash(sha256)
+    name = entry.name if entry else f"{PREFIX}{folder.repo}"
+    known = [file.n_bytes for file in entry.variant.files if file.sha256 == sha256] if entry else [None]
+    return Unfinished(name, part, part.stat().st_size, known[0])
+
+
+def _chat_format(header: GgufHeader, first: Path) -> str:
+    """How a conversation is written for the model, as `app.loading` will decide."""
+    if has_tokens(first, TEXTS):
+        return "Harmony"
+    return "Jinja template" if header.metadata.get("tokenizer.chat_template") else "none"

@@ -1,0 +1,1 @@
+"""One answer for a script, or many through standard input."""

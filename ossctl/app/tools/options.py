@@ -1,0 +1,69 @@
+"""The functions that options give the model: what they are, and the programs behind them."""
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ossctl.app.inference.options import json_object
+from ossctl.app.tools.command import ToolCommand
+from ossctl.app.user_text import read_text
+from ossctl.dialect import Tool
+from ossctl.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def tools_of(
+    tools: Sequence[str], commands: Sequence[str], seconds: float
+) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
+    """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
+
+    A function that has only a program takes no arguments. Raises UsageError.
+    """
+    offered = {name: _tool(name, Path(file)) for name, file in _pairs(tools, "--tool", "FILE")}
+    programs = {}
+    for name, command in _pairs(commands, "--tool-cmd", "COMMAND"):
+        programs[name] = ToolCommand(_argv(name, command), seconds)
+        offered.setdefault(name, Tool(name))
+    return tuple(offered.values()), programs
+
+
+def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not value.strip():
+            raise UsageError(f"{option} {text}: it has to be NAME={what}")
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{option} {text}: a name is 1 to 64 letters, digits, - and _")
+        if name in dict(pairs):
+            raise UsageError(f"{option}: there are two of {name}")
+        pairs.append((name, value))
+    return pairs
+
+
+def _tool(name: str, file: Path) -> Tool:
+    """A schema of arguments, or a whole function as OpenAI writes it."""
+    content = json_object(read_text(file), str(file))
+    function = content.get("function", content)
+    if "parameters" in function:
+        content = function["parameters"]
+    description = function.get("description", "")
+    if not isinstance(content, dict) or content.get("type", "object") != "object":
+        raise UsageError(f"{file} is not the JSON schema of an object")
+    if not isinstance(description, str):
+        raise UsageError(f"{file}: the description is not a text")
+    return Tool(name, description, {key: value for key, value in content.items() if key != "description"})
+
+
+def _argv(name: str, command: str) -> tuple[str, ...]:
+    try:
+        argv = shlex.split(command, posix=os.name == "posix")
+    except ValueError as error:
+        raise UsageError(f"--tool-cmd {name}: {error}") from None
+    if not argv or shutil.which(argv[0]) is None:
+        raise UsageError(f"--tool-cmd {name}: there is no program {argv[0] if argv else command}")
+    return tuple(argv)

@@ -1,0 +1,1 @@
+"""Lines and bodies as other programs write them."""

@@ -1,0 +1,97 @@
+"""Models that other programs have on this machine. They are used where they are, and never touched."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ossctl.hub.catalogue import catalogue
+from ossctl.hub.local import LocalModel, Origin, models_among
+
+_OLLAMA_MODEL = "application/vnd.ollama.image.model"
+_OLLAMA_REGISTRY = ("registry.ollama.ai", "library")  # what Ollama leaves out of a name
+
+
+def foreign_models() -> Iterator[LocalModel]:
+    """GGUF files in the folders of LM Studio, llama.cpp and Ollama, where these are. None is opened."""
+    for folder in _lm_studio_folders():
+        yield from _models_below(folder, Origin.LM_STUDIO)
+    yield from _models_below(_llama_cpp_folder(), Origin.LLAMA_CPP)
+    for folder in _ollama_folders():
+        yield from _ollama_models(folder)
+
+
+def _models_below(folder: Path, origin: Origin) -> Iterator[LocalModel]:
+    names = [path.relative_to(folder).as_posix() for path in _gguf_files(folder)]
+    for first, files, missing in models_among(names, folder):
+        name = _known_name(first) if origin is Origin.LM_STUDIO else None
+        yield LocalModel(name or str(folder / first), origin, files, missing, label=first)
+
+
+def _known_name(path: str) -> str | None:
+    """What the catalogue calls `ORG/REPO/FILE`, which is how LM Studio lays out its folder."""
+    repo, _, file = path.rpartition("/")
+    return catalogue().name_of(repo, file)
+
+
+def _gguf_files(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return [path for path in folder.rglob("*.gguf") if path.is_file()]
+    return []
+
+
+def _lm_studio_folders() -> list[Path]:
+    """`lmstudio.ai/docs/app/basics/import-model`; the folder's name before version 0.3; a moved one."""
+    folders = [Path.home() / ".lmstudio" / "models", Path.home() / ".cache" / "lm-studio" / "models"]
+    with contextlib.suppress(OSError):
+        moved = (Path.home() / ".lmstudio-home-pointer").read_text(encoding="utf-8").strip()
+        folders.append(Path(moved) / "models")
+    return list(dict.fromkeys(folders))
+
+
+def _llama_cpp_folder() -> Path:
+    """Where llama.cpp's programs kept models before they used the Hugging Face cache, and LLAMA_CACHE."""
+    if given := os.environ.get("LLAMA_CACHE"):
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "llama.cpp"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "llama.cpp"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llama.cpp"
+
+
+def _ollama_folders() -> list[Path]:
+    """`docs.ollama.com/faq`: OLLAMA_MODELS, the user's folder, and that of the Linux service."""
+    if given := os.environ.get("OLLAMA_MODELS"):
+        return [Path(given)]
+    return [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+
+
+def _ollama_models(folder: Path) -> Iterator[LocalModel]:
+    """The models of Ollama: a manifest, `manifests/HOST/NAMESPACE/MODEL/TAG`, names its blobs by hash."""
+    manifests = folder / "manifests"
+    with contextlib.suppress(OSError):
+        for manifest in sorted(path for path in manifests.rglob("*") if path.is_file()):
+            blob = _ollama_blob(manifest, folder / "blobs")
+            if blob is not None and blob.is_file():
+                label = _ollama_label(manifest.relative_to(manifests).parts)
+                yield LocalModel(str(blob), Origin.OLLAMA, (blob,), label=label)
+
+
+def _ollama_blob(manifest: Path, blobs: Path) -> Path | None:
+    """The file with the weights; None if the manifest has none, or cannot be understood."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        for layer in json.loads(manifest.read_bytes())["layers"]:
+            if layer["mediaType"] == _OLLAMA_MODEL:
+                return blobs / str(layer["digest"]).replace(":", "-")
+    return None
+
+
+def _ollama_label(parts: tuple[str, ...]) -> str:
+    """`gpt-oss:20b` for registry.ollama.ai/library/gpt-oss/20b, as Ollama shows it."""
+    *path, tag = parts
+    if tuple(path[:2]) == _OLLAMA_REGISTRY:
+        path = path[2:]
+    return f"{'/'.join(path)}:{tag}"
