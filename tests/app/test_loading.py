@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from llama_oracle import has_rpc
 from models import smollm2
+from programs import remember_kernels
 from rpc_servers import rpc_server
 
 from ossctl.app.inference.interrupt import Interrupt
@@ -26,6 +27,7 @@ SHAPE = next(iter(known_shapes().values()))
 
 def surroundings(home: Path) -> dict[str, str]:
     """The environment of a process of its own, with all of ossctl's files in `home`."""
+    remember_kernels(home / "home")
     return {**os.environ, "OSSCTL_HOME": str(home / "home"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
@@ -54,7 +56,7 @@ import resource, sys
 from pathlib import Path
 import ossctl.runtime.model, ossctl.app.inference.loading as loading
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.planning.goal import Goal, Use
+from ossctl.planning.goal import Goal, Purpose
 from ossctl.runtime.context import LlamaRunner
 
 make = LlamaRunner.__init__
@@ -68,7 +70,7 @@ def limited(self, model, options):
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 LlamaRunner.__init__ = limited
 model, options = Path(sys.argv[1]), loading.LoadOptions(ctx=int(sys.argv[3]))
-with Interrupt() as interrupt, loading.load_model(model, options, Goal(Use.BATCH), interrupt) as loaded:
+with Interrupt() as interrupt, loading.load_model(model, options, Goal(Purpose.BATCH), interrupt) as loaded:
     print(loaded.runner.n_seq, loaded.runner.n_ctx_seq, loaded.runner.unified, *loaded.remarks, sep="\\n")
 """
 
