@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "app": {
         "__init__",
         "build",
+        "data",
         "dialect",
         "engine",
         "errors",
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "planning": {"errors"},
     "build": set(),
     "runtime": {"build", "errors"},
-    "hub": {"errors"},
+    "hub": {"data", "errors"},
     "storage": {"errors"},
 }
 

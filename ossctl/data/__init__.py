@@ -1,1 +1,5 @@
 """Data that comes with the package."""
+
+from pathlib import Path
+
+DATA = Path(__file__).parent

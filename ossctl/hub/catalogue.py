@@ -5,13 +5,13 @@ import functools
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from ossctl.data import DATA
 from ossctl.hub.reference import MAIN, HubReference
 from ossctl.hub.shards import names_of_model
 
-_FILE = Path(__file__).parents[1] / "data" / "catalogue.toml"
+_FILE = DATA / "catalogue.toml"
 
 
 @dataclass(frozen=True)

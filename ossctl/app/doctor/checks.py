@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from ossctl.app.library.inventory import Listing, list_models
@@ -25,6 +24,7 @@ from ossctl.app.placement.self_test import (
 from ossctl.build import command
 from ossctl.build.recipe import processor
 from ossctl.build.wheels import origin_of
+from ossctl.data import DATA
 from ossctl.errors import OssctlError
 from ossctl.hub.cache import hub_cache
 from ossctl.hub.catalogue import catalogue
@@ -208,17 +208,17 @@ def _settings() -> Iterator[Check]:
 
 def _self_test(machine: Machine, model: Path | None) -> Iterator[Check]:
     """What gpt-oss computes (experts, sinks, windows), and `model`, on every device and on the CPU."""
-    with as_file(files("ossctl.data") / "probe.gguf") as probe:
-        for path in filter(None, (probe, model)):
-            (on_cpu,) = generate_on(path, CPU)
-            if isinstance(on_cpu, ProbeFailure):
-                fix = "Try another model with -m."
-                yield Check("self-test", Severity.FIX, f"{path.name} on the CPU: {on_cpu.reason}", fix)
-                continue
-            if path is not probe:
-                yield Check("self-test", Severity.OK, f"{path.name} on the CPU: {on_cpu.speed:,.0f} tokens/s")
-            for device in machine.devices:
-                yield _on_device(path, device.name, on_cpu)
+    probe = DATA / "probe.gguf"
+    for path in filter(None, (probe, model)):
+        (on_cpu,) = generate_on(path, CPU)
+        if isinstance(on_cpu, ProbeFailure):
+            fix = "Try another model with -m."
+            yield Check("self-test", Severity.FIX, f"{path.name} on the CPU: {on_cpu.reason}", fix)
+            continue
+        if path is not probe:
+            yield Check("self-test", Severity.OK, f"{path.name} on the CPU: {on_cpu.speed:,.0f} tokens/s")
+        for device in machine.devices:
+            yield _on_device(path, device.name, on_cpu)
     if model is None:
         yield Check("self-test", Severity.NOTE, "no model is at hand to be tried: name one with -m")
 

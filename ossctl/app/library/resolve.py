@@ -7,6 +7,7 @@ from ossctl.app.placement.fit import DoesNotFit, outcome_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.shapes import shape_of_file, shipped_shape
+from ossctl.data import DATA
 from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.hub.cache import RepoFolder, repo_folders
 from ossctl.hub.catalogue import Entry, catalogue
@@ -22,7 +23,7 @@ from ossctl.settings import Paths
 NANO = "nano"
 GPT_OSS = "gpt-oss"  # general.architecture
 
-NANO_FILE = Path(__file__).parents[1] / "data" / "nano.gguf"
+NANO_FILE = DATA / "nano.gguf"
 
 _GPT_OSS_NAMES = ("120b", "20b")  # the larger first
 _SHA256_CHARACTERS = 64

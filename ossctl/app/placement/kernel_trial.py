@@ -13,7 +13,6 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ossctl.app.placement.self_test import (
 )
 from ossctl.build import command
 from ossctl.build.recipe import processor
+from ossctl.data import DATA
 from ossctl.errors import OssctlError
 from ossctl.planning.attention import USUAL_COSTS, AttentionCosts
 from ossctl.settings import Paths
@@ -86,16 +86,15 @@ def remembered_kernels() -> Trial:
 
 def try_kernels() -> Trial:
     """Try every place now, whatever is remembered. What could not be tried counts as right."""
-    with as_file(files("ossctl.data") / "probe.gguf") as model:
-        places = [CPU, CPU_EXTRA, *_devices()]
-        found: dict[str, ProbeRun | ProbeFailure] = {}
-        while left := [place for place in places if place not in found]:
-            # who comes after the one that ended the process gets another
-            results = generate_on(model, *left, seconds=_SECONDS * len(left))
-            works = sum(isinstance(result, ProbeRun) for result in results)
-            found |= dict(zip(left[: works + 1], results[: works + 1], strict=True))
-            if isinstance(found[CPU], ProbeFailure):
-                break
+    places = [CPU, CPU_EXTRA, *_devices()]
+    found: dict[str, ProbeRun | ProbeFailure] = {}
+    while left := [place for place in places if place not in found]:
+        # who comes after the one that ended the process gets another
+        results = generate_on(DATA / "probe.gguf", *left, seconds=_SECONDS * len(left))
+        works = sum(isinstance(result, ProbeRun) for result in results)
+        found |= dict(zip(left[: works + 1], results[: works + 1], strict=True))
+        if isinstance(found[CPU], ProbeFailure):
+            break
     problems = dict(_problems(found))
     return Trial(problems) if CPU in problems else Trial(problems, _measured_attention())
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ossctl.data import DATA
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.reference import MAIN, HubReference
 from ossctl.planning.header import Header, shape_of
@@ -14,7 +15,7 @@ from ossctl.planning.shape import ModelShape
 if TYPE_CHECKING:
     from ossctl.runtime.gguf import GgufHeader
 
-_FILE = Path(__file__).parents[1] / "data" / "shapes.json"
+_FILE = DATA / "shapes.json"
 
 
 @functools.cache
