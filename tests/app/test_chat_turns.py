@@ -52,10 +52,14 @@ def rendered(scripted: Scripted) -> list[int]:
     return scripted.dialect.render(chat._conversation(chat.transcript.messages()))
 
 
-def test_each_of_fifty_turns_decodes_the_last_answer_and_the_new_message_alone(tiny: Scripted) -> None:
+many_turns = pytest.mark.parametrize("turns", [15, pytest.param(50, marks=pytest.mark.slow)])
+
+
+@many_turns
+def test_each_turn_decodes_the_last_answer_and_the_new_message_alone(tiny: Scripted, turns: int) -> None:
     words = tiny.dialect._tokenizer.tokenize
     headers = sum(len(words(word)) for word in ("final", "user", "assistant")) + 7  # markers
-    for turn in range(1, 51):
+    for turn in range(1, turns + 1):
         text = f"Question {turn}, please."
         answered = tiny.ask(text)
         decoded = tiny.prompt_tokens_decoded()
@@ -65,7 +69,7 @@ def test_each_of_fifty_turns_decodes_the_last_answer_and_the_new_message_alone(t
         else:
             last_answer = tiny.chat.transcript.answers[-2].message.content
             assert decoded == len(words(last_answer)) + len(words(text)) + headers
-    assert tiny.chat.answers == 50
+    assert tiny.chat.answers == turns
 
 
 def read_ahead(scripted: Scripted, text: str = "") -> int:
@@ -83,11 +87,12 @@ def wait_until_read(chat: Chat) -> None:
         sleep(0.005)
 
 
-def test_the_last_answer_is_read_while_the_user_writes(tiny: Scripted) -> None:
+@many_turns
+def test_the_last_answer_is_read_while_the_user_writes(tiny: Scripted, turns: int) -> None:
     words = tiny.dialect._tokenizer.tokenize
     before, after = len(words("final")) + len(words("user")) + 5, len(words("assistant")) + 2  # with markers
     ahead = read_ahead(tiny)
-    for turn in range(1, 51):
+    for turn in range(1, turns + 1):
         text = f"Question {turn}, please."
         answered = tiny.ask(text)
         assert tiny.prompt_tokens_decoded() == len(words(text)) + after

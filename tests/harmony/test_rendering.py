@@ -45,8 +45,8 @@ from ossctl.harmony.renderer import Renderer
 from ossctl.harmony.typescript import Namespace
 from ossctl.runtime.model import LlamaModel
 
-THOROUGH = settings(max_examples=2000, deadline=None, derandomize=True)
-SHORT = settings(max_examples=500, deadline=None, derandomize=True)
+THOROUGH = settings(max_examples=800, deadline=None, derandomize=True)
+SHORT = settings(max_examples=300, deadline=None, derandomize=True)
 
 DAY = dt.date(2025, 6, 28)
 QUESTION = Message("user", "What is 2 + 2?")
