@@ -57,8 +57,9 @@ class Recipe:
     @property
     def environment(self) -> dict[str, str]:
         """The variables for pip and CMake; what the user has set comes last, and so wins."""
-        flags = [*self.cxx_flags, *os.environ.get("CXXFLAGS", "").split()]
-        return {**os.environ, "CMAKE_ARGS": self.cmake_args, "CXXFLAGS": " ".join(flags)}
+        own = " ".join(self.cxx_flags)  # C, too: there ggml says which instruction sets it has
+        flags = {name: f"{own} {os.environ.get(name, '')}".strip() for name in ("CFLAGS", "CXXFLAGS")}
+        return {**os.environ, **flags, "CMAKE_ARGS": self.cmake_args}
 
 
 def make_recipe(backends: Sequence[str]) -> Recipe:
