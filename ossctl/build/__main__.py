@@ -25,12 +25,16 @@ def main() -> None:
         build(backends)
     except BuildError as error:
         sys.exit(f"ossctl.build: {error.message}\n{error.hint}")
+    except OSError as error:
+        sys.exit(f"ossctl.build: {error}\nOSSCTL_HOME moves the folder where wheels are kept.")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def build(backends: list[str]) -> None:
     """Say what is built and how, and do it. Raises BuildError."""
     recipe = make_recipe(backends)
-    compiler = " ".join([recipe.compiler, *recipe.cxx_flags])
+    compiler = " ".join([recipe.compiler, *recipe.flags])
     time = "there is a wheel" if is_compiled(recipe) else "this takes some minutes"
     print(f"llama.cpp for {', '.join(backends)}, by {compiler}: {time}", flush=True)  # noqa: T201
     install(recipe)

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,34 +68,36 @@ def find_compiler() -> Compiler:
     """The one that CMake will take. Raises BuildError if there is none, or none that can do it."""
     if sys.platform == "win32":  # CMake finds Visual Studio's in ways of its own
         return Compiler("the compiler that CMake finds", ())
-    given = os.environ.get("CXX", "")
-    path = shutil.which(given) if given else next(filter(None, map(shutil.which, _NAMES)), None)
+    given = shlex.split(os.environ.get("CXX", ""))  # as for CMake, options or a launcher may be part of it
+    names = given[:1] or _NAMES
+    path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        what = f"there is no CXX={given}" if given else "there is no C++ compiler"
-        raise BuildError(f"{what}, and llama.cpp has to be compiled", _GET_ONE)
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
-    version = (done.stdout.splitlines() or [path])[0]
-    return Compiler(version, _flags(path, version))
+        missing = f"CXX={given[0]} not found" if given else "no C++ compiler found"
+        raise BuildError(f"{missing}; llama.cpp has to be compiled", _GET_ONE)
+    command = [path, *given[1:]]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    version = (done.stdout.splitlines() or [shlex.join(command)])[0]
+    return Compiler(" ".join([version, *given[1:]]), _flags(command, version))
 
 
-def _flags(path: str, version: str) -> tuple[str, ...]:
+def _flags(command: Sequence[str], version: str) -> tuple[str, ...]:
     first = ""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "tiles.cpp")
         source.write_text(_PROGRAM, encoding="utf-8")
         for flags in _REMEDIES:
-            failure = _failure(path, flags, source)
+            failure = _failure(command, flags, source)
             if not failure:
                 return flags
             first = first or failure
     raise BuildError(f"{version} cannot compile llama.cpp: {first}", _GET_ONE)
 
 
-def _failure(path: str, flags: Sequence[str], source: Path) -> str:
+def _failure(command: Sequence[str], flags: Sequence[str], source: Path) -> str:
     """Why the program is not right with these flags; '' if it is."""
     program = source.with_suffix(".exe")
     native = ["-march=native"] if platform.machine() == "x86_64" else []  # as ggml compiles there
-    line = [path, "-std=c++17", "-O3", *native, *flags, str(source), "-o", str(program)]
+    line = [*command, "-std=c++17", "-O3", *native, *flags, str(source), "-o", str(program)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         errors = (said for said in done.stderr.splitlines() if "error" in said)

@@ -22,32 +22,62 @@ _ALWAYS = "-DGGML_RPC=ON -DLLAVA_BUILD=OFF"  # other machines as devices; nothin
 
 @dataclass(frozen=True)
 class Backend:
-    """CMake's switch for it; a program without which its build fails late, and how to get that."""
+    """CMake's switch for it; a program without which its build fails late, and how to get that.
+
+    `facts` are commands whose output decides what is compiled: versions, and the GPUs that are here, for
+    whose architecture ggml compiles by default.
+    """
 
     switch: str
     tool: str = ""
     get_tool: str = ""
+    facts: tuple[tuple[str, ...], ...] = ()
 
 
 BACKENDS = {
     "cpu": Backend("-DGGML_METAL=OFF"),
-    "cuda": Backend("-DGGML_CUDA=ON", "nvcc", "Install the CUDA toolkit, or put its bin folder on PATH."),
-    "vulkan": Backend("-DGGML_VULKAN=ON", "glslc", "Debian, Ubuntu: `apt install glslc libvulkan-dev`."),
-    "rocm": Backend("-DGGML_HIP=ON", "hipconfig", "Install ROCm's HIP SDK, or build for vulkan."),
+    "cuda": Backend(
+        "-DGGML_CUDA=ON",
+        "nvcc",
+        "Install the CUDA toolkit, or put its bin folder on PATH.",
+        (("nvcc", "--version"), ("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader")),
+    ),
+    "vulkan": Backend(
+        "-DGGML_VULKAN=ON",
+        "glslc",
+        "Debian, Ubuntu: `apt install glslc libvulkan-dev`.",
+        (("glslc", "--version"),),
+    ),
+    "rocm": Backend(
+        "-DGGML_HIP=ON",
+        "hipconfig",
+        "Install ROCm's HIP SDK, or build for vulkan.",
+        (("hipconfig", "--version"), ("rocm_agent_enumerator",)),
+    ),
     "metal": Backend("-DGGML_METAL=ON"),
 }
+# What CMake and compilers read from the environment.
+_VARIABLES = re.compile(
+    r"(C|CXX|CUDA|HIP|LD)FLAGS|CC|CXX|CUDACXX|HIPCXX|CUDAHOSTCXX|CUDAARCHS|NVCC_.*|CMAKE_.*|SKBUILD_.*"
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what comes out of the compiler. `processor` names its instruction sets."""
+    """All that decides what comes out of the compiler.
+
+    `processor` names its instruction sets, `facts` what the backends' tools say, `variables` are those of the
+    user's that CMake reads.
+    """
 
     requirement: str
     backends: tuple[str, ...]
     compiler: str
-    cxx_flags: tuple[str, ...]
+    flags: tuple[str, ...]
     cmake_args: str
     processor: str
+    facts: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -57,7 +87,7 @@ class Recipe:
     @property
     def environment(self) -> dict[str, str]:
         """The variables for pip and CMake; what the user has set comes last, and so wins."""
-        own = " ".join(self.cxx_flags)  # C, too: there ggml says which instruction sets it has
+        own = " ".join(self.flags)  # C, too: there ggml says which instruction sets it has
         flags = {name: f"{own} {os.environ.get(name, '')}".strip() for name in ("CFLAGS", "CXXFLAGS")}
         return {**os.environ, **flags, "CMAKE_ARGS": self.cmake_args}
 
@@ -67,7 +97,7 @@ def make_recipe(backends: Sequence[str]) -> Recipe:
     for name in backends:
         backend = BACKENDS[name]
         if backend.tool and shutil.which(backend.tool) is None:
-            raise BuildError(f"a build for {name} needs {backend.tool}, which is not here", backend.get_tool)
+            raise BuildError(f"{backend.tool} not found; a {name} build needs it", backend.get_tool)
     compiler = find_compiler()
     switches = [_ALWAYS, *(BACKENDS[name].switch for name in backends), os.environ.get("CMAKE_ARGS", "")]
     return Recipe(
@@ -77,16 +107,24 @@ def make_recipe(backends: Sequence[str]) -> Recipe:
         compiler.flags,
         " ".join(filter(None, switches)),
         processor(),
+        tuple(_output(fact) for name in backends for fact in BACKENDS[name].facts),
+        tuple(sorted(f"{name}={value}" for name, value in os.environ.items() if _VARIABLES.fullmatch(name))),
     )
+
+
+def _output(command: Sequence[str]) -> str:
+    """What a program says; '' if it is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return ""
+    return done.stdout.strip()
 
 
 @functools.cache
 def _brand() -> str:
     """`Apple M4 Max`; only macOS has it here."""
-    line = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-    if sys.platform != "darwin":
-        return ""
-    return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    return _output(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]) if sys.platform == "darwin" else ""
 
 
 def processor(root: Path = Path("/")) -> str:

@@ -129,15 +129,16 @@ def _pip(arguments: Sequence[str], environment: Mapping[str, str], log: Path | N
         fix = f"`{shlex.join([sys.executable, '-m', 'ensurepip'])}` adds it."
         raise BuildError("this Python has no pip", fix)
     raise BuildError(
-        reason(done.stdout), f"All of it is in {log}." if log else f"That was {shlex.join(line)}"
+        reason(done.stdout), f"The whole log is {log}" if log else f"The command was {shlex.join(line)}"
     )
 
 
 def reason(output: str) -> str:
     """The line of what pip and a compiler said that tells what went wrong."""
-    lines = [line.strip() for line in output.splitlines()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     for pattern in (r"fatal error:|\berror: (?!subprocess|command)|^CMake Error", r"^ERROR: "):
-        found = next((line for line in lines if re.search(pattern, line)), None)
-        if found is not None:
-            return f"llama.cpp cannot be built: {found}"
-    return "llama.cpp cannot be built"
+        for number, line in enumerate(lines):
+            if re.search(pattern, line):
+                rest = lines[number + 1 : number + 2] if line.endswith(":") else []  # CMake begins a new line
+                return " ".join(["the build of llama.cpp failed:", line, *rest])
+    return "the build of llama.cpp failed"

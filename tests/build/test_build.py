@@ -32,7 +32,7 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 COMPILER = r"""#!/bin/sh
-[ "$1" = --version ] && { echo "c++ (test) 1.0"; exit; }
+case "$*" in *--version) echo "c++ (test) 1.0"; exit;; esac
 for out; do :; done
 make() { printf "#!/bin/sh\nexit $1\n" > "$out"; chmod +x "$out"; }
 """
@@ -89,7 +89,7 @@ def test_a_compiler_that_is_too_old_is_named_with_its_reason(compiler: Path) -> 
 def test_without_a_compiler_the_hint_says_how_to_get_one(compiler: Path) -> None:
     with pytest.raises(BuildError) as caught:
         find_compiler()
-    assert "has to be compiled" in caught.value.message
+    assert caught.value.message == f"CXX={compiler} not found; llama.cpp has to be compiled"
     assert "apt install g++" in caught.value.hint
 
 
@@ -98,7 +98,7 @@ def test_a_backend_without_its_tool_is_refused_before_minutes_are_spent(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("cuda", "vulkan", "rocm"):
-        with pytest.raises(BuildError, match=rf"{name} needs {BACKENDS[name].tool}, which is not here"):
+        with pytest.raises(BuildError, match=rf"{BACKENDS[name].tool} not found; a {name} build needs it"):
             make_recipe([name])
 
 
@@ -106,11 +106,13 @@ def test_whatever_decides_about_the_code_is_in_the_key() -> None:
     others = [
         replace(RECIPE, backends=("cuda",)),
         replace(RECIPE, compiler="g++ 13"),
-        replace(RECIPE, cxx_flags=("-fno-dse",)),
+        replace(RECIPE, flags=("-fno-dse",)),
+        replace(RECIPE, facts=("release 13.0",)),
+        replace(RECIPE, variables=("CXXFLAGS=-O2",)),
         replace(RECIPE, cmake_args="-DGGML_CUDA=ON"),
         replace(RECIPE, processor="x86_64 | another CPU | avx"),
     ]
-    assert len({recipe.key for recipe in [RECIPE, *others]}) == 6
+    assert len({recipe.key for recipe in [RECIPE, *others]}) == 8
     assert replace(RECIPE).key == RECIPE.key
 
 
@@ -132,7 +134,11 @@ def test_the_reason_is_the_compilers_line() -> None:
     )
     assert reason(said).endswith("fatal error: vulkan/vulkan.hpp: No such file or directory")
     assert reason("ERROR: No matching distribution found\n").endswith("No matching distribution found")
-    assert reason("") == "llama.cpp cannot be built"
+    cmake = (
+        "  CMake Error in ggml-cuda/CMakeLists.txt:\n    no GPU was detected.\n\n\nERROR: Failed to build\n"
+    )
+    assert reason(cmake).endswith("CMake Error in ggml-cuda/CMakeLists.txt: no GPU was detected.")
+    assert reason("") == "the build of llama.cpp failed"
 
 
 BACKEND = """
@@ -202,6 +208,8 @@ def test_what_is_asked_for_is_what_is_installed(
     origin = origin_of(library)
     assert origin is not None
     assert (origin.recipe.backends, origin.recipe.compiler) == (("metal",), "c++ (test) 1.0")
+    build("metal", CMAKE_ARGS="-DGGML_BLAS=ON", CXXFLAGS="-O1")  # nothing but a variable has changed
+    assert library.read_text().endswith("-fno-tree-dse -fno-dse -O1")
     build("cpu")
     assert library.read_text() == first
     library.write_text("from elsewhere")
@@ -221,9 +229,39 @@ def test_a_build_that_fails_is_two_lines_and_keeps_the_log(
     )  # fmt: skip
     assert done.returncode == 1
     message, hint = done.stderr.splitlines()
-    assert message.startswith("ossctl.build: llama.cpp cannot be built: ERROR: ")
-    assert hint == f"All of it is in {tmp_path / 'cache' / 'wheels' / 'build.log'}."
+    assert message.startswith("ossctl.build: the build of llama.cpp failed: ERROR: ")
+    assert hint == f"The whole log is {tmp_path / 'cache' / 'wheels' / 'build.log'}"
     assert "llama-cpp-python" in (tmp_path / "cache" / "wheels" / "build.log").read_text()
+
+
+@needs_posix
+def test_a_compiler_may_have_options_and_a_launcher(
+    compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_compiler(compiler, 'case "$*" in *-m32*) make 0;; *) exit 1;; esac')
+    launcher = tmp_path / "launch"
+    launcher.write_text('#!/bin/sh\nexec "$@"\n')
+    launcher.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{launcher} {compiler} -m32")
+    found = find_compiler()
+    assert found.version == f"c++ (test) 1.0 {compiler} -m32"
+    assert found.flags == ()
+
+
+@needs_posix
+def test_a_folder_that_cannot_be_written_is_two_lines(compiler: Path, tmp_path: Path) -> None:
+    write_compiler(compiler, "make 0")
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "ossctl.build"],
+        cwd=ROOT, check=False, capture_output=True, text=True,
+        env={**os.environ, "OSSCTL_HOME": str(tmp_path / "file")},
+    )  # fmt: skip
+    assert done.returncode == 1
+    message, hint = done.stderr.splitlines()
+    assert message.startswith("ossctl.build: ")
+    assert "Not a directory" in message
+    assert hint == "OSSCTL_HOME moves the folder where wheels are kept."
 
 
 def test_an_unknown_backend_is_wrong_usage() -> None:

@@ -107,7 +107,7 @@ def _maker(library: Path) -> str:
     if origin is None:
         by = compiler(library) or "a compiler that it does not name"
         return f"compiled by {by}, in a way that is not known here, in {library.parent}"
-    flags = " ".join(origin.recipe.cxx_flags) or "no special flags"
+    flags = " ".join(origin.recipe.flags) or "no special flags"
     return f"compiled by {origin.recipe.compiler} with {flags}, by ossctl.build on {origin.date}"
 
 
