@@ -2,7 +2,8 @@
 
 Which one fails is said by variables of the environment: `CRASH_GEMM=4` raises that signal in the kernels for
 repacked weights, `WRONG_GEMM=1` has them write nonsense, `CRASH_AT=5` with `CRASH_SIGNAL=11` ends the process
-at the fifth graph that it computes, `ABORT_AT=5` fails an assertion there.
+at the fifth graph that it computes, `ABORT_AT=5` fails an assertion there, `CRASH_INIT=4` raises that signal
+when the CPU's kernels are set up.
 """
 
 import ctypes
@@ -45,6 +46,11 @@ int ggml_backend_sched_graph_compute_async(void * sched, void * graph) {
         ((void (*)(const char *, int, const char *)) base("ggml_abort"))(
             "test.c", 7, "GGML_ASSERT(0) failed");
     return ((int (*)(void *, void *)) base("ggml_backend_sched_graph_compute_async"))(sched, graph);
+}
+
+void ggml_cpu_init(void) {
+    if (number("CRASH_INIT")) raise(number("CRASH_INIT"));
+    ((void (*)(void)) cpu("ggml_cpu_init"))();
 }
 
 #define GEMM(name)                                                                                      \\

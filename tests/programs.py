@@ -17,13 +17,13 @@ def with_ossctl(folder: Path, **variables: str) -> dict[str, str]:
     script.parent.mkdir(exist_ok=True)
     script.write_text(f"#!{sys.executable}\nfrom ossctl.__main__ import main\n\nmain()\n", "utf-8")
     script.chmod(0o755)
-    remember_kernels(folder / "home")
+    share_trial(folder / "home")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OSSCTL_")}
     path = f"{script.parent}{os.pathsep}{os.environ['PATH']}"
     return {**kept, "OSSCTL_HOME": str(folder / "home"), "PYTHONUTF8": "1", "PATH": path, **variables}
 
 
-def remember_kernels(home: Path) -> None:
+def share_trial(home: Path) -> None:
     """Spare the program whose files are in `home` the trial of llama.cpp's kernels: it was made for all."""
     state = home / "state"
     with suppress(OSError):  # a home that cannot be written is the test's own affair

@@ -16,9 +16,7 @@ def chosen_devices(machine: Machine, fixed: Fixed) -> tuple[Device, ...]:
     unusable = {gpu.name.lower(): gpu.fix for gpu in machine.unusable}
     for name in fixed.devices:
         if name.lower() in unusable:
-            raise UsageError(
-                f"{name} is left out: {unusable[name.lower()]}", "`ossctl doctor` tries it again."
-            )
+            raise UsageError(f"{name} is not used", unusable[name.lower()])
         if name.lower() not in by_name:
             known = ", ".join(device.name for device in machine.devices)
             raise UsageError(

@@ -6,7 +6,7 @@ from ossctl.build import VERSION, command
 from ossctl.errors import OssctlError
 
 
-def check_version() -> None:
+def _check_version() -> None:
     """Raise OssctlError unless the bindings are of the release whose structures ours fit."""
     try:
         found = version("llama-cpp-python")
@@ -19,12 +19,12 @@ def check_version() -> None:
         )
 
 
-check_version()
+_check_version()
 try:
     from llama_cpp import _ggml
     from llama_cpp import llama_cpp as lib
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # it looks for a file, and loads that
     raise OssctlError(f"llama.cpp's library cannot be used: {error}", f"A new build: {command()}") from None
 
-__all__ = ["check_version", "ggml", "lib"]
+__all__ = ["ggml", "lib"]
 ggml = _ggml.libggml

@@ -1,7 +1,8 @@
-"""The files of llama.cpp's libraries: which are loaded, and what made them."""
+"""The files of llama.cpp's libraries: which are loaded, and what compiled them."""
 
+import hashlib
 import re
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
 
 from ossctl.runtime.bindings import lib
@@ -11,9 +12,14 @@ _COMPILER = re.compile(rb"(GCC): \([^)\0]*\) ([\d.]+)|(clang) version ([\d.]+)")
 
 def cpu_library() -> Path:
     """The file with the CPU's kernels; with all of llama.cpp where it is in one."""
-    folder = Path(lib._lib._name).parent  # noqa: SLF001
-    found = sorted(path for path in folder.glob("*ggml-cpu*") if path.is_file())
+    found = sorted(path for path in _folder().glob("*ggml-cpu*") if path.is_file())
     return found[0] if found else Path(lib._lib._name)  # noqa: SLF001
+
+
+def fingerprint() -> str:
+    """Tells one build from another: the CPU library's hash; of the others, which may be large, the stat."""
+    parts = [hashlib.sha256(cpu_library().read_bytes()).hexdigest(), *_others()]
+    return " ".join(parts)
 
 
 def compiler(library: Path) -> str:
@@ -22,6 +28,12 @@ def compiler(library: Path) -> str:
     return b" ".join(filter(None, found.groups())).decode("ascii", "replace") if found else ""
 
 
-def bindings_version() -> str:
-    """llama-cpp-python's version."""
-    return version("llama-cpp-python")
+def _others() -> Iterator[str]:
+    for path in sorted(_folder().glob("*ggml-*")):
+        if "ggml-cpu" not in path.name:
+            stat = path.stat()
+            yield f"{path.name} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _folder() -> Path:
+    return Path(lib._lib._name).parent  # noqa: SLF001

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict, deque
 
 from ossctl.runtime.bindings import lib
+from ossctl.runtime.crash import crash_reporter
 
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.INFO}
 _DEBUG = 1  # GGML_LOG_LEVEL_DEBUG
@@ -75,7 +76,8 @@ def _without_function_name(line: str) -> str:
 
 @functools.cache
 def llama_log() -> LlamaLog:
-    """The process's one log of llama.cpp, routed at the first call."""
+    """The process's one log of llama.cpp, routed at the first call, and with it the report of crashes."""
     log = LlamaLog()
     log.install()
+    crash_reporter().install(log.latest)
     return log

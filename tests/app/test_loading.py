@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from llama_oracle import has_rpc
 from models import smollm2
-from programs import remember_kernels
+from programs import share_trial
 from rpc_servers import rpc_server
 
 from ossctl.app.inference.interrupt import Interrupt
@@ -27,7 +27,7 @@ SHAPE = next(iter(known_shapes().values()))
 
 def surroundings(home: Path) -> dict[str, str]:
     """The environment of a process of its own, with all of ossctl's files in `home`."""
-    remember_kernels(home / "home")
+    share_trial(home / "home")
     return {**os.environ, "OSSCTL_HOME": str(home / "home"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 

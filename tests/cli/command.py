@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from models import smollm2
-from programs import remember_kernels
+from programs import share_trial
 
 Record = dict[str, Any]
 
@@ -125,7 +125,7 @@ def command(*arguments: object) -> list[str]:
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """This process's environment without the user's settings, and with all of ossctl's files in `home`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
-    remember_kernels(home / "home")
+    share_trial(home / "home")
     return {**kept, "OSSCTL_HOME": str(home / "home"), "PYTHONUTF8": "1", **variables}
 
 

@@ -12,7 +12,14 @@ from llama_oracle import has_rpc
 from models import smollm2
 from rpc_servers import rpc_server
 
-from ossctl.app.placement.self_test import ProbeFailure, ProbeRun, difference, generate_on, is_wrong
+from ossctl.app.placement.self_test import (
+    ProbeFailure,
+    ProbeRun,
+    _failure,
+    difference,
+    generate_on,
+    is_wrong,
+)
 
 
 def test_a_healthy_installation_is_exit_code_0(tmp_path: Path) -> None:
@@ -50,7 +57,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
     assert (found["schema"], found["ok"]) == ("ossctl.doctor/1", True)
     assert {tuple(check) for check in found["checks"]} == {("name", "state", "message", "fix")}
     (test,) = [check for check in found["checks"] if check["name"] == "self-test"]
-    assert "left out" in test["message"] or "nano.gguf on the CPU" in test["message"]
+    assert "nano.gguf on the CPU" in test["message"]
 
 
 def test_the_smallest_model_in_the_cache_is_the_one_that_is_tried(tmp_path: Path) -> None:
@@ -92,9 +99,30 @@ def test_without_unicode_the_marks_are_ascii(tmp_path: Path) -> None:
     assert result.stdout.startswith("ok program")
 
 
+@pytest.mark.parametrize(
+    ("code", "stderr", "crashed"),
+    [
+        (-4, "", True),
+        (-6, "ggml-cuda.cu:99: CUDA error: an illegal memory access was encountered\n", True),
+        (-6, "CUDA error: out of memory\n  current device: 0\n", False),
+        (-6, "vk::Device::allocateMemory: ErrorOutOfDeviceMemory: failed to allocate\n", False),
+        (-9, "", False),
+        (-2, "", False),
+        (1, "there is no device CUDA9\n", False),
+        (0xC000001D, "", True),
+    ],
+)
+def test_a_place_is_to_blame_for_a_crash_but_not_for_memory_that_others_have(
+    code: int, stderr: str, crashed: bool
+) -> None:
+    found = _failure(code, stderr)
+    assert found.crashed is crashed
+    assert found.reason
+
+
 def test_a_device_that_does_not_work_is_a_failure_with_a_reason() -> None:
     found = generate_on(smollm2(), "CUDA9")
-    assert found == [ProbeFailure("there is no device CUDA9")]
+    assert found == {"CUDA9": ProbeFailure("there is no device CUDA9")}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import termios
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from faulty_kernels import build_faulty_kernels, needs_compiler
 from llama_oracle import has_rpc
 from models import smollm2
 from rpc_servers import NOTHING, rpc_server
+from terminal import Terminal
 
 pytestmark = needs_compiler
 
@@ -33,9 +35,9 @@ def forget(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("fault", "named"),
     [
-        ({"CRASH_GEMM": str(signal.SIGILL.value)}, "SIGILL ended the process"),
-        ({"CRASH_GEMM": str(signal.SIGSEGV.value)}, "SIGSEGV ended the process"),
-        ({"WRONG_GEMM": "1"}, "% of their spread"),
+        ({"CRASH_GEMM": str(signal.SIGILL.value)}, "the process died with SIGILL"),
+        ({"CRASH_GEMM": str(signal.SIGSEGV.value)}, "the process died with SIGSEGV"),
+        ({"WRONG_GEMM": "1"}, "% of their range"),
     ],
     ids=["an illegal instruction", "a bad address", "wrong numbers"],
 )
@@ -47,12 +49,12 @@ def test_kernels_that_fail_are_left_out_with_a_line_and_a_remedy(
     first = ossctl(*ASK, cwd=tmp_path, **{"LD_PRELOAD": faults, **fault})  # type: ignore[arg-type]
     assert (first.code, first.stdout) == (right.code, right.stdout)
     (line,) = set(first.said) - set(right.said)
-    assert "The faster CPU kernels of this build of llama.cpp are left out" in line
+    assert "llama.cpp's optimized CPU kernels failed a self-test: " in line
     assert named in line
     assert line.endswith("-m ossctl.build")
     (record,) = json.loads(forgotten.read_text()).values()
     assert list(record["problems"]) == ["cpu-extra"]
-    again = ossctl(*ASK, cwd=tmp_path)  # healed meanwhile, but that is another build for a real one
+    again = ossctl(*ASK, cwd=tmp_path)  # right by now, but nobody asks again on the same day
     assert again.said == first.said
     plan = ossctl("plan", smollm2(), "--json", cwd=tmp_path)
     assert json.loads(plan.stdout)["plan"]["repack"] is False
@@ -78,7 +80,7 @@ def test_doctor_names_the_fault_its_price_and_the_command_that_mends_it(tmp_path
     healthy = ossctl("doctor", "-m", smollm2(), cwd=tmp_path)
     (line,) = [line for line in healthy.stdout.splitlines() if " kernels " in line]
     assert line.startswith("✓ kernels")
-    assert "tokens/s with them" in line
+    assert "tokens/s with them, " in line
     sick = ossctl("doctor", "-m", smollm2(), cwd=tmp_path, LD_PRELOAD=faults, CRASH_GEMM="4")
     assert sick.code == 1
     lines = sick.stdout.splitlines()
@@ -95,9 +97,9 @@ def test_a_build_for_another_processor_is_said_before_it_kills(tmp_path: Path, f
     assert (result.code, result.stdout) == (1, "")
     first, second = result.said
     assert first == (
-        "ossctl: this build of llama.cpp does not work on this computer: SIGILL ended the process"
+        "ossctl: this build of llama.cpp does not work on this machine: the process died with SIGILL"
     )
-    assert second.startswith("It may be for another processor. A new build: ")
+    assert second.startswith("It may have been built for another processor. This rebuilds it: ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])
@@ -105,8 +107,9 @@ def test_no_signal_of_native_code_is_left_naked(tmp_path: Path, faults: str, num
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="3", CRASH_SIGNAL=str(number.value))
     assert result.code == 1
     first, second = result.said
-    assert first == f"ossctl: llama.cpp has ended the process: {number.name}. The answer is lost."
-    report = Path(second.removeprefix("`ossctl doctor` tells what works here; the log is in ")[:-1])
+    assert first == f"ossctl: llama.cpp crashed: {number.name}. The answer is lost."
+    assert second.startswith("`ossctl doctor` shows what works here; this rebuilds llama.cpp: ")
+    report = Path(second.partition(" Details: ")[2])
     assert report.parent == tmp_path / "home" / "state"
     told = report.read_text()
     assert told.startswith(f"{number.name}\nllama-cpp-python ")
@@ -118,7 +121,7 @@ def test_an_assertion_that_fails_is_told_with_its_place(tmp_path: Path, faults: 
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, ABORT_AT="3")
     assert result.code == 1
     assert result.said[0] == (
-        "ossctl: llama.cpp has ended the process: test.c:7: GGML_ASSERT(0) failed. The answer is lost."
+        "ossctl: llama.cpp crashed: test.c:7: GGML_ASSERT(0) failed. The answer is lost."
     )
 
 
@@ -129,8 +132,7 @@ def test_a_batch_that_dies_keeps_what_is_finished_and_says_how_to_go_on(tmp_path
     died = ossctl(*batch, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="12", CRASH_SIGNAL="11")
     assert died.code == 1
     assert died.said[-2] == (
-        "ossctl: llama.cpp has ended the process: SIGSEGV. "
-        "What is finished is in out.jsonl: --resume goes on."
+        "ossctl: llama.cpp crashed: SIGSEGV. What is finished is in out.jsonl: --resume goes on."
     )
     kept = (tmp_path / "out.jsonl").read_text().splitlines()
     assert 0 < len(kept) < 4
@@ -164,9 +166,66 @@ def test_a_device_is_tried_before_it_is_used(tmp_path: Path, tampering: str) -> 
     (record,) = json.loads(record_file.read_text()).values()
     if tampering:
         assert not used
-        assert "of their spread" in record["problems"]["RPC0"]
-        assert chosen.said[0].startswith("ossctl: RPC0 is left out: in a trial logits were off by")
-        assert any(line.startswith("RPC0 (") and "in a trial logits" in line for line in result.said)
+        assert "of their range" in record["problems"]["RPC0"]
+        assert chosen.said[0].startswith("ossctl: RPC0 is not used")
+        assert any(
+            line.startswith("RPC0 (") and "it failed a self-test: its logits" in line for line in result.said
+        )
     else:
         assert used
         assert record["problems"] == {}
+
+
+def test_what_was_not_tested_is_not_taken_for_tested(tmp_path: Path, faults: str) -> None:
+    record = forget(tmp_path)
+    planned = ossctl("plan", smollm2(), cwd=tmp_path)  # tests nothing, remembers nothing
+    assert (planned.code, record.exists()) == (0, False)
+    doctor = ossctl("doctor", cwd=tmp_path, LD_PRELOAD=faults, CRASH_GEMM=str(signal.SIGKILL.value))
+    assert "kernels" in doctor.stdout
+    assert not record.exists()
+    assert ossctl(*ASK, cwd=tmp_path).code == 6
+    assert record.exists()
+
+
+def test_a_verdict_holds_also_where_nothing_can_be_remembered(tmp_path: Path, faults: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "state").write_text("a file")
+    result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_GEMM=str(signal.SIGILL.value))
+    assert result.code == 6, result.stderr
+    assert "failed a self-test: the process died with SIGILL" in result.stderr
+
+
+def test_what_failed_is_tested_again_on_another_day(tmp_path: Path, faults: str) -> None:
+    record = forget(tmp_path)
+    ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_GEMM="4")
+    ((key, found),) = json.loads(record.read_text()).items()
+    record.write_text(json.dumps({key: {**found, "tested": "2026-01-02"}}))
+    assert "self-test" not in ossctl(*ASK, cwd=tmp_path).stderr
+    assert json.loads(record.read_text())[key]["problems"] == {}
+
+
+@pytest.mark.parametrize("command", [("plan", smollm2()), ("doctor",), ASK], ids=["plan", "doctor", "run"])
+def test_a_build_that_dies_when_it_is_set_up_is_told_by_every_command(
+    tmp_path: Path, faults: str, command: tuple[object, ...]
+) -> None:
+    result = ossctl(*command, cwd=tmp_path, LD_PRELOAD=faults, CRASH_INIT=str(signal.SIGILL.value))
+    assert result.code == 1
+    first, second = result.said
+    assert first.startswith("ossctl: llama.cpp crashed: SIGILL.")
+    assert "this rebuilds llama.cpp: " in second
+
+
+def test_a_terminal_is_usable_after_a_crash(tmp_path: Path, faults: str) -> None:
+    chat = ("chat", "-m", smollm2(), "-t", 0, "-n", 60, "--threads", 1)
+    crash = {"LD_PRELOAD": faults, "CRASH_AT": "12", "CRASH_SIGNAL": "11"}
+    with Terminal(*chat, cwd=tmp_path, variables=crash) as terminal:
+        before = termios.tcgetattr(terminal.process.child_fd)
+        terminal.wait(r"\n>")
+        raw = termios.tcgetattr(terminal.process.child_fd)
+        assert not raw[3] & termios.ICANON
+        terminal.enter("Tell me about cats.")
+        terminal.wait("llama.cpp crashed: SIGSEGV. What was said is saved")
+        after = termios.tcgetattr(terminal.process.child_fd)
+        for flags in range(4):
+            assert after[flags] & before[flags] == before[flags]
+        assert terminal.end() == 1

@@ -9,11 +9,13 @@ from pathlib import Path
 from devices.finding import Finding, Verdict
 from devices.task import CHECKS, Task
 from ossctl.errors import MemoryShortage, OssctlError
+from ossctl.runtime.crash import crash_reporter
 
 Check = Callable[[Task], Iterator[Finding]]
 
 
 def main() -> None:
+    crash_reporter().stand_aside()  # whoever started this wants to see the signal
     task = Task.from_record(json.loads(sys.argv[1]))
     run: Check = importlib.import_module(f"devices.{task.kind}").run
     with Path(sys.argv[2]).open("a", encoding="utf-8") as file:

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ossctl.app.library.inventory import Listing, list_models
 from ossctl.app.library.resolve import NANO, has_nano, locate
-from ossctl.app.placement.kernel_trial import remember_kernels, try_kernels
+from ossctl.app.placement.kernel_trial import Trial, try_kernels
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.self_test import (
     CPU,
@@ -24,7 +24,6 @@ from ossctl.app.placement.self_test import (
 from ossctl.build import command
 from ossctl.build.recipe import processor
 from ossctl.build.wheels import origin_of
-from ossctl.data import DATA
 from ossctl.errors import OssctlError
 from ossctl.hub.cache import hub_cache
 from ossctl.hub.catalogue import catalogue
@@ -58,7 +57,8 @@ class Check:
 
 def examine(model: Path | None) -> Iterator[Check]:
     """All checks, as they are made. `model` is for the self-test; None is the smallest at hand."""
-    machine = this_machine()
+    trial = try_kernels()
+    machine = this_machine(trial)
     yield from _build()
     yield from _devices(machine)
     yield from _memory(machine)
@@ -66,13 +66,16 @@ def examine(model: Path | None) -> Iterator[Check]:
     listings = list_models()
     yield from _models(listings)
     yield from _settings()
+    if CPU in trial.problems:
+        problem = f"llama.cpp does not work on this machine: {trial.problems[CPU]}"
+        yield Check("kernels", Severity.FIX, problem, _rebuild())
+        return
     try:
         path = model or _at_hand(listings)
     except OssctlError as error:  # OSSCTL_MODEL names none
         yield Check("self-test", Severity.FIX, error.message, error.hint)
         path = None
-    yield from _kernels(path)
-    yield from _self_test(machine, path)
+    yield from _self_test(trial, machine, path)
 
 
 def _build() -> Iterator[Check]:
@@ -94,9 +97,14 @@ def _build() -> Iterator[Check]:
     )
     library = cpu_library()
     yield Check("build", Severity.OK, _maker(library))
-    missing = _unused_instructions(sets)
-    if missing:
-        yield Check("build", Severity.FIX, f"this CPU has {missing}, the build does not use it", _rebuild())
+    if missing := _unused_instructions(sets):
+        origin = origin_of(library)
+        on_purpose = origin is not None and any(flag.startswith("-mno-") for flag in origin.recipe.flags)
+        text = f"this CPU has {missing}, which the build does not use"
+        if on_purpose:
+            yield Check("build", Severity.NOTE, f"{text}: this compiler's code for it would be wrong")
+        else:
+            yield Check("build", Severity.FIX, text, _rebuild())
 
 
 def _maker(library: Path) -> str:
@@ -106,7 +114,7 @@ def _maker(library: Path) -> str:
     origin = origin_of(library)
     if origin is None:
         by = compiler(library) or "a compiler that it does not name"
-        return f"compiled by {by}, in a way that is not known here, in {library.parent}"
+        return f"compiled by {by}, not by ossctl.build, so its flags are unknown; in {library.parent}"
     flags = " ".join(origin.recipe.flags) or "no special flags"
     return f"compiled by {origin.recipe.compiler} with {flags}, by ossctl.build on {origin.date}"
 
@@ -122,25 +130,6 @@ def _unused_instructions(sets: list[str]) -> str:
     """The largest extension that matters, if the CPU has it and the build does not."""
     has = processor().lower().split()
     return next((name for name, flag in _EXTENSIONS.items() if flag in has and name not in sets), "")
-
-
-def _kernels(model: Path | None) -> Iterator[Check]:
-    """Whether the faster kernels are right, and what they are worth on `model`."""
-    trial = try_kernels()
-    remember_kernels(trial)
-    if CPU in trial.problems:
-        problem = f"llama.cpp does not work here: {trial.problems[CPU]}"
-        yield Check("kernels", Severity.FIX, problem, _rebuild())
-        return
-    places = (CPU, CPU_EXTRA) if trial.extra_kernels else (CPU,)
-    speeds = [found for found in generate_on(model, *places) if isinstance(found, ProbeRun)] if model else []
-    worth = " with them, ".join(f"{each.prompt_speed:,.0f} tokens/s" for each in reversed(speeds))
-    worth = f"; prompts of {model.name}: {worth} without" if model and speeds else ""
-    if trial.extra_kernels:
-        yield Check("kernels", Severity.OK, f"the faster ones compute as the plain ones do{worth}")
-    else:
-        problem = f"the faster ones are left out: in a trial {trial.problems[CPU_EXTRA]}{worth}"
-        yield Check("kernels", Severity.FIX, problem, _rebuild())
 
 
 def _devices(machine: Machine) -> Iterator[Check]:
@@ -206,21 +195,36 @@ def _settings() -> Iterator[Check]:
         )
 
 
-def _self_test(machine: Machine, model: Path | None) -> Iterator[Check]:
-    """What gpt-oss computes (experts, sinks, windows), and `model`, on every device and on the CPU."""
-    probe = DATA / "probe.gguf"
-    for path in filter(None, (probe, model)):
-        (on_cpu,) = generate_on(path, CPU)
-        if isinstance(on_cpu, ProbeFailure):
-            fix = "Try another model with -m."
-            yield Check("self-test", Severity.FIX, f"{path.name} on the CPU: {on_cpu.reason}", fix)
-            continue
-        if path is not probe:
-            yield Check("self-test", Severity.OK, f"{path.name} on the CPU: {on_cpu.speed:,.0f} tokens/s")
-        for device in machine.devices:
-            yield _on_device(path, device.name, on_cpu)
+def _self_test(trial: Trial, machine: Machine, model: Path | None) -> Iterator[Check]:
+    """The trial's verdicts, and what `model` gives in each place that passed."""
+    extra = (CPU_EXTRA,) if trial.extra_kernels else ()
+    places = (CPU, *extra, *(device.name for device in machine.devices))
+    runs = generate_on(model, *places) if model else {}
+    yield _kernels(trial, model, runs)
+    for device in machine.devices:
+        yield Check("kernels", Severity.OK, f"{device.name} computes what gpt-oss is made of as the CPU does")
     if model is None:
-        yield Check("self-test", Severity.NOTE, "no model is at hand to be tried: name one with -m")
+        yield Check("self-test", Severity.NOTE, "no model is at hand for a test: name one with -m")
+        return
+    plain = runs[CPU]
+    for place, run in runs.items():
+        if place != CPU_EXTRA:
+            yield _tested(model, place, run, plain)
+
+
+def _kernels(trial: Trial, model: Path | None, runs: Mapping[str, ProbeRun | ProbeFailure]) -> Check:
+    """Whether the optimized kernels are right, and how fast prompts of `model` are with them and without."""
+    speeds = {place: run.prompt_speed for place, run in runs.items() if isinstance(run, ProbeRun)}
+    known = [
+        f"{speeds[place]:,.0f} tokens/s {what}"
+        for place, what in ((CPU_EXTRA, "with them"), (CPU, "without"))
+        if place in speeds
+    ]
+    worth = f"; prompts of {model.name}: {', '.join(known)}" if model and known else ""
+    if trial.extra_kernels:
+        return Check("kernels", Severity.OK, f"the optimized CPU kernels match the plain ones{worth}")
+    problem = f"the optimized CPU kernels are disabled: {trial.problems[CPU_EXTRA]}{worth}"
+    return Check("kernels", Severity.FIX, problem, _rebuild())
 
 
 def _at_hand(listings: list[Listing]) -> Path | None:
@@ -234,18 +238,18 @@ def _at_hand(listings: list[Listing]) -> Path | None:
     return locate(NANO).first if has_nano() else None
 
 
-def _on_device(path: Path, name: str, on_cpu: ProbeRun) -> Check:
-    (found,) = generate_on(path, name)
-    if isinstance(found, ProbeFailure):
-        fix = "Leave it out with --device, or update its driver."
-        return Check("self-test", Severity.FIX, f"{path.name} on {name}: {found.reason}", fix)
-    share = difference(on_cpu, found)
-    text = f"{path.name} on {name}: {found.speed:,.0f} tokens/s, logits within {share:.2%} of the CPU's"
-    if is_wrong(share):
-        return Check(
-            "self-test",
-            Severity.FIX,
-            text,
-            "It computes wrongly: leave it out with --device, update its driver.",
-        )
-    return Check("self-test", Severity.OK, text)
+def _tested(model: Path, place: str, run: ProbeRun | ProbeFailure, plain: ProbeRun | ProbeFailure) -> Check:
+    where = f"{model.name} on {'the CPU' if place == CPU else place}"
+    fix = "Try another model with -m." if place == CPU else "Exclude it with --device, or update its driver."
+    if isinstance(run, ProbeFailure):
+        return Check("self-test", Severity.FIX, f"{where}: {run.reason}", fix)
+    text = f"{where}: {run.speed:,.0f} tokens/s"
+    if place == CPU or isinstance(plain, ProbeFailure):
+        return Check("self-test", Severity.OK, text)
+    share = difference(plain, run)
+    text = f"{text}, logits within {share:.2%} of the CPU's"
+    return (
+        Check("self-test", Severity.FIX, text, fix)
+        if is_wrong(share)
+        else Check("self-test", Severity.OK, text)
+    )

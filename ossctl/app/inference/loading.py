@@ -31,7 +31,7 @@ from ossctl.planning.settings import LoadMode
 from ossctl.planning.shape import ModelShape
 from ossctl.runtime.base import Chunk, DecodeFailed, Runner
 from ossctl.runtime.context import ContextOptions, LlamaRunner
-from ossctl.runtime.crash import report_crashes
+from ossctl.runtime.crash import crash_reporter
 from ossctl.runtime.model import LlamaModel, ModelOptions
 from ossctl.settings import Paths
 from ossctl.templates.dialect import TemplateDialect
@@ -48,8 +48,9 @@ _RAM = "RAM"
 
 
 def explain_crashes(saved: str) -> None:
-    """From now on, say it when llama.cpp ends the process; `saved` is a sentence on what is not lost."""
-    report_crashes(Paths.from_environment().state, saved)
+    """From now on, a crash of llama.cpp is told with this sentence on what is not lost."""
+    reporter = crash_reporter()
+    reporter.saved, reporter.folder = saved, Paths.from_environment().state
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class _Loader:
         self._load = load
         self._shape, self._goal, self._fixed = shape, goal, fixed
         self._kernels = tried_kernels()
-        self._machine = this_machine()
+        self._machine = this_machine(self._kernels)
         self._corrections = Corrections(Paths.from_environment().state / "corrections.json")
         self._less = self._corrections.get(self._machine, shape)  # bytes that plans have shown not to have
 

@@ -1,17 +1,17 @@
-"""Which of llama.cpp's ways to compute work here: tried once per build, processor and devices.
+"""Which of llama.cpp's ways to compute work here: tested once per build, processor and devices.
 
-On a CPU llama.cpp has faster kernels for weights in buffers of their own (AMX tiles, repacked layouts), and
-a compiler, a driver or a wheel from elsewhere may make any of them kill the process or compute nonsense. So
-before the first load a small model, whose matrices are of every type that has such kernels, is run in each
-place in another process. What works there as it does with the plain kernels is used; the rest is left out,
-and said.
+On a CPU llama.cpp has optimized kernels for weights in buffers of their own (AMX tiles, repacked layouts),
+and a compiler, a driver or a prebuilt wheel may make any of them crash or compute nonsense. So before the
+first load a small model, whose matrices are of every type that has such kernels, runs in each place, in
+another process. What agrees with the plain kernels is used; the rest is left out, and the user is told.
 """
 
+import datetime as dt
 import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,62 +41,66 @@ _REMEMBERED = 16  # trials
 
 @dataclass(frozen=True)
 class Trial:
-    """What is wrong by place; a place that is not there is right, or has not been tried.
+    """What is wrong by place; a place that is not there is right, or was not tested.
 
-    `attention` is what that costs on this CPU.
+    `attention` is what that costs on this CPU. The trial is `complete` if every place was tested, on the day
+    `tested`.
     """
 
     problems: Mapping[str, str] = field(default_factory=dict)
     attention: AttentionCosts = USUAL_COSTS
+    complete: bool = False
+    tested: dt.date | None = None
 
     @property
     def extra_kernels(self) -> bool:
-        """Whether weights may go into the buffers of the faster kernels."""
+        """Whether weights may go into the buffers of the optimized kernels."""
         return CPU_EXTRA not in self.problems
 
     @property
     def remark(self) -> str:
-        """A line for the user where the faster kernels are left out."""
+        """A line for the user where the optimized kernels are left out."""
         if self.extra_kernels:
             return ""
         return (
-            "The faster CPU kernels of this build of llama.cpp are left out: in a trial "
-            f"{self.problems[CPU_EXTRA]}. A new build may have them right: {command()}"
+            f"llama.cpp's optimized CPU kernels failed a self-test: {self.problems[CPU_EXTRA]}. They are "
+            f"disabled, so prompts are slower. This rebuilds llama.cpp: {command()}"
         )
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to test again: a failure may have been that day's, as a driver's may."""
+        return bool(self.problems) and self.tested != _today()
 
 
 def tried_kernels() -> Trial:
-    """What was found here, tried now if it never was. Raises OssctlError if not even plain kernels work."""
-    trial = _remembered(_key(_devices()))
-    if trial is None:
+    """What was found here, tested now if it is due. Raises OssctlError if not even plain kernels work."""
+    trial = _remembered(_key())
+    if trial is None or trial.is_due:
         trial = try_kernels()
-        remember_kernels(trial)
     if CPU in trial.problems:
         raise OssctlError(
-            f"this build of llama.cpp does not work on this computer: {trial.problems[CPU]}",
-            f"It may be for another processor. A new build: {command()}",
+            f"this build of llama.cpp does not work on this machine: {trial.problems[CPU]}",
+            f"It may have been built for another processor. This rebuilds it: {command()}",
         )
     return trial
 
 
 def remembered_kernels() -> Trial:
-    """What was found here, if anything was tried."""
-    return _remembered(_key(_devices())) or Trial()
+    """What was found here, if anything was tested."""
+    return _remembered(_key()) or Trial()
 
 
 def try_kernels() -> Trial:
-    """Try every place now, whatever is remembered. What could not be tried counts as right."""
-    places = [CPU, CPU_EXTRA, *_devices()]
-    found: dict[str, ProbeRun | ProbeFailure] = {}
-    while left := [place for place in places if place not in found]:
-        # who comes after the one that ended the process gets another
-        results = generate_on(DATA / "probe.gguf", *left, seconds=_SECONDS * len(left))
-        works = sum(isinstance(result, ProbeRun) for result in results)
-        found |= dict(zip(left[: works + 1], results[: works + 1], strict=True))
-        if isinstance(found[CPU], ProbeFailure):
-            break
+    """Test every place now, and remember what was found if all could be tested."""
+    found = generate_on(DATA / "probe.gguf", CPU, CPU_EXTRA, *_devices(), seconds=_SECONDS)
     problems = dict(_problems(found))
-    return Trial(problems) if CPU in problems else Trial(problems, _measured_attention())
+    tested = all(isinstance(run, ProbeRun) or place in problems for place, run in found.items())
+    attention = USUAL_COSTS if CPU in problems else _measured_attention()
+    trial = Trial(problems, attention, complete=tested, tested=_today())
+    if trial.complete:
+        _remember(trial)
+    return trial
 
 
 def _measured_attention() -> AttentionCosts:
@@ -113,16 +117,16 @@ def _measured_attention() -> AttentionCosts:
     )
 
 
-def _problems(found: Mapping[str, ProbeRun | ProbeFailure]) -> Iterable[tuple[str, str]]:
+def _problems(found: Mapping[str, ProbeRun | ProbeFailure]) -> Iterator[tuple[str, str]]:
     plain = found[CPU]
-    for place, result in found.items():
-        if isinstance(result, ProbeFailure):
-            if result.crashed:
-                yield place, result.reason
+    for place, run in found.items():
+        if isinstance(run, ProbeFailure):
+            if run.crashed or (run.hung and isinstance(plain, ProbeRun)):
+                yield place, run.reason
             else:
-                _log.warning("%s was not tried: %s", place, result.reason)
-        elif isinstance(plain, ProbeRun) and is_wrong(share := difference(plain, result)):
-            yield place, f"logits were off by {share:.0%} of their spread"
+                _log.warning("%s was not tested: %s", place, run.reason)
+        elif isinstance(plain, ProbeRun) and is_wrong(share := difference(plain, run)):
+            yield place, f"its logits are off by {share:.0%} of their range"
 
 
 def _devices() -> dict[str, str]:
@@ -132,17 +136,21 @@ def _devices() -> dict[str, str]:
     return {device.name: device.description for device in placeable(list_devices())}
 
 
-def _key(devices: Mapping[str, str]) -> str:
+def _key() -> str:
     """The build, the processor and the devices."""
-    parts = json.dumps([_library_hash(), processor(), devices])
+    parts = json.dumps([_fingerprint(), processor(), _devices()])
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 @functools.cache
-def _library_hash() -> str:
-    from ossctl.runtime.library import cpu_library
+def _fingerprint() -> str:
+    from ossctl.runtime.library import fingerprint
 
-    return hashlib.sha256(cpu_library().read_bytes()).hexdigest()
+    return fingerprint()
+
+
+def _today() -> dt.date:
+    return dt.datetime.now().astimezone().date()
 
 
 def _path() -> Path:
@@ -160,18 +168,23 @@ def _records() -> dict[str, Any]:
 def _remembered(key: str) -> Trial | None:
     try:
         record = _records()[key]
-        return Trial(dict(record["problems"]), AttentionCosts(**record["attention"]))
+        costs, tested = AttentionCosts(**record["attention"]), dt.date.fromisoformat(record["tested"])
+        return Trial(dict(record["problems"]), costs, complete=True, tested=tested)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def remember_kernels(trial: Trial) -> None:
+def _remember(trial: Trial) -> None:
     """Keep it for the next time. A file that cannot be written is no reason to fail."""
-    kept = dict(list(_records().items())[1 - _REMEMBERED :])
-    record = {"problems": dict(trial.problems), "attention": asdict(trial.attention)}
-    records = {**kept, _key(_devices()): record}
+    record = {
+        "problems": dict(trial.problems),
+        "attention": asdict(trial.attention),
+        "tested": str(trial.tested),
+    }
+    records = {key: kept for key, kept in _records().items() if key != _key()}
+    latest = dict(list(records.items())[1 - _REMEMBERED :])
     try:
         _path().parent.mkdir(parents=True, exist_ok=True)
-        write_whole(_path(), json.dumps(records, indent=1).encode())
+        write_whole(_path(), json.dumps({**latest, _key(): record}, indent=1).encode())
     except (OSError, OssctlError):
         return

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ossctl.app.placement.kernel_trial import remembered_kernels
+from ossctl.app.placement.kernel_trial import Trial, remembered_kernels
 from ossctl.build import command
 from ossctl.errors import UsageError
 from ossctl.planning.cards import Memory, as_sold, exactly, find_card
@@ -22,19 +22,21 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _MOST = 1 << 50  # bytes; more is a typing error
 
 
-def this_machine() -> Machine:
-    """This computer's devices, RAM and cores, as they are now."""
+def this_machine(kernels: Trial | None = None) -> Machine:
+    """This computer's devices, RAM and cores, as they are now; `kernels` None is the last trial of them."""
     from ossctl.runtime.devices import backends, list_devices, placeable, system_info
     from ossctl.runtime.host import gpus, physical_cores, ram
 
-    kernels = remembered_kernels()
+    kernels = kernels or remembered_kernels()
     seen = placeable(list_devices())
     memory = ram()
     devices = [planned_device(each, memory.total) for each in seen]
     unused = unusable_gpus(gpus(), [each.backend for each in seen], backends())
     failing = tuple(
         UnusableGpu(
-            f"{each.name} ({each.description})", f"in a trial {kernels.problems[each.name]}", each.name
+            f"{each.name} ({each.description})",
+            f"it failed a self-test: {kernels.problems[each.name]}. `ossctl doctor` tests it again.",
+            each.name,
         )
         for each in devices
         if each.name in kernels.problems

@@ -8,9 +8,11 @@ of their own.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -40,14 +42,29 @@ class ProbeRun:
 
 @dataclass(frozen=True)
 class ProbeFailure:
-    """Why there is no generation; `crashed` if a fault in native code ended the process."""
+    """Why there is no generation; `crashed` and `hung` are the place's own fault, which memory is not."""
 
     reason: str
     crashed: bool = False
+    hung: bool = False
 
 
-def generate_on(path: Path, *places: str, seconds: float = _SECONDS) -> list[ProbeRun | ProbeFailure]:
-    """Run the test of `path` in each place, as far as the process comes; what comes after has failed, too."""
+def generate_on(path: Path, *places: str, seconds: float = _SECONDS) -> dict[str, ProbeRun | ProbeFailure]:
+    """Run the test of `path` in each place, which may take so many seconds.
+
+    After a place that ends the process the others get another one.
+    """
+    found: dict[str, ProbeRun | ProbeFailure] = {}
+    while left := [place for place in places if place not in found]:
+        runs, failure = _in_one_process(path, left, seconds * len(left))
+        found |= dict(zip(left, runs, strict=False))
+        if len(runs) < len(left):
+            found[left[len(runs)]] = failure
+    return found
+
+
+def _in_one_process(path: Path, places: Sequence[str], seconds: float) -> tuple[list[ProbeRun], ProbeFailure]:
+    """The generations as far as the process comes, and why it comes no further."""
     command = [sys.executable, "-P", "-m", __name__, str(path), *places]
     said: bytes | str
     try:
@@ -55,24 +72,29 @@ def generate_on(path: Path, *places: str, seconds: float = _SECONDS) -> list[Pro
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired as late:
-        said, failure = late.stdout or b"", ProbeFailure(f"no answer within {seconds:.0f} s")
+        said, failure = late.stdout or b"", ProbeFailure(f"no answer within {seconds:.0f} s", hung=True)
     else:
         said, failure = done.stdout, _failure(done.returncode, done.stderr)
     text = said.decode() if isinstance(said, bytes) else said
-    found = [ProbeRun(**json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    return [*found, *[failure] * (len(places) - len(found))]
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [ProbeRun(**json.loads(line)) for line in lines], failure
 
 
 def _failure(code: int, stderr: str) -> ProbeFailure:
+    lines = ["".join(filter(str.isprintable, line)).strip() for line in stderr.splitlines()]
+    last = next(filter(None, reversed(lines)), "")[:_MOST_SHOWN]
     if name := ended_by(code):
-        return ProbeFailure(f"{name} ended the process", name not in _OUTSIDE)
-    said = [line for line in stderr.splitlines() if line.strip()]
-    return ProbeFailure(said[-1] if said else f"the process ended with {code}")
+        outside = name in _OUTSIDE or _NO_MEMORY.search(stderr)
+        return ProbeFailure(f"the process died with {name}{f' ({last})' if last else ''}", not outside)
+    return ProbeFailure(last or f"the process ended with {code}")
 
 
+_MOST_SHOWN = 160  # characters of a driver's last words
 # Signals that come from elsewhere; SIGKILL is the kernel's, where memory is short.
 _OUTSIDE = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")
-# Windows has exit codes in their place (NTSTATUS, ntstatus.h).
+# What drivers and ggml say then, before they abort.
+_NO_MEMORY = re.compile(r"(out of|not enough) (\w+ )?memory|fail\w* to alloc|alloc\w* fail", re.IGNORECASE)
+# Windows has exit codes in place of signals (NTSTATUS, ntstatus.h).
 _NT_STATUS = {
     0xC0000005: "an access violation",
     0xC000001D: "an illegal instruction",
@@ -135,6 +157,9 @@ def _generate(path: Path, place: str) -> ProbeRun:
 
 def main() -> None:
     """Write each generation as a line of JSON; leave with 1 and a reason on stderr where one fails."""
+    from ossctl.runtime.crash import crash_reporter
+
+    crash_reporter().stand_aside()
     path, *places = sys.argv[1:]
     for place in places:
         try:
