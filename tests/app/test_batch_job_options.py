@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from ossctl.app.batch.options import STREAM, BatchOptions
+from ossctl.app.batch.run import goal_of
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.wire.source import Format
 from ossctl.errors import UsageError
+from ossctl.planning.goal import Goal, Purpose
 
 
 @pytest.fixture
@@ -47,3 +49,10 @@ def test_options_that_make_no_sense_are_refused(folder: Path, options: BatchOpti
         options.job().prepare()
     assert refused.value.message.startswith(said)
     assert OUT.read_text() == "precious\n"
+
+
+def test_the_plan_is_told_how_much_a_batch_reads_and_writes(folder: Path) -> None:
+    job = BatchOptions(JSONL, generation=GenerationOptions(max_tokens=7)).job()
+    goal = goal_of(job, job.prepare())
+    assert (goal.use, goal.requests, goal.reads, goal.writes) == (Purpose.BATCH, 1, 4, 7)
+    assert goal_of(job, None) == Goal(Purpose.BATCH)  # a pipe
