@@ -310,8 +310,8 @@ def _matches(shown: Sequence[str], output: Sequence[str], *, exact: bool) -> boo
 
 
 def _normalised(line: str) -> str:
-    """A line without what differs from run to run: numbers with their units, hashes, bars, widths."""
-    line = re.sub("^on this machine: .*", "on this machine: #", line)
+    """A line without what differs from run to run and between machines: numbers, units, hashes, bars, plans."""
+    line = re.sub("^(on this machine: |plan {2,}).*", r"\1#", line)
     line = re.sub(r"(?<![^\W_])[0-9a-f]{4,}(…|[0-9a-f]{12,}\b)", "#", line)
     line = re.sub(r"[█▓▒░·]{3,}|\[[#.]{10,}\]", "#", line)
     line = re.sub(r"\d[\d,.]*", "#", line)

@@ -9,7 +9,7 @@ import time
 import pexpect
 import pyte
 
-_COLUMNS, _ROWS = 92, 200  # rows: so many that nothing scrolls away
+_COLUMNS, _ROWS = 250, 200  # nothing wraps or scrolls away
 _SECONDS = 30.0
 _QUIET = 0.25  # seconds without output after which the chat waits for the next message
 
