@@ -13,7 +13,7 @@ from devices.witness import Witness, free_bytes
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadOptions, load_model
 from ossctl.app.placement.shapes import shape_of_file
-from ossctl.planning.goal import Goal
+from ossctl.planning.workload import Workload
 from ossctl.runtime.devices import DeviceKind, list_devices
 
 
@@ -27,7 +27,7 @@ def run(task: Task) -> Iterator[Finding]:
         before = free_bytes(task.device)
         started = perf_counter()
         interrupt = parts.enter_context(Interrupt())
-        loaded = parts.enter_context(load_model(path, options, Goal(), interrupt, raw=True))
+        loaded = parts.enter_context(load_model(path, options, Workload(), interrupt, raw=True))
         seconds = perf_counter() - started
         speed = measure(loaded.runner, task.seconds)
         taken = None
