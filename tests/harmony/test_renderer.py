@@ -317,7 +317,7 @@ def test_a_finished_turn_keeps_the_very_tokens_of_its_answer(
     assert reference.single_bytes("Four.") != reference.encode("Four.")
     thought = reference.written("<|channel|>analysis<|message|>Easy.<|end|><|start|>assistant")
     kept = (*thought, *final, *reference.written("<|return|>"))
-    assert rendered(harmony, Message("assistant", "Four.", "Easy.", kept=kept), NEXT) == [
+    assert rendered(harmony, Message("assistant", "Four.", "Easy.", token_ids=kept), NEXT) == [
         *rendered(harmony),
         *final,
         *reference.written(f"<|end|><|start|>user<|message|>{NEXT.content}<|end|><|start|>assistant"),
@@ -330,7 +330,7 @@ def test_a_running_turn_keeps_all_that_the_model_wrote(harmony: HarmonyDialect, 
         "<|channel|>analysis<|message|>Need to use get_weather.<|end|><|start|>assistant"
         '<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city":"SF"}<|call|>'
     )
-    calling = Message("assistant", "", CALLING.reasoning, CALLING.calls, kept=tuple(kept))
+    calling = Message("assistant", "", CALLING.reasoning, CALLING.calls, token_ids=tuple(kept))
     assert rendered(harmony, calling, RESULT) == [
         *rendered(harmony),
         *kept,
@@ -344,7 +344,7 @@ def test_a_prompt_goes_on_from_the_prompt_and_the_answer_before_it(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
 ) -> None:
     kept = answer_ids(answer, reference)
-    calling = Message("assistant", content_in(kept, harmony), calls=CALLING.calls, kept=tuple(kept))
+    calling = Message("assistant", content_in(kept, harmony), calls=CALLING.calls, token_ids=tuple(kept))
     before = [*rendered(harmony), *kept]
     assert rendered(harmony, calling, RESULT)[: len(before)] == before
 
@@ -359,7 +359,7 @@ def test_of_a_finished_answer_all_but_the_analysis_is_kept(
     expected = [*answer_ids(ended, reference)[:-1], *reference.written("<|end|>")]
     kept = tuple(answer_ids(written, reference))
     before = [*rendered(harmony), *expected]
-    answer_before = Message("assistant", content_in(kept, harmony), kept=kept)
+    answer_before = Message("assistant", content_in(kept, harmony), token_ids=kept)
     assert rendered(harmony, answer_before, NEXT)[: len(before)] == before
 
 
@@ -378,7 +378,7 @@ def test_the_text_of_a_stop_string_is_in_the_tokens_alone(
     final = reference.written(f"<|channel|>final<|message|>{text}")
     before = [*rendered(harmony), *final]
     kept = (*final, *reference.written("<|return|>"))
-    assert rendered(harmony, Message("assistant", "Four.", kept=kept), NEXT)[: len(before)] == before
+    assert rendered(harmony, Message("assistant", "Four.", token_ids=kept), NEXT)[: len(before)] == before
 
 
 @pytest.mark.parametrize("foreign", ["its own", "none of this vocabulary"])
@@ -388,7 +388,7 @@ def test_of_an_answer_in_another_models_tokens_the_text_is_rendered(
     kept = reference.written("<|channel|>final<|message|>Some other words.<|return|>")
     if foreign != "its own":
         kept[2] = 1_000_000
-    answer = Message("assistant", "The text.", kept=tuple(kept))
+    answer = Message("assistant", "The text.", token_ids=tuple(kept))
     assert rendered(harmony, answer, NEXT) == rendered(harmony, Message("assistant", "The text."), NEXT)
 
 
@@ -396,7 +396,7 @@ def test_an_answer_that_was_cut_off_is_ended(harmony: HarmonyDialect, reference:
     kept = tuple(reference.written("<|channel|>final<|message|>2 + 2 ="))
     end = reference.written("<|end|>")
     before = [*rendered(harmony), *kept, *end]
-    assert rendered(harmony, Message("assistant", "2 + 2 =", kept=kept), NEXT)[: len(before)] == before
+    assert rendered(harmony, Message("assistant", "2 + 2 =", token_ids=kept), NEXT)[: len(before)] == before
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def test_a_content_type_is_kept_with_its_answer(
 ) -> None:
     kept = tuple(reference.written(f'<|channel|>{header}<|message|>{{"a":1}}'))
     before = [*rendered(harmony), *kept]
-    answer = Message("assistant", '{"a":1}', kept=(*kept, *reference.written("<|return|>")))
+    answer = Message("assistant", '{"a":1}', token_ids=(*kept, *reference.written("<|return|>")))
     assert rendered(harmony, answer, NEXT)[: len(before)] == before
 
 
@@ -436,7 +436,7 @@ MALFORMED = {
 def test_of_a_malformed_answer_the_text_is_rendered(
     kept: str, harmony: HarmonyDialect, reference: Reference
 ) -> None:
-    answer = Message("assistant", "The text.", kept=tuple(reference.written(kept)))
+    answer = Message("assistant", "The text.", token_ids=tuple(reference.written(kept)))
     assert rendered(harmony, answer, NEXT) == rendered(harmony, Message("assistant", "The text."), NEXT)
 
 

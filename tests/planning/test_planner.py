@@ -7,19 +7,19 @@ import pytest
 from ossctl.app.placement.shapes import known_shapes
 from ossctl.errors import MemoryShortage, UsageError
 from ossctl.planning.attention import AttentionCosts
-from ossctl.planning.goal import Fixed, Goal, Purpose
 from ossctl.planning.machine import GIB, Device, Machine, ram_margin
 from ossctl.planning.memory import predict
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
 from ossctl.planning.settings import LoadMode
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
+from ossctl.planning.workload import Overrides, Purpose, Workload
 
 SHAPES = {
     "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf"],
     "120b": known_shapes()["ggml-org/gpt-oss-120b-GGUF/gpt-oss-120b-mxfp4-00001-of-00003.gguf"],
 }
-BATCH = Goal(Purpose.BATCH)
+BATCH = Workload(Purpose.BATCH)
 
 
 def machine(*vram: float, ram: float = 64, backend: str = "CUDA", shares_ram: bool = False) -> Machine:
@@ -31,8 +31,8 @@ def machine(*vram: float, ram: float = 64, backend: str = "CUDA", shares_ram: bo
     return Machine(devices, int(ram * GIB), int(ram * 0.95 * GIB), cores=8)
 
 
-def plan(model: str, on: Machine, goal: Goal | None = None, **fixed: object) -> Plan:
-    return make_plan(on, SHAPES[model], goal or Goal(), Fixed(**fixed))  # type: ignore[arg-type]
+def plan(model: str, on: Machine, workload: Workload | None = None, **overrides: object) -> Plan:
+    return make_plan(on, SHAPES[model], workload or Workload(), Overrides(**overrides))  # type: ignore[arg-type]
 
 
 def in_ram(found: Plan) -> int:
@@ -131,13 +131,13 @@ def test_with_large_experts_in_ram_prompts_are_computed_8192_tokens_at_once(name
     assert found.settings.ctx >= (ctx or max(32_768, 0.87 * before.settings.ctx))
 
 
-@pytest.mark.parametrize("goal", [Goal(), BATCH, Goal(tokens=20_000)])
-def test_a_larger_ubatch_costs_generation_a_few_percent_at_most(goal: Goal) -> None:
+@pytest.mark.parametrize("workload", [Workload(), BATCH, Workload(tokens=20_000)])
+def test_a_larger_ubatch_costs_generation_a_few_percent_at_most(workload: Workload) -> None:
     """Time of a token: what it reads, from RAM ten times as slowly."""
     taken = set()
     for vram in range(6, 64, 2):
-        found = plan("120b", machine(vram, ram=96), goal)
-        before = plan("120b", machine(vram, ram=96), goal, ubatch=4_096)
+        found = plan("120b", machine(vram, ram=96), workload)
+        before = plan("120b", machine(vram, ram=96), workload, ubatch=4_096)
         one_layer = 4 / 128 * found.shape.layers[0].expert_bytes
         times = [each.shape.active_bytes + 9 * one_layer * in_ram(each) for each in (before, found)]
         assert times[1] <= times[0] / 0.95
@@ -147,16 +147,16 @@ def test_a_larger_ubatch_costs_generation_a_few_percent_at_most(goal: Goal) -> N
 
 def test_a_ubatch_of_8192_is_for_large_experts_that_a_gpu_copies_and_for_prompts_as_long() -> None:
     assert plan("20b", machine(8), ctx=32_768).settings.ubatch <= 4_096
-    assert plan("120b", machine(24, ram=96), Goal(tokens=6_000)).settings.ubatch == 4_096
+    assert plan("120b", machine(24, ram=96), Workload(tokens=6_000)).settings.ubatch == 4_096
     assert plan("120b", machine(24, ram=96, backend="RPC")).settings.ubatch == 4_096
     assert plan("120b", machine(24, ram=96), ubatch=2_048).settings.ubatch == 2_048
 
 
 def test_one_short_question_needs_no_long_context() -> None:
-    short = Goal(tokens=6_000)
+    short = Workload(tokens=6_000)
     assert plan("20b", machine(16), short).settings.ctx == 6_000
     assert in_ram(plan("20b", machine(8), short)) < in_ram(plan("20b", machine(8)))
-    assert plan("20b", machine(16), Goal(tokens=1_000_000)).settings.ctx == 131_072
+    assert plan("20b", machine(16), Workload(tokens=1_000_000)).settings.ctx == 131_072
     assert plan("20b", machine(16), short, ctx=10_000).settings.ctx == 10_000
 
 
@@ -171,13 +171,13 @@ def test_without_a_gpu_everything_is_in_ram_and_the_cores_are_used() -> None:
 def test_weights_are_repacked_for_a_long_batch_with_ram_for_both_copies() -> None:
     assert plan("20b", machine(ram=32), BATCH).settings.repack
     assert not plan("20b", machine(ram=20), BATCH).settings.repack
-    assert not plan("20b", machine(ram=32), Goal(Purpose.BATCH, 3)).settings.repack
+    assert not plan("20b", machine(ram=32), Workload(Purpose.BATCH, 3)).settings.repack
     assert not plan("20b", machine(ram=32)).settings.repack
 
 
-@pytest.mark.parametrize("goal", [Goal(tokens=6_000), Goal(tokens=6_000, conversations=4)])
-def test_on_a_cpu_there_is_no_flash_attention_where_memory_holds_the_scores_too(goal: Goal) -> None:
-    roomy, narrow = plan("20b", machine(ram=24), goal), plan("20b", machine(ram=15), goal)
+@pytest.mark.parametrize("workload", [Workload(tokens=6_000), Workload(tokens=6_000, conversations=4)])
+def test_on_a_cpu_there_is_no_flash_attention_where_memory_holds_the_scores_too(workload: Workload) -> None:
+    roomy, narrow = plan("20b", machine(ram=24), workload), plan("20b", machine(ram=15), workload)
     assert (roomy.settings.flash_attention, narrow.settings.flash_attention) == (False, True)
     assert replace(roomy.settings, flash_attention=True) == narrow.settings
 
@@ -187,26 +187,26 @@ def test_what_is_read_and_written_decides_about_flash_attention_on_a_cpu() -> No
     costs = replace(roomy, attention=AttentionCosts(1e-9, 2e-9, 60e-9, 20e-9))
     jobs = {(4_000, 500): False, (4_000, 10): True, (100, 10): False, (60_000, 500): True}
     for (reads, writes), flash in jobs.items():
-        found = plan("20b", costs, Goal(reads=reads, writes=writes))
+        found = plan("20b", costs, Workload(reads=reads, writes=writes))
         assert found.settings.flash_attention is flash, (reads, writes)
     never = replace(roomy, attention=AttentionCosts(1e-9, 2e-9, 20e-9, 20e-9))
-    assert plan("20b", never, Goal(reads=10, writes=10_000)).settings.flash_attention
+    assert plan("20b", never, Workload(reads=10, writes=10_000)).settings.flash_attention
 
 
 def test_a_batch_keeps_flash_attention_behind_few_tokens_and_in_a_shared_cache() -> None:
     roomy = machine(ram=64)
 
-    def flash(reads: int, writes: int, **fixed: object) -> bool:
-        goal = Goal(Purpose.BATCH, 50, reads=reads, writes=writes)
-        return plan("20b", roomy, goal, **fixed).settings.flash_attention
+    def flash(reads: int, writes: int, **overrides: object) -> bool:
+        workload = Workload(Purpose.BATCH, 50, reads=reads, writes=writes)
+        return plan("20b", roomy, workload, **overrides).settings.flash_attention
 
     assert flash(40, 60)
     assert not flash(400, 300)
     assert flash(4_000, 5)
-    shared = plan("20b", machine(ram=20), Goal(Purpose.BATCH, 50, reads=400, writes=300), ctx=65_536)
+    shared = plan("20b", machine(ram=20), Workload(Purpose.BATCH, 50, reads=400, writes=300), ctx=65_536)
     assert shared.settings.unified
     assert shared.settings.flash_attention
-    assert not plan("20b", machine(ram=48), Goal(conversations=4), ctx=8192).settings.flash_attention
+    assert not plan("20b", machine(ram=48), Workload(conversations=4), ctx=8192).settings.flash_attention
 
 
 def test_a_long_context_comes_before_attention_without_flash() -> None:
@@ -216,7 +216,7 @@ def test_a_long_context_comes_before_attention_without_flash() -> None:
 
 
 def test_without_flash_attention_as_much_ram_is_kept_clear_as_for_weights_that_are_read() -> None:
-    short = Goal(tokens=6_000)
+    short = Workload(tokens=6_000)
     plans = [plan("20b", machine(ram=ram / 8), short) for ram in range(112, 160)]
     plain = [found for found in plans if not found.settings.flash_attention]
     assert 0 < len(plain) < len(plans)
@@ -230,14 +230,14 @@ def test_flash_attention_stays_with_a_gpu_a_quantised_cache_and_a_latent_one() -
     assert not plan("20b", machine(24), ctx=4096, devices=()).settings.flash_attention
     shape = dense(4, 1 << 20)
     latent = replace(shape, layers=(LayerShape(1 << 20, 0, 576, 0),) * 4)
-    fixed = Fixed(ctx=4096)
-    assert not make_plan(machine(), shape, Goal(), fixed).settings.flash_attention
-    assert make_plan(machine(), latent, Goal(), fixed).settings.flash_attention
+    overrides = Overrides(ctx=4096)
+    assert not make_plan(machine(), shape, Workload(), overrides).settings.flash_attention
+    assert make_plan(machine(), latent, Workload(), overrides).settings.flash_attention
 
 
 def test_a_batch_gets_as_many_sequences_as_memory_and_the_workload_can_use() -> None:
     assert plan("20b", machine(16), BATCH).settings.parallel > 32
-    assert plan("20b", machine(16), Goal(Purpose.BATCH, 3)).settings.parallel == 3
+    assert plan("20b", machine(16), Workload(Purpose.BATCH, 3)).settings.parallel == 3
     assert plan("20b", machine(80), BATCH).settings.parallel == 64
     assert plan("20b", machine(8), BATCH).settings.parallel <= 16  # fewer than are computed on the GPU
 
@@ -253,7 +253,7 @@ def test_requests_of_a_long_context_share_it_so_that_short_ones_are_as_many_as_p
     found = plan("20b", where, BATCH, ctx=131_072)
     assert found.settings.unified
     assert found.settings.parallel == sequences
-    assert plan("20b", where, Goal(Purpose.BATCH, 5), ctx=131_072).settings.parallel == 5
+    assert plan("20b", where, Workload(Purpose.BATCH, 5), ctx=131_072).settings.parallel == 5
     assert plan("20b", where, BATCH, ctx=131_072, parallel=2).settings.parallel == 2
 
 
@@ -265,7 +265,7 @@ def test_a_long_context_is_shared_before_experts_are_left_in_ram() -> None:
 
 @pytest.mark.parametrize(("vram", "model"), [(8, "20b"), (16, "20b"), (24, "120b"), (80, "120b")])
 def test_a_plan_for_a_program_that_reserves_all_logits_has_room_for_them(vram: float, model: str) -> None:
-    found = plan(model, machine(vram, ram=96), Goal(all_logits=True))
+    found = plan(model, machine(vram, ram=96), Workload(all_logits=True))
     (compute,) = [use.compute for use in found.prediction.devices]
     assert compute >= found.settings.n_ubatch * found.shape.n_vocab * 4
     bare = predict(found.shape, replace(found.settings, all_logits=False), found.devices)
@@ -312,19 +312,19 @@ def test_weights_go_into_layouts_of_the_cpus_own_where_it_pays_and_where_those_k
     cases = {(False, True): False, (True, True): True, (True, False): False}
     for (amx, extra), repack in cases.items():
         on = replace(machine(ram=64), amx=amx and extra, extra_kernels=extra)
-        assert make_plan(on, large, Goal(), Fixed()).settings.repack is repack
+        assert make_plan(on, large, Workload(), Overrides()).settings.repack is repack
     small, broken = dense(4, 1 << 20), replace(machine(ram=64), extra_kernels=False)
-    assert make_plan(machine(ram=64), small, Goal(), Fixed()).settings.repack
-    assert not make_plan(broken, small, Goal(Purpose.BATCH), Fixed()).settings.repack
+    assert make_plan(machine(ram=64), small, Workload(), Overrides()).settings.repack
+    assert not make_plan(broken, small, Workload(Purpose.BATCH), Overrides()).settings.repack
     assert not plan("20b", replace(machine(ram=64), amx=True)).settings.repack  # experts, mostly
 
 
 def test_a_dense_model_keeps_its_layers_on_the_gpu_and_shrinks_its_context() -> None:
     shape = dense(32, 140 << 20)
-    found = make_plan(machine(8), shape, Goal(), Fixed())
+    found = make_plan(machine(8), shape, Workload(), Overrides())
     assert found.settings.gpu_layers == 33
     assert 8_192 <= found.settings.ctx < 131_072
-    larger = make_plan(machine(4), shape, Goal(), Fixed())
+    larger = make_plan(machine(4), shape, Workload(), Overrides())
     assert 0 < larger.settings.gpu_layers < 33
 
 
@@ -336,7 +336,7 @@ def test_what_fits_nowhere_says_what_it_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fixed", "says"),
+    ("overrides", "says"),
     [
         ({"ctx": 200_000}, "more than the 131,072"),
         ({"devices": ("CUDA7",)}, "no device CUDA7"),
@@ -345,26 +345,26 @@ def test_what_fits_nowhere_says_what_it_needs() -> None:
         ({"gpu_layers": 5, "cpu_moe": 2}, "leaves 20 layers"),
     ],
 )
-def test_contradictions_are_wrong_usage(fixed: dict[str, object], says: str) -> None:
+def test_contradictions_are_wrong_usage(overrides: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        make_plan(machine(16), SHAPES["20b"], Goal(), Fixed(**fixed))  # type: ignore[arg-type]
+        make_plan(machine(16), SHAPES["20b"], Workload(), Overrides(**overrides))  # type: ignore[arg-type]
 
 
 def test_a_quantised_cache_needs_whole_blocks() -> None:
     shape = dense(4, 1 << 20)
     odd = replace(shape, layers=(LayerShape(1 << 20, 0, 80, 80),))
     with pytest.raises(UsageError, match="whole blocks"):
-        make_plan(machine(), odd, Goal(), Fixed(kv_type=KvType.Q8_0))
+        make_plan(machine(), odd, Workload(), Overrides(kv_type=KvType.Q8_0))
 
 
 def test_experts_cannot_be_kept_from_a_model_that_has_none() -> None:
     with pytest.raises(UsageError, match="has none"):
-        make_plan(machine(8), dense(4, 1 << 20), Goal(), Fixed(cpu_moe=1))
+        make_plan(machine(8), dense(4, 1 << 20), Workload(), Overrides(cpu_moe=1))
 
 
 @pytest.mark.parametrize("on", [machine(), machine(16), machine(16, 16)], ids=["no GPU", "16 GB", "two GPUs"])
 def test_several_chats_share_one_cache_and_cost_little_more_than_one(on: Machine) -> None:
-    one, four = plan("20b", on), plan("20b", on, Goal(conversations=4))
+    one, four = plan("20b", on), plan("20b", on, Workload(conversations=4))
     assert (four.settings.parallel, four.settings.unified) == (4, True)
     assert four.settings.ctx >= 0.98 * one.settings.ctx
     assert four.settings.gpu_layers == one.settings.gpu_layers

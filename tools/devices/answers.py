@@ -9,7 +9,7 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadOptions, load_model
 from ossctl.app.placement.self_test import is_wrong
 from ossctl.app.placement.shapes import shape_of_file
-from ossctl.planning.goal import Goal, Purpose
+from ossctl.planning.workload import Purpose, Workload
 from tools.devices.evaluation import CTX, N_SEQ, Evaluation, evaluate, shares
 from tools.devices.finding import Finding, judged
 from tools.devices.task import Task
@@ -21,7 +21,7 @@ def run(task: Task) -> Iterator[Finding]:
     options = task.load_options(shape_of_file(path), LoadOptions(ctx=CTX, parallel=N_SEQ))
     with (
         Interrupt() as interrupt,
-        load_model(path, options, Goal(Purpose.BATCH), interrupt, raw=True) as loaded,
+        load_model(path, options, Workload(Purpose.BATCH), interrupt, raw=True) as loaded,
     ):
         found = evaluate(loaded.runner, expected.tokens)
     yield _compared(expected, found)

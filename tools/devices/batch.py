@@ -13,7 +13,7 @@ from ossctl.app.inference.loading import LoadedModel, LoadOptions, load_model
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Generated, Request, Sampling
-from ossctl.planning.goal import Goal, Purpose
+from ossctl.planning.workload import Purpose, Workload
 from tools.devices.finding import Finding, Verdict
 from tools.devices.task import CPU, Task
 from tools.llama_server import Case, ServerFailed, answer_all, server
@@ -26,8 +26,8 @@ def run(task: Task) -> Iterator[Finding]:
     """One finding, which does not fail for being slow; the ratio is for the reader to judge."""
     path = Path(task.path)
     options = task.load_options(shape_of_file(path), LoadOptions(ctx=_CTX, parallel=task.n_seq))
-    goal = Goal(Purpose.BATCH)
-    with Interrupt() as interrupt, load_model(path, options, goal, interrupt, raw=True) as loaded:
+    workload = Workload(Purpose.BATCH)
+    with Interrupt() as interrupt, load_model(path, options, workload, interrupt, raw=True) as loaded:
         case = _case(task, loaded)
         ours = _ours(loaded, case)
     figures: dict[str, Any] = {"sequences": task.n_seq, "requests": len(case.prompts), "ossctl": ours}

@@ -8,7 +8,7 @@ from time import perf_counter
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadOptions, load_model
 from ossctl.app.placement.shapes import shape_of_file
-from ossctl.planning.goal import Goal
+from ossctl.planning.workload import Workload
 from ossctl.runtime.devices import DeviceKind, list_devices
 from tools.devices.finding import Finding, Verdict
 from tools.devices.memory import Taken, compared
@@ -27,7 +27,7 @@ def run(task: Task) -> Iterator[Finding]:
         before = free_bytes(task.device)
         started = perf_counter()
         interrupt = parts.enter_context(Interrupt())
-        loaded = parts.enter_context(load_model(path, options, Goal(), interrupt, raw=True))
+        loaded = parts.enter_context(load_model(path, options, Workload(), interrupt, raw=True))
         seconds = perf_counter() - started
         speed = measure(loaded.runner, task.seconds)
         taken = None

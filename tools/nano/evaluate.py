@@ -23,7 +23,7 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, load_model
 from ossctl.dialect import ToolCall
 from ossctl.engine.request import FinishReason, Request, Sampling
-from ossctl.planning.goal import Goal
+from ossctl.planning.workload import Workload
 from tools.nano.corpus import KINDS, Sample, is_right, samples
 
 _SEED = 20_000  # beyond those of the training, which draw from other sets anyway
@@ -58,7 +58,7 @@ def evaluate(path: Path, count: int, seed: int = _SEED) -> list[Answered]:
     chosen = list(itertools.islice(samples(seed, held_out=True), count))
     with (
         Interrupt() as interrupt,
-        load_model(path, LoadOptions(_CTX, parallel=16, threads=1), Goal(), interrupt) as model,
+        load_model(path, LoadOptions(_CTX, parallel=16, threads=1), Workload(), interrupt) as model,
     ):
         generations = [_generation(model, number, sample) for number, sample in enumerate(chosen)]
         finished: SimpleQueue[Generation | Exception] = SimpleQueue()

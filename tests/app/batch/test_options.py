@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from ossctl.app.batch.options import STREAM, BatchOptions
-from ossctl.app.batch.run import goal_of
+from ossctl.app.batch.run import workload_of
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.wire.source import Format
 from ossctl.errors import UsageError
-from ossctl.planning.goal import Goal, Purpose
+from ossctl.planning.workload import Purpose, Workload
 
 
 @pytest.fixture
@@ -53,6 +53,6 @@ def test_options_that_make_no_sense_are_refused(folder: Path, options: BatchOpti
 
 def test_the_plan_is_told_how_much_a_batch_reads_and_writes(folder: Path) -> None:
     job = BatchOptions(JSONL, generation=GenerationOptions(max_tokens=7)).job()
-    goal = goal_of(job, job.prepare())
-    assert (goal.use, goal.requests, goal.reads, goal.writes) == (Purpose.BATCH, 1, 4, 7)
-    assert goal_of(job, None) == Goal(Purpose.BATCH)  # a pipe
+    workload = workload_of(job, job.prepare())
+    assert (workload.use, workload.requests, workload.reads, workload.writes) == (Purpose.BATCH, 1, 4, 7)
+    assert workload_of(job, None) == Workload(Purpose.BATCH)  # a pipe

@@ -13,9 +13,9 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadOptions, by_place, differences, load_model
 from ossctl.app.placement.memory_corrections import Corrections, correction, with_less
 from ossctl.app.placement.shapes import known_shapes
-from ossctl.planning.goal import Fixed, Goal, Purpose
 from ossctl.planning.machine import GIB, MIB, Device, Machine
 from ossctl.planning.planner import make_plan
+from ossctl.planning.workload import Overrides, Purpose, Workload
 from tests.support.llama_oracle import has_rpc
 from tests.support.models import smollm2
 from tests.support.programs import share_trial
@@ -39,7 +39,7 @@ def test_what_is_loaded_is_what_was_predicted(
     with (
         caplog.at_level(logging.INFO, "ossctl"),
         Interrupt() as interrupt,
-        load_model(smollm2(), options, Goal(Purpose.BATCH), interrupt) as loaded,
+        load_model(smollm2(), options, Workload(Purpose.BATCH), interrupt) as loaded,
     ):
         assert loaded.runner.n_ctx_seq == 8192
         assert loaded.runner.n_seq == 4
@@ -56,7 +56,7 @@ import resource, sys
 from pathlib import Path
 import ossctl.runtime.model, ossctl.app.inference.loading as loading
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.planning.goal import Goal, Purpose
+from ossctl.planning.workload import Workload, Purpose
 from ossctl.runtime.context import LlamaRunner
 
 make = LlamaRunner.__init__
@@ -70,8 +70,8 @@ def limited(self, model, options):
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 LlamaRunner.__init__ = limited
 model, options = Path(sys.argv[1]), loading.LoadOptions(ctx=int(sys.argv[3]))
-goal = Goal(Purpose.BATCH, reads=10, writes=10)
-with Interrupt() as interrupt, loading.load_model(model, options, goal, interrupt) as loaded:
+workload = Workload(Purpose.BATCH, reads=10, writes=10)
+with Interrupt() as interrupt, loading.load_model(model, options, workload, interrupt) as loaded:
     print(loaded.runner.n_seq, loaded.runner.n_ctx_seq, loaded.runner.unified, *loaded.remarks, sep="\\n")
 """
 
@@ -100,7 +100,7 @@ def test_less_memory_than_planned_gives_a_smaller_plan_that_is_said_and_remember
 
 @pytest.mark.parametrize(("more", "said"), [(0, 0), (100, 0), (4000, 1)])
 def test_a_prediction_that_is_far_off_is_said(more: int, said: int) -> None:
-    plan = make_plan(MACHINE, SHAPE, Goal(), Fixed())
+    plan = make_plan(MACHINE, SHAPE, Workload(), Overrides())
     (device,), (use,), host = plan.settings.devices, plan.prediction.devices, plan.prediction.host
     buffers = {
         (device, "model"): use.weights,
@@ -134,9 +134,9 @@ def test_a_correction_is_taken_off_what_is_free() -> None:
 
 @pytest.mark.parametrize("machine", [MACHINE, Machine((), 32 * GIB, 30 * GIB, 4)], ids=["GPU", "RAM"])
 def test_a_correction_gives_the_next_smaller_plan(machine: Machine) -> None:
-    plan = make_plan(machine, SHAPE, Goal(Purpose.BATCH), Fixed())
+    plan = make_plan(machine, SHAPE, Workload(Purpose.BATCH), Overrides())
     less = correction(machine, plan, MIB)
-    smaller = make_plan(with_less(machine, less), SHAPE, Goal(Purpose.BATCH), Fixed())
+    smaller = make_plan(with_less(machine, less), SHAPE, Workload(Purpose.BATCH), Overrides())
     assert smaller.settings != plan.settings
     fullest = [(*each.prediction.devices, each.prediction.host)[0].total for each in (plan, smaller)]
     assert fullest[1] < fullest[0]

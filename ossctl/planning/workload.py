@@ -15,7 +15,7 @@ class Purpose(StrEnum):
 
 
 @dataclass(frozen=True)
-class Goal:
+class Workload:
     """`requests` is how many a batch has, `tokens` what one comes to at most; None if that is not known.
 
     So many `conversations` are kept in one cache that they share, though one goes on at a time. `reads` and
@@ -37,7 +37,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Overrides:
     """What the user has given; the plan keeps it and decides the rest. None is not given.
 
     `ctx` is tokens a sequence. `cpu_moe` is how many layers keep their experts in RAM. `devices` are names;
