@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from shown_output import PAGES, ROOT, Ran, blocks_of, run_pages, unknown_marks
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.tools import command
 from ossctl.app.wire.chat_completions import Body, Shorthand, read_task
 from ossctl.app.wire.lines import Line, read_lines
 from ossctl.errors import RequestError
+from tests.support.shown_output import PAGES, ROOT, Ran, blocks_of, run_pages, unknown_marks
 
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "ossctl"
