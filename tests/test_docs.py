@@ -20,6 +20,8 @@ from tests.support.shown_output import PAGES, ROOT, Ran, blocks_of, refreshed_pa
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "ossctl"
 PROSE = (*PAGES, ROOT / "CONTRIBUTING.md")
+pytestmark = pytest.mark.timeout(600)  # the first test that needs them runs all pages
+
 MOST_NOT_RUN = 6  # blocks that compile, need a GPU, or write outside of a test's home
 
 

@@ -1,6 +1,6 @@
-"""What is made from the program itself: `python -m tools.generated` writes it, tests compare it.
+"""Write what is generated from the program: `python -m tools.generated`. Tests compare it.
 
-The generated parts of README.md and docs/, the output that these show, the completions, and the man page.
+That is the generated parts of README.md and docs/, the output that they show, the completions and the man page.
 """
 
 import os
@@ -43,7 +43,7 @@ _MORE_KEYS = (
     ("Tab", "completes commands, their arguments, and files"),
 )
 
-# A computer, the best model for it, and the options of `ossctl plan` that stand for the computer.
+# A machine, the best model for it, and the options of `ossctl plan` that describe the machine.
 _MACHINES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("no GPU, 16 GB of RAM", "20b", {"vram": "0", "ram": "16GiB"}),
     ("GPU with 8 GB, 16 GB of RAM", "20b", {"vram": "8GiB", "ram": "16GiB"}),
@@ -58,7 +58,7 @@ _MACHINES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
 
 
 def generated() -> Iterator[tuple[Path, str]]:
-    """Every file that is made, or has parts that are, with the text that it should have."""
+    """Each generated file, or file with generated parts, and the text that it should have."""
     for page in PAGES:
         yield page, with_parts(page.read_text(encoding="utf-8"))
     for shell, path in COMPLETIONS.items():
@@ -67,7 +67,7 @@ def generated() -> Iterator[tuple[Path, str]]:
 
 
 def with_parts(page: str) -> str:
-    """A page with every generated part as the program has it now."""
+    """`page` with its generated parts up to date."""
     return _PART.sub(lambda match: f"{match[1]}{_PARTS[match['name']]()}{match[3]}", page)
 
 
@@ -95,7 +95,7 @@ def _exit_codes() -> str:
 
 
 def _environment() -> str:
-    """The variables that stand for options, with the commands that have these."""
+    """The environment variables of options, and the commands that have them."""
     options: dict[str, tuple[str, str]] = {}
     commands: dict[str, list[str]] = {}
     for name, command in _commands(typer.main.get_command(app)):
@@ -233,7 +233,7 @@ def _printed(*arguments: str, **variables: str) -> str:
 
 
 def main() -> None:
-    """Write everything, and then what the pages' commands print."""
+    """Write the generated files, then refresh the output that pages show."""
     for path, text in generated():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -1,24 +1,24 @@
-"""The commands in README.md and docs/, run as a reader would, and what is shown of their output.
+"""Run the commands in README.md and docs/ as a reader would, and compare their output with what is shown.
 
-A page is one session at one shell: an empty folder, a home of its own, the `ossctl` of this checkout, and a
-Hugging Face hub on this machine that serves the small model `nano` as gpt-oss-20b. Code blocks run in order:
+A page is one shell session in an empty folder, with a home of its own, the `ossctl` of this checkout, and a
+local Hugging Face hub that serves the small model `nano` as gpt-oss-20b. Its code blocks run in order:
 
-    ```sh        runs as a whole, and has to succeed
-    ```console   each line `$ command` runs and has to succeed; the lines after it are its output. None: the
-                 output is not shown. A line `…` stands for any lines.
-    other blocks do not run
+    ```sh        runs as a whole and must succeed
+    ```console   each `$ command` runs and must succeed. The lines below it are its output; without any, the
+                 output is not compared. A line `…` stands for any number of lines.
+    ```other     does not run
 
-A comment right before a block says otherwise, or more:
+A comment on the line before a block changes this:
 
     <!-- not run: REASON -->
-    <!-- output -->         this is the output of the block before
-    <!-- exact -->          numbers have to be the same, too
-    <!-- stand-in -->       numbers are the real model's, and are never replaced by nano's
-    <!-- chat: OPTIONS -->  `ossctl chat OPTIONS` on a terminal; lines that begin with `> ` are typed
+    <!-- output -->         the block is the output of the block before
+    <!-- exact -->          numbers are compared as well
+    <!-- stand-in -->       numbers belong to the real model; a refresh keeps them
+    <!-- chat: OPTIONS -->  a transcript of `ossctl chat OPTIONS`; its lines that begin with `> ` are typed
 
-    <!-- setup: COMMANDS --> runs where it stands, and is not shown
+    <!-- setup: COMMANDS --> runs at this place and is not shown
 
-Output that differs from what is shown in numbers alone, times for example, counts as equal.
+Output that differs only in numbers, such as times, counts as equal.
 """
 
 import re
@@ -57,7 +57,7 @@ _MARK = re.compile(r"^<!-- (?!setup:)(?P<text>[^\n]*) -->\n(?=```)", re.MULTILIN
 _MARKS = re.compile(r"not run: \S.*|output|exact|stand-in|chat: .*")
 _SETUP = re.compile(r"^<!-- setup:\s+(?P<text>.*?)\s*-->$", re.MULTILINE | re.DOTALL)
 
-# Lines that pages leave out: nano's introduction, and what is true of this machine or the stand-in alone.
+# Lines that pages omit: nano's introduction, and remarks on this machine or on the stand-in.
 _ASIDE = re.compile(
     "nano is a |.* on the hub is newer than this ossctl|.* GPU is not used: |llama.cpp's optimized CPU "
 )
@@ -80,7 +80,7 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Block:
-    """A code block of a page. `start` and `end` are where its text is, `line` is its number for messages."""
+    """A code block of a page. Its text is `page[start:end]`; `line` is the number of its first line."""
 
     language: str
     mark: str
@@ -97,7 +97,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Step:
-    """Commands, and what is shown of their output: the page's text from `start` to `end`, if any."""
+    """Commands, and the output that the page shows for them: `page[start:end]`, if any."""
 
     script: str
     line: int
@@ -110,7 +110,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Ran:
-    """A step that ran. `code` None: it did not come to its end."""
+    """A step that ran. `code` is None if it did not reach its end."""
 
     step: Step
     output: tuple[str, ...]
@@ -155,7 +155,7 @@ def blocks_of(page: str) -> list[Block]:
 
 
 def unknown_marks(page: str) -> list[str]:
-    """Comments before blocks that mean nothing."""
+    """Comments before blocks that are not among those above."""
     marks = (block.mark for block in blocks_of(page))
     return [mark for mark in marks if mark and not _MARKS.fullmatch(mark)]
 
@@ -184,7 +184,7 @@ def steps_of(page: str) -> list[Step]:
 
 
 def run_pages(pages: Sequence[Path] = PAGES) -> dict[Path, list[Ran]]:
-    """Run pages, a few at once."""
+    """Run pages, two at a time, each in a folder of its own."""
     with Hub() as hub, ThreadPoolExecutor(_AT_ONCE) as pool, tempfile.TemporaryDirectory() as folder:
         nano = (DATA / "nano.gguf").read_bytes()
         variant = catalogue().entry("20b").variant
@@ -278,7 +278,7 @@ def _environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _as_shown(output: str, folder: Path) -> Iterator[str]:
-    """The lines as a page shows them: without nano's introduction, temporary folders and long hashes."""
+    """Lines as a page shows them: without nano's introduction, temporary folders and long hashes."""
     text = output.replace(str(folder / "home"), _HOME).replace(str(folder / "work"), f"{_HOME}/work")
     text = text.replace(sys.executable, f"{_HOME}/ossctl/.venv/bin/python").replace(
         str(ROOT), f"{_HOME}/ossctl"

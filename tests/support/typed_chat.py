@@ -1,4 +1,4 @@
-"""A chat as a terminal shows it: types the lines of standard input, and prints the screen.
+"""Type the lines of standard input into a chat on a pseudo-terminal, and print its screen.
 
 python typed_chat.py ossctl chat -m nano < messages
 """
