@@ -1,6 +1,6 @@
 """Write what is generated from the program: `python -m tools.generated`. Tests compare it.
 
-That is the generated parts of README.md and docs/, the output that they show, the completions and the man page.
+These are parts of README.md and docs/, the output that both show, the completions and the man page.
 """
 
 import os
