@@ -38,12 +38,12 @@ class Talk:
         """Compute the first batch of it, and leave it there."""
         self.engine.submit(Request(name, prompt, n_tokens, GREEDY, conversation="a"))
         self.engine.step()
-        assert self.engine.computed(name)
+        assert self.engine.num_computed_tokens(name)
 
-    def read(self, prompt: Ids, conversation: str = "", *, returnable: bool = True) -> int:
+    def read(self, prompt: Ids, conversation: str = "", *, checkpoint: bool = True) -> int:
         """Prompt tokens that were decoded for no answer; the cache then holds the whole prompt."""
         before, decodes = self.engine.stats.prompt_tokens, len(self.runner.decoded)
-        request = Request("r", prompt, 0, GREEDY, conversation=conversation, returnable=returnable)
+        request = Request("r", prompt, 0, GREEDY, conversation=conversation, checkpoint=checkpoint)
         self.engine.submit(request)
         (output,) = run(self.engine)["r"]
         decoded = self.engine.stats.prompt_tokens - before
@@ -113,7 +113,7 @@ def test_a_stopped_prefill_is_gone_on_with_where_it_was() -> None:
     runner.abort_after = 10
     with pytest.raises(DecodeAborted):
         engine.step()
-    assert engine.computed("r") == 74
+    assert engine.num_computed_tokens("r") == 74
     assert tokens_of(run(engine)["r"]) == expected_answer(prompt.tolist(), 5, VOCAB)
 
 
@@ -160,7 +160,7 @@ def cost_of_going_back(turns: int, *, reads_ahead: bool, reads_along: bool = Fal
         prompt = np.concatenate([ahead[-1], ids(5, seed=turn)])
         if reads_along:
             for more in (1, 3):
-                talk.read(prompt[: len(ahead[-1]) + more], "a", returnable=False)
+                talk.read(prompt[: len(ahead[-1]) + more], "a", checkpoint=False)
         talk.ask(prompt, "a")
         ahead.append(np.concatenate([prompt, ids(15, seed=turn + 100)]))
     if reads_ahead:
@@ -185,7 +185,7 @@ def test_a_message_goes_on_from_what_is_still_being_read(n_seq: int) -> None:
     talk.ask(ids(100, seed=7), "b")
     prompt = ids(300)
     talk.begin("ahead", prompt[:290], 0)
-    assert talk.engine.computed("ahead") == 64
+    assert talk.engine.num_computed_tokens("ahead") == 64
     assert talk.ask(prompt, "a") == 300 - 64
     if n_seq > 1:
         assert talk.ask(np.concatenate([ids(100, seed=7), ids(5, seed=8)]), "b") == 5
@@ -204,7 +204,7 @@ def test_what_is_read_ahead_and_given_up_stays_for_what_begins_with_it() -> None
 def test_snapshots_are_dense_of_late_and_sparse_before() -> None:
     (slot,) = Slot.of(1)
     for n_tokens in range(100, 20_001, 100):
-        slot.remember(Snapshot(n_tokens, b""))
+        slot.add_snapshot(Snapshot(n_tokens, b""))
     kept = sorted(slot.snapshots)
     assert len(kept) == 32
     assert kept[-4:] == [19_700, 19_800, 19_900, 20_000]

@@ -295,7 +295,7 @@ def test_the_same_seed_draws_the_same_whatever_else_is_in_the_batch(others: int)
     tokens = prompt_of((7, 9))
     for uniform in uniforms:
         row = logits_after(tokens, runner.n_vocab)
-        tokens.append(Sampler(runner.n_vocab).draw(row, Sampling(), float(uniform)))
+        tokens.append(Sampler(runner.n_vocab).sample(row, Sampling(), float(uniform)))
     assert drawn == tokens[9:]
 
 
@@ -317,10 +317,10 @@ def test_an_end_token_ends_the_answer_and_the_context_bounds_it() -> None:
     ("bad", "says"),
     [
         (request("x", []), "empty"),
-        (request("x", [50]), "does not know"),
-        (request("x", [-1]), "does not know"),
+        (request("x", [50]), "outside of the vocabulary"),
+        (request("x", [-1]), "outside of the vocabulary"),
         (request("x", [1], -1), "max_tokens"),
-        (request("x", [1] * 65), "65 tokens, the context 64"),
+        (request("x", [1] * 65), "65 tokens, but the context window is 64"),
         (request("x", [1], 1, Sampling(top_p=1.5)), "top_p"),
         (request("x", [1], 1, Sampling(logit_bias={50: 1.0})), "logit_bias"),
     ],

@@ -84,7 +84,7 @@ def assert_drawn_from(probabilities: Probabilities, counts: Probabilities) -> No
 def test_random_draws_have_the_exact_distribution(sampling: Sampling, n_vocab: int) -> None:
     logits, sampler = random_logits(n_vocab), Sampler(n_vocab)
     uniforms = np.random.default_rng(1).random(4000).tolist()
-    counts = counts_of((sampler.draw(logits, sampling, uniform) for uniform in uniforms), n_vocab)
+    counts = counts_of((sampler.sample(logits, sampling, uniform) for uniform in uniforms), n_vocab)
     assert_drawn_from(exact(logits, sampling), counts)
 
 
@@ -94,7 +94,7 @@ def test_every_token_gets_its_share_of_an_even_grid(n_vocab: int, shift: float) 
     """Logits of any height: only differences matter. Their float32 spacing at 1e4 is 0.001."""
     logits, sampler, points = random_logits(n_vocab) + np.float32(shift), Sampler(n_vocab), 2000
     grid = ((i + 0.5) / points for i in range(points))
-    counts = counts_of((sampler.draw(logits, Sampling(), uniform) for uniform in grid), n_vocab)
+    counts = counts_of((sampler.sample(logits, Sampling(), uniform) for uniform in grid), n_vocab)
     assert np.abs(counts - exact(logits, Sampling()) * points).max() <= 2
 
 
@@ -106,7 +106,7 @@ def test_every_token_gets_its_share_of_an_even_grid(n_vocab: int, shift: float) 
 def test_a_vocabulary_as_large_as_that_of_gpt_oss(sampling: Sampling) -> None:
     logits, sampler, points = random_logits(O200K, spread=3), Sampler(O200K), 1000
     probabilities = exact(logits, sampling)
-    tokens = [sampler.draw(logits, sampling, (i + 0.5) / points) for i in range(points)]
+    tokens = [sampler.sample(logits, sampling, (i + 0.5) / points) for i in range(points)]
     assert (probabilities[tokens] > 0).all()
     groups = np.arange(O200K) * 16 // O200K
     shares = np.bincount(groups, probabilities, 16) * points
@@ -183,19 +183,19 @@ def test_tokens_of_probability_zero_are_never_drawn(sampling: Sampling, n_vocab:
     logits[possible] = [1, 0, 2, 1]
     sampler = Sampler(n_vocab)
     for uniform in (0.0, 5e-324, 0.25, 0.5, 0.75, BEFORE_ONE):
-        assert sampler.draw(logits, sampling, uniform) in possible
+        assert sampler.sample(logits, sampling, uniform) in possible
 
 
 def test_a_banned_token_is_never_drawn_and_the_others_keep_their_proportions() -> None:
     logits = random_logits(130)
     likeliest, sampler = int(logits.argmax()), Sampler(130)
     banned = Sampling(logit_bias={likeliest: -1e9})
-    tokens = Counter(sampler.draw(logits, banned, i / 2000) for i in range(2000))
+    tokens = Counter(sampler.sample(logits, banned, i / 2000) for i in range(2000))
     assert likeliest not in tokens
     rest = exact(logits, Sampling())
     rest[likeliest] = 0
     assert_drawn_from(rest / rest.sum(), counts_of(tokens.elements(), 130))
-    assert sampler.draw(logits, Sampling(temperature=0, logit_bias={likeliest: -1e9}), 0.5) != likeliest
+    assert sampler.sample(logits, Sampling(temperature=0, logit_bias={likeliest: -1e9}), 0.5) != likeliest
 
 
 def without(banned: Mask, logits: Logits, sampling: Sampling) -> Probabilities:
@@ -216,7 +216,7 @@ def test_draws_without_what_is_banned_have_the_exact_distribution(sampling: Samp
     expected = without(banned, logits, sampling)
     uniforms = np.random.default_rng(1).random(4000).tolist()
     for form in (banned, np.flatnonzero(banned)):
-        counts = counts_of((sampler.draw(logits, sampling, u, form) for u in uniforms), 130)
+        counts = counts_of((sampler.sample(logits, sampling, u, form) for u in uniforms), 130)
         assert_drawn_from(expected, counts)
 
 
@@ -231,24 +231,24 @@ def test_one_token_that_is_left_is_drawn(sampling: Sampling, n_vocab: int) -> No
         banned = np.ones(n_vocab, np.bool_)
         banned[left] = False
         for uniform in (0.0, 0.5, BEFORE_ONE):
-            assert sampler.draw(logits, sampling, uniform, banned) == left
+            assert sampler.sample(logits, sampling, uniform, banned) == left
 
 
 def test_a_ban_changes_neither_the_logits_nor_the_mask_nor_a_later_draw() -> None:
     logits, sampler, banned = random_logits(130), Sampler(130), np.arange(130) % 3 > 0
     before = logits.copy(), banned.copy()
-    free = [sampler.draw(logits, Sampling(), u / 50) for u in range(50)]
+    free = [sampler.sample(logits, Sampling(), u / 50) for u in range(50)]
     for way in EVERY_WAY:
-        sampler.draw(logits, way, 0.3, banned)
+        sampler.sample(logits, way, 0.3, banned)
     assert np.array_equal(logits, before[0])
     assert np.array_equal(banned, before[1])
-    assert [sampler.draw(logits, Sampling(), u / 50) for u in range(50)] == free
+    assert [sampler.sample(logits, Sampling(), u / 50) for u in range(50)] == free
 
 
 @pytest.mark.parametrize("sampling", [*EVERY_WAY, Sampling(temperature=0)], ids=settings_of)
 def test_a_ban_on_every_token_is_refused(sampling: Sampling) -> None:
     with pytest.raises(BadLogits):
-        Sampler(130).draw(random_logits(130), sampling, 0.5, np.ones(130, np.bool_))
+        Sampler(130).sample(random_logits(130), sampling, 0.5, np.ones(130, np.bool_))
 
 
 def test_a_bias_on_one_request_leaves_the_logits_of_others_alone() -> None:
@@ -256,7 +256,7 @@ def test_a_bias_on_one_request_leaves_the_logits_of_others_alone() -> None:
     before = logits.copy()
     sampler = Sampler(130)
     for sampling in EVERY_WAY:
-        sampler.draw(logits, sampling, 0.3)
+        sampler.sample(logits, sampling, 0.3)
         sampler.logprob(logits, 5, 20)
     assert np.array_equal(logits, before)
 
@@ -265,7 +265,7 @@ def test_a_bias_on_one_request_leaves_the_logits_of_others_alone() -> None:
 def test_greedy_takes_the_first_of_the_largest(n_vocab: int) -> None:
     logits, sampler = random_logits(n_vocab), Sampler(n_vocab)
     logits[[n_vocab // 2, n_vocab - 1]] = 99
-    assert {sampler.draw(logits, Sampling(temperature=0), u) for u in (0.0, 0.5, BEFORE_ONE)} == {
+    assert {sampler.sample(logits, Sampling(temperature=0), u) for u in (0.0, 0.5, BEFORE_ONE)} == {
         n_vocab // 2
     }
 
@@ -274,7 +274,7 @@ def test_greedy_takes_the_first_of_the_largest(n_vocab: int) -> None:
 def test_a_tiny_temperature_is_as_good_as_greedy(temperature: float) -> None:
     logits, sampler = random_logits(1000), Sampler(1000)
     for cuts in (Sampling(temperature), Sampling(temperature, top_p=0.9), Sampling(temperature, min_p=0.1)):
-        assert sampler.draw(logits, cuts, 0.9) == logits.argmax()
+        assert sampler.sample(logits, cuts, 0.9) == logits.argmax()
 
 
 @pytest.mark.parametrize("sampling", [*EVERY_WAY, Sampling(temperature=0)], ids=settings_of)
@@ -284,7 +284,7 @@ def test_logits_that_are_no_distribution_are_refused(sampling: Sampling, broken:
     if broken is not None:
         logits[50] = broken
     with pytest.raises(BadLogits):
-        Sampler(130).draw(logits, sampling, 0.5)
+        Sampler(130).sample(logits, sampling, 0.5)
     with pytest.raises(BadLogits):
         Sampler(130).logprob(logits, 0, 5)
 
@@ -294,11 +294,11 @@ def test_a_draw_does_not_depend_on_what_was_drawn_before() -> None:
     rows = [random_logits(1000, seed=seed) for seed in range(3)]
     rows.append(np.where(rows[0] > 2, rows[0] + np.float32(5000), -np.inf).astype(np.float32))
     calls = [(row, way, u) for row in rows for way in EVERY_WAY for u in (0.1, 0.5, 0.99)]
-    alone = [Sampler(1000).draw(*call) for call in calls]
+    alone = [Sampler(1000).sample(*call) for call in calls]
     with pytest.raises(BadLogits):
-        sampler.draw(np.full(1000, np.nan, np.float32), Sampling(), 0.5)
+        sampler.sample(np.full(1000, np.nan, np.float32), Sampling(), 0.5)
     for i in np.random.default_rng(2).permutation(len(calls)):
-        assert sampler.draw(*calls[i]) == alone[i]
+        assert sampler.sample(*calls[i]) == alone[i]
         sampler.logprob(calls[i][0], 0, 20)
 
 

@@ -63,14 +63,14 @@ class Talker:
     def read_ahead(self, prompt: Tokens, conversation: str = "", *, returnable: bool = True) -> None:
         """Compute `prompt` while nobody waits: an answer to what begins with it comes the sooner.
 
-        It gives way to everything else. `returnable` is as in `Request`; what is not is the beginning of a
-        message, and goes on from what is.
+        It gives way to everything else. `returnable` is `Request.checkpoint`; what is not is the beginning of
+        a message, and goes on from what is.
         """
         if self._ahead is not None and np.array_equal(self._ahead.request.prompt, prompt):
             return
         self._give_way()
         name = self._next_name()
-        request = Request(name, prompt, max_tokens=0, conversation=conversation, returnable=returnable)
+        request = Request(name, prompt, max_tokens=0, conversation=conversation, checkpoint=returnable)
         self._ahead = Generation(request, self.model.dialect.parser(prompt.tolist()))
         first = self._first
         longer = first is not None and len(prompt) > len(first.request.prompt)

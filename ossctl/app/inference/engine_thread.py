@@ -53,7 +53,7 @@ class EngineThread:
 
     def computed(self, generation: Generation) -> int:
         """Tokens of a running generation that are in the cache, from any thread."""
-        return self._engine.computed(generation.request.id)
+        return self._engine.num_computed_tokens(generation.request.id)
 
     def running(self) -> list[tuple[str, float]]:
         """The requests that are being answered, and the seconds since each began. From any thread."""
