@@ -221,7 +221,7 @@ def test_random_conversations_have_the_references_tokens(
 def test_a_prompt_has_no_more_tokens_than_its_question_promises(
     harmony: HarmonyDialect, conversation: Conversation
 ) -> None:
-    most = GenerationSpec(conversation, 7, (), Sampling()).most_tokens
+    most = GenerationSpec(conversation, 7, (), Sampling()).max_total_tokens
     assert most is not None
     assert len(harmony.render(conversation)) + 7 <= most
 

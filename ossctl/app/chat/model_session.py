@@ -13,7 +13,7 @@ from ossctl.app.chat.events import CallsWaiting, Prefilling
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.loading import LoadedModel
-from ossctl.app.inference.request import GenerationSpec, pose
+from ossctl.app.inference.request import GenerationSpec, prepare_generation
 from ossctl.dialect import Event
 from ossctl.engine.request import Request
 from ossctl.runtime.base import Tokens
@@ -52,7 +52,7 @@ class Talker:
     def pose(self, question: GenerationSpec, conversation: str = "") -> Generation:
         """An answer to be followed, not begun yet. Raises RequestError if it cannot be asked."""
         name = self._next_name()
-        return pose(
+        return prepare_generation(
             self.model,
             question,
             name,
@@ -84,7 +84,7 @@ class Talker:
         ahead = self._ahead
         if ahead is None or ahead.finish is not None or ahead.error is not None:
             return None
-        return self._worker.computed(ahead), len(ahead.request.prompt)
+        return self._worker.num_computed_tokens(ahead), len(ahead.request.prompt)
 
     def follow(self, generation: Generation) -> Iterator[Talk]:
         """Begin the answer, and tell what comes until `generation` is complete.
@@ -102,7 +102,7 @@ class Talker:
             yield from self._news(generation, ahead)
         finally:
             if generation.tokens:
-                generation.read_ahead = self._read_for(generation)
+                generation.prefilled_ahead = self._read_for(generation)
                 self._ahead = self._first = None
             if generation.finish is None:
                 self._cancel(generation)
@@ -119,7 +119,9 @@ class Talker:
             try:
                 arrival = self._arrivals.get(timeout=_TICK)
             except Empty:
-                done = max(self._worker.computed(each) for each in (generation, ahead or generation))
+                done = max(
+                    self._worker.num_computed_tokens(each) for each in (generation, ahead or generation)
+                )
                 yield CallsWaiting() if generation.tokens else Prefilling(done, total)
                 arrival = None
             if self._stop and deadline is None:
