@@ -1,4 +1,4 @@
-"""Harmony's messages to token ids."""
+"""Rendering Harmony messages to token ids."""
 
 import functools
 from array import array
@@ -8,11 +8,11 @@ from ossctl.harmony.layout import HarmonyMessage
 from ossctl.harmony.markers import Markers, Tokenizer
 
 _CONSTRAIN = "<|constrain|>"
-_REMEMBERED = 500_000  # tokens of texts, 2 MB
+_CACHED_TOKENS = 500_000  # 2 MB
 
 
-class _Contents:
-    """Tokenises texts, and remembers the latest: a conversation brings the same ones with every turn."""
+class _ContentCache:
+    """Tokenises texts and caches the latest, since every turn renders the conversation's texts again."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -20,62 +20,57 @@ class _Contents:
         self._n_tokens = 0
 
     def tokenize_all(self, texts: Sequence[str]) -> "list[array[int]]":
-        """Token ids of each."""
+        """Token ids of each text."""
         missing = [text for text in dict.fromkeys(texts) if text not in self._latest]
-        new = {
-            text: array("i", ids)
-            for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True)
-        }
-        found = [new[text] if text in new else self._latest[text] for text in texts]
-        for text in texts:  # to the end of the dictionary, whose beginning is forgotten
-            ids = self._latest.pop(text, None)
-            if ids is None:
-                ids = new[text]
-                self._n_tokens += len(ids)
-            self._latest[text] = ids
-        while self._n_tokens > _REMEMBERED:
+        for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True):
+            self._latest[text] = array("i", ids)
+            self._n_tokens += len(ids)
+        for text in texts:
+            self._latest[text] = self._latest.pop(text)  # to the end: the least recent are evicted first
+        found = [self._latest[text] for text in texts]
+        while self._n_tokens > _CACHED_TOKENS:
             self._n_tokens -= len(self._latest.pop(next(iter(self._latest))))
         return found
 
 
 class Renderer:
-    """Writes messages with a model's own tokens. Text never becomes a control token."""
+    """Renders messages with a model's tokens. Text never becomes a control token."""
 
     def __init__(self, tokenizer: Tokenizer, markers: Markers) -> None:
         self._tokenizer = tokenizer
         self._markers = markers
-        self._contents = _Contents(tokenizer)
-        self._known = functools.lru_cache(maxsize=256)(tokenizer.tokenize)  # the few words of headers
+        self._contents = _ContentCache(tokenizer)
+        self._tokenize = functools.lru_cache(maxsize=256)(tokenizer.tokenize)  # for headers: few texts
 
     def prompt(self, messages: Iterable[HarmonyMessage]) -> list[int]:
-        """The messages, and the opening of the assistant's next one."""
+        """The messages and the start of the assistant's next one."""
         ids: list[int] = []
         written = list(messages)
         contents = self._contents.tokenize_all([message.content for message in written])
         for message, content in zip(written, contents, strict=True):
             self._write(message, content, ids)
-        return [*ids, self._markers.start, *self._known("assistant")]
+        return [*ids, self._markers.start, *self._tokenize("assistant")]
 
     def header(self, channel: str, recipient: str = "", content_type: str = "") -> list[int]:
-        """What the model itself writes after `<|start|>assistant`, up to the content."""
+        """A header as the model writes it after `<|start|>assistant`, up to the content."""
         to = f" to={recipient}" if recipient else ""
-        ids = [self._markers.channel, *self._known(f"{channel}{to}{' ' if content_type else ''}")]
+        ids = [self._markers.channel, *self._tokenize(f"{channel}{to}{' ' if content_type else ''}")]
         return [*ids, *self._content_type(content_type), self._markers.message]
 
-    def split(self, kept: Sequence[int]) -> list[HarmonyMessage]:
-        """The messages in the ids of an answer, each with its ids up to its end; [] if any is malformed.
+    def split(self, token_ids: Sequence[int]) -> list[HarmonyMessage]:
+        """Split the token ids of an answer into messages; [] if any is malformed.
 
-        `<|return|>` becomes `<|end|>`, and so does a missing end.
+        A call ends with `<|call|>` and any other message with `<|end|>`, even if it was cut off.
         """
-        opening = [self._markers.start, *self._known("assistant")]
+        opening = [self._markers.start, *self._tokenize("assistant")]
         messages = []
-        rest = list(kept)
+        rest = list(token_ids)
         while rest:
             end = next((at for at, token in enumerate(rest) if token in self._ends), len(rest))
-            part = self._kept(rest[:end], call=rest[end : end + 1] == [self._markers.call])
-            if part is None:
+            message = self._plain_message(rest[:end], call=rest[end : end + 1] == [self._markers.call])
+            if message is None:
                 return []
-            messages.append(part)
+            messages.append(message)
             rest = rest[end + 1 :]
             if rest:
                 if rest[: len(opening)] != opening:
@@ -87,15 +82,14 @@ class Renderer:
     def _ends(self) -> frozenset[int]:
         return frozenset((self._markers.end, self._markers.call, self._markers.done))
 
-    def _kept(self, ids: list[int], *, call: bool) -> HarmonyMessage | None:
-        """A message from the ids before its end; None unless its markers are those of a plain one."""
+    def _plain_message(self, ids: list[int], *, call: bool) -> HarmonyMessage | None:
+        """The message with these ids before its end; None if its markers or its channel are malformed."""
         markers = self._markers
         special = tuple(token for token in ids if token in self._tokenizer.special_ids)
         plain = (markers.channel, markers.message)
         if special not in (plain, (markers.channel, markers.constrain, markers.message)):
             return None
-        named = markers.constrain if markers.constrain in special else markers.message
-        header = ids[ids.index(markers.channel) + 1 : ids.index(named)]
+        header = ids[ids.index(markers.channel) + 1 : ids.index(special[1])]
         channel = b"".join(map(self._tokenizer.piece, header)).decode("utf-8", "replace").split(maxsplit=1)
         if not channel or channel[0] not in ("analysis", "commentary", "final"):
             return None
@@ -106,17 +100,17 @@ class Renderer:
 
     def _write(self, message: HarmonyMessage, content: Sequence[int], ids: list[int]) -> None:
         ids.append(self._markers.start)
-        ids += self._known(message.author)
+        ids += self._tokenize(message.author)
         if message.token_ids:
             ids += message.token_ids
             return
         if message.recipient:
-            ids += self._known(f" to={message.recipient}")
+            ids += self._tokenize(f" to={message.recipient}")
         if message.channel:
             ids.append(self._markers.channel)
-            ids += self._known(message.channel)
+            ids += self._tokenize(message.channel)
         if message.content_type:
-            ids += self._known(" ") if message.content_type.startswith(_CONSTRAIN) else []
+            ids += self._tokenize(" ") if message.content_type.startswith(_CONSTRAIN) else []
             ids += self._content_type(message.content_type)
         ids.append(self._markers.message)
         ids += content
@@ -126,5 +120,5 @@ class Renderer:
     def _content_type(self, content_type: str) -> list[int]:
         if content_type.startswith(_CONSTRAIN):
             rest = content_type.removeprefix(_CONSTRAIN)
-            return [self._markers.constrain, *(self._known(rest) if rest else [])]
-        return list(self._known(f" {content_type}")) if content_type else []
+            return [self._markers.constrain, *(self._tokenize(rest) if rest else [])]
+        return list(self._tokenize(f" {content_type}")) if content_type else []

@@ -296,7 +296,7 @@ def test_a_prompt_longer_than_the_context_is_an_error_of_its_line(live: Live) ->
     assert record["response"] is None
     assert record["error"]["code"] == "context_length_exceeded"
     assert f"line {record['error']['line']}: the prompt has " in record["error"]["message"]
-    assert "the context 512" in record["error"]["message"]
+    assert "the context window is 512" in record["error"]["message"]
 
 
 def test_a_prompt_of_megabytes_is_refused_by_its_length_and_holds_up_nobody(live: Live) -> None:

@@ -125,7 +125,7 @@ BROKEN: dict[str, tuple[list[Event], str]] = {
     # recipients
     "<|channel|>commentary to=assistant<|message|>Sunny.<|end|>": ([Preamble("Sunny.")], "to assistant"),
     "<|channel|>final to=user<|message|>42<|return|>": ([Answer("42")], "to user"),
-    "<|channel|>commentary to=<|message|>Sunny.<|end|>": ([Preamble("Sunny.")], "nobody"),
+    "<|channel|>commentary to=<|message|>Sunny.<|end|>": ([Preamble("Sunny.")], "empty recipient"),
     '<|channel|>commentary to=functions.get!<|message|>{"a":1}<|call|>': ([CALL], "stray text"),
     '<|channel|>commentary to=functions.get<json<|message|>{"a":1}<|call|>': ([CALL], "stray text"),
     # calls that go wrong
@@ -268,7 +268,7 @@ def test_a_bare_name_in_the_commentary_channel_is_a_recipient() -> None:
 def test_a_call_without_a_function_is_no_call() -> None:
     events = parsed("<|channel|>commentary to=functions.<|message|>{}<|call|>")
     assert told(events) == [Preamble("{}")]
-    assert any("nobody" in what for what in complaints(events))
+    assert any("empty recipient" in what for what in complaints(events))
 
 
 @pytest.mark.parametrize("arguments", ['{"a":1}', '{"a": 1, "b": [1, 2]}'])
