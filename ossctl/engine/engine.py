@@ -139,7 +139,7 @@ class Engine:
         outputs.append(self._append_token(sequence, result))
         while forced := sequence.forced():
             for token in forced:
-                sequence.uniform()  # asking for log probabilities, one decode per token, changes no answer
+                sequence.uniform()  # one per token, as when log probabilities rule out forced runs
                 outputs.append(self._append_token(sequence, Sampled(token, None)))
                 if sequence.finish is not None:
                     return

@@ -54,7 +54,7 @@ class Scheduler:
             sequence.assigned_slot.add_snapshot(self._runner.snapshot(chunk.seq))
 
     def on_abort(self, batch: Batch, lengths: Mapping[int, int]) -> None:
-        """Take over what an aborted decode has computed; `lengths` are in tokens, by sequence id."""
+        """Record what an aborted decode has computed; `lengths` are in tokens, by sequence id."""
         for sequence, chunk in batch:
             sequence.num_computed_tokens = lengths[chunk.seq]
 
@@ -123,7 +123,7 @@ class Scheduler:
         return False
 
     def _fits(self, sequence: Sequence) -> bool:
-        """Whether a shared cache has space for this prompt and for all answers, as long as expected.
+        """Whether a shared cache has space for this prompt and for what all answers are expected to need.
 
         The longest prefix shared between running sequences counts once.
         """

@@ -12,7 +12,7 @@ from ossctl.runtime.base import Chunk, Snapshot, Tokens
 SHARE_MIN = 16  # tokens; a shorter common prefix costs more to find than to compute
 
 _SNAPSHOTS_MIN = 4  # per slot; one of gpt-oss takes 3 to 4.5 MiB
-_SNAPSHOTS_TOTAL = 32  # divided among few slots
+_SNAPSHOTS_TOTAL = 32  # of all slots, where that gives each more
 
 _EMPTY: Tokens = np.empty(0, np.int32)
 
@@ -51,7 +51,7 @@ class Slot:
         self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot, and drop one of too many: they stay dense near the end and get sparse before."""
+        """Keep a snapshot. Beyond `max_snapshots`, drop one, so that older ones get sparser."""
         self.snapshots[snapshot.n_tokens] = snapshot
         if len(self.snapshots) <= self.max_snapshots:
             return
@@ -117,7 +117,7 @@ class Sequence:
 
     @property
     def num_reusable_tokens(self) -> int:
-        """How much of the prompt may come from the cache: the last token's logits have to be computed."""
+        """Prompt tokens that may come from the cache: all but the last, unless its logits are not wanted."""
         return len(self.prompt) - bool(self.request.max_tokens)
 
     def uniform(self) -> float:

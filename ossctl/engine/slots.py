@@ -34,7 +34,7 @@ class Slots:
         return sum(slot.owner is None for slot in self._slots)
 
     def match(self, sequence: Sequence) -> Match:
-        """The best place to take the prompt of `sequence` from; empty if nothing holds any of it."""
+        """What holds most of the prompt of `sequence`; an empty match if nothing holds any."""
         best = Match()
         prompt = sequence.prompt[: sequence.num_reusable_tokens]
         conversation = sequence.request.conversation
@@ -105,7 +105,7 @@ class Slots:
             sequence.boundaries.add(sequence.num_reusable_tokens)
 
     def _fill(self, slot: Slot, match: Match) -> int:
-        """Make `slot` hold the usable part of `match`; return its tokens, 0 if that turns out impossible."""
+        """Fill `slot` with the usable part of `match`; return its length, 0 if that proves impossible."""
         if match.saved:
             return self._restore(match.saved, slot, match.usable)
         if match.slot and match.usable:

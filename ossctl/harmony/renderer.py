@@ -8,11 +8,11 @@ from ossctl.harmony.layout import HarmonyMessage
 from ossctl.harmony.markers import Markers, Tokenizer
 
 _CONSTRAIN = "<|constrain|>"
-_CACHED_TOKENS = 500_000  # 2 MB
+_REMEMBERED = 500_000  # tokens of texts, 2 MB
 
 
-class _ContentCache:
-    """Tokenises texts and caches the latest, since every turn renders the conversation's texts again."""
+class _Contents:
+    """Tokenises texts, and remembers the latest: a conversation brings the same ones with every turn."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -20,15 +20,20 @@ class _ContentCache:
         self._n_tokens = 0
 
     def tokenize_all(self, texts: Sequence[str]) -> "list[array[int]]":
-        """Token ids of each text."""
+        """Token ids of each."""
         missing = [text for text in dict.fromkeys(texts) if text not in self._latest]
-        for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True):
-            self._latest[text] = array("i", ids)
-            self._n_tokens += len(ids)
-        for text in texts:
-            self._latest[text] = self._latest.pop(text)  # to the end: the least recent are evicted first
-        found = [self._latest[text] for text in texts]
-        while self._n_tokens > _CACHED_TOKENS:
+        new = {
+            text: array("i", ids)
+            for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True)
+        }
+        found = [new[text] if text in new else self._latest[text] for text in texts]
+        for text in texts:  # to the end of the dictionary, whose beginning is forgotten
+            ids = self._latest.pop(text, None)
+            if ids is None:
+                ids = new[text]
+                self._n_tokens += len(ids)
+            self._latest[text] = ids
+        while self._n_tokens > _REMEMBERED:
             self._n_tokens -= len(self._latest.pop(next(iter(self._latest))))
         return found
 
@@ -39,22 +44,22 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, markers: Markers) -> None:
         self._tokenizer = tokenizer
         self._markers = markers
-        self._contents = _ContentCache(tokenizer)
-        self._tokenize = functools.lru_cache(maxsize=256)(tokenizer.tokenize)  # for headers: few texts
+        self._contents = _Contents(tokenizer)
+        self._known = functools.lru_cache(maxsize=256)(tokenizer.tokenize)  # the few words of headers
 
     def prompt(self, messages: Iterable[HarmonyMessage]) -> list[int]:
-        """The messages and the start of the assistant's next one."""
+        """The messages, and the opening of the assistant's next one."""
         ids: list[int] = []
         written = list(messages)
         contents = self._contents.tokenize_all([message.content for message in written])
         for message, content in zip(written, contents, strict=True):
             self._write(message, content, ids)
-        return [*ids, self._markers.start, *self._tokenize("assistant")]
+        return [*ids, self._markers.start, *self._known("assistant")]
 
     def header(self, channel: str, recipient: str = "", content_type: str = "") -> list[int]:
         """A header as the model writes it after `<|start|>assistant`, up to the content."""
         to = f" to={recipient}" if recipient else ""
-        ids = [self._markers.channel, *self._tokenize(f"{channel}{to}{' ' if content_type else ''}")]
+        ids = [self._markers.channel, *self._known(f"{channel}{to}{' ' if content_type else ''}")]
         return [*ids, *self._content_type(content_type), self._markers.message]
 
     def split(self, token_ids: Sequence[int]) -> list[HarmonyMessage]:
@@ -62,7 +67,7 @@ class Renderer:
 
         A call ends with `<|call|>` and any other message with `<|end|>`, even if it was cut off.
         """
-        opening = [self._markers.start, *self._tokenize("assistant")]
+        opening = [self._markers.start, *self._known("assistant")]
         messages = []
         rest = list(token_ids)
         while rest:
@@ -100,17 +105,17 @@ class Renderer:
 
     def _write(self, message: HarmonyMessage, content: Sequence[int], ids: list[int]) -> None:
         ids.append(self._markers.start)
-        ids += self._tokenize(message.author)
+        ids += self._known(message.author)
         if message.token_ids:
             ids += message.token_ids
             return
         if message.recipient:
-            ids += self._tokenize(f" to={message.recipient}")
+            ids += self._known(f" to={message.recipient}")
         if message.channel:
             ids.append(self._markers.channel)
-            ids += self._tokenize(message.channel)
+            ids += self._known(message.channel)
         if message.content_type:
-            ids += self._tokenize(" ") if message.content_type.startswith(_CONSTRAIN) else []
+            ids += self._known(" ") if message.content_type.startswith(_CONSTRAIN) else []
             ids += self._content_type(message.content_type)
         ids.append(self._markers.message)
         ids += content
@@ -120,5 +125,5 @@ class Renderer:
     def _content_type(self, content_type: str) -> list[int]:
         if content_type.startswith(_CONSTRAIN):
             rest = content_type.removeprefix(_CONSTRAIN)
-            return [self._markers.constrain, *(self._tokenize(rest) if rest else [])]
-        return list(self._tokenize(f" {content_type}")) if content_type else []
+            return [self._markers.constrain, *(self._known(rest) if rest else [])]
+        return list(self._known(f" {content_type}")) if content_type else []

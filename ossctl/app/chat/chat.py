@@ -329,7 +329,7 @@ class Chat:
         return Answered(
             ending=answer_finish(generation),
             prompt=prompt,
-            reused=generation.cached_tokens - generation.prefilled_ahead,
+            reused=generation.cached_tokens - generation.read_ahead,
             completion=generation.completion_tokens,
             reasoning=generation.reasoning_tokens,
             seed=seed,

@@ -102,7 +102,7 @@ class Talker:
             yield from self._news(generation, ahead)
         finally:
             if generation.tokens:
-                generation.prefilled_ahead = self._read_for(generation)
+                generation.read_ahead = self._read_for(generation)
                 self._ahead = self._first = None
             if generation.finish is None:
                 self._cancel(generation)

@@ -26,8 +26,8 @@ class Generation:
         self.finish: FinishReason | None = None
         self.error: RequestError | None = None
         self.cached_tokens = 0
-        self.prefilled_ahead = 0  # of the cached tokens, those computed ahead for this prompt
-        self.seconds = 0.0  # from admission to the latest token
+        self.read_ahead = 0  # of these, computed for this very prompt before it was asked
+        self.seconds = 0.0  # from its admission to its latest token
         self.first_token_seconds = 0.0
         self.tokens: list[int] = []
         self.logprobs: list[tuple[int, TokenLogprob]] = []  # of the answer's tokens

@@ -42,13 +42,13 @@ _log = logging.getLogger(__name__)
 
 # Bytes to take off the plan after each load that ran out of memory, before the last attempt.
 _STEPS = (128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB)
-_TOLERANCE = 0.05  # of a device's memory use, up to which a wrong prediction is not reported
-_MIN_REPORTED = 64 * MIB  # and smaller differences never are
+_TOLERANCE = 0.05  # of a device's memory use: larger errors of a prediction are reported
+_MIN_REPORTED = 64 * MIB  # smaller errors never are
 _RAM = "RAM"
 
 
 def explain_crashes(saved: str) -> None:
-    """Report crashes of llama.cpp from now on, with the sentence `saved` on what is not lost."""
+    """From now on, report crashes of llama.cpp with the sentence `saved`, on what is lost and what is not."""
     reporter = crash_reporter()
     reporter.saved, reporter.folder = saved, Paths.from_environment().state
 

@@ -37,7 +37,7 @@ class GenerationSpec:
     def max_total_tokens(self) -> int | None:
         """Upper bound of prompt and answer with any model; None if the answer is unlimited.
 
-        A token is at least one byte of text. Templates may write schemas with more whitespace, hence 2.
+        A token is at least one byte of text. Templates may add whitespace to schemas, hence the factor of 2.
         """
         if self.max_tokens is None:
             return None
@@ -68,10 +68,7 @@ def prepare_generation(
 
 
 def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_id: str) -> list[Generation]:
-    """`n` generations for one prompt, with ids ID, ID.1, ID.2, ... and consecutive seeds.
-
-    Raises RequestError.
-    """
+    """`n` generations for one prompt: ids ID, ID.1, ID.2, ... and consecutive seeds. Raises RequestError."""
     _refuse_oversized(model, spec.conversation)
     prompt = model.dialect.render(spec.conversation)
     generations = []
