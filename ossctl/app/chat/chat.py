@@ -19,7 +19,6 @@ from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer, Conversation, Effort, Message, Preamble, Reasoning, Tool, ToolCall
 from ossctl.engine.request import FinishReason
-from ossctl.engine.sequence import common_prefix
 from ossctl.errors import OssctlError, RequestError, UsageError
 
 if TYPE_CHECKING:  # what loads llama.cpp's library: the prompt is there before
@@ -134,13 +133,14 @@ class Chat:
         if (changed and not text) or self._talker is None or self._talker.failed:
             return ""
         text = "" if changed else text
-        one, other = (self.transcript.with_entry(Said(Message("user", text + more))) for more in ("a", "b"))
+        *messages, draft = self.transcript.with_entry(Said(Message("user", text))).messages()
         with suppress(RequestError):
-            first, second = (np.array(self._rendered(each.messages()), np.int32) for each in (one, other))
-            common = common_prefix(first, second)
-            if 0 < common <= self._talker.n_ctx:
-                self._talker.read_ahead(first[:common], self._cache_key, returnable=not text)
-                self._head, self.cells = head, common
+            conversation = self._conversation(tuple(messages))
+            prefix = self._talker.model.dialect.render_prefix(conversation, draft.content)
+            if 0 < len(prefix) <= self._talker.n_ctx:
+                prompt = np.array(prefix, np.int32)
+                self._talker.read_ahead(prompt, self._cache_key, returnable=not text)
+                self._head, self.cells = head, len(prefix)
         return text
 
     def retry(self, allow: Allow) -> Iterator[ChatEvent]:
