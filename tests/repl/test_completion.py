@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.app.chat.attachments import mentioned
+from ossctl.app.chat.attachments import mentioned_files
 from ossctl.repl.commands import all_commands
 from ossctl.repl.completion import candidates
 
@@ -17,7 +17,7 @@ def test_a_file_with_blanks_in_its_name_is_completed_to_a_mention_of_it(
     file = Path("my notes.txt")
     file.write_text("text", "utf-8")
     (found,) = candidates(typed, all_commands(), lambda _: ())
-    assert mentioned(f"{typed[: -found.length]}{found.text} please") == [file]
+    assert mentioned_files(f"{typed[: -found.length]}{found.text} please") == [file]
 
 
 def test_after_the_name_of_a_file_nothing_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
