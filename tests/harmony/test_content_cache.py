@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from toy_harmony import TOY
 
 from ossctl.harmony import renderer
 from ossctl.harmony.layout import HarmonyMessage
 from ossctl.harmony.renderer import Renderer
+from tests.support.toy_harmony import TOY
 
 CONVERSATIONS = [
     [HarmonyMessage("user", str((start + n) % 20)) for n in range(10)] for start in range(20)
