@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ossctl.app.chat.attachments import expand_home
 from ossctl.repl.registry import Command, Registry
 
 _MAX_PATHS = 200
@@ -49,10 +50,10 @@ def _quoted(path: str) -> str:
 def paths(start: str) -> Iterator[str]:
     """Files and folders whose path starts with `start`; hidden ones only if the name starts with a dot."""
     folder, slash, name = start.rpartition("/")
-    directory = Path(f"{folder}{slash}").expanduser() if slash else Path()
+    directory = expand_home(Path(f"{folder}{slash}")) if slash else Path()
     try:
         entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
-    except (OSError, RuntimeError):
+    except OSError:
         return
     count = 0
     for entry in entries:

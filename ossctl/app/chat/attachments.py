@@ -14,7 +14,7 @@ _MAX_BYTES_PER_TOKEN = 16  # of text; a larger file cannot fit into the context
 
 def read_attachment(path: Path, n_ctx: int) -> Attached:
     """Read a text file. Raises UsageError if it is not one, or is too large for `n_ctx` tokens."""
-    path = path.expanduser()
+    path = expand_home(path)
     try:
         if path.is_dir():
             raise UsageError(f"cannot attach {path}: it is a folder", "Attach files one by one.")
@@ -53,6 +53,14 @@ def missing_files(text: str) -> list[str]:
     return [name for name in names if _file(name) is None and ("/" in name or Path(name).suffix)]
 
 
+def expand_home(path: Path) -> Path:
+    """`path` with `~` and `~user` replaced by home folders. An unknown user's stays as it is."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def with_attachments(text: str, attached: Sequence[Attached]) -> str:
     """The message, followed by each file in a fenced block."""
     return prompt_of([text], None, attached) if attached else text
@@ -61,7 +69,7 @@ def with_attachments(text: str, attached: Sequence[Attached]) -> str:
 def _file(name: str) -> Path | None:
     """The file called `name`, with or without the punctuation at its end."""
     for candidate in (name, name.rstrip(_PUNCTUATION)):
-        path = Path(candidate).expanduser()
+        path = expand_home(Path(candidate))
         try:
             if candidate and path.is_file():
                 return path
