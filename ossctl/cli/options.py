@@ -28,10 +28,10 @@ def _complete_model(incomplete: str) -> list[str]:
 
 def complete_session(incomplete: str) -> list[tuple[str, str]]:
     """Ids of saved chats, with their titles."""
-    from ossctl.app.chat.session_log import known_sessions
+    from ossctl.app.chat.session_log import list_sessions
     from ossctl.settings import Paths
 
-    found = known_sessions(Paths.from_environment().sessions)
+    found = list_sessions(Paths.from_environment().sessions)
     return [(session.id, session.title) for session in found if session.id.startswith(incomplete)]
 
 
