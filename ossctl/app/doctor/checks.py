@@ -21,9 +21,9 @@ from ossctl.app.placement.self_test import (
     generate_on,
     is_wrong,
 )
-from ossctl.build import command
+from ossctl.build import rebuild_command
 from ossctl.build.recipe import processor
-from ossctl.build.wheels import origin_of
+from ossctl.build.wheels import find_build
 from ossctl.errors import OssctlError
 from ossctl.hub.cache import hub_cache
 from ossctl.hub.catalogue import catalogue
@@ -98,8 +98,8 @@ def _build() -> Iterator[Check]:
     library = cpu_library()
     yield Check("build", Severity.OK, _maker(library))
     if missing := _unused_instructions(sets):
-        origin = origin_of(library)
-        on_purpose = origin is not None and any(flag.startswith("-mno-") for flag in origin.recipe.flags)
+        build = find_build(library)
+        on_purpose = build is not None and any(flag.startswith("-mno-") for flag in build.recipe.flags)
         text = f"this CPU has {missing}, which the build does not use"
         if on_purpose:
             yield Check("build", Severity.NOTE, f"{text}: this compiler's code for it would be wrong")
@@ -111,19 +111,19 @@ def _maker(library: Path) -> str:
     """Who compiled it, with what and when, as far as that can be told."""
     from ossctl.runtime.library import compiler
 
-    origin = origin_of(library)
-    if origin is None:
+    build = find_build(library)
+    if build is None:
         by = compiler(library) or "a compiler that it does not name"
         return f"compiled by {by}, not by ossctl.build, so its flags are unknown; in {library.parent}"
-    flags = " ".join(origin.recipe.flags) or "no special flags"
-    return f"compiled by {origin.recipe.compiler} with {flags}, by ossctl.build on {origin.date}"
+    flags = " ".join(build.recipe.flags) or "no special flags"
+    return f"compiled by {build.recipe.compiler} with {flags}, by ossctl.build on {build.date}"
 
 
 def _rebuild() -> str:
     """The command that builds llama.cpp for the same kinds of device again."""
     from ossctl.runtime.devices import backends
 
-    return command(*(name for name, kind in _BACKENDS.items() if kind in backends()))
+    return rebuild_command(*(name for name, kind in _BACKENDS.items() if kind in backends()))
 
 
 def _unused_instructions(sets: list[str]) -> str:

@@ -25,7 +25,7 @@ from ossctl.app.placement.self_test import (
     generate_on,
     is_wrong,
 )
-from ossctl.build import command
+from ossctl.build import rebuild_command
 from ossctl.build.recipe import processor
 from ossctl.data import DATA
 from ossctl.errors import OssctlError
@@ -64,7 +64,7 @@ class Trial:
             return ""
         return (
             f"llama.cpp's optimized CPU kernels failed a self-test: {self.problems[CPU_EXTRA]}. They are "
-            f"disabled, so prompts are slower. This rebuilds llama.cpp: {command()}"
+            f"disabled, so prompts are slower. This rebuilds llama.cpp: {rebuild_command()}"
         )
 
     @property
@@ -81,7 +81,7 @@ def tried_kernels() -> Trial:
     if CPU in trial.problems:
         raise OssctlError(
             f"this build of llama.cpp does not work on this machine: {trial.problems[CPU]}",
-            f"It may have been built for another processor. This rebuilds it: {command()}",
+            f"It may have been built for another processor. This rebuilds it: {rebuild_command()}",
         )
     return trial
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ossctl.app.placement.kernel_trial import Trial, remembered_kernels
-from ossctl.build import command
+from ossctl.build import rebuild_command
 from ossctl.errors import UsageError
 from ossctl.planning.cards import Memory, as_sold, exactly, find_card
 from ossctl.planning.machine import GIB, MIB, Device, Machine, UnusableGpu
@@ -94,7 +94,7 @@ def unusable_gpus(
         if {own, "Vulkan"} & set(devices):
             continue
         if not {own, "Vulkan"} & set(backends):
-            fix = f"this build of llama.cpp has no code for it; one that has: {command(build)}"
+            fix = f"this build of llama.cpp has no code for it; one that has: {rebuild_command(build)}"
         else:
             hidden = [name for name in variables if name in os.environ]
             fix = (
