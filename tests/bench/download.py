@@ -35,14 +35,14 @@ from huggingface_hub import hf_hub_download, logging
 from huggingface_hub.utils import disable_progress_bars
 from pathlib import Path
 from ossctl.hub.hub import find_model
-from ossctl.hub.records import Records
+from ossctl.hub.records import FileRecords
 from ossctl.hub.reference import HubReference
 from ossctl.hub.store import ModelPull
 disable_progress_bars()
 
 def ours(home):
     model = find_model(HubReference("org/model-GGUF"), lambda *_: None)
-    ModelPull(model, Records(Path(home) / "records.db"), lambda _: None, print).run()
+    ModelPull(model, FileRecords(Path(home) / "records.db"), lambda _: None, print).run()
 
 def theirs(home):
     hf_hub_download("org/model-GGUF", "m.gguf")

@@ -145,10 +145,10 @@ def test_a_damaged_file_is_named_and_fetched_again_once(served: Hub, tmp_path: P
     served.faults += [Flip(at=10)]
     result = pull(served, tmp_path)
     assert_pulled(result)
-    assert "m.gguf arrived damaged" in result.stderr
+    assert "checksum mismatch for m.gguf" in result.stderr
     served.repositories[REPO].commits[0] = {"m.gguf": DATA[::-1]}
     served.faults += [Flip(at=10), Flip(at=10)]
-    assert_refused(pull(served, tmp_path), 4, "m.gguf arrived damaged twice", sha256(DATA[::-1]))
+    assert_refused(pull(served, tmp_path), 4, "second checksum mismatch for m.gguf", sha256(DATA[::-1]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
@@ -234,7 +234,9 @@ def test_a_disk_that_fills_is_said_and_the_next_pull_goes_on(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     full = pull(served, tmp_path, REFERENCE, "-y", HF_HOME=str(small_disk))
-    assert_refused(full, 4, f"the disk of {small_disk / 'hub'} is full", "Free 0.1 GB and pull again")
+    assert_refused(
+        full, 4, f"no space left on the disk of {small_disk / 'hub'}", "Free 0.1 GB and pull again"
+    )
     kept = next(small_disk.rglob("*.incomplete")).stat().st_size
     assert 1_000_000 < kept < len(DATA)
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
@@ -287,11 +289,11 @@ def test_a_header_that_cannot_be_read_does_not_stop_a_pull(served: Hub, tmp_path
         ("zzzz", 4, ["no model is called zzzz", "ossctl ls"]),
         ("nano", 2, ["nothing to fetch", "-m nano"]),
         ("model.gguf", 2, ["model.gguf is a path", "hf:ORG/REPO"]),
-        ("hf:nonsense", 2, ["hf:nonsense is not a reference", "hf:ORG/REPO:Q4_K_M"]),
+        ("hf:nonsense", 2, ["hf:nonsense is not a valid reference", "hf:ORG/REPO:Q4_K_M"]),
         ("hf:org/missing", 4, ["no public repository org/missing", "HF_TOKEN"]),
         ("hf:org/gated", 4, ["org/gated is gated", "HF_TOKEN"]),
-        ("hf:org/words", 4, ["has no GGUF files; it holds model.safetensors", "-GGUF"]),
-        (f"{REFERENCE}:Q8_0", 4, ["has nothing called Q8_0; it has m.gguf", f"{REFERENCE}:m.gguf"]),
+        ("hf:org/words", 4, ["has no GGUF files; it has model.safetensors", "-GGUF"]),
+        (f"{REFERENCE}:Q8_0", 4, ["has no model Q8_0; it has m.gguf", f"{REFERENCE}:m.gguf"]),
         (f"{REFERENCE}@nowhere", 4, ["has no revision nowhere", "tree/main"]),
     ],
 )

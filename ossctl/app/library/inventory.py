@@ -91,7 +91,7 @@ def outcome_of_entry(entry: Entry) -> Fit | None:
 
 def unfinished_downloads() -> list[Unfinished]:
     """What pulls have left, to go on from."""
-    return [_unfinished(folder, part) for folder in repo_folders() for part in folder.parts]
+    return [_unfinished(folder, part) for folder in repo_folders() for part in folder.incomplete_files]
 
 
 def not_here(listings: list[Listing]) -> list[Entry]:
@@ -178,7 +178,7 @@ def _damage(model: LocalModel, headers: tuple[GgufHeader, ...]) -> str:
 
 def _unfinished(folder: RepoFolder, part: Path) -> Unfinished:
     sha256 = part.name.partition(".")[0]
-    entry = catalogue().with_hash(sha256)
+    entry = catalogue().find_by_hash(sha256)
     name = entry.name if entry else f"{PREFIX}{folder.repo}"
     known = [file.n_bytes for file in entry.variant.files if file.sha256 == sha256] if entry else [None]
     return Unfinished(name, part, part.stat().st_size, known[0])

@@ -13,7 +13,7 @@ from ossctl.app.placement.remote_shape import remote_shape
 from ossctl.errors import ModelError, OssctlError
 from ossctl.hub.cache import hub_cache
 from ossctl.hub.catalogue import catalogue
-from ossctl.hub.download import LARGEST_FILE
+from ossctl.hub.download import MAX_FILE_BYTES
 from ossctl.hub.hub import HubModel, Unreachable, find_model
 from ossctl.hub.local import LocalModel
 from ossctl.hub.store import ModelPull, Transfer, free_bytes, missing_bytes
@@ -56,9 +56,9 @@ def plan_pull(reference: str, say: Callable[[str], None]) -> PullPlan:
     Raises ModelError (no such model, no access, no network), UsageError.
     """
     model = find_on_hub(reference, say)
-    for name in (file.name for file in model.files if file.n_bytes > LARGEST_FILE):
+    for name in (file.name for file in model.files if file.n_bytes > MAX_FILE_BYTES):
         raise ModelError(
-            f"{name} is larger than the {LARGEST_FILE / 1e9:.0f} GB that the hub sends in one piece",
+            f"{name} is larger than the {MAX_FILE_BYTES / 1e9:.0f} GB that the hub sends in one piece",
             f"`hf download {model.files[0].repo} {name}` fetches it in pieces; ossctl finds it then.",
         )
     cache = hub_cache()

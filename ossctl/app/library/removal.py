@@ -37,7 +37,7 @@ def remove(removal: Removal) -> None:
     for path in removal.contents:
         records.forget(path)
     try:
-        removal.carry_out()
+        removal.delete()
     except TimeoutError:
         raise ModelError("another program is fetching it just now", "Stop that first.") from None
     except OSError as error:
@@ -58,4 +58,4 @@ def _parts_of(folder: RepoFolder, wanted: HubReference) -> list[Path]:
     """Unfinished downloads of a model; all of the repository where the catalogue has no hashes to tell."""
     entries = [entry for entry in catalogue().entries if entry.variant.reference == wanted]
     hashes = {file.sha256 for entry in entries for file in entry.variant.files if file.sha256}
-    return [part for part in folder.parts if not hashes or part.name.partition(".")[0] in hashes]
+    return [part for part in folder.incomplete_files if not hashes or part.name.partition(".")[0] in hashes]

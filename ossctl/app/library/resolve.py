@@ -12,7 +12,7 @@ from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.hub.cache import RepoFolder, repo_folders
 from ossctl.hub.catalogue import Entry, catalogue
 from ossctl.hub.local import LocalModel, Origin, model_at
-from ossctl.hub.other_apps import foreign_models
+from ossctl.hub.other_apps import models_of_other_apps
 from ossctl.hub.records import FileRecords
 from ossctl.hub.reference import PREFIX, HubReference
 from ossctl.planning.machine import Machine
@@ -129,7 +129,7 @@ def all_models() -> list[LocalModel]:
     """Every model on this machine, those of the Hugging Face cache first; each file once."""
     models = [model for folder in repo_folders() for model in folder.models()]
     seen = {file.resolve() for model in models for file in model.files}
-    for model in foreign_models():
+    for model in models_of_other_apps():
         files = {file.resolve() for file in model.files}
         if not files <= seen:
             models.append(model)
@@ -178,7 +178,7 @@ def _of_the_catalogue(entry: Entry) -> LocalModel:
 
 def _elsewhere(reference: HubReference) -> LocalModel | None:
     """The same file of the same repository in LM Studio's folder, which is laid out by repository."""
-    for model in foreign_models():
+    for model in models_of_other_apps():
         repo, _, name = model.label.rpartition("/")
         if model.origin is Origin.LM_STUDIO and repo == reference.repo and reference.selects(name):
             return model

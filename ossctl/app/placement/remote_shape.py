@@ -2,7 +2,7 @@
 
 from ossctl.app.placement.shapes import shape_of_starts, shipped_shape
 from ossctl.errors import ModelError
-from ossctl.hub.download import read_beginning
+from ossctl.hub.download import fetch_prefix
 from ossctl.hub.hub import HubFile, HubModel
 from ossctl.hub.reference import HubReference
 from ossctl.planning.shape import ModelShape
@@ -27,7 +27,7 @@ def _header_bytes(file: HubFile) -> bytes:
     from ossctl.runtime.gguf import read_header_start
 
     for n_bytes in _STARTS:
-        start = read_beginning(file, n_bytes)
+        start = fetch_prefix(file, n_bytes)
         try:
             whole = read_header_start(start) is not None
         except ModelError as error:
