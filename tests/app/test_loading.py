@@ -70,7 +70,7 @@ def limited(self, model, options):
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 LlamaRunner.__init__ = limited
 model, options = Path(sys.argv[1]), loading.LoadOptions(ctx=int(sys.argv[3]))
-workload = Workload(Purpose.BATCH, reads=10, writes=10)
+workload = Workload(Purpose.BATCH, prompt_tokens=10, answer_tokens=10)
 with Interrupt() as interrupt, loading.load_model(model, options, workload, interrupt) as loaded:
     print(loaded.runner.n_seq, loaded.runner.n_ctx_seq, loaded.runner.unified, *loaded.remarks, sep="\\n")
 """

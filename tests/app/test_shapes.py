@@ -126,5 +126,5 @@ def test_a_header_without_layers_is_a_model_error(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(ModelError, match="no usable block_count"):
+    with pytest.raises(ModelError, match="no valid block_count"):
         shape_of_file(tmp_path / "x.gguf")

@@ -112,8 +112,8 @@ def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
     """What a plan has to reckon with."""
     if survey is None:
         return Workload(Purpose.BATCH)
-    reads, writes = survey.sizes.likely_tokens(job.understanding.defaults.max_tokens)
-    return Workload(Purpose.BATCH, survey.count, reads=reads, writes=writes)
+    prompt, answer = survey.sizes.likely_tokens(job.understanding.defaults.max_tokens)
+    return Workload(Purpose.BATCH, survey.count, prompt_tokens=prompt, answer_tokens=answer)
 
 
 def run_batch(

@@ -28,7 +28,7 @@ from ossctl.errors import OssctlError
 from ossctl.hub.cache import hub_cache
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.store import free_bytes
-from ossctl.planning.machine import GIB, Machine, shown_bytes
+from ossctl.planning.machine import GIB, Machine, format_bytes
 from ossctl.settings import Paths
 
 _FEATURES = ("AVX", "AVX2", "AVX512", "AVX_VNNI", "AMX_INT8", "FMA", "F16C", "NEON", "SVE", "MATMUL_INT8")
@@ -134,10 +134,10 @@ def _unused_instructions(sets: list[str]) -> str:
 
 def _devices(machine: Machine) -> Iterator[Check]:
     for device in machine.devices:
-        memory = f"{shown_bytes(device.free)} of {shown_bytes(device.total)} free"
+        memory = f"{format_bytes(device.free)} of {format_bytes(device.total)} free"
         yield Check("device", Severity.OK, f"{device.name}, {device.description}: {memory}")
     for gpu in machine.unusable:
-        yield Check("device", Severity.FIX, gpu.unused, gpu.fix)
+        yield Check("device", Severity.FIX, gpu.message, gpu.fix)
     if not machine.devices and not machine.unusable:
         yield Check("device", Severity.NOTE, "no GPU: models run on the CPU")
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
@@ -145,7 +145,7 @@ def _devices(machine: Machine) -> Iterator[Check]:
 
 
 def _memory(machine: Machine) -> Iterator[Check]:
-    text = f"{shown_bytes(machine.ram_free)} of {shown_bytes(machine.ram_total)} RAM can be had"
+    text = f"{format_bytes(machine.ram_free)} of {format_bytes(machine.ram_total)} RAM can be had"
     if machine.ram_free < _LITTLE_RAM:
         yield Check(
             "memory", Severity.FIX, text, "Close what needs memory; gpt-oss-20b takes 12 GiB without a GPU."
@@ -156,9 +156,9 @@ def _memory(machine: Machine) -> Iterator[Check]:
 
 def _disk() -> Iterator[Check]:
     free, needed = free_bytes(hub_cache()), int(catalogue().entry("20b").variant.gigabytes * 1e9)
-    text = f"{shown_bytes(free)} free where models are kept, {hub_cache()}"
+    text = f"{format_bytes(free)} free where models are kept, {hub_cache()}"
     if free < needed:
-        fix = f"gpt-oss-20b takes {shown_bytes(needed)}: make room, or set HF_HOME to a larger disk."
+        fix = f"gpt-oss-20b takes {format_bytes(needed)}: make room, or set HF_HOME to a larger disk."
         yield Check("disk", Severity.FIX, text, fix)
     else:
         yield Check("disk", Severity.OK, text)
@@ -171,7 +171,7 @@ def _models(listings: list[Listing]) -> Iterator[Check]:
         yield Check(
             "models",
             Severity.OK,
-            f"{len(usable)} model{'s' if len(usable) > 1 else ''} here, {shown_bytes(size)}: `ossctl ls`",
+            f"{len(usable)} model{'s' if len(usable) > 1 else ''} here, {format_bytes(size)}: `ossctl ls`",
         )
     else:
         yield Check("models", Severity.NOTE, "no model here yet: `ossctl ls -a` lists what can be fetched")

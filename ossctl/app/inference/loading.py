@@ -116,7 +116,7 @@ class _Loader:
 
     def load(self, parts: ExitStack) -> LoadedModel:
         """The model, to be freed when `parts` are closed."""
-        unused = [f"{gpu.unused}: {gpu.fix}" for gpu in self._machine.unusable]
+        unused = [f"{gpu.message}: {gpu.fix}" for gpu in self._machine.unusable]
         unused += filter(None, [self._kernels.remark])
         plan = first = self._plan()
         for step in _STEPS:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ossctl.errors import MemoryShortage, OssctlError
 from ossctl.planning.machine import Machine
 from ossctl.planning.plan import Plan
-from ossctl.planning.planner import make_plan, needed_ram
+from ossctl.planning.planner import make_plan, required_ram
 from ossctl.planning.shape import ModelShape
 from ossctl.planning.workload import Overrides, Workload
 
@@ -14,11 +14,11 @@ from ossctl.planning.workload import Overrides, Workload
 class DoesNotFit:
     """A model that does not fit, or not with what was asked for: `error` says why.
 
-    `needed` is bytes of RAM with which it would run without a GPU.
+    `required_ram` is bytes of RAM with which it would run without a GPU.
     """
 
     shape: ModelShape
-    needed: int
+    required_ram: int
     error: OssctlError
 
 
@@ -32,4 +32,4 @@ def outcome_of(
     try:
         return make_plan(machine, shape, workload or Workload(), overrides or Overrides())
     except MemoryShortage as error:
-        return DoesNotFit(shape, needed_ram(shape), error)
+        return DoesNotFit(shape, required_ram(shape), error)

@@ -110,10 +110,10 @@ def _measured_attention() -> AttentionCosts:
     cores = physical_cores()
     read, write = 64, 1  # tokens at once
     return AttentionCosts(
-        read_flash=attention_seconds(read, cores, flash=True),
-        read_plain=attention_seconds(read, cores, flash=False),
-        write_flash=attention_seconds(write, cores, flash=True),
-        write_plain=attention_seconds(write, cores, flash=False),
+        prefill_flash=attention_seconds(read, cores, flash=True),
+        prefill_plain=attention_seconds(read, cores, flash=False),
+        decode_flash=attention_seconds(write, cores, flash=True),
+        decode_plain=attention_seconds(write, cores, flash=False),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ossctl.app.placement.kernel_trial import Trial, remembered_kernels
 from ossctl.build import rebuild_command
 from ossctl.errors import UsageError
-from ossctl.planning.cards import Memory, as_sold, exactly, find_card
+from ossctl.planning.cards import Memory, exact, find_card, nominal
 from ossctl.planning.machine import GIB, MIB, Device, Machine, UnusableGpu
 from ossctl.planning.unified import find_unified, free_ram
 
@@ -73,7 +73,7 @@ def planned_device(found: "runtime.BackendDevice", ram: int) -> Device:
         free,
         found.total,
         shares_ram=shares,
-        carved_out=max(0, kept - (found.total - free)),
+        carveout=max(0, kept - (found.total - free)),
     )
 
 
@@ -138,7 +138,7 @@ def hypothetical(
         if memory.total
     )
     if computers:
-        ram, gpu = computers[0].divided(ram)
+        ram, gpu = computers[0].ram_and_gpu(ram)
         devices = devices or (gpu,)  # as llama.cpp leaves integrated GPUs out where there are others
     if vram is not None or cards:
         machine = replace(machine, devices=devices, unusable=())
@@ -153,7 +153,7 @@ def parse_vram(text: str) -> Memory:
     Raises UsageError.
     """
     size = parse_size(text, "--vram")
-    return exactly(size) if re.search(r"m(i?b)?\s*$", text, re.IGNORECASE) else as_sold(size)
+    return exact(size) if re.search(r"m(i?b)?\s*$", text, re.IGNORECASE) else nominal(size)
 
 
 def parse_size(text: str, option: str) -> int:

@@ -61,9 +61,9 @@ def with_less(machine: Machine, n_bytes: int) -> Machine:
 def correction(machine: Machine, plan: Plan, step: int) -> int:
     """What `with_less` takes to make `plan`, made for this machine with less, too large by `step` bytes."""
     if not machine.devices:
-        return machine.ram_total - (plan.machine.ram_free - plan.spare - step)
+        return machine.ram_total - (plan.machine.ram_free - plan.headroom - step)
     less = max(0, machine.devices[0].free - plan.machine.devices[0].free)
-    return less + plan.spare + step
+    return less + plan.headroom + step
 
 
 def _key(machine: Machine, shape: ModelShape) -> str:

@@ -14,11 +14,11 @@ from ossctl.app.placement.shapes import shape_of_file, shipped_shape
 from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.local import Origin
-from ossctl.planning.cards import as_sold
-from ossctl.planning.machine import GIB, MIB, Machine, ram_margin, shown_bytes
+from ossctl.planning.cards import nominal
+from ossctl.planning.machine import GIB, MIB, Machine, format_bytes, ram_margin
 from ossctl.planning.memory import DeviceUse
 from ossctl.planning.plan import SHORT_CTX, Plan
-from ossctl.planning.planner import make_plan, needed_ram
+from ossctl.planning.planner import make_plan, required_ram
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import ModelShape
 from ossctl.planning.workload import Overrides, Workload
@@ -100,7 +100,7 @@ class Unplanned:
 def unplanned(reports: Sequence[Report], machine: Machine) -> list[Unplanned]:
     """The models of the catalogue that `reports` do not have, the largest first."""
     planned = {report.model for report in reports}
-    gpus = sum(device.free - device.of_ram(device.free) for device in machine.devices)
+    gpus = sum(device.free - device.ram_share(device.free) for device in machine.devices)
     others = [
         Unplanned(
             entry.name, entry.variant.gigabytes, entry.variant.gigabytes * 1e9 > machine.ram_free + gpus
@@ -116,7 +116,7 @@ def _outcome(shape: ModelShape, options: LoadOptions, workload: Workload, machin
     try:
         return outcome_of(shape, machine, workload, options.overrides(shape))
     except UsageError as error:
-        return DoesNotFit(shape, needed_ram(shape), error)
+        return DoesNotFit(shape, required_ram(shape), error)
 
 
 def _find_shape(reference: str, say: Callable[[str], None]) -> tuple[ModelShape, bool]:
@@ -141,10 +141,10 @@ def bottleneck(plan: Plan) -> str:
     dense = sum(layer.dense_bytes for layer in shape.layers[: min(on_cpu, shape.n_layers)])
     from_ram = behind + dense + (shape.output_bytes if plan.settings.gpu_layers == 0 else 0)
     if not from_ram:
-        return f"the GPU's memory: every token reads {shown_bytes(shape.active_bytes)} of weights"
+        return f"the GPU's memory: every token reads {format_bytes(shape.active_bytes)} of weights"
     rest = shape.active_bytes - from_ram
-    beside = f", {shown_bytes(rest)} from the GPU's" if plan.settings.devices else ""
-    return f"the speed of RAM: every token reads {shown_bytes(from_ram)} of weights from it{beside}"
+    beside = f", {format_bytes(rest)} from the GPU's" if plan.settings.devices else ""
+    return f"the speed of RAM: every token reads {format_bytes(from_ram)} of weights from it{beside}"
 
 
 def alternatives(plan: Plan) -> Iterator[str]:
@@ -166,7 +166,7 @@ def _next_gpu(plan: Plan) -> str | None:
     for size in _GPU_SIZES:
         if size * GIB < have * 1.1:
             continue
-        larger = hypothetical(plan.machine, vram=[as_sold(size * GIB)])
+        larger = hypothetical(plan.machine, vram=[nominal(size * GIB)])
         try:
             other = make_plan(larger, plan.shape, plan.workload, replace(_overrides_of(plan), devices=None))
         except (MemoryShortage, UsageError):
@@ -308,7 +308,7 @@ def plan_record(report: Report) -> dict[str, object]:
         reason = {"message": outcome.error.message, "hint": outcome.error.hint}
         return {
             **record, "plan": None, "devices": [*devices, ram], "error": reason,
-            "needed_ram_bytes": outcome.needed,
+            "needed_ram_bytes": outcome.required_ram,
         }  # fmt: skip
     settings = outcome.settings
     return {
@@ -351,7 +351,7 @@ def memory_rows(plan: Plan) -> Iterator[tuple[str, int, int, DeviceUse]]:
     ram_free = plan.machine.ram_free
     for device, use in zip(plan.devices, plan.prediction.devices, strict=True):
         yield device.name, device.total, device.free, use
-        ram_free -= device.of_ram(use.total)
+        ram_free -= device.ram_share(use.total)
     yield "RAM", plan.machine.ram_total, ram_free, plan.prediction.host
 
 
