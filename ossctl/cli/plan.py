@@ -117,7 +117,7 @@ def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
 
     if as_json and llama_args:
         raise UsageError("--json and --llama-args are two different outputs", "Give one of them.")
-    outcome = report.outcome
+    outcome = report.fit
     if as_json:
         print_json(plan_record(report))
     if isinstance(outcome, DoesNotFit):

@@ -38,7 +38,7 @@ def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]
 
     rows = [("model", "size", "on disk", "context", "how")]
     for report in reports:
-        outcome = report.outcome
+        outcome = report.fit
         size, here = format_bytes(outcome.shape.file_bytes), "yes" if report.here else "no"
         if isinstance(outcome, Plan):
             rows.append((report.model, size, here, f"{outcome.settings.ctx:,}", _where(outcome)))

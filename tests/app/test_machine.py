@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ossctl.app.placement.fit import outcome_of
+from ossctl.app.placement.fit import fit_of
 from ossctl.app.placement.machine import (
     hypothetical,
     parse_size,
@@ -86,7 +86,7 @@ def test_memory_that_is_shared_is_named_once_in_the_name_or_by_ram() -> None:
         hypothetical(NOTHING, cards=["M4 Max 64GB"], ram=64 * GIB)
     with pytest.raises(UsageError, match="the memory of the M4 Max is missing"):
         hypothetical(NOTHING, cards=["M4 Max"])
-    with pytest.raises(UsageError, match="one memory"):
+    with pytest.raises(UsageError, match="one unified memory"):
         hypothetical(NOTHING, cards=["DGX Spark", "DGX Spark"])
 
 
@@ -183,7 +183,7 @@ SHAPES = {
 
 def fits(model: str, machine: Machine) -> bool:
     """Whether all of it goes onto the machine's GPU."""
-    outcome = outcome_of(SHAPES[model], machine)
+    outcome = fit_of(SHAPES[model], machine)
     return isinstance(outcome, Plan) and outcome.all_on_gpu
 
 

@@ -17,8 +17,8 @@ from ossctl.app.placement.self_test import (
     ProbeRun,
     _failure,
     difference,
-    generate_on,
     is_wrong,
+    probe,
 )
 
 
@@ -121,7 +121,7 @@ def test_a_place_is_to_blame_for_a_crash_but_not_for_memory_that_others_have(
 
 
 def test_a_device_that_does_not_work_is_a_failure_with_a_reason() -> None:
-    found = generate_on(smollm2(), "CUDA9")
+    found = probe(smollm2(), "CUDA9")
     assert found == {"CUDA9": ProbeFailure("there is no device CUDA9")}
 
 

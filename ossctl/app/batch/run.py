@@ -21,7 +21,7 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
 from ossctl.app.inference.request import check_schema, refuse_unsupported
 from ossctl.app.library.fingerprint import fingerprint_of
-from ossctl.app.placement.shapes import parts_of_file
+from ossctl.app.placement.shapes import shards_of
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
@@ -166,7 +166,7 @@ def adapted(understanding: Understanding, model: LoadedModel) -> Understanding:
 
 def identity_of(path: Path, model: LoadedModel) -> ModelIdentity:
     """Which model answers."""
-    return ModelIdentity(model.name, fingerprint_of(parts_of_file(path)), model.piece)
+    return ModelIdentity(model.name, fingerprint_of(shards_of(path)), model.piece)
 
 
 class _Output:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ossctl.app.library.inventory import Listing, list_models
 from ossctl.app.library.resolve import NANO, has_nano, locate
-from ossctl.app.placement.kernel_trial import Trial, try_kernels
+from ossctl.app.placement.kernel_trial import Trial, run_trial
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.self_test import (
     CPU,
@@ -18,8 +18,8 @@ from ossctl.app.placement.self_test import (
     ProbeFailure,
     ProbeRun,
     difference,
-    generate_on,
     is_wrong,
+    probe,
 )
 from ossctl.build import rebuild_command
 from ossctl.build.recipe import processor
@@ -57,7 +57,7 @@ class Check:
 
 def examine(model: Path | None) -> Iterator[Check]:
     """All checks, as they are made. `model` is for the self-test; None is the smallest at hand."""
-    trial = try_kernels()
+    trial = run_trial()
     machine = this_machine(trial)
     yield from _build()
     yield from _devices(machine)
@@ -199,7 +199,7 @@ def _self_test(trial: Trial, machine: Machine, model: Path | None) -> Iterator[C
     """The trial's verdicts, and what `model` gives in each place that passed."""
     extra = (CPU_EXTRA,) if trial.extra_kernels else ()
     places = (CPU, *extra, *(device.name for device in machine.devices))
-    runs = generate_on(model, *places) if model else {}
+    runs = probe(model, *places) if model else {}
     yield _kernels(trial, model, runs)
     for device in machine.devices:
         yield Check("kernels", Severity.OK, f"{device.name} computes what gpt-oss is made of as the CPU does")

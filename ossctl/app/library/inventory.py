@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ossctl.app.library.resolve import all_models, is_verified, locate, open_records
-from ossctl.app.placement.fit import Fit, outcome_of
+from ossctl.app.placement.fit import Fit, fit_of
 from ossctl.app.placement.machine import this_machine
-from ossctl.app.placement.shapes import shape_of_parts, shipped_shape
+from ossctl.app.placement.shapes import shape_of_shards, shipped_shape
 from ossctl.errors import ModelError
 from ossctl.harmony.markers import TEXTS
 from ossctl.hub.cache import RepoFolder, repo_folders
@@ -55,11 +55,11 @@ class Unfinished:
 class Description:
     """A model as `show` shows it. `context` in tokens; `types` are bytes by ggml's names of tensor types.
 
-    `outcome` is how it would run on this machine, None if that cannot be told.
+    `fit` is how it would run on this machine, None if that cannot be told.
     """
 
     listing: Listing
-    outcome: Fit | None
+    fit: Fit | None
     entry: Entry | None
     architecture: str
     context: int | None
@@ -75,18 +75,18 @@ def list_models() -> list[Listing]:
     return [each for each in listings if not each.problem or each.model.origin is Origin.HUB]
 
 
-def outcomes_here(listings: list[Listing]) -> list[Fit | None]:
+def fits_here(listings: list[Listing]) -> list[Fit | None]:
     """How each would run on this machine; None if that cannot be told."""
     if not listings:
         return []
     machine = this_machine()
-    return [outcome_of(each.shape, machine) if each.shape else None for each in listings]
+    return [fit_of(each.shape, machine) if each.shape else None for each in listings]
 
 
-def outcome_of_entry(entry: Entry) -> Fit | None:
+def fit_of_entry(entry: Entry) -> Fit | None:
     """How a model of the catalogue would run on this machine; None if its shape is not known here."""
     shape = shipped_shape(entry.variant.reference)
-    return outcome_of(shape, this_machine()) if shape else None
+    return fit_of(shape, this_machine()) if shape else None
 
 
 def unfinished_downloads() -> list[Unfinished]:
@@ -118,7 +118,7 @@ def describe(reference: str) -> Description | Entry:
     listing = _listing(model, open_records())
     return Description(
         listing=listing,
-        outcome=outcomes_here([listing])[0],
+        fit=fits_here([listing])[0],
         entry=entry,
         architecture=header.architecture,
         context=context if isinstance(context, int) else None,
@@ -149,7 +149,7 @@ def _listing(model: LocalModel, records: FileRecords) -> Listing:
 
 def _shape(model: LocalModel, headers: tuple[GgufHeader, ...]) -> ModelShape | None:
     try:
-        return shape_of_parts(model.files, headers)
+        return shape_of_shards(model.files, headers)
     except ModelError:  # of an embedding model, for one
         return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.library.resolve import all_models, hub_reference, open_records
-from ossctl.app.placement.fit import DoesNotFit, Fit, outcome_of
+from ossctl.app.placement.fit import DoesNotFit, Fit, fit_of
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.remote_shape import remote_shape
 from ossctl.errors import ModelError, OssctlError
@@ -28,7 +28,7 @@ _NAMES = 5  # enough to choose from
 class PullPlan:
     """What a pull takes: `to_fetch` and `free` are bytes, `cache` is where it will be.
 
-    `remark` is what the user should know of the files before; "" for nothing. `outcome` is how the model
+    `remark` is what the user should know of the files before; "" for nothing. `fit` is how the model
     would run on this machine, None if that cannot be told.
     """
 
@@ -38,7 +38,7 @@ class PullPlan:
     free: int
     cache: Path
     remark: str
-    outcome: Fit | None
+    fit: Fit | None
 
     @property
     def fits_on_disk(self) -> bool:
@@ -47,7 +47,7 @@ class PullPlan:
     @property
     def shortage(self) -> DoesNotFit | None:
         """Why it could not run here, if that is so."""
-        return self.outcome if isinstance(self.outcome, DoesNotFit) else None
+        return self.fit if isinstance(self.fit, DoesNotFit) else None
 
 
 def plan_pull(reference: str, say: Callable[[str], None]) -> PullPlan:
@@ -64,7 +64,7 @@ def plan_pull(reference: str, say: Callable[[str], None]) -> PullPlan:
     cache = hub_cache()
     remark, outcome = _remark(model), None
     try:
-        outcome = outcome_of(remote_shape(model), this_machine())
+        outcome = fit_of(remote_shape(model), this_machine())
     except ModelError as error:  # the pull itself is more patient, and what it fetches is the user's choice
         remark = remark or f"How it would run here is not known: {error.message}."
     return PullPlan(reference, model, missing_bytes(model), free_bytes(cache), cache, remark, outcome)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ossctl.app.placement.fit import DoesNotFit, outcome_of
+from ossctl.app.placement.fit import DoesNotFit, fit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.shapes import shape_of_file, shipped_shape
@@ -202,7 +202,7 @@ def recommended_for(machine: Machine) -> Entry:
 
 def _is_quick(entry: Entry, machine: Machine) -> bool:
     shape = shipped_shape(entry.variant.reference)
-    outcome = outcome_of(shape, machine) if shape else None
+    outcome = fit_of(shape, machine) if shape else None
     return isinstance(outcome, Plan) and outcome.settings.gpu_layers == outcome.shape.n_layers + 1
 
 
@@ -232,7 +232,7 @@ def _largest_gpt_oss(options: LoadOptions) -> LocalModel:
     shortages = []
     for model in sorted(models, key=lambda model: -model.n_bytes):
         shape = shape_of_file(model.first)
-        outcome = outcome_of(shape, machine, overrides=options.overrides(shape))
+        outcome = fit_of(shape, machine, overrides=options.overrides(shape))
         if not isinstance(outcome, DoesNotFit):
             return model
         shortages.append(outcome.error)

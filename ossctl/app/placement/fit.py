@@ -1,4 +1,4 @@
-"""Whether a model fits a machine, and how it would run there."""
+"""Whether and how a model fits a machine."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from ossctl.planning.workload import Overrides, Workload
 
 @dataclass(frozen=True)
 class DoesNotFit:
-    """A model that does not fit, or not with what was asked for: `error` says why.
+    """`error` says why the model does not fit, or does not suit the overrides.
 
-    `required_ram` is bytes of RAM with which it would run without a GPU.
+    `required_ram` is bytes of free RAM with which it would run without a GPU.
     """
 
     shape: ModelShape
@@ -25,10 +25,10 @@ class DoesNotFit:
 Fit = Plan | DoesNotFit
 
 
-def outcome_of(
+def fit_of(
     shape: ModelShape, machine: Machine, workload: Workload | None = None, overrides: Overrides | None = None
 ) -> Fit:
-    """The plan for `workload` (default: a conversation), or why none fits. Raises UsageError."""
+    """The plan for `workload` (by default interactive), or why none fits. Raises UsageError."""
     try:
         return make_plan(machine, shape, workload or Workload(), overrides or Overrides())
     except MemoryShortage as error:

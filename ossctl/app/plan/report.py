@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ossctl.app.library.inventory import list_models
 from ossctl.app.library.pull import find_on_hub
 from ossctl.app.library.resolve import NotHere, hub_reference, locate
-from ossctl.app.placement.fit import DoesNotFit, Fit, outcome_of
+from ossctl.app.placement.fit import DoesNotFit, Fit, fit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import hypothetical, parse_size, parse_vram, this_machine
 from ossctl.app.placement.remote_shape import remote_shape
@@ -58,7 +58,7 @@ class Report:
 
     model: str
     machine: Machine
-    outcome: Fit
+    fit: Fit
     here: bool
 
 
@@ -67,7 +67,7 @@ def plan_one(
 ) -> Report:
     """Plan what -m would mean; `say` hears of retries. Raises ModelError and UsageError."""
     shape, here = _find_shape(model, say)
-    return Report(model, machine, outcome_of(shape, machine, workload, options.overrides(shape)), here)
+    return Report(model, machine, fit_of(shape, machine, workload, options.overrides(shape)), here)
 
 
 def plan_all(options: LoadOptions, workload: Workload, machine: Machine) -> list[Report]:
@@ -82,7 +82,7 @@ def plan_all(options: LoadOptions, workload: Workload, machine: Machine) -> list
         Report(name, machine, _outcome(shape, options, workload, machine), name in here)
         for name, shape in sorted(shapes.items(), key=lambda item: -item[1].weight_bytes)
     ]
-    wrong = [report.outcome.error for report in reports if isinstance(report.outcome, DoesNotFit)]
+    wrong = [report.fit.error for report in reports if isinstance(report.fit, DoesNotFit)]
     if len(wrong) == len(reports) and all(isinstance(error, UsageError) for error in wrong):
         raise wrong[0]
     return reports
@@ -114,7 +114,7 @@ def unplanned(reports: Sequence[Report], machine: Machine) -> list[Unplanned]:
 def _outcome(shape: ModelShape, options: LoadOptions, workload: Workload, machine: Machine) -> Fit:
     """A model among others: what asks too much of one, as a context beyond its own, may suit the next."""
     try:
-        return outcome_of(shape, machine, workload, options.overrides(shape))
+        return fit_of(shape, machine, workload, options.overrides(shape))
     except UsageError as error:
         return DoesNotFit(shape, required_ram(shape), error)
 
@@ -292,7 +292,7 @@ def experts_pattern(settings: Settings) -> str:
 
 def plan_record(report: Report) -> dict[str, object]:
     """The report for programs, `ossctl.plan/1`."""
-    outcome = report.outcome
+    outcome = report.fit
     record: dict[str, object] = {
         "schema": "ossctl.plan/1",
         "fits": isinstance(outcome, Plan),
