@@ -17,7 +17,8 @@ _BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, kept cle
 
 def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
     """The lines of `ossctl plan MODEL`."""
-    from ossctl.app.plan.report import alternatives, bottleneck
+    from ossctl.app.plan.alternatives import alternatives
+    from ossctl.app.plan.memory import bottleneck
 
     yield f"{plan.shape.name} ({format_bytes(plan.shape.file_bytes)}): {_where(plan)}"
     yield ""
@@ -86,7 +87,7 @@ def _where(plan: "Plan") -> str:
 
 
 def _memory(plan: "Plan") -> Iterator[str]:
-    from ossctl.app.plan.report import memory_rows
+    from ossctl.app.plan.memory import memory_rows
 
     symbols = _BLOCKS if _is_unicode() else _PLAIN
     titles = [f"{name} {symbol}" for name, symbol in zip(

@@ -20,8 +20,8 @@ class Workload:
 
     `requests` is the size of a batch and `request_tokens` the limit of prompt and answer together, None if
     not known. `conversations` share one KV cache, and only one of them is generating at a time.
-    `prompt_tokens` and `answer_tokens` are estimates for one request. `all_logits` is for programs that, like
-    llama-server, reserve a row of logits for every token of a ubatch.
+    `prompt_tokens` and `answer_tokens` are estimates for one request. `all_logits` is for programs that
+    reserve a row of logits for every token of a ubatch, as older llama-servers do.
     """
 
     purpose: Purpose = Purpose.INTERACTIVE

@@ -38,7 +38,7 @@ def test_a_plan_says_where_the_model_goes_and_what_is_left(tmp_path: Path) -> No
     assert re.fullmatch(r"gpt-oss-120b \(59\.0 GiB\): all layers on the GPU, experts of \d\d in RAM", first)
     assert any(re.match(r"GPU0 +23\.4 GiB", line) for line in rest)
     assert any(re.match(r"RAM +60\.8 GiB", line) for line in rest)
-    assert "Generation waits for the speed of RAM" in result.stdout
+    assert "Generation waits for RAM bandwidth" in result.stdout
     assert re.search(r"With a GPU of \d+ GiB: ", result.stdout)
     assert re.search(r"With --ctx 8192: ", result.stdout)
 
