@@ -44,11 +44,11 @@ def ls(
     Models of LM Studio, llama.cpp and Ollama are listed where llama.cpp can load them; they are used where
     they are, never copied.
     """
-    from ossctl.app.library.inventory import fits_here, list_models, not_here, unfinished_downloads
+    from ossctl.app.library.inventory import entries_to_fetch, fits_here, list_models, unfinished_downloads
 
     show_log(verbose)
     listings, unfinished = list_models(), unfinished_downloads()
-    absent = not_here(listings) if everything else []
+    absent = entries_to_fetch(listings) if everything else []
     outcomes = fits_here(listings)
     if as_json:
         print_json(ls_document(listings, outcomes, unfinished, absent))

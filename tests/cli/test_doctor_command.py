@@ -66,7 +66,7 @@ def test_the_smallest_model_in_the_cache_is_the_one_that_is_tried(tmp_path: Path
     (folder / "small.gguf").symlink_to(smollm2())
     (folder / "larger.gguf").write_bytes(b"GGUF" + bytes(200_000_000))
     result = ossctl("doctor", cwd=tmp_path, stdin=b"", HF_HOME=str(tmp_path))
-    assert "1 model here" in result.stdout
+    assert "1 model on this machine" in result.stdout
     assert "small.gguf on the CPU" in result.stdout
     assert result.code == 1
     lines = result.stdout.splitlines()

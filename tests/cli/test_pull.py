@@ -99,7 +99,7 @@ def test_stdout_is_the_path_and_the_rest_is_said(served: Hub, tmp_path: Path) ->
     assert_pulled(result)
     first, unknown, where, last = result.said
     assert first == f"{REPO} · m.gguf · 3.0 MB · licence apache-2.0"
-    assert unknown == "How it would run here is not known: m.gguf on the hub is not a GGUF file."
+    assert unknown == "Whether it fits this machine is not known: m.gguf on the hub is not a GGUF file."
     assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0 s at 100 Mbit/s; ")
     assert where.endswith("GB free there")
     assert last == f"hf:{REPO}:m.gguf is here, 3.0 MB, and its sha256 is verified."
@@ -181,7 +181,7 @@ def test_a_signal_ends_it_at_once_and_the_next_pull_goes_on(
     assert process.returncode == 128 + number
     assert stderr.splitlines()[-2:] == [
         "ossctl: interrupted",
-        "What has arrived is kept: the same command goes on from there.",
+        "Run the same command again to resume.",
     ]
     assert seconds < 1
     kept = part(tmp_path).stat().st_size
@@ -277,13 +277,13 @@ def test_a_header_that_cannot_be_read_does_not_stop_a_pull(served: Hub, tmp_path
     served.peek_faults += [Status(503)]
     result = pull(served, tmp_path)
     assert_pulled(result)
-    assert result.said[1].startswith("How it would run here is not known: ")
+    assert result.said[1].startswith("Whether it fits this machine is not known: ")
 
 
 @pytest.mark.parametrize(
     ("reference", "code", "says"),
     [
-        ("", 2, ["the model has no name", "ossctl ls"]),
+        ("", 2, ["the name of the model is empty", "ossctl ls"]),
         ("20bb", 4, ["no model is called 20bb", "Did you mean 20b"]),
         ("qwen", 4, ["no model is called qwen", "qwen3-30b"]),
         ("zzzz", 4, ["no model is called zzzz", "ossctl ls"]),
@@ -335,7 +335,7 @@ def test_without_a_network_it_says_what_is_on_this_machine(
     assert_refused(nothing, 4, says, "No model is on this machine yet.")
     assert_pulled(pull(served, tmp_path))
     result = run("20b", folder=tmp_path, found=change(variables(served, tmp_path)))
-    assert_refused(result, 4, says, f"On this machine are {REFERENCE}:m.gguf.")
+    assert_refused(result, 4, says, f"On this machine: {REFERENCE}:m.gguf.")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

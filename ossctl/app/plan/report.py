@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ossctl.app.library.inventory import list_models
 from ossctl.app.library.pull import find_on_hub
-from ossctl.app.library.resolve import NotHere, hub_reference, locate
+from ossctl.app.library.resolve import NotPulled, hub_reference, locate
 from ossctl.app.placement.fit import DoesNotFit, Fit, fit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import hypothetical, parse_size, parse_vram, this_machine
@@ -118,7 +118,7 @@ def _find_shape(reference: str, say: Callable[[str], None]) -> tuple[ModelShape,
     """The shape of a model, from disk, this package or the hub, and whether the model is on this machine."""
     try:
         model = locate(reference)
-    except NotHere:
+    except NotPulled:
         pass
     else:
         if not model.missing or model.origin is not Origin.HUB:
