@@ -131,7 +131,7 @@ def _machines() -> str:
     for machine, model, options in _MACHINES:
         hypothetical = MachineOptions(**options).machine()
         plain = Machine(hypothetical.devices, hypothetical.ram_total, hypothetical.ram_free, cores=8)
-        outcome = plan_one(model, LoadOptions(), Workload(), plain, print).outcome
+        outcome = plan_one(model, LoadOptions(), Workload(), plain, print).fit
         rows.append((machine, f"gpt-oss-{model}", in_one_line(outcome)))
     return _table(("machine", "model", "plan"), rows)
 

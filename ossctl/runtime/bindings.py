@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from ossctl.build import VERSION, command
+from ossctl.build import VERSION, rebuild_command
 from ossctl.errors import OssctlError
 
 
@@ -11,11 +11,12 @@ def _check_version() -> None:
     try:
         found = version("llama-cpp-python")
     except PackageNotFoundError:
-        raise OssctlError("llama-cpp-python is not installed", f"This builds it: {command()}") from None
+        hint = f"This builds it: {rebuild_command()}"
+        raise OssctlError("llama-cpp-python is not installed", hint) from None
     if found.partition("+")[0] != VERSION:
         raise OssctlError(
             f"llama-cpp-python {found} is installed, and ossctl works with {VERSION} only",
-            f"This builds it: {command()}",
+            f"This builds it: {rebuild_command()}",
         )
 
 
@@ -24,7 +25,9 @@ try:
     from llama_cpp import _ggml
     from llama_cpp import llama_cpp as lib
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # it looks for a file, and loads that
-    raise OssctlError(f"llama.cpp's library cannot be used: {error}", f"A new build: {command()}") from None
+    raise OssctlError(
+        f"llama.cpp's library cannot be used: {error}", f"A new build: {rebuild_command()}"
+    ) from None
 
 __all__ = ["ggml", "lib"]
 ggml = _ggml.libggml
