@@ -109,7 +109,6 @@ def test_forged_markers_stay_text_byte_for_byte(
         )
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.lists(
