@@ -23,7 +23,9 @@ from ossctl.runtime.base import (
     RollbackImpossible,
     Snapshot,
 )
+from ossctl.runtime.batch import LlamaBatch
 from ossctl.runtime.bindings import lib
+from ossctl.runtime.host import physical_cores
 from ossctl.runtime.log import llama_log
 from ossctl.runtime.model import LlamaModel
 
@@ -46,7 +48,7 @@ class ContextOptions:
     n_batch: int = 2048
     n_ubatch: int = 512
     unified: bool = False
-    n_threads: int = 0  # 0: all cores that this process may use
+    n_threads: int = 0  # 0: all physical cores
     kv_type: str = "f16"  # or q8_0, which takes half as much
     flash_attention: bool = True  # without it, decoding on a CPU is faster and takes memory for all scores
 
@@ -78,8 +80,8 @@ class LlamaRunner:
         self._recurrent = model.recurrent
         self.n_vocab = model.n_vocab
         self.n_seq = options.n_seq
-        self.n_threads = options.n_threads or _cores()
-        self._params = _context_params(options, self._abort_flag)
+        self.n_threads = options.n_threads or physical_cores()
+        self._params = _context_params(options, self.n_threads, self._abort_flag)
         self._handle = _create(model, self._params)
         self.buffers = llama_log().buffers()
         self._memory = lib.llama_get_memory(self._handle)
@@ -88,7 +90,7 @@ class LlamaRunner:
         self.n_ctx_seq = min(options.n_ctx, lib.llama_n_ctx_seq(self._handle))
         self.n_cells = self.n_ctx_seq * (1 if options.unified else options.n_seq)
         self._lengths = [0] * self.n_seq
-        self._batch = _Batch(self.n_batch)
+        self._batch = LlamaBatch(self.n_batch)
 
     @property
     def needs_snapshots(self) -> bool:
@@ -268,53 +270,14 @@ class LlamaRunner:
         return sum(chunk.wants_logits for chunk in chunks)
 
 
-class _Batch:
-    """A llama_batch whose arrays numpy fills."""
-
-    def __init__(self, n_batch: int) -> None:
-        self.tokens = np.zeros(n_batch, np.int32)
-        self.positions = np.zeros(n_batch, np.int32)
-        self.sequences = np.zeros(n_batch, np.int32)
-        self.outputs = np.zeros(n_batch, np.int8)
-        self._counts = np.ones(n_batch, np.int32)
-        step = self.sequences.itemsize  # llama.cpp wants a pointer a token to its sequence ids
-        base = self.sequences.ctypes.data
-        self._pointers = np.arange(base, base + n_batch * step, step, dtype=np.uintp)
-        self.struct = lib.llama_batch()
-        types: dict[str, Any] = {name: kind for name, kind, *_ in lib.llama_batch._fields_}
-        for field, array in (
-            ("token", self.tokens),
-            ("pos", self.positions),
-            ("n_seq_id", self._counts),
-            ("seq_id", self._pointers),
-            ("logits", self.outputs),
-        ):
-            setattr(self.struct, field, ctypes.cast(array.ctypes.data, types[field]))
-
-    def fill(self, chunks: Sequence[Chunk], lengths: Sequence[int]) -> None:
-        end = 0
-        for chunk in chunks:
-            start, end = end, end + len(chunk.tokens)
-            first = lengths[chunk.seq]
-            self.tokens[start:end] = chunk.tokens
-            self.sequences[start:end] = chunk.seq
-            self.outputs[start:end] = 0
-            self.outputs[end - 1] = chunk.wants_logits
-            if end - start == 1:
-                self.positions[start] = first
-            else:
-                self.positions[start:end] = np.arange(first, first + end - start)
-        self.struct.n_tokens = end
-
-
-def _context_params(options: ContextOptions, abort_flag: Any) -> Any:
+def _context_params(options: ContextOptions, n_threads: int, abort_flag: Any) -> Any:
     params = lib.llama_context_default_params()
     params.n_ctx = options.n_ctx if options.unified else options.n_ctx * options.n_seq
     params.n_seq_max = options.n_seq
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
     params.n_outputs_max = options.n_seq  # a row of logits a sequence, not one a token
-    params.n_threads = params.n_threads_batch = options.n_threads or _cores()
+    params.n_threads = params.n_threads_batch = n_threads
     params.kv_unified = options.unified
     params.type_k = params.type_v = _KV_TYPES[options.kv_type]
     params.flash_attn_type = (
@@ -337,12 +300,6 @@ def _create(model: LlamaModel, params: Any) -> Any:
             "Use a smaller --ctx or --parallel.",
         )
     return handle
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @functools.cache
