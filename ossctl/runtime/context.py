@@ -73,6 +73,7 @@ class LlamaRunner:
     def __init__(self, model: LlamaModel, options: ContextOptions) -> None:
         """Allocate the cache. Raises MemoryShortage, ValueError."""
         options.validate()
+        self._log = llama_log()
         self._handle: Any = None
         self._abort_flag = ctypes.create_string_buffer(b"", 2)
         self.unified = options.unified
@@ -83,7 +84,7 @@ class LlamaRunner:
         self.n_threads = options.n_threads or physical_cores()
         self._params = _context_params(options, self.n_threads, self._abort_flag)
         self._handle = _create(model, self._params)
-        self.buffers = llama_log().buffers()
+        self.buffers = self._log.buffers()
         self._memory = lib.llama_get_memory(self._handle)
         self.n_batch = min(options.n_batch, lib.llama_n_batch(self._handle))
         self.n_ubatch = min(self.n_batch, lib.llama_n_ubatch(self._handle))
@@ -106,13 +107,14 @@ class LlamaRunner:
         handle = self._open()
         n_outputs = self._check(chunks)
         self._batch.fill(chunks, self._lengths)
+        self._log.clear()
         code = lib.llama_decode(handle, self._batch.struct)
         if code == _NO_SLOT:
             raise CacheFull
         if code == _ABORTED:
             raise DecodeAborted(self._lengths_after_abort(chunks))
         if code != 0:
-            raise DecodeFailed(f"llama_decode returned {code}: {llama_log().reason()}")
+            raise DecodeFailed(f"llama_decode returned {code}: {self._log.reason()}")
         for chunk in chunks:
             self._lengths[chunk.seq] += len(chunk.tokens)
         if not n_outputs:
