@@ -6,25 +6,16 @@ import os
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
-from ossctl.errors import ModelError
 from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
-from ossctl.runtime.gguf import MAGIC, check_file
+from ossctl.runtime.gguf import MAGIC, TOKENS, StringArray, opened
 from ossctl.runtime.log import llama_log
 
 _STRING = 8  # enum gguf_type, ggml/include/gguf.h
 _VERSION = 3  # GGUF_VERSION, likewise
-_TOKENS = b"tokenizer.ggml.tokens"
-
-
-class _InitParams(ctypes.Structure):
-    """struct gguf_init_params"""
-
-    _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
 
 
 def bytes_by_type(path: Path) -> Counter[str]:
@@ -35,27 +26,22 @@ def bytes_by_type(path: Path) -> Counter[str]:
     size_of = function("gguf_get_tensor_size", ctypes.c_size_t, pointer, number)
     name_of = function("ggml_type_name", ctypes.c_char_p, ctypes.c_int)
     found: Counter[str] = Counter()
-    with _opened(path) as handle:
+    with opened(path) as handle:
         for index in range(count(handle)):
             found[name_of(type_of(handle, index)).decode().upper()] += size_of(handle, index)
     return found
 
 
 def has_tokens(path: Path, wanted: Collection[str]) -> bool:
-    """Whether the vocabulary holds all of `wanted`, by their text. Raises ModelError."""
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    find = function("gguf_find_key", number, pointer, ctypes.c_char_p)
-    length = function("gguf_get_arr_n", ctypes.c_size_t, pointer, number)
-    text_of = function("gguf_get_arr_str", ctypes.c_char_p, pointer, number, ctypes.c_size_t)
-    left = {text.encode() for text in wanted}
-    with _opened(path) as handle:
-        key = find(handle, _TOKENS)
-        if key >= 0:
-            for index in reversed(range(length(handle, key))):  # control tokens come last
-                left.discard(text_of(handle, key, index))
-                if not left:
-                    return True
-    return not left
+    """Whether the vocabulary contains all of `wanted`, by their text. Raises ModelError."""
+    missing = {text.encode() for text in wanted}
+    with opened(path) as handle:
+        tokens = StringArray(handle, TOKENS)
+        for text in tokens.read(reversed(range(tokens.n))):  # control tokens come last
+            missing.discard(text)
+            if not missing:
+                return True
+    return not missing
 
 
 @functools.cache
@@ -76,19 +62,6 @@ def knows_architecture(name: str) -> bool:
     if handle:
         lib.llama_model_free(handle)
     return "unknown model architecture" not in log.reason()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    check_file(path)
-    init = function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
-    handle = init(os.fsencode(path), _InitParams(no_alloc=True, ctx=None))
-    if not handle:
-        raise ModelError(f"{path} is damaged: its header cannot be read")
-    try:
-        yield handle
-    finally:
-        function("gguf_free", None, ctypes.c_void_p)(handle)
 
 
 def _file_of(architecture: str) -> bytes:
