@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 
+import numpy as np
+
 from ossctl.runtime.bindings import lib
 from ossctl.runtime.words import Words
 
@@ -47,6 +49,30 @@ class Vocabulary:
     def end_ids(self) -> frozenset[int]:
         """Tokens that end a generation."""
         return frozenset(t for t in self.special_ids if lib.llama_vocab_is_eog(self._vocab, t))
+
+    @functools.cached_property
+    def pieces(self) -> list[bytes]:
+        """The bytes of all tokens, by id."""
+        if self._words is None or not self.special_ids:
+            return [self.piece(token) for token in range(self.size)]
+        return self._detokenized(min(self.special_ids))
+
+    def _detokenized(self, marker: int) -> list[bytes]:
+        """All pieces by one call, with `marker` between them: a tenth of the time.
+
+        In vocabularies that are not split into words here, llama.cpp may change blanks on the way.
+        """
+        ids = np.full((self.size, 2), marker, np.int32)
+        ids[:, 0] = np.arange(self.size)
+        ids[marker, 0] = (marker + 1) % self.size  # itself, it would be two between pieces
+        given = self._vocab, ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)), ids.size
+        length = -lib.llama_detokenize(*given, None, 0, False, True)
+        buffer = ctypes.create_string_buffer(length)
+        lib.llama_detokenize(*given, buffer, length, False, True)
+        text = self.piece(marker)
+        pieces = buffer.raw.split(text)[:-1]
+        pieces[marker] = text
+        return pieces
 
     def piece(self, token: int) -> bytes:
         """The bytes of `token`; a control token gives its marker's text."""

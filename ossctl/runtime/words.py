@@ -5,7 +5,7 @@ joins what that split separates, so a word has the same tokens wherever it stand
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Protocol
 
@@ -27,7 +27,8 @@ _PATTERNS = {"gpt-4o": O200K}
 
 _REMEMBERED_WORDS = 100_000  # some 30 MB
 _REMEMBERED_LENGTH = 64  # characters; what is longer hardly comes again
-_LONGEST_FOREIGN = 4_000  # bytes of a word that is joined here, in some 0.2 s; it grows with the square
+_LONGEST_BY_RANK = 4_000  # bytes of a word that is joined here, in some 0.2 s; it grows with the square
+_FEW_BLANKS = 50  # kinds of blanks that take less time in llama.cpp than reading all pieces
 
 
 class WordTokenizer(Protocol):
@@ -37,6 +38,8 @@ class WordTokenizer(Protocol):
     def size(self) -> int: ...
     @property
     def special_ids(self) -> frozenset[int]: ...
+    @property
+    def pieces(self) -> Sequence[bytes]: ...
     def whole(self, text: str) -> list[int]: ...
     def piece(self, token: int) -> bytes: ...
 
@@ -88,26 +91,30 @@ class Words:
         blanks: list[str] = []
         others: list[str] = []
         for word in words:
-            if self._is_foreign(word) and len(word.encode("utf-8", "replace")) <= _LONGEST_FOREIGN:
-                yield word, self._joined_by_rank(word.encode("utf-8", "replace"))
+            if self._is_foreign(word):
+                yield word, self._by_rank(word)
                 continue
             kind = numbers if self._is_number(word) else blanks if word.isspace() else others
             kind.append(word)
         yield from self._joined(numbers, " ,")
         yield from self._joined(others, " 1")
-        yield from ((word, self._tokenizer.whole(word)) for word in blanks)
+        tokenize = self._tokenizer.whole if len(blanks) <= _FEW_BLANKS else self._by_rank
+        yield from ((word, tokenize(word)) for word in blanks)
 
     @functools.cached_property
     def _ranks(self) -> dict[bytes, int]:
         """Pieces by their bytes; of two that may be joined, the one with the lower id comes first."""
-        ordinary = set(range(self._tokenizer.size)) - self._tokenizer.special_ids
-        return {self._tokenizer.piece(token): token for token in sorted(ordinary)}
+        special = self._tokenizer.special_ids
+        return {piece: token for token, piece in enumerate(self._tokenizer.pieces) if token not in special}
 
-    def _joined_by_rank(self, word: bytes) -> list[int]:
+    def _by_rank(self, text: str) -> list[int]:
         """Byte-pair encoding as in tiktoken, where a token's id is its rank."""
         ranks, last = self._ranks, self._tokenizer.size
+        word = text.encode("utf-8", "replace")
         if word in ranks:
             return [ranks[word]]
+        if len(word) > _LONGEST_BY_RANK:
+            return self._tokenizer.whole(text)
         pieces = [word[at : at + 1] for at in range(len(word))]
         pairs = [ranks.get(a + b, last) for a, b in pairwise(pieces)]
         while pairs and (best := min(pairs)) < last:

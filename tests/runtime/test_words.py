@@ -10,6 +10,7 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ossctl.data import DATA
 from ossctl.runtime import words
 from ossctl.runtime.model import LlamaModel
 from ossctl.runtime.vocab import Vocabulary
@@ -216,3 +217,22 @@ def test_long_words_do_not_fill_the_memory(forgetful: Words) -> None:
 def test_a_split_that_is_not_known_is_left_to_llama_cpp(vocab: Vocabulary, smol: LlamaModel) -> None:
     assert Words.of(vocab, "smollm") is None
     assert smol.vocab.tokenize("Hello, world! 123") == smol.vocab.whole("Hello, world! 123")
+
+
+def test_all_pieces_are_those_read_singly(o200k: LlamaModel, gpt_oss: LlamaModel, smol: LlamaModel) -> None:
+    for model in (o200k, gpt_oss, smol):
+        assert model.vocab.pieces == list(map(model.vocab.piece, range(model.vocab.size)))
+
+
+def test_many_kinds_of_blanks_have_the_tokens_of_each(vocab: Vocabulary, encode: Encode) -> None:
+    dice = random.Random(0)
+    text = "".join("".join(dice.choices(" \t\n\r\u3000", k=dice.randint(1, 9))) + "x" for _ in range(500))
+    assert vocab.tokenize(text) == encode(text)
+
+
+def test_nano_is_tokenised_as_by_llama_cpp() -> None:
+    dice = random.Random(0)
+    blanks = "".join("".join(dice.choices(" \n", k=dice.randint(1, 9))) + "is" for _ in range(500))
+    with LlamaModel(DATA / "nano.gguf") as nano:
+        for text in [blanks, *(text for kind, text in TEXTS.items() if "marker" not in kind)]:
+            assert nano.vocab.tokenize(text) == nano.vocab.whole(text)
