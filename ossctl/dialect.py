@@ -32,9 +32,8 @@ class Message:
     """One message of a conversation, the same for every command.
 
     An assistant's message with calls is not its last word: `content` then is what it told the user
-    before them. `tool` names the function whose result a tool's message is. `kept` are the token ids that
-    a model wrote for this message, without the prompt; they are used in place of the text by a model for
-    which they say the same.
+    before them. `tool` names the function whose result a tool's message is. `token_ids` are what a model
+    generated for this message; a model with the same vocabulary uses them in place of the text.
     """
 
     role: Role
@@ -42,7 +41,7 @@ class Message:
     reasoning: str = ""
     calls: tuple[ToolCall, ...] = ()
     tool: str = ""
-    kept: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from generated import README
-from models import smollm2
-from programs import with_ossctl
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.wire.chat_completions import read_task
 from ossctl.app.wire.lines import Line, read_lines
+from tests.support.models import smollm2
+from tests.support.programs import with_ossctl
+from tools.generated import README
 
 needs_shell = pytest.mark.skipif(
     shutil.which("bash") is None or shutil.which("jq") is None, reason="bash or jq is missing"

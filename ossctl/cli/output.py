@@ -28,9 +28,9 @@ def print_json(document: dict[str, Any]) -> None:
     put(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Lines of aligned columns, on stdout."""
-    lines = [*([head] if head else []), *rows]
+    lines = [*([header] if header else []), *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         put("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

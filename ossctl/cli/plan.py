@@ -79,20 +79,20 @@ def plan(
     """
     from ossctl.app.placement.load_options import LoadOptions
     from ossctl.app.plan.report import MachineOptions, plan_all, plan_one, unplanned
-    from ossctl.planning.goal import Goal, Purpose
+    from ossctl.planning.workload import Purpose, Workload
 
     show_log(verbose)
     options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     # llama-server reserved logits for every token of a ubatch until llama.cpp's pull request 23861.
-    goal = Goal(Purpose.BATCH if batch else Purpose.INTERACTIVE, all_logits=llama_args)
+    workload = Workload(Purpose.BATCH if batch else Purpose.INTERACTIVE, all_logits=llama_args)
     machine = MachineOptions(vram, ram, tuple(gpu or ())).machine()
     if model is None:
         if llama_args:
             raise UsageError("--llama-args needs a MODEL")
-        reports = plan_all(options, goal, machine)
+        reports = plan_all(options, workload, machine)
         _show_all(reports, unplanned(reports, machine), as_json=as_json)
     else:
-        _show_one(plan_one(model, options, goal, machine, say), as_json=as_json, llama_args=llama_args)
+        _show_one(plan_one(model, options, workload, machine, say), as_json=as_json, llama_args=llama_args)
 
 
 def _show_all(reports: "list[Report]", others: "list[Unplanned]", *, as_json: bool) -> None:

@@ -149,7 +149,11 @@ def _origin(plan: "Plan", name: str) -> str:
 def _remarks(plan: "Plan") -> Iterator[str]:
     """What the user should know of a plan that had to give something up, and what is kept clear."""
     settings, shape = plan.settings, plan.shape
-    if plan.origins["ctx"] == "plan" and plan.goal.use == "interactive" and settings.ctx < shape.n_ctx_train:
+    if (
+        plan.origins["ctx"] == "plan"
+        and plan.workload.use == "interactive"
+        and settings.ctx < shape.n_ctx_train
+    ):
         short = " and is short for a model that reasons" if settings.ctx < 8_192 else ""
         yield f"the context is {settings.ctx:,} of the model's {shape.n_ctx_train:,} tokens, what fits{short}"
     if settings.devices:

@@ -86,7 +86,7 @@ class Engine:
     def _prefilled(self) -> Iterator[Prefilled]:
         """End the requests that want no answer and have their prompt in the cache."""
         for sequence in tuple(self._scheduler.running):
-            if not sequence.left:
+            if not sequence.num_uncomputed:
                 self.stats.cached_tokens += sequence.cached
                 self.cancel(sequence.request.id)
                 yield Prefilled(sequence.request.id, sequence.cached)
@@ -99,10 +99,10 @@ class Engine:
         except CacheFull:
             return None
         except DecodeAborted as aborted:
-            self._scheduler.cut_short(batch, aborted.lengths)
+            self._scheduler.on_abort(batch, aborted.lengths)
             raise
         except DecodeFailed:
-            self._scheduler.send_all_back()
+            self._scheduler.preempt_all()
             raise
         finally:
             self.stats.decode_seconds += perf_counter() - started
@@ -152,7 +152,7 @@ class Engine:
         return Generated(request.id, drawn.token, drawn.logprob, finish, sequence.cached, seconds)
 
     def _make_room(self) -> list[Output]:
-        stuck = self._scheduler.make_room()
+        stuck = self._scheduler.evict_or_preempt()
         if stuck is None:
             return []
         self.cancel(stuck.request.id)
@@ -161,7 +161,7 @@ class Engine:
     def _count(self, sequence: Sequence, n_tokens: int) -> None:
         if sequence.computed >= len(sequence.prompt):
             return
-        if sequence.restarted:
+        if sequence.preempted:
             self.stats.recomputed_tokens += n_tokens
         else:
             self.stats.prompt_tokens += n_tokens

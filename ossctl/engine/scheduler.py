@@ -12,7 +12,7 @@ from ossctl.runtime.base import Chunk, Runner
 Batch = list[tuple[Sequence, Chunk]]
 
 _USUAL = 16  # tokens of an answer, before any has ended: rather too few, so that all sequences begin
-_MOST_PASSED = 16  # others that go first where a long prompt does not fit yet
+_MAX_BYPASSED = 16  # others that go first where a long prompt does not fit yet
 _LEAST_CHUNK = 32  # tokens of a prompt in a batch, however many sequences decode in it
 
 
@@ -40,8 +40,8 @@ class Scheduler:
         if decoding:
             room = min(room, max(self._runner.n_ubatch, decoding + _LEAST_CHUNK))
         batch: Batch = []
-        for sequence in sorted(self.running, key=lambda s: s.left):  # stable: admission order
-            if room and sequence.left:
+        for sequence in sorted(self.running, key=lambda s: s.num_uncomputed):  # stable: admission order
+            if room and sequence.num_uncomputed:
                 batch.append((sequence, sequence.next_chunk(room)))
                 room -= len(batch[-1][1].tokens)
         batch.sort(key=lambda item: item[1].seq)
@@ -65,7 +65,7 @@ class Scheduler:
         self.running.remove(sequence)
         self._full = False
 
-    def make_room(self) -> Sequence | None:
+    def evict_or_preempt(self) -> Sequence | None:
         """The cache is full: forget what ended requests left, else send the newest sequence back.
 
         Returns the only running sequence if even that one does not fit; it cannot be helped.
@@ -75,24 +75,24 @@ class Scheduler:
         newest = self.running[-1]
         if len(self.running) == 1:
             return newest
-        self._send_back(newest)
+        self._preempt(newest)
         self._full = True
         return None
 
-    def send_all_back(self) -> None:
+    def preempt_all(self) -> None:
         """A decode failed: what the running sequences hold is not to be trusted."""
         while self.running:
-            self._send_back(self.running[-1])
+            self._preempt(self.running[-1])
 
-    def cut_short(self, batch: Batch, lengths: Mapping[int, int]) -> None:
+    def on_abort(self, batch: Batch, lengths: Mapping[int, int]) -> None:
         """A decode was stopped; `lengths` are what its sequences hold now."""
         for sequence, chunk in batch:
             sequence.computed = lengths[chunk.seq]
 
-    def _send_back(self, sequence: Sequence) -> None:
+    def _preempt(self, sequence: Sequence) -> None:
         slot = sequence.place
         self.running.remove(sequence)
-        sequence.start_over()
+        sequence.restart()
         self._slots.clear(slot)
         self.waiting.appendleft(sequence)
 
@@ -101,12 +101,12 @@ class Scheduler:
         free = self._slots.free()
         if not free or (self._full and self.running):
             return False
-        passed: list[Sequence] = []
+        bypassed: list[Sequence] = []
         for sequence in islice(self.waiting, free):
             if not self._fits(sequence):
-                if sequence.passed >= _MOST_PASSED:
+                if sequence.times_bypassed >= _MAX_BYPASSED:
                     return False
-                passed.append(sequence)
+                bypassed.append(sequence)
                 continue
             if self._awaits_turn(sequence.request.conversation):
                 continue
@@ -117,8 +117,8 @@ class Scheduler:
             sequence.admitted = sequence.admitted or perf_counter()
             self.waiting.remove(sequence)
             self.running.append(sequence)
-            for other in passed:
-                other.passed += 1
+            for other in bypassed:
+                other.times_bypassed += 1
             return True
         return False
 

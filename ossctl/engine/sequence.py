@@ -22,7 +22,7 @@ class Slot:
     """One sequence of the runner: what it holds, also after its request has ended.
 
     `resident` int32 [n] are the tokens whose cells can be reused; `snapshots` belong to prefixes of them. The
-    first `head` tokens were shared with another request.
+    first `n_shared` tokens were shared with another request.
     """
 
     seq: int
@@ -32,7 +32,7 @@ class Slot:
     owner: "Sequence | None" = None
     conversation: str = ""  # of its latest request
     last_used: int = 0
-    head: int = 0
+    n_shared: int = 0
 
     @classmethod
     def of(cls, n_slots: int) -> list["Slot"]:
@@ -47,7 +47,7 @@ class Slot:
     def keep(self, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` tokens."""
         self.resident = self.resident[:n_tokens]
-        self.head = min(self.head, n_tokens)
+        self.n_shared = min(self.n_shared, n_tokens)
         self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
 
     def remember(self, snapshot: Snapshot) -> None:
@@ -75,8 +75,8 @@ class Sequence:
         self.computed = 0  # tokens in the cache
         self.generated = 0
         self.cached = 0  # tokens of the request's prompt that were in the cache already
-        self.restarted = False  # it had to leave a full cache
-        self.passed = 0  # others that were admitted before it, for there was no room for it yet
+        self.preempted = False  # it had to leave a full cache
+        self.times_bypassed = 0  # others that were admitted before it, for there was no room for it yet
         self.admitted = 0.0  # when it first got a slot, on perf_counter's clock
         self.shared = 0  # of the computed, tokens that another sequence computed
         # where the prefill stops for a snapshot that others will use
@@ -100,10 +100,10 @@ class Sequence:
     @property
     def prefilling(self) -> bool:
         """Whether more than the last token has to be computed before the next can be drawn."""
-        return self.left > 1
+        return self.num_uncomputed > 1
 
     @property
-    def left(self) -> int:
+    def num_uncomputed(self) -> int:
         """Tokens to compute before the next can be drawn; at least one, where there is a next."""
         return self.length - self.computed
 
@@ -166,12 +166,12 @@ class Sequence:
         slot.resident = self.tokens()[: self.computed]
         slot.owner = self.slot = None
 
-    def start_over(self) -> None:
+    def restart(self) -> None:
         """Leave the slot; everything so far will be computed again as a prompt."""
         self.leave()
         self.prompt, self.tail = self.tokens(), []
         self.computed = self.shared = 0
-        self.restarted = True
+        self.preempted = True
         self.boundaries.clear()
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ossctl.engine.heads import Head, Heads
+from ossctl.engine.prefix_store import PrefixStore, SavedPrefix
 from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
 from ossctl.runtime.base import RollbackImpossible, Runner
 
@@ -17,7 +17,7 @@ class Match:
     slot: Slot | None
     common: int
     usable: int
-    head: Head | None = None
+    saved: SavedPrefix | None = None
 
 
 class Slots:
@@ -26,7 +26,7 @@ class Slots:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._slots = Slot.of(runner.n_seq)
-        self._heads = Heads(runner)
+        self._prefixes = PrefixStore(runner)
         self._clock = 0
 
     def free(self) -> int:
@@ -47,7 +47,7 @@ class Slots:
             found = Match(slot, common, self._usable(slot, common))
             if best is None or _rank(found, conversation) > _rank(best, conversation):
                 best = found
-        saved = self._heads.best(prompt)
+        saved = self._prefixes.best(prompt)
         if saved is not None and (best is None or saved[1] > best.usable):
             return Match(None, common_prefix(saved[0].tokens, prompt), saved[1], saved[0])
         return best
@@ -58,13 +58,13 @@ class Slots:
         source = match.slot if match else None
         slot = self._slot_for(sequence, source if usable else None)
         if slot is not source:
-            self._save_head(slot)
+            self._save_prefix(slot)
         if match and self._runner.needs_snapshots and match.common >= usable + SHARE_MIN:
             sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
         if sequence.returnable and len(sequence.prompt) - usable >= _LONG:
             sequence.boundaries.add(sequence.reusable)
-        if match and match.head:
-            usable = self._bring_back(match.head, slot, usable)
+        if match and match.saved:
+            usable = self._restore(match.saved, slot, usable)
         elif source and usable:
             usable = self._take_over(source, slot, usable)
         else:
@@ -76,8 +76,8 @@ class Slots:
         slot.conversation = sequence.request.conversation
         sequence.computed = usable
         sequence.shared = usable if source is not None and source is not slot else 0
-        slot.head = max(slot.head, usable)
-        if not sequence.restarted:
+        slot.n_shared = max(slot.n_shared, usable)
+        if not sequence.preempted:
             sequence.cached = usable
         self._clock += 1
         slot.last_used = self._clock
@@ -92,20 +92,20 @@ class Slots:
         idle = [slot for slot in self._slots if slot.owner is None and len(slot.resident)]
         if idle:
             oldest = min(idle, key=lambda slot: slot.last_used)
-            self._save_head(oldest)
+            self._save_prefix(oldest)
             self.clear(oldest)
         return bool(idle)
 
-    def _save_head(self, slot: Slot) -> None:
+    def _save_prefix(self, slot: Slot) -> None:
         """What `slot` holds will be gone: not what many prompts begin with."""
-        self._heads.save(slot, [other for other in self._slots if other is not slot])
+        self._prefixes.save(slot, [other for other in self._slots if other is not slot])
 
-    def _bring_back(self, head: Head, target: Slot, n_tokens: int) -> int:
+    def _restore(self, saved: SavedPrefix, target: Slot, n_tokens: int) -> int:
         """Tokens of a saved head that `target` holds now; what ended requests left makes room for it."""
         self.clear(target)
         while True:
             try:
-                self._heads.restore(head, target, n_tokens)
+                self._prefixes.restore(saved, target, n_tokens)
             except RollbackImpossible:
                 if not self.clear_oldest_idle():
                     self._runner.rollback(target.seq, 0)
@@ -115,7 +115,7 @@ class Slots:
 
     def _take_over(self, source: Slot, target: Slot, n_tokens: int) -> int:
         snapshot = source.snapshots.get(n_tokens)
-        source.head = max(source.head, n_tokens)
+        source.n_shared = max(source.n_shared, n_tokens)
         try:
             if source is target:
                 self._runner.rollback(target.seq, n_tokens, snapshot)

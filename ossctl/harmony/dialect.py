@@ -77,7 +77,7 @@ class HarmonyDialect:
 
         Nor if the ids say something else than its text: a model of another vocabulary wrote them.
         """
-        kept = answer.kept
+        kept = answer.token_ids
         if not all(token < self._tokenizer.size for token in kept):
             return []
         parser = self.parser(())

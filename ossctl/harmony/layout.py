@@ -27,7 +27,7 @@ _INSTRUCTIONS = ("system", "developer")
 class HarmonyMessage:
     """`author` is a role or a tool's name; an empty field is left out.
 
-    `kept` are the token ids after the author, where the model itself wrote them: they stand for the rest.
+    If the model generated the message, `token_ids` are its tokens after the author; they replace the rest.
     """
 
     author: str
@@ -35,7 +35,7 @@ class HarmonyMessage:
     channel: str = ""
     recipient: str = ""
     content_type: str = ""
-    kept: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] = ()
 
 
 Split = Callable[[Message], Sequence[HarmonyMessage]]

@@ -100,13 +100,15 @@ class Renderer:
         if not channel or channel[0] not in ("analysis", "commentary", "final"):
             return None
         call = call or b"to=" in b"".join(map(self._tokenizer.piece, ids[: ids.index(markers.message)]))
-        return HarmonyMessage("assistant", "", channel[0], kept=(*ids, markers.call if call else markers.end))
+        return HarmonyMessage(
+            "assistant", "", channel[0], token_ids=(*ids, markers.call if call else markers.end)
+        )
 
     def _write(self, message: HarmonyMessage, content: Sequence[int], ids: list[int]) -> None:
         ids.append(self._markers.start)
         ids += self._known(message.author)
-        if message.kept:
-            ids += message.kept
+        if message.token_ids:
+            ids += message.token_ids
             return
         if message.recipient:
             ids += self._known(f" to={message.recipient}")

@@ -1,1 +1,1 @@
-"""What goes where: (machine, model, goal) to a plan, by pure functions. Nothing here touches a device."""
+"""What goes where: (machine, model, workload) to a plan, by pure functions. Nothing here touches a device."""

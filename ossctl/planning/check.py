@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 
 from ossctl.errors import UsageError
-from ossctl.planning.goal import Fixed
 from ossctl.planning.machine import Device, Machine
 from ossctl.planning.shape import KvType, ModelShape
+from ossctl.planning.workload import Overrides
 
 
-def chosen_devices(machine: Machine, fixed: Fixed) -> tuple[Device, ...]:
+def chosen_devices(machine: Machine, overrides: Overrides) -> tuple[Device, ...]:
     """The devices that the user allows, in llama.cpp's order. Raises UsageError for an unknown name."""
-    if fixed.devices is None:
-        return machine.devices if fixed.gpu_layers != 0 else ()
+    if overrides.devices is None:
+        return machine.devices if overrides.gpu_layers != 0 else ()
     by_name = {device.name.lower(): device for device in machine.devices}
     unusable = {gpu.name.lower(): gpu.fix for gpu in machine.unusable}
-    for name in fixed.devices:
+    for name in overrides.devices:
         if name.lower() in unusable:
             raise UsageError(f"{name} is not used", unusable[name.lower()])
         if name.lower() not in by_name:
@@ -25,26 +25,26 @@ def chosen_devices(machine: Machine, fixed: Fixed) -> tuple[Device, ...]:
                 if known
                 else "llama.cpp sees no GPU; `--device cpu` is what is left.",
             )
-    names = [name.lower() for name in fixed.devices]
+    names = [name.lower() for name in overrides.devices]
     return tuple(device for device in machine.devices if device.name.lower() in names)
 
 
-def check_fixed(shape: ModelShape, fixed: Fixed, devices: Sequence[Device]) -> None:
+def check_overrides(shape: ModelShape, overrides: Overrides, devices: Sequence[Device]) -> None:
     """Raise UsageError for what no memory could help."""
-    if fixed.ctx is not None and fixed.ctx > shape.n_ctx_train:
+    if overrides.ctx is not None and overrides.ctx > shape.n_ctx_train:
         raise UsageError(
-            f"--ctx {fixed.ctx:,} is more than the {shape.n_ctx_train:,} that {shape.name} can use",
+            f"--ctx {overrides.ctx:,} is more than the {shape.n_ctx_train:,} that {shape.name} can use",
             f"`--ctx max` is {shape.n_ctx_train:,}.",
         )
-    if fixed.gpu_layers and not devices:
+    if overrides.gpu_layers and not devices:
         raise UsageError(
-            f"--gpu-layers {fixed.gpu_layers} needs a GPU, and llama.cpp sees none",
+            f"--gpu-layers {overrides.gpu_layers} needs a GPU, and llama.cpp sees none",
             "`ossctl doctor` says why.",
         )
-    if fixed.cpu_moe is not None:
-        _check_cpu_moe(shape, fixed.cpu_moe, fixed.gpu_layers, devices)
+    if overrides.cpu_moe is not None:
+        _check_cpu_moe(shape, overrides.cpu_moe, overrides.gpu_layers, devices)
     widths = [width for layer in shape.layers for width in (layer.k_width, layer.v_width)]
-    if fixed.kv_type is KvType.Q8_0 and any(width % 32 for width in widths):
+    if overrides.kv_type is KvType.Q8_0 and any(width % 32 for width in widths):
         raise UsageError(f"--kv q8_0 needs heads of whole blocks of 32 values; {shape.name} has others")
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ossctl.planning.goal import Goal
 from ossctl.planning.machine import Device, Machine, ram_margin
 from ossctl.planning.memory import Prediction
 from ossctl.planning.settings import Settings
 from ossctl.planning.shape import ModelShape
+from ossctl.planning.workload import Workload
 
 COMFORTABLE_CTX = (
     32_768  # tokens; below, the answer of a long reasoning and a few files no longer fit together
@@ -19,20 +19,20 @@ SHORT_CTX = 8_192  # tokens; below, a plan says so
 class Plan:
     """How `shape` is loaded on `machine`. `devices` are those that `settings` name, in the same order.
 
-    `origins` says of every setting whether it was given ("user") or decided here ("plan"). `rung` counts the
+    `origins` says of every setting whether it was given ("user") or decided here ("plan"). `tier` counts the
     better kinds of placement that did not fit. `basis` is the settings before a little of them was given for
     a larger ubatch.
     """
 
     machine: Machine
     shape: ModelShape
-    goal: Goal
+    workload: Workload
     settings: Settings
     devices: tuple[Device, ...]
     prediction: Prediction
     origins: Mapping[str, str]
     basis: Settings
-    rung: int = 0
+    tier: int = 0
 
     @property
     def quality(self) -> tuple[int, ...]:
@@ -43,7 +43,7 @@ class Plan:
         """
         basis = self.basis
         return (
-            -self.rung,
+            -self.tier,
             basis.gpu_layers,
             -len(basis.experts_in_ram),
             basis.streams,

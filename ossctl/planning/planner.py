@@ -4,39 +4,39 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ossctl.errors import MemoryShortage
-from ossctl.planning.check import check_fixed, chosen_devices
-from ossctl.planning.goal import Fixed, Goal
-from ossctl.planning.ladder import LEAST_CTX, UBATCH
+from ossctl.planning.check import check_overrides, chosen_devices
 from ossctl.planning.machine import RAM_MARGIN, Device, Machine, ram_margin, shown_bytes
 from ossctl.planning.memory import predict
 from ossctl.planning.plan import Plan
 from ossctl.planning.search import Search
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
+from ossctl.planning.tiers import LEAST_CTX, UBATCH
+from ossctl.planning.workload import Overrides, Workload
 
 
-def make_plan(machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed) -> Plan:
+def make_plan(machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides) -> Plan:
     """The best plan that fits and keeps what is fixed.
 
     Raises UsageError for what contradicts itself, the model or the machine, and MemoryShortage.
     """
-    devices = chosen_devices(machine, fixed)
-    check_fixed(shape, fixed, devices)
-    best = _best(machine, shape, goal, fixed, devices)
+    devices = chosen_devices(machine, overrides)
+    check_overrides(shape, overrides, devices)
+    best = _best(machine, shape, workload, overrides, devices)
     if best is None:
-        raise _shortage(machine, shape, goal, fixed, devices)
+        raise _shortage(machine, shape, workload, overrides, devices)
     return best
 
 
 def _best(
-    machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed, devices: tuple[Device, ...]
+    machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides, devices: tuple[Device, ...]
 ) -> Plan | None:
-    together = Search(machine, shape, goal, fixed, devices)
+    together = Search(machine, shape, workload, overrides, devices)
     rival = together.placed()
     placed = [(together, rival)]
     if len(devices) > 1:  # a GPU that holds as much alone needs no transfers
         roomiest = max(devices, key=lambda device: device.free)
-        alone = Search(machine, shape, goal, fixed, (roomiest,))
+        alone = Search(machine, shape, workload, overrides, (roomiest,))
         placed.insert(0, (alone, alone.placed(rival)))
     highest = max((found.rank for _, found in placed if found), default=None)
     plans = [search.finished(found) for search, found in placed if found and found.rank == highest]
@@ -44,20 +44,20 @@ def _best(
 
 
 def _shortage(
-    machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed, devices: tuple[Device, ...]
+    machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides, devices: tuple[Device, ...]
 ) -> MemoryShortage:
     """What would be needed, and what of the user's own wishes stands in the way."""
     needed = needed_ram(shape)
     have = machine.ram_free - ram_margin(machine)
     message = f"{shape.name} does not fit into {shown_bytes(have)} of RAM{_beside_ram(devices)}"
     for name in ("parallel", "ctx", "ubatch", "gpu_layers", "cpu_moe", "devices"):
-        if name not in fixed.given():
+        if name not in overrides.given():
             continue
-        freed = replace(fixed, **{name: None})
-        found = _best(machine, shape, goal, freed, chosen_devices(machine, freed))
+        freed = replace(overrides, **{name: None})
+        found = _best(machine, shape, workload, freed, chosen_devices(machine, freed))
         if found is not None:
             return MemoryShortage(
-                f"{message} with {_option(name, fixed)}", f"It does with {_instead(name, found)}."
+                f"{message} with {_option(name, overrides)}", f"It does with {_instead(name, found)}."
             )
     return MemoryShortage(message, f"On the CPU alone it needs {shown_bytes(needed)} of free RAM.")
 
@@ -81,8 +81,8 @@ def needed_ram(shape: ModelShape) -> int:
     return int(predict(shape, least, ()).host.total / (1 - RAM_MARGIN))
 
 
-def _option(name: str, fixed: Fixed) -> str:
-    value = getattr(fixed, name)
+def _option(name: str, overrides: Overrides) -> str:
+    value = getattr(overrides, name)
     shown = ",".join(value) or "cpu" if isinstance(value, tuple) else f"{value}"
     return f"--{_OPTIONS.get(name, name.replace('_', '-'))} {shown}"
 

@@ -1,11 +1,9 @@
-"""The search for the best plan: the first rung of the ladder that fits, and then what is left spent."""
+"""The search for the best plan: the first tier that fits, and then what is left spent."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 from ossctl.planning.fill import Division, Load, divide
-from ossctl.planning.goal import Fixed, Goal, Purpose
-from ossctl.planning.ladder import Placement, Rung, copying_decides, rungs
 from ossctl.planning.machine import RAM_MARGIN, Device, Machine, ram_margin
 from ossctl.planning.memory import Prediction, cache_bytes, overhead_of, predict, streams_experts
 from ossctl.planning.on_cpu import prefers_plain_attention, repacks
@@ -13,6 +11,8 @@ from ossctl.planning.plan import COMFORTABLE_CTX, Plan
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
 from ossctl.planning.speed import generation_lost
+from ossctl.planning.tiers import Placement, Tier, copying_decides, tiers
+from ossctl.planning.workload import Overrides, Purpose, Workload
 
 _BATCH = 2_048  # llama.cpp's n_batch
 _LARGER_UBATCHES = (4_096, 2_048, 1_024)
@@ -33,37 +33,42 @@ _MOST_ON_GPU, _MOST_WITH_EXPERTS_IN_RAM, _MOST_ON_CPU = 64, 16, 8
 
 @dataclass(frozen=True)
 class Placed:
-    """Settings that fit, and the number of their rung: what goes where, but not yet how large the rest is."""
+    """Settings that fit, and the number of their tier: what goes where, but not yet how large the rest is."""
 
-    rung: int
+    tier: int
     settings: Settings
 
     @property
     def rank(self) -> tuple[int, ...]:
         """The larger, the better: the beginning of a plan's `quality`, which nothing later changes."""
-        return -self.rung, self.settings.gpu_layers, -len(self.settings.experts_in_ram)
+        return -self.tier, self.settings.gpu_layers, -len(self.settings.experts_in_ram)
 
 
 class Search:
     """The best plan on `devices`, all or some of the machine's."""
 
     def __init__(
-        self, machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed, devices: tuple[Device, ...]
+        self,
+        machine: Machine,
+        shape: ModelShape,
+        workload: Workload,
+        overrides: Overrides,
+        devices: tuple[Device, ...],
     ) -> None:
         self._machine = machine
         self._shape = shape
-        self._goal = goal
-        self._fixed = fixed
+        self._workload = workload
+        self._overrides = overrides
         self._devices = devices
-        self._requests = goal.requests or _ENDLESS
+        self._requests = workload.requests or _ENDLESS
 
     def placed(self, rival: Placed | None = None) -> Placed | None:
-        """The first rung that fits; None if none does, or none as good as `rival`."""
-        ladder = rungs(self._shape, self._goal, self._fixed, with_gpus=bool(self._devices))
-        for number, rung in enumerate(ladder):
-            if rival is not None and number >= rival.rung and not self._may_equal(rival, number, rung):
+        """The first tier that fits; None if none does, or none as good as `rival`."""
+        candidates = tiers(self._shape, self._workload, self._overrides, with_gpus=bool(self._devices))
+        for number, tier in enumerate(candidates):
+            if rival is not None and number >= rival.tier and not self._may_equal(rival, number, tier):
                 return None
-            settings = self._fit(rung)
+            settings = self._fit(tier)
             if settings is not None:
                 return Placed(number, settings)
         return None
@@ -74,30 +79,38 @@ class Search:
         settings = self._with_attention(self._for_long_prompts(basis))
         devices = self._named(settings)
         prediction = predict(self._shape, settings, devices)
-        origins = _origins(self._fixed)
+        origins = _origins(self._overrides)
         return Plan(
-            self._machine, self._shape, self._goal, settings, devices, prediction, origins, basis, found.rung
+            self._machine,
+            self._shape,
+            self._workload,
+            settings,
+            devices,
+            prediction,
+            origins,
+            basis,
+            found.tier,
         )
 
-    def _fit(self, rung: Rung) -> Settings | None:
+    def _fit(self, tier: Tier) -> Settings | None:
         """Settings of this kind and these sizes that fit; None if there are none."""
-        shape, wanted = self._shape, self._fixed.gpu_layers
-        if rung.placement is Placement.CPU:
-            return self._fitting(self._settings((), Division((), shape.expert_layers), rung))
-        if rung.placement is Placement.EXPERTS_IN_RAM and not shape.expert_layers:
+        shape, wanted = self._shape, self._overrides.gpu_layers
+        if tier.placement is Placement.CPU:
+            return self._fitting(self._settings((), Division((), shape.expert_layers), tier))
+        if tier.placement is Placement.EXPERTS_IN_RAM and not shape.expert_layers:
             return None
-        if rung.placement is Placement.LAYERS_IN_RAM:
-            return self._most_layers(rung) if wanted is None else None
+        if tier.placement is Placement.LAYERS_IN_RAM:
+            return self._most_layers(tier) if wanted is None else None
         whole = shape.n_layers + 1
-        if rung.placement is Placement.FULL and wanted is None and not self._holds(whole, 0):
+        if tier.placement is Placement.FULL and wanted is None and not self._holds(whole, 0):
             return None
-        return self._with_layers(whole if wanted is None else min(wanted, whole), rung)
+        return self._with_layers(whole if wanted is None else min(wanted, whole), tier)
 
-    def _may_equal(self, rival: Placed, number: int, rung: Rung) -> bool:
-        """Whether this rung, not a better one than that of `rival`, may give as good a placement here."""
-        if number > rival.rung:
+    def _may_equal(self, rival: Placed, number: int, tier: Tier) -> bool:
+        """Whether this tier, not a better one than that of `rival`, may give as good a placement here."""
+        if number > rival.tier:
             return False
-        if rung.placement is Placement.LAYERS_IN_RAM:  # more of them are better, with fewer experts even
+        if tier.placement is Placement.LAYERS_IN_RAM:  # more of them are better, with fewer experts even
             return True
         return self._holds(rival.settings.gpu_layers, len(rival.settings.experts_in_ram))
 
@@ -109,30 +122,30 @@ class Search:
         weights = dense + shape.output_bytes + sum(experts[: len(experts) - n_behind])
         return weights <= sum(device.free for device in self._devices)
 
-    def _most_layers(self, rung: Rung) -> Settings | None:
+    def _most_layers(self, tier: Tier) -> Settings | None:
         """As many layers on the GPUs as fit, none of their experts left behind if they need not be."""
         low, high, found = 1, self._shape.n_layers, None
         while low <= high:
             middle = (low + high) // 2
-            settings = self._with_layers(middle, rung)
+            settings = self._with_layers(middle, tier)
             if settings is None:
                 high = middle - 1
             else:
                 low, found = middle + 1, settings
         return found
 
-    def _with_layers(self, gpu_layers: int, rung: Rung) -> Settings | None:
-        """The division that brings the most experts along, or all of them if the rung says so."""
-        all_experts = rung.placement is Placement.FULL
-        guess = self._settings(self._devices, self._first_guess(gpu_layers, all_experts=all_experts), rung)
+    def _with_layers(self, gpu_layers: int, tier: Tier) -> Settings | None:
+        """The division that brings the most experts along, or all of them if the tier says so."""
+        all_experts = tier.placement is Placement.FULL
+        guess = self._settings(self._devices, self._first_guess(gpu_layers, all_experts=all_experts), tier)
         for _ in range(4):  # what compute buffers take depends a little on the division
             prediction = predict(self._shape, guess, self._named(guess))
             division = self._divide(guess, prediction, gpu_layers)
             if division is None:
                 return None
-            settings = self._settings(self._devices, division, rung)
+            settings = self._settings(self._devices, division, tier)
             behind = len(settings.experts_in_ram) - self._experts_below(gpu_layers)
-            if all_experts and behind and self._fixed.cpu_moe is None:
+            if all_experts and behind and self._overrides.cpu_moe is None:
                 return None
             found = self._fitting(settings)
             if found is not None:
@@ -161,35 +174,35 @@ class Search:
         ]
         caches = cache_bytes(shape, guess)
         division = divide(Load.of(shape.layers, caches, shape.output_bytes), room, gpu_layers)
-        wanted = self._fixed.cpu_moe
+        wanted = self._overrides.cpu_moe
         if division is None or wanted is None:
             return division
         return _with_experts_behind(division, min(wanted, len(shape.expert_layers)), shape)
 
     def _least_batch(self, devices: Sequence[Device]) -> int:
         """Several ubatches at once are of use to several GPUs; who waits for an answer sees none of them."""
-        return _BATCH if self._goal.conversations == 1 or len(devices) > 1 else 1
+        return _BATCH if self._workload.conversations == 1 or len(devices) > 1 else 1
 
-    def _settings(self, devices: Sequence[Device], division: Division, rung: Rung) -> Settings:
+    def _settings(self, devices: Sequence[Device], division: Division, tier: Tier) -> Settings:
         used = [pair for pair in zip(devices, division.device_layers, strict=True) if pair[1]]
-        shape, fixed = self._shape, self._fixed
+        shape, overrides = self._shape, self._overrides
         settings = Settings(
             devices=tuple(device.name for device, _ in used),
             device_layers=tuple(count for _, count in used),
             experts_in_ram=division.experts_in_ram,
-            ctx=rung.ctx,
-            parallel=rung.parallel,
-            unified=rung.unified,
-            batch=max(self._least_batch(devices), rung.ubatch, rung.parallel),
-            ubatch=rung.ubatch,
-            kv_type=fixed.kv_type or KvType.F16,
-            threads=fixed.threads or self._machine.cores,
+            ctx=tier.ctx,
+            parallel=tier.parallel,
+            unified=tier.unified,
+            batch=max(self._least_batch(devices), tier.ubatch, tier.parallel),
+            ubatch=tier.ubatch,
+            kv_type=overrides.kv_type or KvType.F16,
+            threads=overrides.threads or self._machine.cores,
             load_mode=LoadMode.MMAP,
             repack=False,
-            all_logits=self._goal.all_logits,
+            all_logits=self._workload.all_logits,
         )
         on_cpu = not used and shape.layers
-        return replace(settings, repack=repacks(self._machine, shape, self._goal)) if on_cpu else settings
+        return replace(settings, repack=repacks(self._machine, shape, self._workload)) if on_cpu else settings
 
     def _named(self, settings: Settings) -> tuple[Device, ...]:
         return tuple(device for device in self._devices if device.name in settings.devices)
@@ -216,14 +229,14 @@ class Search:
 
     def _spend_the_rest(self, settings: Settings) -> Settings:
         """More context or sequences, then a larger ubatch, as far as the same placement allows."""
-        if self._goal.use is Purpose.BATCH:
-            if self._fixed.parallel is None:
+        if self._workload.use is Purpose.BATCH:
+            if self._overrides.parallel is None:
                 most = min(self._requests, self._most_sequences(settings))
                 settings = self._largest(settings, settings.parallel, most, 1, _with_parallel)
-        elif self._fixed.ctx is None:
-            most = self._goal.useful_ctx(self._shape)
+        elif self._overrides.ctx is None:
+            most = self._workload.useful_ctx(self._shape)
             settings = self._largest(settings, settings.ctx, most, _STEP, _with_ctx)
-        if self._fixed.ubatch is None and settings.devices:
+        if self._overrides.ubatch is None and settings.devices:
             for ubatch in _LARGER_UBATCHES:
                 if ubatch <= settings.ubatch or (ubatch > _BATCH and not settings.experts_in_ram):
                     continue
@@ -239,13 +252,17 @@ class Search:
         Generation loses at most 5 % to experts of another layer or two in RAM, and a context that the user
         has not given an eighth of its length, but none of what is comfortable.
         """
-        if self._fixed.ubatch is not None or not self._reads_long_prompts(settings):
+        if self._overrides.ubatch is not None or not self._reads_long_prompts(settings):
             return settings
         ctx = settings.ctx
-        if self._goal.use is Purpose.INTERACTIVE and self._fixed.ctx is None and ctx > COMFORTABLE_CTX:
+        if (
+            self._workload.use is Purpose.INTERACTIVE
+            and self._overrides.ctx is None
+            and ctx > COMFORTABLE_CTX
+        ):
             ctx = max(COMFORTABLE_CTX, int(ctx * (1 - _MOST_SHORTER)) // _STEP * _STEP)
-        rung = Rung(Placement.EXPERTS_IN_RAM, ctx, settings.parallel, settings.unified, _LONG_UBATCH)
-        longer = self._with_layers(settings.gpu_layers, rung)
+        tier = Tier(Placement.EXPERTS_IN_RAM, ctx, settings.parallel, settings.unified, _LONG_UBATCH)
+        longer = self._with_layers(settings.gpu_layers, tier)
         if longer is None or longer.load_mode is not settings.load_mode:
             return settings
         if generation_lost(self._shape, settings, longer) > _MOST_LOST:
@@ -263,7 +280,7 @@ class Search:
 
     def _with_attention(self, settings: Settings) -> Settings:
         """`settings` without flash attention where that is sooner done and its scores fit as well."""
-        suits = prefers_plain_attention(self._machine, self._shape, self._goal, settings)
+        suits = prefers_plain_attention(self._machine, self._shape, self._workload, settings)
         if settings.devices or not suits:
             return settings
         plain = replace(settings, flash_attention=False)
@@ -345,6 +362,6 @@ def _with_experts_behind(division: Division, n_behind: int, shape: ModelShape) -
     return replace(division, experts_in_ram=tuple(sorted(behind)))
 
 
-def _origins(fixed: Fixed) -> dict[str, str]:
-    given = fixed.given()
-    return {field.name: "user" if field.name in given else "plan" for field in fields(fixed)}
+def _origins(overrides: Overrides) -> dict[str, str]:
+    given = overrides.given()
+    return {field.name: "user" if field.name in given else "plan" for field in fields(overrides)}

@@ -126,5 +126,11 @@ def _sessions_and_messages(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX messages_of_session ON messages (session)")
 
 
+def _tip_and_token_ids(connection: sqlite3.Connection) -> None:
+    """The names that the code uses."""
+    connection.execute("ALTER TABLE sessions RENAME COLUMN head TO tip")
+    connection.execute("ALTER TABLE messages RENAME COLUMN kept TO token_ids")
+
+
 # Append-only: the number of a database is how many of these it has seen.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_sessions_and_messages,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_sessions_and_messages, _tip_and_token_ids)

@@ -17,12 +17,12 @@ State = Literal["partial", "whole", "stopped"]
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is read as another character
 _ID_LENGTH = 6
 _WRITING = timedelta(hours=1)  # an answer that takes longer was left behind by a process that died
-_FIELDS = "role, content, reasoning, calls, tool, kept, covers, state, created, details"
+_FIELDS = "role, content, reasoning, calls, tool, token_ids, covers, state, created, details"
 
 
 @dataclass(frozen=True)
 class StoredMessage:
-    """A message as it is kept. `calls` and `details` are JSON, `kept` token ids as int32.
+    """A message as it is kept. `calls` and `details` are JSON, `token_ids` token ids as int32.
 
     A message of role `cut` is none: the model does not see what comes before and up to message `covers` any
     more, but `content` instead, a summary. `partial` is an answer that is being written, or was when the
@@ -34,7 +34,7 @@ class StoredMessage:
     reasoning: str = ""
     calls: str = "[]"
     tool: str = ""
-    kept: bytes = b""
+    token_ids: bytes = b""
     covers: int | None = None
     state: State = "whole"
     created: str = ""
@@ -103,7 +103,7 @@ class Sessions:
         return session
 
     def add(self, session: str, parent: int | None, message: StoredMessage) -> int:
-        """Put `message` after `parent`, as the head of the session; its id."""
+        """Put `message` after `parent`, as the tip of the session; its id."""
         with self._transaction():
             return self._insert(session, parent, message)
 
@@ -111,18 +111,18 @@ class Sessions:
         """What is known of an answer by now."""
         with self._transaction():
             self._connection.execute(
-                "UPDATE messages SET content = ?, reasoning = ?, calls = ?, kept = ?, state = ?, details = ? "
-                "WHERE id = ?",
+                "UPDATE messages SET content = ?, reasoning = ?, calls = ?, token_ids = ?, state = ?, "
+                "details = ? WHERE id = ?",
                 (
-                    message.content, message.reasoning, message.calls, message.kept, message.state,
+                    message.content, message.reasoning, message.calls, message.token_ids, message.state,
                     message.details, message_id,
                 ),
             )  # fmt: skip
 
-    def move_head(self, session: str, message_id: int | None) -> None:
+    def move_tip(self, session: str, message_id: int | None) -> None:
         """The session goes on after that message; None is its beginning."""
         with self._transaction():
-            self._set_head(session, message_id)
+            self._set_tip(session, message_id)
 
     def set_settings(self, session: str, settings: str) -> None:
         """From here on it is asked in this way."""
@@ -130,7 +130,7 @@ class Sessions:
             self._connection.execute("UPDATE sessions SET settings = ? WHERE id = ?", (settings, session))
 
     def fork(self, session: str, settings: str) -> tuple[str, list[StoredMessage]]:
-        """A new session with a copy of the messages up to the head."""
+        """A new session with a copy of the messages up to the tip."""
         origin, messages = self.find(session), self.messages(session)
         with self._transaction():
             copy = self.begin(origin.title, settings, session)
@@ -143,11 +143,11 @@ class Sessions:
         return copy, self.messages(copy)
 
     def messages(self, session: str) -> list[StoredMessage]:
-        """From the beginning to the head."""
+        """From the beginning to the tip."""
         with failures(self._name):
             rows = self._connection.execute(
                 f"""WITH RECURSIVE branch (id, depth) AS (
-                    SELECT head, 0 FROM sessions WHERE id = ? AND head IS NOT NULL
+                    SELECT tip, 0 FROM sessions WHERE id = ? AND tip IS NOT NULL
                     UNION ALL
                     SELECT parent, depth + 1 FROM branch JOIN messages USING (id) WHERE parent IS NOT NULL
                 ) SELECT {_FIELDS}, id FROM branch JOIN messages USING (id) ORDER BY depth DESC""",  # noqa: S608
@@ -217,16 +217,16 @@ class Sessions:
             f"INSERT INTO messages (session, parent, {_FIELDS}) VALUES ({', '.join('?' * 12)})",  # noqa: S608
             (
                 session, parent, message.role, message.content, message.reasoning, message.calls,
-                message.tool, message.kept, message.covers, message.state, message.created or _now(),
+                message.tool, message.token_ids, message.covers, message.state, message.created or _now(),
                 message.details,
             ),
         )  # fmt: skip
-        self._set_head(session, cursor.lastrowid)
+        self._set_tip(session, cursor.lastrowid)
         return int(cursor.lastrowid or 0)
 
-    def _set_head(self, session: str, message_id: int | None) -> None:
+    def _set_tip(self, session: str, message_id: int | None) -> None:
         self._connection.execute(
-            "UPDATE sessions SET head = ?, updated = ? WHERE id = ?", (message_id, _now(), session)
+            "UPDATE sessions SET tip = ?, updated = ? WHERE id = ?", (message_id, _now(), session)
         )
 
     def _sessions(self, which: str, *values: object) -> list[StoredSession]:

@@ -7,8 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from generated import COMPLETIONS, MAN_PAGE, README, generated
-from programs import with_ossctl
+
+from tests.support.programs import with_ossctl
+from tools.generated import COMPLETIONS, MAN_PAGE, README, generated
 
 LAID_OUT_ALIKE = version("typer").startswith("0.29.")
 

@@ -3,12 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scripted import ScriptedRunner, expected_answer, run, tokens_of
 
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Prefilled, Request, Sampling
 from ossctl.engine.sequence import Slot
 from ossctl.runtime.base import DecodeAborted, Snapshot
+from tests.support.scripted import ScriptedRunner, expected_answer, run, tokens_of
 
 Ids = npt.NDArray[np.int32]
 VOCAB = 50

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import ScriptedRunner, expected_answer, logits_after, run, tokens_of
 
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Failed, FinishReason, Generated, Request, Sampling
 from ossctl.engine.sampler import Sampler
 from ossctl.errors import RequestError
 from ossctl.runtime.base import DecodeFailed
+from tests.support.scripted import ScriptedRunner, expected_answer, logits_after, run, tokens_of
 
 GREEDY = Sampling(temperature=0)
 

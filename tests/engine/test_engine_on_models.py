@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scripted import run, tokens_of
 
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Output, Request, Sampling
 from ossctl.runtime.base import Chunk
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
+from tests.support.scripted import run, tokens_of
 
 Ids = npt.NDArray[np.int32]
 FLASH = pytest.mark.parametrize("flash_attention", [False, True], ids=["plain", "flash attention"])

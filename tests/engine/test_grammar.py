@@ -5,11 +5,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from toy_harmony import TOY, ToyVocabulary
 
 from ossctl.engine.grammar import JsonGrammar, JsonGrammars
 from ossctl.errors import RequestError
 from ossctl.guide import GuideFailed
+from tests.support.toy_harmony import TOY, ToyVocabulary
 
 PERSON = {
     "type": "object",

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import ScriptedRunner, logits_after, run, tokens_of
-from toy_harmony import TOY
 
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
@@ -25,6 +23,8 @@ from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.runtime.base import DecodeFailed
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
+from tests.support.scripted import ScriptedRunner, logits_after, run, tokens_of
+from tests.support.toy_harmony import TOY
 
 GREEDY = Sampling(temperature=0)
 N_VOCAB = 50

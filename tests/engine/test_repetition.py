@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scripted import ScriptedRunner, run, tokens_of
 
 from ossctl.engine.engine import Engine
 from ossctl.engine.repetition import RepetitionDetector
 from ossctl.engine.request import FinishReason, Generated, Output, Request, Sampling
 from ossctl.runtime.base import Logits
+from tests.support.scripted import ScriptedRunner, run, tokens_of
 
 WORDS = 200_000
 LEADS = (0, 1, 15, 700, 5_000)

@@ -6,7 +6,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from toy_harmony import TOY, ToyVocabulary, complaints, events_of, parsed, told
 
 from ossctl.dialect import (
     Answer,
@@ -23,6 +22,7 @@ from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import RequestError
 from ossctl.guide import Guide
 from ossctl.harmony.dialect import HarmonyDialect
+from tests.support.toy_harmony import TOY, ToyVocabulary, complaints, events_of, parsed, told
 
 NEXT = "<|start|>assistant"
 TO_ANSWER = f"<|end|>{NEXT}<|channel|>final<|message|>"

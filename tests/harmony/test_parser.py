@@ -4,12 +4,12 @@ from itertools import accumulate
 
 import numpy as np
 import pytest
-from toy_harmony import TEXTS, TOY, complaints, events_of, parsed, told
 
 from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
 from ossctl.harmony.parser import HarmonyParser
+from tests.support.toy_harmony import TEXTS, TOY, complaints, events_of, parsed, told
 
 THINK = "<|channel|>analysis<|message|>Let me see.<|end|>"
 NEXT = "<|start|>assistant"

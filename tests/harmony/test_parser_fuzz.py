@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-from toy_harmony import TEXTS, ToyVocabulary, complaints, events_of, merged
 
 from ossctl.dialect import Event, ToolCall
+from tests.support.toy_harmony import TEXTS, ToyVocabulary, complaints, events_of, merged
 
 HEADER_WORDS = ("assistant", "user", "analysis", "commentary", "final", " to=functions.get", "json", " to=")
 TEXT_WORDS = [f"{letter}{digit}" for letter in "ABCDEFGHIJKLMNOPQRST" for digit in range(10)]

@@ -2,7 +2,11 @@
 
 import openai_harmony as oh
 import pytest
-from harmony_reference import (
+from hypothesis import given, settings
+
+from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
+from ossctl.harmony.dialect import HarmonyDialect
+from tests.support.harmony_reference import (
     CALL_HEADERS,
     Reference,
     Written,
@@ -10,10 +14,6 @@ from harmony_reference import (
     finished_answers,
     unfinished_answers,
 )
-from hypothesis import given, settings
-
-from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
-from ossctl.harmony.dialect import HarmonyDialect
 
 
 def events_of(harmony: HarmonyDialect, tokens: list[int]) -> list[Event]:

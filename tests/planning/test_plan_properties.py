@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from ossctl.app.placement.shapes import known_shapes
 from ossctl.errors import MemoryShortage, UsageError
-from ossctl.planning.goal import Fixed, Goal, Purpose
 from ossctl.planning.machine import GIB, MIB, Device, Machine, ram_margin
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
+from ossctl.planning.workload import Overrides, Purpose, Workload
 
 SHAPES = {
     "20b": known_shapes()["ggml-org/gpt-oss-20b-GGUF/gpt-oss-20b-MXFP4.gguf"],
@@ -35,9 +35,9 @@ def machines(draw: st.DrawFn) -> Machine:
     return Machine(devices, ram, int(ram * draw(st.floats(0.3, 0.95))), cores=draw(st.integers(1, 64)))
 
 
-goals = st.builds(Goal, st.sampled_from(Purpose), st.none() | st.integers(1, 1000))
+workloads = st.builds(Workload, st.sampled_from(Purpose), st.none() | st.integers(1, 1000))
 wishes = st.builds(
-    Fixed,
+    Overrides,
     ctx=st.none() | st.integers(1, 131_072),
     parallel=st.none() | st.integers(1, 256),
     gpu_layers=st.none() | st.integers(0, 40),
@@ -46,22 +46,22 @@ wishes = st.builds(
     ubatch=st.none() | st.integers(1, 8192),
     threads=st.none() | st.integers(1, 128),
 )
-few_wishes = st.builds(Fixed, ctx=st.none() | st.sampled_from([4096, 32_768, 131_072]))
+few_wishes = st.builds(Overrides, ctx=st.none() | st.sampled_from([4096, 32_768, 131_072]))
 
 
-def planned(machine: Machine, model: str, goal: Goal, fixed: Fixed) -> Plan | None:
+def planned(machine: Machine, model: str, workload: Workload, overrides: Overrides) -> Plan | None:
     try:
-        return make_plan(machine, SHAPES[model], goal, fixed)
+        return make_plan(machine, SHAPES[model], workload, overrides)
     except (MemoryShortage, UsageError):
         return None
 
 
 @settings(max_examples=40, deadline=None)
-@given(machines(), st.sampled_from(sorted(SHAPES)), goals, few_wishes, st.data())
+@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, few_wishes, st.data())
 def test_more_memory_never_gives_a_worse_plan(
-    machine: Machine, model: str, goal: Goal, fixed: Fixed, data: st.DataObject
+    machine: Machine, model: str, workload: Workload, overrides: Overrides, data: st.DataObject
 ) -> None:
-    before = planned(machine, model, goal, fixed)
+    before = planned(machine, model, workload, overrides)
     assume(before is not None)
     assert before is not None
     more = st.integers(0, 16_000).map(lambda mib: mib * MIB)
@@ -74,17 +74,17 @@ def test_more_memory_never_gives_a_worse_plan(
     larger = replace(
         machine, devices=devices, ram_total=machine.ram_total + ram, ram_free=machine.ram_free + ram
     )
-    after = planned(larger, model, goal, fixed)
+    after = planned(larger, model, workload, overrides)
     assert after is not None
     assert after.quality >= before.quality
 
 
 @settings(max_examples=25, deadline=None)
-@given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
+@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, wishes)
 def test_a_plan_exceeds_no_device_and_not_the_ram(
-    machine: Machine, model: str, goal: Goal, fixed: Fixed
+    machine: Machine, model: str, workload: Workload, overrides: Overrides
 ) -> None:
-    plan = planned(machine, model, goal, fixed)
+    plan = planned(machine, model, workload, overrides)
     assume(plan is not None)
     assert plan is not None
     for device, use in zip(plan.devices, plan.prediction.devices, strict=True):
@@ -110,8 +110,8 @@ shapes = st.sampled_from(sorted(SHAPES)).map(SHAPES.__getitem__) | st.builds(
     st.integers(1, 200).map(lambda mib: mib * MIB),
     st.integers(1, 2000).map(lambda mib: mib * MIB),
 )
-any_goals = st.builds(
-    Goal,
+any_workloads = st.builds(
+    Workload,
     st.sampled_from(Purpose),
     st.none() | st.integers(1, 1000),
     st.none() | st.integers(100, 200_000),
@@ -121,13 +121,13 @@ any_goals = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(machines(), shapes, any_goals, wishes)
+@given(machines(), shapes, any_workloads, wishes)
 def test_weights_are_repacked_on_a_cpu_alone(
-    machine: Machine, shape: ModelShape, goal: Goal, fixed: Fixed
+    machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides
 ) -> None:
     """A GPU computes large batches with what is in RAM, and cannot take it from there in the CPU's layout."""
     try:
-        plan = make_plan(machine, shape, goal, fixed)
+        plan = make_plan(machine, shape, workload, overrides)
     except (MemoryShortage, UsageError):
         assume(False)
     assert not (plan.settings.repack and plan.settings.devices)
@@ -137,9 +137,11 @@ def test_weights_are_repacked_on_a_cpu_alone(
 
 
 @settings(max_examples=25, deadline=None)
-@given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
-def test_what_the_user_fixed_is_never_changed(machine: Machine, model: str, goal: Goal, fixed: Fixed) -> None:
-    plan = planned(machine, model, goal, fixed)
+@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, wishes)
+def test_what_the_user_sets_is_never_changed(
+    machine: Machine, model: str, workload: Workload, overrides: Overrides
+) -> None:
+    plan = planned(machine, model, workload, overrides)
     assume(plan is not None)
     assert plan is not None
     kept = plan.settings
@@ -151,21 +153,21 @@ def test_what_the_user_fixed_is_never_changed(machine: Machine, model: str, goal
         "ubatch": kept.ubatch,
         "threads": kept.threads,
     }.items():
-        assert getattr(fixed, name) in (None, value), name
-    if fixed.gpu_layers is not None:
-        assert kept.gpu_layers == min(fixed.gpu_layers, layers + 1)
-    if fixed.cpu_moe is not None:
-        assert len(kept.experts_in_ram) == min(fixed.cpu_moe, layers)
-    assert set(plan.origins) >= fixed.given()
-    assert all(plan.origins[name] == "user" for name in fixed.given())
+        assert getattr(overrides, name) in (None, value), name
+    if overrides.gpu_layers is not None:
+        assert kept.gpu_layers == min(overrides.gpu_layers, layers + 1)
+    if overrides.cpu_moe is not None:
+        assert len(kept.experts_in_ram) == min(overrides.cpu_moe, layers)
+    assert set(plan.origins) >= overrides.given()
+    assert all(plan.origins[name] == "user" for name in overrides.given())
 
 
 @settings(max_examples=25, deadline=None)
-@given(machines(), st.sampled_from(sorted(SHAPES)), goals, wishes)
+@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, wishes)
 def test_a_plan_places_every_layer_and_expert_once(
-    machine: Machine, model: str, goal: Goal, fixed: Fixed
+    machine: Machine, model: str, workload: Workload, overrides: Overrides
 ) -> None:
-    plan = planned(machine, model, goal, fixed)
+    plan = planned(machine, model, workload, overrides)
     assume(plan is not None)
     assert plan is not None
     weights = sum(use.weights for use in (*plan.prediction.devices, plan.prediction.host))

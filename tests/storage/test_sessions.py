@@ -35,13 +35,13 @@ def test_a_session_is_the_branch_up_to_its_head(path: Path) -> None:
     assert contents(sessions, session) == []
     first = sessions.add(session, None, said("one"))
     second = sessions.add(session, first, said("two", "assistant"))
-    sessions.move_head(session, first)
+    sessions.move_tip(session, first)
     sessions.add(session, first, said("another two", "assistant"))
     assert contents(sessions, session) == ["one", "another two"]
-    sessions.move_head(session, second)
+    sessions.move_tip(session, second)
     assert contents(Sessions.open(path), session) == ["one", "two"]
     assert sessions.answers(session) == 2
-    sessions.move_head(session, None)
+    sessions.move_tip(session, None)
     assert contents(sessions, session) == []
 
 
@@ -69,7 +69,7 @@ def test_search_finds_all_words_in_any_branch(path: Path, indexed: bool) -> None
     session = sessions.begin("title", "{}")
     first = sessions.add(session, None, said("What is the capital of France?"))
     sessions.add(session, first, said("Paris, 100% sure.", "assistant"))
-    sessions.move_head(session, first)
+    sessions.move_tip(session, first)
     assert [hit.role for hit in sessions.search("france capital")] == ["user"]
     assert [hit.session.id for hit in sessions.search("Par")] == [session]
     assert "[Paris]" in sessions.search("Paris")[0].excerpt
@@ -88,6 +88,21 @@ def test_an_id_may_be_shortened_and_must_be_known(path: Path) -> None:
     for wrong in ("", "0", "%", f"{session}x"):
         with pytest.raises(UsageError, match="there is no session"):
             sessions.find(wrong)
+
+
+def test_a_database_of_the_first_format_is_brought_up_to_date(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as database:
+        MIGRATIONS[0](database)
+        database.execute("PRAGMA user_version = 1")
+        database.execute("INSERT INTO sessions VALUES ('a1', 'Hello', '', '', 1, NULL, '{}')")
+        database.execute(
+            "INSERT INTO messages VALUES "
+            "(1, 'a1', NULL, 'user', 'Hello', '', '[]', '', X'01000000', NULL, 'done', '', '{}')"
+        )
+    sessions = Sessions.open(path)
+    (message,) = sessions.messages("a1")
+    assert (message.content, message.token_ids) == ("Hello", b"\1\0\0\0")
 
 
 def test_a_newer_a_broken_and_a_locked_away_database_are_said(path: Path, tmp_path: Path) -> None:

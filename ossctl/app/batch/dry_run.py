@@ -10,7 +10,7 @@ import numpy as np
 from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.records import ResultRecords
 from ossctl.app.batch.resume import Finished, RecordState, read_back
-from ossctl.app.batch.run import BatchJob, BatchModel, adapted, goal_of, identity_of
+from ossctl.app.batch.run import BatchJob, BatchModel, adapted, identity_of, workload_of
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.inference.request import pose_choices
@@ -77,9 +77,9 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
     finished = None
     if job.sink.resume and job.sink.path is not None and job.sink.path.exists():
         finished, _ = read_back(job.sink.path, flat=job.sink.flat)
-    goal = goal_of(job, survey)
+    workload = workload_of(job, survey)
     explain_crashes("Nothing was written.")
-    with Interrupt() as interrupt, load_model(model.path, model.options, goal, interrupt) as loaded:
+    with Interrupt() as interrupt, load_model(model.path, model.options, workload, interrupt) as loaded:
         for remark in loaded.remarks:
             say(remark)
         records = ResultRecords(identity_of(model.path, loaded))

@@ -24,7 +24,7 @@ from ossctl.app.library.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import parts_of_file
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
-from ossctl.planning.goal import Goal, Purpose
+from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
 from ossctl.storage.journal import Journal, Keeping, OutputFile, refuse_existing, standard_output
 from ossctl.storage.whole_file import write_whole
@@ -108,12 +108,12 @@ class BatchModel:
     options: LoadOptions
 
 
-def goal_of(job: BatchJob, survey: Survey | None) -> Goal:
+def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
     """What a plan has to reckon with."""
     if survey is None:
-        return Goal(Purpose.BATCH)
+        return Workload(Purpose.BATCH)
     reads, writes = survey.sizes.likely_tokens(job.understanding.defaults.max_tokens)
-    return Goal(Purpose.BATCH, survey.count, reads=reads, writes=writes)
+    return Workload(Purpose.BATCH, survey.count, reads=reads, writes=writes)
 
 
 def run_batch(
@@ -130,7 +130,9 @@ def run_batch(
     explain_crashes(job.sink.saved)
     with Interrupt() as interrupt, contextlib.ExitStack() as parts:
         output = _Output(job, parts)
-        loaded = parts.enter_context(load_model(model.path, model.options, goal_of(job, survey), interrupt))
+        loaded = parts.enter_context(
+            load_model(model.path, model.options, workload_of(job, survey), interrupt)
+        )
         for remark in loaded.remarks:
             say(remark)
         records = ResultRecords(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.planning.goal import Goal
+from ossctl.planning.workload import Workload
 
 if TYPE_CHECKING:
     from ossctl.app.chat.model_session import Talker
@@ -82,7 +82,7 @@ class BackgroundModel:
         self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
-        goal = Goal(conversations=_CONVERSATIONS)
+        workload = Workload(conversations=_CONVERSATIONS)
         try:
             from ossctl.app.chat.model_session import Talker  # llama.cpp's library takes its time
             from ossctl.app.inference.loading import explain_crashes, load_model
@@ -90,7 +90,7 @@ class BackgroundModel:
             explain_crashes(_SAVED)
             self.file = self._find()
             with (
-                load_model(self.file.path, self._options, goal, self._interrupt) as loaded,
+                load_model(self.file.path, self._options, workload, self._interrupt) as loaded,
                 Talker(loaded) as talker,
             ):
                 self._talker = talker

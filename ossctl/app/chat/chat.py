@@ -206,7 +206,7 @@ class Chat:
             if self.window(text).leaves_room:
                 break
         cut, self.transcript = self.transcript.cut, before
-        if cut is None or self.transcript.head is None:
+        if cut is None or self.transcript.tip is None:
             raise UsageError("there is nothing to drop")
         self._add(replace(cut, created=_now()))
         return self.transcript.hidden - hidden
@@ -314,7 +314,7 @@ class Chat:
             generation.content,
             generation.reasoning,
             tuple(generation.calls) if whole else (),
-            kept=tuple(generation.tokens),
+            token_ids=tuple(generation.tokens),
         )
         details = self.latest.record() if self.latest else {}
         self.transcript = self.transcript.with_entry(writing.finish(message, details, stopped=not whole))

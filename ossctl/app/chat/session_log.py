@@ -84,7 +84,7 @@ class Book:
         if self.session is None and not self.problem:
             self._begin(title_of(entry.message.content) if isinstance(entry, Said) else "")
         stored = _stored(entry)
-        found = self._try(lambda session: self.sessions.add(session, transcript.head, stored))
+        found = self._try(lambda session: self.sessions.add(session, transcript.tip, stored))
         self._unsaved -= found is None
         return replace(entry, id=self._unsaved if found is None else found)
 
@@ -94,7 +94,7 @@ class Book:
 
     def go_back_to(self, transcript: Transcript) -> None:
         """The session goes on after that."""
-        self._try(lambda session: self.sessions.move_head(session, transcript.head))
+        self._try(lambda session: self.sessions.move_tip(session, transcript.tip))
 
     def leave(self) -> None:
         """The next entry begins another session."""
@@ -219,7 +219,7 @@ def _stored(entry: Entry) -> StoredMessage:
         reasoning=message.reasoning,
         calls=msgspec.json.encode(calls).decode(),
         tool=message.tool,
-        kept=array.array("i", message.kept).tobytes(),
+        token_ids=array.array("i", message.token_ids).tobytes(),
         state=entry.state,
         created=entry.created,
         details=msgspec.json.encode(dict(entry.details)).decode(),
@@ -235,7 +235,7 @@ def _entry(row: StoredMessage) -> Entry:
         reasoning=row.reasoning,
         calls=tuple(msgspec.convert(msgspec.json.decode(row.calls), list[ToolCall])),
         tool=row.tool,
-        kept=tuple(array.array("i", row.kept)),
+        token_ids=tuple(array.array("i", row.token_ids)),
     )
     state: State = "stopped" if row.state == "partial" else row.state  # the process died while it wrote
     return Said(message, row.id, state, row.created, msgspec.json.decode(row.details))

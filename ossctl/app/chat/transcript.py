@@ -74,7 +74,7 @@ class Transcript:
         return bool(said) and said[-1].message.role == "user"
 
     @property
-    def head(self) -> int | None:
+    def tip(self) -> int | None:
         """The id of the latest entry."""
         return self.entries[-1].id if self.entries else None
 

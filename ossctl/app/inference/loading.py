@@ -22,13 +22,13 @@ from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import MemoryShortage, ModelError
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.markers import Markers
-from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.machine import MIB
 from ossctl.planning.memory import DeviceUse
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
 from ossctl.planning.settings import LoadMode
 from ossctl.planning.shape import ModelShape
+from ossctl.planning.workload import Overrides, Workload
 from ossctl.runtime.base import Chunk, DecodeFailed, Runner
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.crash import crash_reporter
@@ -77,9 +77,9 @@ class LoadedModel:
 
 @contextmanager
 def load_model(
-    path: Path, options: LoadOptions, goal: Goal, interrupt: Interrupt, *, raw: bool = False
+    path: Path, options: LoadOptions, workload: Workload, interrupt: Interrupt, *, raw: bool = False
 ) -> Iterator[LoadedModel]:
-    """Load the GGUF at `path` by the plan for `goal`, and free it at the end; `raw` asks for no dialect.
+    """Load the GGUF at `path` by the plan for `workload`, and free it at the end; `raw` asks for no dialect.
 
     When memory does not suffice all the same, the plan is made smaller step by step. Raises ModelError,
     MemoryShortage, UsageError, Interrupted.
@@ -90,7 +90,7 @@ def load_model(
     def load(plan: Plan, parts: ExitStack) -> LoadedModel:
         return _load_by(plan, path, interrupt, parts, raw=raw)
 
-    loader = _Loader(load, shape, goal, options.fixed(shape))
+    loader = _Loader(load, shape, workload, options.overrides(shape))
     with ExitStack() as parts:
         loaded = loader.load(parts)
         _log.info("loaded %s in %.1f s", loaded.name, perf_counter() - started)
@@ -101,10 +101,14 @@ class _Loader:
     """Loads by plan; when memory does not suffice all the same, by the next smaller one."""
 
     def __init__(
-        self, load: Callable[[Plan, ExitStack], LoadedModel], shape: ModelShape, goal: Goal, fixed: Fixed
+        self,
+        load: Callable[[Plan, ExitStack], LoadedModel],
+        shape: ModelShape,
+        workload: Workload,
+        overrides: Overrides,
     ) -> None:
         self._load = load
-        self._shape, self._goal, self._fixed = shape, goal, fixed
+        self._shape, self._workload, self._overrides = shape, workload, overrides
         self._kernels = tried_kernels()
         self._machine = this_machine(self._kernels)
         self._corrections = Corrections(Paths.from_environment().state / "corrections.json")
@@ -128,7 +132,7 @@ class _Loader:
         raise AssertionError("the last step returns or raises")
 
     def _plan(self) -> Plan:
-        return make_plan(with_less(self._machine, self._less), self._shape, self._goal, self._fixed)
+        return make_plan(with_less(self._machine, self._less), self._shape, self._workload, self._overrides)
 
     def _try(self, plan: Plan, parts: ExitStack) -> LoadedModel:
         with ExitStack() as attempt:

@@ -232,7 +232,7 @@ def _largest_gpt_oss(options: LoadOptions) -> LocalModel:
     shortages = []
     for model in sorted(models, key=lambda model: -model.n_bytes):
         shape = shape_of_file(model.first)
-        outcome = outcome_of(shape, machine, fixed=options.fixed(shape))
+        outcome = outcome_of(shape, machine, overrides=options.overrides(shape))
         if not isinstance(outcome, DoesNotFit):
             return model
         shortages.append(outcome.error)

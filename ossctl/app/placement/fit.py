@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from ossctl.errors import MemoryShortage, OssctlError
-from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.machine import Machine
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan, needed_ram
 from ossctl.planning.shape import ModelShape
+from ossctl.planning.workload import Overrides, Workload
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ Fit = Plan | DoesNotFit
 
 
 def outcome_of(
-    shape: ModelShape, machine: Machine, goal: Goal | None = None, fixed: Fixed | None = None
+    shape: ModelShape, machine: Machine, workload: Workload | None = None, overrides: Overrides | None = None
 ) -> Fit:
-    """The plan, for a conversation unless `goal` says otherwise, or why there is none. Raises UsageError."""
+    """The plan for `workload` (default: a conversation), or why none fits. Raises UsageError."""
     try:
-        return make_plan(machine, shape, goal or Goal(), fixed or Fixed())
+        return make_plan(machine, shape, workload or Workload(), overrides or Overrides())
     except MemoryShortage as error:
         return DoesNotFit(shape, needed_ram(shape), error)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from ossctl.errors import UsageError
-from ossctl.planning.goal import Fixed
 from ossctl.planning.shape import KvType, ModelShape
+from ossctl.planning.workload import Overrides
 
 MAX_CTX = "max"
 _NO_GPU = ("cpu", "none")
@@ -26,10 +26,10 @@ class LoadOptions:
     threads: int | None = None
     device: str | None = None
 
-    def fixed(self, shape: ModelShape) -> Fixed:
+    def overrides(self, shape: ModelShape) -> Overrides:
         """What that fixes for a model."""
         ctx = shape.n_ctx_train if self.ctx == MAX_CTX else self.ctx
-        return Fixed(
+        return Overrides(
             ctx=None if ctx is None else int(ctx),
             parallel=self.parallel,
             gpu_layers=self.gpu_layers,

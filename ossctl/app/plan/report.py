@@ -15,13 +15,13 @@ from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.local import Origin
 from ossctl.planning.cards import as_sold
-from ossctl.planning.goal import Fixed, Goal
 from ossctl.planning.machine import GIB, MIB, Machine, ram_margin, shown_bytes
 from ossctl.planning.memory import DeviceUse
 from ossctl.planning.plan import SHORT_CTX, Plan
 from ossctl.planning.planner import make_plan, needed_ram
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import ModelShape
+from ossctl.planning.workload import Overrides, Workload
 
 _GPU_SIZES = (8, 12, 16, 24, 32, 48, 80, 96, 192)  # GiB that cards come with
 
@@ -63,14 +63,14 @@ class Report:
 
 
 def plan_one(
-    model: str, options: LoadOptions, goal: Goal, machine: Machine, say: Callable[[str], None]
+    model: str, options: LoadOptions, workload: Workload, machine: Machine, say: Callable[[str], None]
 ) -> Report:
     """Plan what -m would mean; `say` hears of retries. Raises ModelError and UsageError."""
     shape, here = _find_shape(model, say)
-    return Report(model, machine, outcome_of(shape, machine, goal, options.fixed(shape)), here)
+    return Report(model, machine, outcome_of(shape, machine, workload, options.overrides(shape)), here)
 
 
-def plan_all(options: LoadOptions, goal: Goal, machine: Machine) -> list[Report]:
+def plan_all(options: LoadOptions, workload: Workload, machine: Machine) -> list[Report]:
     """All models that are on this machine, and those of the catalogue with known shapes; the largest first.
 
     Raises UsageError if what is asked for suits none of them.
@@ -79,7 +79,7 @@ def plan_all(options: LoadOptions, goal: Goal, machine: Machine) -> list[Report]
     known = {entry.name: shipped_shape(entry.variant.reference) for entry in catalogue().entries}
     shapes = {name: shape for name, shape in {**known, **here}.items() if shape is not None}
     reports = [
-        Report(name, machine, _outcome(shape, options, goal, machine), name in here)
+        Report(name, machine, _outcome(shape, options, workload, machine), name in here)
         for name, shape in sorted(shapes.items(), key=lambda item: -item[1].weight_bytes)
     ]
     wrong = [report.outcome.error for report in reports if isinstance(report.outcome, DoesNotFit)]
@@ -111,10 +111,10 @@ def unplanned(reports: Sequence[Report], machine: Machine) -> list[Unplanned]:
     return sorted(others, key=lambda other: -other.gigabytes)
 
 
-def _outcome(shape: ModelShape, options: LoadOptions, goal: Goal, machine: Machine) -> Fit:
+def _outcome(shape: ModelShape, options: LoadOptions, workload: Workload, machine: Machine) -> Fit:
     """A model among others: what asks too much of one, as a context beyond its own, may suit the next."""
     try:
-        return outcome_of(shape, machine, goal, options.fixed(shape))
+        return outcome_of(shape, machine, workload, options.overrides(shape))
     except UsageError as error:
         return DoesNotFit(shape, needed_ram(shape), error)
 
@@ -168,7 +168,7 @@ def _next_gpu(plan: Plan) -> str | None:
             continue
         larger = hypothetical(plan.machine, vram=[as_sold(size * GIB)])
         try:
-            other = make_plan(larger, plan.shape, plan.goal, replace(_fixed_of(plan), devices=None))
+            other = make_plan(larger, plan.shape, plan.workload, replace(_overrides_of(plan), devices=None))
         except (MemoryShortage, UsageError):
             continue
         change = _difference(plan, other)
@@ -182,14 +182,16 @@ def _shorter_ctx(plan: Plan) -> str | None:
     if not settings.devices or not settings.experts_in_ram or settings.ctx <= SHORT_CTX:
         return None
     try:
-        other = make_plan(plan.machine, plan.shape, plan.goal, replace(_fixed_of(plan), ctx=SHORT_CTX))
+        other = make_plan(
+            plan.machine, plan.shape, plan.workload, replace(_overrides_of(plan), ctx=SHORT_CTX)
+        )
     except (MemoryShortage, UsageError):
         return None
     change = _difference(plan, other, ctx=False)
     return f"with --ctx {SHORT_CTX}: {change}" if change else None
 
 
-def _fixed_of(plan: Plan) -> Fixed:
+def _overrides_of(plan: Plan) -> Overrides:
     """What the user gave, taken from the plan that kept it."""
     settings = plan.settings
     values: dict[str, object] = {
@@ -200,7 +202,7 @@ def _fixed_of(plan: Plan) -> Fixed:
         "threads": settings.threads,
     }
     given = {name: value for name, value in values.items() if plan.origins.get(name) == "user"}
-    return Fixed(**given)  # type: ignore[arg-type]
+    return Overrides(**given)  # type: ignore[arg-type]
 
 
 def _difference(plan: Plan, other: Plan, *, ctx: bool = True) -> str:

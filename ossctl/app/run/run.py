@@ -17,7 +17,7 @@ from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer as Text
 from ossctl.dialect import Event, Message, Preamble, Reasoning, ToolCall
 from ossctl.errors import ExitCode, RequestError, UsageError
-from ossctl.planning.goal import Goal
+from ossctl.planning.workload import Workload
 from ossctl.storage.whole_file import write_whole
 
 SCHEMA = "ossctl.run/1"
@@ -149,9 +149,11 @@ def run(asked: Asked, model: Path, options: LoadOptions, view: RunView) -> RunRe
     started = monotonic()
     options = replace(options, parallel=asked.n)
     reads, writes = asked.question.likely_tokens
-    goal = Goal(tokens=None if asked.commands else asked.question.most_tokens, reads=reads, writes=writes)
+    workload = Workload(
+        tokens=None if asked.commands else asked.question.most_tokens, reads=reads, writes=writes
+    )
     explain_crashes("The answer is lost.")
-    with Interrupt() as interrupt, load_model(model, options, goal, interrupt, raw=asked.raw) as loaded:
+    with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=asked.raw) as loaded:
         load_seconds = monotonic() - started
         for remark in loaded.remarks:
             view.remark(remark)
@@ -270,7 +272,7 @@ def _continued(
         generation.content,
         generation.reasoning,
         tuple(generation.calls),
-        kept=tuple(generation.tokens),
+        token_ids=tuple(generation.tokens),
     )
     results = [Message("tool", outcome.result, tool=outcome.call.name) for outcome in outcomes]
     conversation = question.conversation

@@ -28,7 +28,7 @@ from ossctl.app.wire.reader import EndOfInput, Reader
 from ossctl.app.wire.source import Source
 from ossctl.dialect import Answer, Event, Preamble, Reasoning
 from ossctl.errors import RequestError
-from ossctl.planning.goal import Goal, Purpose
+from ossctl.planning.workload import Purpose, Workload
 from ossctl.storage.journal import Journal, standard_output
 
 _WAITING = 4096  # requests read and not answered: a client that sends more has to wait
@@ -153,7 +153,7 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
     explain_crashes("Answers that were sent are complete.")
     with (
         Interrupt() as interrupt,
-        load_model(model, options, Goal(Purpose.BATCH), interrupt) as loaded,
+        load_model(model, options, Workload(Purpose.BATCH), interrupt) as loaded,
         standard_output() as sink,
     ):
         for remark in loaded.remarks:

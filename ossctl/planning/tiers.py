@@ -1,0 +1,114 @@
+"""The kinds of placement, from the best to the least, that a search tries in this order.
+
+Nothing here depends on memory, so that more memory can only reach a better tier.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from ossctl.planning.machine import GIB
+from ossctl.planning.plan import COMFORTABLE_CTX, SHORT_CTX
+from ossctl.planning.shape import ModelShape
+from ossctl.planning.workload import Overrides, Purpose, Workload
+
+BATCH_CTX = 4_096  # tokens a request of a batch, if nothing is said
+LEAST_CTX = 512  # tokens; less is of no use
+UBATCH = 512  # llama.cpp's n_ubatch
+_FEW_SEQUENCES = 8
+# A larger ubatch pays while copying the experts in RAM takes longer than computing with them.
+_LARGE_EXPERTS = 16 * GIB
+
+
+class Placement(Enum):
+    """Everything on GPUs; experts of some layers in RAM; whole layers in RAM; no GPU."""
+
+    FULL = auto()
+    EXPERTS_IN_RAM = auto()
+    LAYERS_IN_RAM = auto()
+    CPU = auto()
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One kind of placement with its least sizes: tokens, sequences, tokens."""
+
+    placement: Placement
+    ctx: int
+    parallel: int
+    unified: bool
+    ubatch: int
+
+
+def tiers(shape: ModelShape, workload: Workload, overrides: Overrides, *, with_gpus: bool) -> Iterator[Tier]:
+    """The tiers for what the user wants. With GPUs, the CPU alone is last, if nothing was said of GPUs."""
+    steps = (
+        _batch(shape, workload, overrides)
+        if workload.use is Purpose.BATCH
+        else _interactive(shape, workload, overrides)
+    )
+    cpu = not with_gpus or not overrides.given() & {"gpu_layers", "cpu_moe", "devices"}
+    for tier in dict.fromkeys(steps):
+        if cpu if tier.placement is Placement.CPU else with_gpus:
+            yield tier
+
+
+def _interactive(shape: ModelShape, workload: Workload, overrides: Overrides) -> Iterator[Tier]:
+    def tier(placement: Placement, ctx: int, ubatch: int = UBATCH) -> Tier:
+        ctx = overrides.ctx or min(ctx, workload.useful_ctx(shape))
+        parallel = overrides.parallel or workload.conversations
+        shared = workload.conversations > 1 and parallel > 1
+        return Tier(placement, ctx, parallel, shared, ubatch=overrides.ubatch or ubatch)
+
+    yield tier(Placement.FULL, COMFORTABLE_CTX)
+    for ubatch in (_paying_ubatch(shape), UBATCH):
+        yield tier(Placement.EXPERTS_IN_RAM, COMFORTABLE_CTX, ubatch)
+    for ctx in (SHORT_CTX, SHORT_CTX // 4, LEAST_CTX):
+        for placement in (Placement.FULL, Placement.EXPERTS_IN_RAM, Placement.LAYERS_IN_RAM):
+            yield tier(placement, ctx)
+    for ctx in (COMFORTABLE_CTX, SHORT_CTX, SHORT_CTX // 4, LEAST_CTX):
+        yield tier(Placement.CPU, ctx)
+
+
+def _batch(shape: ModelShape, workload: Workload, overrides: Overrides) -> Iterator[Tier]:
+    few = overrides.parallel or min(_FEW_SEQUENCES, workload.requests or _FEW_SEQUENCES)
+    fewer = [n for n in (4, 2, 1) if n < few and overrides.parallel is None]
+    long = overrides.parallel is None and (overrides.ctx or 0) > BATCH_CTX  # than most requests
+
+    def tier(
+        placement: Placement,
+        parallel: int,
+        ubatch: int = UBATCH,
+        *,
+        ctx: int = BATCH_CTX,
+        shared: bool = False,
+    ) -> Tier:
+        ctx = overrides.ctx or min(ctx, workload.useful_ctx(shape))
+        return Tier(placement, ctx, parallel, shared and parallel > 1, overrides.ubatch or ubatch)
+
+    yield tier(Placement.FULL, few)
+    if long:
+        yield tier(Placement.FULL, few, shared=True)
+    for ubatch in (_paying_ubatch(shape), UBATCH):
+        yield tier(Placement.EXPERTS_IN_RAM, few, ubatch)
+    for placement in Placement:
+        yield tier(placement, few)
+        if long:
+            yield tier(placement, few, shared=True)
+        for parallel in fewer[:-1]:
+            yield tier(placement, parallel)
+        yield tier(placement, few, shared=True)  # what one alone may use
+        for parallel in fewer[-1:]:
+            yield tier(placement, parallel)
+    for ctx in (BATCH_CTX // 4, LEAST_CTX):
+        yield tier(Placement.CPU, overrides.parallel or 1, ctx=ctx)
+
+
+def _paying_ubatch(shape: ModelShape) -> int:
+    """With experts in RAM, every ubatch has them copied to the GPU once: large ones are faster."""
+    return 4_096 if copying_decides(shape) else 2_048
+
+
+def copying_decides(shape: ModelShape) -> bool:
+    """Whether copying all experts to a GPU takes longer than computing some thousand tokens with them."""
+    return sum(layer.expert_bytes for layer in shape.layers) > _LARGE_EXPERTS

@@ -1,0 +1,58 @@
+"""Options of `ossctl batch` that cannot be: refused before a model is looked for."""
+
+from pathlib import Path
+
+import pytest
+
+from ossctl.app.batch.options import STREAM, BatchOptions
+from ossctl.app.batch.run import workload_of
+from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.wire.source import Format
+from ossctl.errors import UsageError
+from ossctl.planning.workload import Purpose, Workload
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("people.csv").write_text("id,name\n1,Ada\n")
+    Path("in.jsonl").write_text('{"prompt": "Hi"}\n')
+    Path("out.jsonl").write_text("precious\n")
+    return tmp_path
+
+
+CSV, JSONL, OUT = Path("people.csv"), Path("in.jsonl"), Path("out.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (BatchOptions(CSV), "people.csv has no column prompt"),
+        (BatchOptions(CSV, prompt="{{ name"), "--prompt: "),
+        (BatchOptions(CSV, prompt=" "), "--prompt is an empty text"),
+        (BatchOptions(CSV, prompt="@missing.j2"), "cannot read missing.j2"),
+        (BatchOptions(CSV, formats=(Format.CSV, Format.TSV)), "--csv and --tsv exclude each other"),
+        (BatchOptions(JSONL, generation=GenerationOptions(schema="{")), "--schema is not valid JSON"),
+        (BatchOptions(JSONL, generation=GenerationOptions(stops=[""])), "--stop is an empty text"),
+        (BatchOptions(JSONL, generation=GenerationOptions(top_p=2)), "--top-p is 2"),
+        (BatchOptions(JSONL, report=JSONL), "in.jsonl is not to be replaced by a report"),
+        (BatchOptions(JSONL, OUT), "out.jsonl exists"),
+        (BatchOptions(JSONL, OUT, resume=True, overwrite=True), "--resume and --overwrite exclude"),
+        (BatchOptions(JSONL, resume=True), "--resume needs an output that is a file"),
+        (BatchOptions(JSONL, OUT, retry_failed=True), "--retry-failed is for --resume"),
+        (BatchOptions(JSONL, JSONL, overwrite=True), "in.jsonl is the input"),
+        (BatchOptions(STREAM, sample=2), "--sample needs an input that is a file"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(folder: Path, options: BatchOptions, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        options.job().prepare()
+    assert refused.value.message.startswith(said)
+    assert OUT.read_text() == "precious\n"
+
+
+def test_the_plan_is_told_how_much_a_batch_reads_and_writes(folder: Path) -> None:
+    job = BatchOptions(JSONL, generation=GenerationOptions(max_tokens=7)).job()
+    workload = workload_of(job, job.prepare())
+    assert (workload.use, workload.requests, workload.reads, workload.writes) == (Purpose.BATCH, 1, 4, 7)
+    assert workload_of(job, None) == Workload(Purpose.BATCH)  # a pipe
