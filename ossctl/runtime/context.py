@@ -97,11 +97,6 @@ class LlamaRunner:
     def needs_snapshots(self) -> bool:
         return self.window > 0 or self._recurrent
 
-    def length(self, seq: int) -> int:
-        """Tokens that `seq` holds."""
-        self._check_sequence(seq)
-        return self._lengths[seq]
-
     def decode(self, chunks: Sequence[Chunk]) -> Logits:
         """See `Runner.decode`."""
         handle = self._open()

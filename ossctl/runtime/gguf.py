@@ -3,10 +3,9 @@
 import ctypes
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
 
 MAGIC = b"GGUF"
-TOKENS = "tokenizer.ggml.tokens"
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _SHORT_ARRAY = 4096  # values: longer than any model has layers, shorter than vocabularies
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-\d{5}\.gguf")
@@ -158,35 +156,6 @@ def check_complete(path: Path, header: GgufHeader) -> None:
         )
 
 
-class StringArray:
-    """An array of strings in an opened header; empty if the header has no `key`."""
-
-    def __init__(self, handle: int, key: str) -> None:
-        self._handle = handle
-        self._key = _find(handle, key)
-        self.n = _length(handle, self._key) if self._key >= 0 else 0
-
-    def read(self, indices: Iterable[int]) -> Iterator[bytes]:
-        """The strings at `indices`."""
-        get = function("gguf_get_arr_str", ctypes.c_char_p, _POINTER, _NUMBER, ctypes.c_size_t)
-        return map(get, repeat(self._handle), repeat(self._key), indices)
-
-
-def number_array(handle: int, key: str) -> tuple[int | float, ...]:
-    """An array of numbers in an opened header; empty if the header has no `key`."""
-    index = _find(handle, key)
-    return _numbers(handle, index) if index >= 0 else ()
-
-
-def _find(handle: int, key: str) -> int:
-    """The index of a key; -1 if there is none."""
-    return int(function("gguf_find_key", _NUMBER, _POINTER, ctypes.c_char_p)(handle, key.encode()))
-
-
-def _length(handle: int, index: int) -> int:
-    return int(function("gguf_get_arr_n", ctypes.c_size_t, _POINTER, _NUMBER)(handle, index))
-
-
 def _numbers(handle: int, index: int) -> tuple[int | float, ...]:
     """The values of an array; () for one of strings."""
     kind = function("gguf_get_arr_type", ctypes.c_int, _POINTER, _NUMBER)(handle, index)
@@ -224,6 +193,10 @@ def _metadata(
             name, type_ = _SCALARS[kind]
             metadata[key] = function(f"gguf_get_val_{name}", type_, _POINTER, _NUMBER)(handle, index)
     return metadata, arrays, lengths
+
+
+def _length(handle: int, index: int) -> int:
+    return int(function("gguf_get_arr_n", ctypes.c_size_t, _POINTER, _NUMBER)(handle, index))
 
 
 def _tensors(handle: int) -> Iterator[Tensor]:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
-from ossctl.runtime.gguf import MAGIC, TOKENS, StringArray, opened
+from ossctl.runtime.gguf import MAGIC, opened
 from ossctl.runtime.log import llama_log
 
 _STRING = 8  # enum gguf_type, ggml/include/gguf.h
 _VERSION = 3  # GGUF_VERSION, likewise
+_TOKENS = b"tokenizer.ggml.tokens"
 
 
 def bytes_by_type(path: Path) -> Counter[str]:
@@ -34,13 +35,18 @@ def bytes_by_type(path: Path) -> Counter[str]:
 
 def has_tokens(path: Path, wanted: Collection[str]) -> bool:
     """Whether the vocabulary contains all of `wanted`, by their text. Raises ModelError."""
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    find = function("gguf_find_key", number, pointer, ctypes.c_char_p)
+    length = function("gguf_get_arr_n", ctypes.c_size_t, pointer, number)
+    text_of = function("gguf_get_arr_str", ctypes.c_char_p, pointer, number, ctypes.c_size_t)
     missing = {text.encode() for text in wanted}
     with opened(path) as handle:
-        tokens = StringArray(handle, TOKENS)
-        for text in tokens.read(reversed(range(tokens.n))):  # control tokens come last
-            missing.discard(text)
-            if not missing:
-                return True
+        key = find(handle, _TOKENS)
+        if key >= 0:
+            for index in reversed(range(length(handle, key))):  # control tokens come last
+                missing.discard(text_of(handle, key, index))
+                if not missing:
+                    return True
     return not missing
 
 
