@@ -1,4 +1,4 @@
-"""The header of a GGUF file, read by ggml itself: metadata and tensors, no weights."""
+"""Reads the headers of GGUF files with ggml: metadata and tensors, no weights."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from ossctl.runtime.log import llama_log
 
 MAGIC = b"GGUF"
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
-_SHORT_ARRAY = 4096  # values: longer than any model has layers, shorter than vocabularies
+_SHORT_ARRAY = 4096  # values: more than any model has layers, less than a vocabulary has tokens
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-\d{5}\.gguf")
 
 # enum gguf_type, ggml/include/gguf.h
@@ -39,7 +39,7 @@ Scalar = int | float | bool | str
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor: `offset` and `n_bytes` are bytes, the offset counts from the start of the file."""
+    """A tensor; `offset` is in bytes from the start of the file."""
 
     name: str
     offset: int
@@ -48,7 +48,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """Scalar and string metadata, short arrays of numbers, the lengths of all arrays, and all tensors."""
+    """Scalars and strings, short arrays of numbers, the lengths of all arrays, and all tensors."""
 
     metadata: dict[str, Scalar]
     arrays: dict[str, tuple[int | float, ...]]
@@ -61,7 +61,7 @@ class GgufHeader:
 
     @property
     def n_bytes(self) -> int:
-        """Size that the file must have at least for all tensors to be there."""
+        """Minimum size of a complete file."""
         return max((tensor.offset + tensor.n_bytes for tensor in self.tensors), default=0)
 
 
@@ -75,7 +75,7 @@ _HEADER_ONLY = _InitParams(no_alloc=True, ctx=None)
 
 
 def check_file(path: Path) -> None:
-    """Raise ModelError unless `path` is a file that begins like a GGUF."""
+    """Raise ModelError unless `path` is a file that starts like a GGUF."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
@@ -104,7 +104,7 @@ def opened(path: Path) -> Iterator[int]:
     )
     if not handle:
         reason = log.reason() or "its header cannot be read"
-        raise ModelError(f"{path} is damaged: {reason}", "Download it again; the copy broke off.")
+        raise ModelError(f"{path} is damaged: {reason}", "Download it again; it seems to be cut off.")
     with _freed(handle):
         yield handle
 
@@ -118,7 +118,7 @@ def _freed(handle: int) -> Iterator[None]:
 
 
 def read_header(path: Path) -> GgufHeader:
-    """The header of `path`, in time that does not grow with the weights. Raises ModelError, as `opened`."""
+    """Read the header of `path`, in milliseconds for any size of file. Raises ModelError as `opened` does."""
     with opened(path) as handle:
         return _read(handle)
 
@@ -136,28 +136,28 @@ def read_header_start(data: bytes) -> GgufHeader | None:
 
 
 def split_files(path: Path, header: GgufHeader) -> tuple[Path, ...]:
-    """All files of the model whose first one is `path`. Raises ModelError if it is another part."""
+    """All files of the model whose first part is `path`. Raises ModelError if it is a later part."""
     count = int(header.metadata.get("split.count", 1))
     if count <= 1:
         return (path,)
     found = _SPLIT_NAME.fullmatch(path.name)
     if found is None or int(found[2]) != 1:
-        raise ModelError(f"{path} is not the first of {count} parts", "Give the path of the first one.")
+        raise ModelError(f"{path} is not the first of {count} parts", "Give the path of the first part.")
     return tuple(path.with_name(f"{found[1]}-{n:05d}-of-{count:05d}.gguf") for n in range(1, count + 1))
 
 
 def check_complete(path: Path, header: GgufHeader) -> None:
-    """Raise ModelError if the file is shorter than its header says."""
+    """Raise ModelError if the file is shorter than its header requires."""
     size = path.stat().st_size
     if size < header.n_bytes:
         raise ModelError(
             f"{path} is incomplete: {size:,} of {header.n_bytes:,} bytes",
-            "Download it again; the copy broke off.",
+            "Download it again; it seems to be cut off.",
         )
 
 
 def _numbers(handle: int, index: int) -> tuple[int | float, ...]:
-    """The values of an array; () for one of strings."""
+    """The values of an array; () for an array of strings."""
     kind = function("gguf_get_arr_type", ctypes.c_int, _POINTER, _NUMBER)(handle, index)
     length = _length(handle, index)
     if kind not in _SCALARS or not length:

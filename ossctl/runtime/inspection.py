@@ -1,4 +1,4 @@
-"""What a GGUF file tells beyond its header's facts: types, tokens, whether llama.cpp can load it at all."""
+"""Questions about GGUF files beyond the header: tensor types, tokens, whether llama.cpp can run them."""
 
 import ctypes
 import functools
@@ -20,7 +20,7 @@ _TOKENS = b"tokenizer.ggml.tokens"
 
 
 def bytes_by_type(path: Path) -> Counter[str]:
-    """Bytes of the tensors of each type, by ggml's name for it: `MXFP4`, `Q8_0`. Raises ModelError."""
+    """Bytes of all tensors of each type, by ggml's name (`MXFP4`, `Q8_0`). Raises ModelError."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     count = function("gguf_get_n_tensors", number, pointer)
     type_of = function("gguf_get_tensor_type", ctypes.c_int, pointer, number)
@@ -52,10 +52,10 @@ def has_tokens(path: Path, wanted: Collection[str]) -> bool:
 
 @functools.cache
 def knows_architecture(name: str) -> bool:
-    """Whether llama.cpp has an implementation of this `general.architecture`.
+    """Whether llama.cpp implements this `general.architecture`.
 
-    It has no list to look in, so it is given a file that says no more than that: when it complains of
-    anything but the architecture, it knows it.
+    It has no list of them, so this loads a file that contains only the architecture's name, and reads why
+    that fails.
     """
     log = llama_log()
     log.clear()
