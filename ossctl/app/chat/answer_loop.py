@@ -10,7 +10,7 @@ from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
 from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
 from ossctl.app.chat.session_log import AnswerWriter
-from ossctl.app.inference.finish import ending_of
+from ossctl.app.inference.finish import answer_finish
 from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer, Message, Preamble, Reasoning, Tool, ToolCall
 from ossctl.engine.request import FinishReason
@@ -138,7 +138,7 @@ class AnswerLoop:
         prompt, completion = len(generation.request.prompt), generation.completion_tokens
         cut = generation.finish is FinishReason.LENGTH
         return Answered(
-            ending=ending_of(generation),
+            ending=answer_finish(generation),
             prompt=prompt,
             reused=generation.cached_tokens - self._model.n_prefilled_ahead,
             completion=completion,

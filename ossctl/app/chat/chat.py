@@ -191,7 +191,7 @@ class Chat:
             prefix = model.dialect.render_prefix(*self.prompts.draft(self.transcript, draft))
             if 0 < len(prefix) <= model.n_ctx:
                 prompt = np.array(prefix, np.int32)
-                model.prefill_ahead(prompt, self.history.cache_key, returnable=not draft)
+                model.prefill_ahead(prompt, self.history.cache_key, checkpoint=not draft)
                 self._cached_start = start
         return draft
 

@@ -13,7 +13,7 @@ from ossctl.app.chat.prefill_ahead import PrefillAhead
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.loading import LoadedModel
-from ossctl.app.inference.request import GenerationSpec, pose
+from ossctl.app.inference.request import GenerationSpec, prepare_generation
 from ossctl.dialect import Dialect, Event
 from ossctl.runtime.base import Tokens
 
@@ -66,19 +66,19 @@ class ModelSession:
         """The generation for `spec`, to be streamed. Raises RequestError if the model cannot take it."""
         request_id = self._next_id()
 
-        def watch(event: Event) -> None:
+        def on_event(event: Event) -> None:
             self._arrivals.put(_Arrival(request_id, event))
 
-        return pose(self.model, spec, request_id, watch, conversation)
+        return prepare_generation(self.model, spec, request_id, on_event, conversation)
 
-    def prefill_ahead(self, prompt: Tokens, conversation: str = "", *, returnable: bool = True) -> None:
+    def prefill_ahead(self, prompt: Tokens, conversation: str = "", *, checkpoint: bool = True) -> None:
         """Start to prefill `prompt`, so that the answer to a prompt with this prefix starts sooner.
 
-        A prompt that extends the current one continues it; any other cancels it. `returnable` is as in
+        A prompt that extends the current one continues it; any other cancels it. `checkpoint` is as in
         `Request`: False for the start of a message, which may still change.
         """
         self.cells = len(prompt)
-        self._ahead.start(prompt, conversation, returnable=returnable)
+        self._ahead.start(prompt, conversation, checkpoint=checkpoint)
 
     def stream(self, generation: Generation) -> Generator[StreamEvent]:
         """Submit `generation` and yield its events until it is complete.
@@ -127,7 +127,7 @@ class ModelSession:
                 yield arrival.event
 
     def _prefilling(self, generation: Generation) -> Prefilling:
-        done = max(self._engine.computed(generation), self._ahead.computed)
+        done = max(self._engine.num_computed_tokens(generation), self._ahead.computed)
         return Prefilling(done, len(generation.request.prompt))
 
     def _deliver(self, arrival: Generation | Exception) -> None:

@@ -32,25 +32,25 @@ class PrefillAhead:
         latest = self._latest
         if latest is None or latest.finish is not None or latest.error is not None:
             return None
-        return self._engine.computed(latest), len(latest.request.prompt)
+        return self._engine.num_computed_tokens(latest), len(latest.request.prompt)
 
     @property
     def computed(self) -> int:
         """Number of tokens that the latest request has in the cache while it is running."""
-        return self._engine.computed(self._latest) if self._latest is not None else 0
+        return self._engine.num_computed_tokens(self._latest) if self._latest is not None else 0
 
-    def start(self, prompt: Tokens, conversation: str, *, returnable: bool) -> None:
+    def start(self, prompt: Tokens, conversation: str, *, checkpoint: bool) -> None:
         """Prefill `prompt`, unless that is what the latest request does."""
         if self._latest is not None and np.array_equal(self._latest.request.prompt, prompt):
             return
         self.cancel()
         request = Request(
-            self._next_id(), prompt, max_tokens=0, conversation=conversation, returnable=returnable
+            self._next_id(), prompt, max_tokens=0, conversation=conversation, checkpoint=checkpoint
         )
         self._latest = Generation(request, self._make_parser(prompt.tolist()))
         first = self._first
         longer = first is not None and len(prompt) > len(first.request.prompt)
-        if first is None or not _extends(self._latest, first) or (returnable and longer):
+        if first is None or not _extends(self._latest, first) or (checkpoint and longer):
             self._first = self._latest
         self._engine.submit(self._latest)
 

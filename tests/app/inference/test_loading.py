@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.app.inference.loading import LoadOptions, by_place, differences, load_model
+from ossctl.app.inference.loading import LoadOptions, by_device, differences, load_model
 from ossctl.app.placement.memory_corrections import Corrections, correction, with_less
 from ossctl.app.placement.shapes import known_shapes
 from ossctl.planning.machine import GIB, MIB, Device, Machine
@@ -92,7 +92,7 @@ def test_less_memory_than_planned_gives_a_smaller_plan_that_is_said_and_remember
     sequences, n_ctx, shared, said = load(500 * MIB)  # 8 sequences of 4,096 tokens would take 720 MiB
     assert (int(sequences) < 8, shared) == (True, "False") if ctx == 4096 else (False, "True")
     assert int(n_ctx) == ctx
-    assert said.startswith("Memory was shorter than planned; loaded smaller: ")
+    assert said.startswith("Not enough memory for the plan; loaded with ")
     (kept,) = json.loads((tmp_path / "home" / "state" / "corrections.json").read_text("utf-8")).values()
     assert kept > 0
     assert load(500 * MIB) == [sequences, n_ctx, shared]  # the next time at once, and silently
@@ -109,9 +109,9 @@ def test_a_prediction_that_is_far_off_is_said(more: int, said: int) -> None:
         ("CPU", "model"): host.weights,
         ("CPU", "compute"): host.compute,
     }
-    lines = list(differences(plan, by_place(plan, buffers)))
+    lines = list(differences(plan, by_device(plan, buffers)))
     assert len(lines) == said
-    assert all(": please report it." in line for line in lines)
+    assert all("please report this." in line for line in lines)
 
 
 def test_corrections_belong_to_a_machine_and_a_model(tmp_path: Path) -> None:
