@@ -7,7 +7,7 @@ from ossctl.errors import UsageError
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
 
-_KEYS = (
+KEYS = (
     ("Enter", "send; Alt-Enter, or \\ at the end of a line, starts a new line"),
     ("Ctrl-C", "stop the answer; at the prompt, clear the text; twice leaves"),
     ("Ctrl-X Ctrl-E", "edit the message in $EDITOR"),
@@ -28,4 +28,4 @@ def help_(repl: "Repl", argument: str) -> None:
     commands = repl.registry.commands
     width = max(len(command.usage) for command in commands)
     repl.say(*(f"{command.usage:{width}}  {command.help}" for command in commands), "")
-    repl.say(*(f"{key:{width}}  {action}" for key, action in _KEYS))
+    repl.say(*(f"{key:{width}}  {action}" for key, action in KEYS))
