@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ossctl.app.chat.model_session import ModelSession
 
 _WAIT_SECONDS = 0.1
-_SILENT_SECONDS = 1.0  # of loading, before the user is told
+_SILENT_SECONDS = 1.0  # of loading; after that a line explains the wait
 
 
 class Repl:
