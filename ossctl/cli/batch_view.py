@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
 from ossctl.cli.output import say
-from ossctl.cli.transfer import duration
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from ossctl.app.batch.dry_run import DryRun

@@ -9,6 +9,7 @@ import typer
 from ossctl.cli.options import VerboseOption
 from ossctl.cli.output import print_json, put, show_log
 from ossctl.errors import ExitCode, ModelError
+from ossctl.text import can_encode
 
 _MARKS = {"ok": ("✓", "ok"), "note": ("·", "--"), "fix": ("✗", "!!")}
 
@@ -49,5 +50,5 @@ def doctor(
 
 
 def _mark(state: str) -> str:
-    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
-    return _MARKS[state][0 if encoding.startswith("utf") else 1]
+    symbol, plain = _MARKS[state]
+    return symbol if can_encode(sys.stdout, symbol) else plain

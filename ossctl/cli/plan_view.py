@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ossctl.planning.machine import shown_bytes
+from ossctl.text import can_encode
 
 if TYPE_CHECKING:
     from ossctl.app.placement.fit import DoesNotFit, Fit
@@ -88,7 +89,7 @@ def _where(plan: "Plan") -> str:
 def _memory(plan: "Plan") -> Iterator[str]:
     from ossctl.app.plan.report import memory_rows
 
-    symbols = _BLOCKS if _is_unicode() else _PLAIN
+    symbols = _BLOCKS if can_encode(sys.stdout, _BLOCKS) else _PLAIN
     titles = [f"{name} {symbol}" for name, symbol in zip(
         ("weights", "cache", "compute", "kept clear", "free"), symbols, strict=True
     )]  # fmt: skip
@@ -168,7 +169,3 @@ def _columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> li
         ).rstrip()
         for row in rows
     ]
-
-
-def _is_unicode() -> bool:
-    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") in ("utf8", "utf16")

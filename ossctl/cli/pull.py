@@ -7,8 +7,9 @@ import typer
 
 from ossctl.cli.options import VerboseOption, YesOption
 from ossctl.cli.output import put, say, show_log, somebody_to_ask
-from ossctl.cli.transfer import duration, gigabytes, transfer_progress
+from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import MemoryShortage, ModelError
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from ossctl.app.library.pull import LocalModel, PullPlan

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from ossctl.cli.output import say
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -111,11 +112,3 @@ def describe(transfer: "Transfer", speed: float) -> str:
     if speed > 0 and left > 0:
         parts += [f"{speed / 1e6:,.1f} MB/s", f"{duration(left / speed)} left"]
     return " · ".join([*parts, *filter(None, [transfer.doing])])
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `3 min`, `2 h 10 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

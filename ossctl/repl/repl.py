@@ -21,8 +21,8 @@ from ossctl.repl.registry import Registry
 from ossctl.repl.setup import Leave, Setup, Surface, Totals
 from ossctl.repl.terminal import Signals, ask
 from ossctl.repl.view import PlainView, View, short
-from ossctl.repl.wording import complaints, duration, percent, statistics, tokens
-from ossctl.text import harmless
+from ossctl.repl.wording import complaints, percent, statistics, tokens
+from ossctl.text import duration, harmless
 
 if TYPE_CHECKING:
     from ossctl.app.chat.model_session import Talker
