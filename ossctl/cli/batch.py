@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ossctl.cli.batch_view import batch_progress, describe, dry_run_lines, status_lines
-from ossctl.cli.offer import choose_model
+from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     CpuMoeOption,
     CtxOption,
@@ -31,7 +31,7 @@ from ossctl.cli.options import (
     UbatchOption,
     VerboseOption,
 )
-from ossctl.cli.output import named, print_json, put, say, show_log
+from ossctl.cli.output import Output
 
 if TYPE_CHECKING:
     from ossctl.app.batch.run import BatchJob, BatchModel
@@ -203,7 +203,8 @@ def batch(
     from ossctl.app.placement.load_options import LoadOptions
     from ossctl.app.wire.source import Format
 
-    show_log(verbose)
+    out = Output()
+    out.show_log(verbose)
     formats = {Format.TEXT: text, Format.CSV: csv, Format.TSV: tsv}
     options = BatchOptions(
         source,
@@ -242,27 +243,27 @@ def batch(
     job = options.job()
     survey = job.prepare()
     loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
-    chosen = BatchModel(named(choose_model(model, loading)), loading)
-    raise typer.Exit(_check(job, survey, chosen) if dry_run else _run(job, survey, chosen))
+    chosen = BatchModel(model_file(model, loading, out), loading)
+    raise typer.Exit(_check(job, survey, chosen, out) if dry_run else _run(job, survey, chosen, out))
 
 
-def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel") -> int:
+def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Output) -> int:
     from ossctl.app.batch.run import run_batch
 
     total = None if survey is None else survey.count
-    with batch_progress(total, to_terminal=job.sink.path is None) as progress:
-        summary = run_batch(job, survey, model, progress.watch, say)
-    say(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
+    with batch_progress(total, out, to_stdout=job.sink.path is None) as progress:
+        summary = run_batch(job, survey, model, progress.watch, out.warning)
+    out.note(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
     for line in summary.remarks():
-        say(line)
+        out.warning(line)
     return summary.exit_code
 
 
-def _check(job: "BatchJob", survey: "Survey | None", model: "BatchModel") -> int:
+def _check(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Output) -> int:
     from ossctl.app.batch.dry_run import dry_run
 
-    found = dry_run(job, survey, model, say)
-    put(*dry_run_lines(found))
+    found = dry_run(job, survey, model, out.warning)
+    out.lines(dry_run_lines(found))
     return found.exit_code
 
 
@@ -278,7 +279,6 @@ def batch_status(
     from ossctl.app.wire.source import Source, format_of
 
     status = status_of(output, Source(source, format_of(source)) if source else None)
-    if as_json:
-        print_json(status.document())
-    else:
-        put(*status_lines(status))
+    out = Output(as_json)
+    out.json(status.document())
+    out.lines(status_lines(status))

@@ -35,7 +35,7 @@ from ossctl.cli.options import (
     VerboseOption,
     complete_session,
 )
-from ossctl.cli.output import open_stdout, show_log
+from ossctl.cli.output import Output
 from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ def chat(
     from ossctl.repl.setup import Setup
     from ossctl.settings import Paths
 
-    show_log(verbose)
-    open_stdout()
+    out = Output()
+    out.show_log(verbose)
+    out.open_stdout()
     if resume is not None and go_on:
         raise UsageError("--continue and --resume are two different chats", "Give one of them.")
     if not all(stop or ()):
@@ -132,15 +133,15 @@ def chat(
         chat=started,
         models=Models(reference, loading, lambda wanted: _model_file(wanted, loading)),
         history=paths.history,
-        describe_plan=_plan_lines,
+        describe_plan=lambda name, plan: _plan_lines(name, plan, out),
         model_names=_model_names,
         remembered=remembered,
         may_run_all=yes,
     )
-    interactive = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    interactive = sys.stdin is not None and sys.stdin.isatty() and out.on_terminal
     try:
         if interactive:
-            _run_interactive(setup, reference, loading)
+            _run_interactive(setup, reference, loading, out)
         elif failure := run_piped(setup):
             raise typer.Exit(failure.exit_code)
     except ModelError as error:
@@ -150,7 +151,7 @@ def chat(
         raise ModelError(f"the model of this chat: {error.message}", f"{hint} {error.hint}".strip()) from None
 
 
-def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOptions") -> None:
+def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Output) -> None:
     """With an offer to fetch a model that is not here, when that turns out."""
     from ossctl.repl.interactive import run_interactive
 
@@ -161,7 +162,7 @@ def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOption
 
         if not isinstance(error, NotHere):
             raise
-        choose_model(reference, loading)
+        choose_model(reference, loading, out)
         run_interactive(setup)
 
 
@@ -200,8 +201,8 @@ def _model_names() -> list[str]:
     return names()
 
 
-def _plan_lines(name: str, plan: "Plan") -> "Iterable[str]":
+def _plan_lines(name: str, plan: "Plan", out: Output) -> "Iterable[str]":
     from ossctl.app.plan.report import Report
     from ossctl.cli.plan_view import describe_plan
 
-    return describe_plan(Report(name, plan.machine, plan, here=True), plan)
+    return describe_plan(Report(name, plan.machine, plan, here=True), plan, out)

@@ -1,15 +1,13 @@
 """`ossctl doctor`."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from ossctl.cli.options import VerboseOption
-from ossctl.cli.output import print_json, put, show_log
+from ossctl.cli.output import Output
 from ossctl.errors import ExitCode, ModelError
-from ossctl.text import can_encode
 
 _MARKS = {"ok": ("✓", "ok"), "note": ("·", "--"), "fix": ("✗", "!!")}
 
@@ -30,25 +28,23 @@ def doctor(
     from ossctl.app.doctor.checks import examine
     from ossctl.app.library.resolve import locate
 
-    show_log(verbose)
+    out = Output(as_json)
+    out.show_log(verbose)
     path = None if model is None else locate(model).first
     if path is not None and not path.is_file():
         raise ModelError(f"no model file at {model}", "Check the path given with -m.")
     checks = []
     for check in examine(path):
         checks.append(check)
-        if not as_json:
-            put(f"{_mark(check.state)} {check.name:<10}{check.message}")
-            if check.fix:
-                put(f"  {'':<10}{check.fix}")
+        out.text(f"{_mark(check.state, out)} {check.name:<10}{check.message}")
+        if check.fix:
+            out.text(f"  {'':<10}{check.fix}")
     ok = all(check.state != "fix" for check in checks)
-    if as_json:
-        records = [asdict(check) for check in checks]
-        print_json({"schema": "ossctl.doctor/1", "ok": ok, "checks": records})
+    out.json({"schema": "ossctl.doctor/1", "ok": ok, "checks": [asdict(check) for check in checks]})
     if not ok:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _mark(state: str) -> str:
+def _mark(state: str, out: Output) -> str:
     symbol, plain = _MARKS[state]
-    return symbol if can_encode(sys.stdout, symbol) else plain
+    return symbol if out.shows(symbol) else plain

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ossctl.text import harmless
+
 _GENERATION = "Generation"
 _LOADING = "Loading"
 _TOOLS = "Tools"
@@ -32,7 +34,7 @@ def complete_session(incomplete: str) -> list[tuple[str, str]]:
     from ossctl.settings import Paths
 
     found = known_sessions(Paths.from_environment().sessions)
-    return [(session.id, session.title) for session in found if session.id.startswith(incomplete)]
+    return [(session.id, harmless(session.title)) for session in found if session.id.startswith(incomplete)]
 
 
 ModelOption = Annotated[

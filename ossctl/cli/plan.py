@@ -16,7 +16,7 @@ from ossctl.cli.options import (
     UbatchOption,
     VerboseOption,
 )
-from ossctl.cli.output import print_json, put, say, show_log
+from ossctl.cli.output import Output
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def plan(
     from ossctl.app.plan.report import MachineOptions, plan_all, plan_one, unplanned
     from ossctl.planning.goal import Goal, Purpose
 
-    show_log(verbose)
+    out = Output(as_json)
+    out.show_log(verbose)
     options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     # llama-server reserved logits for every token of a ubatch until llama.cpp's pull request 23861.
     goal = Goal(Purpose.BATCH if batch else Purpose.INTERACTIVE, all_logits=llama_args)
@@ -90,39 +91,36 @@ def plan(
         if llama_args:
             raise UsageError("--llama-args needs a MODEL")
         reports = plan_all(options, goal, machine)
-        _show_all(reports, unplanned(reports, machine), as_json=as_json)
+        _show_all(reports, unplanned(reports, machine), out)
     else:
-        _show_one(plan_one(model, options, goal, machine, say), as_json=as_json, llama_args=llama_args)
+        _show_one(plan_one(model, options, goal, machine, out.note), out, llama_args=llama_args)
 
 
-def _show_all(reports: "list[Report]", others: "list[Unplanned]", *, as_json: bool) -> None:
+def _show_all(reports: "list[Report]", others: "list[Unplanned]", out: Output) -> None:
     from ossctl.app.plan.report import plan_record
     from ossctl.cli.plan_view import compare
 
-    if as_json:
-        unknown = [
-            {"model": each.model, "gigabytes": each.gigabytes, "fits": False if each.too_large else None}
-            for each in others
-        ]
-        plans = [plan_record(each) for each in reports]
-        print_json({"schema": "ossctl.plans/1", "plans": plans, "unplanned": unknown})
-    else:
-        put(*compare(reports, others))
+    unknown = [
+        {"model": each.model, "gigabytes": each.gigabytes, "fits": False if each.too_large else None}
+        for each in others
+    ]
+    plans = [plan_record(each) for each in reports]
+    out.json({"schema": "ossctl.plans/1", "plans": plans, "unplanned": unknown})
+    out.lines(compare(reports, others))
 
 
-def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
+def _show_one(report: "Report", out: Output, *, llama_args: bool) -> None:
     from ossctl.app.placement.fit import DoesNotFit
     from ossctl.app.plan.report import llama_arguments, plan_record
     from ossctl.cli.plan_view import describe_plan
 
-    if as_json and llama_args:
+    if out.as_json and llama_args:
         raise UsageError("--json and --llama-args are two different outputs", "Give one of them.")
     outcome = report.outcome
-    if as_json:
-        print_json(plan_record(report))
+    out.json(plan_record(report))
     if isinstance(outcome, DoesNotFit):
         raise outcome.error
     if llama_args:
-        put(shlex.join(llama_arguments(outcome, report.model)))
-    elif not as_json:
-        put(*describe_plan(report, outcome))
+        out.text(shlex.join(llama_arguments(outcome, report.model)))
+    else:
+        out.lines(describe_plan(report, outcome, out))

@@ -1,13 +1,12 @@
 """`ossctl run`."""
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ossctl.cli.offer import choose_model
+from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     AllowToolsOption,
     CpuMoeOption,
@@ -36,7 +35,7 @@ from ossctl.cli.options import (
     UbatchOption,
     VerboseOption,
 )
-from ossctl.cli.output import named, open_stdout, say, show_log
+from ossctl.cli.output import Output
 from ossctl.errors import OssctlError, UsageError
 
 _OUTPUT = "Output"
@@ -126,9 +125,10 @@ def run(
     from ossctl.app.run.run import run as ask
     from ossctl.cli.run_output import RunOutput
 
-    show_log(verbose)
-    open_stdout()
-    if tool_commands and not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    out = Output()
+    out.show_log(verbose)
+    out.open_stdout()
+    if tool_commands and not yes and not out.can_ask:
         raise UsageError(
             "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
         )
@@ -161,11 +161,12 @@ def run(
         if as_json or extract:
             raise UsageError("--json and --extract have no meaning with --serve-stdin")
         defaults = options.for_every_line()
-        serve(named(choose_model(model, loading)), loading, defaults, say)
+        serve(model_file(model, loading, out), loading, defaults, out.warning)
         return
     asked = options.asked()
-    path = named(choose_model(model, loading))
-    output = RunOutput(
+    path = model_file(model, loading, out)
+    view = RunOutput(
+        out,
         as_json=as_json,
         extract=extract,
         whole=bool(schema or tool_commands) or count > 1,
@@ -174,8 +175,8 @@ def run(
         sink=sink,
     )
     try:
-        result = ask(asked, path, loading, output)
+        result = ask(asked, path, loading, view)
     except OssctlError:
-        output.broke_off()
+        view.broke_off()
         raise
-    raise typer.Exit(output.finish(result))
+    raise typer.Exit(view.finish(result))

@@ -3,6 +3,7 @@
 import pytest
 
 from ossctl.app.library.pull import Transfer
+from ossctl.cli.output import Output
 from ossctl.cli.transfer import PlainTransfer, describe, gigabytes
 
 
@@ -31,7 +32,7 @@ def test_sizes_are_counted_as_disks_are() -> None:
 def test_off_a_terminal_what_goes_on_is_said_once_and_not_at_every_tick(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with PlainTransfer() as progress:
+    with PlainTransfer(Output()) as progress:
         progress.watch(Transfer(0, 2_000_000))
         for seconds in (3, 2, 1):
             progress.watch(Transfer(0, 2_000_000, f"the server said 503; trying again in {seconds} s"))
