@@ -5,21 +5,23 @@ from typing import Annotated
 
 import typer
 
-from ossctl.cli.options import VerboseOption
+from ossctl.cli.command import command
+from ossctl.cli.options import JsonOutput
 from ossctl.cli.output import Output
 from ossctl.errors import ExitCode, ModelError
 
 _MARKS = {"ok": ("✓", "ok"), "note": ("·", "--"), "fix": ("✗", "!!")}
 
 
+@command
 def doctor(
+    *,
     model: Annotated[
         str | None,
         typer.Option("-m", "--model", metavar="MODEL", help="Test with it.  [default: the smallest here]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-    verbose: VerboseOption = 0,
-) -> None:  # fmt: skip
+    out: JsonOutput,
+) -> None:
     """Say what this installation can do, and how to fix what it cannot.
 
     Looks at the build of llama.cpp, devices, memory, disk, models and settings, and generates a few tokens on
@@ -28,8 +30,6 @@ def doctor(
     from ossctl.app.doctor.checks import examine
     from ossctl.app.library.resolve import locate
 
-    out = Output(as_json)
-    out.show_log(verbose)
     path = None if model is None else locate(model).first
     if path is not None and not path.is_file():
         raise ModelError(f"no model file at {model}", "Check the path given with -m.")

@@ -53,7 +53,7 @@ app.command()(rm)
 app.add_typer(sessions, name="sessions")
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(*, wanted: bool) -> None:
     if wanted:
         Output().text(f"ossctl {__version__}")
         raise typer.Exit
@@ -61,6 +61,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def ossctl(
+    *,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ossctl.cli.command import command
 from ossctl.cli.documents import (
     absent_document,
     does_fit,
@@ -15,7 +16,7 @@ from ossctl.cli.documents import (
     show_document,
     verify_document,
 )
-from ossctl.cli.options import JsonOption, VerboseOption, YesOption
+from ossctl.cli.options import JsonOutput, YesOption
 from ossctl.cli.output import Output
 from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import ModelError, UsageError
@@ -34,12 +35,13 @@ _Reference = Annotated[
 ]
 
 
+@command
 def ls(
+    *,
     everything: Annotated[
         bool, typer.Option("-a", "--all", help="Also those that could be fetched by name.")
     ] = False,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    out: JsonOutput,
 ) -> None:
     """List the models on this machine.
 
@@ -48,8 +50,6 @@ def ls(
     """
     from ossctl.app.library.inventory import list_models, not_here, outcomes_here, unfinished_downloads
 
-    out = Output(as_json)
-    out.show_log(verbose)
     listings, unfinished = list_models(), unfinished_downloads()
     absent = not_here(listings) if everything else []
     outcomes = outcomes_here(listings)
@@ -65,12 +65,11 @@ def ls(
         out.note("No model is on this machine yet. `ossctl ls -a` lists what `ossctl pull` knows.")
 
 
-def show(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
+@command
+def show(*, reference: _Reference, out: JsonOutput) -> None:
     """Describe a model: architecture, context, licence, chat format, tensors."""
     from ossctl.app.library.inventory import Description, describe
 
-    out = Output(as_json)
-    out.show_log(verbose)
     found = describe(reference)
     if isinstance(found, Description):
         out.json(show_document(found))
@@ -80,15 +79,14 @@ def show(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOpt
         out.table(_entry_rows(found))
 
 
-def verify(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
+@command
+def verify(*, reference: _Reference, out: JsonOutput) -> None:
     """Check the files of a model: their structure, and their sha256 against the record of it.
 
     The exit code is 4 if one is damaged.
     """
     from ossctl.app.library.verification import verify_model
 
-    out = Output(as_json)
-    out.show_log(verbose)
     with transfer_progress(out) as progress:
         verdicts = verify_model(reference, progress.watch)
     bad = [verdict for verdict in verdicts if verdict.problem]
@@ -100,17 +98,14 @@ def verify(reference: _Reference, as_json: JsonOption = False, verbose: VerboseO
         raise ModelError(bad[0].problem, bad[0].hint)
 
 
-def rm(
-    reference: _Reference, yes: YesOption = False, as_json: JsonOption = False, verbose: VerboseOption = 0
-) -> None:
+@command
+def rm(*, reference: _Reference, yes: YesOption = False, out: JsonOutput) -> None:
     """Delete a model from the Hugging Face cache.
 
     What it frees is said before. Contents that other commits or repositories use stay.
     """
     from ossctl.app.library.removal import plan_removal, remove
 
-    out = Output(as_json)
-    out.show_log(verbose)
     removal = plan_removal(reference)
     freed = removal.n_bytes
     for line in _removal_lines(removal):

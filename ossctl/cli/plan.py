@@ -5,46 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossctl.cli.options import (
-    CpuMoeOption,
-    CtxOption,
-    DeviceOption,
-    GpuLayersOption,
-    KvOption,
-    ParallelOption,
-    ThreadsOption,
-    UbatchOption,
-    VerboseOption,
-)
+from ossctl.cli.command import command
+from ossctl.cli.options import JsonOutput, LoadingGroup
 from ossctl.cli.output import Output
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.plan.report import Report, Unplanned
-
-_MACHINE = "Another machine"
+    from ossctl.app.plan.report import MachineOptions, Report, Unplanned
 
 
-def plan(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL", help="20b, 120b, another name, hf:ORG/REPO…, a path; without, all are compared."
-        ),
-    ] = None,
-    batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-    llama_args: Annotated[
-        bool,
-        typer.Option(
-            "--llama-args",
-            help="Print a llama-server command line, with room for what older servers reserve besides.",
-        ),
-    ] = False,
+def machine_options(
+    *,
     vram: Annotated[
         str | None,
         typer.Option(
-            "--vram", metavar="SIZE[,SIZE]", rich_help_panel=_MACHINE,
+            "--vram",
+            metavar="SIZE[,SIZE]",
             help="GPUs that are sold with so much, as 16GiB,24GiB, of which drivers keep a part; in MiB, as "
             "15842MiB, all of it is to be had. 0 is none.",
         ),
@@ -52,48 +28,62 @@ def plan(
     gpu: Annotated[
         list[str] | None,
         typer.Option(
-            "--gpu", metavar="NAME", rich_help_panel=_MACHINE,
+            "--gpu",
+            metavar="NAME",
             help='A card, as 4090 or "RTX 4060 Ti 16GB", or a computer whose GPU shares its memory, as '
             '"M4 Max 64GB", "Strix Halo 128GB" or "DGX Spark"; may be repeated.',
         ),
     ] = None,
-    ram: Annotated[
+    ram: Annotated[str | None, typer.Option("--ram", metavar="SIZE", help="So much RAM.")] = None,
+) -> "MachineOptions":
+    from ossctl.app.plan.report import MachineOptions
+
+    return MachineOptions(vram, ram, tuple(gpu or ()))
+
+
+MachineGroup = Annotated["MachineOptions", machine_options]
+
+
+@command
+def plan(
+    *,
+    model: Annotated[
         str | None,
-        typer.Option("--ram", metavar="SIZE", help="So much RAM.", rich_help_panel=_MACHINE),
+        typer.Argument(
+            metavar="MODEL", help="20b, 120b, another name, hf:ORG/REPO…, a path; without, all are compared."
+        ),
     ] = None,
-    ctx: CtxOption = None,
-    parallel: ParallelOption = None,
-    gpu_layers: GpuLayersOption = None,
-    cpu_moe: CpuMoeOption = None,
-    kv: KvOption = None,
-    ubatch: UbatchOption = None,
-    threads: ThreadsOption = 0,
-    device: DeviceOption = None,
-    verbose: VerboseOption = 0,
-) -> None:  # fmt: skip
+    batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
+    llama_args: Annotated[
+        bool,
+        typer.Option(
+            "--llama-args",
+            help="Print a llama-server command line, with room for what older servers reserve besides.",
+        ),
+    ] = False,
+    options: MachineGroup,
+    loading: LoadingGroup,
+    out: JsonOutput,
+) -> None:
     """Show how a model would be placed in memory, on this machine or another, before it is loaded.
 
     Nothing is loaded, and nothing downloaded but the header of a model that is neither here nor known. Each
     loading option that is given is kept, and the rest is planned around it. The exit code is 5 if the model
     does not fit.
     """
-    from ossctl.app.placement.load_options import LoadOptions
-    from ossctl.app.plan.report import MachineOptions, plan_all, plan_one, unplanned
+    from ossctl.app.plan.report import plan_all, plan_one, unplanned
     from ossctl.planning.goal import Goal, Purpose
 
-    out = Output(as_json)
-    out.show_log(verbose)
-    options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     # llama-server reserved logits for every token of a ubatch until llama.cpp's pull request 23861.
     goal = Goal(Purpose.BATCH if batch else Purpose.INTERACTIVE, all_logits=llama_args)
-    machine = MachineOptions(vram, ram, tuple(gpu or ())).machine()
+    machine = options.machine()
     if model is None:
         if llama_args:
             raise UsageError("--llama-args needs a MODEL")
-        reports = plan_all(options, goal, machine)
+        reports = plan_all(loading, goal, machine)
         _show_all(reports, unplanned(reports, machine), out)
     else:
-        _show_one(plan_one(model, options, goal, machine, out.note), out, llama_args=llama_args)
+        _show_one(plan_one(model, loading, goal, machine, out.note), out, llama_args=llama_args)
 
 
 def _show_all(reports: "list[Report]", others: "list[Unplanned]", out: Output) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossctl.cli.options import VerboseOption, YesOption
+from ossctl.cli.command import command
+from ossctl.cli.options import TextOutput, YesOption
 from ossctl.cli.output import Output
 from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import MemoryShortage, ModelError
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 _TYPICAL_RATE = 100e6 / 8  # bytes a second of a home line
 
 
+@command
 def pull(
+    *,
     reference: Annotated[
         str,
         typer.Argument(
@@ -25,15 +28,13 @@ def pull(
         ),
     ],
     yes: YesOption = False,
-    verbose: VerboseOption = 0,
+    out: TextOutput,
 ) -> None:
     """Fetch a model, all of its parts, and verify it.
 
     It goes into the Hugging Face cache, which other tools share. A pull that was interrupted goes on where
     it was. The path of the model is printed at the end.
     """
-    out = Output()
-    out.show_log(verbose)
     plan = prepare(reference, out)
     approve(plan, out, yes=yes)
     out.text(str(carry_out(plan, out).first))

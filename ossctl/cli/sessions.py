@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ossctl.cli.options import JsonOption, VerboseOption, YesOption, complete_session
+from ossctl.cli.command import command
+from ossctl.cli.completion import complete_session
+from ossctl.cli.options import JsonOutput, TextOutput, YesOption
 from ossctl.cli.output import Output
 from ossctl.errors import UsageError
 
@@ -21,17 +23,17 @@ SessionArgument = Annotated[
 
 
 @sessions.command("list")
+@command
 def list_(
+    *,
     limit: Annotated[
         int | None,
         typer.Option("-n", "--limit", metavar="N", min=1, show_default=False, help="The latest N only."),
     ] = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    out: JsonOutput,
 ) -> None:
     """The saved chats, the latest first."""
-    out = _out(verbose, as_json=as_json)
-    found = _open().listed(limit)
+    found = _open(out).listed(limit)
     out.json({"schema": "ossctl.sessions/1", "sessions": [_record(each) for each in found]})
     rows = [
         (each.id, f"{each.updated.astimezone():%Y-%m-%d %H:%M}", f"{each.messages}", each.title)
@@ -44,26 +46,26 @@ def list_(
 
 
 @sessions.command()
-def show(session: SessionArgument, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
+@command
+def show(*, session: SessionArgument, out: JsonOutput) -> None:
     """Print a chat, as Markdown."""
     from ossctl.app.chat.export import markdown_of, record_of
 
-    out = _out(verbose, as_json=as_json)
-    found = _exported(_open(), session)
+    found = _exported(_open(out), session)
     out.json(record_of(found))
     out.text(markdown_of(found).rstrip("\n"))
 
 
 @sessions.command()
+@command
 def search(
+    *,
     words: Annotated[list[str], typer.Argument(metavar="WORDS", help="What a message has to hold.")],
     limit: Annotated[int, typer.Option("-n", "--limit", metavar="N", min=1, help="Show so many.")] = 50,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    out: JsonOutput,
 ) -> None:
     """Messages that hold all the words; a word may be the beginning of one."""
-    out = _out(verbose, as_json=as_json)
-    hits = _open().search(" ".join(words), limit)
+    hits = _open(out).search(" ".join(words), limit)
     records = [
         {"session": hit.session.id, "role": hit.role, "excerpt": hit.excerpt, "created": hit.created}
         for hit in hits
@@ -75,7 +77,9 @@ def search(
 
 
 @sessions.command()
+@command
 def export(
+    *,
     session: SessionArgument,
     sink: Annotated[
         Path | None,
@@ -87,7 +91,7 @@ def export(
         Literal["md", "json"] | None,
         typer.Option("--format", show_default=False, help="By default as FILE is called, else md."),
     ] = None,
-    verbose: VerboseOption = 0,
+    out: TextOutput,
 ) -> None:
     """Write a chat as Markdown or JSON. What the model no longer saw is marked."""
     import json
@@ -95,8 +99,7 @@ def export(
     from ossctl.app.chat.export import markdown_of, record_of
     from ossctl.app.chat.saving import save_new
 
-    out = _out(verbose)
-    found = _exported(_open(), session)
+    found = _exported(_open(out), session)
     wants_json = form == "json" or (form is None and sink is not None and sink.suffix.lower() == ".json")
     text = (
         json.dumps(record_of(found), indent=2, ensure_ascii=False) + "\n"
@@ -110,18 +113,18 @@ def export(
 
 
 @sessions.command()
+@command
 def delete(
+    *,
     chosen: Annotated[
         list[str],
         typer.Argument(metavar="ID...", autocompletion=complete_session, help="The beginnings of ids."),
     ],
     yes: YesOption = False,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    out: JsonOutput,
 ) -> None:
     """Delete chats for good."""
-    out = _out(verbose, as_json=as_json)
-    kept = _open()
+    kept = _open(out)
     found = [kept.find(each) for each in dict.fromkeys(chosen)]
     if not yes:
         if not out.can_ask:
@@ -136,17 +139,11 @@ def delete(
     out.note(f"{len(found)} deleted.")
 
 
-def _out(verbose: int, *, as_json: bool = False) -> Output:
-    out = Output(as_json)
-    out.show_log(verbose)
-    out.open_stdout()
-    return out
-
-
-def _open() -> "Sessions":
+def _open(out: Output) -> "Sessions":
     from ossctl.app.chat.session_log import open_sessions
     from ossctl.settings import Paths
 
+    out.open_stdout()
     return open_sessions(Paths.from_environment().sessions)
 
 

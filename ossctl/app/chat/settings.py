@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.user_text import text_of
 from ossctl.dialect import Conversation, Effort
 from ossctl.engine.request import Sampling
 
@@ -29,6 +31,23 @@ class ChatSettings:
     top_k: int = 0
     min_p: float = 0.0
     seed: int = 0
+
+    @classmethod
+    def of(cls, options: GenerationOptions) -> "ChatSettings":
+        """The settings that the command line asks for. Raises UsageError for a file that cannot be read."""
+        return cls(
+            system=text_of(options.system),
+            effort=options.effort,
+            date=options.date,
+            max_tokens=options.max_tokens,
+            max_reasoning_tokens=options.max_reasoning_tokens,
+            stops=tuple(options.stops),
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            min_p=options.min_p,
+            seed=options.seed or 0,
+        )
 
     def sampling(self, answers: int) -> Sampling:
         """How the answer after so many others is drawn. Raises RequestError for a value out of range."""

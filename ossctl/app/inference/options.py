@@ -17,7 +17,7 @@ from ossctl.errors import RequestError, UsageError
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """The options as they were given; what each means is in the commands' help."""
+    """The options as they were given; the commands' help explains them. Raises UsageError."""
 
     system: str = ""
     schema: str = ""
@@ -32,10 +32,12 @@ class GenerationOptions:
     effort: Effort | None = None
     max_reasoning_tokens: int | None = None
 
-    def defaults(self) -> Defaults:
-        """What requests get that do not say otherwise. Raises UsageError."""
+    def __post_init__(self) -> None:
         if not all(self.stops):
             raise UsageError("--stop is an empty text")
+
+    def defaults(self) -> Defaults:
+        """What requests get that do not say otherwise. Raises UsageError."""
         return Defaults(
             self.date,
             self.effort,
