@@ -14,7 +14,7 @@ from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
 from tests.support.harmony_reference import conversations, texts
 
-THOROUGH = settings(max_examples=150, deadline=None, derandomize=True)
+THOROUGH = settings(max_examples=150, derandomize=True)
 
 INSTRUCTION = (
     "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content }}{{ eos_token }}"

@@ -37,10 +37,10 @@ MAN_PAGE = ROOT / "completions" / "ossctl.1"
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
 
 # Keys that prompt_toolkit gives, beside those that `/help` lists.
-_MOREKEYS = (
-    ("Ctrl-D", "leaves"),
-    ("Up, Down", "recalls earlier messages, of all chats"),
-    ("Tab", "completes commands, their arguments, and files"),
+_MORE_KEYS = (
+    ("Ctrl-D", "leave"),
+    ("Up, Down", "recall earlier messages, of all chats"),
+    ("Tab", "complete commands, their arguments, and files"),
 )
 
 # A machine, the best model for it, and the options of `ossctl plan` that describe the machine.
@@ -122,7 +122,7 @@ def _slash_commands() -> str:
 
 
 def _keys() -> str:
-    return _table(("key", "does"), (*KEYS, *_MOREKEYS))
+    return _table(("key", "does"), (*KEYS, *_MORE_KEYS))
 
 
 def _machines() -> str:
@@ -131,7 +131,7 @@ def _machines() -> str:
     for machine, model, options in _MACHINES:
         hypothetical = MachineOptions(**options).machine()
         plain = Machine(hypothetical.devices, hypothetical.ram_total, hypothetical.ram_free, cores=8)
-        outcome = plan_one(model, LoadOptions(), Workload(), plain, print).outcome
+        outcome = plan_one(model, LoadOptions(), Workload(), plain, print).fit
         rows.append((machine, f"gpt-oss-{model}", in_one_line(outcome)))
     return _table(("machine", "model", "plan"), rows)
 

@@ -157,9 +157,9 @@ def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOption
     try:
         run_interactive(setup)
     except ModelError as error:
-        from ossctl.app.library.resolve import NotHere
+        from ossctl.app.library.resolve import NotPulled
 
-        if not isinstance(error, NotHere):
+        if not isinstance(error, NotPulled):
             raise
         choose_model(reference, loading)
         run_interactive(setup)
@@ -195,9 +195,9 @@ def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
 
 
 def _model_names() -> list[str]:
-    from ossctl.app.library.resolve import names
+    from ossctl.app.library.resolve import known_names
 
-    return names()
+    return known_names()
 
 
 def _plan_lines(name: str, plan: "Plan") -> "Iterable[str]":

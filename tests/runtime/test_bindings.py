@@ -1,5 +1,7 @@
 """What can be wrong with the library itself: told in two lines, with the command that builds it anew."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,22 @@ def test_a_library_names_its_compiler(tmp_path: Path) -> None:
     library.write_bytes(b"MZ")
     assert compiler(library) == ""
     assert cpu_library().is_file()
+
+
+def test_the_package_of_the_bindings_is_left_as_it_was_for_others() -> None:
+    code = """
+import sys
+from ossctl.runtime.bindings import lib
+assert not [name for name in sys.modules if name.startswith("llama_cpp")]
+import llama_cpp
+assert callable(llama_cpp.Llama)
+print(lib.llama_supports_mmap(), llama_cpp.llama_supports_mmap())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
+
+
+def test_bindings_that_are_imported_already_are_used() -> None:
+    code = "import llama_cpp; from ossctl.runtime.bindings import lib; print(lib is llama_cpp.llama_cpp)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

@@ -12,10 +12,10 @@ import numpy as np
 
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.raw_dialect import RawDialect
-from ossctl.app.placement.kernel_trial import tried_kernels
+from ossctl.app.placement.kernel_trial import current_trial
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
-from ossctl.app.placement.memory_corrections import Corrections, correction, with_less
+from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.dialect import Dialect
 from ossctl.engine.grammar import JsonGrammars
@@ -109,14 +109,14 @@ class _Loader:
     ) -> None:
         self._load = load
         self._shape, self._workload, self._overrides = shape, workload, overrides
-        self._kernels = tried_kernels()
+        self._kernels = current_trial()
         self._machine = this_machine(self._kernels)
         self._corrections = Corrections(Paths.from_environment().state / "corrections.json")
         self._less = self._corrections.get(self._machine, shape)  # bytes of memory not to count on
 
     def load(self, parts: ExitStack) -> LoadedModel:
         """Load the model; closing `parts` frees it."""
-        unused = [f"{gpu.unused}: {gpu.fix}" for gpu in self._machine.unusable]
+        unused = [f"{gpu.message}: {gpu.fix}" for gpu in self._machine.unusable]
         unused += filter(None, [self._kernels.remark])
         plan = first = self._plan()
         for step in _STEPS:
@@ -131,7 +131,9 @@ class _Loader:
         return replace(loaded, remarks=(*unused, *self._corrected(first, plan), *loaded.remarks))
 
     def _plan(self) -> Plan:
-        return make_plan(with_less(self._machine, self._less), self._shape, self._workload, self._overrides)
+        return make_plan(
+            with_less_memory(self._machine, self._less), self._shape, self._workload, self._overrides
+        )
 
     def _try(self, plan: Plan, parts: ExitStack) -> LoadedModel:
         with ExitStack() as attempt:
@@ -141,7 +143,7 @@ class _Loader:
 
     def _smaller(self, plan: Plan, step: int, error: MemoryShortage) -> Plan:
         """A plan that takes `step` bytes less than `plan`. Raises `error` again if there is none."""
-        self._less = correction(self._machine, plan, step)
+        self._less = next_correction(self._machine, plan, step)
         try:
             return self._plan()
         except MemoryShortage:

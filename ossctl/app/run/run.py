@@ -148,9 +148,11 @@ def run(asked: Asked, model: Path, options: LoadOptions, view: RunView) -> RunRe
     """
     started = monotonic()
     options = replace(options, parallel=asked.n)
-    reads, writes = asked.question.likely_tokens
+    prompt, answer = asked.question.likely_tokens
     workload = Workload(
-        tokens=None if asked.commands else asked.question.max_total_tokens, reads=reads, writes=writes
+        request_tokens=None if asked.commands else asked.question.max_total_tokens,
+        prompt_tokens=prompt,
+        answer_tokens=answer,
     )
     explain_crashes("The answer is lost.")
     with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=asked.raw) as loaded:
