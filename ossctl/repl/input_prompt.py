@@ -159,7 +159,7 @@ class _Completer(Completer):
 
 
 class _History(FileHistory):
-    """The history file that all chats share. If it cannot be used, the history is this chat's alone."""
+    """The history file that all chats share. If it cannot be used, this chat has its own history."""
 
     def __init__(self, path: Path) -> None:
         with contextlib.suppress(OSError):
