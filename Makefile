@@ -117,7 +117,7 @@ dist: $(INSTALLED)
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m tools.smoke dist/*
 
-# The help texts in README.md, the completions and the man page, from the program itself.
+# The generated parts of the documentation and the output that it shows, the completions and the man page.
 generated: $(INSTALLED)
 	$(BIN)/python -m tools.generated
 

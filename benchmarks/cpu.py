@@ -11,7 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ossctl.app.placement.kernel_trial import try_kernels
+from ossctl.app.placement.kernel_trial import run_trial
 from ossctl.build.recipe import processor
 from ossctl.runtime.base import Chunk
 from ossctl.runtime.context import ContextOptions, LlamaRunner
@@ -72,7 +72,7 @@ def main() -> None:
     """Print the trial's verdict and the ratios."""
     amx = "with AMX" if "AMX_INT8 = 1" in system_info() else "without AMX"
     print(f"{processor().split(' | ')[1]}, {compiler(cpu_library())}, a build {amx}")
-    trial = try_kernels()
+    trial = run_trial()
     print(f"the faster kernels in a trial: {trial.problems.get('cpu-extra', 'right')}")
     if trial.extra_kernels:
         fast, plain = compare(512, _ROUNDS, {"repack": True, "flash": True}, {"repack": False, "flash": True})

@@ -1,8 +1,8 @@
-"""Compiling llama-cpp-python for this machine: `python -m ossctl.build [BACKEND]`.
+"""Compile llama-cpp-python for this machine: `python -m ossctl.build [BACKEND]`.
 
-pip alone gets three things wrong: it can't tell which flags this compiler needs, it reuses a wheel that it
-built with other flags or for another processor, and it says neither. This needs nothing but the standard
-library, so it runs from a checkout before anything is installed.
+pip alone doesn't know which flags this compiler needs, and silently reuses wheels built with other flags or
+for another processor. This package uses the standard library only, so a checkout can run it before anything
+is installed.
 """
 
 import shlex
@@ -12,6 +12,6 @@ VERSION = "0.3.36"  # of llama-cpp-python; as in pyproject.toml
 REQUIREMENT = f"llama-cpp-python=={VERSION}"
 
 
-def command(*backends: str) -> str:
-    """What rebuilds llama.cpp in this environment, for error messages."""
+def rebuild_command(*backends: str) -> str:
+    """The shell command that rebuilds llama.cpp in this environment, for error messages."""
     return shlex.join([sys.executable, "-m", __name__, *backends])

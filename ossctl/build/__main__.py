@@ -9,34 +9,33 @@ from ossctl.build.wheels import install, is_compiled
 
 
 def main() -> None:
-    """Build for the backends that are named; for the CPU, and on a Mac for Metal, if none is."""
+    """Build for the given backends, by default for Metal on a Mac and for the CPU elsewhere."""
     parser = argparse.ArgumentParser(
         prog="python -m ossctl.build",
         description="Compile llama.cpp (llama-cpp-python) for this machine and install it into this Python.",
     )
-    parser.add_argument(
-        "backends", nargs="*", metavar="BACKEND", help=f"{', '.join(BACKENDS)}; may be several"
-    )
+    backends_help = f"any of {', '.join(BACKENDS)}"
+    parser.add_argument("backends", nargs="*", metavar="BACKEND", help=backends_help)
     backends = parser.parse_args().backends or ["metal" if sys.platform == "darwin" else "cpu"]
     for name in backends:
         if name not in BACKENDS:
-            parser.error(f"there is no backend {name}; there are {', '.join(BACKENDS)}")
+            parser.error(f"unknown backend {name}; choose from {', '.join(BACKENDS)}")
     try:
         build(backends)
     except BuildError as error:
         sys.exit(f"ossctl.build: {error.message}\n{error.hint}")
     except OSError as error:
-        sys.exit(f"ossctl.build: {error}\nOSSCTL_HOME moves the folder where wheels are kept.")
+        sys.exit(f"ossctl.build: {error}\nSet OSSCTL_HOME to keep wheels in another folder.")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def build(backends: list[str]) -> None:
-    """Say what is built and how, and do it. Raises BuildError."""
+    """Print what is built and how, then build and install it. Raises BuildError and OSError."""
     recipe = make_recipe(backends)
     compiler = " ".join([recipe.compiler, *recipe.flags])
-    time = "there is a wheel" if is_compiled(recipe) else "this takes some minutes"
-    print(f"llama.cpp for {', '.join(backends)}, by {compiler}: {time}", flush=True)  # noqa: T201
+    time = "using the cached wheel" if is_compiled(recipe) else "this takes a few minutes"
+    print(f"Building llama.cpp for {', '.join(backends)} with {compiler}: {time}", flush=True)  # noqa: T201
     install(recipe)
 
 

@@ -1,4 +1,4 @@
-"""The C++ compiler, and the flags with which it makes right code for this processor."""
+"""Find the C++ compiler, and the flags with which it generates correct code for this processor."""
 
 import os
 import platform
@@ -13,9 +13,10 @@ from pathlib import Path
 
 from ossctl.build.errors import BuildError
 
-# C++17 as llama.cpp uses it, and its way of configuring AMX tiles (ggml/src/ggml-cpu/amx/mmq.cpp). GCC 11.3
-# and 12.2 take it that _tile_loadconfig reads 8 bytes of the 64 and drop the other stores; the first tile
-# instruction then kills the process. clang 14 and 16 do not. llama.cpp's pull request 26954 is about it.
+# Tests for C++17, and for correct code where llama.cpp configures AMX tiles (ggml/src/ggml-cpu/amx/mmq.cpp).
+# GCC 11.3 and 12.2 assume that _tile_loadconfig reads only 8 of the 64 bytes and drop the other stores, so
+# the first tile instruction kills the process (llama.cpp's pull request 26954). clang 14 and 16 are not
+# affected.
 _PROGRAM = """
 #include <cstdint>
 #include <cstring>
@@ -49,31 +50,31 @@ int main() { return std::filesystem::path("a").empty(); }
 #endif
 """
 _NO_AMX = ("-mno-amx-tile", "-mno-amx-int8", "-mno-amx-bf16")
-_REMEDIES = ((), ("-fno-tree-dse", "-fno-dse"), _NO_AMX)  # the first with which the program is right
+_WORKAROUNDS = ((), ("-fno-tree-dse", "-fno-dse"), _NO_AMX)  # tried in this order
 _NAMES = ("c++", "g++", "clang++")  # CMake's order, Modules/CMakeDetermineCXXCompiler.cmake
-_GET_ONE = (
+_INSTALL_HINT = (
     "Install g++ 11 or newer, or clang (Debian, Ubuntu: `apt install g++`; macOS: `xcode-select --install`)."
 )
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """What the compiler says of itself, and the flags that it needs here."""
+    """The first line of `--version`, and the flags that the compiler needs on this machine."""
 
     version: str
     flags: tuple[str, ...]
 
 
 def find_compiler() -> Compiler:
-    """The one that CMake will take. Raises BuildError if there is none, or none that can do it."""
-    if sys.platform == "win32":  # CMake finds Visual Studio's in ways of its own
+    """Find the compiler that CMake will use. Raises BuildError if it is missing or cannot build llama.cpp."""
+    if sys.platform == "win32":  # CMake has its own ways to find Visual Studio
         return Compiler("the compiler that CMake finds", ())
-    given = shlex.split(os.environ.get("CXX", ""))  # as for CMake, options or a launcher may be part of it
+    given = shlex.split(os.environ.get("CXX", ""))  # may include options or a launcher, as for CMake
     names = given[:1] or _NAMES
     path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
         missing = f"CXX={given[0]} not found" if given else "no C++ compiler found"
-        raise BuildError(f"{missing}; llama.cpp has to be compiled", _GET_ONE)
+        raise BuildError(f"{missing}; it is needed to compile llama.cpp", _INSTALL_HINT)
     command = [path, *given[1:]]
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
     version = (done.stdout.splitlines() or [shlex.join(command)])[0]
@@ -81,26 +82,27 @@ def find_compiler() -> Compiler:
 
 
 def _flags(command: Sequence[str], version: str) -> tuple[str, ...]:
-    first = ""
+    """The first workaround with which the test program works."""
+    failures = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "tiles.cpp")
         source.write_text(_PROGRAM, encoding="utf-8")
-        for flags in _REMEDIES:
+        for flags in _WORKAROUNDS:
             failure = _failure(command, flags, source)
             if not failure:
                 return flags
-            first = first or failure
-    raise BuildError(f"{version} cannot compile llama.cpp: {first}", _GET_ONE)
+            failures.append(failure)
+    raise BuildError(f"{version} cannot compile llama.cpp: {failures[0]}", _INSTALL_HINT)
 
 
 def _failure(command: Sequence[str], flags: Sequence[str], source: Path) -> str:
-    """Why the program is not right with these flags; '' if it is."""
+    """Why the test program fails with these flags; "" if it works."""
     program = source.with_suffix(".exe")
-    native = ["-march=native"] if platform.machine() == "x86_64" else []  # as ggml compiles there
+    native = ["-march=native"] if platform.machine() == "x86_64" else []  # GGML_NATIVE
     line = [*command, "-std=c++17", "-O3", *native, *flags, str(source), "-o", str(program)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        errors = (said for said in done.stderr.splitlines() if "error" in said)
-        return next(errors, f"it ended with {done.returncode}")
+        errors = (line for line in done.stderr.splitlines() if "error" in line)
+        return next(errors, f"exit code {done.returncode}")
     code = subprocess.run([str(program)], capture_output=True, check=False).returncode  # noqa: S603
-    return f"a test program ended with {code}" if code else ""
+    return f"a test program exited with code {code}" if code else ""

@@ -1,8 +1,8 @@
-"""Why there is no build."""
+"""The error of a build."""
 
 
 class BuildError(Exception):
-    """One line that says what is wrong, and one that says what to do."""
+    """A build that cannot start or that failed; `hint` says what to do about it."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)

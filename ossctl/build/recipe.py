@@ -1,4 +1,4 @@
-"""What a build is made of."""
+"""A build's inputs: backends, compiler, flags and environment."""
 
 import functools
 import hashlib
@@ -17,15 +17,15 @@ from ossctl.build import REQUIREMENT
 from ossctl.build.compiler import find_compiler
 from ossctl.build.errors import BuildError
 
-_ALWAYS = "-DGGML_RPC=ON -DLLAVA_BUILD=OFF"  # other machines as devices; nothing here reads images
+_ALWAYS = "-DGGML_RPC=ON -DLLAVA_BUILD=OFF"  # devices of other machines; no image input
 
 
 @dataclass(frozen=True)
 class Backend:
-    """CMake's switch for it; a program without which its build fails late, and how to get that.
+    """A backend's CMake switch, and the tool that its build requires, with a hint on how to install it.
 
-    `facts` are commands whose output decides what is compiled: versions, and the GPUs that are here, for
-    whose architecture ggml compiles by default.
+    `facts` are commands whose output affects the build: tool versions, and the GPUs, because ggml compiles
+    for their architecture by default.
     """
 
     switch: str
@@ -56,7 +56,7 @@ BACKENDS = {
     ),
     "metal": Backend("-DGGML_METAL=ON"),
 }
-# What CMake and compilers read from the environment.
+# The variables that CMake and compilers read.
 _VARIABLES = re.compile(
     r"(C|CXX|CUDA|HIP|LD)FLAGS|CC|CXX|CUDACXX|HIPCXX|CUDAHOSTCXX|CUDAARCHS|NVCC_.*|CMAKE_.*|SKBUILD_.*"
 )
@@ -64,10 +64,10 @@ _VARIABLES = re.compile(
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what comes out of the compiler.
+    """Everything that affects the compiled libraries.
 
-    `processor` names its instruction sets, `facts` what the backends' tools say, `variables` are those of the
-    user's that CMake reads.
+    `processor` is the CPU with its instruction sets, `facts` the output of the backends' commands,
+    `variables` the `NAME=value` pairs of the environment that CMake and compilers read.
     """
 
     requirement: str
@@ -81,19 +81,19 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """A name for the wheel: equal for equal recipes."""
+        """Hash of the recipe: names the folder of its wheel."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables for pip and CMake; what the user has set comes last, and so wins."""
-        own = " ".join(self.flags)  # C, too: there ggml says which instruction sets it has
+        """The environment of the build. The user's own flags come last, so they take precedence."""
+        own = " ".join(self.flags)  # for C as well, where ggml reports its instruction sets
         flags = {name: f"{own} {os.environ.get(name, '')}".strip() for name in ("CFLAGS", "CXXFLAGS")}
         return {**os.environ, **flags, "CMAKE_ARGS": self.cmake_args}
 
 
 def make_recipe(backends: Sequence[str]) -> Recipe:
-    """How to build for these backends on this machine. Raises BuildError where something is missing."""
+    """The recipe for these backends on this machine. Raises BuildError if a tool is missing."""
     for name in backends:
         backend = BACKENDS[name]
         if backend.tool and shutil.which(backend.tool) is None:
@@ -113,7 +113,7 @@ def make_recipe(backends: Sequence[str]) -> Recipe:
 
 
 def _output(command: Sequence[str]) -> str:
-    """What a program says; '' if it is not there."""
+    """The standard output of `command`; "" if the program is not installed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     except OSError:
@@ -123,12 +123,12 @@ def _output(command: Sequence[str]) -> str:
 
 @functools.cache
 def _brand() -> str:
-    """`Apple M4 Max`; only macOS has it here."""
+    """The CPU's marketing name on macOS, such as `Apple M4 Max`; "" elsewhere."""
     return _output(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]) if sys.platform == "darwin" else ""
 
 
 def processor(root: Path = Path("/")) -> str:
-    """Name and instruction sets of this CPU, as the system tells them."""
+    """Name and instruction sets of this CPU, from `root`/proc/cpuinfo on Linux."""
     try:
         text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Wheels of llama-cpp-python that were compiled here, each under its recipe's key."""
+"""The cache of llama-cpp-python wheels compiled on this machine, keyed by recipe."""
 
 import hashlib
 import json
@@ -18,24 +18,24 @@ from pathlib import Path
 from ossctl.build.errors import BuildError
 from ossctl.build.recipe import Recipe
 
-_KEPT = 4  # of some 10 MB for a CPU, hundreds for CUDA
+_MAX_WHEELS = 4  # 10 MB each for the CPU, hundreds of MB for CUDA
 
 
 @dataclass(frozen=True)
-class BuildOrigin:
-    """A build that was made here: how, and when (an ISO date)."""
+class BuildRecord:
+    """A build made on this machine: its recipe and ISO date."""
 
     recipe: Recipe
     date: str
 
 
 def is_compiled(recipe: Recipe) -> bool:
-    """Whether there is a wheel of this recipe already."""
+    """Whether the cache has a wheel of this recipe."""
     return _wheel(recipe) is not None
 
 
 def install(recipe: Recipe) -> None:
-    """Install the wheel of this recipe into this environment; compile it first if need be.
+    """Install the wheel of this recipe into this environment, compiling it first if needed.
 
     Raises BuildError.
     """
@@ -43,14 +43,14 @@ def install(recipe: Recipe) -> None:
     _pip(["install", "--no-cache-dir", "--no-deps", "--force-reinstall", str(wheel)], os.environ)
 
 
-def origin_of(library: Path) -> BuildOrigin | None:
-    """The build that `library`, one of its files, came from; None if it was not made here."""
+def find_build(library: Path) -> BuildRecord | None:
+    """The build that `library` is part of, if it is in the cache."""
     digest = hashlib.sha256(library.read_bytes()).hexdigest()
     for path in _folder().glob("*/build.json"):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             if digest in record["libraries"]:
-                return BuildOrigin(_recipe(record["recipe"]), record["date"])
+                return BuildRecord(_recipe(record["recipe"]), record["date"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
@@ -67,7 +67,7 @@ def _folder() -> Path:
 
 
 def _user_cache() -> Path:
-    """The user's folder for caches; platformdirs may not be installed yet."""
+    """The user's cache folder. platformdirs may not be installed yet."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
@@ -80,19 +80,20 @@ def _wheel(recipe: Recipe) -> Path | None:
 
 
 def _compile(recipe: Recipe) -> Path:
-    """The new wheel; its folder is there whole or not at all."""
+    """Compile a wheel into the cache, where its folder appears only when complete."""
     folder = _folder() / recipe.key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        made = Path(temporary, "made")
-        line = ["wheel", "-v", "--no-cache-dir", "--no-deps", "--no-binary", "llama-cpp-python"]
-        _pip([*line, "-w", str(made), recipe.requirement], recipe.environment, folder.parent / "build.log")
-        wheel = next(made.glob("*.whl"))
+        output = Path(temporary, "output")
+        options = ["wheel", "-v", "--no-cache-dir", "--no-deps", "--no-binary", "llama-cpp-python"]
+        arguments = [*options, "-w", str(output), recipe.requirement]
+        _pip(arguments, recipe.environment, folder.parent / "build.log")
+        wheel = next(output.glob("*.whl"))
         record = {"recipe": asdict(recipe), "date": time.strftime("%Y-%m-%d"), "libraries": _libraries(wheel)}
-        Path(made, "build.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        Path(output, "build.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
-    _forget_the_oldest()
+        output.rename(folder)
+    _remove_old_wheels()
     return folder / wheel.name
 
 
@@ -103,17 +104,17 @@ def _libraries(wheel: Path) -> list[str]:
         return sorted({hashlib.sha256(archive.read(name)).hexdigest() for name in names})
 
 
-def _forget_the_oldest() -> None:
+def _remove_old_wheels() -> None:
     records = sorted(_folder().glob("*/build.json"), key=lambda path: path.stat().st_mtime)
-    for record in records[:-_KEPT]:
+    for record in records[:-_MAX_WHEELS]:
         shutil.rmtree(record.parent, ignore_errors=True)
 
 
 def _pip(arguments: Sequence[str], environment: Mapping[str, str], log: Path | None = None) -> None:
-    """Run pip, with what it says in `log`. Raises BuildError with its reason."""
-    line = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    """Run pip with its output in `log`. Raises BuildError."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(  # noqa: S603
-        line,
+        command,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -126,19 +127,18 @@ def _pip(arguments: Sequence[str], environment: Mapping[str, str], log: Path | N
     if done.returncode == 0:
         return
     if "No module named pip" in done.stdout:
-        fix = f"`{shlex.join([sys.executable, '-m', 'ensurepip'])}` adds it."
+        fix = f"Run `{shlex.join([sys.executable, '-m', 'ensurepip'])}` to add it."
         raise BuildError("this Python has no pip", fix)
-    raise BuildError(
-        reason(done.stdout), f"The whole log is {log}" if log else f"The command was {shlex.join(line)}"
-    )
+    where = f"The full log is in {log}" if log else f"The command was {shlex.join(command)}"
+    raise BuildError(failure_summary(done.stdout), where)
 
 
-def reason(output: str) -> str:
-    """The line of what pip and a compiler said that tells what went wrong."""
+def failure_summary(output: str) -> str:
+    """One line that says why the build failed, from the output of pip, CMake or the compiler."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for pattern in (r"fatal error:|\berror: (?!subprocess|command)|^CMake Error", r"^ERROR: "):
         for number, line in enumerate(lines):
             if re.search(pattern, line):
-                rest = lines[number + 1 : number + 2] if line.endswith(":") else []  # CMake begins a new line
+                rest = lines[number + 1 : number + 2] if line.endswith(":") else []  # CMake's message follows
                 return " ".join(["the build of llama.cpp failed:", line, *rest])
     return "the build of llama.cpp failed"

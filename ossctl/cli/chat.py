@@ -41,7 +41,7 @@ from ossctl.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ossctl.app.chat.background import ModelFile
+    from ossctl.app.chat.background_load import ModelFile
     from ossctl.app.placement.load_options import LoadOptions
     from ossctl.planning.plan import Plan
     from ossctl.repl.setup import Setup
@@ -91,14 +91,14 @@ def chat(
     The prompt is there at once, while the model loads; /help shows the commands and keys. Every chat is saved
     as it goes on. What is piped in is answered line by line, with the answers alone on stdout.
     """
-    from ossctl.app.chat.chat import Tools
-    from ossctl.app.chat.session_log import open_book
-    from ossctl.app.chat.settings import ChatSettings
-    from ossctl.app.chat.start import Beginning, begin
+    from ossctl.app.chat.answer_loop import Tools
+    from ossctl.app.chat.chat_settings import ChatSettings
+    from ossctl.app.chat.session_log import open_session_log
+    from ossctl.app.chat.start import StartOptions, start_chat
     from ossctl.app.placement.load_options import LoadOptions
     from ossctl.app.tools.options import tools_of
     from ossctl.app.user_text import text_of
-    from ossctl.repl.models import Models
+    from ossctl.repl.chat_model import ChatModel
     from ossctl.repl.piped import run_piped
     from ossctl.repl.setup import Setup
     from ossctl.settings import Paths
@@ -124,17 +124,17 @@ def chat(
     )
     paths = Paths.from_environment()
     functions = Tools(*tools_of(tools or (), tool_commands or (), tool_seconds))
-    beginning = Beginning(settings, _given(context), resume, go_on, functions)
-    started, remembered = begin(beginning, open_book(paths.sessions))
-    reference = model or (remembered.model.reference if remembered else None) or None
+    start = StartOptions(settings, _given(context), resume, go_on, functions)
+    started, resumed = start_chat(start, open_session_log(paths.sessions))
+    reference = model or (resumed.model.reference if resumed else None) or None
     loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     setup = Setup(
         chat=started,
-        models=Models(reference, loading, lambda wanted: _model_file(wanted, loading)),
+        model=ChatModel(reference, loading, lambda wanted: _model_file(wanted, loading)),
         history=paths.history,
         describe_plan=_plan_lines,
         model_names=_model_names,
-        remembered=remembered,
+        resumed=resumed,
         may_run_all=yes,
     )
     interactive = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
@@ -144,9 +144,9 @@ def chat(
         elif failure := run_piped(setup):
             raise typer.Exit(failure.exit_code)
     except ModelError as error:
-        if remembered is None or model is not None:
+        if resumed is None or model is not None:
             raise
-        hint = f"`ossctl chat --resume {remembered.id} -m MODEL` goes on with another model."
+        hint = f"`ossctl chat --resume {resumed.id} -m MODEL` goes on with another model."
         raise ModelError(f"the model of this chat: {error.message}", f"{hint} {error.hint}".strip()) from None
 
 
@@ -157,9 +157,9 @@ def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOption
     try:
         run_interactive(setup)
     except ModelError as error:
-        from ossctl.app.library.resolve import NotHere
+        from ossctl.app.library.resolve import NotPulled
 
-        if not isinstance(error, NotHere):
+        if not isinstance(error, NotPulled):
             raise
         choose_model(reference, loading)
         run_interactive(setup)
@@ -185,7 +185,7 @@ def _given(context: typer.Context) -> list[str]:
 
 def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
     """What -m means. Raises ModelError, UsageError, MemoryShortage."""
-    from ossctl.app.chat.background import ModelFile
+    from ossctl.app.chat.background_load import ModelFile
     from ossctl.app.library.resolve import choose, is_path
 
     choice = choose(reference, loading)
@@ -195,9 +195,9 @@ def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
 
 
 def _model_names() -> list[str]:
-    from ossctl.app.library.resolve import names
+    from ossctl.app.library.resolve import known_names
 
-    return names()
+    return known_names()
 
 
 def _plan_lines(name: str, plan: "Plan") -> "Iterable[str]":

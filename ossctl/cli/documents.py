@@ -29,7 +29,7 @@ def show_document(found: "Description") -> dict[str, Any]:
     return {
         "schema": "ossctl.show/1",
         "here": True,
-        **_listing(found.listing, found.outcome),
+        **_listing(found.listing, found.fit),
         "architecture": found.architecture,
         "context": found.context,
         "chat_format": found.chat_format,

@@ -44,12 +44,12 @@ def ls(
     Models of LM Studio, llama.cpp and Ollama are listed where llama.cpp can load them; they are used where
     they are, never copied.
     """
-    from ossctl.app.library.inventory import list_models, not_here, outcomes_here, unfinished_downloads
+    from ossctl.app.library.inventory import entries_to_fetch, fits_here, list_models, unfinished_downloads
 
     show_log(verbose)
     listings, unfinished = list_models(), unfinished_downloads()
-    absent = not_here(listings) if everything else []
-    outcomes = outcomes_here(listings)
+    absent = entries_to_fetch(listings) if everything else []
+    outcomes = fits_here(listings)
     if as_json:
         print_json(ls_document(listings, outcomes, unfinished, absent))
         return
@@ -163,10 +163,10 @@ def _entry_row(entry: "Entry") -> tuple[str, ...]:
 
 
 def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
-    from ossctl.app.library.inventory import outcome_of_entry
+    from ossctl.app.library.inventory import fit_of_entry
     from ossctl.cli.plan_view import in_one_line
 
-    outcome = outcome_of_entry(entry)
+    outcome = fit_of_entry(entry)
     how = [("plan", in_one_line(outcome))] if outcome else []
     return [
         ("name", f"{entry.name}: {entry.model.name}, {entry.variant.about}"),
@@ -193,7 +193,7 @@ def _description_rows(found: "Description") -> list[tuple[str, str]]:
         ("shape", found.entry.model.shape if found.entry else ""),
         ("licence", found.licence),
         ("architecture", found.architecture),
-        ("plan", in_one_line(found.outcome) if found.outcome else ""),
+        ("plan", in_one_line(found.fit) if found.fit else ""),
         ("context", f"{found.context:,} tokens" if found.context else ""),
         ("chat format", found.chat_format),
         ("tensors", types),

@@ -18,11 +18,11 @@ def choose_model(reference: str | None, options: "LoadOptions") -> "ModelChoice"
     On a terminal a model that is not here is offered to be fetched, never fetched unasked. Raises
     ModelError, UsageError, Interrupted.
     """
-    from ossctl.app.library.resolve import NANO, NotHere, choose, has_nano
+    from ossctl.app.library.resolve import NANO, NotPulled, choose, has_nano
 
     try:
         return choose(reference, options)
-    except NotHere as error:
+    except NotPulled as error:
         if not somebody_to_ask():
             raise
         missing = error

@@ -14,9 +14,9 @@ _TOOLS = "Tools"
 
 def _complete_model(incomplete: str) -> list[str]:
     """Names of models, then files and folders; no name looks like a path."""
-    from ossctl.app.library.resolve import names
+    from ossctl.app.library.resolve import known_names
 
-    known = [name for name in names() if name.startswith(incomplete)]
+    known = [name for name in known_names() if name.startswith(incomplete)]
     folder, _, start = incomplete.rpartition("/")
     try:
         found = sorted(Path(folder or ".").glob(f"{glob.escape(start)}*")) if incomplete else []
@@ -28,10 +28,10 @@ def _complete_model(incomplete: str) -> list[str]:
 
 def complete_session(incomplete: str) -> list[tuple[str, str]]:
     """Ids of saved chats, with their titles."""
-    from ossctl.app.chat.session_log import known_sessions
+    from ossctl.app.chat.session_log import list_sessions
     from ossctl.settings import Paths
 
-    found = known_sessions(Paths.from_environment().sessions)
+    found = list_sessions(Paths.from_environment().sessions)
     return [(session.id, session.title) for session in found if session.id.startswith(incomplete)]
 
 

@@ -96,7 +96,7 @@ def plan(
 
 
 def _show_all(reports: "list[Report]", others: "list[Unplanned]", *, as_json: bool) -> None:
-    from ossctl.app.plan.report import plan_record
+    from ossctl.app.plan.record import plan_record
     from ossctl.cli.plan_view import compare
 
     if as_json:
@@ -112,12 +112,13 @@ def _show_all(reports: "list[Report]", others: "list[Unplanned]", *, as_json: bo
 
 def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
     from ossctl.app.placement.fit import DoesNotFit
-    from ossctl.app.plan.report import llama_arguments, plan_record
+    from ossctl.app.plan.llama_server import llama_arguments
+    from ossctl.app.plan.record import plan_record
     from ossctl.cli.plan_view import describe_plan
 
     if as_json and llama_args:
         raise UsageError("--json and --llama-args are two different outputs", "Give one of them.")
-    outcome = report.outcome
+    outcome = report.fit
     if as_json:
         print_json(plan_record(report))
     if isinstance(outcome, DoesNotFit):

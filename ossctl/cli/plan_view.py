@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ossctl.planning.machine import shown_bytes
+from ossctl.planning.machine import format_bytes
 
 if TYPE_CHECKING:
     from ossctl.app.placement.fit import DoesNotFit, Fit
@@ -17,9 +17,10 @@ _BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, kept cle
 
 def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
     """The lines of `ossctl plan MODEL`."""
-    from ossctl.app.plan.report import alternatives, bottleneck
+    from ossctl.app.plan.alternatives import alternatives
+    from ossctl.app.plan.memory import bottleneck
 
-    yield f"{plan.shape.name} ({shown_bytes(plan.shape.file_bytes)}): {_where(plan)}"
+    yield f"{plan.shape.name} ({format_bytes(plan.shape.file_bytes)}): {_where(plan)}"
     yield ""
     yield from _memory(plan)
     yield ""
@@ -29,7 +30,7 @@ def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
     yield from (f"{line[0].upper()}{line[1:]}." for line in _remarks(plan))
     yield from (f"{line[0].upper()}{line[1:]}." for line in alternatives(plan))
     for gpu in report.machine.unusable:
-        yield f"{gpu.unused}: {gpu.fix}"
+        yield f"{gpu.message}: {gpu.fix}"
 
 
 def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]:
@@ -38,15 +39,15 @@ def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]
 
     rows = [("model", "size", "on disk", "context", "how")]
     for report in reports:
-        outcome = report.outcome
-        size, here = shown_bytes(outcome.shape.file_bytes), "yes" if report.here else "no"
+        outcome = report.fit
+        size, here = format_bytes(outcome.shape.file_bytes), "yes" if report.here else "no"
         if isinstance(outcome, Plan):
             rows.append((report.model, size, here, f"{outcome.settings.ctx:,}", _where(outcome)))
         else:
             rows.append((report.model, size, here, "", _why_not(outcome)))
     for other in others:
         how = "does not fit, by its size" if other.too_large else f"`ossctl plan {other.model}` asks the hub"
-        rows.append((other.model, shown_bytes(int(other.gigabytes * 1e9)), "no", "", how))
+        rows.append((other.model, format_bytes(int(other.gigabytes * 1e9)), "no", "", how))
     yield from _columns(rows, right=(1, 3))
     yield ""
     yield "`ossctl plan MODEL` shows more of one."
@@ -66,7 +67,7 @@ def _why_not(shortage: "DoesNotFit") -> str:
 
     if isinstance(shortage.error, UsageError):
         return shortage.error.message
-    return f"does not fit; it needs {shown_bytes(shortage.needed)} of free RAM or a larger GPU"
+    return f"does not fit; it needs {format_bytes(shortage.required_ram)} of free RAM or a larger GPU"
 
 
 def _where(plan: "Plan") -> str:
@@ -86,7 +87,7 @@ def _where(plan: "Plan") -> str:
 
 
 def _memory(plan: "Plan") -> Iterator[str]:
-    from ossctl.app.plan.report import memory_rows
+    from ossctl.app.plan.memory import memory_rows
 
     symbols = _BLOCKS if _is_unicode() else _PLAIN
     titles = [f"{name} {symbol}" for name, symbol in zip(
@@ -98,7 +99,7 @@ def _memory(plan: "Plan") -> Iterator[str]:
     for name, _, free, use in memory_rows(plan):
         amounts = (use.weights, use.kv, use.compute, use.overhead, max(0, free - use.total))
         label = f"{name} {descriptions.get(name, '')}".strip()
-        rows.append((label, shown_bytes(free), *map(shown_bytes, amounts)))
+        rows.append((label, format_bytes(free), *map(format_bytes, amounts)))
         bars.append(_bar(amounts, symbols))
     heading, *lines = _columns(rows, right=tuple(range(1, 7)))
     yield heading
@@ -151,7 +152,7 @@ def _remarks(plan: "Plan") -> Iterator[str]:
     settings, shape = plan.settings, plan.shape
     if (
         plan.origins["ctx"] == "plan"
-        and plan.workload.use == "interactive"
+        and plan.workload.purpose == "interactive"
         and settings.ctx < shape.n_ctx_train
     ):
         short = " and is short for a model that reasons" if settings.ctx < 8_192 else ""

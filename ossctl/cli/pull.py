@@ -49,8 +49,8 @@ def prepare(reference: str) -> "PullPlan":
     say(f"{files[0].repo} · {Path(files[0].name).name} · {gigabytes(plan.model.n_bytes)}{parts}{licence}")
     if plan.remark:
         say(plan.remark)
-    if plan.outcome:
-        say(f"on this machine: {in_one_line(plan.outcome)}")
+    if plan.fit:
+        say(f"on this machine: {in_one_line(plan.fit)}")
     if plan.to_fetch:
         time = f"{duration(plan.to_fetch / _TYPICAL_RATE)} at 100 Mbit/s"
         free = f"{gigabytes(plan.free)} free there"

@@ -10,7 +10,7 @@ from ossctl.cli.output import open_stdout, print_json, print_table, put, say, sh
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.chat.export import Exported
+    from ossctl.app.chat.export import ExportedChat
     from ossctl.app.chat.session_log import Sessions, StoredSession
 
 sessions = typer.Typer(no_args_is_help=True, help="Find, read, export and delete saved chats.")
@@ -94,8 +94,7 @@ def export(
     """Write a chat as Markdown or JSON. What the model no longer saw is marked."""
     import json
 
-    from ossctl.app.chat.export import markdown_of, record_of
-    from ossctl.app.chat.saving import save_new
+    from ossctl.app.chat.export import markdown_of, record_of, save_new
 
     found = _exported(_open(verbose), session)
     wants_json = form == "json" or (form is None and sink is not None and sink.suffix.lower() == ".json")
@@ -147,11 +146,11 @@ def _open(verbose: int) -> "Sessions":
     return open_sessions(Paths.from_environment().sessions)
 
 
-def _exported(kept: "Sessions", reference: str) -> "Exported":
-    from ossctl.app.chat.export import exported
-    from ossctl.app.chat.session_log import remembered_of
+def _exported(kept: "Sessions", reference: str) -> "ExportedChat":
+    from ossctl.app.chat.export import export_of
+    from ossctl.app.chat.session_log import load_session
 
-    return exported(remembered_of(kept, kept.find(reference)))
+    return export_of(load_session(kept, kept.find(reference)))
 
 
 def _record(session: "StoredSession") -> dict[str, Any]:

@@ -32,7 +32,7 @@ class PlainTransfer:
     def watch(self, transfer: "Transfer") -> None:
         now = time.monotonic()
         started, first = self._since = self._since or (now, transfer.done)
-        doing = transfer.doing.partition(";")[0]
+        doing = transfer.status.partition(";")[0]
         if now >= self._next or (doing and doing != self._doing):
             self._next = now + _SECONDS_BETWEEN_LINES
             speed = (transfer.done - first) / max(now - started, 0.001)
@@ -79,7 +79,7 @@ class LiveTransfer:
         self._task: TaskID | None = None
 
     def watch(self, transfer: "Transfer") -> None:
-        doing = f" · {transfer.doing}" if transfer.doing else ""
+        doing = f" · {transfer.status}" if transfer.status else ""
         if self._task is None:  # what was there before has not been fast
             self._task = self._progress.add_task(doing, completed=transfer.done, total=transfer.total)
             self._progress.start()
@@ -110,7 +110,7 @@ def describe(transfer: "Transfer", speed: float) -> str:
         parts = [f"{transfer.done / 1e6:,.1f} of {gigabytes(transfer.total)}"]
     if speed > 0 and left > 0:
         parts += [f"{speed / 1e6:,.1f} MB/s", f"{duration(left / speed)} left"]
-    return " · ".join([*parts, *filter(None, [transfer.doing])])
+    return " · ".join([*parts, *filter(None, [transfer.status])])
 
 
 def duration(seconds: float) -> str:

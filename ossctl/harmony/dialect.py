@@ -4,7 +4,17 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ossctl.dialect import Answer, Conversation, Effort, Message, Preamble, Recovered, Tool, content_of
+from ossctl.dialect import (
+    Answer,
+    Conversation,
+    Effort,
+    Message,
+    Preamble,
+    Recovered,
+    Tool,
+    content_of,
+    stable_tokens,
+)
 from ossctl.errors import RequestError
 from ossctl.guide import GrammarCompiler, Guide
 from ossctl.harmony import markers as harmony_markers
@@ -58,6 +68,11 @@ class HarmonyDialect:
         if not conversation.messages:
             raise RequestError("messages is empty")
         return self._renderer.prompt(lay_out(conversation, self._split_once))
+
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        """A message ends with a marker, so a prefix without a draft is exact for any next message."""
+        prefix = self._renderer.prefix(lay_out(conversation, self._split_once))
+        return prefix + stable_tokens(self._tokenizer.tokenize, draft)
 
     def parser(self, _prompt: Sequence[int]) -> HarmonyParser:
         """See `Dialect.parser`. Every prompt ends with the opening of the assistant's message."""

@@ -1,45 +1,51 @@
-"""Harmony's messages to token ids."""
+"""Rendering Harmony messages to token ids."""
 
 import functools
 from array import array
 from collections.abc import Iterable, Sequence
+from threading import Lock
 
 from ossctl.harmony.layout import HarmonyMessage
 from ossctl.harmony.markers import Markers, Tokenizer
 
 _CONSTRAIN = "<|constrain|>"
-_REMEMBERED = 500_000  # tokens of texts, 2 MB
+_MAX_CACHED_TOKENS = 500_000  # of message texts, 2 MB
 
 
 class _Contents:
-    """Tokenises texts, and remembers the latest: a conversation brings the same ones with every turn."""
+    """Tokenizes message texts and caches the most recent ones, because every turn renders them again.
+
+    Threads may share it. The lock guards the cache only: tokenizing runs outside of it.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._latest: dict[str, array[int]] = {}
+        self._lock = Lock()
+        self._cache: dict[str, array[int]] = {}  # least recently used first
         self._n_tokens = 0
 
     def tokenize_all(self, texts: Sequence[str]) -> "list[array[int]]":
-        """Token ids of each."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._latest]
-        new = {
-            text: array("i", ids)
-            for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True)
-        }
-        found = [new[text] if text in new else self._latest[text] for text in texts]
-        for text in texts:  # to the end of the dictionary, whose beginning is forgotten
-            ids = self._latest.pop(text, None)
-            if ids is None:
-                ids = new[text]
-                self._n_tokens += len(ids)
-            self._latest[text] = ids
-        while self._n_tokens > _REMEMBERED:
-            self._n_tokens -= len(self._latest.pop(next(iter(self._latest))))
-        return found
+        """Token ids of each text."""
+        with self._lock:
+            found = {text: self._cache[text] for text in texts if text in self._cache}
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
+        for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True):
+            found[text] = array("i", ids)
+        with self._lock:
+            for text in texts:
+                self._touch(text, found[text])
+            while self._n_tokens > _MAX_CACHED_TOKENS:
+                self._n_tokens -= len(self._cache.pop(next(iter(self._cache))))
+        return [found[text] for text in texts]
+
+    def _touch(self, text: str, ids: "array[int]") -> None:
+        if self._cache.pop(text, None) is None:
+            self._n_tokens += len(ids)
+        self._cache[text] = ids
 
 
 class Renderer:
-    """Writes messages with a model's own tokens. Text never becomes a control token."""
+    """Renders messages with a model's tokens. Text never becomes a control token."""
 
     def __init__(self, tokenizer: Tokenizer, markers: Markers) -> None:
         self._tokenizer = tokenizer
@@ -48,34 +54,33 @@ class Renderer:
         self._known = functools.lru_cache(maxsize=256)(tokenizer.tokenize)  # the few words of headers
 
     def prompt(self, messages: Iterable[HarmonyMessage]) -> list[int]:
-        """The messages, and the opening of the assistant's next one."""
-        ids: list[int] = []
-        written = list(messages)
-        contents = self._contents.tokenize_all([message.content for message in written])
-        for message, content in zip(written, contents, strict=True):
-            self._write(message, content, ids)
-        return [*ids, self._markers.start, *self._known("assistant")]
+        """The messages, and the start of the assistant message that follows."""
+        return [*self._all(messages), self._markers.start, *self._known("assistant")]
+
+    def prefix(self, messages: Iterable[HarmonyMessage]) -> list[int]:
+        """The messages, and the header of the user message that follows."""
+        return [*self._all(messages), self._markers.start, *self._known("user"), self._markers.message]
 
     def header(self, channel: str, recipient: str = "", content_type: str = "") -> list[int]:
-        """What the model itself writes after `<|start|>assistant`, up to the content."""
+        """A header as the model writes it after `<|start|>assistant`, up to the content."""
         to = f" to={recipient}" if recipient else ""
         ids = [self._markers.channel, *self._known(f"{channel}{to}{' ' if content_type else ''}")]
         return [*ids, *self._content_type(content_type), self._markers.message]
 
-    def split(self, kept: Sequence[int]) -> list[HarmonyMessage]:
-        """The messages in the ids of an answer, each with its ids up to its end; [] if any is malformed.
+    def split(self, token_ids: Sequence[int]) -> list[HarmonyMessage]:
+        """Split the token ids of an answer into messages; [] if any is malformed.
 
-        `<|return|>` becomes `<|end|>`, and so does a missing end.
+        A call ends with `<|call|>` and any other message with `<|end|>`, even if it was cut off.
         """
         opening = [self._markers.start, *self._known("assistant")]
         messages = []
-        rest = list(kept)
+        rest = list(token_ids)
         while rest:
             end = next((at for at, token in enumerate(rest) if token in self._ends), len(rest))
-            part = self._kept(rest[:end], call=rest[end : end + 1] == [self._markers.call])
-            if part is None:
+            message = self._plain_message(rest[:end], call=rest[end : end + 1] == [self._markers.call])
+            if message is None:
                 return []
-            messages.append(part)
+            messages.append(message)
             rest = rest[end + 1 :]
             if rest:
                 if rest[: len(opening)] != opening:
@@ -87,15 +92,14 @@ class Renderer:
     def _ends(self) -> frozenset[int]:
         return frozenset((self._markers.end, self._markers.call, self._markers.done))
 
-    def _kept(self, ids: list[int], *, call: bool) -> HarmonyMessage | None:
-        """A message from the ids before its end; None unless its markers are those of a plain one."""
+    def _plain_message(self, ids: list[int], *, call: bool) -> HarmonyMessage | None:
+        """The message with these ids before its end; None if its markers or its channel are malformed."""
         markers = self._markers
         special = tuple(token for token in ids if token in self._tokenizer.special_ids)
         plain = (markers.channel, markers.message)
         if special not in (plain, (markers.channel, markers.constrain, markers.message)):
             return None
-        named = markers.constrain if markers.constrain in special else markers.message
-        header = ids[ids.index(markers.channel) + 1 : ids.index(named)]
+        header = ids[ids.index(markers.channel) + 1 : ids.index(special[1])]
         channel = b"".join(map(self._tokenizer.piece, header)).decode("utf-8", "replace").split(maxsplit=1)
         if not channel or channel[0] not in ("analysis", "commentary", "final"):
             return None
@@ -103,6 +107,14 @@ class Renderer:
         return HarmonyMessage(
             "assistant", "", channel[0], token_ids=(*ids, markers.call if call else markers.end)
         )
+
+    def _all(self, messages: Iterable[HarmonyMessage]) -> list[int]:
+        ids: list[int] = []
+        written = list(messages)
+        contents = self._contents.tokenize_all([message.content for message in written])
+        for message, content in zip(written, contents, strict=True):
+            self._write(message, content, ids)
+        return ids
 
     def _write(self, message: HarmonyMessage, content: Sequence[int], ids: list[int]) -> None:
         ids.append(self._markers.start)

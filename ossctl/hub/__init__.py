@@ -1,1 +1,1 @@
-"""Models on this machine and on the hub: catalogue, references, downloads, the local store."""
+"""Models on this machine and on the Hugging Face Hub: catalogue, references, downloads, caches."""

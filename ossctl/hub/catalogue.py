@@ -1,4 +1,4 @@
-"""The models that are known by name: `data/catalogue.toml`."""
+"""The models with short names: `data/catalogue.toml`."""
 
 import difflib
 import functools
@@ -9,14 +9,14 @@ from typing import Any
 
 from ossctl.data import DATA
 from ossctl.hub.reference import MAIN, HubReference
-from ossctl.hub.shards import names_of_model
+from ossctl.hub.shards import shard_names
 
 _FILE = DATA / "catalogue.toml"
 
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A file as it was when the catalogue was written. `sha256` is "" where it is not known."""
+    """A file as of the catalogue's release. `sha256` is "" if it is not known."""
 
     name: str
     n_bytes: int
@@ -25,10 +25,10 @@ class KnownFile:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to store a model. `gigabytes` (10^9 bytes) is about right; `files` are exact where known.
+    """One quantisation of a model. `gigabytes` (10^9 bytes) is approximate.
 
-    `reference` means any revision, as may be on disk already, and `others` are files of other revisions; what
-    is fetched is the one that was written down: `pinned`.
+    `reference` matches any revision in the cache, while `pinned` is the revision that is downloaded. `files`
+    are those of `revision`, empty if not known, and `others` those of other revisions.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class CatalogueModel:
-    """A model, its names, and its variants, the usual one first. `context` in tokens, None if not known."""
+    """A model with its variants, the default one first. `context` is in tokens, None if not known."""
 
     name: str
     aliases: tuple[str, ...]
@@ -58,17 +58,16 @@ class CatalogueModel:
 
     @property
     def short_name(self) -> str:
-        """The name that is quickest to type."""
         return self.aliases[0] if self.aliases else self.name
 
     def name_of(self, variant: Variant) -> str:
-        """The reference that means `variant`: `20b`, or `20b:q4_k_m`."""
+        """The name that selects `variant`: `20b`, or `20b:q4_k_m`."""
         return self.short_name if variant == self.variants[0] else f"{self.short_name}:{variant.name}"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant of a model: what a name in the catalogue means."""
+    """What a name in the catalogue stands for: a variant of a model."""
 
     model: CatalogueModel
     variant: Variant
@@ -80,7 +79,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All models that are known by name."""
+    """Look up models by name, repository, file or hash."""
 
     models: tuple[CatalogueModel, ...]
 
@@ -90,7 +89,7 @@ class Catalogue:
             yield from (Entry(model, variant) for variant in model.variants)
 
     def find(self, text: str) -> Entry | None:
-        """What `NAME[:VARIANT]` means, in capitals or not; None if it is not here."""
+        """The entry for `NAME[:VARIANT]`, ignoring case."""
         name, _, wanted = text.lower().partition(":")
         for entry in self.entries:
             if name in (entry.model.name, *entry.model.aliases) and wanted in ("", entry.variant.name):
@@ -98,25 +97,25 @@ class Catalogue:
         return None
 
     def entry(self, name: str) -> Entry:
-        """What a name means that is known to be here."""
+        """The entry for `name`. Raises KeyError if there is none."""
         found = self.find(name)
         if found is None:
             raise KeyError(name)
         return found
 
     def nearest(self, text: str, *more: str) -> list[str]:
-        """The names, and `more`, that are most like `text`, the nearest first; none if nothing is."""
+        """Up to two names from the catalogue and `more` that are similar to `text`, best match first."""
         names = {*more, *(entry.name for entry in self.entries), *(model.name for model in self.models)}
         return difflib.get_close_matches(text.lower(), sorted(names), n=2, cutoff=0.5)
 
     def known_file(self, repo: str, name: str) -> KnownFile | None:
-        """What is known of the file `name` of the repository `repo`."""
+        """The file `name` of `repo`, if the catalogue has it."""
         variants = (entry.variant for entry in self.entries if entry.variant.reference.repo == repo)
         files = (file for variant in variants for file in (*variant.files, *variant.others))
         return next((file for file in files if file.name == name), None)
 
     def name_of(self, repo: str, first_file: str, revision: str = MAIN) -> str | None:
-        """The name of the model whose first file in `repo` is `first_file`, where that is known."""
+        """The name of the model whose first shard is `first_file` of `repo`, if the catalogue has it."""
         for entry in self.entries:
             variant = entry.variant
             known = revision in (MAIN, variant.revision)
@@ -125,18 +124,18 @@ class Catalogue:
         return None
 
     def is_pinned(self, reference: HubReference) -> bool:
-        """Whether `reference` is to the very revision that the catalogue has of its repository."""
+        """Whether `reference` has the revision that the catalogue pins for its repository."""
         pinned = {(e.variant.reference.repo, e.variant.revision) for e in self.entries}
         return (reference.repo, reference.revision) in pinned
 
-    def with_hash(self, sha256: str) -> Entry | None:
-        """The variant that has a file with this hash."""
+    def find_by_hash(self, sha256: str) -> Entry | None:
+        """The entry with a file that has this hash."""
         return next((e for e in self.entries for f in e.variant.files if sha256 and f.sha256 == sha256), None)
 
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """The catalogue that comes with the package."""
+    """The catalogue shipped with this package."""
     document = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return Catalogue(tuple(map(_model, document["model"])))
 
@@ -155,7 +154,7 @@ def _model(table: dict[str, Any]) -> CatalogueModel:
 
 def _variant(table: dict[str, Any]) -> Variant:
     files, earlier, later = (_known_files(table.get(key, ())) for key in ("files", "earlier", "later"))
-    if files and tuple(file.name for file in files) != names_of_model(files[0].name):
+    if files and tuple(file.name for file in files) != shard_names(files[0].name):
         raise ValueError(f"the catalogue lacks shards of {files[0].name}")
     reference = HubReference(table["repo"], table["select"])
     revision = table.get("revision", MAIN)

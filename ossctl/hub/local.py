@@ -1,4 +1,4 @@
-"""A model whose files are on this machine."""
+"""Models on this machine."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from ossctl.errors import ModelError
-from ossctl.hub.shards import first_names, names_of_model, shard_of
+from ossctl.hub.shards import first_shards, shard_names, shard_of
 
 
 class Origin(StrEnum):
-    """Whose file it is."""
+    """The program that a model's files belong to."""
 
     HUB = "Hugging Face"
     LM_STUDIO = "LM Studio"
@@ -22,10 +22,9 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class LocalModel:
-    """`files` are those that are there, in the order of the shards; `missing` names the others.
+    """A model on this machine. `files` are its shards in order, without those in `missing`.
 
-    `name` is what -m takes. `repo` and `commit` say where it came from, "" where that is not known, and
-    `label` what its owner calls it.
+    `name` is what -m takes, `label` the name used by its origin. `repo` and `commit` are "" if not known.
     """
 
     name: str
@@ -42,43 +41,43 @@ class LocalModel:
 
     @property
     def first(self) -> Path:
-        """The file that llama.cpp is given. Raises ModelError if the model is not complete."""
+        """The file to load. Raises ModelError if a shard is missing."""
         if self.missing:
-            raise ModelError(f"{self.name} is incomplete: {self.missing[0]} is missing", _again(self))
+            raise ModelError(f"{self.name} is incomplete: {self.missing[0]} is missing", _hint(self))
         return self.files[0]
 
 
-def models_among(
+def group_shards(
     names: Iterable[str], folder: Path
 ) -> Iterator[tuple[str, tuple[Path, ...], tuple[str, ...]]]:
-    """(first name, files, missing) of each model among the files `names` below `folder`."""
-    there = set(names)
-    for first in first_names(there):
-        wanted = names_of_model(first)
-        files = tuple(folder / name for name in wanted if name in there)
-        yield first, files, tuple(name for name in wanted if name not in there)
+    """Yield (name of the first shard, files, names of missing shards) for each model in `folder`.
+
+    `names` are the files in `folder`, relative to it.
+    """
+    present = set(names)
+    for first in first_shards(present):
+        wanted = shard_names(first)
+        files = tuple(folder / name for name in wanted if name in present)
+        yield first, files, tuple(name for name in wanted if name not in present)
 
 
 def model_at(path: Path) -> LocalModel:
-    """The model whose first, or only, file is at `path`. Raises ModelError for a later shard.
-
-    Whether there is a file at all is seen when it is opened.
-    """
+    """The model whose first shard is `path`, which need not exist. Raises ModelError for a later shard."""
     shard = shard_of(path.name)
     if shard is None:
         return LocalModel(str(path), Origin.PATH, (path,))
     first = path.with_name(shard.names[0])
     if shard.number != 1:
         raise ModelError(
-            f"{path} is part {shard.number} of {shard.count} of a model", f"Give its first part, {first}."
+            f"{path} is shard {shard.number} of {shard.count} of a model", f"Pass the first shard, {first}."
         )
     files = [path.with_name(name) for name in shard.names]
-    there = tuple(file for file in files if file == path or file.exists())
-    missing = tuple(file.name for file in files if file not in there)
-    return LocalModel(str(path), Origin.PATH, there, missing)
+    present = tuple(file for file in files if file == path or file.exists())
+    missing = tuple(file.name for file in files if file not in present)
+    return LocalModel(str(path), Origin.PATH, present, missing)
 
 
-def _again(model: LocalModel) -> str:
+def _hint(model: LocalModel) -> str:
     if model.origin is Origin.HUB:
         return f"`ossctl pull {model.name}` fetches what is missing."
-    return "All parts have to be in one folder."
+    return "All shards must be in the same folder."

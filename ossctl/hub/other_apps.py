@@ -1,4 +1,4 @@
-"""Models that other programs have on this machine. They are used where they are, and never touched."""
+"""Models of other programs on this machine, which are used in place and never modified."""
 
 import contextlib
 import json
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ossctl.hub.catalogue import catalogue
-from ossctl.hub.local import LocalModel, Origin, models_among
+from ossctl.hub.local import LocalModel, Origin, group_shards
 
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
-_OLLAMA_REGISTRY = ("registry.ollama.ai", "library")  # what Ollama leaves out of a name
+_OLLAMA_REGISTRY = ("registry.ollama.ai", "library")  # Ollama omits these from names
 
 
-def foreign_models() -> Iterator[LocalModel]:
-    """GGUF files in the folders of LM Studio, llama.cpp and Ollama, where these are. None is opened."""
+def models_of_other_apps() -> Iterator[LocalModel]:
+    """The models in the folders of LM Studio, llama.cpp and Ollama, without opening their files."""
     for folder in _lm_studio_folders():
         yield from _models_below(folder, Origin.LM_STUDIO)
     yield from _models_below(_llama_cpp_folder(), Origin.LLAMA_CPP)
@@ -25,13 +25,13 @@ def foreign_models() -> Iterator[LocalModel]:
 
 def _models_below(folder: Path, origin: Origin) -> Iterator[LocalModel]:
     names = [path.relative_to(folder).as_posix() for path in _gguf_files(folder)]
-    for first, files, missing in models_among(names, folder):
+    for first, files, missing in group_shards(names, folder):
         name = _known_name(first) if origin is Origin.LM_STUDIO else None
         yield LocalModel(name or str(folder / first), origin, files, missing, label=first)
 
 
 def _known_name(path: str) -> str | None:
-    """What the catalogue calls `ORG/REPO/FILE`, which is how LM Studio lays out its folder."""
+    """The catalogue's name for `ORG/REPO/FILE`, the layout of LM Studio's folder."""
     repo, _, file = path.rpartition("/")
     return catalogue().name_of(repo, file)
 
@@ -43,16 +43,19 @@ def _gguf_files(folder: Path) -> list[Path]:
 
 
 def _lm_studio_folders() -> list[Path]:
-    """`lmstudio.ai/docs/app/basics/import-model`; the folder's name before version 0.3; a moved one."""
-    folders = [Path.home() / ".lmstudio" / "models", Path.home() / ".cache" / "lm-studio" / "models"]
+    """The default folder (lmstudio.ai/docs/app/basics/import-model), the one of versions before 0.3, and the
+    one that the user has moved models to.
+    """
+    home = Path.home()
+    folders = [home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"]
     with contextlib.suppress(OSError):
-        moved = (Path.home() / ".lmstudio-home-pointer").read_text(encoding="utf-8").strip()
+        moved = (home / ".lmstudio-home-pointer").read_text(encoding="utf-8").strip()
         folders.append(Path(moved) / "models")
     return list(dict.fromkeys(folders))
 
 
 def _llama_cpp_folder() -> Path:
-    """Where llama.cpp's programs kept models before they used the Hugging Face cache, and LLAMA_CACHE."""
+    """LLAMA_CACHE, or llama.cpp's own cache from before it used the Hugging Face one."""
     if given := os.environ.get("LLAMA_CACHE"):
         return Path(given)
     if sys.platform == "darwin":
@@ -63,14 +66,14 @@ def _llama_cpp_folder() -> Path:
 
 
 def _ollama_folders() -> list[Path]:
-    """`docs.ollama.com/faq`: OLLAMA_MODELS, the user's folder, and that of the Linux service."""
+    """OLLAMA_MODELS, or the user's folder and that of the Linux service (docs.ollama.com/faq)."""
     if given := os.environ.get("OLLAMA_MODELS"):
         return [Path(given)]
     return [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
 
 
 def _ollama_models(folder: Path) -> Iterator[LocalModel]:
-    """The models of Ollama: a manifest, `manifests/HOST/NAMESPACE/MODEL/TAG`, names its blobs by hash."""
+    """Read Ollama's manifests, `manifests/HOST/NAMESPACE/MODEL/TAG`, which list blobs by hash."""
     manifests = folder / "manifests"
     with contextlib.suppress(OSError):
         for manifest in sorted(path for path in manifests.rglob("*") if path.is_file()):
@@ -81,7 +84,7 @@ def _ollama_models(folder: Path) -> Iterator[LocalModel]:
 
 
 def _ollama_blob(manifest: Path, blobs: Path) -> Path | None:
-    """The file with the weights; None if the manifest has none, or cannot be understood."""
+    """The file with the weights, or None if the manifest lists none or is not readable."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         for layer in json.loads(manifest.read_bytes())["layers"]:
             if layer["mediaType"] == _OLLAMA_MODEL:
@@ -90,7 +93,7 @@ def _ollama_blob(manifest: Path, blobs: Path) -> Path | None:
 
 
 def _ollama_label(parts: tuple[str, ...]) -> str:
-    """`gpt-oss:20b` for registry.ollama.ai/library/gpt-oss/20b, as Ollama shows it."""
+    """Ollama's own name for a manifest: `gpt-oss:20b` for registry.ollama.ai/library/gpt-oss/20b."""
     *path, tag = parts
     if tuple(path[:2]) == _OLLAMA_REGISTRY:
         path = path[2:]

@@ -1,10 +1,10 @@
-"""`hf:ORG/REPO[:FILE-or-QUANT][@REVISION]`: a model on the hub."""
+"""References to models on the hub: `hf:ORG/REPO[:FILE-or-QUANT][@REVISION]`."""
 
 import re
 from dataclasses import dataclass
 
 from ossctl.errors import ModelError, UsageError
-from ossctl.hub.shards import first_names, matching, quantisation_of
+from ossctl.hub.shards import first_shards, matching, quantisation_of
 
 PREFIX = "hf:"
 MAIN = "main"
@@ -16,7 +16,10 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class HubReference:
-    """A repository, what selects a model in it ("" where it has one only), and a branch, tag or commit."""
+    """A model in a repository at a branch, tag or commit.
+
+    `selector` is a file name or quantisation, or "" for a repository with a single model.
+    """
 
     repo: str
     selector: str = ""
@@ -28,13 +31,13 @@ class HubReference:
         match = _FORM.fullmatch(text)
         if match is None:
             raise UsageError(
-                f"{text} is not a reference to a model on the hub",
-                "It is written hf:ORG/REPO, hf:ORG/REPO:Q4_K_M or hf:ORG/REPO:FILE.gguf@REVISION.",
+                f"{text} is not a valid reference to a model on the hub",
+                "Write hf:ORG/REPO, hf:ORG/REPO:Q4_K_M or hf:ORG/REPO:FILE.gguf@REVISION.",
             )
         return cls(match["repo"], match["selector"] or "", match["revision"] or MAIN)
 
     def selects(self, first_file: str) -> bool:
-        """Whether this may mean the model with that first file."""
+        """Whether the selector matches the model whose first shard is `first_file`."""
         return not self.selector or bool(matching([first_file], self.selector))
 
     def __str__(self) -> str:
@@ -44,16 +47,16 @@ class HubReference:
 
 
 def select(reference: HubReference, names: list[str]) -> str:
-    """The first file of the model that `reference` means among the files `names` of its repository.
+    """The first shard of the model that `reference` selects among the files `names` of its repository.
 
     Raises ModelError if there is none, UsageError if there are several.
     """
-    models = first_names(names)
+    models = first_shards(names)
     if not models:
-        held = ", ".join(sorted(names)[:8]) or "nothing"
+        files = ", ".join(sorted(names)[:8]) or "no files"
         raise ModelError(
-            f"{reference.repo} has no GGUF files; it holds {held}{', …' if len(names) > 8 else ''}",
-            "Look for a repository of the same model whose name ends with -GGUF.",
+            f"{reference.repo} has no GGUF files; it has {files}{', …' if len(names) > 8 else ''}",
+            "Look for a repository of the same model whose name ends in -GGUF.",
         )
     found = matching(models, reference.selector) if reference.selector else models
     if len(found) == 1:
@@ -63,11 +66,11 @@ def select(reference: HubReference, names: list[str]) -> str:
         choices = found or models
     listed = ", ".join(choices[:30]) + (", …" if len(choices) > 30 else "")
     if not found:
-        message = f"{reference.repo} has nothing called {reference.selector}; it has {listed}"
-        raise ModelError(message, f"For example {_example(reference, choices[0])}")
-    which = f" called {reference.selector}" if reference.selector else ""
+        message = f"{reference.repo} has no model {reference.selector}; it has {listed}"
+        raise ModelError(message, f"Choose one of them, for example {_example(reference, choices[0])}")
+    which = f" matching {reference.selector}" if reference.selector else ""
     message = f"{reference.repo} has {len(found)} models{which}: {listed}"
-    raise UsageError(message, f"Say which one, for example {_example(reference, choices[0])}")
+    raise UsageError(message, f"Choose one, for example {_example(reference, choices[0])}")
 
 
 def _example(reference: HubReference, choice: str) -> HubReference:

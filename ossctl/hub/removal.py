@@ -1,4 +1,4 @@
-"""How a model leaves the Hugging Face cache."""
+"""Delete models from the Hugging Face cache."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from huggingface_hub.utils import WeakFileLock
 
-from ossctl.hub.cache import RepoFolder, files_in, listed
+from ossctl.hub.cache import RepoFolder, files_in, list_folder
 from ossctl.hub.local import LocalModel
 
 _LOCK_SECONDS = 0.5
@@ -17,9 +17,9 @@ _LOCK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Removal:
-    """What deleting a model takes: `links`, and `contents` that nothing else needs.
+    """The files that deleting a model removes: symlinks, and `contents` that nothing else uses.
 
-    `shared` contents stay: other files, or other repositories, use them.
+    `shared` contents are kept because other snapshots or repositories use them.
     """
 
     folder: RepoFolder
@@ -29,11 +29,15 @@ class Removal:
 
     @property
     def n_bytes(self) -> int:
-        """What is freed."""
+        """Bytes freed."""
         return sum(path.stat().st_size for path in self.contents)
 
-    def carry_out(self) -> None:
-        """Delete it. Raises TimeoutError (it is being fetched), OSError (in use on Windows, forbidden)."""
+    def delete(self) -> None:
+        """Delete the files.
+
+        Raises TimeoutError if another process is fetching one of them, and OSError (no permission; in use on
+        Windows).
+        """
         with contextlib.ExitStack() as locks:
             for path in self.contents:
                 lock = self.folder.lock(path.name.partition(".")[0])
@@ -41,29 +45,29 @@ class Removal:
                 locks.enter_context(WeakFileLock(lock, timeout=_LOCK_SECONDS))
             for path in (*self.links, *self.contents):
                 path.unlink(missing_ok=True)
-        self._tidy()
+        self._prune()
 
-    def _tidy(self) -> None:
-        """Remove folders and references that have become empty, and the repository's with its last file."""
-        for snapshot in listed(self.folder.path / "snapshots"):
-            _remove_empty(snapshot)
-        alive = {snapshot.name for snapshot in listed(self.folder.path / "snapshots")}
+    def _prune(self) -> None:
+        """Remove empty snapshots and the refs to them, and the folder of a repository without files."""
+        for snapshot in list_folder(self.folder.path / "snapshots"):
+            _remove_if_empty(snapshot)
+        remaining = {snapshot.name for snapshot in list_folder(self.folder.path / "snapshots")}
         for ref in [path for path in (self.folder.path / "refs").rglob("*") if path.is_file()]:
-            if ref.read_text(encoding="utf-8").strip() not in alive:
+            if ref.read_text(encoding="utf-8").strip() not in remaining:
                 ref.unlink()
-        if not alive and not self.folder.parts:
+        if not remaining and not self.folder.incomplete_files:
             shutil.rmtree(self.folder.path)
 
 
-def removal_of(folder: RepoFolder, model: LocalModel | None, parts: Iterable[Path]) -> Removal:
-    """What deleting `model`, and the unfinished downloads `parts`, takes."""
+def removal_of(folder: RepoFolder, model: LocalModel | None, incomplete: Iterable[Path]) -> Removal:
+    """Find what to delete for `model` and the partial downloads `incomplete`."""
     files = model.files if model else ()
-    wanted = {(_name_in_snapshot(folder, file), file.resolve()) for file in files}
-    there = list(_all_files(folder))
-    doomed = [path for path in there if (_name_in_snapshot(folder, path), path.resolve()) in wanted]
-    needed = {path.resolve() for path in there if path not in doomed}
+    targets = {(_name_in_snapshot(folder, file), file.resolve()) for file in files}
+    present = list(_all_files(folder))
+    deleted = [path for path in present if (_name_in_snapshot(folder, path), path.resolve()) in targets]
+    needed = {path.resolve() for path in present if path not in deleted}
     links, contents, shared = [], [], []
-    for path in doomed:
+    for path in deleted:
         if not path.is_symlink():
             contents.append(path)
             continue
@@ -71,12 +75,12 @@ def removal_of(folder: RepoFolder, model: LocalModel | None, parts: Iterable[Pat
         blob = Path(os.path.normpath(path.parent / path.readlink()))
         if path.resolve() in needed:
             shared.append(blob)
-        elif blob.is_symlink():  # huggingface-hub keeps what several repositories have in one place
+        elif blob.is_symlink():  # into huggingface-hub's store for blobs of several repositories
             links.append(blob)
             shared.append(blob.resolve())
         else:
             contents.append(blob)
-    unique = (tuple(dict.fromkeys(paths)) for paths in (links, [*contents, *parts], shared))
+    unique = (tuple(dict.fromkeys(paths)) for paths in (links, [*contents, *incomplete], shared))
     return Removal(folder, *unique)
 
 
@@ -89,10 +93,10 @@ def _all_files(folder: RepoFolder) -> Iterator[Path]:
         yield from (snapshot / name for name in files_in(snapshot))
 
 
-def _remove_empty(folder: Path) -> None:
-    """Remove `folder` and those in it if there is no file in any."""
-    for inner in listed(folder):
+def _remove_if_empty(folder: Path) -> None:
+    """Remove the folders in `folder` that contain no files, and `folder` itself if it is one."""
+    for inner in list_folder(folder):
         if inner.is_dir() and not inner.is_symlink():
-            _remove_empty(inner)
+            _remove_if_empty(inner)
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -1,1 +1,1 @@
-"""What goes where: (machine, model, workload) to a plan, by pure functions. Nothing here touches a device."""
+"""The planner: pure functions from machine, model and workload to a plan. No device is accessed."""

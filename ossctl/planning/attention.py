@@ -1,26 +1,25 @@
-"""Which attention a CPU computes sooner: llama.cpp's flash attention, or plain products with all scores."""
+"""The cost of flash attention and of plain attention on the CPU."""
 
 from dataclasses import dataclass
 
-USUAL_TOKENS = 500  # of a question or an answer of which nothing is known
+USUAL_TOKENS = 500  # of a prompt or an answer of unknown length
 
 
 @dataclass(frozen=True)
 class AttentionCosts:
-    """Seconds a head, token and cell: reading a prompt, many tokens at once, and writing, one at a time."""
+    """Seconds per head, token and KV cell, for prefill (many tokens at once) and decode (one at a time)."""
 
-    read_flash: float
-    read_plain: float
-    write_flash: float
-    write_plain: float
+    prefill_flash: float
+    prefill_plain: float
+    decode_flash: float
+    decode_plain: float
 
-    def prefers_plain(self, reads: int, writes: int) -> bool:
-        """Whether plain attention is sooner done with a request that reads so many tokens and then writes so
-        many. Each attends to all before it."""
-        reading = reads * reads / 2 * (self.read_plain - self.read_flash)
-        writing = writes * (reads + writes / 2) * (self.write_plain - self.write_flash)
-        return reading + writing < 0
+    def prefers_plain(self, prompt_tokens: int, answer_tokens: int) -> bool:
+        """Whether a request takes less time with plain attention. Every token attends to all before it."""
+        prefill = prompt_tokens**2 / 2 * (self.prefill_plain - self.prefill_flash)
+        cells = answer_tokens * (prompt_tokens + answer_tokens / 2)
+        return prefill + cells * (self.decode_plain - self.decode_flash) < 0
 
 
-# Where nothing has been measured yet: two cores of a Xeon with AVX-512 (llama-cpp-python 0.3.36).
+# Used until they are measured: two cores of a Xeon with AVX-512 (llama-cpp-python 0.3.36).
 USUAL_COSTS = AttentionCosts(5.9e-9, 8.6e-9, 83e-9, 24.5e-9)

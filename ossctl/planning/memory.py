@@ -1,4 +1,4 @@
-"""How many bytes a model takes where, for given settings: llama.cpp's own arithmetic."""
+"""Predict the memory that a model takes on each device and in RAM, by llama.cpp's own arithmetic."""
 
 import functools
 from collections.abc import Sequence
@@ -10,26 +10,23 @@ from ossctl.planning.settings import Settings
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
 
 _CPU_ALIGNMENT = 32  # TENSOR_ALIGNMENT, ggml-impl.h
-_GPU_ALIGNMENT = 128  # CUDA's; the others' are no larger, and it decides about bytes only
+_GPU_ALIGNMENT = 128  # CUDA's; others are smaller, which changes the result by a few bytes
 _FLOAT = 4
-_OFFLOAD_MIN_TOKENS = 32  # GGML_OP_OFFLOAD_MIN_BATCH's default, ggml-cuda.cu
+_OFFLOAD_MIN_TOKENS = 32  # default of GGML_OP_OFFLOAD_MIN_BATCH, ggml-cuda.cu
 
-# What a device needs beyond the buffers that llama.cpp reports, in bytes: the driver's context, kernels,
-# cuBLAS's workspace, CUDA graphs. Measured by users on CUDA: 250 to 350 MiB with a model loaded, of which
-# 146 MiB are there before. A server at the other end of RPC counts its own.
+# Bytes that a device needs besides the buffers that llama.cpp reports: driver context, kernels, cuBLAS
+# workspace, CUDA graphs. Users measured 250 to 350 MiB on CUDA with a model loaded, 146 MiB of it before
+# loading. An RPC server accounts for its own.
 _CONTEXT = {"CUDA": 300 * MIB, "ROCm": 300 * MIB, "RPC": 64 * MIB}
 _OTHER_CONTEXT = 256 * MIB
-_Q8_1 = 36 / 32  # bytes a value of activations as a matrix multiplication on a GPU quantises them
-_PROCESS = 400 * MIB  # Python, libraries, the vocabulary with its look-up tables
-_CONVERTS_KV = ("CUDA", "ROCm")  # attention there turns a quantised cache into f16, in its own result's block
+_Q8_1 = 36 / 32  # bytes per activation, which GPUs quantise to q8_1 for matrix multiplications
+_PROCESS = 400 * MIB  # Python, libraries, the vocabulary with its lookup tables
+_CONVERTS_KV = ("CUDA", "ROCm")  # their attention converts a quantised cache to f16, beside its result
 
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """Bytes on one device, or in RAM, by purpose.
-
-    `overhead` is what llama.cpp does not report but has to stay free: see `overhead_of`.
-    """
+    """Bytes on a device or in RAM by purpose. `overhead` is memory that llama.cpp does not report."""
 
     weights: int = 0
     kv: int = 0
@@ -43,14 +40,14 @@ class DeviceUse:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the settings take on each of their devices, in order, and in RAM."""
+    """Memory use of the settings' devices, in order, and of the RAM."""
 
     devices: tuple[DeviceUse, ...]
     host: DeviceUse
 
 
 def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) -> Prediction:
-    """Bytes by device and purpose. `devices` are those that the settings name, in the same order."""
+    """Predict the memory use of `settings`. `devices` are those that they name, in the same order."""
     cpu = len(devices)
     homes = layer_homes(shape.n_layers, settings.device_layers, cpu)
     weights, kv = [0] * (cpu + 1), [0] * (cpu + 1)
@@ -62,7 +59,7 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
         weights[cpu if number in in_ram else home] += layer.expert_bytes
         kv[home] += caches[number]
     weights[homes[-1]] += shape.output_bytes - (shape.tied_bytes if homes[-1] == cpu else 0)
-    if settings.repack:  # the copy in the CPU's own layout; the file stays mapped
+    if settings.repack:  # the file stays mapped
         weights[cpu] *= 2
     weights[cpu] += shape.embedding_bytes
     compute = _compute(shape, settings, devices, homes)
@@ -74,7 +71,7 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
 
 
 def layer_homes(n_layers: int, device_layers: Sequence[int], cpu: int) -> list[int]:
-    """The backend of each layer and, last, of the head: the CPU first, then the devices in order."""
+    """The backend of each layer and, as the last item, of the output: the CPU, then the devices in order."""
     homes = [cpu] * (n_layers + 1 - sum(device_layers))
     for device, count in enumerate(device_layers):
         homes += [device] * count
@@ -82,23 +79,23 @@ def layer_homes(n_layers: int, device_layers: Sequence[int], cpu: int) -> list[i
 
 
 def cache_bytes(shape: ModelShape, settings: Settings) -> tuple[int, ...]:
-    """Bytes of each layer's cache."""
-    alike = {layer: kv_bytes(layer, settings) for layer in shape.kinds}
-    return tuple(alike[layer] for layer in shape.layers)
+    """Bytes of the KV cache of each layer."""
+    by_kind = {layer: kv_bytes(layer, settings) for layer in shape.kinds}
+    return tuple(by_kind[layer] for layer in shape.layers)
 
 
 def kv_bytes(layer: LayerShape, settings: Settings) -> int:
-    """Bytes of one layer's cache, of all sequences."""
+    """Bytes of the KV cache of a layer, for all sequences."""
     cells = settings.window_cells(layer.window) if layer.window else settings.cells
     row = settings.kv_type.bytes_of(layer.k_width) + settings.kv_type.bytes_of(layer.v_width)
     return settings.streams * cells * row + settings.parallel * layer.state_bytes
 
 
 def overhead_of(device: Device, shape: ModelShape, settings: Settings) -> int:
-    """Bytes of `device` that must stay free beside llama.cpp's buffers: its context and its kernels' pool.
+    """Bytes that `device` needs besides llama.cpp's buffers: its context and the pool of its kernels.
 
-    The pool holds the activations that the largest multiplication quantises, twice: what goes into the
-    experts, and the partial results of attention are not larger.
+    The pool holds the quantised activations of the largest matrix multiplication twice. The partial results
+    of attention need no more.
     """
     widest = max(
         shape.n_embd, shape.attention_width, shape.expert_width * shape.n_expert_used, shape.ffn_width
@@ -108,12 +105,12 @@ def overhead_of(device: Device, shape: ModelShape, settings: Settings) -> int:
 
 
 def streams_experts(device: Device, settings: Settings) -> bool:
-    """Whether large batches are multiplied on `device` with weights that stay in RAM (op_offload)."""
+    """Whether `device` computes large batches with weights that are in RAM (op_offload)."""
     return device.backend != "RPC" and settings.n_tokens >= _OFFLOAD_MIN_TOKENS and not settings.repack
 
 
 def _host_overhead(shape: ModelShape, settings: Settings) -> int:
-    """Python and llama.cpp themselves, and work space of the CPU's kernels: what they multiply, as f16."""
+    """Bytes of the process itself, and of the CPU kernels' workspace, which holds their input as f16."""
     widest = max(shape.n_embd, shape.expert_width * shape.n_expert_used)
     if not settings.flash_attention:
         widest = max(widest, shape.n_heads * settings.cells)  # scores
@@ -123,12 +120,13 @@ def _host_overhead(shape: ModelShape, settings: Settings) -> int:
 def _compute(
     shape: ModelShape, settings: Settings, devices: Sequence[Device], homes: Sequence[int]
 ) -> tuple[int, ...]:
+    """Bytes of the compute buffer on each device and, last, on the CPU."""
     cells, tokens = settings.cells, settings.n_tokens
     windows = [layer.window for layer in shape.layers if layer.window]
     window_cells = settings.window_cells(max(windows)) if windows else 0
     full = any(not layer.window for layer in shape.layers)
     alignments = tuple(_CPU_ALIGNMENT if d.backend == "RPC" else _GPU_ALIGNMENT for d in devices)
-    place = functools.cache(_Placing(settings, devices))
+    place = functools.cache(_LayerPlacer(settings, devices))
     in_ram = frozenset(settings.experts_in_ram)
     return compute_bytes(
         Reservation(
@@ -152,13 +150,13 @@ def _compute(
 
 
 def is_pipelined(shape: ModelShape, settings: Settings) -> bool:
-    """Whether llama.cpp works on several ubatches at once (llama_context's constructor)."""
-    whole = settings.gpu_layers == shape.n_layers + 1
-    return len(settings.devices) > 1 and whole and not settings.experts_in_ram
+    """Whether llama.cpp uses pipeline parallelism: several ubatches at once (llama_context's constructor)."""
+    full_offload = settings.gpu_layers == shape.n_layers + 1
+    return len(settings.devices) > 1 and full_offload and not settings.experts_in_ram
 
 
-class _Placing:
-    """Where a layer of a large batch is computed, and what is copied there for it."""
+class _LayerPlacer:
+    """Decide where a layer of a large batch is computed, and what is copied there for it."""
 
     def __init__(self, settings: Settings, devices: Sequence[Device]) -> None:
         self._settings = settings
@@ -169,19 +167,19 @@ class _Placing:
             n for n, device in enumerate(devices) if quantised and device.backend in _CONVERTS_KV
         }
 
-    def __call__(self, layer: LayerShape, home: int, behind: bool) -> PlacedLayer:  # noqa: FBT001
-        """`home` is where the layer's weights are; with `behind` its experts are in RAM."""
-        settings, at = self._settings, 0 if self._streaming and home == self._cpu else home
-        moved = behind and self._streaming
+    def __call__(self, layer: LayerShape, home: int, experts_in_ram: bool) -> PlacedLayer:  # noqa: FBT001
+        """`home` is the backend with the layer's weights."""
+        settings, device = self._settings, 0 if self._streaming and home == self._cpu else home
+        streamed = experts_in_ram and self._streaming
         cells = settings.window_cells(layer.window) if layer.window else settings.cells
         as_f16 = KvType.F16.bytes_of(cells * settings.streams * (layer.k_width + layer.v_width))
         return PlacedLayer(
-            device=at,
-            experts=0 if moved else self._cpu if behind else home,
+            device=device,
+            experts=0 if streamed else self._cpu if experts_in_ram else home,
             windowed=layer.window > 0,
             has_experts=layer.expert_bytes > 0,
-            expert_bytes=layer.expert_bytes if moved else 0,
-            dense_bytes=layer.dense_bytes if at != home else 0,
-            cache_bytes=kv_bytes(layer, settings) if at != home else 0,
-            extra_bytes=as_f16 if at in self._converting else 0,
+            expert_bytes=layer.expert_bytes if streamed else 0,
+            dense_bytes=layer.dense_bytes if device != home else 0,
+            cache_bytes=kv_bytes(layer, settings) if device != home else 0,
+            extra_bytes=as_f16 if device in self._converting else 0,
         )

@@ -1,4 +1,4 @@
-"""A finished plan: settings, what they take, and where each value comes from."""
+"""The result of planning: settings, the memory that they take, and who decided them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,19 +9,17 @@ from ossctl.planning.settings import Settings
 from ossctl.planning.shape import ModelShape
 from ossctl.planning.workload import Workload
 
-COMFORTABLE_CTX = (
-    32_768  # tokens; below, the answer of a long reasoning and a few files no longer fit together
-)
-SHORT_CTX = 8_192  # tokens; below, a plan says so
+COMFORTABLE_CTX = 32_768  # tokens: a few files and an answer with long reasoning
+SHORT_CTX = 8_192  # tokens; plans with less mention it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How `shape` is loaded on `machine`. `devices` are those that `settings` name, in the same order.
+    """How to load `shape` on `machine`. `devices` are those named in `settings`, in the same order.
 
-    `origins` says of every setting whether it was given ("user") or decided here ("plan"). `tier` counts the
-    better kinds of placement that did not fit. `basis` is the settings before a little of them was given for
-    a larger ubatch.
+    `origins` maps the name of each override to "user" or "plan". `tier` is the number of better tiers that
+    did not fit. `basis` are the settings before some context or generation speed was traded for a larger
+    ubatch.
     """
 
     machine: Machine
@@ -36,11 +34,7 @@ class Plan:
 
     @property
     def quality(self) -> tuple[int, ...]:
-        """Plans in order of preference: the larger, the better.
-
-        The kind of placement comes first, then layers and experts that GPUs can hold, then as many sequences
-        and as much context as there is room for, then the size of the ubatch.
-        """
+        """A sort key, larger for better plans: placement first, then sequences, context and ubatch."""
         basis = self.basis
         return (
             -self.tier,
@@ -57,8 +51,8 @@ class Plan:
         return self.settings.gpu_layers == self.shape.n_layers + 1 and not self.settings.experts_in_ram
 
     @property
-    def spare(self) -> int:
-        """Bytes that the fullest device has left, or the RAM if there is none."""
+    def headroom(self) -> int:
+        """Free bytes on the fullest device, or in RAM if no device is used."""
         uses = zip(self.devices, self.prediction.devices, strict=True)
         ram = self.machine.ram_free - ram_margin(self.machine) - self.prediction.host.total
         return min((device.free - use.total for device, use in uses), default=ram)

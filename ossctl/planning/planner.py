@@ -1,26 +1,26 @@
-"""From machine, model and wishes to a plan, or to the reason why there is none."""
+"""Make the best plan for a machine, a model and a workload, or explain why none fits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ossctl.errors import MemoryShortage
-from ossctl.planning.check import check_overrides, chosen_devices
-from ossctl.planning.machine import RAM_MARGIN, Device, Machine, ram_margin, shown_bytes
+from ossctl.planning.check import check_overrides, select_devices
+from ossctl.planning.machine import RAM_MARGIN, Device, Machine, format_bytes, ram_margin
 from ossctl.planning.memory import predict
 from ossctl.planning.plan import Plan
 from ossctl.planning.search import Search
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
-from ossctl.planning.tiers import LEAST_CTX, UBATCH
+from ossctl.planning.tiers import MIN_CTX, UBATCH
 from ossctl.planning.workload import Overrides, Workload
 
 
 def make_plan(machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides) -> Plan:
-    """The best plan that fits and keeps what is fixed.
+    """The best plan that fits and respects `overrides`.
 
-    Raises UsageError for what contradicts itself, the model or the machine, and MemoryShortage.
+    Raises UsageError if `overrides` contradict each other, the model or the machine, and MemoryShortage.
     """
-    devices = chosen_devices(machine, overrides)
+    devices = select_devices(machine, overrides)
     check_overrides(shape, overrides, devices)
     best = _best(machine, shape, workload, overrides, devices)
     if best is None:
@@ -31,73 +31,63 @@ def make_plan(machine: Machine, shape: ModelShape, workload: Workload, overrides
 def _best(
     machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides, devices: tuple[Device, ...]
 ) -> Plan | None:
-    together = Search(machine, shape, workload, overrides, devices)
-    rival = together.placed()
-    placed = [(together, rival)]
-    if len(devices) > 1:  # a GPU that holds as much alone needs no transfers
-        roomiest = max(devices, key=lambda device: device.free)
-        alone = Search(machine, shape, workload, overrides, (roomiest,))
-        placed.insert(0, (alone, alone.placed(rival)))
-    highest = max((found.rank for _, found in placed if found), default=None)
-    plans = [search.finished(found) for search, found in placed if found and found.rank == highest]
+    search = Search(machine, shape, workload, overrides, devices)
+    placements = [(search, search.place())]
+    if len(devices) > 1:  # one GPU that holds as much needs no transfers
+        largest = max(devices, key=lambda device: device.free)
+        single = Search(machine, shape, workload, overrides, (largest,))
+        placements.insert(0, (single, single.place(rival=placements[0][1])))
+    best = max((placed.rank for _, placed in placements if placed), default=None)
+    plans = [search.finish(placed) for search, placed in placements if placed and placed.rank == best]
     return max(plans, key=lambda plan: plan.quality, default=None)
 
 
 def _shortage(
     machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides, devices: tuple[Device, ...]
 ) -> MemoryShortage:
-    """What would be needed, and what of the user's own wishes stands in the way."""
-    needed = needed_ram(shape)
-    have = machine.ram_free - ram_margin(machine)
-    message = f"{shape.name} does not fit into {shown_bytes(have)} of RAM{_beside_ram(devices)}"
+    """The error for a model that does not fit, with an option to change if that helps."""
+    available = machine.ram_free - ram_margin(machine)
+    message = f"{shape.name} does not fit into {format_bytes(available)} of RAM{_gpu_memory(devices)}"
     for name in ("parallel", "ctx", "ubatch", "gpu_layers", "cpu_moe", "devices"):
         if name not in overrides.given():
             continue
-        freed = replace(overrides, **{name: None})
-        found = _best(machine, shape, workload, freed, chosen_devices(machine, freed))
-        if found is not None:
+        relaxed = replace(overrides, **{name: None})
+        plan = _best(machine, shape, workload, relaxed, select_devices(machine, relaxed))
+        if plan is not None:
             return MemoryShortage(
-                f"{message} with {_option(name, overrides)}", f"It does with {_instead(name, found)}."
+                f"{message} with {_option(name, getattr(overrides, name))}",
+                f"It fits with {_option(name, _planned(name, plan.settings))}.",
             )
-    return MemoryShortage(message, f"On the CPU alone it needs {shown_bytes(needed)} of free RAM.")
+    needed = format_bytes(required_ram(shape))
+    return MemoryShortage(message, f"Without a GPU it needs {needed} of free RAM.")
 
 
-def _beside_ram(devices: Sequence[Device]) -> str:
-    """What GPUs add to the RAM, or how much of it they may use."""
+def _gpu_memory(devices: Sequence[Device]) -> str:
+    """A clause about the memory of GPUs, in addition to or as part of the RAM."""
     if not devices:
         return ""
-    free = shown_bytes(sum(device.free for device in devices))
-    if all(device.shares_ram and not device.carved_out for device in devices):
-        return f", of which the GPU may use {free}"
-    return f" and {free} on GPUs"
+    free = format_bytes(sum(device.free for device in devices))
+    if all(device.shares_ram and not device.carveout for device in devices):
+        return f", of which the GPU can use {free}"
+    return f" and {free} of GPU memory"
 
 
-def needed_ram(shape: ModelShape) -> int:
-    """Bytes of RAM that the model needs at the least: on the CPU, with the smallest context."""
-    least = Settings(
-        (), (), shape.expert_layers, min(LEAST_CTX, shape.n_ctx_train), 1, False, UBATCH, UBATCH,
+def required_ram(shape: ModelShape) -> int:
+    """Bytes of free RAM that the model needs without a GPU, with the smallest context."""
+    smallest = Settings(
+        (), (), shape.expert_layers, min(MIN_CTX, shape.n_ctx_train), 1, False, UBATCH, UBATCH,
         KvType.F16, 1, LoadMode.MMAP, repack=False,
     )  # fmt: skip
-    return int(predict(shape, least, ()).host.total / (1 - RAM_MARGIN))
+    return int(predict(shape, smallest, ()).host.total / (1 - RAM_MARGIN))
 
 
-def _option(name: str, overrides: Overrides) -> str:
-    value = getattr(overrides, name)
-    shown = ",".join(value) or "cpu" if isinstance(value, tuple) else f"{value}"
-    return f"--{_OPTIONS.get(name, name.replace('_', '-'))} {shown}"
+def _planned(name: str, settings: Settings) -> int | tuple[str, ...]:
+    value: int | tuple[str, ...] = (
+        len(settings.experts_in_ram) if name == "cpu_moe" else getattr(settings, name)
+    )
+    return value
 
 
-def _instead(name: str, plan: Plan) -> str:
-    settings = plan.settings
-    value: object = {
-        "parallel": settings.parallel,
-        "ctx": settings.ctx,
-        "ubatch": settings.ubatch,
-        "gpu_layers": settings.gpu_layers,
-        "cpu_moe": len(settings.experts_in_ram),
-        "devices": ",".join(settings.devices) or "cpu",
-    }[name]
-    return f"--{_OPTIONS.get(name, name.replace('_', '-'))} {value}"
-
-
-_OPTIONS = {"devices": "device"}
+def _option(name: str, value: int | tuple[str, ...]) -> str:
+    option = "device" if name == "devices" else name.replace("_", "-")
+    return f"--{option} {','.join(value) or 'cpu' if isinstance(value, tuple) else value}"

@@ -8,23 +8,23 @@ from typing import Any
 
 
 class KvType(StrEnum):
-    """How the cache holds keys and values."""
+    """The data type of the KV cache."""
 
     F16 = "f16"
     Q8_0 = "q8_0"
 
     def bytes_of(self, n_values: int) -> int:
-        """Bytes of `n_values`; q8_0 keeps 32 in 34 bytes (block_q8_0, ggml-common.h)."""
+        """Bytes of `n_values` values. A q8_0 block has 32 values in 34 bytes (block_q8_0, ggml-common.h)."""
         return n_values * 2 if self is KvType.F16 else n_values // 32 * 34
 
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """One layer: bytes of weights, and values that the cache keeps of one token.
+    """A layer: bytes of weights, and widths of its keys and values (values per token).
 
-    `dense_bytes` are used by every token (attention, norms, router, shared experts), `expert_bytes` by those
-    that the router sends there. `window` 0 is full attention. `state_bytes` is what a recurrent layer keeps
-    of a sequence, whatever its length.
+    `dense_bytes` are the weights that every token uses: attention, norms, router, shared experts. `window` is
+    the sliding window in tokens, 0 for full attention. `state_bytes` is the size of a recurrent state per
+    sequence.
     """
 
     dense_bytes: int
@@ -37,10 +37,10 @@ class LayerShape:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A model as the planner sees it. Widths are numbers of values of one token.
+    """What the planner needs to know of a model. Widths are values per token.
 
-    `output_bytes` is the head with its norm. Where the embedding serves as the head, `tied_bytes` of that are
-    there already, but a GPU that holds the head gets its own copy. `file_bytes` is the size of all files.
+    `output_bytes` are the output matrix and norm. `tied_bytes` of them are shared with the token embedding,
+    of which a GPU with the output layer gets a copy. `file_bytes` is the size of all shards.
     """
 
     name: str
@@ -71,34 +71,34 @@ class ModelShape:
 
     @cached_property
     def expert_layers(self) -> tuple[int, ...]:
-        """Numbers of the layers that have experts."""
+        """Indices of the layers with experts."""
         return tuple(n for n, layer in enumerate(self.layers) if layer.expert_bytes)
 
     @cached_property
     def kinds(self) -> frozenset[LayerShape]:
-        """The layers that differ."""
+        """The distinct layers."""
         return frozenset(self.layers)
 
     @cached_property
     def weight_bytes(self) -> int:
-        """All weights, once."""
+        """Bytes of all weights, counting tied ones once."""
         layers = sum(layer.dense_bytes + layer.expert_bytes for layer in self.layers)
         return layers + self.embedding_bytes + self.output_bytes - self.tied_bytes
 
     @cached_property
     def active_bytes(self) -> int:
-        """Weights that one token reads: all but the embedding and the experts that it is not sent to."""
-        part = self.n_expert_used / self.n_expert if self.n_expert else 0.0
-        layers = sum(layer.dense_bytes + int(layer.expert_bytes * part) for layer in self.layers)
+        """Bytes of weights that one token reads: all but the embedding and unused experts."""
+        used = self.n_expert_used / self.n_expert if self.n_expert else 0.0
+        layers = sum(layer.dense_bytes + int(layer.expert_bytes * used) for layer in self.layers)
         return layers + self.output_bytes
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ModelShape":
-        """The shape that `as_record` has written."""
+        """The inverse of `as_record`."""
         layers = tuple(LayerShape(*values) for values in record["layers"])
         return cls(**{**record, "layers": layers})
 
     def as_record(self) -> dict[str, Any]:
-        """Plain values for JSON; a layer is a list of its fields in order."""
+        """A JSON object, in which each layer is a list of its fields in order."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**record, "layers": [list(astuple(layer)) for layer in self.layers]}

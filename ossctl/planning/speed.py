@@ -1,18 +1,18 @@
-"""What a placement costs in speed: generation waits for the weights that every token reads."""
+"""Estimate generation speed, which is limited by reading the weights of every token from memory."""
 
 from ossctl.planning.settings import Settings
 from ossctl.planning.shape import ModelShape
 
-_SLOWER = 10  # a GPU's memory against RAM: an RTX 3090's 936 GB/s, two channels of DDR5-5600 90
+_RAM_FACTOR = 10  # GPU memory is this much faster: 936 GB/s of an RTX 3090, 90 GB/s of dual-channel DDR5-5600
 
 
-def generation_lost(shape: ModelShape, before: Settings, after: Settings) -> float:
-    """The share of its speed that generation loses to more experts in RAM, all layers being on GPUs."""
-    return 1 - _reading(shape, before) / _reading(shape, after)
+def generation_slowdown(shape: ModelShape, before: Settings, after: Settings) -> float:
+    """The share of generation speed lost to more experts in RAM, with all layers on GPUs."""
+    return 1 - _token_cost(shape, before) / _token_cost(shape, after)
 
 
-def _reading(shape: ModelShape, settings: Settings) -> float:
-    """Bytes that a token reads, those in RAM as many times as they take longer."""
-    share = shape.n_expert_used / shape.n_expert
-    in_ram = share * sum(shape.layers[number].expert_bytes for number in settings.experts_in_ram)
-    return shape.active_bytes + (_SLOWER - 1) * in_ram
+def _token_cost(shape: ModelShape, settings: Settings) -> float:
+    """Bytes that a token reads, with those in RAM weighted by its speed."""
+    used = shape.n_expert_used / shape.n_expert
+    in_ram = used * sum(shape.layers[number].expert_bytes for number in settings.experts_in_ram)
+    return shape.active_bytes + (_RAM_FACTOR - 1) * in_ram

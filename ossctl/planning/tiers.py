@@ -1,6 +1,6 @@
-"""The kinds of placement, from the best to the least, that a search tries in this order.
+"""The tiers that a search tries, from best to worst.
 
-Nothing here depends on memory, so that more memory can only reach a better tier.
+They do not depend on the machine's memory, so more memory can only lead to a better tier.
 """
 
 from collections.abc import Iterator
@@ -12,16 +12,15 @@ from ossctl.planning.plan import COMFORTABLE_CTX, SHORT_CTX
 from ossctl.planning.shape import ModelShape
 from ossctl.planning.workload import Overrides, Purpose, Workload
 
-BATCH_CTX = 4_096  # tokens a request of a batch, if nothing is said
-LEAST_CTX = 512  # tokens; less is of no use
-UBATCH = 512  # llama.cpp's n_ubatch
+BATCH_CTX = 4_096  # tokens per request of a batch, by default
+MIN_CTX = 512  # tokens; less is not useful
+UBATCH = 512  # llama.cpp's default n_ubatch
 _FEW_SEQUENCES = 8
-# A larger ubatch pays while copying the experts in RAM takes longer than computing with them.
 _LARGE_EXPERTS = 16 * GIB
 
 
 class Placement(Enum):
-    """Everything on GPUs; experts of some layers in RAM; whole layers in RAM; no GPU."""
+    """All layers on GPUs; experts of some in RAM; some layers in RAM; no GPU."""
 
     FULL = auto()
     EXPERTS_IN_RAM = auto()
@@ -31,7 +30,7 @@ class Placement(Enum):
 
 @dataclass(frozen=True)
 class Tier:
-    """One kind of placement with its least sizes: tokens, sequences, tokens."""
+    """A kind of placement, with the smallest context and ubatch (in tokens) and number of sequences."""
 
     placement: Placement
     ctx: int
@@ -41,15 +40,15 @@ class Tier:
 
 
 def tiers(shape: ModelShape, workload: Workload, overrides: Overrides, *, with_gpus: bool) -> Iterator[Tier]:
-    """The tiers for what the user wants. With GPUs, the CPU alone is last, if nothing was said of GPUs."""
-    steps = (
+    """The tiers for a workload. With GPUs, the last ones are without them, unless overrides ask for GPUs."""
+    candidates = (
         _batch(shape, workload, overrides)
-        if workload.use is Purpose.BATCH
+        if workload.purpose is Purpose.BATCH
         else _interactive(shape, workload, overrides)
     )
-    cpu = not with_gpus or not overrides.given() & {"gpu_layers", "cpu_moe", "devices"}
-    for tier in dict.fromkeys(steps):
-        if cpu if tier.placement is Placement.CPU else with_gpus:
+    without_gpus = not with_gpus or not overrides.given() & {"gpu_layers", "cpu_moe", "devices"}
+    for tier in dict.fromkeys(candidates):
+        if without_gpus if tier.placement is Placement.CPU else with_gpus:
             yield tier
 
 
@@ -61,19 +60,19 @@ def _interactive(shape: ModelShape, workload: Workload, overrides: Overrides) ->
         return Tier(placement, ctx, parallel, shared, ubatch=overrides.ubatch or ubatch)
 
     yield tier(Placement.FULL, COMFORTABLE_CTX)
-    for ubatch in (_paying_ubatch(shape), UBATCH):
+    for ubatch in (_fast_ubatch(shape), UBATCH):
         yield tier(Placement.EXPERTS_IN_RAM, COMFORTABLE_CTX, ubatch)
-    for ctx in (SHORT_CTX, SHORT_CTX // 4, LEAST_CTX):
+    for ctx in (SHORT_CTX, SHORT_CTX // 4, MIN_CTX):
         for placement in (Placement.FULL, Placement.EXPERTS_IN_RAM, Placement.LAYERS_IN_RAM):
             yield tier(placement, ctx)
-    for ctx in (COMFORTABLE_CTX, SHORT_CTX, SHORT_CTX // 4, LEAST_CTX):
+    for ctx in (COMFORTABLE_CTX, SHORT_CTX, SHORT_CTX // 4, MIN_CTX):
         yield tier(Placement.CPU, ctx)
 
 
 def _batch(shape: ModelShape, workload: Workload, overrides: Overrides) -> Iterator[Tier]:
     few = overrides.parallel or min(_FEW_SEQUENCES, workload.requests or _FEW_SEQUENCES)
     fewer = [n for n in (4, 2, 1) if n < few and overrides.parallel is None]
-    long = overrides.parallel is None and (overrides.ctx or 0) > BATCH_CTX  # than most requests
+    long = overrides.parallel is None and (overrides.ctx or 0) > BATCH_CTX  # most requests are shorter
 
     def tier(
         placement: Placement,
@@ -89,7 +88,7 @@ def _batch(shape: ModelShape, workload: Workload, overrides: Overrides) -> Itera
     yield tier(Placement.FULL, few)
     if long:
         yield tier(Placement.FULL, few, shared=True)
-    for ubatch in (_paying_ubatch(shape), UBATCH):
+    for ubatch in (_fast_ubatch(shape), UBATCH):
         yield tier(Placement.EXPERTS_IN_RAM, few, ubatch)
     for placement in Placement:
         yield tier(placement, few)
@@ -97,18 +96,18 @@ def _batch(shape: ModelShape, workload: Workload, overrides: Overrides) -> Itera
             yield tier(placement, few, shared=True)
         for parallel in fewer[:-1]:
             yield tier(placement, parallel)
-        yield tier(placement, few, shared=True)  # what one alone may use
+        yield tier(placement, few, shared=True)  # takes no more memory than a single sequence
         for parallel in fewer[-1:]:
             yield tier(placement, parallel)
-    for ctx in (BATCH_CTX // 4, LEAST_CTX):
+    for ctx in (BATCH_CTX // 4, MIN_CTX):
         yield tier(Placement.CPU, overrides.parallel or 1, ctx=ctx)
 
 
-def _paying_ubatch(shape: ModelShape) -> int:
-    """With experts in RAM, every ubatch has them copied to the GPU once: large ones are faster."""
-    return 4_096 if copying_decides(shape) else 2_048
+def _fast_ubatch(shape: ModelShape) -> int:
+    """A large ubatch for prefill with experts in RAM, which are copied to the GPU once per ubatch."""
+    return 4_096 if has_large_experts(shape) else 2_048
 
 
-def copying_decides(shape: ModelShape) -> bool:
-    """Whether copying all experts to a GPU takes longer than computing some thousand tokens with them."""
+def has_large_experts(shape: ModelShape) -> bool:
+    """Whether copying all experts to a GPU takes longer than computing a few thousand tokens with them."""
     return sum(layer.expert_bytes for layer in shape.layers) > _LARGE_EXPERTS

@@ -1,4 +1,4 @@
-"""What a plan is for, and what of it the user has decided already."""
+"""The inputs of a plan besides machine and model: the workload, and the user's overrides."""
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -8,7 +8,7 @@ from ossctl.planning.shape import KvType, ModelShape
 
 
 class Purpose(StrEnum):
-    """One conversation at a time, or as many answers as possible."""
+    """Low latency for one conversation at a time, or the throughput of many requests."""
 
     INTERACTIVE = "interactive"
     BATCH = "batch"
@@ -16,32 +16,33 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True)
 class Workload:
-    """`requests` is how many a batch has, `tokens` what one comes to at most; None if that is not known.
+    """What a model is loaded for.
 
-    So many `conversations` are kept in one cache that they share, though one goes on at a time. `reads` and
-    `writes` are the tokens of a prompt and of its answer, as far as can be guessed. With `all_logits` the
-    plan is for a program that reserves a row of logits for every token of a ubatch.
+    `requests` is the size of a batch and `request_tokens` the limit of prompt and answer together, None if
+    not known. `conversations` share one KV cache, and only one of them is generating at a time.
+    `prompt_tokens` and `answer_tokens` are estimates for one request. `all_logits` is for programs that
+    reserve a row of logits for every token of a ubatch, as older llama-servers do.
     """
 
-    use: Purpose = Purpose.INTERACTIVE
+    purpose: Purpose = Purpose.INTERACTIVE
     requests: int | None = None
-    tokens: int | None = None
+    request_tokens: int | None = None
     conversations: int = 1
-    reads: int = USUAL_TOKENS
-    writes: int = USUAL_TOKENS
+    prompt_tokens: int = USUAL_TOKENS
+    answer_tokens: int = USUAL_TOKENS
     all_logits: bool = False
 
     def useful_ctx(self, shape: ModelShape) -> int:
-        """The largest context, in tokens, that is of any use."""
-        return min(shape.n_ctx_train, self.tokens or shape.n_ctx_train)
+        """The largest context size, in tokens, that this workload can use."""
+        return min(shape.n_ctx_train, self.request_tokens or shape.n_ctx_train)
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user has given; the plan keeps it and decides the rest. None is not given.
+    """Settings fixed by the user. The planner decides those that are None.
 
-    `ctx` is tokens a sequence. `cpu_moe` is how many layers keep their experts in RAM. `devices` are names;
-    () is the CPU alone.
+    `ctx` is tokens per sequence, `cpu_moe` the number of layers whose experts stay in RAM, `devices` the
+    names of devices, () for the CPU alone.
     """
 
     ctx: int | None = None

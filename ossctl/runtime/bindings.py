@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
-from ossctl.build import VERSION, command
+from ossctl.build import VERSION, rebuild_command
 from ossctl.errors import OssctlError
 
 _PACKAGE = "llama_cpp"
@@ -17,12 +17,13 @@ def _check_version() -> None:
     try:
         found = version("llama-cpp-python")
     except PackageNotFoundError:
-        raise OssctlError("llama-cpp-python is not installed", f"This builds it: {command()}") from None
+        raise OssctlError("llama-cpp-python is not installed", _hint()) from None
     if found.partition("+")[0] != VERSION:
-        raise OssctlError(
-            f"llama-cpp-python {found} is installed, and ossctl works with {VERSION} only",
-            f"This builds it: {command()}",
-        )
+        raise OssctlError(f"llama-cpp-python {found} is installed, but ossctl needs {VERSION}", _hint())
+
+
+def _hint() -> str:
+    return f"This builds it: {rebuild_command()}"
 
 
 def _import() -> tuple[ModuleType, ModuleType]:
@@ -52,6 +53,6 @@ _check_version()
 try:
     lib, _ggml = _import()
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # raised where the library is loaded
-    raise OssctlError(f"llama.cpp's library cannot be used: {error}", f"A new build: {command()}") from None
+    raise OssctlError(f"cannot load llama.cpp's library: {error}", _hint()) from None
 
 ggml = _ggml.libggml

@@ -16,7 +16,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any, NoReturn
 
-from ossctl.build import VERSION, command
+from ossctl.build import VERSION, rebuild_command
 from ossctl.runtime.ggml import function
 
 _FAULTS = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")
@@ -105,7 +105,7 @@ def crash_reporter() -> CrashReporter:
 
 def _advice(report: Path | None) -> str:
     details = f" Details: {report}" if report else ""
-    return f"`ossctl doctor` shows what works here; this rebuilds llama.cpp: {command()}.{details}"
+    return f"`ossctl doctor` shows what works here; this rebuilds llama.cpp: {rebuild_command()}.{details}"
 
 
 def _restore_terminal() -> None:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from ossctl.dialect import Conversation, Message
+from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
 from ossctl.guide import GrammarCompiler, Guide
 from ossctl.templates.environment import TemplateRefusal, chat_environment
@@ -73,6 +74,15 @@ class TemplateDialect:
             tokens += self._tokenizer.tokenize(part, special=True)
         begin = self._tokenizer.begin_id
         return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        """A template may do anything with a message, so this renders two and compares them."""
+
+        def render(text: str) -> list[int]:
+            messages = (*conversation.messages, Message("user", text))
+            return self.render(replace(conversation, messages=messages))
+
+        return stable_tokens(render, draft)
 
     def parser(self, prompt: Sequence[int]) -> TemplateParser:
         """See `Dialect.parser`. A template may end with `<think>`: then the reasoning has begun."""

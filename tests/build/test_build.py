@@ -1,4 +1,4 @@
-"""`python -m ossctl.build`: which flags a compiler gets, and that what is asked for is what is installed."""
+"""`python -m ossctl.build`: the flags of each compiler, the cache of wheels, and errors."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ from ossctl.build import REQUIREMENT, VERSION
 from ossctl.build.compiler import find_compiler
 from ossctl.build.errors import BuildError
 from ossctl.build.recipe import BACKENDS, Recipe, make_recipe, processor
-from ossctl.build.wheels import origin_of, reason
+from ossctl.build.wheels import failure_summary, find_build
 
 ROOT = Path(__file__).parents[2]
 RECIPE = Recipe(REQUIREMENT, ("cpu",), "g++ 12", (), "-DGGML_RPC=ON", "x86_64 | a CPU | avx2")
@@ -25,7 +25,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="the compilers here 
 
 @pytest.fixture
 def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a test puts a compiler of its own."""
+    """The path where a test writes its fake compiler."""
     path = tmp_path / "c++"
     monkeypatch.setenv("CXX", str(path))
     return path
@@ -39,7 +39,7 @@ make() { printf "#!/bin/sh\nexit $1\n" > "$out"; chmod +x "$out"; }
 
 
 def write_compiler(path: Path, script: str) -> None:
-    """One that says its version and otherwise does what `script` says; `$out` is the program to make."""
+    """Write a compiler that prints its version and otherwise runs `script`; `$out` is the output file."""
     path.write_text(COMPILER + script)
     path.chmod(0o755)
 
@@ -51,7 +51,7 @@ def test_the_release_is_the_one_that_the_package_depends_on() -> None:
 
 
 @needs_posix
-def test_the_compiler_of_this_machine_makes_right_code_with_its_flags() -> None:
+def test_the_compiler_of_this_machine_works_with_the_flags_found_for_it() -> None:
     found = find_compiler()
     assert found.version
     native = platform.machine() == "x86_64" and "amx_tile" in processor().split()
@@ -70,7 +70,7 @@ def test_the_compiler_of_this_machine_makes_right_code_with_its_flags() -> None:
         ),
     ],
 )
-def test_flags_are_given_only_where_the_code_is_wrong_without(
+def test_flags_are_added_only_if_the_code_is_wrong_without_them(
     compiler: Path, script: str, flags: tuple[str, ...]
 ) -> None:
     write_compiler(compiler, script)
@@ -79,21 +79,21 @@ def test_flags_are_given_only_where_the_code_is_wrong_without(
 
 
 @needs_posix
-def test_a_compiler_that_is_too_old_is_named_with_its_reason(compiler: Path) -> None:
+def test_the_error_for_an_old_compiler_names_it_and_its_message(compiler: Path) -> None:
     write_compiler(compiler, "echo 'c++: error: unrecognized option -std=c++17' >&2; exit 1")
     with pytest.raises(BuildError, match=r"c\+\+ \(test\) 1.0 cannot compile .* unrecognized option"):
         find_compiler()
 
 
 @needs_posix
-def test_without_a_compiler_the_hint_says_how_to_get_one(compiler: Path) -> None:
+def test_without_a_compiler_the_hint_says_how_to_install_one(compiler: Path) -> None:
     with pytest.raises(BuildError) as caught:
         find_compiler()
-    assert caught.value.message == f"CXX={compiler} not found; llama.cpp has to be compiled"
+    assert caught.value.message == f"CXX={compiler} not found; it is needed to compile llama.cpp"
     assert "apt install g++" in caught.value.hint
 
 
-def test_a_backend_without_its_tool_is_refused_before_minutes_are_spent(
+def test_a_backend_whose_tool_is_missing_fails_before_anything_is_compiled(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -102,7 +102,7 @@ def test_a_backend_without_its_tool_is_refused_before_minutes_are_spent(
             make_recipe([name])
 
 
-def test_whatever_decides_about_the_code_is_in_the_key() -> None:
+def test_every_input_of_a_build_changes_its_key() -> None:
     others = [
         replace(RECIPE, backends=("cuda",)),
         replace(RECIPE, compiler="g++ 13"),
@@ -116,7 +116,7 @@ def test_whatever_decides_about_the_code_is_in_the_key() -> None:
     assert replace(RECIPE).key == RECIPE.key
 
 
-def test_the_processor_is_told_by_its_name_and_instruction_sets(tmp_path: Path) -> None:
+def test_the_processor_is_its_name_and_instruction_sets(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "cpuinfo").write_text(
         "processor\t: 0\nmodel name\t: Some CPU\ncpu MHz\t\t: 2100\nflags\t\t: fpu avx2 amx_int8\n\n"
@@ -126,19 +126,20 @@ def test_the_processor_is_told_by_its_name_and_instruction_sets(tmp_path: Path) 
     assert processor(tmp_path / "missing")
 
 
-def test_the_reason_is_the_compilers_line() -> None:
-    said = (
+def test_the_summary_of_a_failure_is_the_line_of_the_tool_that_failed() -> None:
+    output = (
         "  Building wheel: started\n  error: subprocess-exited-with-error\n  [12/90] Building CXX\n"
         "  /tmp/x/ggml-vulkan.cpp:9:10: fatal error: vulkan/vulkan.hpp: No such file or directory\n"
         "ERROR: Failed building wheel for llama_cpp_python\n"
     )
-    assert reason(said).endswith("fatal error: vulkan/vulkan.hpp: No such file or directory")
-    assert reason("ERROR: No matching distribution found\n").endswith("No matching distribution found")
+    assert failure_summary(output).endswith("fatal error: vulkan/vulkan.hpp: No such file or directory")
+    pip = "ERROR: No matching distribution found\n"
+    assert failure_summary(pip).endswith("No matching distribution found")
     cmake = (
         "  CMake Error in ggml-cuda/CMakeLists.txt:\n    no GPU was detected.\n\n\nERROR: Failed to build\n"
     )
-    assert reason(cmake).endswith("CMake Error in ggml-cuda/CMakeLists.txt: no GPU was detected.")
-    assert reason("") == "the build of llama.cpp failed"
+    assert failure_summary(cmake).endswith("CMake Error in ggml-cuda/CMakeLists.txt: no GPU was detected.")
+    assert failure_summary("") == "the build of llama.cpp failed"
 
 
 BACKEND = """
@@ -149,8 +150,8 @@ def build_wheel(folder, *_):
     info = "llama_cpp_python-VERSION.dist-info/"
     with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
         wheel.writestr("llama_cpp/__init__.py", "")
-        said = " ".join(os.environ[name] for name in ("CMAKE_ARGS", "CFLAGS", "CXXFLAGS"))
-        wheel.writestr("llama_cpp/lib/libggml-cpu.so", said)
+        flags = " ".join(os.environ[name] for name in ("CMAKE_ARGS", "CFLAGS", "CXXFLAGS"))
+        wheel.writestr("llama_cpp/lib/libggml-cpu.so", flags)
         facts = ["Metadata-Version: 2.1", "Name: llama_cpp_python", "Version: VERSION"]
         wheel.writestr(info + "METADATA", "\\\\n".join(facts))
         facts = ["Wheel-Version: 1.0", "Root-Is-Purelib: true", "Tag: py3-none-any"]
@@ -162,7 +163,7 @@ def build_wheel(folder, *_):
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """A folder that pip finds llama-cpp-python in, a source distribution that is quickly built."""
+    """A folder with a stub source distribution of llama-cpp-python for pip's --find-links."""
     folder = tmp_path / f"llama_cpp_python-{VERSION}"
     folder.mkdir()
     (folder / "pyproject.toml").write_text(
@@ -178,7 +179,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 @needs_posix
-def test_what_is_asked_for_is_what_is_installed(
+def test_the_installed_build_is_the_requested_one(
     sources: Path, compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_compiler(compiler, 'case "$*" in *-fno-dse*) make 0;; *) make 3;; esac')
@@ -196,28 +197,28 @@ def test_what_is_asked_for_is_what_is_installed(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "by c++ (test) 1.0 -fno-tree-dse -fno-dse: this takes some minutes" in build("cpu")
+    assert "with c++ (test) 1.0 -fno-tree-dse -fno-dse: this takes a few minutes" in build("cpu")
     first = library.read_text()
     assert "-DGGML_RPC=ON" in first
     assert first.count("-fno-tree-dse -fno-dse") == 2  # in C and in C++
-    assert "there is a wheel" in build("cpu")
-    build("metal", CMAKE_ARGS="-DGGML_BLAS=ON", CXXFLAGS="-O2")  # pip's own cache would give the first again
+    assert "using the cached wheel" in build("cpu")
+    build("metal", CMAKE_ARGS="-DGGML_BLAS=ON", CXXFLAGS="-O2")  # pip's own cache would return the first one
     second = library.read_text()
     assert "-DGGML_METAL=ON -DGGML_BLAS=ON" in second
     assert second.endswith("-fno-tree-dse -fno-dse -O2")
-    origin = origin_of(library)
-    assert origin is not None
-    assert (origin.recipe.backends, origin.recipe.compiler) == (("metal",), "c++ (test) 1.0")
-    build("metal", CMAKE_ARGS="-DGGML_BLAS=ON", CXXFLAGS="-O1")  # nothing but a variable has changed
+    record = find_build(library)
+    assert record is not None
+    assert (record.recipe.backends, record.recipe.compiler) == (("metal",), "c++ (test) 1.0")
+    build("metal", CMAKE_ARGS="-DGGML_BLAS=ON", CXXFLAGS="-O1")  # only a variable has changed
     assert library.read_text().endswith("-fno-tree-dse -fno-dse -O1")
     build("cpu")
     assert library.read_text() == first
     library.write_text("from elsewhere")
-    assert origin_of(library) is None
+    assert find_build(library) is None
 
 
 @needs_posix
-def test_a_build_that_fails_is_two_lines_and_keeps_the_log(
+def test_a_failed_build_prints_two_lines_and_keeps_the_log(
     compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_compiler(compiler, "make 0")
@@ -230,12 +231,12 @@ def test_a_build_that_fails_is_two_lines_and_keeps_the_log(
     assert done.returncode == 1
     message, hint = done.stderr.splitlines()
     assert message.startswith("ossctl.build: the build of llama.cpp failed: ERROR: ")
-    assert hint == f"The whole log is {tmp_path / 'cache' / 'wheels' / 'build.log'}"
+    assert hint == f"The full log is in {tmp_path / 'cache' / 'wheels' / 'build.log'}"
     assert "llama-cpp-python" in (tmp_path / "cache" / "wheels" / "build.log").read_text()
 
 
 @needs_posix
-def test_a_compiler_may_have_options_and_a_launcher(
+def test_cxx_can_include_options_and_a_launcher(
     compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_compiler(compiler, 'case "$*" in *-m32*) make 0;; *) exit 1;; esac')
@@ -249,7 +250,7 @@ def test_a_compiler_may_have_options_and_a_launcher(
 
 
 @needs_posix
-def test_a_folder_that_cannot_be_written_is_two_lines(compiler: Path, tmp_path: Path) -> None:
+def test_a_cache_that_is_not_writable_is_an_error_of_two_lines(compiler: Path, tmp_path: Path) -> None:
     write_compiler(compiler, "make 0")
     (tmp_path / "file").write_text("")
     done = subprocess.run(
@@ -261,12 +262,12 @@ def test_a_folder_that_cannot_be_written_is_two_lines(compiler: Path, tmp_path: 
     message, hint = done.stderr.splitlines()
     assert message.startswith("ossctl.build: ")
     assert "Not a directory" in message
-    assert hint == "OSSCTL_HOME moves the folder where wheels are kept."
+    assert hint == "Set OSSCTL_HOME to keep wheels in another folder."
 
 
-def test_an_unknown_backend_is_wrong_usage() -> None:
+def test_an_unknown_backend_is_a_usage_error() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ossctl.build", "cude"], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert "there is no backend cude; there are cpu, cuda, vulkan, rocm, metal" in done.stderr
+    assert "unknown backend cude; choose from cpu, cuda, vulkan, rocm, metal" in done.stderr

@@ -296,13 +296,15 @@ def test_a_prompt_longer_than_the_context_is_an_error_of_its_line(live: Live) ->
     assert record["response"] is None
     assert record["error"]["code"] == "context_length_exceeded"
     assert f"line {record['error']['line']}: the prompt has " in record["error"]["message"]
-    assert "the context 512" in record["error"]["message"]
+    assert "the context window is 512" in record["error"]["message"]
 
 
 def test_a_prompt_of_megabytes_is_refused_by_its_length_and_holds_up_nobody(live: Live) -> None:
     record = live.ask({"prompt": "a b " * 4_000_000, "id": "endless"})
     assert record["error"]["code"] == "context_length_exceeded"
-    assert "the prompt has more than 197,530 tokens, the context 512" in record["error"]["message"]
+    assert (
+        "the prompt has more than 197,530 tokens, but the context window is 512" in record["error"]["message"]
+    )
 
 
 def test_v_shows_a_log_besides_the_summary(tmp_path: Path) -> None:

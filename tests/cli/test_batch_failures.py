@@ -252,7 +252,7 @@ def fuzzed(count: int, chance: random.Random) -> list[bytes]:
     """Lines made by rules, and good ones with bytes exchanged, left out and doubled. Each has an id."""
     made: list[bytes] = []
 
-    @settings(max_examples=count // 2, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=count // 2, database=None, suppress_health_check=[*HealthCheck])
     @given(LINES)
     def collect(line: bytes) -> None:
         made.append(line)

@@ -30,4 +30,4 @@ def test_a_batch_that_cannot_fit_is_refused_before_loading(tmp_path: Path) -> No
         pytest.skip("this machine holds even that")
     assert result.code == 5
     assert "does not fit into" in result.said[0]
-    assert "It does with --" in result.said[1]
+    assert "It fits with --" in result.said[1]

@@ -13,8 +13,8 @@ from ossctl.app.placement.self_test import (
     ProbeRun,
     _failure,
     difference,
-    generate_on,
     is_wrong,
+    probe,
 )
 from tests.support.command import environment, ossctl
 from tests.support.llama_oracle import has_rpc
@@ -66,7 +66,7 @@ def test_the_smallest_model_in_the_cache_is_the_one_that_is_tried(tmp_path: Path
     (folder / "small.gguf").symlink_to(smollm2())
     (folder / "larger.gguf").write_bytes(b"GGUF" + bytes(200_000_000))
     result = ossctl("doctor", cwd=tmp_path, stdin=b"", HF_HOME=str(tmp_path))
-    assert "1 model here" in result.stdout
+    assert "1 model on this machine" in result.stdout
     assert "small.gguf on the CPU" in result.stdout
     assert result.code == 1
     lines = result.stdout.splitlines()
@@ -121,7 +121,7 @@ def test_a_place_is_to_blame_for_a_crash_but_not_for_memory_that_others_have(
 
 
 def test_a_device_that_does_not_work_is_a_failure_with_a_reason() -> None:
-    found = generate_on(smollm2(), "CUDA9")
+    found = probe(smollm2(), "CUDA9")
     assert found == {"CUDA9": ProbeFailure("there is no device CUDA9")}
 
 

@@ -100,7 +100,7 @@ def test_a_build_for_another_processor_is_said_before_it_kills(tmp_path: Path, f
     assert first == (
         "ossctl: this build of llama.cpp does not work on this machine: the process died with SIGILL"
     )
-    assert second.startswith("It may have been built for another processor. This rebuilds it: ")
+    assert second.startswith("It may be for another processor. To rebuild it, run ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])

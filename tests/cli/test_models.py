@@ -168,7 +168,7 @@ def test_rm_does_not_take_a_file_from_a_pull_that_is_fetching_it(hub: Hub, tmp_p
             time.sleep(0.05)
         result = user("rm", "-y", f"hf:{OTHER}")
         assert result.code == 4
-        assert "another program is fetching it just now" in result.stderr
+        assert "another program is fetching this model" in result.stderr
         assert pull.result().code == 0
 
 
@@ -274,7 +274,7 @@ def test_verify_can_be_stopped(owner: User, tmp_path: Path, tiny: bytes) -> None
     assert stdout == b""
     assert stderr.decode().splitlines()[-2:] == [
         "ossctl: interrupted",
-        "What was verified so far is remembered.",
+        "Files that were verified so far are recorded.",
     ]
 
 
@@ -342,14 +342,14 @@ def test_rm_keeps_what_hugging_face_shares_between_repositories(user: User, tiny
         (["verify", "120b"], 4, "`ossctl pull 120b` fetches it: 63.4 GB"),
         (["verify", "no.gguf"], 4, "no model file at no.gguf"),
         (["verify", "words.gguf"], 4, "is not a GGUF file"),
-        (["verify", "m-00002-of-00002.gguf"], 4, "Give its first part, m-00001-of-00002.gguf"),
+        (["verify", "m-00002-of-00002.gguf"], 4, "Pass the first shard, m-00001-of-00002.gguf"),
         (["verify", "m-00001-of-00002.gguf"], 4, "m-00002-of-00002.gguf is missing"),
         (["rm", "-y", "120b"], 4, "120b is not on this machine"),
-        (["rm", "-y", "nano"], 2, "a part of ossctl"),
+        (["rm", "-y", "nano"], 2, "part of ossctl"),
         (["rm", "-y", "words.gguf"], 2, "Delete the file yourself."),
-        (["rm", "-y", "hf:nonsense"], 2, "not a reference to a model"),
-        (["show", ""], 2, "the model has no name"),
-        (["rm", "-y", ""], 2, "the model has no name"),
+        (["rm", "-y", "hf:nonsense"], 2, "not a valid reference to a model"),
+        (["show", ""], 2, "the name of the model is empty"),
+        (["rm", "-y", ""], 2, "the name of the model is empty"),
         (["verify", "."], 4, "is a directory"),
     ],
 )

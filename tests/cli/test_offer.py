@@ -62,7 +62,7 @@ def place(home: Path, repo: str, name: str, data: bytes, commit: str = "c" * 40)
 
 def test_without_any_model_the_two_commands_that_help_are_named(hub: Hub, home: Path) -> None:
     result = batch(hub, home)
-    another = "-m nano tries things out at once" if has_nano() else "`ossctl ls -a` shows others"
+    another = "-m nano is a small model to try" if has_nano() else "`ossctl ls -a` lists others"
     assert result.code == 4
     assert result.said == [
         "ossctl: there is no gpt-oss model on this machine",
@@ -79,7 +79,7 @@ def test_without_any_model_the_two_commands_that_help_are_named(hub: Hub, home: 
             "hf:org/x:Q8_0",
             ["hf:org/x:Q8_0 is not on this machine", "`ossctl pull hf:org/x:Q8_0` fetches it."],
         ),
-        ("12b", ["no model is called 12b", "Did you mean 120b or 20b? `ossctl ls --all` shows every name."]),
+        ("12b", ["no model is called 12b", "Did you mean 120b or 20b? `ossctl ls --all` lists all names."]),
         ("no.gguf", ["no model file at no.gguf", "Check the path given with -m."]),
     ],
 )

@@ -38,7 +38,7 @@ def test_a_plan_says_where_the_model_goes_and_what_is_left(tmp_path: Path) -> No
     assert re.fullmatch(r"gpt-oss-120b \(59\.0 GiB\): all layers on the GPU, experts of \d\d in RAM", first)
     assert any(re.match(r"GPU0 +23\.4 GiB", line) for line in rest)
     assert any(re.match(r"RAM +60\.8 GiB", line) for line in rest)
-    assert "Generation waits for the speed of RAM" in result.stdout
+    assert "Generation waits for RAM bandwidth" in result.stdout
     assert re.search(r"With a GPU of \d+ GiB: ", result.stdout)
     assert re.search(r"With --ctx 8192: ", result.stdout)
 
@@ -264,7 +264,7 @@ def test_what_does_not_fit_is_json_too(tmp_path: Path) -> None:
 def test_a_combination_that_cannot_fit_names_the_nearest_that_does(tmp_path: Path) -> None:
     result = plan(tmp_path, "20b", "--vram", "8GiB", "--ram", "32GiB", "--cpu-moe", 2)
     assert result.code == 5
-    nearest = re.search(r"It does with --cpu-moe (\d+)\.", result.stderr)
+    nearest = re.search(r"It fits with --cpu-moe (\d+)\.", result.stderr)
     assert nearest is not None
     arguments = ("20b", "--vram", "8GiB", "--ram", "32GiB", "--cpu-moe", nearest[1])
     assert plan(tmp_path, *arguments).code == 0
@@ -278,15 +278,15 @@ BAD = {
     "an absurd size": (["20b", "--ram", "9999999TiB"], 2, "--ram"),
     "no RAM at all": (["20b", "--ram", "0"], 2, "--ram"),
     "an unknown card": (["20b", "--gpu", "RTX 4060 Turbo"], 2, "RTX 4060 Turbo"),
-    "a Mac of no size": (["20b", "--gpu", "M4 Max"], 2, "how much memory"),
-    "memory twice": (["20b", "--gpu", "DGX Spark", "--ram", "64GiB"], 2, "one memory"),
+    "a Mac of no size": (["20b", "--gpu", "M4 Max"], 2, "memory of the M4 Max is missing"),
+    "memory twice": (["20b", "--gpu", "DGX Spark", "--ram", "64GiB"], 2, "already sets the RAM"),
     "GPUs twice": (["20b", "--gpu", "T4", "--vram", "16GiB"], 2, "--vram and --gpu"),
     "an unknown device": (["20b", "--vram", "16GiB", "--device", "CUDA3"], 2, "no device CUDA3"),
     "no device's name": (["20b", "--device", ","], 2, "--device"),
     "layers on no GPU": (["20b", "--vram", "0", "--gpu-layers", "3"], 2, "needs a GPU"),
     "experts kept from no GPU": (["20b", "--device", "cpu", "--cpu-moe", "3"], 2, "--cpu-moe"),
     "layers against experts": (
-        ["20b", "--vram", "8GiB", "--gpu-layers", "5", "--cpu-moe", "2"], 2, "--cpu-moe 2 would not",
+        ["20b", "--vram", "8GiB", "--gpu-layers", "5", "--cpu-moe", "2"], 2, "more than --cpu-moe 2",
     ),
     "two outputs": (["20b", "--json", "--llama-args"], 2, "--json and --llama-args"),
     "arguments for no model": (["--llama-args"], 2, "needs a MODEL"),

@@ -99,7 +99,7 @@ def test_stdout_is_the_path_and_the_rest_is_said(served: Hub, tmp_path: Path) ->
     assert_pulled(result)
     first, unknown, where, last = result.said
     assert first == f"{REPO} · m.gguf · 3.0 MB · licence apache-2.0"
-    assert unknown == "How it would run here is not known: m.gguf on the hub is not a GGUF file."
+    assert unknown == "Whether it fits this machine is not known: m.gguf on the hub is not a GGUF file."
     assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0 s at 100 Mbit/s; ")
     assert where.endswith("GB free there")
     assert last == f"hf:{REPO}:m.gguf is here, 3.0 MB, and its sha256 is verified."
@@ -145,10 +145,10 @@ def test_a_damaged_file_is_named_and_fetched_again_once(served: Hub, tmp_path: P
     served.faults += [Flip(at=10)]
     result = pull(served, tmp_path)
     assert_pulled(result)
-    assert "m.gguf arrived damaged" in result.stderr
+    assert "checksum mismatch for m.gguf" in result.stderr
     served.repositories[REPO].commits[0] = {"m.gguf": DATA[::-1]}
     served.faults += [Flip(at=10), Flip(at=10)]
-    assert_refused(pull(served, tmp_path), 4, "m.gguf arrived damaged twice", sha256(DATA[::-1]))
+    assert_refused(pull(served, tmp_path), 4, "second checksum mismatch for m.gguf", sha256(DATA[::-1]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
@@ -181,7 +181,7 @@ def test_a_signal_ends_it_at_once_and_the_next_pull_goes_on(
     assert process.returncode == 128 + number
     assert stderr.splitlines()[-2:] == [
         "ossctl: interrupted",
-        "What has arrived is kept: the same command goes on from there.",
+        "Run the same command again to resume.",
     ]
     assert seconds < 1
     kept = part(tmp_path).stat().st_size
@@ -234,7 +234,9 @@ def test_a_disk_that_fills_is_said_and_the_next_pull_goes_on(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     full = pull(served, tmp_path, REFERENCE, "-y", HF_HOME=str(small_disk))
-    assert_refused(full, 4, f"the disk of {small_disk / 'hub'} is full", "Free 0.1 GB and pull again")
+    assert_refused(
+        full, 4, f"no space left on the disk of {small_disk / 'hub'}", "Free 0.1 GB and pull again"
+    )
     kept = next(small_disk.rglob("*.incomplete")).stat().st_size
     assert 1_000_000 < kept < len(DATA)
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
@@ -275,23 +277,23 @@ def test_a_header_that_cannot_be_read_does_not_stop_a_pull(served: Hub, tmp_path
     served.peek_faults += [Status(503)]
     result = pull(served, tmp_path)
     assert_pulled(result)
-    assert result.said[1].startswith("How it would run here is not known: ")
+    assert result.said[1].startswith("Whether it fits this machine is not known: ")
 
 
 @pytest.mark.parametrize(
     ("reference", "code", "says"),
     [
-        ("", 2, ["the model has no name", "ossctl ls"]),
+        ("", 2, ["the name of the model is empty", "ossctl ls"]),
         ("20bb", 4, ["no model is called 20bb", "Did you mean 20b"]),
         ("qwen", 4, ["no model is called qwen", "qwen3-30b"]),
         ("zzzz", 4, ["no model is called zzzz", "ossctl ls"]),
         ("nano", 2, ["nothing to fetch", "-m nano"]),
         ("model.gguf", 2, ["model.gguf is a path", "hf:ORG/REPO"]),
-        ("hf:nonsense", 2, ["hf:nonsense is not a reference", "hf:ORG/REPO:Q4_K_M"]),
+        ("hf:nonsense", 2, ["hf:nonsense is not a valid reference", "hf:ORG/REPO:Q4_K_M"]),
         ("hf:org/missing", 4, ["no public repository org/missing", "HF_TOKEN"]),
         ("hf:org/gated", 4, ["org/gated is gated", "HF_TOKEN"]),
-        ("hf:org/words", 4, ["has no GGUF files; it holds model.safetensors", "-GGUF"]),
-        (f"{REFERENCE}:Q8_0", 4, ["has nothing called Q8_0; it has m.gguf", f"{REFERENCE}:m.gguf"]),
+        ("hf:org/words", 4, ["has no GGUF files; it has model.safetensors", "-GGUF"]),
+        (f"{REFERENCE}:Q8_0", 4, ["has no model Q8_0; it has m.gguf", f"{REFERENCE}:m.gguf"]),
         (f"{REFERENCE}@nowhere", 4, ["has no revision nowhere", "tree/main"]),
     ],
 )
@@ -333,7 +335,7 @@ def test_without_a_network_it_says_what_is_on_this_machine(
     assert_refused(nothing, 4, says, "No model is on this machine yet.")
     assert_pulled(pull(served, tmp_path))
     result = run("20b", folder=tmp_path, found=change(variables(served, tmp_path)))
-    assert_refused(result, 4, says, f"On this machine are {REFERENCE}:m.gguf.")
+    assert_refused(result, 4, says, f"On this machine: {REFERENCE}:m.gguf.")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

@@ -76,7 +76,7 @@ def test_one_bar_counts_all_parts_with_speed_and_time_left(served: Hub, tmp_path
 def test_what_goes_on_instead_of_bytes_is_shown(served: Hub, tmp_path: Path) -> None:
     served.faults += [Cut(1_000_000), Status(503, retry_after=2)]
     terminal = pull(served, tmp_path, tmp_path / "hf")
-    terminal.expect("the server said 503, busy; trying again in 2 s")
+    terminal.expect("the server returned 503, busy; retrying in 2 s")
     assert end_of(terminal)[0] == 0
 
 
@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_asked_for_and_no_is_the_default(
     assert served.served == []
 
 
-def test_whoever_says_yes_gets_as_much_as_there_is_room_for(
+def test_a_pull_that_was_confirmed_fills_the_disk_and_says_so(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     terminal = pull(served, tmp_path, small_disk)
@@ -100,7 +100,7 @@ def test_whoever_says_yes_gets_as_much_as_there_is_room_for(
     terminal.sendline("y")
     code, written = end_of(terminal)
     assert code == 4
-    assert "is full" in written
+    assert "no space left" in written
 
 
 def test_no_color_is_honoured(served: Hub, tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ from ossctl.cli.transfer import PlainTransfer, describe, duration, gigabytes
         (Transfer(500_000, 98_400_000), 1e6, "0.5 of 98.4 MB · 1.0 MB/s · 2 min left"),
         (Transfer(0, 12_100_000_000), 0.0, "0.0 of 12.1 GB"),
         (Transfer(12_100_000_000, 12_100_000_000), 1e6, "12.1 of 12.1 GB"),
-        (Transfer(0, 2_000_000_000, "the connection broke"), 0.0, "0.0 of 2.0 GB · the connection broke"),
+        (
+            Transfer(0, 2_000_000_000, "the connection was lost"),
+            0.0,
+            "0.0 of 2.0 GB · the connection was lost",
+        ),
     ],
 )
 def test_bytes_speed_and_time_left_are_said(transfer: Transfer, speed: float, text: str) -> None:
@@ -49,8 +53,8 @@ def test_off_a_terminal_what_goes_on_is_said_once_and_not_at_every_tick(
     with PlainTransfer() as progress:
         progress.watch(Transfer(0, 2_000_000))
         for seconds in (3, 2, 1):
-            progress.watch(Transfer(0, 2_000_000, f"the server said 503; trying again in {seconds} s"))
+            progress.watch(Transfer(0, 2_000_000, f"the server returned 503; retrying in {seconds} s"))
         progress.watch(Transfer(1_000_000, 2_000_000))
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == "0.0 of 2.0 MB · the server said 503; trying again in 3 s\n"
+    assert said.err == "0.0 of 2.0 MB · the server returned 503; retrying in 3 s\n"

@@ -45,8 +45,8 @@ from tests.support.harmony_reference import (
     without_finished_analysis,
 )
 
-THOROUGH = settings(max_examples=800, deadline=None, derandomize=True)
-SHORT = settings(max_examples=300, deadline=None, derandomize=True)
+THOROUGH = settings(max_examples=800, derandomize=True)
+SHORT = settings(max_examples=300, derandomize=True)
 
 DAY = dt.date(2025, 6, 28)
 QUESTION = Message("user", "What is 2 + 2?")
@@ -218,10 +218,10 @@ def test_random_conversations_have_the_references_tokens(
 
 @SHORT
 @given(conversations())
-def test_a_prompt_has_no_more_tokens_than_its_question_promises(
+def test_a_prompt_has_no_more_tokens_than_its_upper_bound(
     harmony: HarmonyDialect, conversation: Conversation
 ) -> None:
-    most = GenerationSpec(conversation, 7, (), Sampling()).most_tokens
+    most = GenerationSpec(conversation, 7, (), Sampling()).max_total_tokens
     assert most is not None
     assert len(harmony.render(conversation)) + 7 <= most
 
@@ -244,13 +244,13 @@ def test_marks_and_capitals_beyond_ascii_do_not_end_a_word(
     assert o200k.vocab.tokenize(text) == reference.encode(text)
 
 
-def test_a_running_turn_loses_the_reasoning_of_the_turns_before_it(
+def test_an_unfinished_turn_drops_the_reasoning_of_earlier_turns(
     harmony: HarmonyDialect, reference: Reference
 ) -> None:
-    """docs/format.md drops the reasoning of answered turns; calls are an exception for their own turn.
+    """docs/format.md drops the reasoning of finished turns, but keeps it in the turn of a call.
 
-    The reference drops nothing as soon as its last assistant's message is no final one, so that every
-    old thought comes back with the first call of a new turn.
+    The reference drops nothing if the last assistant message is not final, so that all old reasoning
+    returns with the first call of a new turn.
     """
     conversation = Conversation(
         (QUESTION, SIMPLE, Message("user", "And the weather in SF?"), CALLING, RESULT)
@@ -263,10 +263,10 @@ def test_a_running_turn_loses_the_reasoning_of_the_turns_before_it(
     assert SIMPLE.reasoning in reference.text(reference.prompt(messages, drop=True))
 
 
-def test_every_finished_turn_loses_its_reasoning(harmony: HarmonyDialect, reference: Reference) -> None:
+def test_every_finished_turn_drops_its_reasoning(harmony: HarmonyDialect, reference: Reference) -> None:
     """docs/format.md drops the reasoning of every response that ended in a final message.
 
-    The reference drops what stands before the first final message of all.
+    The reference drops only what precedes the very first final message.
     """
     second = Message("assistant", "4.5", "Nine halves.")
     conversation = Conversation((QUESTION, SIMPLE, NEXT, second, Message("user", "Thanks!")))
@@ -309,10 +309,10 @@ def rendered(harmony: HarmonyDialect, *messages: Message) -> list[int]:
     return harmony.render(Conversation((QUESTION, *messages)))
 
 
-def test_a_finished_turn_keeps_the_very_tokens_of_its_answer(
+def test_a_finished_turn_keeps_the_exact_tokens_of_its_answer(
     harmony: HarmonyDialect, reference: Reference
 ) -> None:
-    """The cache still holds them: other tokens for the same text would be computed anew."""
+    """They are still in the cache; other tokens for the same text would have to be computed."""
     final = [*reference.written("<|channel|>final<|message|>"), *reference.single_bytes("Four.")]
     assert reference.single_bytes("Four.") != reference.encode("Four.")
     thought = reference.written("<|channel|>analysis<|message|>Easy.<|end|><|start|>assistant")
@@ -324,8 +324,8 @@ def test_a_finished_turn_keeps_the_very_tokens_of_its_answer(
     ]
 
 
-def test_a_running_turn_keeps_all_that_the_model_wrote(harmony: HarmonyDialect, reference: Reference) -> None:
-    """Even the recipient after the channel, where the reference would put it before."""
+def test_an_unfinished_turn_keeps_all_generated_tokens(harmony: HarmonyDialect, reference: Reference) -> None:
+    """Even a recipient after the channel, which the reference would put before it."""
     kept = reference.written(
         "<|channel|>analysis<|message|>Need to use get_weather.<|end|><|start|>assistant"
         '<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{"city":"SF"}<|call|>'
@@ -340,7 +340,7 @@ def test_a_running_turn_keeps_all_that_the_model_wrote(harmony: HarmonyDialect, 
 
 @SHORT
 @given(unfinished_answers)
-def test_a_prompt_goes_on_from_the_prompt_and_the_answer_before_it(
+def test_a_prompt_continues_the_last_prompt_and_its_answer(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
 ) -> None:
     kept = answer_ids(answer, reference)
@@ -351,7 +351,7 @@ def test_a_prompt_goes_on_from_the_prompt_and_the_answer_before_it(
 
 @SHORT
 @given(finished_answers)
-def test_of_a_finished_answer_all_but_the_analysis_is_kept(
+def test_a_finished_answer_keeps_all_but_its_analysis(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
 ) -> None:
     written = list(answer)
@@ -364,7 +364,7 @@ def test_of_a_finished_answer_all_but_the_analysis_is_kept(
 
 
 def content_in(kept: Sequence[int], harmony: HarmonyDialect) -> str:
-    """What an answer of these ids says."""
+    """The content of an answer with these ids."""
     parser = harmony.parser(())
     events = [event for token in kept for event in parser.feed(token)] + [*parser.close(cut=False)]
     preamble = (event.text for event in events if isinstance(event, Preamble))
@@ -382,7 +382,7 @@ def test_the_text_of_a_stop_string_is_in_the_tokens_alone(
 
 
 @pytest.mark.parametrize("foreign", ["its own", "none of this vocabulary"])
-def test_of_an_answer_in_another_models_tokens_the_text_is_rendered(
+def test_an_answer_in_another_models_tokens_is_rendered_from_its_text(
     foreign: str, harmony: HarmonyDialect, reference: Reference
 ) -> None:
     kept = reference.written("<|channel|>final<|message|>Some other words.<|return|>")
@@ -433,7 +433,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("kept", MALFORMED.values(), ids=MALFORMED.keys())
-def test_of_a_malformed_answer_the_text_is_rendered(
+def test_a_malformed_answer_is_rendered_from_its_text(
     kept: str, harmony: HarmonyDialect, reference: Reference
 ) -> None:
     answer = Message("assistant", "The text.", token_ids=tuple(reference.written(kept)))
@@ -456,7 +456,7 @@ def control_tokens(ids: Sequence[int], model: LlamaModel) -> str:
 
 
 def contents(ids: Sequence[int], model: LlamaModel) -> list[str]:
-    """What stands between `<|message|>` and the next control token."""
+    """The tokens between each `<|message|>` and the next control token, as text."""
     message = model.vocab.id_of("<|message|>")
     found: list[list[int]] = []
     inside = False
@@ -498,7 +498,7 @@ def test_no_text_becomes_a_control_token_and_all_of_it_comes_back(
     assert contents(ids, o200k)[1:] == [sections, user, thought, preamble, arguments, result]
 
 
-def test_no_spelling_of_any_special_token_becomes_one(o200k: LlamaModel) -> None:
+def test_no_text_of_a_special_token_becomes_one(o200k: LlamaModel) -> None:
     vocab = o200k.vocab
     spellings = [vocab.marker(token) for token in vocab.special_ids]
     assert len(spellings) == 1_090

@@ -1,4 +1,4 @@
-"""The models that are known by name, and what names mean."""
+"""Names of models, and references to the hub."""
 
 import re
 
@@ -6,9 +6,9 @@ import pytest
 
 from ossctl.errors import UsageError
 from ossctl.hub.catalogue import Entry, catalogue
-from ossctl.hub.download import LARGEST_FILE
+from ossctl.hub.download import MAX_FILE_BYTES
 from ossctl.hub.reference import HubReference
-from ossctl.hub.shards import names_of_model
+from ossctl.hub.shards import shard_names
 
 ENTRIES = list(catalogue().entries)
 
@@ -29,22 +29,22 @@ def meant(name: str) -> Entry:
         ("120b", "ggml-org/gpt-oss-120b-GGUF", "MXFP4"),
     ],
 )
-def test_a_name_means_a_file_of_a_repository(name: str, repo: str, file: str) -> None:
+def test_a_name_resolves_to_a_file_of_a_repository(name: str, repo: str, file: str) -> None:
     assert meant(name).variant.reference == HubReference(repo, file)
 
 
 @pytest.mark.parametrize("name", ["20b", "120b"])
-def test_the_original_weights_are_fetched_at_one_revision_with_known_hashes(name: str) -> None:
+def test_the_original_weights_are_pinned_with_hashes(name: str) -> None:
     variant = meant(name).variant
     assert re.fullmatch("[0-9a-f]{40}", variant.revision)
     assert catalogue().is_pinned(variant.pinned)
     assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) for file in (*variant.files, *variant.others))
-    assert all(file.n_bytes <= LARGEST_FILE for file in variant.files)
+    assert all(file.n_bytes <= MAX_FILE_BYTES for file in variant.files)
     assert all(variant.reference.selects(file.name) for file in (variant.files[0], *variant.others))
 
 
 @pytest.mark.parametrize("name", ["20", "20b:", "20b:q9", "gpt-oss", "", ":", "nano"])
-def test_other_names_mean_nothing_or_the_usual_variant(name: str) -> None:
+def test_unknown_names_resolve_to_nothing(name: str) -> None:
     entry = catalogue().find(name)
     assert entry is None or (name == "20b:" and entry.name == "20b")
 
@@ -59,15 +59,15 @@ def test_other_names_mean_nothing_or_the_usual_variant(name: str) -> None:
         ("qwen3-30", "qwen3-30b"),
     ],
 )
-def test_a_wrong_name_finds_the_nearest(wrong: str, first: str) -> None:
+def test_a_misspelt_name_finds_the_nearest(wrong: str, first: str) -> None:
     assert catalogue().nearest(wrong)[0] == first
 
 
-def test_nothing_is_near_to_nonsense() -> None:
+def test_nonsense_has_no_similar_name() -> None:
     assert catalogue().nearest("xylophone!!") == []
 
 
-def test_every_name_is_its_own() -> None:
+def test_names_are_unique() -> None:
     names = [name for model in catalogue().models for name in (model.name, *model.aliases)]
     assert len(set(names)) == len(names)
     assert all(name == name.lower() and ":" not in name and "." not in name for name in names)
@@ -85,17 +85,17 @@ def test_an_entry_is_consistent(entry: Entry) -> None:
         assert re.fullmatch("[0-9a-f]{64}|", file.sha256)
     if variant.files:
         first = variant.files[0].name
-        assert tuple(file.name for file in variant.files) == names_of_model(first)
+        assert tuple(file.name for file in variant.files) == shard_names(first)
         assert variant.reference.selects(first)
         assert round(sum(file.n_bytes for file in variant.files) / 1e9, 1) == variant.gigabytes
         assert catalogue().name_of(variant.reference.repo, first) == entry.name
 
 
-def test_the_original_weights_of_gpt_oss_can_be_checked_without_the_hub() -> None:
+def test_the_original_weights_can_be_verified_offline() -> None:
     for name in ("20b", "120b"):
         assert all(file.sha256 for file in meant(name).variant.files)
-    assert catalogue().with_hash("") is None
-    assert catalogue().with_hash(meant("120b").variant.files[2].sha256) == meant("120b")
+    assert catalogue().find_by_hash("") is None
+    assert catalogue().find_by_hash(meant("120b").variant.files[2].sha256) == meant("120b")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_original_weights_of_gpt_oss_can_be_checked_without_the_hub() -> Non
         ("hf:org/repo:Q8_0@refs/pr/1", HubReference("org/repo", "Q8_0", "refs/pr/1")),
     ],
 )
-def test_a_reference_is_read_and_written_alike(text: str, reference: HubReference) -> None:
+def test_a_reference_round_trips(text: str, reference: HubReference) -> None:
     assert HubReference.parse(text) == reference
     assert str(reference) == text
 
@@ -117,6 +117,6 @@ def test_a_reference_is_read_and_written_alike(text: str, reference: HubReferenc
     "text",
     ["hf:", "hf:repo", "hf:a/b/c", "hf:a/b:", "hf:a/b@", "hf:a/b:x:y", "hf:a/b c", "hf: a/b", "hf:ä/b"],
 )
-def test_what_is_no_reference_is_said(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a reference to a model on the hub"):
+def test_an_invalid_reference_is_an_error(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a valid reference to a model on the hub"):
         HubReference.parse(text)

@@ -1,4 +1,4 @@
-"""A file from the hub through every fault: complete and right, or the reason is said and the rest stays."""
+"""Downloads through every kind of fault: complete and correct, or an error with resumable data."""
 
 import random
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ossctl.errors import ModelError
-from ossctl.hub.download import Damaged, fetch, read_beginning
+from ossctl.hub.download import ChecksumMismatch, fetch, fetch_prefix
 from ossctl.hub.hub import HubFile, find_model
 from ossctl.hub.reference import HubReference
 from tests.support.hub import Cut, Fault, Flip, Hub, LoginPage, Stall, Status, WholeFile, sha256
@@ -19,7 +19,7 @@ DATA = random.Random(0).randbytes(3_000_000)
 
 @dataclass
 class Fetching:
-    """One file to fetch, and what happens meanwhile; waits are noted and not waited."""
+    """Fetches one file and records progress; waits are recorded instead of slept."""
 
     file: HubFile
     part: Path
@@ -58,7 +58,7 @@ def test_a_file_arrives_in_one_request(hub: Hub, fetching: Fetching) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_download_that_is_cut_fifty_times_at_random_is_whole(
+def test_a_download_that_is_cut_fifty_times_at_random_is_complete(
     hub: Hub, fetching: Fetching, seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -70,26 +70,26 @@ def test_a_download_that_is_cut_fifty_times_at_random_is_whole(
     assert len(hub.served) == 51
 
 
-def test_what_has_arrived_is_never_fetched_again(hub: Hub, fetching: Fetching) -> None:
+def test_no_byte_is_fetched_twice(hub: Hub, fetching: Fetching) -> None:
     hub.faults += [Cut(1_000_000), Cut(500_000), Cut(1)]
     fetching.run()
     assert [asked.start for asked in hub.served] == [0, 1_000_000, 1_500_000, 1_500_001]
 
 
-def test_a_download_goes_on_from_what_an_earlier_process_left(hub: Hub, fetching: Fetching) -> None:
+def test_a_download_resumes_where_an_earlier_process_stopped(hub: Hub, fetching: Fetching) -> None:
     fetching.part.write_bytes(DATA[:1_234_567])
     fetching.run()
     assert fetching.data == DATA
     assert [asked.start for asked in hub.served] == [1_234_567]
 
 
-def test_nothing_is_fetched_when_the_rest_had_arrived(hub: Hub, fetching: Fetching) -> None:
+def test_nothing_is_fetched_if_the_partial_file_is_complete(hub: Hub, fetching: Fetching) -> None:
     fetching.part.write_bytes(DATA)
     fetching.run()
     assert hub.served == []
 
 
-def test_a_stall_is_noticed_and_the_download_goes_on(hub: Hub, fetching: Fetching) -> None:
+def test_a_stalled_download_times_out_and_resumes(hub: Hub, fetching: Fetching) -> None:
     hub.faults += [Stall(1_000_000, seconds=3.0)]
     fetching.run()
     assert fetching.data == DATA
@@ -97,20 +97,20 @@ def test_a_stall_is_noticed_and_the_download_goes_on(hub: Hub, fetching: Fetchin
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
-def test_a_busy_server_is_asked_again_after_as_long_as_it_says(
+def test_a_busy_server_is_retried_after_the_delay_that_it_specifies(
     hub: Hub, fetching: Fetching, code: int
 ) -> None:
     hub.faults += [Cut(1_000_000), Status(code, retry_after=7), Status(code)]
     fetching.run()
     assert fetching.data == DATA
     assert [seconds for seconds, _ in fetching.waits] == [0.25, 7.0, 1.0]
-    assert f"the server said {code}" in fetching.waits[1][1]
+    assert f"the server returned {code}" in fetching.waits[1][1]
 
 
-def test_the_hubs_own_way_to_limit_is_understood(hub: Hub, fetching: Fetching) -> None:
+def test_the_hubs_ratelimit_header_is_respected(hub: Hub, fetching: Fetching) -> None:
     hub.faults += [Status(429, ratelimit='"resolvers";r=0;t=42')]
     fetching.run()
-    assert fetching.waits == [(42.0, "the server said 429, too many requests")]
+    assert fetching.waits == [(42.0, "the server returned 429, too many requests")]
 
 
 def test_waits_grow_until_there_is_progress(hub: Hub, fetching: Fetching) -> None:
@@ -119,10 +119,12 @@ def test_waits_grow_until_there_is_progress(hub: Hub, fetching: Fetching) -> Non
     assert [seconds for seconds, _ in fetching.waits] == [0.25, 0.5, 1.0, 2.0, 0.25, 0.5]
 
 
-def test_a_server_that_stays_away_ends_it_and_the_rest_can_follow(hub: Hub, fetching: Fetching) -> None:
+def test_a_server_that_stays_down_is_an_error_and_the_download_can_resume(
+    hub: Hub, fetching: Fetching
+) -> None:
     hub.faults += [Cut(1_000_000)]
     hub.every = Status(503)
-    with pytest.raises(ModelError, match="the server said 503, busy"):
+    with pytest.raises(ModelError, match="the server returned 503, busy"):
         fetching.run()
     assert 120 < sum(seconds for seconds, _ in fetching.waits) < 300
     hub.every = None
@@ -131,17 +133,17 @@ def test_a_server_that_stays_away_ends_it_and_the_rest_can_follow(hub: Hub, fetc
     assert hub.served[-1].start == 1_000_000
 
 
-def test_a_server_that_wants_an_hour_is_not_waited_for(hub: Hub, fetching: Fetching) -> None:
+def test_a_retry_after_of_an_hour_is_an_error(hub: Hub, fetching: Fetching) -> None:
     hub.faults += [Status(429, retry_after=3600)]
     with pytest.raises(ModelError, match="429, too many requests"):
         fetching.run()
     assert fetching.waits == []
 
 
-def test_a_wrong_hash_is_noticed_and_what_arrived_is_thrown_away(hub: Hub, fetching: Fetching) -> None:
+def test_a_checksum_mismatch_deletes_the_file(hub: Hub, fetching: Fetching) -> None:
     hub.faults += [Flip(at=1_500_000)]
     with pytest.raises(
-        Damaged, match=r"model.gguf arrived damaged: its sha256 is [0-9a-f]{64}, not "
+        ChecksumMismatch, match=r"checksum mismatch for model.gguf: its sha256 is [0-9a-f]{64}, not "
     ) as caught:
         fetching.run()
     damaged = bytearray(DATA)
@@ -150,21 +152,21 @@ def test_a_wrong_hash_is_noticed_and_what_arrived_is_thrown_away(hub: Hub, fetch
     assert not fetching.part.exists()
 
 
-def test_wrong_bytes_of_an_earlier_process_are_noticed(hub: Hub, fetching: Fetching) -> None:
+def test_wrong_bytes_of_an_earlier_process_are_a_checksum_mismatch(hub: Hub, fetching: Fetching) -> None:
     fetching.part.write_bytes(bytes(1_000_000))
-    with pytest.raises(Damaged):
+    with pytest.raises(ChecksumMismatch):
         fetching.run()
     fetching.run()
     assert fetching.data == DATA
 
 
-def test_more_bytes_than_the_file_has_are_thrown_away(hub: Hub, fetching: Fetching) -> None:
+def test_a_partial_file_that_is_too_long_is_discarded(hub: Hub, fetching: Fetching) -> None:
     fetching.part.write_bytes(bytes(len(DATA) + 1))
     fetching.run()
     assert fetching.data == DATA
 
 
-def test_a_server_that_ignores_the_range_starts_it_anew(hub: Hub, fetching: Fetching) -> None:
+def test_a_server_that_ignores_the_range_restarts_the_download(hub: Hub, fetching: Fetching) -> None:
     hub.faults += [Cut(1_000_000), WholeFile()]
     fetching.run()
     assert fetching.data == DATA
@@ -177,11 +179,11 @@ def test_a_login_page_never_becomes_part_of_the_file(
     hub.faults += [*before, LoginPage(), LoginPage()]
     fetching.run()
     assert fetching.data == DATA
-    assert "something of 50 bytes, not 3,000,000" in fetching.waits[-1][1]
+    assert "50 bytes instead of 3,000,000" in fetching.waits[-1][1]
     assert max(asked.start for asked in hub.served) == (1_000_000 if before else 0)
 
 
-def test_each_attempt_asks_the_hub_for_the_address_anew(hub: Hub, fetching: Fetching) -> None:
+def test_each_attempt_requests_a_new_redirect_from_the_hub(hub: Hub, fetching: Fetching) -> None:
     hub.faults += [Cut(1), Cut(1)]
     fetching.run()
     assert sum("/resolve/" in asked.path for asked in hub.asked) == 3
@@ -197,21 +199,21 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(
 
 
 @pytest.mark.parametrize("fault", [None, WholeFile()], ids=["a range", "all of it"])
-def test_the_beginning_alone_can_be_read(hub: Hub, fetching: Fetching, fault: Fault) -> None:
+def test_a_prefix_of_a_file_can_be_fetched(hub: Hub, fetching: Fetching, fault: Fault) -> None:
     hub.faults += [fault]
-    assert read_beginning(fetching.file, 100_000) == DATA[:100_000]
-    assert read_beginning(fetching.file, 2 * len(DATA)) == DATA
+    assert fetch_prefix(fetching.file, 100_000) == DATA[:100_000]
+    assert fetch_prefix(fetching.file, 2 * len(DATA)) == DATA
 
 
-def test_a_beginning_that_cannot_be_read_is_said(hub: Hub, fetching: Fetching) -> None:
+def test_a_prefix_that_cannot_be_fetched_is_an_error(hub: Hub, fetching: Fetching) -> None:
     hub.peek_faults += [Status(503)]
     with pytest.raises(ModelError, match="cannot serve"):
-        read_beginning(fetching.file, 100)
+        fetch_prefix(fetching.file, 100)
 
 
-def test_a_login_page_that_stays_is_said_for_what_it_may_be(hub: Hub, fetching: Fetching) -> None:
+def test_the_error_for_a_permanent_login_page_suggests_a_login(hub: Hub, fetching: Fetching) -> None:
     hub.every = LoginPage()
-    with pytest.raises(ModelError, match="the server sent something of 50 bytes, not 3,000,000") as caught:
+    with pytest.raises(ModelError, match="the server sent 50 bytes instead of 3,000,000") as caught:
         fetching.run()
     assert caught.value.message.startswith("cannot fetch from")
     assert "login in a browser" in caught.value.hint

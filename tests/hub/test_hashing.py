@@ -1,4 +1,4 @@
-"""Hashes of files, whole ones and those that grow."""
+"""Hashes of complete and of growing files."""
 
 import hashlib
 import random
@@ -24,7 +24,7 @@ def test_the_hash_of_a_file(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_file_is_hashed_while_it_grows_and_begins_anew(tmp_path: Path, seed: int) -> None:
+def test_a_file_is_hashed_while_it_grows_and_restarts(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     path = tmp_path / "file"
     with path.open("ab", buffering=0) as file, FollowingHash(path) as digest:
@@ -32,30 +32,30 @@ def test_a_file_is_hashed_while_it_grows_and_begins_anew(tmp_path: Path, seed: i
             written = 0
             while written < (len(DATA) if last else rng.randrange(len(DATA))):
                 written += file.write(DATA[written : written + rng.randrange(1, 2_000_000)])
-                digest.grown(written)
+                digest.advance(written)
                 time.sleep(rng.random() / 1000)
             if not last:
                 file.truncate(0)
-                digest.begun_anew()
+                digest.restart()
         assert digest.result() == hashlib.sha256(DATA).hexdigest()
 
 
-def test_only_what_was_said_to_be_written_is_hashed(tmp_path: Path) -> None:
+def test_only_the_reported_bytes_are_hashed(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(DATA)
     with FollowingHash(path) as digest:
-        digest.grown(1000)
+        digest.advance(1000)
         assert digest.result() == hashlib.sha256(DATA[:1000]).hexdigest()
 
 
-def test_a_file_that_cannot_be_read_is_an_error_at_the_end(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error_of_the_result(tmp_path: Path) -> None:
     with FollowingHash(tmp_path / "missing") as digest, pytest.raises(FileNotFoundError):
         digest.result()
 
 
 def interrupted(path: Path) -> None:
     with FollowingHash(path) as digest:
-        digest.grown(len(DATA))
+        digest.advance(len(DATA))
         raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""What the hub says of a repository, and what it refuses, in words."""
+"""Queries for the files of a model, and the errors for failed ones."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def find(text: str, waits: list[float] | None = None) -> HubModel:
 @pytest.mark.parametrize(
     "selector", [":Q8_0", ":big-Q8_0-00001-of-00003.gguf", ":big-Q8_0-00003-of-00003.gguf"]
 )
-def test_all_parts_of_a_split_model_belong_to_it(hub: Hub, selector: str) -> None:
+def test_any_shard_selects_the_whole_model(hub: Hub, selector: str) -> None:
     commit = hub.add(REPO, FILES).commit(0)
     model = find(f"hf:{REPO}{selector}")
     assert [file.name for file in model.files] == list(SPLIT)
@@ -41,7 +41,7 @@ def test_a_repository_with_one_model_needs_no_selector(hub: Hub) -> None:
     assert [file.name for file in find(f"hf:{REPO}").files] == ["only.gguf"]
 
 
-def test_a_revision_is_a_commit_of_the_past(hub: Hub) -> None:
+def test_a_revision_can_be_an_older_commit(hub: Hub) -> None:
     repository = hub.add(REPO, {"m.gguf": b"old"})
     hub.add(REPO, {"m.gguf": b"newer"})
     assert find(f"hf:{REPO}@{repository.commit(0)}").n_bytes == 3
@@ -51,19 +51,19 @@ def test_a_revision_is_a_commit_of_the_past(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("reference", "error", "says"),
     [
-        ("hf:org/missing", ModelError, "there is no public repository org/missing"),
+        ("hf:org/missing", ModelError, "has no public repository org/missing"),
         (f"hf:{REPO}@nowhere", ModelError, "has no revision nowhere"),
-        (f"hf:{REPO}:Q2_K", ModelError, "has nothing called Q2_K; it has Q8_0, Q4_K_M"),
+        (f"hf:{REPO}:Q2_K", ModelError, "has no model Q2_K; it has Q8_0, Q4_K_M"),
         (f"hf:{REPO}", UsageError, "has 2 models: Q8_0, Q4_K_M"),
-        ("hf:org/safetensors", ModelError, "has no GGUF files; it holds README.md, model.safetensors"),
+        ("hf:org/safetensors", ModelError, "has no GGUF files; it has README.md, model.safetensors"),
         ("hf:org/lacking", ModelError, "lacks m-00002-of-00002.gguf"),
-        ("hf:org/plain", ModelError, "gives no hash and size for"),
-        ("hf:org/a--b/c", UsageError, "not a reference to a model on the hub"),
-        ("hf:only-one-part", UsageError, "not a reference to a model on the hub"),
-        ("hf:-bad-/name.", UsageError, "is not the name of a repository"),
+        ("hf:org/plain", ModelError, "gives no hash or size for"),
+        ("hf:org/a--b/c", UsageError, "not a valid reference to a model on the hub"),
+        ("hf:only-one-part", UsageError, "not a valid reference to a model on the hub"),
+        ("hf:-bad-/name.", UsageError, "is not a valid repository name"),
     ],
 )
-def test_what_cannot_be_found_is_said(
+def test_the_error_says_what_was_not_found(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, reference: str, error: type[OssctlError], says: str
 ) -> None:
     hub.add(REPO, FILES)
@@ -79,21 +79,23 @@ def test_what_cannot_be_found_is_said(
 @pytest.mark.parametrize("name", ["../m.gguf", "/m.gguf", "a/../../m.gguf", "c:m.gguf", "a\\\\m.gguf"])
 def test_a_name_that_would_leave_the_cache_is_refused(hub: Hub, name: str) -> None:
     hub.add(REPO, {name: b"evil"})
-    with pytest.raises(ModelError, match="not safe to store"):
+    with pytest.raises(ModelError, match="under an unsafe name"):
         find(f"hf:{REPO}")
 
 
-def test_a_warning_of_the_hub_does_not_tear_the_display(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_of_the_hub_are_not_printed(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     hub.add(REPO, FILES)
     hub.warning = "auth; You are sending unauthenticated requests"
     find(f"hf:{REPO}:Q8_0")
     assert capsys.readouterr().err == ""
 
 
-def test_a_gated_repository_says_how_to_get_in(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_gated_repository_says_how_to_get_access(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.add(REPO, {"m.gguf": b"secret"}, gated=True)
     (file,) = find(f"hf:{REPO}").files
-    for token in ("", hub.token):  # 401 without a login, 403 with one that was not let in
+    for token in ("", hub.token):  # 401 without a login, 403 without access
         if token:
             monkeypatch.setenv("HF_TOKEN", token)
         with pytest.raises(ModelError, match="is gated") as caught:
@@ -106,7 +108,7 @@ def hub_path(monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(constants.HF_HUB_CACHE).parent / "part"
 
 
-def test_a_gated_repository_opens_to_whoever_was_let_in(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gated_repository_can_be_fetched_with_access(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(REPO, {"m.gguf": b"secret"}, gated=True, granted=True)
     monkeypatch.setenv("HF_TOKEN", hub.token)
     part = hub_path(monkeypatch)
@@ -114,15 +116,15 @@ def test_a_gated_repository_opens_to_whoever_was_let_in(hub: Hub, monkeypatch: p
     assert part.read_bytes() == b"secret"
 
 
-def test_a_wrong_token_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_token_is_an_error_about_the_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(REPO, FILES)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(ModelError, match="does not accept your token"):
+    with pytest.raises(ModelError, match="rejected your token"):
         find(f"hf:{REPO}:Q8_0")
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
-def test_a_busy_hub_is_asked_again(hub: Hub, code: int) -> None:
+def test_a_busy_hub_is_retried(hub: Hub, code: int) -> None:
     hub.add(REPO, FILES)
     hub.api_faults += [Status(code, retry_after=3), Status(code)]
     waits: list[float] = []
@@ -130,21 +132,21 @@ def test_a_busy_hub_is_asked_again(hub: Hub, code: int) -> None:
     assert waits == [3.0, 0.5]
 
 
-def test_a_hub_that_stays_busy_is_said_with_its_reason(hub: Hub) -> None:
+def test_a_hub_that_stays_busy_is_an_error_with_the_status(hub: Hub) -> None:
     hub.add(REPO, FILES)
     hub.api_faults += [Status(503)] * 20
-    with pytest.raises(ModelError, match="cannot serve org/model-GGUF: the server said 503, busy"):
+    with pytest.raises(ModelError, match="cannot serve org/model-GGUF: the server returned 503, busy"):
         find(f"hf:{REPO}:Q4_K_M", [])
 
 
-def test_a_page_that_is_no_hub_is_said(hub: Hub) -> None:
+def test_a_login_page_is_an_error(hub: Hub) -> None:
     hub.add(REPO, FILES)
     hub.api_faults += [LoginPage()]
-    with pytest.raises(ModelError, match="does not answer as the hub does"):
+    with pytest.raises(ModelError, match="does not respond like the Hugging Face Hub"):
         find(f"hf:{REPO}:Q4_K_M")
 
 
-def test_no_network_is_said_within_seconds(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_network_is_an_error_within_seconds(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     waits: list[float] = []
     with pytest.raises(ModelError, match=r"cannot reach http://127\.0\.0\.1:9: no connection"):
@@ -152,7 +154,7 @@ def test_no_network_is_said_within_seconds(hub: Hub, monkeypatch: pytest.MonkeyP
     assert sum(waits) < 10
 
 
-def test_offline_mode_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_an_error(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE is set"):
         find(f"hf:{REPO}")

@@ -1,30 +1,30 @@
-"""File names of models: shards, quantisations, what a selector means."""
+"""File names of models: shards, quantisations, selectors."""
 
 import pytest
 
-from ossctl.hub.shards import first_names, matching, names_of_model, quantisation_of, shard_of
+from ossctl.hub.shards import first_shards, matching, quantisation_of, shard_names, shard_of
 
 PARTS = ["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"]
 QUANTS = ["m-Q4_0.gguf", "m-Q4_K_M.gguf", "sub/m-UD-Q4_K_XL-00001-of-00002.gguf", "M.IQ4_XS.gguf"]
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_every_part_knows_all_parts(name: str) -> None:
-    assert list(names_of_model(name)) == PARTS
+def test_any_shard_gives_the_names_of_all(name: str) -> None:
+    assert list(shard_names(name)) == PARTS
 
 
 @pytest.mark.parametrize("name", ["m.gguf", "m-00002-of-00001.gguf", "m-00000-of-00001.gguf", "m-1-of-2"])
-def test_a_name_that_is_no_part_is_a_whole_model(name: str) -> None:
+def test_other_names_are_whole_models(name: str) -> None:
     assert shard_of(name) is None
-    assert names_of_model(name) == (name,)
+    assert shard_names(name) == (name,)
 
 
-def test_models_are_counted_by_their_first_part_even_if_it_is_missing() -> None:
-    assert first_names([*PARTS[1:], "README.md", "b.gguf"]) == ["b.gguf", PARTS[0]]
+def test_models_are_listed_by_their_first_shard_even_if_it_is_missing() -> None:
+    assert first_shards([*PARTS[1:], "README.md", "b.gguf"]) == ["b.gguf", PARTS[0]]
 
 
-def test_vision_towers_and_statistics_are_no_models() -> None:
-    assert first_names(["m.gguf", "mmproj-m-f16.gguf", "m-imatrix.gguf", "m.imatrix.gguf"]) == ["m.gguf"]
+def test_projectors_and_importance_matrices_are_not_models() -> None:
+    assert first_shards(["m.gguf", "mmproj-m-f16.gguf", "m-imatrix.gguf", "m.imatrix.gguf"]) == ["m.gguf"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pulling a model into the Hugging Face cache: what is there at the end, and what other tools find."""
+"""Pulls into the Hugging Face cache, and what other tools find there."""
 
 import random
 from collections.abc import Callable
@@ -24,7 +24,7 @@ PARTS = {f"m-0000{n}-of-00003.gguf": random.Random(n).randbytes(300_000) for n i
 
 @dataclass
 class Pulling:
-    """Pulls from the hub of a test, and what was shown."""
+    """Pulls from the test hub and records what was shown."""
 
     records: FileRecords
     shown: list[Transfer] = field(default_factory=list)
@@ -57,7 +57,7 @@ def test_a_pulled_model_is_there_verified_and_found(hub: Hub, pulling: Pulling) 
     assert pulling.said == []
 
 
-def test_all_parts_are_pulled_and_counted_as_one(hub: Hub, pulling: Pulling) -> None:
+def test_all_shards_are_pulled_with_one_progress(hub: Hub, pulling: Pulling) -> None:
     hub.add(REPO, PARTS)
     model = pulling()
     assert [file.read_bytes() for file in model.files] == list(PARTS.values())
@@ -79,46 +79,48 @@ def test_other_tools_find_what_was_pulled(hub: Hub, pulling: Pulling) -> None:
     assert (revision.commit_hash, revision.refs) == (commit, frozenset({"main"}))
 
 
-def test_what_other_tools_pulled_is_taken_over_and_verified(hub: Hub, pulling: Pulling) -> None:
+def test_a_file_of_another_tool_is_reused_and_verified(hub: Hub, pulling: Pulling) -> None:
     hub.add(REPO, {"m.gguf": DATA})
     theirs = hf_hub_download(REPO, "m.gguf")
     served = len(hub.served)
     assert str(pulling().first) == theirs
     assert len(hub.served) == served
-    assert any("checking m.gguf" in transfer.doing for transfer in pulling.shown)
+    assert any("verifying m.gguf" in transfer.status for transfer in pulling.shown)
     assert pulling.records.verified(Path(theirs)) is not None
 
 
-def test_a_second_pull_reads_and_fetches_nothing(hub: Hub, pulling: Pulling) -> None:
+def test_a_second_pull_neither_fetches_nor_hashes(hub: Hub, pulling: Pulling) -> None:
     hub.add(REPO, PARTS)
     pulling()
     pulling.shown.clear()
     pulling()
     assert len(hub.served) == len(PARTS)
-    assert not [transfer for transfer in pulling.shown if transfer.doing]
+    assert not [transfer for transfer in pulling.shown if transfer.status]
 
 
-def test_a_wrong_hash_is_named_and_the_file_fetched_once_more(hub: Hub, pulling: Pulling) -> None:
+def test_after_a_checksum_mismatch_the_file_is_fetched_again(hub: Hub, pulling: Pulling) -> None:
     hub.add(REPO, PARTS)
     hub.faults += [None, Flip(at=7)]
     model = pulling()
     assert [file.read_bytes() for file in model.files] == list(PARTS.values())
     (said,) = pulling.said
-    assert said.startswith("m-00002-of-00003.gguf arrived damaged: ")
+    assert said.startswith("checksum mismatch for m-00002-of-00003.gguf: ")
     assert len(hub.served) == 4
 
 
-def test_a_hash_that_is_wrong_twice_ends_it(hub: Hub, pulling: Pulling) -> None:
+def test_a_second_checksum_mismatch_is_an_error(hub: Hub, pulling: Pulling) -> None:
     hub.add(REPO, {"m.gguf": DATA})
     hub.faults += [Flip(at=7), Flip(at=8)]
-    with pytest.raises(ModelError, match=f"m.gguf arrived damaged twice: .* not {sha256(DATA)}") as caught:
+    with pytest.raises(
+        ModelError, match=f"second checksum mismatch for m.gguf: .* not {sha256(DATA)}"
+    ) as caught:
         pulling()
     assert "proxy" in caught.value.hint
     assert blobs() == set()
     assert pulling().first.read_bytes() == DATA
 
 
-def test_a_file_that_changes_between_two_attempts_is_never_mixed(hub: Hub, pulling: Pulling) -> None:
+def test_versions_of_a_file_are_never_mixed(hub: Hub, pulling: Pulling) -> None:
     newer = random.Random(9).randbytes(len(DATA))
     hub.add(REPO, {"m.gguf": DATA})
     hub.faults += [Cut(600_000), *[Status(404)]]
@@ -130,21 +132,21 @@ def test_a_file_that_changes_between_two_attempts_is_never_mixed(hub: Hub, pulli
     assert blobs() == {f"{sha256(DATA)}.incomplete", sha256(newer)}
 
 
-def test_a_file_that_changes_behind_its_address_is_noticed(hub: Hub, pulling: Pulling) -> None:
-    """A mirror that serves another file of the same length under an address that must not change."""
+def test_a_file_that_changes_at_the_same_url_is_a_checksum_mismatch(hub: Hub, pulling: Pulling) -> None:
+    """As with a mirror that serves another file of the same length for the same commit."""
     other = random.Random(9).randbytes(len(DATA))
     hub.add(REPO, {"m.gguf": DATA})
     real = hub.blob
     hub.faults += [Cut(600_000)]
     hub.blob = lambda digest: other if len(hub.served) == 2 else real(digest)  # type: ignore[method-assign]
     assert pulling().first.read_bytes() == DATA
-    assert "arrived damaged" in pulling.said[0]
+    assert "checksum mismatch" in pulling.said[0]
 
 
-def test_a_failed_pull_keeps_what_arrived_and_the_next_goes_on(hub: Hub, pulling: Pulling) -> None:
+def test_the_next_pull_resumes_a_failed_one(hub: Hub, pulling: Pulling) -> None:
     hub.add(REPO, PARTS)
     hub.faults += [None, Cut(100_000), Status(403)]
-    with pytest.raises(ModelError, match="refuses access"):
+    with pytest.raises(ModelError, match="denied access"):
         pulling()
     model = find_model(HubReference(REPO), lambda *_: None)
     assert missing_bytes(model) == 900_000 - 300_000 - 100_000
@@ -161,9 +163,7 @@ def change(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [shorten, change, Path.unlink])
-def test_a_pull_repairs_a_file_that_rotted(
-    hub: Hub, pulling: Pulling, damage: Callable[[Path], None]
-) -> None:
+def test_a_pull_replaces_a_damaged_file(hub: Hub, pulling: Pulling, damage: Callable[[Path], None]) -> None:
     hub.add(REPO, {"m.gguf": DATA})
     path = pulling().first
     damage(path.resolve())
@@ -179,7 +179,7 @@ def test_a_new_commit_with_the_same_file_fetches_nothing(hub: Hub, pulling: Pull
     assert len(hub.served) == 1
 
 
-def test_a_revision_is_found_by_its_commit_and_main_by_its_name(hub: Hub, pulling: Pulling) -> None:
+def test_models_are_found_by_commit_and_by_branch(hub: Hub, pulling: Pulling) -> None:
     repository = hub.add(REPO, {"m.gguf": b"old"})
     hub.add(REPO, {"m.gguf": b"newer"})
     old = repository.commit(0)
@@ -193,7 +193,7 @@ def test_a_revision_is_found_by_its_commit_and_main_by_its_name(hub: Hub, pullin
     assert folder.find(HubReference(REPO, revision="0123456789")) is None
 
 
-def test_without_links_the_file_itself_is_where_it_is_looked_for(
+def test_without_symlinks_the_snapshot_contains_the_file(
     hub: Hub, pulling: Pulling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", True)
@@ -202,24 +202,24 @@ def test_without_links_the_file_itself_is_where_it_is_looked_for(
     assert not model.first.is_symlink()
     assert model.first.read_bytes() == DATA
     assert blobs() == set()
-    assert not [transfer for transfer in pulling.shown if "checking" in transfer.doing]
+    assert not [transfer for transfer in pulling.shown if "verifying" in transfer.status]
     assert pulling.records.verified(model.first) is not None
     assert hf_hub_download(REPO, "m.gguf", local_files_only=True) == str(model.first)
     pulling()
     assert len(hub.served) == 1
 
 
-def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
+def test_free_space_is_that_of_the_nearest_existing_folder(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "a" / "b") == pytest.approx(free_bytes(tmp_path), rel=0.1)
 
 
-def test_records_that_cannot_be_kept_hinder_nothing(hub: Hub, tmp_path: Path) -> None:
+def test_a_pull_works_without_a_usable_database_of_records(hub: Hub, tmp_path: Path) -> None:
     hub.add(REPO, {"m.gguf": DATA})
     (tmp_path / "records.db").write_text("this is no database" * 100)
     assert Pulling(FileRecords(tmp_path / "records.db"))().first.read_bytes() == DATA
 
 
-def test_a_record_holds_only_while_the_file_does_not_change(tmp_path: Path) -> None:
+def test_a_verification_is_valid_until_the_file_changes(tmp_path: Path) -> None:
     records, path = FileRecords(tmp_path / "records.db"), tmp_path / "f"
     path.write_bytes(b"a")
     records.note_verified(path, "hash")

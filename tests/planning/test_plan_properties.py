@@ -1,4 +1,4 @@
-"""What has to hold for every machine and every wish."""
+"""Properties of plans for any machine, workload and overrides."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def machines(draw: st.DrawFn) -> Machine:
 
 
 workloads = st.builds(Workload, st.sampled_from(Purpose), st.none() | st.integers(1, 1000))
-wishes = st.builds(
+any_overrides = st.builds(
     Overrides,
     ctx=st.none() | st.integers(1, 131_072),
     parallel=st.none() | st.integers(1, 256),
@@ -46,7 +46,7 @@ wishes = st.builds(
     ubatch=st.none() | st.integers(1, 8192),
     threads=st.none() | st.integers(1, 128),
 )
-few_wishes = st.builds(Overrides, ctx=st.none() | st.sampled_from([4096, 32_768, 131_072]))
+few_overrides = st.builds(Overrides, ctx=st.none() | st.sampled_from([4096, 32_768, 131_072]))
 
 
 def planned(machine: Machine, model: str, workload: Workload, overrides: Overrides) -> Plan | None:
@@ -56,8 +56,8 @@ def planned(machine: Machine, model: str, workload: Workload, overrides: Overrid
         return None
 
 
-@settings(max_examples=40, deadline=None)
-@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, few_wishes, st.data())
+@settings(max_examples=40)
+@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, few_overrides, st.data())
 def test_more_memory_never_gives_a_worse_plan(
     machine: Machine, model: str, workload: Workload, overrides: Overrides, data: st.DataObject
 ) -> None:
@@ -79,9 +79,9 @@ def test_more_memory_never_gives_a_worse_plan(
     assert after.quality >= before.quality
 
 
-@settings(max_examples=25, deadline=None)
-@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, wishes)
-def test_a_plan_exceeds_no_device_and_not_the_ram(
+@settings(max_examples=25)
+@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, any_overrides)
+def test_a_plan_exceeds_neither_devices_nor_ram(
     machine: Machine, model: str, workload: Workload, overrides: Overrides
 ) -> None:
     plan = planned(machine, model, workload, overrides)
@@ -95,7 +95,7 @@ def test_a_plan_exceeds_no_device_and_not_the_ram(
 
 
 def mixture(n_layers: int, n_experts: int, layer_bytes: int, expert_bytes: int) -> ModelShape:
-    """A model of another kind; dense without experts."""
+    """A mixture-of-experts model, or a dense one with `n_experts` 0."""
     layer = LayerShape(layer_bytes, expert_bytes if n_experts else 0, 512, 512)
     return ModelShape(
         "mixture", "qwen3moe", 32_768, 150_000, 2048, 4096, 4096, 128, 6144, 768, n_experts,
@@ -120,12 +120,12 @@ any_workloads = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(machines(), shapes, any_workloads, wishes)
-def test_weights_are_repacked_on_a_cpu_alone(
+@settings(max_examples=60)
+@given(machines(), shapes, any_workloads, any_overrides)
+def test_weights_are_repacked_only_without_a_gpu(
     machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides
 ) -> None:
-    """A GPU computes large batches with what is in RAM, and cannot take it from there in the CPU's layout."""
+    """A GPU computes large batches with weights in RAM, which it cannot use if they are repacked."""
     try:
         plan = make_plan(machine, shape, workload, overrides)
     except (MemoryShortage, UsageError):
@@ -136,9 +136,9 @@ def test_weights_are_repacked_on_a_cpu_alone(
         assert use.total <= device.free
 
 
-@settings(max_examples=25, deadline=None)
-@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, wishes)
-def test_what_the_user_sets_is_never_changed(
+@settings(max_examples=25)
+@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, any_overrides)
+def test_overrides_are_never_changed(
     machine: Machine, model: str, workload: Workload, overrides: Overrides
 ) -> None:
     plan = planned(machine, model, workload, overrides)
@@ -162,8 +162,8 @@ def test_what_the_user_sets_is_never_changed(
     assert all(plan.origins[name] == "user" for name in overrides.given())
 
 
-@settings(max_examples=25, deadline=None)
-@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, wishes)
+@settings(max_examples=25)
+@given(machines(), st.sampled_from(sorted(SHAPES)), workloads, any_overrides)
 def test_a_plan_places_every_layer_and_expert_once(
     machine: Machine, model: str, workload: Workload, overrides: Overrides
 ) -> None:

@@ -1,4 +1,4 @@
-"""Plans for the machines that people have: what they published has to come out at least as good."""
+"""Plans for real machines, which must be at least as good as published configurations."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ BATCH = Workload(Purpose.BATCH)
 
 
 def machine(*vram: float, ram: float = 64, backend: str = "CUDA", shares_ram: bool = False) -> Machine:
-    """GPUs with so many GiB, 2.5 % of it taken, and RAM, of which 5 % is."""
+    """A machine with GPUs of `vram` GiB and with `ram` GiB, of which 2.5 % and 5 % are in use."""
     devices = tuple(
         Device(f"{backend}{n}", backend, "", int(size * 0.975 * GIB), int(size * GIB), shares_ram)
         for n, size in enumerate(vram)
@@ -69,7 +69,7 @@ def test_published_configurations_fit_with_settings_at_least_as_good(name: str) 
     assert in_ram(found) <= published
 
 
-def test_the_published_failure_is_refused_and_the_nearest_that_fits_is_named() -> None:
+def test_the_error_for_a_published_failure_names_the_largest_context_that_fits() -> None:
     with pytest.raises(MemoryShortage) as error:
         plan("20b", machine(16), ctx=131_072, ubatch=4096, cpu_moe=0)
     assert "--ctx" in error.value.message
@@ -88,7 +88,7 @@ def test_memory_shared_with_the_cpu_holds_120b_with_its_whole_context(
 
 
 def test_shared_memory_is_not_counted_twice() -> None:
-    with pytest.raises(MemoryShortage, match=r"57\.6 GiB of RAM, of which the GPU may use 62\.4 GiB$"):
+    with pytest.raises(MemoryShortage, match=r"57\.6 GiB of RAM, of which the GPU can use 62\.4 GiB$"):
         plan("120b", machine(64, ram=64, backend="Metal", shares_ram=True))
 
 
@@ -109,7 +109,7 @@ def test_on_a_small_gpu_experts_go_to_ram_before_anything_else() -> None:
     assert not found.settings.repack
 
 
-# GPU in GiB, and whether the context is the user's
+# GPU in GiB, and the context if the user sets it
 LONG = {
     "RTX 3090": (24, None),
     "RTX 5090": (32, None),
@@ -121,8 +121,8 @@ LONG = {
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_with_large_experts_in_ram_prompts_are_computed_8192_tokens_at_once(name: str) -> None:
-    """An RTX 3090 read 1,682 tokens/s with a ubatch of 4,096 and 2,091 with 8,192."""
+def test_with_large_experts_in_ram_the_ubatch_is_8192(name: str) -> None:
+    """On an RTX 3090, prefill was 1,682 tokens/s with a ubatch of 4,096 and 2,091 with 8,192."""
     vram, ctx = LONG[name]
     found = plan("120b", machine(vram, ram=96), ctx=ctx)
     assert found.settings.ubatch == found.settings.batch == 8_192
@@ -131,9 +131,9 @@ def test_with_large_experts_in_ram_prompts_are_computed_8192_tokens_at_once(name
     assert found.settings.ctx >= (ctx or max(32_768, 0.87 * before.settings.ctx))
 
 
-@pytest.mark.parametrize("workload", [Workload(), BATCH, Workload(tokens=20_000)])
+@pytest.mark.parametrize("workload", [Workload(), BATCH, Workload(request_tokens=20_000)])
 def test_a_larger_ubatch_costs_generation_a_few_percent_at_most(workload: Workload) -> None:
-    """Time of a token: what it reads, from RAM ten times as slowly."""
+    """The time of a token is that of reading weights, from RAM ten times as slowly."""
     taken = set()
     for vram in range(6, 64, 2):
         found = plan("120b", machine(vram, ram=96), workload)
@@ -145,22 +145,22 @@ def test_a_larger_ubatch_costs_generation_a_few_percent_at_most(workload: Worklo
     assert taken >= {4_096, 8_192}
 
 
-def test_a_ubatch_of_8192_is_for_large_experts_that_a_gpu_copies_and_for_prompts_as_long() -> None:
+def test_a_ubatch_of_8192_needs_large_experts_copied_to_a_gpu_and_a_context_as_long() -> None:
     assert plan("20b", machine(8), ctx=32_768).settings.ubatch <= 4_096
-    assert plan("120b", machine(24, ram=96), Workload(tokens=6_000)).settings.ubatch == 4_096
+    assert plan("120b", machine(24, ram=96), Workload(request_tokens=6_000)).settings.ubatch == 4_096
     assert plan("120b", machine(24, ram=96, backend="RPC")).settings.ubatch == 4_096
     assert plan("120b", machine(24, ram=96), ubatch=2_048).settings.ubatch == 2_048
 
 
-def test_one_short_question_needs_no_long_context() -> None:
-    short = Workload(tokens=6_000)
+def test_a_short_request_gets_a_short_context() -> None:
+    short = Workload(request_tokens=6_000)
     assert plan("20b", machine(16), short).settings.ctx == 6_000
     assert in_ram(plan("20b", machine(8), short)) < in_ram(plan("20b", machine(8)))
-    assert plan("20b", machine(16), Workload(tokens=1_000_000)).settings.ctx == 131_072
+    assert plan("20b", machine(16), Workload(request_tokens=1_000_000)).settings.ctx == 131_072
     assert plan("20b", machine(16), short, ctx=10_000).settings.ctx == 10_000
 
 
-def test_without_a_gpu_everything_is_in_ram_and_the_cores_are_used() -> None:
+def test_without_a_gpu_everything_is_in_ram_and_all_cores_are_used() -> None:
     found = plan("20b", machine(ram=32))
     assert found.settings.gpu_layers == 0
     assert found.settings.devices == ()
@@ -175,55 +175,59 @@ def test_weights_are_repacked_for_a_long_batch_with_ram_for_both_copies() -> Non
     assert not plan("20b", machine(ram=32)).settings.repack
 
 
-@pytest.mark.parametrize("workload", [Workload(tokens=6_000), Workload(tokens=6_000, conversations=4)])
-def test_on_a_cpu_there_is_no_flash_attention_where_memory_holds_the_scores_too(workload: Workload) -> None:
+@pytest.mark.parametrize(
+    "workload", [Workload(request_tokens=6_000), Workload(request_tokens=6_000, conversations=4)]
+)
+def test_on_a_cpu_attention_is_plain_if_its_scores_fit(workload: Workload) -> None:
     roomy, narrow = plan("20b", machine(ram=24), workload), plan("20b", machine(ram=15), workload)
     assert (roomy.settings.flash_attention, narrow.settings.flash_attention) == (False, True)
     assert replace(roomy.settings, flash_attention=True) == narrow.settings
 
 
-def test_what_is_read_and_written_decides_about_flash_attention_on_a_cpu() -> None:
+def test_lengths_of_prompt_and_answer_decide_about_flash_attention_on_a_cpu() -> None:
     roomy = machine(ram=48)
     costs = replace(roomy, attention=AttentionCosts(1e-9, 2e-9, 60e-9, 20e-9))
     jobs = {(4_000, 500): False, (4_000, 10): True, (100, 10): False, (60_000, 500): True}
-    for (reads, writes), flash in jobs.items():
-        found = plan("20b", costs, Workload(reads=reads, writes=writes))
-        assert found.settings.flash_attention is flash, (reads, writes)
+    for (prompt, answer), flash in jobs.items():
+        found = plan("20b", costs, Workload(prompt_tokens=prompt, answer_tokens=answer))
+        assert found.settings.flash_attention is flash, (prompt, answer)
     never = replace(roomy, attention=AttentionCosts(1e-9, 2e-9, 20e-9, 20e-9))
-    assert plan("20b", never, Workload(reads=10, writes=10_000)).settings.flash_attention
+    assert plan("20b", never, Workload(prompt_tokens=10, answer_tokens=10_000)).settings.flash_attention
 
 
-def test_a_batch_keeps_flash_attention_behind_few_tokens_and_in_a_shared_cache() -> None:
+def test_short_requests_of_a_batch_and_a_unified_cache_keep_flash_attention() -> None:
     roomy = machine(ram=64)
 
-    def flash(reads: int, writes: int, **overrides: object) -> bool:
-        workload = Workload(Purpose.BATCH, 50, reads=reads, writes=writes)
+    def flash(prompt: int, answer: int, **overrides: object) -> bool:
+        workload = Workload(Purpose.BATCH, 50, prompt_tokens=prompt, answer_tokens=answer)
         return plan("20b", roomy, workload, **overrides).settings.flash_attention
 
     assert flash(40, 60)
     assert not flash(400, 300)
     assert flash(4_000, 5)
-    shared = plan("20b", machine(ram=20), Workload(Purpose.BATCH, 50, reads=400, writes=300), ctx=65_536)
+    shared = plan(
+        "20b", machine(ram=20), Workload(Purpose.BATCH, 50, prompt_tokens=400, answer_tokens=300), ctx=65_536
+    )
     assert shared.settings.unified
     assert shared.settings.flash_attention
     assert not plan("20b", machine(ram=48), Workload(conversations=4), ctx=8192).settings.flash_attention
 
 
-def test_a_long_context_comes_before_attention_without_flash() -> None:
+def test_a_long_context_is_preferred_to_plain_attention() -> None:
     found = plan("20b", machine(ram=32))
     assert (found.settings.ctx, found.settings.flash_attention) == (131_072, True)
     assert not plan("20b", machine(ram=64)).settings.flash_attention
 
 
-def test_without_flash_attention_as_much_ram_is_kept_clear_as_for_weights_that_are_read() -> None:
-    short = Workload(tokens=6_000)
+def test_plain_attention_leaves_as_much_ram_free_as_unmapped_weights() -> None:
+    short = Workload(request_tokens=6_000)
     plans = [plan("20b", machine(ram=ram / 8), short) for ram in range(112, 160)]
     plain = [found for found in plans if not found.settings.flash_attention]
     assert 0 < len(plain) < len(plans)
-    assert all(found.spare >= ram_margin(found.machine) for found in plain)
+    assert all(found.headroom >= ram_margin(found.machine) for found in plain)
 
 
-def test_flash_attention_stays_with_a_gpu_a_quantised_cache_and_a_latent_one() -> None:
+def test_a_gpu_a_quantised_cache_and_mla_keep_flash_attention() -> None:
     assert plan("20b", machine(24), ctx=4096).settings.flash_attention
     assert plan("20b", machine(4, ram=64), ctx=4096).settings.flash_attention
     assert plan("20b", machine(ram=64), ctx=4096, kv_type=KvType.Q8_0).settings.flash_attention
@@ -235,7 +239,7 @@ def test_flash_attention_stays_with_a_gpu_a_quantised_cache_and_a_latent_one() -
     assert make_plan(machine(), latent, Workload(), overrides).settings.flash_attention
 
 
-def test_a_batch_gets_as_many_sequences_as_memory_and_the_workload_can_use() -> None:
+def test_a_batch_gets_as_many_sequences_as_are_useful_and_fit() -> None:
     assert plan("20b", machine(16), BATCH).settings.parallel > 32
     assert plan("20b", machine(16), Workload(Purpose.BATCH, 3)).settings.parallel == 3
     assert plan("20b", machine(80), BATCH).settings.parallel == 64
@@ -247,9 +251,7 @@ def test_a_batch_gets_as_many_sequences_as_memory_and_the_workload_can_use() -> 
     [(machine(16), 64), (machine(24), 64), (machine(12), 16), (machine(ram=24), 8)],
     ids=["16 GB", "24 GB", "12 GB, experts in RAM", "no GPU"],
 )
-def test_requests_of_a_long_context_share_it_so_that_short_ones_are_as_many_as_pay(
-    where: Machine, sequences: int
-) -> None:
+def test_sequences_of_a_batch_share_a_long_context(where: Machine, sequences: int) -> None:
     found = plan("20b", where, BATCH, ctx=131_072)
     assert found.settings.unified
     assert found.settings.parallel == sequences
@@ -257,20 +259,20 @@ def test_requests_of_a_long_context_share_it_so_that_short_ones_are_as_many_as_p
     assert plan("20b", where, BATCH, ctx=131_072, parallel=2).settings.parallel == 2
 
 
-def test_a_long_context_is_shared_before_experts_are_left_in_ram() -> None:
+def test_a_unified_cache_is_preferred_to_experts_in_ram() -> None:
     found = plan("20b", machine(16), BATCH, ctx=65_536)
     assert found.settings.unified
     assert in_ram(found) == 0
 
 
 @pytest.mark.parametrize(("vram", "model"), [(8, "20b"), (16, "20b"), (24, "120b"), (80, "120b")])
-def test_a_plan_for_a_program_that_reserves_all_logits_has_room_for_them(vram: float, model: str) -> None:
+def test_a_plan_for_a_program_that_reserves_all_logits_includes_them(vram: float, model: str) -> None:
     found = plan(model, machine(vram, ram=96), Workload(all_logits=True))
     (compute,) = [use.compute for use in found.prediction.devices]
     assert compute >= found.settings.n_ubatch * found.shape.n_vocab * 4
     bare = predict(found.shape, replace(found.settings, all_logits=False), found.devices)
     assert compute > bare.devices[0].compute
-    assert found.spare >= 0
+    assert found.headroom >= 0
 
 
 def test_several_gpus_are_filled_evenly() -> None:
@@ -281,19 +283,19 @@ def test_several_gpus_are_filled_evenly() -> None:
     assert max(totals) - min(totals) < 2.1 * 1.62 * GIB  # one layer more or less
 
 
-def test_gpus_of_different_sizes_each_get_what_they_hold() -> None:
+def test_gpus_of_different_sizes_are_all_filled() -> None:
     found = plan("120b", machine(48, 24, ram=96))
     assert found.settings.gpu_layers == 37
     for device, use in zip(found.devices, found.prediction.devices, strict=True):
         assert 0.9 * device.free < use.total <= device.free
 
 
-def test_a_model_that_one_gpu_holds_is_not_divided() -> None:
+def test_a_model_that_fits_one_gpu_is_not_split() -> None:
     found = plan("20b", machine(16, 24))
     assert found.settings.devices == ("CUDA1",)
 
 
-def test_two_small_gpus_hold_together_what_neither_holds() -> None:
+def test_a_model_is_split_between_two_gpus_that_are_too_small_alone() -> None:
     found = plan("20b", machine(8, 8))
     assert found.all_on_gpu
     assert found.settings.devices == ("CUDA0", "CUDA1")
@@ -307,7 +309,7 @@ def dense(n_layers: int, layer_bytes: int) -> ModelShape:
     )  # fmt: skip
 
 
-def test_weights_go_into_layouts_of_the_cpus_own_where_it_pays_and_where_those_kernels_work() -> None:
+def test_weights_are_repacked_if_it_pays_and_the_kernels_work() -> None:
     large = dense(32, 140 << 20)
     cases = {(False, True): False, (True, True): True, (True, False): False}
     for (amx, extra), repack in cases.items():
@@ -328,7 +330,7 @@ def test_a_dense_model_keeps_its_layers_on_the_gpu_and_shrinks_its_context() -> 
     assert 0 < larger.settings.gpu_layers < 33
 
 
-def test_what_fits_nowhere_says_what_it_needs() -> None:
+def test_the_error_for_a_model_that_does_not_fit_says_what_it_needs() -> None:
     with pytest.raises(MemoryShortage, match=r"gpt-oss-120b does not fit into 14\.4 GiB of RAM") as error:
         plan("120b", machine(ram=16))
     assert "needs 6" in error.value.hint
@@ -341,24 +343,24 @@ def test_what_fits_nowhere_says_what_it_needs() -> None:
         ({"ctx": 200_000}, "more than the 131,072"),
         ({"devices": ("CUDA7",)}, "no device CUDA7"),
         ({"devices": (), "gpu_layers": 5}, "needs a GPU"),
-        ({"devices": (), "cpu_moe": 5}, "none is used"),
-        ({"gpu_layers": 5, "cpu_moe": 2}, "leaves 20 layers"),
+        ({"devices": (), "cpu_moe": 5}, "needs a GPU: without one"),
+        ({"gpu_layers": 5, "cpu_moe": 2}, "keeps 20 layers"),
     ],
 )
-def test_contradictions_are_wrong_usage(overrides: dict[str, object], says: str) -> None:
+def test_contradictory_overrides_are_a_usage_error(overrides: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         make_plan(machine(16), SHAPES["20b"], Workload(), Overrides(**overrides))  # type: ignore[arg-type]
 
 
-def test_a_quantised_cache_needs_whole_blocks() -> None:
+def test_a_quantised_cache_needs_head_sizes_of_whole_blocks() -> None:
     shape = dense(4, 1 << 20)
     odd = replace(shape, layers=(LayerShape(1 << 20, 0, 80, 80),))
-    with pytest.raises(UsageError, match="whole blocks"):
+    with pytest.raises(UsageError, match="multiples of 32"):
         make_plan(machine(), odd, Workload(), Overrides(kv_type=KvType.Q8_0))
 
 
-def test_experts_cannot_be_kept_from_a_model_that_has_none() -> None:
-    with pytest.raises(UsageError, match="has none"):
+def test_cpu_moe_is_a_usage_error_for_a_dense_model() -> None:
+    with pytest.raises(UsageError, match="is dense"):
         make_plan(machine(8), dense(4, 1 << 20), Workload(), Overrides(cpu_moe=1))
 
 

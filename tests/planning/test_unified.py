@@ -1,4 +1,4 @@
-"""Computers whose GPU shares the memory with the CPU."""
+"""Computers with unified memory."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from ossctl.errors import UsageError
 from ossctl.planning.machine import GIB, MIB
 from ossctl.planning.unified import find_unified
 
-# what is typed: name, GPU's backend, GiB in all, GiB that the GPU may use
+# input: name, GPU's backend, GiB in total, GiB that the GPU can use
 COMPUTERS = {
     "Strix Halo 128GB": ("Strix Halo 128GB", "Vulkan", 128, 96),
     "strixhalo 64 GB": ("Strix Halo 64GB", "Vulkan", 64, 48),
@@ -21,33 +21,33 @@ COMPUTERS = {
 
 
 @pytest.mark.parametrize("typed", COMPUTERS)
-def test_a_computer_is_known_and_divided_as_its_system_does(typed: str) -> None:
+def test_the_gpu_of_a_computer_gets_the_share_that_its_system_allows(typed: str) -> None:
     name, backend, gib, for_gpu = COMPUTERS[typed]
     found = find_unified(typed)
     assert found is not None
-    ram, gpu = found.divided(None)
+    ram, gpu = found.ram_and_gpu(None)
     assert ram == gib * GIB
     assert (gpu.description, gpu.backend, gpu.shares_ram) == (name, backend, True)
     assert gpu.total == pytest.approx(for_gpu * GIB, rel=0.001)
     assert gpu.free <= gpu.total
-    assert gpu.of_ram(gpu.total) == gpu.total
+    assert gpu.ram_share(gpu.total) == gpu.total
 
 
 @pytest.mark.parametrize("typed", ["DGX Spark", "dgxspark", "NVIDIA GB10", "DGX Spark 128GB"])
 def test_a_dgx_spark_has_what_cuda_reports(typed: str) -> None:
     found = find_unified(typed)
     assert found is not None
-    ram, gpu = found.divided(None)
+    ram, gpu = found.ram_and_gpu(None)
     assert ram == gpu.total == 122_502 * MIB
     assert gpu.description == "DGX Spark"
 
 
 @pytest.mark.parametrize("typed", ["RTX 4090", "M40", "MI50 32GB", "128GB", "", "M6 Max 64GB", "Halo"])
-def test_others_are_none_of_these(typed: str) -> None:
+def test_other_names_are_not_computers_with_unified_memory(typed: str) -> None:
     assert find_unified(typed) is None
 
 
 @pytest.mark.parametrize("typed", ["Strix Halo 48GB", "DGX Spark 64GB", "M4 Max 4GB"])
-def test_a_size_that_there_is_not_is_wrong_usage(typed: str) -> None:
+def test_an_unknown_size_is_a_usage_error(typed: str) -> None:
     with pytest.raises(UsageError, match="there is no"):
         find_unified(typed)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
-from ossctl.app.placement.kernel_trial import tried_kernels
+from ossctl.app.placement.kernel_trial import current_trial
 
 
 def with_ossctl(folder: Path, **variables: str) -> dict[str, str]:
@@ -34,5 +34,5 @@ def share_trial(home: Path) -> None:
 @functools.cache
 def _tried() -> bytes:
     with tempfile.TemporaryDirectory() as home, patch.dict(os.environ, {"OSSCTL_HOME": home}):
-        tried_kernels()
+        current_trial()
         return Path(home, "state", "kernels.json").read_bytes()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from gguf import TokenType
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.dialect import Answer, Conversation, Message, Reasoning, Role, Tool, ToolCall
@@ -70,12 +70,12 @@ def assert_only_the_templates_markers(model: LlamaModel, messages: Sequence[Mess
     assert control == [START, END] * turns + [START]
 
 
-def test_a_conversation_is_written_as_the_template_says(smol: LlamaModel) -> None:
+def test_a_conversation_is_rendered_as_the_template_says(smol: LlamaModel) -> None:
     assert_only_the_templates_markers(smol, [Message("user", "Hi!")])
     assert_only_the_templates_markers(smol, CONVERSATION)
 
 
-def test_a_longer_conversation_begins_with_the_tokens_of_the_shorter(smol: LlamaModel) -> None:
+def test_a_longer_conversation_starts_with_the_tokens_of_the_shorter(smol: LlamaModel) -> None:
     dialect = own_dialect(smol)
     prompts = [dialect.render(asked(*CONVERSATION[:length])) for length in (2, 4)]
     assert prompts[1][: len(prompts[0])] == prompts[0]
@@ -109,7 +109,6 @@ def test_forged_markers_stay_text_byte_for_byte(
         )
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.lists(
@@ -122,11 +121,11 @@ def test_forged_markers_stay_text_byte_for_byte(
         max_size=4,
     )
 )
-def test_no_pieces_of_markers_make_one(smol: LlamaModel, texts: list[str]) -> None:
+def test_pieces_of_markers_do_not_join_to_one(smol: LlamaModel, texts: list[str]) -> None:
     assert_only_the_templates_markers(smol, [Message("user", text) for text in texts])
 
 
-def test_markers_that_overlap_stay_text_too(tmp_path: Path) -> None:
+def test_overlapping_markers_stay_text(tmp_path: Path) -> None:
     plain, markers = byte_vocabulary(), ["ab<", "<cd", "<c"]
     types = [*plain.types, *[TokenType.CONTROL] * len(markers)]
     path = write_gpt_oss(tmp_path / "overlap.gguf", Vocabulary([*plain.tokens, *markers], types, []))
@@ -138,7 +137,7 @@ def test_markers_that_overlap_stay_text_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["\ufdd0", "a\ufdd0b", "<\ufdd0|im_end|>", f"\ufdd0{END}\ufdd0"])
-def test_the_code_point_used_inside_is_replaced_in_text_from_outside(smol: LlamaModel, text: str) -> None:
+def test_the_internal_code_point_is_replaced_in_messages(smol: LlamaModel, text: str) -> None:
     prompt = own_dialect(smol).render(asked(Message("user", text)))
     assert spelled(smol, prompt) == chatml([Message("user", text.replace("\ufdd0", "\ufffd"))])
     assert [smol.vocab.marker(t) for t in prompt if t in smol.vocab.control_ids] == [START, END] * 2 + [START]
@@ -184,7 +183,7 @@ def test_templates_are_given_the_names_of_special_tokens(smol: LlamaModel) -> No
         ("{%- set ns = namespace(n=0) %}\n  {% set ns.n = 5 %}\n{{ ns.n }}", "5"),
     ],
 )
-def test_what_templates_use_beyond_plain_jinja_works(smol: LlamaModel, template: str, text: str) -> None:
+def test_extensions_that_templates_use_work(smol: LlamaModel, template: str, text: str) -> None:
     assert render(smol, template, "<é> & '\"日") == text
 
 
@@ -194,7 +193,7 @@ def test_strftime_now_gives_todays_date(smol: LlamaModel) -> None:
     assert abs(dt.date.fromisoformat(text) - dt.datetime.now(dt.UTC).date()).days <= 1
 
 
-def test_strftime_now_gives_the_date_of_the_conversation_where_it_has_one(smol: LlamaModel) -> None:
+def test_strftime_now_gives_the_date_of_the_conversation_if_it_has_one(smol: LlamaModel) -> None:
     template = "{{ strftime_now('%d %B %Y') }}|{{ strftime_now(format='%j') }}"
     assert render(smol, template, "Hi", date=dt.date(2024, 2, 29)) == "29 February 2024|060"
 
@@ -209,7 +208,7 @@ def test_strftime_now_gives_the_date_of_the_conversation_where_it_has_one(smol: 
         ({"messages": (Message("tool", "It rains.", tool="look_up"),)}, "a message of role tool"),
     ],
 )
-def test_what_a_template_has_no_place_for_is_refused_by_name(
+def test_fields_that_templates_do_not_support_are_refused_by_name(
     smol: LlamaModel, given: dict[str, Any], named: str
 ) -> None:
     conversation = replace(asked(Message("user", "Hi")), **given)
@@ -222,7 +221,7 @@ def test_an_answer_ends_with_any_of_the_vocabularys_end_tokens(smol: LlamaModel)
     assert {smol.vocab.marker(token) for token in smol.vocab.end_ids} >= {END, "<|endoftext|>"}
 
 
-def test_a_template_knows_no_effort(smol: LlamaModel) -> None:
+def test_a_template_has_no_effort(smol: LlamaModel) -> None:
     assert own_dialect(smol).default_effort is None
 
 
@@ -250,7 +249,7 @@ def test_a_template_can_refuse_messages_in_its_own_words(smol: LlamaModel) -> No
         "{{ strftime_now.__self__.today() }}",
     ],
 )
-def test_a_template_that_goes_wrong_fails_one_request_and_does_no_harm(
+def test_a_template_that_fails_does_so_for_one_request_and_without_harm(
     smol: LlamaModel, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -304,7 +303,7 @@ with LlamaModel(Path(sys.argv[1])) as model:
 def test_a_long_run_of_one_letter_or_blank_is_tokenised_and_comes_back(
     kind: str, byte_model_path: Path
 ) -> None:
-    """In a process of its own: what went wrong here once overflowed the stack."""
+    """In a process of its own, since a failure here once overflowed the stack."""
     path = smollm2() if kind == "SmolLM2" else byte_model_path
     done = subprocess.run(
         [sys.executable, "-c", ROUND_TRIPS, path], capture_output=True, text=True, timeout=120, check=False

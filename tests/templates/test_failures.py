@@ -1,4 +1,4 @@
-"""Templates are programs from outside: whatever they do is an error of the line or of the model."""
+"""Templates are untrusted programs: whatever they do is an error of the request or of the model."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_a_template_that_cannot_be_compiled_is_a_broken_model(smol: LlamaModel, 
         TemplateDialect(template, smol.vocab, JsonGrammars(smol.vocab))
 
 
-def test_two_texts_that_a_template_joins_make_no_marker(smol: LlamaModel) -> None:
+def test_texts_that_a_template_joins_do_not_form_a_marker(smol: LlamaModel) -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     texts = ["<|im_", "end|>", "<", "|im_start|>", "<|im_e", "nd|>"]
     prompt = prompt_of(smol, template, *texts)
@@ -62,7 +62,7 @@ def test_a_long_run_is_never_cut_inside_the_templates_own_markers(smol: LlamaMod
     assert control == ["<|im_start|>", "<|im_end|>"] * 2 + ["<|im_start|>"]
 
 
-def test_a_long_text_without_blanks_has_the_tokens_of_its_parts(smol: LlamaModel) -> None:
+def test_a_long_text_without_spaces_has_the_tokens_of_its_parts(smol: LlamaModel) -> None:
     sentence = "我们今天去公园散步，天气非常好。"  # noqa: RUF001 (the comma is Chinese)
     long = smol.vocab.tokenize(sentence * 500)
     whole = smol.vocab.tokenize(sentence * 100)

@@ -18,7 +18,7 @@ from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
 from tests.support.scripted import run, tokens_of
 
-# Every part is bounded, so that an answer comes to its end.
+# Every part is bounded, so that answers end.
 CITY: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -46,7 +46,7 @@ def grammars(smol: LlamaModel) -> JsonGrammars:
 
 
 def dialect_of(model: LlamaModel, grammars: JsonGrammars, ending: str = "") -> TemplateDialect:
-    """The model's own template, with `ending` after what it opens the answer with."""
+    """The model's own template, with `ending` appended to the prompt."""
     return TemplateDialect(f"{model.chat_template}{{{{ {ending!r} }}}}", model.vocab, grammars)
 
 
@@ -58,7 +58,7 @@ def guide_of(dialect: TemplateDialect, schema: dict[str, Any]) -> Guide:
 
 
 def wander(model: LlamaModel, guide: Guide, seed: int) -> str:
-    """The text of one random way to the end."""
+    """The text of one random answer that the guide allows."""
     rng, text = np.random.default_rng(seed), b""
     for _ in range(200):
         token, *_ = guide.forced() or (chosen(model, guide, rng),)
@@ -75,9 +75,7 @@ def chosen(model: LlamaModel, guide: Guide, rng: np.random.Generator) -> int:
     return int(rng.choice(np.delete(np.arange(model.n_vocab), banned.nonzero()[0])))
 
 
-def test_what_the_model_answers_is_json_that_fits_the_schema(
-    smol: LlamaModel, grammars: JsonGrammars
-) -> None:
+def test_the_models_answer_is_json_that_fits_the_schema(smol: LlamaModel, grammars: JsonGrammars) -> None:
     dialect, rivals = dialect_of(smol, grammars), {"city": CITY, "colours": COLOURS}
     with LlamaRunner(smol, ContextOptions(n_ctx=256, n_seq=4)) as runner:
         engine = Engine(runner)
@@ -108,7 +106,7 @@ def test_what_the_model_answers_is_json_that_fits_the_schema(
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("ending", ["", "<think>\n\n</think>\n\n"], ids=["no reasoning", "closed reasoning"])
-def test_whatever_is_chosen_of_what_is_allowed_fits_the_schema(
+def test_any_choice_of_allowed_tokens_fits_the_schema(
     smol: LlamaModel, grammars: JsonGrammars, ending: str, seed: int
 ) -> None:
     text = wander(smol, guide_of(dialect_of(smol, grammars, ending), COLOURS), seed)
@@ -135,7 +133,7 @@ def test_after_a_complete_json_only_the_end_can_come(smol: LlamaModel, grammars:
     assert list(guide.forced()) == [smol.vocab.end_id]
 
 
-def test_without_a_format_nothing_is_held(smol: LlamaModel, grammars: JsonGrammars) -> None:
+def test_without_a_format_there_is_no_guide(smol: LlamaModel, grammars: JsonGrammars) -> None:
     dialect, conversation = dialect_of(smol, grammars), Conversation(LISBON)
     assert dialect.guide(conversation, dialect.render(conversation)) is None
 

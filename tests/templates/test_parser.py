@@ -1,4 +1,4 @@
-"""Answers in arbitrary byte pieces against the definition on the whole text."""
+"""Answers in arbitrary pieces of bytes, compared with the definition over the whole text."""
 
 from itertools import pairwise
 
@@ -19,24 +19,24 @@ CUTS = st.lists(st.integers(0, 100), max_size=12)
 def parse(
     pieces: list[bytes], *, control: frozenset[int] = frozenset(), thinking: bool = False
 ) -> list[Event]:
-    """Events of an answer whose tokens are numbered 0, 1, 2… and have these bytes."""
+    """Events of an answer whose tokens 0, 1, 2… have these bytes."""
     parser = TemplateParser(pieces.__getitem__, control, thinking=thinking)
     events = [event for token in range(len(pieces)) for event in parser.feed(token)]
     return [*events, *parser.close(cut=True)]
 
 
 def joined(events: list[Event]) -> tuple[str, str]:
-    """(reasoning, answer), which come in this order."""
+    """(reasoning, answer), checking their order."""
     kinds = [type(event) for event in events]
     assert kinds == sorted(kinds, key=[Reasoning, Answer].index)
     texts = [event.text for event in events if isinstance(event, Reasoning | Answer)]
-    assert all(texts), "an event without text says nothing"
+    assert all(texts), "an event without text"
     reasoning = "".join(event.text for event in events if isinstance(event, Reasoning))
     return reasoning, "".join(event.text for event in events if isinstance(event, Answer))
 
 
 def defined(text: str, *, thinking: bool) -> tuple[str, str]:
-    """(reasoning, answer) of a whole answer."""
+    """(reasoning, answer) of a whole text, by definition."""
     if not thinking:
         if not text.lstrip().startswith("<think>"):
             return "", text
@@ -45,7 +45,7 @@ def defined(text: str, *, thinking: bool) -> tuple[str, str]:
     return reasoning, answer.lstrip()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(RAW, CUTS, st.booleans())
 @example("<think>日</think>é".encode(), list(range(30)), False)
 @example(b" \xe6\x97", [2], True)
@@ -98,11 +98,11 @@ def test_reasoning_is_what_a_think_tag_at_the_start_encloses(
         ("<think>again</think>Hello", "<think>again", "Hello"),
     ],
 )
-def test_reasoning_may_have_begun_in_the_prompt(answer: str, reasoning: str, content: str) -> None:
+def test_reasoning_may_start_in_the_prompt(answer: str, reasoning: str, content: str) -> None:
     assert joined(parse([bytes([byte]) for byte in answer.encode()], thinking=True)) == (reasoning, content)
 
 
-def test_text_is_passed_on_as_soon_as_it_is_certain() -> None:
+def test_text_is_released_as_soon_as_it_is_certain() -> None:
     pieces = [b"<thi", b"nk>", b"pl", b"an <", b"b", b"</th", b"ink>", b" ", b"He", b"llo</think>"]
     parser = TemplateParser(pieces.__getitem__, frozenset())
     events = [list(parser.feed(token)) for token in range(len(pieces))]
@@ -132,7 +132,7 @@ def test_text_is_passed_on_as_soon_as_it_is_certain() -> None:
         (["\n", "<", "b>", "<think>"], False, [0, 0, 0, 0]),
     ],
 )
-def test_reasoning_tokens_are_those_of_the_reasoning_its_tags_and_the_blanks_around(
+def test_reasoning_tokens_include_its_tags_and_the_whitespace_around(
     pieces: list[str], thinking: bool, so_far: list[int]
 ) -> None:
     parser = TemplateParser([piece.encode() for piece in pieces].__getitem__, frozenset(), thinking=thinking)
@@ -144,7 +144,7 @@ def test_reasoning_tokens_are_those_of_the_reasoning_its_tags_and_the_blanks_aro
     assert counted == so_far
 
 
-def test_a_token_may_be_of_the_answer_unless_it_is_of_the_reasoning() -> None:
+def test_answering_is_true_outside_of_the_reasoning() -> None:
     pieces = [b"<thi", b"nk>", b"plan", b"</think>", b"\n", b"He", b"llo"]
     parser = TemplateParser(pieces.__getitem__, frozenset())
     answering = []

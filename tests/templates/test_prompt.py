@@ -1,4 +1,4 @@
-"""Prompts out of records, by a template of the user's."""
+"""Prompts from records, by the user's template."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_a_template_makes_a_prompt(template: str, record: dict[str, Any], prompt
         ("{{ raise_exception('no') }}", {}, "no"),
     ],
 )
-def test_a_template_that_fails_on_a_record_says_how(template: str, record: dict[str, Any], said: str) -> None:
+def test_a_failing_template_reports_why(template: str, record: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError) as failed:
         PromptTemplate(template).render(record)
     assert failed.value.code == "template_failed"
@@ -48,6 +48,6 @@ def test_a_template_that_fails_on_a_record_says_how(template: str, record: dict[
 
 
 @pytest.mark.parametrize("template", ["{{ a", "{% if %}", "{{ a | nonsense }}", "{% endfor %}"])
-def test_a_template_that_is_none_is_wrong_usage(template: str) -> None:
+def test_an_invalid_template_is_a_usage_error(template: str) -> None:
     with pytest.raises(UsageError, match="--prompt: "):
         PromptTemplate(template)

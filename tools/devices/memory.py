@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ossctl.app.inference.loading import LoadedModel
-from ossctl.planning.machine import MIB, shown_bytes
+from ossctl.planning.machine import MIB, format_bytes
 from ossctl.planning.memory import DeviceUse
 from ossctl.planning.plan import Plan
 from ossctl.planning.settings import LoadMode
@@ -41,7 +41,7 @@ def compared(loaded: LoadedModel, taken: Taken | None) -> Finding:
     if taken is not None and plan.devices:
         beside, assumed = _beside(taken, loaded, planned)
         figures |= {"taken": asdict(taken), "driver_bytes": beside, "assumed_driver_bytes": assumed}
-        parts.append(f"the driver takes {shown_bytes(beside)}, assumed {shown_bytes(assumed)}")
+        parts.append(f"the driver takes {format_bytes(beside)}, assumed {format_bytes(assumed)}")
         if beside > assumed:
             faults.append("the driver takes more than is left free for it")
     settings = plan.settings

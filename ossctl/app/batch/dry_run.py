@@ -13,7 +13,7 @@ from ossctl.app.batch.resume import Finished, RecordState, read_back
 from ossctl.app.batch.run import BatchJob, BatchModel, adapted, identity_of, workload_of
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import pose_choices
+from ossctl.app.inference.request import prepare_choices
 from ossctl.app.wire.lines import Line, asked_by
 from ossctl.app.wire.source import Survey
 from ossctl.engine.engine import Engine
@@ -109,7 +109,7 @@ class _Checker:
             task = self._understanding.task(line)
             if self._is_finished(line, task.asked):
                 return
-            choices = pose_choices(self._model, task, task.n, str(line.number))
+            choices = prepare_choices(self._model, task, task.n, str(line.number))
             for choice in choices:
                 self._engine.check(choice.request)
         except RequestError as error:

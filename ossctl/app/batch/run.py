@@ -21,7 +21,7 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
 from ossctl.app.inference.request import check_schema, refuse_unsupported
 from ossctl.app.library.fingerprint import fingerprint_of
-from ossctl.app.placement.shapes import parts_of_file
+from ossctl.app.placement.shapes import shards_of
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
@@ -112,8 +112,8 @@ def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
     """What a plan has to reckon with."""
     if survey is None:
         return Workload(Purpose.BATCH)
-    reads, writes = survey.sizes.likely_tokens(job.understanding.defaults.max_tokens)
-    return Workload(Purpose.BATCH, survey.count, reads=reads, writes=writes)
+    prompt, answer = survey.sizes.likely_tokens(job.understanding.defaults.max_tokens)
+    return Workload(Purpose.BATCH, survey.count, prompt_tokens=prompt, answer_tokens=answer)
 
 
 def run_batch(
@@ -166,7 +166,7 @@ def adapted(understanding: Understanding, model: LoadedModel) -> Understanding:
 
 def identity_of(path: Path, model: LoadedModel) -> ModelIdentity:
     """Which model answers."""
-    return ModelIdentity(model.name, fingerprint_of(parts_of_file(path)), model.piece)
+    return ModelIdentity(model.name, fingerprint_of(shards_of(path)), model.piece)
 
 
 class _Output:

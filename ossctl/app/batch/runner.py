@@ -22,7 +22,7 @@ from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
-from ossctl.app.inference.request import pose_choices
+from ossctl.app.inference.request import prepare_choices
 from ossctl.app.wire.chat_completions import Task, default_id
 from ossctl.app.wire.lines import Line, asked_by
 from ossctl.app.wire.reader import EndOfInput, Reader
@@ -222,7 +222,7 @@ class Batch:
         if self._is_finished(place, custom_id, task.asked):
             return
         try:
-            choices = pose_choices(self._model, task, task.n, str(line.number))
+            choices = prepare_choices(self._model, task, task.n, str(line.number))
         except RequestError as error:
             self._fail(place, line, custom_id, task.asked, error)
             return

@@ -1,1 +1,1 @@
-"""What this installation can do."""
+"""`ossctl doctor`: check this installation."""

@@ -1,4 +1,4 @@
-"""`ossctl doctor`: what this installation can do, and what to do about what it cannot."""
+"""Check the build of llama.cpp, devices, memory, disk, models and settings, with fixes for problems."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ossctl.app.library.inventory import Listing, list_models
 from ossctl.app.library.resolve import NANO, has_nano, locate
-from ossctl.app.placement.kernel_trial import Trial, try_kernels
+from ossctl.app.placement.kernel_trial import Trial, run_trial
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.self_test import (
     CPU,
@@ -18,27 +18,27 @@ from ossctl.app.placement.self_test import (
     ProbeFailure,
     ProbeRun,
     difference,
-    generate_on,
     is_wrong,
+    probe,
 )
-from ossctl.build import command
+from ossctl.build import rebuild_command
 from ossctl.build.recipe import processor
-from ossctl.build.wheels import origin_of
+from ossctl.build.wheels import find_build
 from ossctl.errors import OssctlError
 from ossctl.hub.cache import hub_cache
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.store import free_bytes
-from ossctl.planning.machine import GIB, Machine, shown_bytes
+from ossctl.planning.machine import GIB, Machine, format_bytes
 from ossctl.settings import Paths
 
 _FEATURES = ("AVX", "AVX2", "AVX512", "AVX_VNNI", "AMX_INT8", "FMA", "F16C", "NEON", "SVE", "MATMUL_INT8")
-_EXTENSIONS = {"AMX_INT8": "amx_int8", "AVX512": "avx512f", "AVX2": "avx2", "AVX": "avx"}  # Linux's names
+_EXTENSIONS = {"AMX_INT8": "amx_int8", "AVX512": "avx512f", "AVX2": "avx2", "AVX": "avx"}  # flags in Linux
 _BACKENDS = {"cuda": "CUDA", "rocm": "ROCm", "vulkan": "Vulkan", "metal": "MTL"}
-_LITTLE_RAM = 4 * GIB
+_MIN_RAM = 4 * GIB
 
 
 class Severity(StrEnum):
-    """Fine, worth knowing, or to be fixed."""
+    """Whether a check passed, has a note, or found something to fix."""
 
     OK = "ok"
     NOTE = "note"
@@ -47,7 +47,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One finding; `fix` says what to do, if something is."""
+    """The result of a check. `fix` says what to do about a problem."""
 
     name: str
     state: Severity
@@ -56,8 +56,8 @@ class Check:
 
 
 def examine(model: Path | None) -> Iterator[Check]:
-    """All checks, as they are made. `model` is for the self-test; None is the smallest at hand."""
-    trial = try_kernels()
+    """Run all checks. `model` is used for the self-test, by default the smallest one on this machine."""
+    trial = run_trial()
     machine = this_machine(trial)
     yield from _build()
     yield from _devices(machine)
@@ -71,8 +71,8 @@ def examine(model: Path | None) -> Iterator[Check]:
         yield Check("kernels", Severity.FIX, problem, _rebuild())
         return
     try:
-        path = model or _at_hand(listings)
-    except OssctlError as error:  # OSSCTL_MODEL names none
+        path = model or _default_model(listings)
+    except OssctlError as error:  # OSSCTL_MODEL is wrong
         yield Check("self-test", Severity.FIX, error.message, error.hint)
         path = None
     yield from _self_test(trial, machine, path)
@@ -96,69 +96,68 @@ def _build() -> Iterator[Check]:
         f"llama.cpp for {', '.join(backends())}; CPU: {', '.join(sets) or 'no extensions'}",
     )
     library = cpu_library()
-    yield Check("build", Severity.OK, _maker(library))
-    if missing := _unused_instructions(sets):
-        origin = origin_of(library)
-        on_purpose = origin is not None and any(flag.startswith("-mno-") for flag in origin.recipe.flags)
+    yield Check("build", Severity.OK, _compiled_by(library))
+    if missing := _unused_extension(sets):
+        build = find_build(library)
+        on_purpose = build is not None and any(flag.startswith("-mno-") for flag in build.recipe.flags)
         text = f"this CPU has {missing}, which the build does not use"
         if on_purpose:
-            yield Check("build", Severity.NOTE, f"{text}: this compiler's code for it would be wrong")
+            yield Check("build", Severity.NOTE, f"{text}, because this compiler generates wrong code for it")
         else:
             yield Check("build", Severity.FIX, text, _rebuild())
 
 
-def _maker(library: Path) -> str:
-    """Who compiled it, with what and when, as far as that can be told."""
+def _compiled_by(library: Path) -> str:
+    """Compiler, flags and date of a library, as far as they are known."""
     from ossctl.runtime.library import compiler
 
-    origin = origin_of(library)
-    if origin is None:
-        by = compiler(library) or "a compiler that it does not name"
+    build = find_build(library)
+    if build is None:
+        by = compiler(library) or "an unknown compiler"
         return f"compiled by {by}, not by ossctl.build, so its flags are unknown; in {library.parent}"
-    flags = " ".join(origin.recipe.flags) or "no special flags"
-    return f"compiled by {origin.recipe.compiler} with {flags}, by ossctl.build on {origin.date}"
+    flags = " ".join(build.recipe.flags) or "no special flags"
+    return f"compiled by {build.recipe.compiler} with {flags}, by ossctl.build on {build.date}"
 
 
 def _rebuild() -> str:
-    """The command that builds llama.cpp for the same kinds of device again."""
+    """The command that rebuilds llama.cpp with the same backends."""
     from ossctl.runtime.devices import backends
 
-    return command(*(name for name, kind in _BACKENDS.items() if kind in backends()))
+    return rebuild_command(*(name for name, kind in _BACKENDS.items() if kind in backends()))
 
 
-def _unused_instructions(sets: list[str]) -> str:
-    """The largest extension that matters, if the CPU has it and the build does not."""
-    has = processor().lower().split()
-    return next((name for name, flag in _EXTENSIONS.items() if flag in has and name not in sets), "")
+def _unused_extension(sets: list[str]) -> str:
+    """The most important instruction set that the CPU has and the build does not use; "" if there is none."""
+    flags = processor().lower().split()
+    return next((name for name, flag in _EXTENSIONS.items() if flag in flags and name not in sets), "")
 
 
 def _devices(machine: Machine) -> Iterator[Check]:
     for device in machine.devices:
-        memory = f"{shown_bytes(device.free)} of {shown_bytes(device.total)} free"
+        memory = f"{format_bytes(device.free)} of {format_bytes(device.total)} free"
         yield Check("device", Severity.OK, f"{device.name}, {device.description}: {memory}")
     for gpu in machine.unusable:
-        yield Check("device", Severity.FIX, gpu.unused, gpu.fix)
+        yield Check("device", Severity.FIX, gpu.message, gpu.fix)
     if not machine.devices and not machine.unusable:
         yield Check("device", Severity.NOTE, "no GPU: models run on the CPU")
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
-    yield Check("device", Severity.OK, f"CPU: {cores} that this process may use")
+    yield Check("device", Severity.OK, f"CPU: {cores} available to this process")
 
 
 def _memory(machine: Machine) -> Iterator[Check]:
-    text = f"{shown_bytes(machine.ram_free)} of {shown_bytes(machine.ram_total)} RAM can be had"
-    if machine.ram_free < _LITTLE_RAM:
-        yield Check(
-            "memory", Severity.FIX, text, "Close what needs memory; gpt-oss-20b takes 12 GiB without a GPU."
-        )
+    text = f"{format_bytes(machine.ram_free)} of {format_bytes(machine.ram_total)} RAM available"
+    if machine.ram_free < _MIN_RAM:
+        fix = "Close other programs; gpt-oss-20b needs 12 GiB without a GPU."
+        yield Check("memory", Severity.FIX, text, fix)
     else:
         yield Check("memory", Severity.OK, text)
 
 
 def _disk() -> Iterator[Check]:
     free, needed = free_bytes(hub_cache()), int(catalogue().entry("20b").variant.gigabytes * 1e9)
-    text = f"{shown_bytes(free)} free where models are kept, {hub_cache()}"
+    text = f"{format_bytes(free)} free for models in {hub_cache()}"
     if free < needed:
-        fix = f"gpt-oss-20b takes {shown_bytes(needed)}: make room, or set HF_HOME to a larger disk."
+        fix = f"gpt-oss-20b needs {format_bytes(needed)}: free some space, or set HF_HOME to a larger disk."
         yield Check("disk", Severity.FIX, text, fix)
     else:
         yield Check("disk", Severity.OK, text)
@@ -168,13 +167,11 @@ def _models(listings: list[Listing]) -> Iterator[Check]:
     usable = [listing.model for listing in listings if not listing.problem]
     if usable:
         size = sum(model.n_bytes for model in usable)
-        yield Check(
-            "models",
-            Severity.OK,
-            f"{len(usable)} model{'s' if len(usable) > 1 else ''} here, {shown_bytes(size)}: `ossctl ls`",
-        )
+        count = f"{len(usable)} model{'s' if len(usable) > 1 else ''} on this machine"
+        yield Check("models", Severity.OK, f"{count}, {format_bytes(size)}: `ossctl ls`")
     else:
-        yield Check("models", Severity.NOTE, "no model here yet: `ossctl ls -a` lists what can be fetched")
+        text = "no model on this machine yet: `ossctl ls -a` lists those that can be pulled"
+        yield Check("models", Severity.NOTE, text)
     for name, problem in ((each.model.name, each.problem) for each in listings if each.damaged):
         fix = f"`ossctl rm {name}` deletes it, `ossctl pull {name}` fetches what is missing."
         yield Check("models", Severity.FIX, f"{name}: {problem}", fix)
@@ -188,47 +185,45 @@ def _settings() -> Iterator[Check]:
     state = Paths.from_environment().state
     folder = next(path for path in (state, *state.parents) if path.exists())
     if os.access(folder, os.W_OK):
-        yield Check("settings", Severity.OK, f"logs and corrections in {state}")
+        yield Check("settings", Severity.OK, f"logs and corrections are in {state}")
     else:
-        yield Check(
-            "settings", Severity.FIX, f"{folder} cannot be written", "Set OSSCTL_HOME to a folder of yours."
-        )
+        fix = "Set OSSCTL_HOME to a folder of yours."
+        yield Check("settings", Severity.FIX, f"{folder} is not writable", fix)
 
 
 def _self_test(trial: Trial, machine: Machine, model: Path | None) -> Iterator[Check]:
-    """The trial's verdicts, and what `model` gives in each place that passed."""
+    """The results of the trial, and of generating with `model` on each target that passed it."""
     extra = (CPU_EXTRA,) if trial.extra_kernels else ()
-    places = (CPU, *extra, *(device.name for device in machine.devices))
-    runs = generate_on(model, *places) if model else {}
+    targets = (CPU, *extra, *(device.name for device in machine.devices))
+    runs = probe(model, *targets) if model else {}
     yield _kernels(trial, model, runs)
     for device in machine.devices:
-        yield Check("kernels", Severity.OK, f"{device.name} computes what gpt-oss is made of as the CPU does")
+        yield Check("kernels", Severity.OK, f"the kernels of {device.name} for gpt-oss match the CPU's")
     if model is None:
-        yield Check("self-test", Severity.NOTE, "no model is at hand for a test: name one with -m")
+        yield Check("self-test", Severity.NOTE, "no model for a test: choose one with -m")
         return
-    plain = runs[CPU]
-    for place, run in runs.items():
-        if place != CPU_EXTRA:
-            yield _tested(model, place, run, plain)
+    for target, run in runs.items():
+        if target != CPU_EXTRA:
+            yield _tested(model, target, run, runs[CPU])
 
 
 def _kernels(trial: Trial, model: Path | None, runs: Mapping[str, ProbeRun | ProbeFailure]) -> Check:
-    """Whether the optimized kernels are right, and how fast prompts of `model` are with them and without."""
-    speeds = {place: run.prompt_speed for place, run in runs.items() if isinstance(run, ProbeRun)}
+    """Whether the optimized kernels work, with the speed of prefill of `model` with and without them."""
+    speeds = {target: run.prompt_speed for target, run in runs.items() if isinstance(run, ProbeRun)}
     known = [
-        f"{speeds[place]:,.0f} tokens/s {what}"
-        for place, what in ((CPU_EXTRA, "with them"), (CPU, "without"))
-        if place in speeds
+        f"{speeds[target]:,.0f} tokens/s {how}"
+        for target, how in ((CPU_EXTRA, "with them"), (CPU, "without"))
+        if target in speeds
     ]
-    worth = f"; prompts of {model.name}: {', '.join(known)}" if model and known else ""
+    prefill = f"; prefill of {model.name}: {', '.join(known)}" if model and known else ""
     if trial.extra_kernels:
-        return Check("kernels", Severity.OK, f"the optimized CPU kernels match the plain ones{worth}")
-    problem = f"the optimized CPU kernels are disabled: {trial.problems[CPU_EXTRA]}{worth}"
+        return Check("kernels", Severity.OK, f"the optimized CPU kernels match the plain ones{prefill}")
+    problem = f"the optimized CPU kernels are disabled: {trial.problems[CPU_EXTRA]}{prefill}"
     return Check("kernels", Severity.FIX, problem, _rebuild())
 
 
-def _at_hand(listings: list[Listing]) -> Path | None:
-    """What OSSCTL_MODEL says, or the smallest model here, or nano. Raises ModelError, UsageError."""
+def _default_model(listings: list[Listing]) -> Path | None:
+    """OSSCTL_MODEL, or the smallest model on this machine, or nano. Raises ModelError and UsageError."""
     given = os.environ.get("OSSCTL_MODEL")
     if given:
         return locate(given).first
@@ -238,18 +233,16 @@ def _at_hand(listings: list[Listing]) -> Path | None:
     return locate(NANO).first if has_nano() else None
 
 
-def _tested(model: Path, place: str, run: ProbeRun | ProbeFailure, plain: ProbeRun | ProbeFailure) -> Check:
-    where = f"{model.name} on {'the CPU' if place == CPU else place}"
-    fix = "Try another model with -m." if place == CPU else "Exclude it with --device, or update its driver."
+def _tested(model: Path, target: str, run: ProbeRun | ProbeFailure, cpu: ProbeRun | ProbeFailure) -> Check:
+    where = f"{model.name} on {'the CPU' if target == CPU else target}"
+    fix = "Try another model with -m." if target == CPU else "Exclude it with --device, or update its driver."
     if isinstance(run, ProbeFailure):
         return Check("self-test", Severity.FIX, f"{where}: {run.reason}", fix)
     text = f"{where}: {run.speed:,.0f} tokens/s"
-    if place == CPU or isinstance(plain, ProbeFailure):
+    if target == CPU or isinstance(cpu, ProbeFailure):
         return Check("self-test", Severity.OK, text)
-    share = difference(plain, run)
+    share = difference(cpu, run)
     text = f"{text}, logits within {share:.2%} of the CPU's"
-    return (
-        Check("self-test", Severity.FIX, text, fix)
-        if is_wrong(share)
-        else Check("self-test", Severity.OK, text)
-    )
+    if is_wrong(share):
+        return Check("self-test", Severity.FIX, text, fix)
+    return Check("self-test", Severity.OK, text)

@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ossctl.dialect import Answer, Conversation, Effort, Event
+from ossctl.dialect import Answer, Conversation, Effort, Event, stable_tokens
 
 
 class PieceVocabulary(Protocol):
@@ -33,10 +33,11 @@ class RawDialect:
 
     def render(self, conversation: Conversation) -> list[int]:
         """See `Dialect.render`."""
-        text = "".join(message.content for message in conversation.messages)
-        begin = self._vocabulary.begin_id
-        tokens = self._vocabulary.tokenize(text, special=True)
-        return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+        return self._tokens(_text(conversation))
+
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        """The last token may merge with the next message: nothing separates messages here."""
+        return stable_tokens(self._tokens, f"{_text(conversation)}{draft}")
 
     def parser(self, _prompt: Sequence[int]) -> "RawParser":
         """See `Dialect.parser`."""
@@ -44,6 +45,15 @@ class RawDialect:
 
     def guide(self, _conversation: Conversation, _prompt: Sequence[int]) -> None:
         """See `Dialect.guide`. There is none."""
+
+    def _tokens(self, text: str) -> list[int]:
+        begin = self._vocabulary.begin_id
+        tokens = self._vocabulary.tokenize(text, special=True)
+        return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+
+
+def _text(conversation: Conversation) -> str:
+    return "".join(message.content for message in conversation.messages)
 
 
 class RawParser:

@@ -1,1 +1,1 @@
-"""Which models are here, and how to get, check and delete one."""
+"""The models on this machine: find, list, pull, verify and delete them."""

@@ -1,4 +1,4 @@
-"""The models on this machine, listed and described."""
+"""List and describe the models on this machine."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ossctl.app.library.resolve import all_models, is_verified, locate, open_records
-from ossctl.app.placement.fit import Fit, outcome_of
+from ossctl.app.placement.fit import Fit, fit_of
 from ossctl.app.placement.machine import this_machine
-from ossctl.app.placement.shapes import shape_of_parts, shipped_shape
+from ossctl.app.placement.shapes import shape_of_shards, shipped_shape
 from ossctl.errors import ModelError
 from ossctl.harmony.markers import TEXTS
 from ossctl.hub.cache import RepoFolder, repo_folders
@@ -22,14 +22,14 @@ from ossctl.runtime.inspection import bytes_by_type, has_tokens, knows_architect
 
 __all__ = ["Description", "Entry", "Listing", "LocalModel", "Unfinished"]
 
-_NO_MODELS = ("mmproj", "adapter", "imatrix")  # general.type
+_NOT_MODELS = ("mmproj", "adapter", "imatrix")  # general.type
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A model as `ls` shows it. `problem` is "" if it can be run, `shape` is None if it cannot be planned.
+    """A model in `ossctl ls`. `problem` is "" if it can run, `shape` None if it cannot be planned.
 
-    `damaged` is that the problem is one of its files, and another copy would do.
+    `damaged` means that the problem is with its files, so pulling them again helps.
     """
 
     model: LocalModel
@@ -43,7 +43,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A download that has not ended: `n_bytes` are there, of `total` where that is known."""
+    """A partial download of `n_bytes` bytes. `total` is None if the full size is not known."""
 
     name: str
     path: Path
@@ -53,13 +53,13 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Description:
-    """A model as `show` shows it. `context` in tokens; `types` are bytes by ggml's names of tensor types.
+    """A model in `ossctl show`. `context` is in tokens, `types` maps ggml's tensor types to bytes.
 
-    `outcome` is how it would run on this machine, None if that cannot be told.
+    `fit` is None if the model cannot be planned.
     """
 
     listing: Listing
-    outcome: Fit | None
+    fit: Fit | None
     entry: Entry | None
     architecture: str
     context: int | None
@@ -69,41 +69,41 @@ class Description:
 
 
 def list_models() -> list[Listing]:
-    """Every model of the Hugging Face cache, and those of other programs that llama.cpp can load."""
+    """All models in the Hugging Face cache, and those of other programs without a problem."""
     records = open_records()
     listings = [_listing(model, records) for model in all_models() if model.files]
     return [each for each in listings if not each.problem or each.model.origin is Origin.HUB]
 
 
-def outcomes_here(listings: list[Listing]) -> list[Fit | None]:
-    """How each would run on this machine; None if that cannot be told."""
+def fits_here(listings: list[Listing]) -> list[Fit | None]:
+    """Whether and how each model fits this machine; None for models that cannot be planned."""
     if not listings:
         return []
     machine = this_machine()
-    return [outcome_of(each.shape, machine) if each.shape else None for each in listings]
+    return [fit_of(each.shape, machine) if each.shape else None for each in listings]
 
 
-def outcome_of_entry(entry: Entry) -> Fit | None:
-    """How a model of the catalogue would run on this machine; None if its shape is not known here."""
+def fit_of_entry(entry: Entry) -> Fit | None:
+    """Whether and how a model of the catalogue fits this machine; None if its shape is not shipped."""
     shape = shipped_shape(entry.variant.reference)
-    return outcome_of(shape, this_machine()) if shape else None
+    return fit_of(shape, this_machine()) if shape else None
 
 
 def unfinished_downloads() -> list[Unfinished]:
-    """What pulls have left, to go on from."""
-    return [_unfinished(folder, part) for folder in repo_folders() for part in folder.parts]
+    """Partial downloads, which `ossctl pull` can resume."""
+    return [_unfinished(folder, path) for folder in repo_folders() for path in folder.incomplete_files]
 
 
-def not_here(listings: list[Listing]) -> list[Entry]:
-    """What the catalogue knows and this machine has not."""
+def entries_to_fetch(listings: list[Listing]) -> list[Entry]:
+    """The models of the catalogue that are not in `listings`."""
     names = {listing.model.name for listing in listings}
     return [entry for entry in catalogue().entries if entry.name not in names]
 
 
 def describe(reference: str) -> Description | Entry:
-    """What is to be said of a model; of one that is not here, what the catalogue says.
+    """Describe a model, or return the catalogue's entry for one that is not on this machine.
 
-    Raises ModelError, UsageError.
+    Raises ModelError and UsageError.
     """
     entry = catalogue().find(reference)
     try:
@@ -118,7 +118,7 @@ def describe(reference: str) -> Description | Entry:
     listing = _listing(model, open_records())
     return Description(
         listing=listing,
-        outcome=outcomes_here([listing])[0],
+        fit=fits_here([listing])[0],
         entry=entry,
         architecture=header.architecture,
         context=context if isinstance(context, int) else None,
@@ -134,8 +134,8 @@ def _listing(model: LocalModel, records: FileRecords) -> Listing:
         types = sum(map(bytes_by_type, model.files), Counter[str]())
     except ModelError as error:
         return Listing(model, None, "", None, verified=False, problem=error.message, damaged=True)
-    refused, damage = _why_refused(headers[0]), _damage(model, headers)
-    problem = refused or damage
+    unsupported, damage = _why_unsupported(headers[0]), _damage(model, headers)
+    problem = unsupported or damage
     return Listing(
         model=model,
         shape=None if problem else _shape(model, headers),
@@ -143,29 +143,29 @@ def _listing(model: LocalModel, records: FileRecords) -> Listing:
         used=records.used(model.files[0]),
         verified=is_verified(model, records),
         problem=problem,
-        damaged=bool(damage) and not refused,
+        damaged=bool(damage) and not unsupported,
     )
 
 
 def _shape(model: LocalModel, headers: tuple[GgufHeader, ...]) -> ModelShape | None:
     try:
-        return shape_of_parts(model.files, headers)
-    except ModelError:  # of an embedding model, for one
+        return shape_of_shards(model.files, headers)
+    except ModelError:  # an embedding model, for example
         return None
 
 
-def _why_refused(header: GgufHeader) -> str:
-    """Why llama.cpp could not load such a model, as far as that shows without trying; "" if it could."""
+def _why_unsupported(header: GgufHeader) -> str:
+    """Why llama.cpp cannot load a file with this header; "" if nothing in it speaks against that."""
     architecture, kind = header.architecture, header.metadata.get("general.type")
-    if kind in _NO_MODELS:
-        return f"it is no model but its {kind}"
+    if kind in _NOT_MODELS:
+        return f"not a language model but an {kind} file"
     if not knows_architecture(architecture):
-        return f"llama.cpp does not know its architecture, {architecture}"
+        return f"llama.cpp does not support the architecture {architecture}"
     return ""
 
 
 def _damage(model: LocalModel, headers: tuple[GgufHeader, ...]) -> str:
-    """What is missing of its files; "" if nothing is."""
+    """What is missing from the files; "" if they are complete."""
     if model.missing:
         return f"{model.missing[0]} is missing"
     try:
@@ -176,16 +176,16 @@ def _damage(model: LocalModel, headers: tuple[GgufHeader, ...]) -> str:
     return ""
 
 
-def _unfinished(folder: RepoFolder, part: Path) -> Unfinished:
-    sha256 = part.name.partition(".")[0]
-    entry = catalogue().with_hash(sha256)
+def _unfinished(folder: RepoFolder, path: Path) -> Unfinished:
+    sha256 = path.name.partition(".")[0]
+    entry = catalogue().find_by_hash(sha256)
     name = entry.name if entry else f"{PREFIX}{folder.repo}"
-    known = [file.n_bytes for file in entry.variant.files if file.sha256 == sha256] if entry else [None]
-    return Unfinished(name, part, part.stat().st_size, known[0])
+    sizes = [file.n_bytes for file in entry.variant.files if file.sha256 == sha256] if entry else [None]
+    return Unfinished(name, path, path.stat().st_size, sizes[0])
 
 
 def _chat_format(header: GgufHeader, first: Path) -> str:
-    """How a conversation is written for the model, as `app.loading` will decide."""
+    """The dialect that `app.inference.loading` will choose."""
     if has_tokens(first, TEXTS):
         return "Harmony"
     return "Jinja template" if header.metadata.get("tokenizer.chat_template") else "none"

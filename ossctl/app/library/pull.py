@@ -1,4 +1,4 @@
-"""`ossctl pull`: what it would take, then doing it."""
+"""`ossctl pull`: find out what a pull requires, then pull."""
 
 import time
 from collections.abc import Callable
@@ -7,29 +7,29 @@ from pathlib import Path
 
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.library.resolve import all_models, hub_reference, open_records
-from ossctl.app.placement.fit import DoesNotFit, Fit, outcome_of
+from ossctl.app.placement.fit import DoesNotFit, Fit, fit_of
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.remote_shape import remote_shape
 from ossctl.errors import ModelError, OssctlError
 from ossctl.hub.cache import hub_cache
 from ossctl.hub.catalogue import catalogue
-from ossctl.hub.download import LARGEST_FILE
+from ossctl.hub.download import MAX_FILE_BYTES
 from ossctl.hub.hub import HubModel, Unreachable, find_model
 from ossctl.hub.local import LocalModel
 from ossctl.hub.store import ModelPull, Transfer, free_bytes, missing_bytes
 
 __all__ = ["LocalModel", "PullPlan", "Transfer", "find_on_hub", "plan_pull", "pull"]
 
-_KEPT = "What has arrived is kept: the same command goes on from there."
-_NAMES = 5  # enough to choose from
+_RESUME_HINT = "Run the same command again to resume."
+_MAX_NAMES = 5
 
 
 @dataclass(frozen=True)
 class PullPlan:
-    """What a pull takes: `to_fetch` and `free` are bytes, `cache` is where it will be.
+    """What a pull requires. `to_fetch` and `free` are bytes, `cache` is the target folder.
 
-    `remark` is what the user should know of the files before; "" for nothing. `outcome` is how the model
-    would run on this machine, None if that cannot be told.
+    `remark` is a note about the files for the user, "" if there is none. `fit` is None if the model cannot be
+    planned.
     """
 
     reference: str
@@ -38,7 +38,7 @@ class PullPlan:
     free: int
     cache: Path
     remark: str
-    outcome: Fit | None
+    fit: Fit | None
 
     @property
     def fits_on_disk(self) -> bool:
@@ -46,71 +46,70 @@ class PullPlan:
 
     @property
     def shortage(self) -> DoesNotFit | None:
-        """Why it could not run here, if that is so."""
-        return self.outcome if isinstance(self.outcome, DoesNotFit) else None
+        """Why the model cannot run on this machine, if that is known."""
+        return self.fit if isinstance(self.fit, DoesNotFit) else None
 
 
 def plan_pull(reference: str, say: Callable[[str], None]) -> PullPlan:
-    """Ask the hub what `reference` is, and look at the disk and at this machine. `say` hears of retries.
+    """Ask the hub for the model, and check disk and memory. `say` is called before retries.
 
-    Raises ModelError (no such model, no access, no network), UsageError.
+    Raises ModelError (no such model, no access, no network) and UsageError.
     """
     model = find_on_hub(reference, say)
-    for name in (file.name for file in model.files if file.n_bytes > LARGEST_FILE):
+    for name in (file.name for file in model.files if file.n_bytes > MAX_FILE_BYTES):
         raise ModelError(
-            f"{name} is larger than the {LARGEST_FILE / 1e9:.0f} GB that the hub sends in one piece",
-            f"`hf download {model.files[0].repo} {name}` fetches it in pieces; ossctl finds it then.",
+            f"{name} is larger than the {MAX_FILE_BYTES / 1e9:.0f} GB that the hub serves over HTTP",
+            f"Fetch it with `hf download {model.files[0].repo} {name}`; ossctl finds it in the cache.",
         )
     cache = hub_cache()
-    remark, outcome = _remark(model), None
+    remark, fit = _remark(model), None
     try:
-        outcome = outcome_of(remote_shape(model), this_machine())
-    except ModelError as error:  # the pull itself is more patient, and what it fetches is the user's choice
-        remark = remark or f"How it would run here is not known: {error.message}."
-    return PullPlan(reference, model, missing_bytes(model), free_bytes(cache), cache, remark, outcome)
+        fit = fit_of(remote_shape(model), this_machine())
+    except ModelError as error:  # the model can be pulled all the same
+        remark = remark or f"Whether it fits this machine is not known: {error.message}."
+    return PullPlan(reference, model, missing_bytes(model), free_bytes(cache), cache, remark, fit)
 
 
 def find_on_hub(reference: str, say: Callable[[str], None]) -> HubModel:
-    """Ask the hub what `reference` is. `say` hears of retries.
+    """Ask the hub for the model that `reference` means. `say` is called before retries.
 
-    Raises ModelError (no such model, no access, no network), UsageError.
+    Raises ModelError (no such model, no access, no network) and UsageError.
     """
     wanted = hub_reference(reference)
 
-    def wait(seconds: float, why: str) -> None:
+    def wait(seconds: float, reason: str) -> None:
         if seconds >= 1:
-            say(f"{why}; trying again in {seconds:.0f} s")
+            say(f"{reason}; retrying in {seconds:.0f} s")
         time.sleep(seconds)
 
     try:
         return find_model(wanted, wait)
     except Unreachable as error:
-        raise ModelError(error.message, f"{error.hint} {_on_this_machine()}") from None
+        raise ModelError(error.message, f"{error.hint} {_local_models()}") from None
 
 
-def pull(plan: PullPlan, watch: Callable[[Transfer], None], say: Callable[[str], None]) -> LocalModel:
-    """Fetch and verify. Raises ModelError, Interrupted; what has arrived stays."""
+def pull(plan: PullPlan, on_progress: Callable[[Transfer], None], say: Callable[[str], None]) -> LocalModel:
+    """Fetch and verify the model. Raises ModelError and Interrupted, after which a pull can be resumed."""
     with Interrupt() as interrupt:
-        interrupt.on_signal = lambda: interrupt.check(_KEPT)  # out of whatever is waiting, at once
+        interrupt.on_signal = lambda: interrupt.check(_RESUME_HINT)  # raise at once, also while waiting
         try:
-            return ModelPull(plan.model, open_records(), watch, say).run()
+            return ModelPull(plan.model, open_records(), on_progress, say).run()
         except OssctlError:
-            interrupt.check(_KEPT)
+            interrupt.check(_RESUME_HINT)
             raise
 
 
-def _on_this_machine() -> str:
+def _local_models() -> str:
     names = [model.name for model in all_models() if not model.missing]
     if not names:
         return "No model is on this machine yet."
-    return f"On this machine are {', '.join(names[:_NAMES])}{', …' if len(names) > _NAMES else ''}."
+    more = ", …" if len(names) > _MAX_NAMES else ""
+    return f"On this machine: {', '.join(names[:_MAX_NAMES])}{more}."
 
 
 def _remark(model: HubModel) -> str:
     for file in model.files:
         known = catalogue().known_file(file.repo, file.name)
         if known and known.sha256 and known.sha256 != file.sha256:
-            return (
-                f"{file.name} on the hub is newer than this ossctl, so the hub's own sha256 is what counts."
-            )
+            return f"{file.name} on the hub is newer than this ossctl; it is verified with the hub's sha256."
     return ""

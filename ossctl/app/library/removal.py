@@ -1,4 +1,4 @@
-"""`ossctl rm`: what it would free, then doing it."""
+"""`ossctl rm`: find out what deleting a model frees, then delete it."""
 
 from pathlib import Path
 
@@ -14,38 +14,39 @@ __all__ = ["Removal", "plan_removal", "remove"]
 
 
 def plan_removal(reference: str) -> Removal:
-    """What deleting a model takes, with what is there of an unfinished download of it.
+    """The files to delete for a model, partial downloads included.
 
-    Raises ModelError (not here, no such name), UsageError (it is not in the Hugging Face cache).
+    Raises ModelError (not on this machine, unknown name) and UsageError (not in the Hugging Face cache).
     """
     if reference == NANO:
-        raise UsageError("nano is a part of ossctl", "It goes with the package.")
+        raise UsageError("nano is part of ossctl and cannot be deleted", "Uninstall ossctl to remove it.")
     if is_path(reference) and catalogue().find(reference) is None and not reference.startswith(PREFIX):
-        raise UsageError(f"{reference} is a path, not a model that was pulled", "Delete the file yourself.")
+        raise UsageError(f"{reference} is a path, not a pulled model", "Delete the file yourself.")
     wanted = hub_reference(reference)
     folder = RepoFolder.of(wanted.repo)
-    model, parts = folder.find(wanted), _parts_of(folder, wanted)
-    if model is None and not parts:
-        _refuse_foreign(reference)
-        raise ModelError(f"{reference} is not on this machine", "`ossctl ls` shows what is.")
-    return removal_of(folder, model, parts)
+    model, incomplete = folder.find(wanted), _incomplete_files(folder, wanted)
+    if model is None and not incomplete:
+        _check_origin(reference)
+        raise ModelError(f"{reference} is not on this machine", "`ossctl ls` lists the models that are.")
+    return removal_of(folder, model, incomplete)
 
 
 def remove(removal: Removal) -> None:
-    """Delete it. Raises ModelError where the system does not allow that."""
+    """Delete the files and their records. Raises ModelError."""
     records = open_records()
     for path in removal.contents:
         records.forget(path)
     try:
-        removal.carry_out()
+        removal.delete()
     except TimeoutError:
-        raise ModelError("another program is fetching it just now", "Stop that first.") from None
+        raise ModelError("another program is fetching this model", "Stop it first.") from None
     except OSError as error:
         hint = "Is a program using the model?"
         raise ModelError(f"cannot delete {error.filename}: {error.strerror}", hint) from None
 
 
-def _refuse_foreign(reference: str) -> None:
+def _check_origin(reference: str) -> None:
+    """Raise UsageError if the model belongs to another program."""
     try:
         model = locate(reference)
     except ModelError:
@@ -54,8 +55,8 @@ def _refuse_foreign(reference: str) -> None:
         raise UsageError(f"{reference} belongs to {model.origin}: {model.files[0]}", "Delete it there.")
 
 
-def _parts_of(folder: RepoFolder, wanted: HubReference) -> list[Path]:
-    """Unfinished downloads of a model; all of the repository where the catalogue has no hashes to tell."""
+def _incomplete_files(folder: RepoFolder, wanted: HubReference) -> list[Path]:
+    """Partial downloads of a model, or of the whole repository if its hashes are not in the catalogue."""
     entries = [entry for entry in catalogue().entries if entry.variant.reference == wanted]
     hashes = {file.sha256 for entry in entries for file in entry.variant.files if file.sha256}
-    return [part for part in folder.parts if not hashes or part.name.partition(".")[0] in hashes]
+    return [path for path in folder.incomplete_files if not hashes or path.name.partition(".")[0] in hashes]

@@ -1,9 +1,9 @@
-"""Which model a reference means, and where it is."""
+"""Resolve references to models: names, `hf:ORG/REPO` and paths."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from ossctl.app.placement.fit import DoesNotFit, outcome_of
+from ossctl.app.placement.fit import DoesNotFit, fit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.shapes import shape_of_file, shipped_shape
@@ -12,7 +12,7 @@ from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.hub.cache import RepoFolder, repo_folders
 from ossctl.hub.catalogue import Entry, catalogue
 from ossctl.hub.local import LocalModel, Origin, model_at
-from ossctl.hub.other_apps import foreign_models
+from ossctl.hub.other_apps import models_of_other_apps
 from ossctl.hub.records import FileRecords
 from ossctl.hub.reference import PREFIX, HubReference
 from ossctl.planning.machine import Machine
@@ -25,20 +25,20 @@ GPT_OSS = "gpt-oss"  # general.architecture
 
 NANO_FILE = DATA / "nano.gguf"
 
-_GPT_OSS_NAMES = ("120b", "20b")  # the larger first
-_SHA256_CHARACTERS = 64
+_GPT_OSS_NAMES = ("120b", "20b")  # largest first
+_SHA256_LENGTH = 64  # hexadecimal digits
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A file to load. `warning` is what its user should know first; "" if there is nothing."""
+    """A file to load, with a warning for the user or ""."""
 
     path: Path
     warning: str = ""
 
 
-class NotHere(ModelError):
-    """A model that `ossctl pull` can fetch is not on this machine; `reference` is what to pull."""
+class NotPulled(ModelError):
+    """A model is not on this machine, but `ossctl pull reference` can fetch it."""
 
     def __init__(self, message: str, hint: str, reference: str) -> None:
         super().__init__(message, hint)
@@ -46,17 +46,17 @@ class NotHere(ModelError):
 
 
 def choose(reference: str | None, options: LoadOptions) -> ModelChoice:
-    """What -m means; None is the largest gpt-oss model on this machine that fits it, loaded with `options`.
+    """The model for -m; without one, the largest gpt-oss model on this machine that fits with `options`.
 
-    Sizes and headers of all shards are checked, hashes are not: that a model was never verified is the
-    warning. Raises NotHere, ModelError (incomplete, corrupt, no such name), UsageError (several are meant),
-    MemoryShortage (there are gpt-oss models, and none fits).
+    Checks sizes and headers of all shards but not hashes: a model that was never verified has a warning.
+    Raises NotPulled, ModelError (incomplete, damaged, unknown name), UsageError (ambiguous) and
+    MemoryShortage (no gpt-oss model on this machine fits).
     """
     if reference == NANO:
         return ModelChoice(_nano().first, "nano is a test and demo model that knows almost nothing.")
     model = _largest_gpt_oss(options) if reference is None else locate(reference)
     path = model.first
-    for shard in model.files[1:]:  # whoever loads the model looks at the first one
+    for shard in model.files[1:]:  # loading checks the first one
         check_complete(shard, read_header(shard))
     _check_size(model)
     records = open_records()
@@ -66,23 +66,23 @@ def choose(reference: str | None, options: LoadOptions) -> ModelChoice:
 
 
 def locate(reference: str) -> LocalModel:
-    """The model on this machine that `reference` means. Raises ModelError, UsageError."""
+    """The model on this machine that `reference` means. Raises ModelError and UsageError."""
     if reference == NANO:
         return _nano()
     if reference.startswith(PREFIX):
-        return _of_the_hub(HubReference.parse(reference))
+        return _locate_in_cache(HubReference.parse(reference))
     entry = catalogue().find(reference)
     if entry is not None:
-        return _of_the_catalogue(entry)
+        return _locate_entry(entry)
     if is_path(reference):
         return model_at(Path(reference))
     raise unknown_name(reference)
 
 
 def hub_reference(reference: str) -> HubReference:
-    """What `reference` means on the hub. Raises ModelError, UsageError for what is not there."""
+    """The reference to the hub that a name or `hf:ORG/REPO` stands for. Raises ModelError and UsageError."""
     if reference == NANO:
-        raise UsageError("nano is a part of ossctl: there is nothing to fetch", "Use it with -m nano.")
+        raise UsageError("nano is part of ossctl, so there is nothing to fetch", "Use it with -m nano.")
     if reference.startswith(PREFIX):
         return HubReference.parse(reference)
     entry = catalogue().find(reference)
@@ -96,40 +96,40 @@ def hub_reference(reference: str) -> HubReference:
 
 
 def has_nano() -> bool:
-    """Whether this build holds nano: a checkout has to make it first."""
+    """Whether this build includes nano, which a checkout has to train first."""
     return NANO_FILE.exists()
 
 
-def names() -> list[str]:
-    """Everything that `locate` knows by name, on this machine or not."""
-    return [*_offered_nano(), *(entry.name for entry in catalogue().entries)]
+def known_names() -> list[str]:
+    """All names of models, on this machine or not."""
+    return [*_nano_name(), *(entry.name for entry in catalogue().entries)]
 
 
 def is_path(reference: str) -> bool:
-    """Whether `reference` is written like a path, or is one. Raises UsageError for nothing at all."""
+    """Whether `reference` looks like a path or is an existing one. Raises UsageError if it is blank."""
     if not reference.strip():
-        raise UsageError("the model has no name", "`ossctl ls --all` shows every name.")
+        raise UsageError("the name of the model is empty", "`ossctl ls --all` lists all names.")
     path = Path(reference)
     return path.name != reference or bool(path.suffix) or path.exists()
 
 
 def unknown_name(name: str) -> ModelError:
-    """That nothing is called `name`, and what may have been meant."""
-    nearest = catalogue().nearest(name, *_offered_nano())
-    meant = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
-    return ModelError(f"no model is called {name}", f"{meant}`ossctl ls --all` shows every name.")
+    """The error for an unknown name, with similar ones."""
+    nearest = catalogue().nearest(name, *_nano_name())
+    suggestion = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
+    return ModelError(f"no model is called {name}", f"{suggestion}`ossctl ls --all` lists all names.")
 
 
 def open_records() -> FileRecords:
-    """What is known of the files on this machine."""
+    """The database of verifications and last uses."""
     return FileRecords(Paths.from_environment().state / "models.db")
 
 
 def all_models() -> list[LocalModel]:
-    """Every model on this machine, those of the Hugging Face cache first; each file once."""
+    """All models on this machine, those of the Hugging Face cache first, without duplicate files."""
     models = [model for folder in repo_folders() for model in folder.models()]
     seen = {file.resolve() for model in models for file in model.files}
-    for model in foreign_models():
+    for model in models_of_other_apps():
         files = {file.resolve() for file in model.files}
         if not files <= seen:
             models.append(model)
@@ -138,13 +138,13 @@ def all_models() -> list[LocalModel]:
 
 
 def expected_hash(model: LocalModel, file: Path) -> str:
-    """The sha256 that `file` should have, in hexadecimal; "" where nobody has written it down.
+    """The hexadecimal sha256 that `file` should have; "" if it is not known.
 
-    The Hugging Face cache and Ollama name contents by their hash; LM Studio keeps the repository's name. Only
-    the first link tells: the cache may link on to a store where names are hashes of another kind.
+    The Hugging Face cache and Ollama name blobs by hash, LM Studio's files keep the names that the catalogue
+    has. Of a chain of symlinks only the first has the hash: others lead to a store with other names.
     """
     name = (file.readlink() if file.is_symlink() else file).name.removeprefix("sha256-")
-    if model.origin in (Origin.HUB, Origin.OLLAMA) and len(name) == _SHA256_CHARACTERS and name.isalnum():
+    if model.origin in (Origin.HUB, Origin.OLLAMA) and len(name) == _SHA256_LENGTH and name.isalnum():
         return name
     repo = model.repo or "/".join(Path(model.label).parts[:2])
     known = catalogue().known_file(repo, file.name)
@@ -152,23 +152,23 @@ def expected_hash(model: LocalModel, file: Path) -> str:
 
 
 def is_verified(model: LocalModel, records: FileRecords) -> bool:
-    """Whether every file was seen to have the hash that it should have, and has not changed since."""
+    """Whether all files were verified and have not changed since."""
     return not model.missing and all(records.verified(file) for file in model.files)
 
 
-def _of_the_hub(reference: HubReference) -> LocalModel:
+def _locate_in_cache(reference: HubReference) -> LocalModel:
     found = RepoFolder.of(reference.repo).find(reference)
     if found is None:
         hint = f"`ossctl pull {reference}` fetches it."
-        raise NotHere(f"{reference} is not on this machine", hint, str(reference))
+        raise NotPulled(f"{reference} is not on this machine", hint, str(reference))
     return found
 
 
-def _of_the_catalogue(entry: Entry) -> LocalModel:
+def _locate_entry(entry: Entry) -> LocalModel:
     reference = entry.variant.reference
-    found = RepoFolder.of(reference.repo).find(reference) or _elsewhere(reference)
+    found = RepoFolder.of(reference.repo).find(reference) or _in_lm_studio(reference)
     if found is None:
-        raise NotHere(
+        raise NotPulled(
             f"{entry.model.name} ({entry.variant.name}) is not on this machine",
             f"`ossctl pull {entry.name}` fetches it: {entry.variant.gigabytes} GB.",
             entry.name,
@@ -176,9 +176,9 @@ def _of_the_catalogue(entry: Entry) -> LocalModel:
     return found
 
 
-def _elsewhere(reference: HubReference) -> LocalModel | None:
-    """The same file of the same repository in LM Studio's folder, which is laid out by repository."""
-    for model in foreign_models():
+def _in_lm_studio(reference: HubReference) -> LocalModel | None:
+    """The same file in LM Studio's folder, which is organized by repository."""
+    for model in models_of_other_apps():
         repo, _, name = model.label.rpartition("/")
         if model.origin is Origin.LM_STUDIO and repo == reference.repo and reference.selects(name):
             return model
@@ -186,35 +186,32 @@ def _elsewhere(reference: HubReference) -> LocalModel | None:
 
 
 def recommended() -> Entry:
-    """The gpt-oss model of the catalogue that is best for this machine, to be fetched where none is.
-
-    That is the largest whose layers are all computed on GPUs, though experts may stay in RAM; without such
-    a GPU the smallest, for the 120b would fit into RAM only to answer slowly.
-    """
+    """The gpt-oss model of the catalogue that suits this machine best."""
     return recommended_for(this_machine())
 
 
 def recommended_for(machine: Machine) -> Entry:
-    """The same for any machine."""
+    """The largest gpt-oss model with all layers on GPUs, where experts may be in RAM; else the smallest.
+
+    Without a GPU, the 120b may fit in RAM but would be slow.
+    """
     *larger, smallest = (catalogue().entry(name) for name in _GPT_OSS_NAMES)
-    return next((entry for entry in larger if _is_quick(entry, machine)), smallest)
+    return next((entry for entry in larger if _is_offloaded(entry, machine)), smallest)
 
 
-def _is_quick(entry: Entry, machine: Machine) -> bool:
+def _is_offloaded(entry: Entry, machine: Machine) -> bool:
     shape = shipped_shape(entry.variant.reference)
-    outcome = outcome_of(shape, machine) if shape else None
-    return isinstance(outcome, Plan) and outcome.settings.gpu_layers == outcome.shape.n_layers + 1
+    fit = fit_of(shape, machine) if shape else None
+    return isinstance(fit, Plan) and fit.settings.gpu_layers == fit.shape.n_layers + 1
 
 
-def _offered_nano() -> list[str]:
+def _nano_name() -> list[str]:
     return [NANO] if has_nano() else []
 
 
 def _nano() -> LocalModel:
     if not has_nano():
-        raise ModelError(
-            "nano is not in this build of ossctl", "In a checkout of its source, `make nano` makes it."
-        )
+        raise ModelError("this build of ossctl does not include nano", "In a checkout, run `make nano`.")
     return LocalModel(NANO, Origin.PACKAGE, (NANO_FILE,))
 
 
@@ -222,22 +219,22 @@ def _largest_gpt_oss(options: LoadOptions) -> LocalModel:
     models = [model for model in all_models() if not model.missing and _is_gpt_oss(model)]
     if not models:
         entry = recommended()
-        raise NotHere(
+        raise NotPulled(
             "there is no gpt-oss model on this machine",
             f"`ossctl pull {entry.name}` fetches one, {entry.variant.gigabytes} GB; "
-            f"{'-m nano tries things out at once' if has_nano() else '`ossctl ls -a` shows others'}.",
+            f"{'-m nano is a small model to try' if has_nano() else '`ossctl ls -a` lists others'}.",
             entry.name,
         )
     machine = this_machine()
     shortages = []
     for model in sorted(models, key=lambda model: -model.n_bytes):
         shape = shape_of_file(model.first)
-        outcome = outcome_of(shape, machine, overrides=options.overrides(shape))
-        if not isinstance(outcome, DoesNotFit):
+        fit = fit_of(shape, machine, overrides=options.overrides(shape))
+        if not isinstance(fit, DoesNotFit):
             return model
-        shortages.append(outcome.error)
-    why = shortages[-1]
-    raise MemoryShortage(why.message, f"It is the smallest gpt-oss model here. {why.hint}")
+        shortages.append(fit.error)
+    last = shortages[-1]
+    raise MemoryShortage(last.message, f"It is the smallest gpt-oss model on this machine. {last.hint}")
 
 
 def _is_gpt_oss(model: LocalModel) -> bool:
@@ -248,19 +245,19 @@ def _is_gpt_oss(model: LocalModel) -> bool:
 
 
 def _check_size(model: LocalModel) -> None:
-    """Raise ModelError if a file with a known hash has not the size that goes with it."""
+    """Raise ModelError if a file does not have the size that belongs to its hash."""
     for file in model.files:
         known = catalogue().known_file(model.repo, file.name)
         size = file.stat().st_size if known else 0
         if known and known.sha256 == expected_hash(model, file) and size != known.n_bytes:
             raise ModelError(
-                f"{file.name} is damaged: {size:,} bytes, it should have {known.n_bytes:,}",
+                f"{file.name} is damaged: it has {size:,} bytes instead of {known.n_bytes:,}",
                 f"`ossctl pull {model.name}` fetches it again.",
             )
 
 
 def _warning(model: LocalModel, records: FileRecords) -> str:
-    checkable = any(expected_hash(model, file) for file in model.files)
-    if not checkable or is_verified(model, records):
+    verifiable = any(expected_hash(model, file) for file in model.files)
+    if not verifiable or is_verified(model, records):
         return ""
     return f"{model.name} was never verified: `ossctl verify {model.name}` checks its sha256."

@@ -1,1 +1,1 @@
-"""What fits where: this machine, the shapes of models, how a load is corrected."""
+"""What a plan is made from and checked against: this machine, shapes of models, kernel tests, corrections."""

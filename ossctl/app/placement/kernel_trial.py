@@ -1,9 +1,9 @@
-"""Which of llama.cpp's ways to compute work here: tested once per build, processor and devices.
+"""A trial of llama.cpp's kernels, once per build, processor and set of devices.
 
-On a CPU llama.cpp has optimized kernels for weights in buffers of their own (AMX tiles, repacked layouts),
-and a compiler, a driver or a prebuilt wheel may make any of them crash or compute nonsense. So before the
-first load a small model, whose matrices are of every type that has such kernels, runs in each place, in
-another process. What agrees with the plain kernels is used; the rest is left out, and the user is told.
+A bad compiler, driver or prebuilt wheel can make kernels crash or compute nonsense: those of a device, or the
+CPU's optimized kernels, which need weights in buffers of their own (AMX tiles, repacked layouts). So before
+the first load, a small model with matrices of every type that has such kernels runs on each target in another
+process. Targets that disagree with the CPU's plain kernels are not used, and the user is warned.
 """
 
 import datetime as dt
@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ossctl.app.placement.self_test import (
     CPU,
@@ -22,29 +21,29 @@ from ossctl.app.placement.self_test import (
     ProbeFailure,
     ProbeRun,
     difference,
-    generate_on,
     is_wrong,
+    probe,
 )
-from ossctl.build import command
+from ossctl.app.placement.state_file import read_state, write_state
+from ossctl.build import rebuild_command
 from ossctl.build.recipe import processor
 from ossctl.data import DATA
 from ossctl.errors import OssctlError
 from ossctl.planning.attention import USUAL_COSTS, AttentionCosts
 from ossctl.settings import Paths
-from ossctl.storage.whole_file import write_whole
 
 _log = logging.getLogger(__name__)
 
-_SECONDS = 60  # for a place; a driver that compiles its shaders the first time takes some of them
-_REMEMBERED = 16  # trials
+_SECONDS = 60  # per target; some drivers compile shaders the first time
+_MAX_RECORDS = 16
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is wrong by place; a place that is not there is right, or was not tested.
+    """What is wrong with each target; targets that work or were not tested are not in `problems`.
 
-    `attention` is what that costs on this CPU. The trial is `complete` if every place was tested, on the day
-    `tested`.
+    `attention` is the measured cost of attention on this CPU, `complete` whether every target was tested, and
+    `tested` the date.
     """
 
     problems: Mapping[str, str] = field(default_factory=dict)
@@ -54,52 +53,55 @@ class Trial:
 
     @property
     def extra_kernels(self) -> bool:
-        """Whether weights may go into the buffers of the optimized kernels."""
+        """Whether the optimized CPU kernels can be used."""
         return CPU_EXTRA not in self.problems
 
     @property
     def remark(self) -> str:
-        """A line for the user where the optimized kernels are left out."""
+        """A warning for the user if the optimized kernels are disabled, else ""."""
         if self.extra_kernels:
             return ""
         return (
             f"llama.cpp's optimized CPU kernels failed a self-test: {self.problems[CPU_EXTRA]}. They are "
-            f"disabled, so prompts are slower. This rebuilds llama.cpp: {command()}"
+            f"disabled, so prefill is slower. To rebuild llama.cpp, run {rebuild_command()}"
         )
 
     @property
     def is_due(self) -> bool:
-        """Whether to test again: a failure may have been that day's, as a driver's may."""
+        """Whether to test again, because a failure of another day may have been temporary."""
         return bool(self.problems) and self.tested != _today()
 
 
-def tried_kernels() -> Trial:
-    """What was found here, tested now if it is due. Raises OssctlError if not even plain kernels work."""
-    trial = _remembered(_key())
+def current_trial() -> Trial:
+    """The trial for this build and machine, run now if it is due.
+
+    Raises OssctlError if even the plain kernels fail.
+    """
+    trial = _load(_key())
     if trial is None or trial.is_due:
-        trial = try_kernels()
+        trial = run_trial()
     if CPU in trial.problems:
         raise OssctlError(
             f"this build of llama.cpp does not work on this machine: {trial.problems[CPU]}",
-            f"It may have been built for another processor. This rebuilds it: {command()}",
+            f"It may be for another processor. To rebuild it, run {rebuild_command()}",
         )
     return trial
 
 
-def remembered_kernels() -> Trial:
-    """What was found here, if anything was tested."""
-    return _remembered(_key()) or Trial()
+def cached_trial() -> Trial:
+    """The last trial for this build and machine, or an empty one."""
+    return _load(_key()) or Trial()
 
 
-def try_kernels() -> Trial:
-    """Test every place now, and remember what was found if all could be tested."""
-    found = generate_on(DATA / "probe.gguf", CPU, CPU_EXTRA, *_devices(), seconds=_SECONDS)
-    problems = dict(_problems(found))
-    tested = all(isinstance(run, ProbeRun) or place in problems for place, run in found.items())
+def run_trial() -> Trial:
+    """Test every target now, and store the trial if it is complete."""
+    runs = probe(DATA / "probe.gguf", CPU, CPU_EXTRA, *_devices(), seconds=_SECONDS)
+    problems = dict(_problems(runs))
+    complete = all(isinstance(run, ProbeRun) or target in problems for target, run in runs.items())
     attention = USUAL_COSTS if CPU in problems else _measured_attention()
-    trial = Trial(problems, attention, complete=tested, tested=_today())
+    trial = Trial(problems, attention, complete=complete, tested=_today())
     if trial.complete:
-        _remember(trial)
+        _store(trial)
     return trial
 
 
@@ -108,36 +110,37 @@ def _measured_attention() -> AttentionCosts:
     from ossctl.runtime.host import physical_cores
 
     cores = physical_cores()
-    read, write = 64, 1  # tokens at once
+    prefill, decode = 64, 1  # tokens at once
     return AttentionCosts(
-        read_flash=attention_seconds(read, cores, flash=True),
-        read_plain=attention_seconds(read, cores, flash=False),
-        write_flash=attention_seconds(write, cores, flash=True),
-        write_plain=attention_seconds(write, cores, flash=False),
+        prefill_flash=attention_seconds(prefill, cores, flash=True),
+        prefill_plain=attention_seconds(prefill, cores, flash=False),
+        decode_flash=attention_seconds(decode, cores, flash=True),
+        decode_plain=attention_seconds(decode, cores, flash=False),
     )
 
 
-def _problems(found: Mapping[str, ProbeRun | ProbeFailure]) -> Iterator[tuple[str, str]]:
-    plain = found[CPU]
-    for place, run in found.items():
+def _problems(runs: Mapping[str, ProbeRun | ProbeFailure]) -> Iterator[tuple[str, str]]:
+    """(target, problem) of each target that failed by itself, not for lack of memory."""
+    plain = runs[CPU]
+    for target, run in runs.items():
         if isinstance(run, ProbeFailure):
             if run.crashed or (run.hung and isinstance(plain, ProbeRun)):
-                yield place, run.reason
+                yield target, run.reason
             else:
-                _log.warning("%s was not tested: %s", place, run.reason)
+                _log.warning("%s was not tested: %s", target, run.reason)
         elif isinstance(plain, ProbeRun) and is_wrong(share := difference(plain, run)):
-            yield place, f"its logits are off by {share:.0%} of their range"
+            yield target, f"its logits are off by {share:.0%} of their range"
 
 
 def _devices() -> dict[str, str]:
-    """Name and description of the devices that llama.cpp would place layers on."""
+    """Names and descriptions of the devices that llama.cpp would offload layers to."""
     from ossctl.runtime.devices import list_devices, placeable
 
     return {device.name: device.description for device in placeable(list_devices())}
 
 
 def _key() -> str:
-    """The build, the processor and the devices."""
+    """A hash of the build, the processor and the devices."""
     parts = json.dumps([_fingerprint(), processor(), _devices()])
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
@@ -157,34 +160,21 @@ def _path() -> Path:
     return Paths.from_environment().state / "kernels.json"
 
 
-def _records() -> dict[str, Any]:
+def _load(key: str) -> Trial | None:
     try:
-        records = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return records if isinstance(records, dict) else {}
-
-
-def _remembered(key: str) -> Trial | None:
-    try:
-        record = _records()[key]
+        record = read_state(_path())[key]
         costs, tested = AttentionCosts(**record["attention"]), dt.date.fromisoformat(record["tested"])
         return Trial(dict(record["problems"]), costs, complete=True, tested=tested)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _remember(trial: Trial) -> None:
-    """Keep it for the next time. A file that cannot be written is no reason to fail."""
+def _store(trial: Trial) -> None:
     record = {
         "problems": dict(trial.problems),
         "attention": asdict(trial.attention),
         "tested": str(trial.tested),
     }
-    records = {key: kept for key, kept in _records().items() if key != _key()}
-    latest = dict(list(records.items())[1 - _REMEMBERED :])
-    try:
-        _path().parent.mkdir(parents=True, exist_ok=True)
-        write_whole(_path(), json.dumps({**latest, _key(): record}, indent=1).encode())
-    except (OSError, OssctlError):
-        return
+    others = {key: other for key, other in read_state(_path()).items() if key != _key()}
+    latest = dict(list(others.items())[1 - _MAX_RECORDS :])
+    write_state(_path(), {**latest, _key(): record})

@@ -1,4 +1,4 @@
-"""The loading options of the command line."""
+"""The command line's options for loading a model."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ _NO_GPU = ("cpu", "none")
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """The loading options of the command line as they are given; None is not given.
+    """Options as given on the command line, None if omitted.
 
-    `ctx` is a number of tokens or `max`, `threads` 0 is one a core, `device` names separated by commas.
+    `ctx` is a number of tokens or `max`, `threads` 0 means one per core, `device` is a comma-separated list.
     """
 
     ctx: int | str | None = None
@@ -27,7 +27,7 @@ class LoadOptions:
     device: str | None = None
 
     def overrides(self, shape: ModelShape) -> Overrides:
-        """What that fixes for a model."""
+        """The overrides for a plan of `shape`. Raises UsageError."""
         ctx = shape.n_ctx_train if self.ctx == MAX_CTX else self.ctx
         return Overrides(
             ctx=None if ctx is None else int(ctx),
@@ -44,5 +44,5 @@ class LoadOptions:
 def _device_names(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UsageError("--device names no device", "`--device cpu` uses none.")
+        raise UsageError("--device is empty", "Use `--device cpu` for no GPU.")
     return tuple(name for name in names if name.lower() not in _NO_GPU)

@@ -1,4 +1,4 @@
-"""The machine that plans are made for: this one, or one that the user asks about."""
+"""The machine to plan for: this one, or a hypothetical one."""
 
 import os
 import re
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ossctl.app.placement.kernel_trial import Trial, remembered_kernels
-from ossctl.build import command
+from ossctl.app.placement.kernel_trial import Trial, cached_trial
+from ossctl.build import rebuild_command
 from ossctl.errors import UsageError
-from ossctl.planning.cards import Memory, as_sold, exactly, find_card
+from ossctl.planning.cards import Memory, exact, find_card, nominal
 from ossctl.planning.machine import GIB, MIB, Device, Machine, UnusableGpu
 from ossctl.planning.unified import find_unified, free_ram
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 _UNITS = {"": GIB, "g": 10**9, "gb": 10**9, "gib": GIB, "m": 10**6, "mb": 10**6, "mib": MIB, "t": 10**12,
           "tb": 10**12, "tib": 1024 * GIB}  # fmt: skip
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
-_MOST = 1 << 50  # bytes; more is a typing error
+_MAX_SIZE = 1 << 50  # bytes; more must be a typo
 
 
 def this_machine(kernels: Trial | None = None) -> Machine:
-    """This computer's devices, RAM and cores, as they are now; `kernels` None is the last trial of them."""
+    """This computer's devices, RAM and cores as of now. `kernels` defaults to the cached trial."""
     from ossctl.runtime.devices import backends, list_devices, placeable, system_info
     from ossctl.runtime.host import gpus, physical_cores, ram
 
-    kernels = kernels or remembered_kernels()
-    seen = placeable(list_devices())
+    kernels = kernels or cached_trial()
+    found = placeable(list_devices())
     memory = ram()
-    devices = [planned_device(each, memory.total) for each in seen]
-    unused = unusable_gpus(gpus(), [each.backend for each in seen], backends())
+    devices = [planned_device(each, memory.total) for each in found]
+    unsupported = unusable_gpus(gpus(), [each.backend for each in found], backends())
     failing = tuple(
         UnusableGpu(
             f"{each.name} ({each.description})",
@@ -46,7 +46,7 @@ def this_machine(kernels: Trial | None = None) -> Machine:
         memory.total,
         memory.free,
         physical_cores(),
-        unusable=(*unused, *failing),
+        unusable=(*unsupported, *failing),
         extra_kernels=kernels.extra_kernels,
         amx=kernels.extra_kernels and "AMX_INT8 = 1" in system_info(),
         attention=kernels.attention,
@@ -54,18 +54,19 @@ def this_machine(kernels: Trial | None = None) -> Machine:
 
 
 def planned_device(found: "runtime.BackendDevice", ram: int) -> Device:
-    """A device as plans see it, in a computer with so many bytes of RAM.
+    """The planner's view of a device, in a computer with `ram` bytes of RAM.
 
-    Integrated GPUs share it: ggml calls an APU and a GB10 that (IGPU), but a Mac's GPU a GPU. CUDA takes what
-    the system has available for free on a GB10; Vulkan counts carve-out and RAM together; ROCm either.
+    Integrated GPUs share the RAM: those of type IGPU in ggml, such as APUs and the GB10, and those of Macs.
+    On a GB10, CUDA reports the available RAM as free. On APUs, Vulkan counts carve-out and RAM together, ROCm
+    either.
     """
     from ossctl.runtime.devices import DeviceKind
     from ossctl.runtime.host import carved_out
 
-    shares = found.kind is DeviceKind.INTEGRATED_GPU or found.backend in _SHARING
-    # With GGML_CUDA_ENABLE_UNIFIED_MEMORY, CUDA calls all of the RAM free on a card that has less.
+    shares = found.kind is DeviceKind.INTEGRATED_GPU or found.backend in _MACS
+    # With GGML_CUDA_ENABLE_UNIFIED_MEMORY, CUDA reports all RAM as free, even on a discrete GPU.
     free = min(found.free, found.total)
-    kept = carved_out(found.device_id, found.total, ram) if shares and found.backend != "CUDA" else 0
+    reserved = carved_out(found.device_id, found.total, ram) if shares and found.backend != "CUDA" else 0
     return Device(
         found.name,
         _BACKENDS.get(found.backend, found.backend),
@@ -73,37 +74,35 @@ def planned_device(found: "runtime.BackendDevice", ram: int) -> Device:
         free,
         found.total,
         shares_ram=shares,
-        carved_out=max(0, kept - (found.total - free)),
+        carveout=max(0, reserved - (found.total - free)),
     )
 
 
 _BACKENDS = {"MTL": "Metal"}
-_SHARING = ("MTL", "Metal")  # a Mac's GPU works in the computer's own memory
+_MACS = ("MTL", "Metal")  # ggml gives their GPUs the type of discrete ones
 
 
 def unusable_gpus(
     vendors: Sequence[str], devices: Sequence[str], backends: Sequence[str]
 ) -> tuple[UnusableGpu, ...]:
-    """Cards of these vendors that no device stands for, and why.
+    """The GPUs of `vendors` that llama.cpp has no device for, and why.
 
-    `devices` are the backends of the devices that there are, `backends` those that this build has.
+    `devices` are the backends of llama.cpp's devices, `backends` those of this build.
     """
-    found = []
+    unusable = []
     for vendor in dict.fromkeys(vendors):
         own, build, variables = _VENDORS[vendor]
         if {own, "Vulkan"} & set(devices):
             continue
+        hidden_by = next((name for name in variables if name in os.environ), None)
         if not {own, "Vulkan"} & set(backends):
-            fix = f"this build of llama.cpp has no code for it; one that has: {command(build)}"
+            fix = f"this build of llama.cpp does not support it. To rebuild, run {rebuild_command(build)}"
+        elif hidden_by:
+            fix = f"{hidden_by} hides it"
         else:
-            hidden = [name for name in variables if name in os.environ]
-            fix = (
-                f"{hidden[0]} hides it"
-                if hidden
-                else f"{own} finds no usable driver for it; is it installed?"
-            )
-        found.append(UnusableGpu(f"{vendor} GPU", fix))
-    return tuple(found)
+            fix = f"{own} finds no usable driver for it; is one installed?"
+        unusable.append(UnusableGpu(f"{vendor} GPU", fix))
+    return tuple(unusable)
 
 
 _VENDORS = {
@@ -123,13 +122,13 @@ def hypothetical(
     ram: int | None = None,
     cards: Sequence[str] = (),
 ) -> Machine:
-    """`machine` with other GPUs, by their memory or their names, and other RAM (bytes), where they are given.
+    """`machine` with GPUs replaced, by memory or names, and RAM (bytes) replaced, where given.
 
     Raises UsageError.
     """
     computers = [found for found in map(find_unified, cards) if found]
     if len(computers) > 1:
-        raise UsageError("--gpu: a machine has one memory that CPU and GPU share", "Name one of them.")
+        raise UsageError("--gpu: a machine has only one unified memory", "Name one of these computers.")
     given = [("", "CUDA", memory) for memory in vram or ()]
     given += [find_card(name) for name in cards if not find_unified(name)]
     devices = tuple(
@@ -138,8 +137,8 @@ def hypothetical(
         if memory.total
     )
     if computers:
-        ram, gpu = computers[0].divided(ram)
-        devices = devices or (gpu,)  # as llama.cpp leaves integrated GPUs out where there are others
+        ram, gpu = computers[0].ram_and_gpu(ram)
+        devices = devices or (gpu,)  # llama.cpp ignores integrated GPUs if there are others
     if vram is not None or cards:
         machine = replace(machine, devices=devices, unusable=())
     if ram is not None:
@@ -148,12 +147,12 @@ def hypothetical(
 
 
 def parse_vram(text: str) -> Memory:
-    """A GPU's memory: `32105MiB` is what is to be had, `32GiB`, `32GB` or `32` what the card is sold as.
+    """A GPU's memory. MiB, as in `32105MiB`, are all free; other units are the size on the label.
 
     Raises UsageError.
     """
     size = parse_size(text, "--vram")
-    return exactly(size) if re.search(r"m(i?b)?\s*$", text, re.IGNORECASE) else as_sold(size)
+    return exact(size) if re.search(r"m(i?b)?\s*$", text, re.IGNORECASE) else nominal(size)
 
 
 def parse_size(text: str, option: str) -> int:
@@ -165,6 +164,6 @@ def parse_size(text: str, option: str) -> int:
             f"{option}: {text or 'nothing'} is not a size", "Write it as 16GiB, 24576MiB or 16GB."
         )
     size = int(float(found[1]) * unit)
-    if not 0 <= size <= _MOST:
-        raise UsageError(f"{option}: {text} is more than any machine has")
+    if size > _MAX_SIZE:
+        raise UsageError(f"{option}: {text} is too large")
     return size

@@ -1,9 +1,9 @@
-"""A short generation in each of several places, in a process of its own:
-`python -P -m ossctl.app.placement.self_test FILE PLACE…`.
+"""Generate a few tokens on several targets in another process:
+`python -P -m ossctl.app.placement.self_test FILE TARGET…`.
 
-A kernel or a driver that fails may end the process, which must not be the one that reports it. A place is the
-name of a device, `cpu` for llama.cpp's plain kernels, or `cpu-extra` for those that want weights in buffers
-of their own.
+A broken kernel or driver may crash the process, so the process that reports it must be another one. A target
+is the name of a device, `cpu` for llama.cpp's plain kernels, or `cpu-extra` for its optimized CPU kernels,
+which need weights in buffers of their own.
 """
 
 import json
@@ -22,16 +22,17 @@ from ossctl.errors import OssctlError
 CPU, CPU_EXTRA = "cpu", "cpu-extra"
 _PROMPT_TOKENS, _GENERATED, _CTX = 64, 8, 256
 _SECONDS = 300  # a large model on a slow disk
-# Of the logits' spread. Right kernels differ by up to 6.5 % where they round activations otherwise and the
-# prompt is no text: SmolLM2 in Q4_1, with AMX and without. On text it is 4 %, at the same perplexity.
-_WRONG = 0.1
+# A share of the range of logits. Correct kernels differ by up to 6.5 % if they round activations differently
+# and the prompt is not text (SmolLM2 in Q4_1, with AMX and without). On text it is 4 %, at the same
+# perplexity.
+_MAX_DIFFERENCE = 0.1
 
 
 @dataclass(frozen=True)
 class ProbeRun:
     """Logits after a fixed prompt and after one more fixed token, and the greedy tokens that follow.
 
-    `prompt_speed` and `speed` are tokens a second of the prompt and of the greedy ones.
+    `prompt_speed` (prefill) and `speed` (decode) are in tokens per second.
     """
 
     logits: list[float]
@@ -42,57 +43,58 @@ class ProbeRun:
 
 @dataclass(frozen=True)
 class ProbeFailure:
-    """Why there is no generation; `crashed` and `hung` are the place's own fault, which memory is not."""
+    """Why a target generated nothing. If it `crashed` or `hung`, it is not for lack of memory."""
 
     reason: str
     crashed: bool = False
     hung: bool = False
 
 
-def generate_on(path: Path, *places: str, seconds: float = _SECONDS) -> dict[str, ProbeRun | ProbeFailure]:
-    """Run the test of `path` in each place, which may take so many seconds.
+def probe(path: Path, *targets: str, seconds: float = _SECONDS) -> dict[str, ProbeRun | ProbeFailure]:
+    """Test the model at `path` on each target, with a time limit of `seconds` per target.
 
-    After a place that ends the process the others get another one.
+    After a target that ends the process, the remaining ones run in a new process.
     """
-    found: dict[str, ProbeRun | ProbeFailure] = {}
-    while left := [place for place in places if place not in found]:
-        runs, failure = _in_one_process(path, left, seconds * len(left))
-        found |= dict(zip(left, runs, strict=False))
-        if len(runs) < len(left):
-            found[left[len(runs)]] = failure
-    return found
+    results: dict[str, ProbeRun | ProbeFailure] = {}
+    while remaining := [target for target in targets if target not in results]:
+        runs, failure = _probe_until_failure(path, remaining, seconds * len(remaining))
+        results |= dict(zip(remaining, runs, strict=False))
+        if len(runs) < len(remaining):
+            results[remaining[len(runs)]] = failure
+    return results
 
 
-def _in_one_process(path: Path, places: Sequence[str], seconds: float) -> tuple[list[ProbeRun], ProbeFailure]:
-    """The generations as far as the process comes, and why it comes no further."""
-    command = [sys.executable, "-P", "-m", __name__, str(path), *places]
-    said: bytes | str
+def _probe_until_failure(
+    path: Path, targets: Sequence[str], seconds: float
+) -> tuple[list[ProbeRun], ProbeFailure]:
+    """The runs of the first targets, and why the next one failed."""
+    command = [sys.executable, "-P", "-m", __name__, str(path), *targets]
+    output: bytes | str
     try:
         done = subprocess.run(  # noqa: S603
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
         )
-    except subprocess.TimeoutExpired as late:
-        said, failure = late.stdout or b"", ProbeFailure(f"no answer within {seconds:.0f} s", hung=True)
+    except subprocess.TimeoutExpired as error:
+        output, failure = error.stdout or b"", ProbeFailure(f"no result within {seconds:.0f} s", hung=True)
     else:
-        said, failure = done.stdout, _failure(done.returncode, done.stderr)
-    text = said.decode() if isinstance(said, bytes) else said
+        output, failure = done.stdout, _failure(done.returncode, done.stderr)
+    text = output.decode() if isinstance(output, bytes) else output
     lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
     return [ProbeRun(**json.loads(line)) for line in lines], failure
 
 
 def _failure(code: int, stderr: str) -> ProbeFailure:
     lines = ["".join(filter(str.isprintable, line)).strip() for line in stderr.splitlines()]
-    last = next(filter(None, reversed(lines)), "")[:_MOST_SHOWN]
+    last = next(filter(None, reversed(lines)), "")[:_MAX_SHOWN]
     if name := ended_by(code):
-        outside = name in _OUTSIDE or _NO_MEMORY.search(stderr)
-        return ProbeFailure(f"the process died with {name}{f' ({last})' if last else ''}", not outside)
-    return ProbeFailure(last or f"the process ended with {code}")
+        external = name in _EXTERNAL_SIGNALS or _NO_MEMORY.search(stderr)
+        return ProbeFailure(f"the process died with {name}{f' ({last})' if last else ''}", not external)
+    return ProbeFailure(last or f"the process ended with exit code {code}")
 
 
-_MOST_SHOWN = 160  # characters of a driver's last words
-# Signals that come from elsewhere; SIGKILL is the kernel's, where memory is short.
-_OUTSIDE = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")
-# What drivers and ggml say then, before they abort.
+_MAX_SHOWN = 160  # characters of the last line on stderr
+_EXTERNAL_SIGNALS = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")  # the kernel sends SIGKILL if memory is short
+# Messages of drivers and ggml before they abort for lack of memory.
 _NO_MEMORY = re.compile(r"(out of|not enough) (\w+ )?memory|fail\w* to alloc|alloc\w* fail", re.IGNORECASE)
 # Windows has exit codes in place of signals (NTSTATUS, ntstatus.h).
 _NT_STATUS = {
@@ -103,7 +105,7 @@ _NT_STATUS = {
 
 
 def ended_by(code: int) -> str:
-    """What ended a process that left `code`: `SIGILL`; '' if it ended by itself."""
+    """The signal that ended a process with exit code `code`, such as `SIGILL`; "" if there was none."""
     try:
         return signal.Signals(-code).name if code < 0 else _NT_STATUS.get(code, "")
     except ValueError:
@@ -111,26 +113,26 @@ def ended_by(code: int) -> str:
 
 
 def difference(one: ProbeRun, other: ProbeRun) -> float:
-    """The largest difference of two logits, as a share of their spread."""
+    """The largest difference between two logits, as a share of their range."""
     spread = max(one.logits) - min(one.logits)
     largest = max(abs(a - b) for a, b in zip(one.logits, other.logits, strict=True))
     return largest / spread if spread else largest
 
 
 def is_wrong(share: float) -> bool:
-    """Whether a difference is more than rounding."""
-    return not share <= _WRONG  # not a number is wrong, too
+    """Whether a difference is larger than rounding explains."""
+    return not share <= _MAX_DIFFERENCE  # also for NaN
 
 
-def _generate(path: Path, place: str) -> ProbeRun:
+def _generate(path: Path, target: str) -> ProbeRun:
     import numpy as np
 
     from ossctl.runtime.base import Chunk
     from ossctl.runtime.context import ContextOptions, LlamaRunner
     from ossctl.runtime.model import LlamaModel, ModelOptions
 
-    on_cpu = place in (CPU, CPU_EXTRA)
-    options = ModelOptions(0 if on_cpu else -1, () if on_cpu else (place,), repack=place == CPU_EXTRA)
+    on_cpu = target in (CPU, CPU_EXTRA)
+    options = ModelOptions(0 if on_cpu else -1, () if on_cpu else (target,), repack=target == CPU_EXTRA)
     with LlamaModel(path, options) as model, LlamaRunner(model, ContextOptions(_CTX)) as runner:
 
         def logits(*tokens: int) -> list[float]:
@@ -142,7 +144,7 @@ def _generate(path: Path, place: str) -> ProbeRun:
         first = logits(*prompt)
         runner.rollback(0, 0)
         started = perf_counter()
-        logits(*prompt)  # once more, for the first time brings the weights into memory
+        logits(*prompt)  # again, because the first time pages in the weights
         prompt_speed = _PROMPT_TOKENS / (perf_counter() - started)
         last = logits(prompt[1])
         both = first + last
@@ -156,19 +158,19 @@ def _generate(path: Path, place: str) -> ProbeRun:
 
 
 def main() -> None:
-    """Write each generation as a line of JSON; leave with 1 and a reason on stderr where one fails."""
+    """Write each run as a line of JSON. Exits with 1 and a reason on stderr at the first failure."""
     from ossctl.runtime.crash import crash_reporter
 
     crash_reporter().stand_aside()
-    path, *places = sys.argv[1:]
-    for place in places:
+    path, *targets = sys.argv[1:]
+    for target in targets:
         try:
-            generation = _generate(Path(path), place)
+            run = _generate(Path(path), target)
         except (OssctlError, ValueError) as error:
             sys.exit(str(error))
-        sys.stdout.write(json.dumps(asdict(generation)) + "\n")
+        sys.stdout.write(json.dumps(asdict(run)) + "\n")
         sys.stdout.flush()
-    os._exit(0)  # freeing what the process had takes longer than the test
+    os._exit(0)  # skip freeing memory, which takes longer than the test
 
 
 if __name__ == "__main__":

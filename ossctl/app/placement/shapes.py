@@ -1,4 +1,4 @@
-"""The shape of a model: from its file, from the beginning of one, or, for gpt-oss, from this package."""
+"""Shapes of models: from their files, from their headers, or shipped with this package."""
 
 import functools
 import json
@@ -20,15 +20,16 @@ _FILE = DATA / "shapes.json"
 
 @functools.cache
 def known_shapes() -> Mapping[str, ModelShape]:
-    """Shapes that come with the package, by repository and file. No file of a model is needed."""
+    """The shapes that this package ships, by `ORG/REPO/FILE`."""
     records = json.loads(_FILE.read_text(encoding="utf-8"))
     return {key: ModelShape.from_record(record) for key, record in records.items()}
 
 
 def shipped_shape(reference: HubReference) -> ModelShape | None:
-    """The shape that comes with the package of the file that `reference` names, if one does.
+    """The shipped shape of a model on the hub, if there is one.
 
-    None where it names none, or a commit that is not the catalogue's: what that holds only the hub can tell.
+    References without a selector and revisions that the catalogue does not pin have none, because their files
+    can differ.
     """
     if not reference.selector or not (reference.revision == MAIN or catalogue().is_pinned(reference)):
         return None
@@ -40,41 +41,29 @@ def shipped_shape(reference: HubReference) -> ModelShape | None:
 
 
 def shape_of_file(path: Path) -> ModelShape:
-    """The shape of the GGUF whose first or only part is `path`. Raises ModelError."""
+    """The shape of the GGUF model whose first shard is `path`. Raises ModelError."""
     from ossctl.runtime.gguf import read_header, split_files
 
     first = read_header(path)
-    parts = [path, *split_files(path, first)[1:]]
-    return shape_of_parts(parts, [first, *(read_header(part) for part in parts[1:])])
+    others = split_files(path, first)[1:]
+    return shape_of_shards([path, *others], [first, *map(read_header, others)])
 
 
-def parts_of_file(path: Path) -> list[Path]:
-    """All files of the model whose first or only part is `path`. Raises ModelError."""
+def shards_of(path: Path) -> list[Path]:
+    """All files of the model whose first shard is `path`. Raises ModelError."""
     from ossctl.runtime.gguf import read_header, split_files
 
     return [path, *split_files(path, read_header(path))[1:]]
 
 
-def shape_of_parts(parts: Sequence[Path], headers: Sequence["GgufHeader"]) -> ModelShape:
-    """The shape of a model whose files were read already. Raises ModelError."""
+def shape_of_shards(shards: Sequence[Path], headers: Sequence["GgufHeader"]) -> ModelShape:
+    """The shape of a model whose headers were read before. Raises ModelError."""
+    name = str(headers[0].metadata.get("general.name") or shards[0].stem)
+    return shape_of_headers(headers, name, sum(shard.stat().st_size for shard in shards))
+
+
+def shape_of_headers(headers: Sequence["GgufHeader"], name: str, file_bytes: int) -> ModelShape:
+    """The shape of a model from the headers of its shards and their total size. Raises ModelError."""
     first = headers[0]
     tensors = [(tensor.name, tensor.n_bytes) for header in headers for tensor in header.tensors]
-    size = sum(part.stat().st_size for part in parts)
-    plain = Header(first.metadata, first.arrays, first.array_lengths, tensors, size)
-    return shape_of(plain, str(first.metadata.get("general.name") or parts[0].stem))
-
-
-def shape_of_starts(starts: Sequence[bytes], name: str, file_bytes: int) -> ModelShape | None:
-    """The shape of a model that is not here yet, from the first bytes of each of its parts.
-
-    None if a header goes on after them: ask again with more. Raises ModelError.
-    """
-    from ossctl.runtime.gguf import read_header_start
-
-    headers = [read_header_start(start) for start in starts]
-    whole = [header for header in headers if header is not None]
-    if len(whole) < len(headers):
-        return None
-    tensors = [(tensor.name, tensor.n_bytes) for header in whole for tensor in header.tensors]
-    first = whole[0]
     return shape_of(Header(first.metadata, first.arrays, first.array_lengths, tensors, file_bytes), name)

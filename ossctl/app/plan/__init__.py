@@ -1,1 +1,1 @@
-"""How a model would be placed."""
+"""`ossctl plan`: how models would run on this machine or another."""

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from ossctl.app.inference.client import Client
-from ossctl.app.inference.finish import AnswerFinish, ending_of
+from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
@@ -61,7 +61,7 @@ class RunAnswer:
 
     @property
     def ending(self) -> AnswerFinish:
-        return ending_of(self.generation)
+        return answer_finish(self.generation)
 
     @property
     def is_half_json(self) -> bool:
@@ -148,9 +148,11 @@ def run(asked: Asked, model: Path, options: LoadOptions, view: RunView) -> RunRe
     """
     started = monotonic()
     options = replace(options, parallel=asked.n)
-    reads, writes = asked.question.likely_tokens
+    prompt, answer = asked.question.likely_tokens
     workload = Workload(
-        tokens=None if asked.commands else asked.question.most_tokens, reads=reads, writes=writes
+        request_tokens=None if asked.commands else asked.question.max_total_tokens,
+        prompt_tokens=prompt,
+        answer_tokens=answer,
     )
     explain_crashes("The answer is lost.")
     with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=asked.raw) as loaded:
@@ -234,7 +236,7 @@ class Answering:
         command = self._commands[call.name]
         if not self._view.may_run(call.name, call.arguments):
             return ToolOutcome(call, "The user does not allow this call.", ok=False)
-        outcome = command.run(call, lambda: self._interrupt.clear)
+        outcome = command.run(call, self._interrupt.keep_going)
         self._interrupt.check()
         self._view.ran(outcome)
         return outcome

@@ -54,5 +54,10 @@ def test_options_that_make_no_sense_are_refused(folder: Path, options: BatchOpti
 def test_the_plan_is_told_how_much_a_batch_reads_and_writes(folder: Path) -> None:
     job = BatchOptions(JSONL, generation=GenerationOptions(max_tokens=7)).job()
     workload = workload_of(job, job.prepare())
-    assert (workload.use, workload.requests, workload.reads, workload.writes) == (Purpose.BATCH, 1, 4, 7)
+    assert (workload.purpose, workload.requests, workload.prompt_tokens, workload.answer_tokens) == (
+        Purpose.BATCH,
+        1,
+        4,
+        7,
+    )
     assert workload_of(job, None) == Workload(Purpose.BATCH)  # a pipe

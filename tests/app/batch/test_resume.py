@@ -59,7 +59,7 @@ def test_a_torn_last_line_is_repaired(tmp_path: Path, kind: str) -> None:
     assert path.read_bytes() == whole + kept + line("d")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(["gz", "zst"]), st.integers(0, 6), st.integers(1, 400))
 def test_a_compressed_output_is_gone_on_with_wherever_it_was_cut(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, count: int, cut: int

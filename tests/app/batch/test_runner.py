@@ -43,6 +43,9 @@ class BytesDialect:
     def render(self, conversation: Conversation) -> list[int]:
         return list(conversation.messages[-1].content.encode())
 
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        return list(draft.encode())
+
     def parser(self, prompt: Sequence[int]) -> "BytesParser":
         return BytesParser()
 

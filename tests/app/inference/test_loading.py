@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.app.inference.loading import LoadOptions, by_place, differences, load_model
-from ossctl.app.placement.memory_corrections import Corrections, correction, with_less
+from ossctl.app.inference.loading import LoadOptions, by_device, differences, load_model
+from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.shapes import known_shapes
 from ossctl.planning.machine import GIB, MIB, Device, Machine
 from ossctl.planning.planner import make_plan
@@ -70,7 +70,7 @@ def limited(self, model, options):
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 LlamaRunner.__init__ = limited
 model, options = Path(sys.argv[1]), loading.LoadOptions(ctx=int(sys.argv[3]))
-workload = Workload(Purpose.BATCH, reads=10, writes=10)
+workload = Workload(Purpose.BATCH, prompt_tokens=10, answer_tokens=10)
 with Interrupt() as interrupt, loading.load_model(model, options, workload, interrupt) as loaded:
     print(loaded.runner.n_seq, loaded.runner.n_ctx_seq, loaded.runner.unified, *loaded.remarks, sep="\\n")
 """
@@ -92,7 +92,7 @@ def test_less_memory_than_planned_gives_a_smaller_plan_that_is_said_and_remember
     sequences, n_ctx, shared, said = load(500 * MIB)  # 8 sequences of 4,096 tokens would take 720 MiB
     assert (int(sequences) < 8, shared) == (True, "False") if ctx == 4096 else (False, "True")
     assert int(n_ctx) == ctx
-    assert said.startswith("Memory was shorter than planned; loaded smaller: ")
+    assert said.startswith("Not enough memory for the plan; loaded with ")
     (kept,) = json.loads((tmp_path / "home" / "state" / "corrections.json").read_text("utf-8")).values()
     assert kept > 0
     assert load(500 * MIB) == [sequences, n_ctx, shared]  # the next time at once, and silently
@@ -109,9 +109,9 @@ def test_a_prediction_that_is_far_off_is_said(more: int, said: int) -> None:
         ("CPU", "model"): host.weights,
         ("CPU", "compute"): host.compute,
     }
-    lines = list(differences(plan, by_place(plan, buffers)))
+    lines = list(differences(plan, by_device(plan, buffers)))
     assert len(lines) == said
-    assert all(": please report it." in line for line in lines)
+    assert all("please report this." in line for line in lines)
 
 
 def test_corrections_belong_to_a_machine_and_a_model(tmp_path: Path) -> None:
@@ -126,21 +126,21 @@ def test_corrections_belong_to_a_machine_and_a_model(tmp_path: Path) -> None:
 
 
 def test_a_correction_is_taken_off_what_is_free() -> None:
-    assert with_less(MACHINE, GIB).devices[0].free == 6 * GIB
+    assert with_less_memory(MACHINE, GIB).devices[0].free == 6 * GIB
     ram_alone = Machine((), 32 * GIB, 30 * GIB, 4)
-    assert with_less(ram_alone, GIB).ram_free == 30 * GIB
-    assert with_less(ram_alone, 3 * GIB).ram_free == 29 * GIB
+    assert with_less_memory(ram_alone, GIB).ram_free == 30 * GIB
+    assert with_less_memory(ram_alone, 3 * GIB).ram_free == 29 * GIB
 
 
 @pytest.mark.parametrize("machine", [MACHINE, Machine((), 32 * GIB, 30 * GIB, 4)], ids=["GPU", "RAM"])
 def test_a_correction_gives_the_next_smaller_plan(machine: Machine) -> None:
     plan = make_plan(machine, SHAPE, Workload(Purpose.BATCH), Overrides())
-    less = correction(machine, plan, MIB)
-    smaller = make_plan(with_less(machine, less), SHAPE, Workload(Purpose.BATCH), Overrides())
+    less = next_correction(machine, plan, MIB)
+    smaller = make_plan(with_less_memory(machine, less), SHAPE, Workload(Purpose.BATCH), Overrides())
     assert smaller.settings != plan.settings
     fullest = [(*each.prediction.devices, each.prediction.host)[0].total for each in (plan, smaller)]
     assert fullest[1] < fullest[0]
-    further = correction(machine, smaller, MIB)
+    further = next_correction(machine, smaller, MIB)
     assert further > less
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from ossctl.app.library.resolve import recommended_for
 from ossctl.app.placement.machine import hypothetical
-from ossctl.planning.cards import as_sold
+from ossctl.planning.cards import nominal
 from ossctl.planning.machine import GIB, Machine
 
 
@@ -22,5 +22,5 @@ from ossctl.planning.machine import GIB, Machine
 )
 def test_the_largest_that_gpus_compute_is_recommended(vram: list[int], ram: int, name: str) -> None:
     here = Machine((), ram * GIB, ram * GIB, 8, ())
-    machine = hypothetical(here, vram=[as_sold(size * GIB) for size in vram], ram=ram * GIB)
+    machine = hypothetical(here, vram=[nominal(size * GIB) for size in vram], ram=ram * GIB)
     assert recommended_for(machine).name == name

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ossctl.app.placement.fit import outcome_of
+from ossctl.app.placement.fit import fit_of
 from ossctl.app.placement.machine import (
     hypothetical,
     parse_size,
@@ -15,7 +15,7 @@ from ossctl.app.placement.machine import (
 )
 from ossctl.app.placement.shapes import known_shapes
 from ossctl.errors import UsageError
-from ossctl.planning.cards import as_sold
+from ossctl.planning.cards import nominal
 from ossctl.planning.machine import GIB, MIB, Machine
 from ossctl.planning.plan import Plan
 from ossctl.runtime import devices as runtime
@@ -82,11 +82,11 @@ def test_a_computer_with_one_memory_has_it_once() -> None:
 def test_memory_that_is_shared_is_named_once_in_the_name_or_by_ram() -> None:
     by_name = hypothetical(NOTHING, cards=["M4 Max 64GB"])
     assert by_name == hypothetical(NOTHING, cards=["M4 Max"], ram=64 * GIB)
-    with pytest.raises(UsageError, match="twice"):
+    with pytest.raises(UsageError, match="already sets the RAM"):
         hypothetical(NOTHING, cards=["M4 Max 64GB"], ram=64 * GIB)
-    with pytest.raises(UsageError, match="how much memory has the M4 Max"):
+    with pytest.raises(UsageError, match="the memory of the M4 Max is missing"):
         hypothetical(NOTHING, cards=["M4 Max"])
-    with pytest.raises(UsageError, match="one memory"):
+    with pytest.raises(UsageError, match="one unified memory"):
         hypothetical(NOTHING, cards=["DGX Spark", "DGX Spark"])
 
 
@@ -97,13 +97,13 @@ def test_an_integrated_gpu_gives_way_to_a_card_and_keeps_its_ram() -> None:
 
 
 def test_what_is_not_given_stays_as_it_is() -> None:
-    machine = hypothetical(NOTHING, vram=[as_sold(8 * GIB), as_sold(24 * GIB)])
+    machine = hypothetical(NOTHING, vram=[nominal(8 * GIB), nominal(24 * GIB)])
     assert [device.name for device in machine.devices] == ["GPU0", "GPU1"]
     assert machine.ram_total == NOTHING.ram_total
     more = hypothetical(machine, ram=64 * GIB)
     assert more.devices == machine.devices
     assert more.ram_total == 64 * GIB
-    assert hypothetical(machine, vram=[as_sold(0)]).devices == ()
+    assert hypothetical(machine, vram=[nominal(0)]).devices == ()
 
 
 def found(
@@ -134,7 +134,7 @@ def test_a_gb10_in_a_build_with_vulkan_is_one_device_in_one_memory() -> None:
         found("CPU", "CPU", DeviceKind.CPU, 122_502),
     ]
     devices = tuple(planned_device(each, 122_502 * MIB) for each in placeable(seen))
-    assert [(device.name, device.shares_ram, device.carved_out) for device in devices] == [("CUDA0", True, 0)]
+    assert [(device.name, device.shares_ram, device.carveout) for device in devices] == [("CUDA0", True, 0)]
     spark = Machine(devices, 122_502 * MIB, 117_377 * MIB, 20)
     assert fits("120b", spark)
     assert not fits("120b", replace(spark, ram_free=60 * GIB)), "what others have of the RAM is not free"
@@ -153,13 +153,13 @@ def test_what_an_apus_firmware_keeps_from_the_ram_is_no_ram(
     monkeypatch.setattr("ossctl.runtime.host.carved_out", lambda *_: 96 * GIB)
     total = 96 * 1024 + (15_900 if backend == "Vulkan" else 0)  # Vulkan adds half of the RAM
     gpu = planned_device(found("GPU0", backend, IGPU, total, total - 500), 31 * GIB)
-    assert (gpu.shares_ram, gpu.carved_out) == (True, 96 * GIB - 500 * MIB)
+    assert (gpu.shares_ram, gpu.carveout) == (True, 96 * GIB - 500 * MIB)
     assert fits("120b", Machine((gpu,), 31 * GIB, 29 * GIB, 16))
 
 
 def test_an_apu_that_maps_ram_takes_it_from_the_ram() -> None:
     gpu = planned_device(found("Vulkan0", "Vulkan", IGPU, 65_258, 65_082), 125 * GIB)
-    assert (gpu.shares_ram, gpu.carved_out) == (True, 0)
+    assert (gpu.shares_ram, gpu.carveout) == (True, 0)
     machine = Machine((gpu,), 125 * GIB, 120 * GIB, 16)
     assert fits("20b", machine)
     assert not fits("20b", replace(machine, ram_free=16 * GIB))
@@ -167,7 +167,7 @@ def test_an_apu_that_maps_ram_takes_it_from_the_ram() -> None:
 
 def test_a_macs_gpu_shares_though_ggml_calls_it_a_gpu() -> None:
     gpu = planned_device(found("MTL0", "MTL", GPU, 10_922), 16 * GIB)
-    assert (gpu.backend, gpu.shares_ram, gpu.carved_out) == ("Metal", True, 0)
+    assert (gpu.backend, gpu.shares_ram, gpu.carveout) == ("Metal", True, 0)
 
 
 def test_a_card_has_no_more_free_than_it_has() -> None:
@@ -183,7 +183,7 @@ SHAPES = {
 
 def fits(model: str, machine: Machine) -> bool:
     """Whether all of it goes onto the machine's GPU."""
-    outcome = outcome_of(SHAPES[model], machine)
+    outcome = fit_of(SHAPES[model], machine)
     return isinstance(outcome, Plan) and outcome.all_on_gpu
 
 

@@ -1,15 +1,15 @@
-"""Shapes of models: from files, split files, beginnings of files, and those that come with the package."""
+"""Shapes of models: from files, shards, headers, and those that the package ships."""
 
 from pathlib import Path
 
 import pytest
 from gguf import GGUFWriter
 
-from ossctl.app.placement.shapes import known_shapes, shape_of_file, shape_of_starts, shipped_shape
+from ossctl.app.placement.shapes import known_shapes, shape_of_file, shape_of_headers, shipped_shape
 from ossctl.errors import ModelError
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.reference import HubReference
-from ossctl.runtime.gguf import read_header
+from ossctl.runtime.gguf import read_header, read_header_start
 from tests.support.models import smollm2
 from tools.shapes_json import PATH, shapes_json
 
@@ -18,12 +18,12 @@ def test_the_shapes_that_ship_are_those_of_the_tensors() -> None:
     assert PATH.read_text("utf-8") == shapes_json(), "run `python -m tools.shapes_json`"
 
 
-def test_the_shipped_shapes_leave_the_published_files_room_for_their_headers_only() -> None:
+def test_shipped_shapes_account_for_all_of_the_published_files_but_their_headers() -> None:
     for key, shape in known_shapes().items():
         assert 12_900_000 < shape.file_bytes - shape.weight_bytes < 13_100_000, key
 
 
-def test_the_catalogues_gpt_oss_is_known_without_a_file() -> None:
+def test_the_gpt_oss_models_of_the_catalogue_have_shipped_shapes() -> None:
     shape = shipped_shape(catalogue().entry("20b").variant.reference)
     assert shape is not None
     assert (shape.n_layers, shape.n_expert, shape.n_ctx_train) == (24, 32, 131_072)
@@ -42,11 +42,11 @@ def test_the_catalogues_gpt_oss_is_known_without_a_file() -> None:
         "hf:org/other:gpt-oss-20b-mxfp4.gguf",
     ],
 )
-def test_what_may_be_another_file_has_no_shipped_shape(reference: str) -> None:
+def test_a_file_that_may_differ_has_no_shipped_shape(reference: str) -> None:
     assert shipped_shape(HubReference.parse(reference)) is None
 
 
-def test_a_file_of_another_architecture_is_understood() -> None:
+def test_the_shape_of_a_file_of_another_architecture() -> None:
     shape = shape_of_file(smollm2())
     assert shape.architecture == "llama"
     assert shape.tied_bytes > 0
@@ -56,22 +56,24 @@ def test_a_file_of_another_architecture_is_understood() -> None:
     assert shape.weight_bytes == sum(tensor.n_bytes for tensor in read_header(smollm2()).tensors)
 
 
-def test_the_beginning_of_a_file_is_enough(byte_model_path: Path) -> None:
+def test_the_header_alone_gives_the_shape(byte_model_path: Path) -> None:
     data = byte_model_path.read_bytes()
-    header = min(tensor.offset for tensor in read_header(byte_model_path).tensors)
+    n_bytes = min(tensor.offset for tensor in read_header(byte_model_path).tensors)
     whole = shape_of_file(byte_model_path)
-    assert shape_of_starts([data[:header]], whole.name, len(data)) == whole
-    assert shape_of_starts([data[: header // 2]], whole.name, len(data)) is None
-    assert shape_of_starts([data[:2]], whole.name, len(data)) is None
+    header = read_header_start(data[:n_bytes])
+    assert header is not None
+    assert shape_of_headers([header], whole.name, len(data)) == whole
+    assert read_header_start(data[: n_bytes // 2]) is None
+    assert read_header_start(data[:2]) is None
 
 
-def test_a_beginning_of_something_else_is_a_model_error() -> None:
+def test_the_start_of_another_file_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="not a GGUF file"):
-        shape_of_starts([b"<html>not found"], "x", 15)
+        read_header_start(b"<html>not found")
 
 
 def split(path: Path, folder: Path, n_parts: int) -> Path:
-    """The header of `path` without data in so many parts, the tensors divided among them."""
+    """Write `n_parts` shards with the tensors of `path`, all zeros, and return the first."""
     import numpy as np
 
     tensors = read_header(path).tensors
@@ -97,7 +99,7 @@ def split(path: Path, folder: Path, n_parts: int) -> Path:
     return folder / f"m-00001-of-{n_parts:05d}.gguf"
 
 
-def test_all_parts_of_a_split_model_count(tmp_path: Path) -> None:
+def test_the_shape_includes_all_shards(tmp_path: Path) -> None:
     first = split(smollm2(), tmp_path, 3)
     shape = shape_of_file(first)
     whole = shape_of_file(smollm2())
@@ -106,13 +108,13 @@ def test_all_parts_of_a_split_model_count(tmp_path: Path) -> None:
     assert shape.file_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
 
 
-def test_a_later_part_is_not_the_model(tmp_path: Path) -> None:
+def test_a_later_shard_is_a_model_error(tmp_path: Path) -> None:
     first = split(smollm2(), tmp_path, 2)
     with pytest.raises(ModelError, match="not the first of 2 parts"):
         shape_of_file(first.with_name("m-00002-of-00002.gguf"))
 
 
-def test_a_missing_part_is_said(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_shard_names_it(tmp_path: Path) -> None:
     first = split(smollm2(), tmp_path, 2)
     first.with_name("m-00002-of-00002.gguf").unlink()
     with pytest.raises(ModelError, match="00002-of-00002"):
@@ -126,5 +128,5 @@ def test_a_header_without_layers_is_a_model_error(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(ModelError, match="no usable block_count"):
+    with pytest.raises(ModelError, match="no valid block_count"):
         shape_of_file(tmp_path / "x.gguf")

@@ -453,7 +453,7 @@ def understood(messages: list[Object], fields: Object) -> Conversation | str:
         return error.message
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(MESSAGES, st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3))
 def test_any_fields_make_a_conversation_or_a_refusal_in_one_line(
     messages: list[Object], fields: Object

@@ -133,7 +133,7 @@ def test_lines_of_text(tmp_path: Path) -> None:
     ]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.sampled_from([Format.CSV, Format.TSV, Format.TEXT, Format.JSONL]))
 def test_any_bytes_are_lines_or_a_usage_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, kind: Format
