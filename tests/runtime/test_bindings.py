@@ -20,9 +20,7 @@ def test_another_release_of_the_bindings_is_refused_by_its_number(tmp_path: Path
     for command in (["doctor"], ["run", "-m", smollm2(), "Hello"]):
         result = ossctl(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
         assert (result.code, result.stdout) == (1, "")
-        assert result.said[0] == (
-            "ossctl: llama-cpp-python 0.4.1 is installed, but ossctl needs 0.3.36"
-        )
+        assert result.said[0] == ("ossctl: llama-cpp-python 0.4.1 is installed, but ossctl needs 0.3.36")
         assert result.said[1].startswith("This builds it: ")
 
 
