@@ -37,7 +37,7 @@ def duration(seconds: float) -> str:
 
 
 def undecided(text: str, markers: Iterable[str]) -> int:
-    """Length of the longest end of `text` that is the beginning of a marker, but not yet all of it."""
+    """Length of the longest suffix of `text` that is a proper prefix of a marker."""
     longest = 0
     for marker in markers:
         for length in range(min(len(marker) - 1, len(text)), longest, -1):

@@ -72,7 +72,7 @@ def ossctl(
 
 def main() -> None:
     """Run the command line and leave with the exit code that scripts can rely on."""
-    gc.freeze()  # what is imported stays; a full collection of it takes 25 ms, in the midst of planning
+    gc.freeze()  # the imports stay; without this, collecting them takes 25 ms, in the middle of planning
     try:
         app()
     except OssctlError as error:

@@ -17,13 +17,13 @@ def _check_version() -> None:
     try:
         found = version("llama-cpp-python")
     except PackageNotFoundError:
-        hint = f"This builds it: {rebuild_command()}"
-        raise OssctlError("llama-cpp-python is not installed", hint) from None
+        raise OssctlError("llama-cpp-python is not installed", _hint()) from None
     if found.partition("+")[0] != VERSION:
-        raise OssctlError(
-            f"llama-cpp-python {found} is installed, and ossctl works with {VERSION} only",
-            f"This builds it: {rebuild_command()}",
-        )
+        raise OssctlError(f"llama-cpp-python {found} is installed, but ossctl needs {VERSION}", _hint())
+
+
+def _hint() -> str:
+    return f"This builds it: {rebuild_command()}"
 
 
 def _import() -> tuple[ModuleType, ModuleType]:
@@ -53,8 +53,6 @@ _check_version()
 try:
     lib, _ggml = _import()
 except (ImportError, OSError, RuntimeError, AttributeError) as error:  # raised where the library is loaded
-    raise OssctlError(
-        f"llama.cpp's library cannot be used: {error}", f"A new build: {rebuild_command()}"
-    ) from None
+    raise OssctlError(f"cannot load llama.cpp's library: {error}", _hint()) from None
 
 ggml = _ggml.libggml

@@ -54,8 +54,7 @@ class _Properties(ctypes.Structure):
 
 def list_devices() -> tuple[BackendDevice, ...]:
     """All devices, in the order of ggml's registry."""
-    llama_log()
-    lib.llama_backend_init()
+    _start()
     count = function("ggml_backend_dev_count", ctypes.c_size_t)()
     get = function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
     return tuple(_describe(get(index)) for index in range(count))
@@ -63,13 +62,18 @@ def list_devices() -> tuple[BackendDevice, ...]:
 
 def find_device(name: str) -> int:
     """The C API's handle of a device. Raises OssctlError if there is none of that name."""
-    llama_log()
-    lib.llama_backend_init()
+    _start()
     handle = function("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)(name.encode())
     if not handle:
         hint = "`ossctl doctor` lists the devices that llama.cpp sees."
         raise OssctlError(f"there is no device {name}", hint)
     return int(handle)
+
+
+def _start() -> None:
+    """Route the log before llama.cpp registers its backends, which it does once."""
+    llama_log()
+    lib.llama_backend_init()
 
 
 def _describe(device: int) -> BackendDevice:
@@ -89,8 +93,7 @@ def _describe(device: int) -> BackendDevice:
 
 def backends() -> tuple[str, ...]:
     """The backends in this build of llama.cpp, whether or not they have a device here."""
-    llama_log()
-    lib.llama_backend_init()
+    _start()
     count = function("ggml_backend_reg_count", ctypes.c_size_t)()
     get = function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
     return tuple(_registry_name(get(index)) for index in range(count))

@@ -20,9 +20,7 @@ def test_another_release_of_the_bindings_is_refused_by_its_number(tmp_path: Path
     for command in (["doctor"], ["run", "-m", smollm2(), "Hello"]):
         result = ossctl(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
         assert (result.code, result.stdout) == (1, "")
-        assert result.said[0] == (
-            "ossctl: llama-cpp-python 0.4.1 is installed, and ossctl works with 0.3.36 only"
-        )
+        assert result.said[0] == ("ossctl: llama-cpp-python 0.4.1 is installed, but ossctl needs 0.3.36")
         assert result.said[1].startswith("This builds it: ")
 
 
@@ -36,7 +34,7 @@ def test_a_library_that_cannot_be_loaded_is_told_with_the_way_out(
     result = ossctl("run", "-m", smollm2(), "Hello", cwd=tmp_path, LLAMA_CPP_LIB_PATH=str(tmp_path))
     assert (result.code, result.stdout) == (1, "")
     first, second = result.said
-    assert first.startswith("ossctl: llama.cpp's library cannot be used: ")
+    assert first.startswith("ossctl: cannot load llama.cpp's library: ")
     assert second.endswith("-m ossctl.build")
 
 
