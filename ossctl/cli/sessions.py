@@ -30,7 +30,7 @@ def list_(
     verbose: VerboseOption = 0,
 ) -> None:
     """The saved chats, the latest first."""
-    found = _open(verbose).listed(limit)
+    found = _open(verbose).recent(limit)
     if as_json:
         print_json({"schema": "ossctl.sessions/1", "sessions": [_record(each) for each in found]})
     elif not found:

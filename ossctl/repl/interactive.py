@@ -119,7 +119,7 @@ class _Terminal:
         chat = self._setup.chat
         match kind:
             case "session":
-                return [(session.id, session.title) for session in chat.book.sessions.listed(_OFFERED)]
+                return [(session.id, session.title) for session in chat.book.sessions.recent(_OFFERED)]
             case "model":
                 return [(name, "") for name in self._setup.model_names()]
             case "setting":

@@ -27,7 +27,7 @@ from ossctl.app.wire.source import Source
 from ossctl.dialect import Answer, Conversation, Effort, Event
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.base import Chunk, Logits
-from ossctl.storage.journal import Keeping, OutputFile
+from ossctl.storage.journal import FilePolicy, OutputFile
 
 END = 0
 SLEEP = {"type": "function", "function": {"name": "sleep"}}
@@ -91,7 +91,7 @@ def answer(
         ResultRecords(ModelIdentity("scripted", b"scripted", loaded.piece)),
     )
     with (
-        OutputFile(Keeping(path), overwrite=True) as output,
+        OutputFile(FilePolicy(path), overwrite=True) as output,
         output.journal() as journal,
         Interrupt() as interrupt,
     ):

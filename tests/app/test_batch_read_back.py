@@ -17,7 +17,7 @@ from ossctl.app.batch.resume import RecordState, continue_at, read_back
 from ossctl.app.wire.source import id_hash
 from ossctl.errors import UsageError
 from ossctl.storage.compression import encoder_for, open_decoded
-from ossctl.storage.journal import Journal, Keeping, OutputFile
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile
 
 
 def record_id(asked: str) -> str:
@@ -33,7 +33,7 @@ def line(custom_id: str, asked: str = "x", *, failed: bool = False) -> bytes:
 
 @contextmanager
 def resumed(path: Path) -> Iterator[Journal]:
-    with OutputFile(Keeping(path), overwrite=False) as output:
+    with OutputFile(FilePolicy(path), overwrite=False) as output:
         _, torn = read_back(path, flat=False)
         with continue_at(output, torn) as journal:
             yield journal
@@ -125,7 +125,7 @@ def test_an_output_tells_of_every_request_how_it_went(tmp_path: Path) -> None:
 def settled(path: Path, order: list[str] | None, *, complete: bool = True) -> list[str]:
     """The ids in the output afterwards, an asterisk at those whose request is the later one."""
     hashes = None if order is None else array("Q", map(id_hash, order))
-    with OutputFile(Keeping(path), overwrite=False) as output:
+    with OutputFile(FilePolicy(path), overwrite=False) as output:
         settle(output, hashes, input_is_complete=complete)
     with open_decoded(path) as file:
         records = [json.loads(each) for each in file.read().splitlines()]

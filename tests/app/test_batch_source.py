@@ -152,7 +152,7 @@ def test_any_bytes_are_lines_or_a_usage_error(
 def test_a_compressed_input_that_is_cut_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "in.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"prompt": "Hi"}\n' * 1000)[:cut])
-    with pytest.raises(UsageError, match=r"cannot read .*in\.jsonl\.gz: the compressed file is cut"):
+    with pytest.raises(UsageError, match=r"cannot read .*in\.jsonl\.gz: the compressed file is truncated"):
         surveyed(path)
 
 

@@ -204,7 +204,7 @@ def test_an_output_that_exists_is_refused_and_left_as_it_was(tmp_path: Path) -> 
     assert result.code == 2
     assert result.said == [
         "ossctl: out.jsonl exists",
-        "--resume goes on with it, --overwrite replaces it.",
+        "Use --resume to continue it, or --overwrite to replace it.",
     ]
     assert (tmp_path / "out.jsonl").read_text("utf-8") == "precious\n"
 

@@ -134,7 +134,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
     assert result.code == 1
     assert result.said == [
         f"ossctl: cannot write {output}: No space left on device",
-        "What was written before is complete; --resume goes on with it, once it can be written.",
+        "All lines written so far are complete; --resume continues once the file can be written.",
     ]
     done = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)["done"]
     assert 0 < done < count
@@ -166,7 +166,7 @@ def test_an_output_that_is_deleted_meanwhile_is_saved_elsewhere(
     rescued = tmp_path / "home" / "state" / "rescued" / "out.jsonl"
     assert result.said == [
         f"ossctl: {output} was deleted or replaced while the batch was running",
-        f"What was finished is in {rescued}: move it there and go on with --resume.",
+        f"Its contents were saved as {rescued}: move it back and continue with --resume.",
     ]
     assert rescued.read_text().startswith(before)
     assert sorted(by_id(records_in(rescued.read_text()))) == ["0", "1", "2", "3"]

@@ -14,7 +14,7 @@ import pytest
 from command import Record, Result, by_id, choice_of, content_of, line_of, ossctl, records_in, write_jsonl
 from openai.types.chat import ChatCompletion
 
-from ossctl.storage.compression import Zstandard
+from ossctl.storage.compression import ZstdEncoder
 
 WEATHER = {"type": "object", "properties": {"days": {"type": "integer", "maximum": 9}}, "required": ["days"]}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
@@ -268,7 +268,7 @@ def test_duplicate_ids_with_assigned_ones_and_in_a_stream(tmp_path: Path, model:
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
 def test_compressed_in_and_out(tmp_path: Path, model: tuple[object, ...], suffix: str) -> None:
     lines = b"".join(line_of({"prompt": f"Say {n}.", "max_tokens": 3}) for n in range(20))
-    encoder = Zstandard()
+    encoder = ZstdEncoder()
     packed = gzip.compress(lines) if suffix == "gz" else encoder.encode(lines) + encoder.finish()
     (tmp_path / f"in.jsonl.{suffix}").write_bytes(packed)
     result = ossctl("batch", f"in.jsonl.{suffix}", "-o", f"out.jsonl.{suffix}", *model, cwd=tmp_path)

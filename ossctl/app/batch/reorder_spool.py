@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from ossctl.storage.journal import Journal, Keeping, OutputFile
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile
 
 _MOST = 4096  # records that are appended before it is written anew, with those that still wait
 
@@ -26,7 +26,7 @@ class ReorderSpool:
         self._before = before
         if not before:
             self._path.unlink(missing_ok=True)
-        self._file = OutputFile(Keeping(self._path, durable), overwrite=False)
+        self._file = OutputFile(FilePolicy(self._path, durable), overwrite=False)
         self._journal: Journal | None = None
         self._appended = 0
 

@@ -215,7 +215,7 @@ def continue_at(output: OutputFile, torn: Torn) -> Journal:
     whole = rest if record_in(rest) is not None else b""  # only its newline is missing
     if not is_compressed(output.path):
         if torn.rest:
-            output.cut(torn.n_bytes + len(whole), b"\n" if whole else b"")
+            output.truncate(torn.n_bytes + len(whole), b"\n" if whole else b"")
         return output.journal()
     encoder = encoder_for(output.path)  # goes on with what it has begun
 

@@ -26,8 +26,8 @@ from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
-from ossctl.storage.journal import Journal, Keeping, OutputFile, refuse_existing, standard_output
-from ossctl.storage.whole_file import write_whole
+from ossctl.storage.atomic import atomic_write
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path, stdout_journal
 
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
@@ -65,15 +65,15 @@ class Sink:
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite exclude each other")
         if self.report is not None:
-            refuse_existing(self.report, overwrite=True)
+            check_output_path(self.report, overwrite=True)
             if any(path and _one_file(self.report, path) for path in (source.path, self.path)):
                 raise UsageError(f"{self.report} is not to be replaced by a report", "Give --report another.")
         if _one_file(self.path or _STDOUT, source.path or _STDIN):
             raise UsageError(f"{self.path or 'standard output'} is the input", "Give -o another file.")
         if self.path is None:
-            standard_output()
+            stdout_journal()
         else:
-            refuse_existing(self.path, overwrite=self.overwrite or self.resume)
+            check_output_path(self.path, overwrite=self.overwrite or self.resume)
         if self.resume and not self.is_file:
             raise UsageError("--resume needs an output that is a file", "Give -o the one to go on with.")
 
@@ -185,7 +185,7 @@ class _Output:
         self.waiting: ReorderSpool | None = None
         if sink.path is None or not sink.is_file:
             return
-        keeping = Keeping(sink.path, sink.durable, Paths.from_environment().state / "rescued")
+        keeping = FilePolicy(sink.path, sink.durable, Paths.from_environment().state / "rescued")
         self._file = parts.enter_context(OutputFile(keeping, overwrite=sink.overwrite))
         if sink.resume and sink.path.exists():
             self.finished, self._torn = read_back(sink.path, flat=sink.flat)
@@ -194,7 +194,7 @@ class _Output:
         """What appends to it. Raises UsageError, OssctlError."""
         path = self._sink.path
         if path is None:
-            return standard_output()
+            return stdout_journal()
         if self._file is None:
             return Journal(lambda: path.open("wb", buffering=0), str(path))
         before = self.finished.waiting if self.finished else {}
@@ -241,7 +241,7 @@ def _reported(job: BatchJob, summary: BatchSummary, model: str) -> Any:
                 "output": "standard output" if job.sink.path is None else str(job.sink.path),
                 **summary.report(),
             }
-            write_whole(job.sink.report, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+            atomic_write(job.sink.report, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
 def _one_file(a: Path | int, b: Path | int) -> bool:

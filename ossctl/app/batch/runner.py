@@ -132,7 +132,7 @@ class Batch:
         except OutputClosed:
             raise
         except OssctlError:
-            if self._journal.can_be_resumed and not self._journal.broken:
+            if self._journal.resumable and not self._journal.broken:
                 self._give_up()
             raise
         finally:
@@ -280,7 +280,7 @@ class Batch:
         if not written:
             return "Nothing was written."
         kept = f"{written:,} {'result is' if written == 1 else 'results are'} in {self._journal.name}"
-        return f"{kept}; --resume goes on." if self._journal.can_be_resumed else f"{kept}."
+        return f"{kept}; --resume goes on." if self._journal.resumable else f"{kept}."
 
 
 def _complaint(task: Task, choices: list[Generation]) -> RequestError | None:

@@ -90,7 +90,7 @@ class Book:
 
     def rewrite(self, entry: Said) -> None:
         """What is known of an answer by now."""
-        self._try(lambda _: self.sessions.rewrite(entry.id, _stored(entry)))
+        self._try(lambda _: self.sessions.update(entry.id, _stored(entry)))
 
     def go_back_to(self, transcript: Transcript) -> None:
         """The session goes on after that."""
@@ -115,7 +115,7 @@ class Book:
 
     def _begin(self, title: str) -> None:
         try:
-            self.session = self.sessions.begin(title, self._record())
+            self.session = self.sessions.create(title, self._record())
         except DatabaseUnusable as error:
             self.problem = error.message
 
@@ -184,7 +184,7 @@ def open_sessions(path: Path) -> Sessions:
 def known_sessions(path: Path) -> list[StoredSession]:
     """The saved chats, as far as they can be read."""
     try:
-        return open_sessions(path).listed()
+        return open_sessions(path).recent()
     except DatabaseUnusable:
         return []
 
@@ -198,7 +198,7 @@ def remembered_of(sessions: Sessions, session: StoredSession) -> Remembered:
         entries = tuple(_entry(row) for row in sessions.messages(session.id))
     except (msgspec.MsgspecError, ValueError, AttributeError) as error:
         raise UsageError(f"session {session.id} cannot be read: {error}") from None
-    answers = sessions.answers(session.id)
+    answers = sessions.count_answers(session.id)
     return Remembered(session.id, session.title, Transcript(entries), settings, model, answers)
 
 

@@ -54,7 +54,7 @@ def _reference(beginning: Beginning, book: Book) -> str | None:
         raise UsageError(f"there is no chat to go on with: {book.problem}")
     if beginning.resume is not None:
         return beginning.resume
-    latest = book.sessions.listed(1)
+    latest = book.sessions.recent(1)
     if not latest:
         raise UsageError("there is no chat to go on with", "`ossctl chat` begins one.")
     return latest[0].id

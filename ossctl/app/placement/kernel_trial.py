@@ -31,7 +31,7 @@ from ossctl.data import DATA
 from ossctl.errors import OssctlError
 from ossctl.planning.attention import USUAL_COSTS, AttentionCosts
 from ossctl.settings import Paths
-from ossctl.storage.whole_file import write_whole
+from ossctl.storage.atomic import atomic_write
 
 _log = logging.getLogger(__name__)
 
@@ -185,6 +185,6 @@ def _remember(trial: Trial) -> None:
     latest = dict(list(records.items())[1 - _REMEMBERED :])
     try:
         _path().parent.mkdir(parents=True, exist_ok=True)
-        write_whole(_path(), json.dumps({**latest, _key(): record}, indent=1).encode())
+        atomic_write(_path(), json.dumps({**latest, _key(): record}, indent=1).encode())
     except (OSError, OssctlError):
         return

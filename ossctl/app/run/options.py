@@ -13,7 +13,7 @@ from ossctl.app.tools.options import tools_of
 from ossctl.app.user_text import Attached, prompt_of, read_piped, read_text, text_of
 from ossctl.dialect import Conversation, Message
 from ossctl.errors import UsageError
-from ossctl.storage.journal import refuse_existing
+from ossctl.storage.journal import check_output_path
 
 # What a stream of requests says line by line.
 _ONE_ANSWER = {
@@ -47,7 +47,7 @@ class RunOptions(GenerationOptions):
         """Read the files and standard input, and put the question. Raises UsageError."""
         self._refuse_contradictions()
         if self.sink is not None:
-            refuse_existing(self.sink, overwrite=True)
+            check_output_path(self.sink, overwrite=True)
         tools, commands = tools_of(self.tools, self.commands, self.tool_seconds)
         json_format = json_format_of(self.schema)
         system = text_of(self.system)

@@ -18,7 +18,7 @@ from ossctl.dialect import Answer as Text
 from ossctl.dialect import Event, Message, Preamble, Reasoning, ToolCall
 from ossctl.errors import ExitCode, RequestError, UsageError
 from ossctl.planning.workload import Workload
-from ossctl.storage.whole_file import write_whole
+from ossctl.storage.atomic import atomic_write
 
 SCHEMA = "ossctl.run/1"
 
@@ -185,7 +185,7 @@ def answer_fields(generation: Generation, ending: AnswerFinish) -> dict[str, Any
 
 def save(text: str, path: Path) -> None:
     """Put an answer into a file, whole or not at all. Raises OssctlError."""
-    write_whole(path, text.encode("utf-8", "replace"))
+    atomic_write(path, text.encode("utf-8", "replace"))
 
 
 def _fitted(question: GenerationSpec, model: LoadedModel) -> GenerationSpec:

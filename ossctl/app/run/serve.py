@@ -29,7 +29,7 @@ from ossctl.app.wire.source import Source
 from ossctl.dialect import Answer, Event, Preamble, Reasoning
 from ossctl.errors import RequestError
 from ossctl.planning.workload import Purpose, Workload
-from ossctl.storage.journal import Journal, standard_output
+from ossctl.storage.journal import Journal, stdout_journal
 
 _WAITING = 4096  # requests read and not answered: a client that sends more has to wait
 
@@ -154,7 +154,7 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
     with (
         Interrupt() as interrupt,
         load_model(model, options, Workload(Purpose.BATCH), interrupt) as loaded,
-        standard_output() as sink,
+        stdout_journal() as sink,
     ):
         for remark in loaded.remarks:
             say(remark)

@@ -6,7 +6,7 @@ from threading import Semaphore, Thread
 
 from ossctl.app.wire.lines import Line
 from ossctl.errors import OssctlError, UsageError
-from ossctl.storage.compression import READ_ERRORS, reason_of
+from ossctl.storage.compression import READ_ERRORS, describe_read_error
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Reader:
         except OssctlError as error:
             end = EndOfInput(error)
         except READ_ERRORS as error:
-            message = f"cannot read the input any further: {reason_of(error)}"
+            message = f"cannot read the input any further: {describe_read_error(error)}"
             end = EndOfInput(UsageError(message, "What was read before is answered."))
         except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
             self._deliver(error)

@@ -17,7 +17,7 @@ import numpy as np
 from ossctl.app.wire.lines import MAX_LINE_BYTES, Line, read_lines, skip_rest, too_long
 from ossctl.app.wire.sizes import Sizes
 from ossctl.errors import RequestError, UsageError
-from ossctl.storage.compression import READ_ERRORS, is_compressed, open_decoded, reason_of
+from ossctl.storage.compression import READ_ERRORS, describe_read_error, is_compressed, open_decoded
 
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -98,7 +98,7 @@ class Source:
                 sizes.add(line)
             self._refuse_duplicates(ids, id_of)
         except READ_ERRORS as error:
-            raise UsageError(f"cannot read {self.name}: {reason_of(error)}") from None
+            raise UsageError(f"cannot read {self.name}: {describe_read_error(error)}") from None
         if not ids:
             raise UsageError(f"{self.name} holds no requests", "It needs a JSON object a line.")
         picked = None
