@@ -14,8 +14,8 @@ from generated import README
 from models import smollm2
 from programs import with_ossctl
 
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.wire.chat_completions import read_task
 from ossctl.app.wire.lines import Line, read_lines
 
 needs_shell = pytest.mark.skipif(
@@ -40,14 +40,15 @@ def test_every_json_line_of_the_readme_is_understood() -> None:
     blocks = [block.partition("\n")[2] for block in text.split("```")[1::2] if block.startswith("jsonl")]
     blocks += re.findall(r"cat > \w+\.jsonl <<'END'\n(.*?)END\n", text, re.DOTALL)
     lines = [line for block in blocks for line in block.strip().splitlines()]
-    tasks = [read_task(Line(number, line.encode()), Defaults()) for number, line in enumerate(lines, 1)]
+    parse = LineParser(Defaults()).parse
+    tasks = [parse(Line(number, line.encode())) for number, line in enumerate(lines, 1)]
     assert [task.custom_id for task in tasks] == ["d", "e", "f", "a", "b", "line-6"]
 
 
 def test_the_demo_has_twenty_requests_in_all_line_forms() -> None:
     path = Path(README.parent / "examples" / "prompts.jsonl")
     with path.open("rb") as file:
-        tasks = [read_task(line, Defaults()) for line in read_lines(file)]
+        tasks = [*map(LineParser(Defaults()).parse, read_lines(file))]
     assert len({task.custom_id for task in tasks}) == 20
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert {"body", "prompt", "messages"} <= {key for record in records for key in record}

@@ -274,10 +274,10 @@ def batch_status(
     as_json: JsonOption = False,
 ) -> None:
     """Tell how far a batch is, while it runs or after it broke off, from its output."""
-    from ossctl.app.batch.status import status_of
+    from ossctl.app.batch.status import read_status
     from ossctl.app.wire.source import Source, format_of
 
-    status = status_of(output, Source(source, format_of(source)) if source else None)
+    status = read_status(output, Source(source, format_of(source)) if source else None)
     if as_json:
         print_json(status.document())
     else:

@@ -9,7 +9,7 @@ from ossctl.cli.transfer import duration
 
 if TYPE_CHECKING:
     from ossctl.app.batch.dry_run import DryRun
-    from ossctl.app.batch.status import Status
+    from ossctl.app.batch.status import BatchStatus
     from ossctl.app.batch.summary import BatchSummary
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -141,10 +141,10 @@ def dry_run_lines(found: "DryRun") -> Iterator[str]:
     total = found.valid + wrong + found.skipped
     skipped = f", {found.skipped:,} finished already" if found.skipped else ""
     yield f"requests  {total:,}: {found.valid:,} to answer, {wrong:,} wrong{skipped}"
-    for line, message in found.complaints:
+    for line, message in found.first_errors:
         yield f"          line {line}: {message}"
-    if wrong > len(found.complaints):
-        yield f"          … and {wrong - len(found.complaints):,} more"
+    if wrong > len(found.first_errors):
+        yield f"          … and {wrong - len(found.first_errors):,} more"
     yield (
         f"prompts   {found.prompt_tokens:,} tokens, {found.shared_tokens:,} of them shared; "
         f"the longest {found.longest_prompt:,}"
@@ -159,7 +159,7 @@ def dry_run_lines(found: "DryRun") -> Iterator[str]:
     yield f"time      {prompts} for prompts, at most {answers} for answers"
 
 
-def status_lines(status: "Status") -> Iterator[str]:
+def status_lines(status: "BatchStatus") -> Iterator[str]:
     """What `ossctl batch status` prints."""
     of = "" if status.total is None else f" of {status.total:,}"
     codes = ", ".join(f"{count:,} {code}" for code, count in status.errors.most_common())

@@ -99,7 +99,7 @@ class Journal:
     def _failure(self, error: OSError) -> OssctlError:
         self.broken = True
         hint = "All lines written so far are complete"
-        hint += "; --resume continues once the file can be written." if self.resumable else "."
+        hint += "; use --resume once the file can be written." if self.resumable else "."
         return OssctlError(f"cannot write {self.name}: {error.strerror}", hint)
 
     def _undo(self, file: BinaryIO, n_bytes: int) -> None:

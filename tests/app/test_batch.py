@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scripted import ScriptedRunner
 
-from ossctl.app.batch.line_parser import Understanding
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
-from ossctl.app.batch.runner import Batch, Form, Rules
+from ossctl.app.batch.runner import BatchRunner, Codec, Rules
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt
@@ -86,8 +86,8 @@ def answer(
     surveyed: bool = False,
 ) -> BatchSummary:
     loaded = LoadedModel("scripted", runner, BytesDialect(), lambda token: bytes([token]))
-    form = Form(
-        Understanding(defaults or Defaults()),
+    codec = Codec(
+        LineParser(defaults or Defaults()),
         ResultRecords(ModelIdentity("scripted", b"scripted", loaded.piece)),
     )
     with (
@@ -95,7 +95,7 @@ def answer(
         output.journal() as journal,
         Interrupt() as interrupt,
     ):
-        batch = Batch(loaded, form, journal, lambda _: None, Rules())
+        batch = BatchRunner(loaded, codec, journal, lambda _: None, Rules())
         return batch.run(lines, interrupt, ids_are_unique=surveyed)
 
 
@@ -187,7 +187,7 @@ class BreakingOff(io.RawIOBase):
 
 def test_an_input_that_breaks_off_is_answered_so_far(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with pytest.raises(UsageError, match=r"any further: Input/output error"):
+    with pytest.raises(UsageError, match=r"the rest of the input: Input/output error"):
         run(BreakingOff(OSError(5, "Input/output error")), EndingRunner(n_vocab=256), path)
     assert len(path.read_text().splitlines()) == 3
 
@@ -251,7 +251,7 @@ def main() -> None:
     runner.decoded = _Forgetful()
     job = Source(source)
     survey = job.survey(custom_id_of)
-    answer(job.picked(survey), runner, sink, surveyed=True)
+    answer(job.selected(survey), runner, sink, surveyed=True)
     print(own_peak_mib())
 
 

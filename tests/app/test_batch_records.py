@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from openai.types.chat import ChatCompletion
 
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.generation import Generation
-from ossctl.app.wire.chat_completions import Task, read_task
+from ossctl.app.wire.chat_completions import Task
 from ossctl.app.wire.lines import Line
 from ossctl.dialect import Answer, Event, Message, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
@@ -29,7 +30,7 @@ def line_of(record: object) -> Line:
 
 
 def task_of(record: object, defaults: Defaults = NOTHING_ELSE) -> Task:
-    return read_task(line_of(record), defaults)
+    return LineParser(defaults).parse(line_of(record))
 
 
 def batch_line(**body: object) -> dict[str, object]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.wire.chat_completions import read_task
 from ossctl.app.wire.lines import Line
 from ossctl.dialect import Conversation, JsonFormat, Message, Tool, ToolCall, ToolChoice
 from ossctl.errors import RequestError
@@ -24,12 +24,12 @@ NAME_RULE = "must be 1 to 64 letters, digits, - and _"
 
 def conversation_of(defaults: Defaults | None = None, **body: object) -> Conversation:
     line = Line(1, json.dumps({"messages": [HI], **body}).encode())
-    return read_task(line, defaults or Defaults()).conversation
+    return LineParser(defaults or Defaults()).parse(line).conversation
 
 
 def refusal_of(line: bytes) -> str:
     with pytest.raises(RequestError) as refused:
-        read_task(Line(1, line), Defaults())
+        LineParser(Defaults()).parse(Line(1, line))
     assert refused.value.code == "invalid_request"
     return refused.value.message
 
@@ -211,9 +211,9 @@ def test_a_broken_content_part_is_refused_by_its_place(part: object, message: st
     ("messages", "message"),
     [
         ([HI, calling(), {"role": "tool", "content": "4"}], "messages[2].tool_call_id is missing"),
-        ([HI, calling(), result("")], "messages[2].tool_call_id: no message before makes the call ''"),
-        ([HI, calling(), result("c2")], "messages[2].tool_call_id: no message before makes the call 'c2'"),
-        ([HI, result(), calling()], "messages[1].tool_call_id: no message before makes the call 'c1'"),
+        ([HI, calling(), result("")], "messages[2].tool_call_id: no earlier call has the id ''"),
+        ([HI, calling(), result("c2")], "messages[2].tool_call_id: no earlier call has the id 'c2'"),
+        ([HI, result(), calling()], "messages[1].tool_call_id: no earlier call has the id 'c1'"),
         ([HI, calling(), {**result(), "tool_call_id": 1}], "messages[2].tool_call_id: expected str | null"),
     ],
 )
@@ -225,14 +225,14 @@ def test_a_result_without_its_call_is_refused(messages: object, message: str) ->
 def test_only_the_assistant_calls_and_reasons(role: str) -> None:
     other = {**result(), "role": role} if role == "tool" else {"role": role, "content": "Hi"}
     for name, value in (("tool_calls", [call("c2")]), ("reasoning_content", "Hm.")):
-        message = f"messages[1].{name} is for the assistant's messages only"
+        message = f"messages[1].{name} is only allowed in assistant messages"
         assert refusal(messages=[calling(), {**other, name: value}]) == message
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
 @pytest.mark.parametrize("call_id", ["c1", ""])
 def test_only_a_tool_answers_a_call(role: str, call_id: str) -> None:
-    message = "messages[1].tool_call_id is for messages of role tool only"
+    message = "messages[1].tool_call_id is only allowed in tool messages"
     assert refusal(messages=[calling(), {**result(call_id), "role": role}]) == message
 
 
@@ -255,7 +255,7 @@ def test_only_a_tool_answers_a_call(role: str, call_id: str) -> None:
         *(
             (
                 {"function": {"name": name, "arguments": ""}},
-                f"messages[0].tool_calls[0].function.name: {name!r} is not a name",
+                f"messages[0].tool_calls[0].function.name: {name!r} is not a valid name",
             )
             for name in ("", "a b", "f\n", "f<|message|>", "日本")
         ),
@@ -271,7 +271,7 @@ def test_a_tools_name_that_no_one_could_call_is_refused(name: str) -> None:
 
 
 def test_two_tools_of_one_name_are_refused() -> None:
-    assert refusal(tools=[tool(), tool("a"), tool()]) == "tools[2].function.name: there are two of 'weather'"
+    assert refusal(tools=[tool(), tool("a"), tool()]) == "tools[2].function.name: duplicate 'weather'"
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_in_a_line_of_openais_form_the_path_begins_at_the_body() -> None:
     assert refusal_of(whole(tools=[{**tool(), "type": "x"}])) == "body.tools[0].type: 'x' is not supported"
     assert refusal_of(whole(date="today")).startswith("body.date: ")
     assert refusal_of(whole(messages=[HI, result()])).endswith(
-        "messages[1].tool_call_id: no message before makes the call 'c1'"
+        "messages[1].tool_call_id: no earlier call has the id 'c1'"
     )
 
 

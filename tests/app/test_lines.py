@@ -1,4 +1,4 @@
-"""The input of a batch as lines, whatever bytes it holds."""
+"""Any bytes are read as lines, in bounded memory."""
 
 import io
 import tracemalloc
@@ -57,7 +57,7 @@ def test_a_line_that_is_too_long_is_skipped_with_its_number(
     assert (before, after) == (Line(1, b"before"), Line(3, b"after"))
     assert (skipped.number, skipped.data) == (2, b"")
     assert skipped.error is not None
-    assert f"more than the {LIMIT} that a line may have" in skipped.error.message
+    assert f"more than the limit of {LIMIT} for a line" in skipped.error.message
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n"])

@@ -37,7 +37,7 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     "a string": (b'"Hi"', "not a JSON object"),
     "null": (b"null", "not a JSON object"),
     "nothing asked": (b"{}", "prompt"),
-    "asked twice": (b'{"prompt": "Hi", "messages": []}', "prompt or messages"),
+    "asked twice": (b'{"prompt": "Hi", "messages": []}', "prompt and messages"),
     "a prompt that is a number": (b'{"prompt": 1}', "prompt"),
     "no messages": (b'{"messages": []}', "messages"),
     "an unknown role": (b'{"messages": [{"role": "pope", "content": "Hi"}]}', "messages[0].role"),

@@ -82,7 +82,7 @@ def test_too_many_failures_stop_the_batch(
     result = ossctl(*arguments, *options, "--report", "r.json", cwd=tmp_path)
     assert result.code == 3
     assert result.said[0].startswith(f"ossctl: {message}")
-    assert result.said[1].endswith("--resume goes on.")
+    assert result.said[1].endswith("use --resume to continue.")
     records = records_in((tmp_path / "out.jsonl").read_text())
     assert sum(record["error"] is not None for record in records) == failed
     report = json.loads((tmp_path / "r.json").read_text())
@@ -134,7 +134,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
     assert result.code == 1
     assert result.said == [
         f"ossctl: cannot write {output}: No space left on device",
-        "All lines written so far are complete; --resume continues once the file can be written.",
+        "All lines written so far are complete; use --resume once the file can be written.",
     ]
     done = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)["done"]
     assert 0 < done < count
@@ -192,7 +192,7 @@ def test_an_input_that_grows_is_answered_as_it_was_and_the_rest_by_resume(
             file.write(line_of({**QUICK, "id": 6}) + b'{"id": 7, "prom')
         result = batch.finish()
     assert result.code == 0
-    assert "in.jsonl has grown meanwhile: --resume answers what is new." in result.said
+    assert "in.jsonl has grown meanwhile; use --resume to answer the new requests." in result.said
     assert any(line.startswith("6 of 6 done") for line in result.said)
     with source.open("ab") as file:
         file.write(b'pt": "Hi", "max_tokens": 2}\n')

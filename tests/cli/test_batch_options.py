@@ -250,7 +250,7 @@ def test_duplicate_ids_are_refused_before_work_starts(tmp_path: Path) -> None:
     assert result.code == 2
     assert result.said == [
         "ossctl: lines 1 and 3 have the same id '1'",
-        "--assign-ids gives every line its number as an id.",
+        "Use --assign-ids to make line numbers the ids.",
     ]
 
 
@@ -343,8 +343,8 @@ def test_status_tells_what_an_output_holds(tmp_path: Path, model: tuple[object, 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "there is no file out.jsonl yet"),
-        (b"hello\n", "out.jsonl is not the output of a batch: line 1 is no record"),
+        (None, "out.jsonl does not exist yet"),
+        (b"hello\n", "out.jsonl is not the output of a batch: line 1 is not a record"),
     ],
 )
 def test_status_of_what_is_no_output(tmp_path: Path, content: bytes | None, said: str) -> None:

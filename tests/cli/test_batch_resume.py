@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from command import Record, by_id, command, environment, line_of, ossctl, records_in, start, write_jsonl
 
-from ossctl.app.batch.reorder_spool import beside
+from ossctl.app.batch.reorder_spool import spool_path
 from ossctl.storage.compression import open_decoded
 
 QUICK: Record = {"prompt": "Say hi.", "max_tokens": 3}
@@ -90,7 +90,7 @@ def test_killed_again_and_again_every_request_is_answered_once(
         written = output.read_bytes() if output.exists() else b""
         assert written.startswith(kept), "what was finished has changed"
         kept = written[: written.rfind(b"\n") + 1]
-        finished |= {*whole_lines(output), *whole_lines(beside(output))}
+        finished |= {*whole_lines(output), *whole_lines(spool_path(output))}
     result = ossctl(*arguments, cwd=tmp_path)
     assert result.code == 0, result.stderr
     assert output.read_bytes().startswith(kept)
@@ -165,7 +165,7 @@ def test_what_failed_stays_so_until_it_is_to_be_tried_again_or_mended(
     before = (tmp_path / "out.jsonl").read_bytes()
     again = ossctl(*arguments, *model, cwd=tmp_path)
     assert again.code == 3
-    assert again.said[1] == "3 had failed before: --retry-failed runs them again."
+    assert again.said[1] == "3 failed in an earlier run: use --retry-failed to run them again."
     assert (tmp_path / "out.jsonl").read_bytes() == before
     larger = (*model[:3], 4096, *model[4:])
     retried = ossctl(*arguments, "--retry-failed", *larger, cwd=tmp_path)
@@ -231,7 +231,7 @@ def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
         result = batch.finish()
     assert result.code == 130
     kept = records_in((tmp_path / "out.jsonl").read_text("utf-8"))
-    assert result.said[-1] == f"{len(kept)} results are in out.jsonl; --resume goes on."
+    assert result.said[-1] == f"{len(kept)} results are in out.jsonl; use --resume to continue."
     assert kept
     write_jsonl(tmp_path / "in.jsonl", {**slow, "max_tokens": 4}, *quick(30))
     assert ossctl(*arguments, "--resume", cwd=tmp_path).code == 0
@@ -251,12 +251,12 @@ def test_a_kill_with_the_inputs_order_costs_nothing_of_what_waits_for_slower_one
     output = tmp_path / name
     arguments = ("batch", "in.jsonl", "-o", output, *model)
     assert run_and_kill(
-        *arguments, "--order", "input", folder=tmp_path, after=lambda: n_lines(beside(output)) >= 9
+        *arguments, "--order", "input", folder=tmp_path, after=lambda: n_lines(spool_path(output)) >= 9
     )
-    waiting = whole_lines(beside(output))
+    waiting = whole_lines(spool_path(output))
     counted = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)
     assert counted["done"] == len(waiting)
-    with beside(output).open("ab") as file:
+    with spool_path(output).open("ab") as file:
         file.write(waiting[0][:100])  # torn
     gone = json.loads(waiting[3])["custom_id"]
     kept = [request for request in quick(30) if request["id"] != gone]
@@ -271,7 +271,7 @@ def test_a_kill_with_the_inputs_order_costs_nothing_of_what_waits_for_slower_one
     assert (names if order == "input" else sorted(names)) == (
         expected if order == "input" else sorted(expected)
     )
-    assert not beside(output).exists()
+    assert not spool_path(output).exists()
 
 
 def test_a_compressed_output_is_gone_on_with_after_a_kill(tmp_path: Path, model: tuple[object, ...]) -> None:

@@ -36,7 +36,7 @@ def test_a_signal_in_the_middle_keeps_whole_records_and_says_where(
         result = _signal(batch, signum)
     assert result.code == code
     assert result.stdout == ""
-    assert result.said == ["ossctl: interrupted", f"3 results are in {output}; --resume goes on."]
+    assert result.said == ["ossctl: interrupted", f"3 results are in {output}; use --resume to continue."]
     assert sorted(by_id(records_in(output.read_text("utf-8")))) == ["quick-0", "quick-1", "quick-2"]
 
 

@@ -150,7 +150,7 @@ def test_an_input_that_breaks_off_is_code_2_after_what_was_read_is_answered(tmp_
         out, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert checked(out.splitlines()[-1])["done"]["usage"]["completion_tokens"] == 30
-    assert b"cannot read the input any further" in said
+    assert b"cannot read the rest of the input" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -1,1 +1,3 @@
-"""The batch job: `source` reads, `job` has the lines answered, `records` and `output` write."""
+"""`ossctl batch`: `run` is the whole command, `runner` its main loop, `resume` and `finalize` before and
+after it.
+"""

@@ -22,7 +22,7 @@ from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_mode
 from ossctl.app.inference.request import pose, refuse_unsupported
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
-from ossctl.app.wire.chat_completions import custom_id_of, read_record, task_of
+from ossctl.app.wire.chat_completions import custom_id_of, parse_task, read_record
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.reader import EndOfInput, Reader
 from ossctl.app.wire.source import Source
@@ -107,7 +107,7 @@ class LineServer:
         streams = record.pop("stream", True)
         if not isinstance(streams, bool):
             raise RequestError("stream must be true or false")
-        task = task_of(record, line, self._defaults)
+        task = parse_task(record, line, self._defaults)
         if task.custom_id in self._seeds:
             raise RequestError(f"id: {task.custom_id[:80]!r} is not answered yet")
         watch = (lambda event: self._arrivals.put((task.custom_id, event))) if streams else None
