@@ -160,10 +160,10 @@ def run(
 
         if as_json or extract:
             raise UsageError("--json and --extract have no meaning with --serve-stdin")
-        defaults = options.for_every_line()
+        defaults = options.defaults_for_lines()
         serve(named(choose_model(model, loading)), loading, defaults, say)
         return
-    asked = options.asked()
+    request = options.request()
     path = named(choose_model(model, loading))
     output = RunOutput(
         as_json=as_json,
@@ -174,7 +174,7 @@ def run(
         sink=sink,
     )
     try:
-        result = ask(asked, path, loading, output)
+        result = ask(request, path, loading, output)
     except OssctlError:
         output.broke_off()
         raise

@@ -178,22 +178,22 @@ def test_raw_text_goes_to_the_model_as_it_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--raw", "-s", "x", "hi"), "--system has no meaning with --raw"),
+        (("--raw", "-s", "x", "hi"), "--system cannot be used with --raw"),
         (("--top-p", 2, "hi"), "--top-p is 2.0, must be from 0 to 1"),
         (("--stop", "", "hi"), "--stop is an empty text"),
         (("--schema", "{", "hi"), "--schema is not valid JSON"),
         (("--schema", "nothing.json", "hi"), "cannot read nothing.json"),
         (("-s", "@nothing.txt", "hi"), "cannot read nothing.txt"),
         (("-f", "nothing.txt", "hi"), "cannot read nothing.txt"),
-        (("--tool", "weather", "hi"), "it has to be NAME=FILE"),
-        (("--tool", "a b=x.json", "hi"), "a name is 1 to 64 letters"),
+        (("--tool", "weather", "hi"), "expected NAME=FILE"),
+        (("--tool", "a b=x.json", "hi"), "the name must be 1 to 64 letters"),
         (("--tool-cmd", "x=no-such-program", "-y", "hi"), "there is no program no-such-program"),
         (("--tool-cmd", "x=python", "hi"), "there is no terminal to ask on"),
-        (("--n", 2, "--tool-cmd", "x=python", "-y", "hi"), "--n and --tool-cmd do not go together"),
+        (("--n", 2, "--tool-cmd", "x=python", "-y", "hi"), "--n cannot be used with --tool-cmd"),
         (("-e", "high", "hi"), "--effort is for gpt-oss"),
         (("-o", "no/folder/x", "hi"), "there is no folder"),
         (("-o", ".", "hi"), "is a directory"),
-        ((), "there is nothing to ask"),
+        ((), "there is no prompt"),
     ],
 )
 def test_wrong_usage_is_code_2_and_one_clear_line(
@@ -245,7 +245,7 @@ def test_no_prompt_on_a_terminal_says_what_to_do_and_does_not_wait(tmp_path: Pat
     child = pexpect.spawn(
         sys.executable, ["-m", "ossctl", "run", "-m", str(smollm2())], env=environment(tmp_path), timeout=20
     )
-    child.expect("there is nothing to ask")
+    child.expect("there is no prompt")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 2

@@ -100,9 +100,9 @@ def test_malformed_lines_are_errors_with_their_number_and_the_stream_goes_on(tmp
     assert errors["a"] == [{"code": "invalid_request", "message": "nope is not supported", "line": 3}]
     assert errors["b"][0]["code"] == "context_length_exceeded"
     assert errors["c"][0]["message"] == "stream must be true or false"
-    assert errors["d"][0]["message"] == "a line that cancels has nothing but cancel"
+    assert errors["d"][0]["message"] == "a line with cancel must have no other fields"
     assert "not UTF-8" in errors["line-7"][0]["message"]
-    assert [e["message"] for e in errors["e"]] == ["id: 'e' is not answered yet"]
+    assert [e["message"] for e in errors["e"]] == ["id: 'e' is still being answered"]
     assert events["e"][-1]["done"]["finish_reason"] == "length"
 
 
@@ -179,9 +179,9 @@ def test_a_client_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("hello",), "a prompt has no meaning with --serve-stdin"),
-        (("--schema", "{}"), "--schema has no meaning with --serve-stdin"),
-        (("-o", "x"), "--output has no meaning with --serve-stdin"),
+        (("hello",), "a prompt cannot be used with --serve-stdin"),
+        (("--schema", "{}"), "--schema cannot be used with --serve-stdin"),
+        (("-o", "x"), "--output cannot be used with --serve-stdin"),
         (("--json",), "--json and --extract have no meaning with --serve-stdin"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the options of `ossctl run` mean: texts, schemas, tools."""
+"""Turns the options of `ossctl run` into a request, or into defaults for `--serve-stdin`."""
 
 import secrets
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from pathlib import Path
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.options import GenerationOptions, json_format_of
 from ossctl.app.inference.request import GenerationSpec
-from ossctl.app.run.run import Asked
+from ossctl.app.run.run import RunRequest
 from ossctl.app.tools.options import tools_of
 from ossctl.app.user_text import Attached, prompt_of, read_piped, read_text, text_of
 from ossctl.dialect import Conversation, Message
 from ossctl.errors import UsageError
 from ossctl.storage.journal import check_output_path
 
-# What a stream of requests says line by line.
+# Options that --serve-stdin does not take, because each line has its own.
 _ONE_ANSWER = {
     "words": "a prompt",
     "files": "--file",
@@ -27,12 +27,12 @@ _ONE_ANSWER = {
     "n": "--n",
     "sink": "--output",
 }
-_SEED_BITS = 32  # of a drawn one: short enough to type again
+_SEED_BITS = 32  # of a random seed: short enough to type again
 
 
 @dataclass(frozen=True)
 class RunOptions(GenerationOptions):
-    """The options as they were given; what each means is in the command's help."""
+    """The options of the command line."""
 
     words: Sequence[str] = ()
     files: Sequence[Path] = ()
@@ -43,8 +43,8 @@ class RunOptions(GenerationOptions):
     n: int = 1
     sink: Path | None = None
 
-    def asked(self) -> Asked:
-        """Read the files and standard input, and put the question. Raises UsageError."""
+    def request(self) -> RunRequest:
+        """Read the files and stdin. Raises UsageError."""
         self._refuse_contradictions()
         if self.sink is not None:
             check_output_path(self.sink, overwrite=True)
@@ -63,19 +63,18 @@ class RunOptions(GenerationOptions):
             date=self.date,
             max_reasoning_tokens=self.max_reasoning_tokens,
         )
-        question = GenerationSpec(
+        spec = GenerationSpec(
             conversation, self.max_tokens, tuple(self.stops), self.sampling(secrets.randbits(_SEED_BITS))
         )
-        return Asked(question, self.n, self.raw, commands)
+        return RunRequest(spec, self.n, self.raw, commands)
 
-    def for_every_line(self) -> Defaults:
-        """What a stream of requests takes from the options. Raises UsageError for any that it can't."""
+    def defaults_for_lines(self) -> Defaults:
+        """The defaults of `--serve-stdin`. Raises UsageError for options that it does not take."""
         self._refuse_contradictions()
         for name, option in _ONE_ANSWER.items():
             if getattr(self, name) != getattr(RunOptions, name):
-                raise UsageError(
-                    f"{option} has no meaning with --serve-stdin", "Each line says that for itself."
-                )
+                hint = "Requests are read from stdin."
+                raise UsageError(f"{option} cannot be used with --serve-stdin", hint)
         return self.defaults()
 
     def _refuse_contradictions(self) -> None:
@@ -89,12 +88,8 @@ class RunOptions(GenerationOptions):
         }
         given = [name for name, value in chat.items() if value]
         if self.raw and given:
-            raise UsageError(
-                f"{given[0]} has no meaning with --raw", "It needs a chat format, and --raw has none."
-            )
+            raise UsageError(f"{given[0]} cannot be used with --raw", "It needs a chat format.")
         if self.n > 1 and self.commands:
-            raise UsageError(
-                "--n and --tool-cmd do not go together", "Give one answer's calls their results."
-            )
+            raise UsageError("--n cannot be used with --tool-cmd", "Tools work with a single answer.")
         if not all(self.stops):
             raise UsageError("--stop is an empty text")
