@@ -12,7 +12,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# Raised by reading a file that is damaged, truncated or of another type; `describe_read_error` explains them.
+# Raised when a file is unreadable, damaged or truncated; `describe_read_error` explains them.
 READ_ERRORS = (OSError, EOFError, zlib.error, zstd.ZstdError)
 
 _BLOCK_BYTES = 1 << 20
@@ -76,7 +76,7 @@ def is_compressed(path: Path) -> bool:
 
 
 def encode_in_blocks(lines: Iterable[bytes], encoder: Encoder) -> Iterator[bytes]:
-    """Encode `lines` in blocks of at least 1 MiB, which compress better than single lines."""
+    """Encode `lines` in blocks of 1 MiB, because each call of `encode` flushes."""
     block = bytearray()
     for line in lines:
         block += line
@@ -97,7 +97,7 @@ def open_decoded(path: Path) -> BinaryIO:
 
 
 def describe_read_error(error: Exception) -> str:
-    """Say why reading failed, for a message to the user."""
+    """The reason of one of READ_ERRORS, for a message to the user."""
     if isinstance(error, EOFError):
         return "the compressed file is truncated"
     if isinstance(error, OSError) and error.strerror:

@@ -129,7 +129,7 @@ def _sessions_and_messages(connection: sqlite3.Connection) -> None:
 
 
 def _tip_and_token_ids(connection: sqlite3.Connection) -> None:
-    """Use the names of the code."""
+    """Rename columns to what they are called in the code."""
     connection.execute("ALTER TABLE sessions RENAME COLUMN head TO tip")
     connection.execute("ALTER TABLE messages RENAME COLUMN kept TO token_ids")
 

@@ -55,7 +55,7 @@ class Journal:
         self._file: BinaryIO | None = None
         self._encoder = encoder or PlainEncoder()
         self._policy = policy
-        self.broken = False  # a write failed, and no other will succeed
+        self.broken = False  # nothing more can be written
         self._next_sync = self._next_check = 0.0
         self.name = name
 
@@ -103,7 +103,7 @@ class Journal:
         return OssctlError(f"cannot write {self.name}: {error.strerror}", hint)
 
     def _undo(self, file: BinaryIO, n_bytes: int) -> None:
-        """Truncate the first `n_bytes` of a line that could not be completed, if the file is seekable."""
+        """Remove the `n_bytes` that were written of an incomplete line, if the file is seekable."""
         with contextlib.suppress(OSError):
             if n_bytes and file.seekable():
                 os.ftruncate(file.fileno(), file.seek(-n_bytes, os.SEEK_CUR))
@@ -124,7 +124,7 @@ class Journal:
         self._next_sync = time.monotonic() + _SYNC_SECONDS
 
     def _rescue_if_deleted(self, file: BinaryIO, policy: FilePolicy) -> None:
-        """Raise OssctlError if `policy.path` is not this file any more, after copying it to `rescue_dir`."""
+        """Raise OssctlError if the file is no longer at its path, after copying it to `rescue_dir`."""
         if _is_at(file, policy.path):
             return
         self.broken = True
@@ -211,7 +211,7 @@ class OutputFile:
             raise OssctlError(f"cannot write {self.path}: {error.strerror}") from None
 
     def replace(self, write: Callable[[BinaryIO], None]) -> None:
-        """Replace the file by one that `write` fills, with fsync and rename. Raises OssctlError."""
+        """Replace the file atomically by one that `write` fills. Raises OssctlError."""
         part = self.path.resolve().with_name(f".{self.path.name}.part")
         try:
             with part.open("wb") as file:

@@ -10,14 +10,14 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-_LOCKED_BYTE = 1 << 62  # Windows also keeps others from reading a locked byte: lock one past any contents
+_LOCKED_BYTE = 1 << 62  # Windows blocks reads of a locked byte: lock one beyond any contents
 
 # Errors of a filesystem without locks, such as some network mounts. Files on it are not protected.
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 def try_lock(file: BinaryIO) -> bool:
-    """Lock an open file until it is closed. False if another open file, of any process, holds the lock."""
+    """Lock an open file until it is closed. False if it is already locked, by any process."""
     try:
         if sys.platform == "win32":
             position = file.tell()

@@ -1,4 +1,4 @@
-"""Chat sessions on disk. Messages are stored when complete, and answers also while they are generated."""
+"""Chat sessions in SQLite. Answers are stored while they are generated, other messages when complete."""
 
 import os
 import sqlite3
@@ -107,7 +107,7 @@ class Sessions:
             return self._insert(session, parent, message)
 
     def update(self, message_id: int, message: StoredMessage) -> None:
-        """Overwrite an answer, complete or still being generated."""
+        """Replace the contents and the state of an answer."""
         with self._transaction():
             self._connection.execute(
                 "UPDATE messages SET content = ?, reasoning = ?, calls = ?, token_ids = ?, state = ?, "

@@ -1,3 +1,1 @@
-"""`ossctl batch`: `run` is the whole command, `runner` its main loop, `resume` and `finalize` before and
-after it.
-"""
+"""`ossctl batch`: `run` is the command, `runner` its main loop."""

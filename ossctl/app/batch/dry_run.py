@@ -24,7 +24,7 @@ from ossctl.runtime.base import Runner, Tokens
 
 _MAX_ERRORS_SHOWN = 20
 _PROMPT, _ANSWER = 128, 16  # tokens of the requests that measure the speed
-_QUEUED = 64  # requests among which common prefixes are looked for, as in a run
+_QUEUED = 64  # requests that are sorted by prompt at a time
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class DryRun:
 
 
 def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callable[[str], None]) -> DryRun:
-    """Load `model` and check every line without answering any. Raises UsageError and as `load_model` does."""
+    """Load `model` and check every line, without answering any. Raises as `load_model`, and UsageError."""
     finished = None
     if job.sink.resume and job.sink.path is not None and job.sink.path.exists():
         finished, _ = read_back(job.sink.path, flat=job.sink.flat)

@@ -21,9 +21,9 @@ _Indices = npt.NDArray[np.intp]
 def finalize(output: OutputFile, order: "array[int] | None", *, input_is_complete: bool) -> None:
     """Keep the last record of each id, sorted by `order` (hashes of ids) if that is given.
 
-    If all of the input was read, failures whose ids are not in `order` are dropped: their lines were
-    corrected, and have other ids now. An output that needs no change is not touched, any other is replaced
-    atomically. Raises OssctlError.
+    With `input_is_complete`, failures whose ids are not in `order` are dropped: their lines were corrected or
+    removed. An output that needs no change is not touched, any other is replaced atomically. Raises
+    OssctlError.
     """
     if not output.path.exists() or not output.path.stat().st_size:
         return
@@ -55,7 +55,9 @@ class _Index:
         self._failed = np.asarray(failed, np.bool_)
 
     def kept(self, known: "array[int] | None") -> _Indices:
-        """The indices of the lines to keep, in the file's order; of failures only `known` ids if given."""
+        """The indices of the lines to keep, in file order. Failures are kept only if `known`, if that is
+        given.
+        """
         last = np.sort(last_of_each(self.ids))
         if known is None:
             return last

@@ -41,9 +41,7 @@ class ResultRecords:
     keep_input: bool = False
 
     def id_of(self, custom_id: str, request_key: bytes) -> str:
-        """The id of a request's record; `request_key` is its hash, or the content of a line that is not
-        valid.
-        """
+        """The id of a request's record; `request_key` is its hash, or the content of an invalid line."""
         state = blake2b(self.model.fingerprint, digest_size=16)
         for part in (custom_id.encode("utf-8", "surrogatepass"), request_key):
             state.update(len(part).to_bytes(8))

@@ -25,7 +25,7 @@ from ossctl.storage.compression import (
 )
 from ossctl.storage.journal import Journal, OutputFile
 
-_START = f'{{"id":"{ID_PREFIX}'.encode()  # of every record
+_START = f'{{"id":"{ID_PREFIX}'.encode()  # how every record starts
 
 
 class _Error(msgspec.Struct):

@@ -40,7 +40,7 @@ _TICK_SECONDS = 0.2  # between reports of the progress
 
 @dataclass(frozen=True)
 class Rules:
-    """How a batch runs. It stops when more than `max_errors` lines have failed, if that is not None."""
+    """How a batch runs. It stops when more than `max_errors` lines have failed, unless that is None."""
 
     in_order: bool = False
     retry_failed: bool = False
@@ -285,7 +285,7 @@ class BatchRunner:
 
 
 def _error_of(task: Task, choices: list[Generation]) -> RequestError | None:
-    """The first error among the choices, because a line fails as a whole."""
+    """The first error among the choices, if any: one of them fails the whole line."""
     for number, choice in enumerate(choices, 1):
         error = choice.error or _incomplete_json(task, choice) or _repetition(choice)
         if error is not None:

@@ -1,8 +1,8 @@
 """`ossctl run --serve-stdin`: reads requests from stdin and writes events to stdout, as JSON lines.
 
-A line of input is a request in the short form of a batch, `{"id", "prompt" or "messages", …}`, or `{"cancel":
-id}`. The output starts with `{"ready": {…}}`. Each request gets any number of `{"id", "delta"}` and then
-either `{"id", "done"}` or `{"id", "error"}`.
+A request has the short form of a batch, `{"id", "prompt" or "messages", …}`, and `{"cancel": id}` ends one. The
+output starts with `{"ready": {…}}`. Each request then gets any number of `{"id", "delta"}`, and either
+`{"id", "done"}` or `{"id", "error"}`.
 """
 
 import contextlib
@@ -116,9 +116,7 @@ class LineServer:
         return generation
 
     def _cancel(self, record: dict[str, Any], engine: EngineThread) -> None:
-        """Cancel a request. One that is already answered is not an error, because the answer may cross with
-        it.
-        """
+        """Cancel a request. An unknown id is ignored, because the answer may have been on its way."""
         if len(record) > 1:
             raise RequestError("a line with cancel must have no other fields")
         engine.cancel(str(record["cancel"]))

@@ -47,7 +47,7 @@ class ToolCommand:
     seconds: float
 
     def run(self, call: ToolCall, keep_going: Callable[[], bool]) -> ToolOutcome:
-        """Run the program while `keep_going` returns True. Failures are results for the model, not raised."""
+        """Run the program while `keep_going()` is true. Failures are results for the model, not raised."""
         try:
             arguments = msgspec.json.encode(msgspec.json.decode(call.arguments.strip() or "{}"))
         except msgspec.DecodeError as error:

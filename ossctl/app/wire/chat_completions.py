@@ -20,7 +20,7 @@ from ossctl.errors import RequestError
 _MAX_STOPS = 16
 _MAX_CHOICES = 128  # OpenAI's limit for n
 
-# Fields that are accepted with one value, which is what happens anyway.
+# Fields that are accepted only with their default value.
 _FIXED: dict[str, float] = {"stream": False, "frequency_penalty": 0, "presence_penalty": 0}
 
 _T = TypeVar("_T")
@@ -71,7 +71,7 @@ class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Task(GenerationSpec):
-    """A parsed request. `request_key` is a 16-byte hash of its contents and defaults, without id and line."""
+    """A parsed request. `request_key` is a 16-byte hash of it and of the defaults that apply to it."""
 
     line: int
     custom_id: str
@@ -80,7 +80,7 @@ class Task(GenerationSpec):
 
 
 def read_record(line: Line) -> dict[str, Any]:
-    """Return the JSON object or the fields on a line. Raises RequestError."""
+    """Return the JSON object on a line, or the fields of a row. Raises RequestError."""
     if line.error is not None:
         raise line.error
     return _decode(line.data) if line.fields is None else line.fields

@@ -11,7 +11,7 @@ from ossctl.storage.compression import READ_ERRORS, describe_read_error
 
 @dataclass(frozen=True)
 class EndOfInput:
-    """Delivered last; `error` says why the rest of the input could not be read."""
+    """The last delivery. If the input could not be read to its end, `error` says why."""
 
     error: OssctlError | None = None
 
@@ -38,7 +38,7 @@ class Reader:
         self._thread.start()
 
     def done(self) -> None:
-        """Make way for another line, because a delivered one is finished. Callable from any thread."""
+        """Report a line as finished, from any thread, so that another one can be delivered."""
         self._in_flight.release()
 
     def _read(self) -> None:

@@ -25,7 +25,7 @@ class Sizes:
             self._limits[min(int(found[1]), USUAL_TOKENS)] += 1
 
     def likely_tokens(self, max_tokens: int | None) -> tuple[int, int]:
-        """The average tokens of a prompt and of an answer; `max_tokens` is for requests without a limit."""
+        """The average tokens of a prompt and of an answer; `max_tokens` limits requests that do not."""
         if not self._lines:
             return USUAL_TOKENS, USUAL_TOKENS
         unlimited = self._lines - self._limits.total()

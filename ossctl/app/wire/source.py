@@ -175,7 +175,7 @@ class Survey:
 
 
 def id_hash(custom_id: str) -> int:
-    """An 8-byte hash of an id, so that a million ids take 8 MB."""
+    """A 64-bit hash of an id, so that a million ids take 8 MB."""
     return int.from_bytes(blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
