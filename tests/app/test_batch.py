@@ -1,4 +1,4 @@
-"""The batch over a scripted model: bounded reading, streaming writing, failures that stay alone."""
+"""BatchRunner with a scripted model: bounded reading, streaming output, isolated failures."""
 
 import datetime as dt
 import io
@@ -110,7 +110,7 @@ def test_every_line_gets_one_record(tmp_path: Path) -> None:
     assert sorted(failed) == [8, 24]
 
 
-def test_the_runs_effort_and_date_hold_for_lines_that_name_none(tmp_path: Path) -> None:
+def test_effort_and_date_options_apply_to_lines_that_set_none(tmp_path: Path) -> None:
     lines = io.BytesIO(b'{"prompt": "x"}\n{"prompt": "x", "reasoning_effort": "low", "date": "2025-12-24"}')
     defaults = Defaults(dt.date(2026, 1, 31), "medium")
     _, records = run(lines, EndingRunner(n_vocab=256), tmp_path / "out", defaults)
@@ -132,7 +132,7 @@ def test_the_runs_effort_and_date_hold_for_lines_that_name_none(tmp_path: Path) 
         ({"stop": "x"}, ""),
     ],
 )
-def test_a_cut_answer_is_an_error_where_it_had_to_be_json(
+def test_a_cut_answer_is_an_error_if_it_had_to_be_json(
     wanted: dict[str, Any], how: str, tmp_path: Path
 ) -> None:
     line = {"prompt": "Hi", "max_tokens": 3, "logit_bias": {str(END): -100, str(ord("x")): 100}, **wanted}
@@ -144,7 +144,7 @@ def test_a_cut_answer_is_an_error_where_it_had_to_be_json(
         assert record["error"] is None
 
 
-def test_reading_waits_for_the_engine_and_writing_for_nothing(tmp_path: Path) -> None:
+def test_reading_is_bounded_and_records_are_written_at_once(tmp_path: Path) -> None:
     path = tmp_path / "out"
     ahead = []
 
@@ -185,7 +185,7 @@ class BreakingOff(io.RawIOBase):
             raise self._error from None
 
 
-def test_an_input_that_breaks_off_is_answered_so_far(tmp_path: Path) -> None:
+def test_an_input_that_breaks_off_is_answered_up_to_there(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with pytest.raises(UsageError, match=r"the rest of the input: Input/output error"):
         run(BreakingOff(OSError(5, "Input/output error")), EndingRunner(n_vocab=256), path)
@@ -197,7 +197,7 @@ def test_an_unexpected_error_of_the_reader_reaches_the_caller(tmp_path: Path) ->
         run(BreakingOff(ZeroDivisionError()), EndingRunner(n_vocab=256), tmp_path / "out")
 
 
-def test_a_failing_model_ends_the_batch_and_keeps_what_is_written(tmp_path: Path) -> None:
+def test_a_failing_model_ends_the_batch_and_keeps_written_records(tmp_path: Path) -> None:
     class FailingRunner(EndingRunner):
         def decode(self, chunks: Sequence[Chunk]) -> Logits:
             if len(self.decoded) == 3:

@@ -47,7 +47,9 @@ CSV, JSONL, OUT = Path("people.csv"), Path("in.jsonl"), Path("out.jsonl")
         (BatchOptions(STREAM, sample=2), "--sample needs an input that is a file"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(folder: Path, options: BatchOptions, said: str) -> None:
+def test_contradictory_and_invalid_options_are_refused(
+    folder: Path, options: BatchOptions, said: str
+) -> None:
     with pytest.raises(UsageError) as refused:
         options.job().prepare()
     assert refused.value.message.startswith(said)

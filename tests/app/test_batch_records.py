@@ -111,7 +111,7 @@ def test_an_answer_record_has_the_shape_of_a_chat_completion() -> None:
     assert body["settings"] == {"seed": NUMBER}
 
 
-def test_the_settings_are_what_it_takes_to_ask_again() -> None:
+def test_the_settings_reproduce_the_request() -> None:
     asked = {"seed": 5, "reasoning_effort": "low", "date": "2026-01-31"}
     for task in (
         task_of(batch_line(**asked)),
@@ -144,7 +144,7 @@ def test_a_recorded_message_with_calls_can_be_sent_back() -> None:
     )
 
 
-def test_finish_details_say_what_is_odd_about_an_answer_and_nothing_else() -> None:
+def test_finish_details_are_only_for_cut_and_recovered_answers() -> None:
     assert "finish_details" not in choice_of(Reasoning("plan"), Answer("Hi"))
     assert "finish_details" not in choice_of(Answer("Hi"), finish=FinishReason.LENGTH)
     cut = choice_of(Reasoning("plan"), finish=FinishReason.REPETITION)

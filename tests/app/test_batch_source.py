@@ -39,7 +39,7 @@ def test_an_input_without_requests_is_refused(tmp_path: Path, data: bytes) -> No
         surveyed(path)
 
 
-def test_an_input_that_is_no_file_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_an_input_that_is_not_a_file_is_refused_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no input file at .*missing\.jsonl"):
         surveyed(tmp_path / "missing.jsonl")
     with pytest.raises(UsageError, match="is a directory"):
@@ -147,7 +147,7 @@ def test_any_bytes_are_lines_or_a_usage_error(
 
 
 @pytest.mark.parametrize("cut", [20, -3])
-def test_a_compressed_input_that_is_cut_is_refused(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_compressed_input_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "in.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"prompt": "Hi"}\n' * 1000)[:cut])
     with pytest.raises(UsageError, match=r"cannot read .*in\.jsonl\.gz: the compressed file is truncated"):
@@ -167,7 +167,7 @@ def requests(path: Path, *ids: object) -> Path:
     return path
 
 
-def test_two_lines_of_one_id_are_refused_with_their_numbers(tmp_path: Path) -> None:
+def test_duplicate_ids_are_refused_with_their_line_numbers(tmp_path: Path) -> None:
     path = requests(tmp_path / "in.jsonl", '"a"', 7, '"b"', '"7"')
     with pytest.raises(UsageError, match="lines 2 and 4 have the same id '7'") as refused:
         surveyed(path)
@@ -200,7 +200,7 @@ def test_the_limit_comes_before_the_sample(tmp_path: Path) -> None:
     assert [custom_id_of(line) for line in lines] == ["0", "1", "2", "3", "4"]
 
 
-def test_what_is_added_after_the_survey_is_not_read_but_noticed(tmp_path: Path) -> None:
+def test_lines_added_after_the_survey_are_noticed_but_not_read(tmp_path: Path) -> None:
     source = Source(requests(tmp_path / "in.jsonl", 1, 2))
     survey = source.survey(custom_id_of)
     assert not source.has_grown(survey)
@@ -221,7 +221,7 @@ def test_what_is_added_after_the_survey_is_not_read_but_noticed(tmp_path: Path) 
         ([], None, (500, 500)),
     ],
 )
-def test_what_a_batch_will_read_and_write_is_guessed_from_its_lines(
+def test_the_tokens_of_a_batch_are_estimated_from_its_lines(
     lines: list[bytes], max_tokens: int | None, expected: tuple[int, int]
 ) -> None:
     sizes = Sizes()

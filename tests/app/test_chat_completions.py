@@ -119,7 +119,7 @@ def test_tools_format_effort_date_and_budget_reach_the_conversation() -> None:
         assert task_of(record).conversation == expected
 
 
-def test_values_that_ask_for_what_happens_anyway_are_accepted() -> None:
+def test_the_supported_values_of_fixed_fields_are_accepted() -> None:
     neutral = {
         "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0.0, "logprobs": False,
         "stop": [], "logit_bias": {}, "response_format": {"type": "text"}, "model": "anything",
@@ -148,7 +148,7 @@ def test_a_field_that_is_not_supported_is_named_and_never_ignored(name: str, val
 
 
 @pytest.mark.parametrize("name", ConversationOptions.__struct_fields__)
-def test_a_field_of_a_body_is_refused_in_a_message_and_beside_the_body(name: str) -> None:
+def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> None:
     assert refusal({**BATCH_LINE, name: None}) == f"{name} is not supported"
     assert refusal({"messages": [{**HI, name: None}]}) == f"messages[0].{name} is not supported"
 
@@ -210,7 +210,7 @@ def test_a_wrong_value_is_refused_with_the_path_to_it(body: dict[str, object], m
         (b"null", "not a JSON object"),
     ],
 )
-def test_a_line_of_another_form_is_refused(record: object, message: str) -> None:
+def test_a_line_of_another_shape_is_refused(record: object, message: str) -> None:
     assert refusal(record).startswith(message)
 
 
@@ -223,7 +223,7 @@ def test_a_line_of_another_form_is_refused(record: object, message: str) -> None
     ],
     ids=lambda data: repr(data[:20]),
 )  # fmt: skip
-def test_what_is_not_json_is_refused(data: bytes) -> None:
+def test_invalid_json_is_refused(data: bytes) -> None:
     assert refusal(data).startswith("not valid JSON: ")
     assert custom_id_of(line_of(data)) == "line-7"
 
@@ -239,15 +239,15 @@ def test_stop_is_one_string_or_some() -> None:
     assert task_of(batch_line(stop=["x", "yz"])).stops == ("x", "yz")
 
 
-def test_logprobs_alone_asks_for_the_chosen_tokens_only() -> None:
+def test_logprobs_without_top_logprobs_gives_the_sampled_tokens_only() -> None:
     assert task_of(batch_line(logprobs=True)).sampling.logprobs == 0
 
 
-def test_of_a_key_given_twice_the_last_counts_as_in_most_json_readers() -> None:
+def test_the_last_of_duplicate_keys_counts_as_in_most_json_parsers() -> None:
     assert task_of(b'{"prompt": "a", "prompt": "b"}').conversation.messages == (Message("user", "b"),)
 
 
-def test_a_line_that_is_not_understood_goes_by_its_own_id_where_it_has_one() -> None:
+def test_an_invalid_line_keeps_its_own_id_if_it_has_one() -> None:
     assert custom_id_of(line_of({"custom_id": "a", "nonsense": 1})) == "a"
     assert custom_id_of(line_of({"custom_id": "a", "id": "b", "prompt": "Hi"})) == "a"
     assert custom_id_of(line_of({"id": 5})) == "5"
@@ -255,7 +255,7 @@ def test_a_line_that_is_not_understood_goes_by_its_own_id_where_it_has_one() -> 
         assert custom_id_of(line_of(data)) == "line-7"
 
 
-def test_a_line_that_was_not_read_is_refused_for_that_reason() -> None:
+def test_an_unreadable_line_is_refused_with_the_reason() -> None:
     line = Line(NUMBER, b"", RequestError("too long"))
     with pytest.raises(RequestError, match=r"^too long$"):
         LineParser(NOTHING_ELSE).parse(line)

@@ -22,7 +22,7 @@ def test_a_field_of_any_name_is_named(name: str) -> None:
     assert fault(**{name: 1}) == f"{name} is not supported"
 
 
-def test_the_field_that_was_given_is_named() -> None:
+def test_errors_name_the_field_that_was_given() -> None:
     assert fault(max_completion_tokens=0).startswith("max_completion_tokens is 0")
     assert fault(stream=True) == "stream is true, only false is supported"
 

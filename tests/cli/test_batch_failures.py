@@ -1,4 +1,4 @@
-"""`ossctl batch` when lines, disks or readers fail: what is finished is kept, and it is said how to go on."""
+"""`ossctl batch` when lines, disks or pipes fail: finished results are kept and can be resumed."""
 
 import json
 import random
@@ -34,7 +34,7 @@ def roomy(byte_model_path: Path) -> tuple[object, ...]:
     return "-m", byte_model_path, "--ctx", 16384, "--parallel", 4, "--threads", 1
 
 
-def test_every_kind_of_failure_has_its_code(tmp_path: Path, roomy: tuple[object, ...]) -> None:
+def test_every_kind_of_failure_has_its_own_code(tmp_path: Path, roomy: tuple[object, ...]) -> None:
     many = {"name": "many", "schema": {"type": "array", "items": {"type": "integer"}, "minItems": 999}}
     json_format = {"response_format": {"type": "json_schema", "json_schema": many}, "max_reasoning_tokens": 2}
     write_jsonl(
@@ -92,7 +92,7 @@ def test_too_many_failures_stop_the_batch(
     )
 
 
-def test_the_report_of_a_batch(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_the_report_has_counts_and_latencies(tmp_path: Path, model: tuple[object, ...]) -> None:
     write_jsonl(tmp_path / "in.jsonl", *[QUICK] * 3, {"prompt": 1})
     arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--report", "report.json", *model)
     ossctl(*arguments, cwd=tmp_path)
@@ -146,7 +146,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no file that is open")
 @pytest.mark.parametrize("replaced", [False, True])
-def test_an_output_that_is_deleted_meanwhile_is_saved_elsewhere(
+def test_an_output_deleted_during_the_batch_is_rescued(
     tmp_path: Path, model: tuple[object, ...], replaced: bool
 ) -> None:
     output = tmp_path / "folder" / "out.jsonl"
@@ -181,7 +181,7 @@ def wait_for(condition: object) -> None:
         time.sleep(0.02)
 
 
-def test_an_input_that_grows_is_answered_as_it_was_and_the_rest_by_resume(
+def test_an_input_that_grows_is_answered_up_to_its_old_end_and_the_rest_by_resume(
     tmp_path: Path, model: tuple[object, ...]
 ) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", *({**ENDLESS, "id": n, "max_tokens": 900} for n in range(6)))
@@ -199,7 +199,9 @@ def test_an_input_that_grows_is_answered_as_it_was_and_the_rest_by_resume(
     assert ossctl(*arguments, "--resume", cwd=tmp_path).said[0].startswith("2 of 8 done, 6 skipped")
 
 
-def test_mixed_endings_marks_and_zeros(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_line_endings_byte_order_marks_and_zeros_can_be_mixed(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
     lines = [line_of({**QUICK, "id": n}).strip() for n in range(3)]
     data = b"\xef\xbb\xbf" + lines[0] + b"\r\n" + lines[1] + b"\n\r\n\x00\n" + lines[2]
     (tmp_path / "in.jsonl").write_bytes(data)

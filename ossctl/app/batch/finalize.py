@@ -55,9 +55,7 @@ class _Index:
         self._failed = np.asarray(failed, np.bool_)
 
     def kept(self, known: "array[int] | None") -> _Indices:
-        """The indices of the lines to keep, in file order. Failures are kept only if `known`, if that is
-        given.
-        """
+        """The indices of the lines to keep, in file order. Failures of ids not in `known` are dropped."""
         last = np.sort(last_of_each(self.ids))
         if known is None:
             return last

@@ -1,7 +1,7 @@
 """`ossctl run --serve-stdin`: reads requests from stdin and writes events to stdout, as JSON lines.
 
-A request has the short form of a batch, `{"id", "prompt" or "messages", …}`, and `{"cancel": id}` ends one. The
-output starts with `{"ready": {…}}`. Each request then gets any number of `{"id", "delta"}`, and either
+A request has the short form of a batch, `{"id", "prompt" or "messages", …}`, and `{"cancel": id}` ends one.
+The output starts with `{"ready": {…}}`. Each request then gets any number of `{"id", "delta"}`, and either
 `{"id", "done"}` or `{"id", "error"}`.
 """
 
