@@ -39,8 +39,8 @@ def _cached(summary: "BatchSummary") -> str:
 def _latency(summary: "BatchSummary") -> str:
     if not summary.latency.count:
         return ""
-    half, most = (summary.latency.percentile(percent) for percent in (50, 99))
-    return f" · an answer {half:,.1f} s, 99 % below {most:,.1f} s"
+    p50, p99 = (summary.latency.percentile(percent) for percent in (50, 99))
+    return f" · latency p50 {p50:,.1f} s, p99 {p99:,.1f} s"
 
 
 class PlainProgress:

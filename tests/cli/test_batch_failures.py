@@ -69,8 +69,8 @@ def test_an_answer_that_takes_too_long_fails_alone(tmp_path: Path, roomy: tuple[
 @pytest.mark.parametrize(
     ("options", "failed", "message"),
     [
-        (["--fail-fast"], 1, "stopped, for a line has failed; line 2: max_tokens is 0"),
-        (["--max-errors", 2], 3, "stopped, for 3 lines have failed; line 6: max_tokens is 0"),
+        (["--fail-fast"], 1, "stopped after 1 failed line; line 2: max_tokens is 0"),
+        (["--max-errors", 2], 3, "stopped after 3 failed lines; line 6: max_tokens is 0"),
     ],
 )
 def test_too_many_failures_stop_the_batch(
