@@ -89,7 +89,7 @@ def _prepare(connection: sqlite3.Connection, name: str) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     if _version(connection) == len(MIGRATIONS):
         return
-    with transaction(connection):  # another process may have migrated meanwhile
+    with transaction(connection):  # another process may have been first
         version = _version(connection)
         if version > len(MIGRATIONS):
             raise DatabaseUnusable(

@@ -2,7 +2,7 @@
 
 Each line is written to the file as soon as it is appended, so it survives the process however that ends. To
 survive a power loss, a regular file is fsynced every 30 seconds while lines are appended and at the end, or
-after every line if `durable`. A last line that is torn all the same is repaired by `--resume`.
+after every line if `durable`. `--resume` repairs a torn last line.
 """
 
 import contextlib

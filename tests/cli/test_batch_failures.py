@@ -192,7 +192,7 @@ def test_an_input_that_grows_is_answered_up_to_its_old_end_and_the_rest_by_resum
             file.write(line_of({**QUICK, "id": 6}) + b'{"id": 7, "prom')
         result = batch.finish()
     assert result.code == 0
-    assert "in.jsonl has grown meanwhile; use --resume to answer the new requests." in result.said
+    assert "in.jsonl has grown; use --resume to answer the new requests." in result.said
     assert any(line.startswith("6 of 6 done") for line in result.said)
     with source.open("ab") as file:
         file.write(b'pt": "Hi", "max_tokens": 2}\n')

@@ -145,7 +145,7 @@ def run_batch(
                     raise
                 output.finalize(journal, runner, complete=True)
         if survey is not None and job.source.has_grown(survey):
-            say(f"{job.source.name} has grown meanwhile; use --resume to answer the new requests.")
+            say(f"{job.source.name} has grown; use --resume to answer the new requests.")
         return runner.summary
 
 
