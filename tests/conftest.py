@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harmony_reference import Reference
-from hub import Hub
 from huggingface_hub import close_session, constants
-from models import byte_gpt_oss, smollm2, tiny_gpt_oss
 
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.markers import Markers
 from ossctl.runtime.model import LlamaModel
+from tests.support.harmony_reference import Reference
+from tests.support.hub import Hub
+from tests.support.models import byte_gpt_oss, smollm2, tiny_gpt_oss
 
 # As installed: hundreds of started programs would compile all modules anew, at twice the time each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,1 +1,1 @@
-"""Continuous batching over a `Runner`. Token ids only: text is the dialects' business."""
+"""Continuous batching over a `Runner`. The engine handles token ids only; dialects handle text."""

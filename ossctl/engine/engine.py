@@ -1,11 +1,11 @@
-"""The engine: requests in, tokens out, one decode a step."""
+"""The engine: requests in, tokens out, one decode per step."""
 
 from collections.abc import Iterator
 from time import perf_counter
 
 from ossctl.engine.request import EngineStats, Failed, Generated, Output, Prefilled, Request
 from ossctl.engine.sampler import BadLogits
-from ossctl.engine.sampler_pool import Draw, Drawn, NotDrawn, SamplerPool
+from ossctl.engine.sampler_pool import Sampled, SampleError, SampleJob, SamplerPool
 from ossctl.engine.scheduler import Batch, Scheduler
 from ossctl.engine.sequence import Sequence
 from ossctl.errors import RequestError
@@ -28,68 +28,68 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether a step would do anything."""
+        """Whether any request is waiting or running."""
         return bool(self._sequences)
 
-    def computed(self, request_id: str) -> int:
+    def num_computed_tokens(self, request_id: str) -> int:
         """Tokens of a running request that are in the cache; 0 for any other. From any thread."""
         sequence = self._sequences.get(request_id)
-        return sequence.computed if sequence else 0
+        return sequence.num_computed_tokens if sequence else 0
 
     def submit(self, request: Request) -> None:
-        """Queue a request. Raises RequestError if it can never be answered; ValueError for a used id."""
+        """Queue a request. Raises RequestError if it can't be answered, ValueError if its id is in use."""
         if request.id in self._sequences:
-            raise ValueError(f"request {request.id} is running already")
+            raise ValueError(f"there is a request {request.id} already")
         self.check(request)
-        # The last token drawn is not put into the cache, so an answer may be one longer than its room.
+        # The last token sampled is not put into the cache, so an answer may be one longer than the context.
         sequence = Sequence(request, self._runner.n_ctx_seq + 1)
         self._sequences[request.id] = sequence
         self._scheduler.waiting.append(sequence)
 
     def cancel(self, request_id: str) -> bool:
-        """End a request without another word; False if there is none of that id."""
+        """End a request without further outputs; False if there is none with that id."""
         sequence = self._sequences.pop(request_id, None)
         if sequence is not None:
             self._scheduler.release(sequence)
         return sequence is not None
 
     def step(self) -> list[Output]:
-        """Schedule, decode, collect. Returns the new tokens and the requests that ended.
+        """Schedule, decode, collect. Returns new tokens and the requests that ended.
 
-        Raises DecodeFailed; the requests are still there, and another step computes them again, after
-        DecodeAborted only what is missing.
+        Raises DecodeFailed. No request is lost: later steps compute them again, after DecodeAborted only the
+        part that is missing.
         """
         started = perf_counter()
-        outputs: list[Output] = list(self._overdue(started))
+        outputs: list[Output] = list(self._fail_overdue(started))
         if batch := self._scheduler.schedule():
             logits = self._decode(batch)
-            outputs += self._make_room() if logits is None else self._collect(batch, logits)
-        outputs += self._prefilled()
+            outputs += self._free_cells() if logits is None else self._collect(batch, logits)
+        outputs += self._finish_prefills()
         self.stats.steps += 1
         self.stats.step_seconds += perf_counter() - started
         return outputs
 
     def running(self) -> list[tuple[str, float]]:
-        """The requests in the cache and the seconds since each was admitted. From any thread."""
+        """The running requests and the seconds since each was admitted. From any thread."""
         now = perf_counter()
-        return [(s.request.id, now - s.admitted) for s in tuple(self._scheduler.running)]
+        return [(s.request.id, now - s.admitted_at) for s in tuple(self._scheduler.running)]
 
-    def _overdue(self, now: float) -> Iterator[Failed]:
-        """End the requests whose time is up."""
+    def _fail_overdue(self, now: float) -> Iterator[Failed]:
         for sequence in tuple(self._scheduler.running):
             timeout = sequence.request.timeout
-            if timeout is not None and now - sequence.admitted > timeout:
+            if timeout is not None and now - sequence.admitted_at > timeout:
                 self.cancel(sequence.request.id)
-                reason = f"no answer within {timeout:g} s; {sequence.generated:,} tokens were there"
+                n_tokens = sequence.num_generated_tokens
+                reason = f"no answer within {timeout:g} s; {n_tokens:,} tokens were generated"
                 yield Failed(sequence.request.id, reason, "timeout")
 
-    def _prefilled(self) -> Iterator[Prefilled]:
-        """End the requests that want no answer and have their prompt in the cache."""
+    def _finish_prefills(self) -> Iterator[Prefilled]:
+        """End the requests that want no answer and have all of their prompt in the cache."""
         for sequence in tuple(self._scheduler.running):
-            if not sequence.num_uncomputed:
-                self.stats.cached_tokens += sequence.cached
+            if not sequence.num_uncomputed_tokens:
+                self.stats.cached_tokens += sequence.num_cached_tokens
                 self.cancel(sequence.request.id)
-                yield Prefilled(sequence.request.id, sequence.cached)
+                yield Prefilled(sequence.request.id, sequence.num_cached_tokens)
 
     def _decode(self, batch: Batch) -> Logits | None:
         """Logits of the batch, or None if the cache is full."""
@@ -109,19 +109,11 @@ class Engine:
 
     def _collect(self, batch: Batch, logits: Logits) -> list[Output]:
         for sequence, chunk in batch:
-            self._count(sequence, len(chunk.tokens))
-            self._scheduler.computed(sequence, chunk)
+            self._count_prompt_tokens(sequence, len(chunk.tokens))
+            self._scheduler.on_decoded(sequence, chunk)
         ready = [sequence for sequence, chunk in batch if chunk.wants_logits]
-        started = perf_counter()
-        drawn = self._samplers.draw(
-            [
-                Draw(row, sequence.request.sampling, sequence.uniform(), sequence.request.guide)
-                for sequence, row in zip(ready, logits, strict=True)
-            ]
-        )
-        self.stats.sample_seconds += perf_counter() - started
         outputs: list[Output] = []
-        for sequence, result in zip(ready, drawn, strict=True):
+        for sequence, result in zip(ready, self._sample(ready, logits), strict=True):
             try:
                 self._append(sequence, result, outputs)
             except (BadLogits, GuideFailed) as error:
@@ -129,37 +121,50 @@ class Engine:
                 outputs.append(Failed(sequence.request.id, str(error)))
         return outputs
 
-    def _append(self, sequence: Sequence, result: Drawn | NotDrawn, outputs: list[Output]) -> None:
-        """Take what was drawn, and what is forced to follow: that needs no logits of its own."""
-        if not isinstance(result, Drawn):
+    def _sample(self, ready: list[Sequence], logits: Logits) -> list[Sampled | SampleError]:
+        started = perf_counter()
+        results = self._samplers.sample(
+            [
+                SampleJob(row, sequence.request.sampling, sequence.uniform(), sequence.request.guide)
+                for sequence, row in zip(ready, logits, strict=True)
+            ]
+        )
+        self.stats.sample_seconds += perf_counter() - started
+        return results
+
+    def _append(self, sequence: Sequence, result: Sampled | SampleError, outputs: list[Output]) -> None:
+        """Append the sampled token and those that are forced to follow it, which need no logits."""
+        if not isinstance(result, Sampled):
             raise result
-        outputs.append(self._take(sequence, result))
+        outputs.append(self._append_token(sequence, result))
         while forced := sequence.forced():
             for token in forced:
-                sequence.uniform()  # as if it were drawn: asking for log probabilities changes nothing
-                outputs.append(self._take(sequence, Drawn(token, None)))
+                sequence.uniform()  # one per token, as when log probabilities rule out forced runs
+                outputs.append(self._append_token(sequence, Sampled(token, None)))
                 if sequence.finish is not None:
                     return
 
-    def _take(self, sequence: Sequence, drawn: Drawn) -> Generated:
+    def _append_token(self, sequence: Sequence, sampled: Sampled) -> Generated:
         request = sequence.request
         self.stats.generated_tokens += 1
-        finish = sequence.append(drawn.token)
+        finish = sequence.append(sampled.token)
         if finish is not None:
-            self.stats.cached_tokens += sequence.cached
+            self.stats.cached_tokens += sequence.num_cached_tokens
             self.cancel(request.id)
-        seconds = perf_counter() - sequence.admitted
-        return Generated(request.id, drawn.token, drawn.logprob, finish, sequence.cached, seconds)
+        seconds = perf_counter() - sequence.admitted_at
+        return Generated(
+            request.id, sampled.token, sampled.logprob, finish, sequence.num_cached_tokens, seconds
+        )
 
-    def _make_room(self) -> list[Output]:
+    def _free_cells(self) -> list[Output]:
         stuck = self._scheduler.evict_or_preempt()
         if stuck is None:
             return []
         self.cancel(stuck.request.id)
-        return [Failed(stuck.request.id, f"the cache has no room for {stuck.length} tokens")]
+        return [Failed(stuck.request.id, f"the KV cache has no space for {stuck.num_tokens:,} tokens")]
 
-    def _count(self, sequence: Sequence, n_tokens: int) -> None:
-        if sequence.computed >= len(sequence.prompt):
+    def _count_prompt_tokens(self, sequence: Sequence, n_tokens: int) -> None:
+        if sequence.num_computed_tokens >= len(sequence.prompt):
             return
         if sequence.preempted:
             self.stats.recomputed_tokens += n_tokens
@@ -168,20 +173,20 @@ class Engine:
 
     def check(self, request: Request) -> None:
         """Raise RequestError for a request that can never be answered."""
-        prompt, sampling = request.prompt, request.sampling
+        prompt, sampling, n_ctx = request.prompt, request.sampling, self._runner.n_ctx_seq
         sampling.validate()
         if not len(prompt):
             raise RequestError("the prompt is empty")
         if request.max_tokens < 0:
             raise RequestError(f"max_tokens is {request.max_tokens}, must be at least 0")
-        if len(prompt) > self._runner.n_ctx_seq:
-            raise RequestError(
-                f"the prompt has {len(prompt):,} tokens, the context {self._runner.n_ctx_seq:,}",
-                code="context_length_exceeded",
-            )
-        known = range(self._runner.n_vocab)
-        if int(prompt.min()) not in known or int(prompt.max()) not in known:
-            raise RequestError("the prompt has a token that the model does not know")
+        if len(prompt) > n_ctx:
+            reason = f"the prompt has {len(prompt):,} tokens, but the context window is {n_ctx:,}"
+            raise RequestError(reason, code="context_length_exceeded")
+        vocabulary = range(self._runner.n_vocab)
+        if int(prompt.min()) not in vocabulary or int(prompt.max()) not in vocabulary:
+            raise RequestError("the prompt has a token id outside of the vocabulary")
         for token in sampling.logit_bias:
-            if token not in known:
-                raise RequestError(f"logit_bias names token {token}; the model has {len(known):,}")
+            if token not in vocabulary:
+                raise RequestError(
+                    f"logit_bias has token {token}, but the vocabulary ends at {len(vocabulary) - 1:,}"
+                )

@@ -1,4 +1,4 @@
-"""JSON schemas as masks over the vocabulary, by llguidance."""
+"""JSON schemas as masks over the vocabulary, compiled by llguidance."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from ossctl.guide import GuideFailed, Mask
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
-    from llguidance._lib import JsonCompileOptions  # it is in their stubs only
+    from llguidance._lib import JsonCompileOptions  # exists in the stubs only
 
-# Blanks between JSON's parts say nothing, and a model can lose itself in them.
+# Whitespace between JSON's parts means nothing, and a model can get stuck generating it.
 _COMPACT: "JsonCompileOptions" = {"whitespace_flexible": False}
 
-_KEPT_GRAMMARS = 64
+_CACHED_GRAMMARS = 64
 
 
 class GrammarVocabulary(Protocol):
-    """What a grammar needs of the model's vocabulary."""
+    """The part of a model's vocabulary that grammars need."""
 
     @property
     def size(self) -> int: ...
@@ -34,14 +34,13 @@ class GrammarVocabulary(Protocol):
 
 
 class JsonGrammars:
-    """Compiles JSON schemas, each once. The first takes a second: the vocabulary becomes a trie."""
+    """Compiles JSON schemas and caches them. The first takes a second, to make a trie of the vocabulary."""
 
     def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._vocabulary = vocabulary
-        self._matcher = functools.lru_cache(maxsize=_KEPT_GRAMMARS)(self._compile)
+        self._matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile)
 
     def json(self, schema: Any, field: str) -> "JsonGrammar":
-        """See `GrammarCompiler.json`."""
         if "x-guidance" in schema:
             raise RequestError(f"{field}: x-guidance is not supported")
         try:
@@ -54,7 +53,7 @@ class JsonGrammars:
 
     @functools.cached_property
     def _tokenizer(self) -> "LLTokenizer":
-        from llguidance import LLTokenizer, TokenizerWrapper  # 15 ms that few commands need
+        from llguidance import LLTokenizer, TokenizerWrapper  # takes 15 ms; few commands need it
 
         return LLTokenizer(TokenizerWrapper(_Tokens(self._vocabulary)), n_vocab=self._vocabulary.size)
 
@@ -66,7 +65,7 @@ class JsonGrammars:
 
 
 class JsonGrammar:
-    """One text's way through a grammar."""
+    """The state of one text in a grammar."""
 
     def __init__(self, matcher: "LLMatcher", n_vocab: int) -> None:
         self._matcher = matcher
@@ -74,27 +73,22 @@ class JsonGrammar:
 
     @property
     def complete(self) -> bool:
-        """See `Grammar.complete`."""
         return self._matcher.is_accepting()
 
     @property
     def finished(self) -> bool:
-        """See `Grammar.finished`."""
         return self._matcher.is_stopped()
 
     def forced(self) -> Sequence[int]:
-        """See `Guide.forced`."""
         return self._matcher.compute_ff_tokens()
 
     def banned(self) -> Mask:
-        """See `Guide.banned`."""
         allowed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check()
         bits = np.unpackbits(~allowed, count=self._n_vocab, bitorder="little")
         return bits.view(np.bool_)
 
     def accept(self, token: int) -> None:
-        """See `Guide.accept`."""
         self._matcher.consume_token(token)
         self._check()
 
@@ -105,7 +99,7 @@ class JsonGrammar:
 
 
 class _Tokens:
-    """The vocabulary in the form that llguidance reads: control tokens begin with a byte of their own."""
+    """The vocabulary as llguidance expects it: control tokens start with a 0xFF byte."""
 
     def __init__(self, vocabulary: GrammarVocabulary) -> None:
         special = vocabulary.special_ids
@@ -123,7 +117,7 @@ class _Tokens:
 
 
 def _reason(message: str) -> str:
-    """The first line, and what a regex parser says at the end; between them is llguidance's state."""
+    """The first line and a regex parser's last error; llguidance's state between them is left out."""
     first, _, rest = message.partition("\n")
     details = [line.strip() for line in rest.splitlines() if line.startswith("error: ")]
     return " ".join([first.strip(), *details[-1:]])

@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out."""
+"""Requests to the engine, and its outputs."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ MAX_TOP_LOGPROBS = 20  # OpenAI's limit for top_logprobs
 
 
 class FinishReason(StrEnum):
-    """Why an answer ended, in the words of Chat Completions; `repetition` and `cancelled` are ours.
+    """Why a request ended: the reasons of Chat Completions, plus `repetition` and `cancelled`.
 
-    Whether it ended with a call is for the dialect to say, and `cancelled` for whoever cancelled it.
+    The engine itself never reports `tool_calls` or `cancelled`.
     """
 
     STOP = "stop"
@@ -27,11 +27,11 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw from the logits: bias, then temperature, then top_k, top_p and min_p, in this order.
+    """Sampling parameters, applied in this order: logit_bias, temperature, top_k, top_p, min_p.
 
-    The defaults are OpenAI's recommendation for gpt-oss. `temperature` 0 is greedy; `top_k` 0 is off.
-    `logprobs` asks for the chosen token's log probability and that many of the likeliest; they are of
-    the model's own distribution, before temperature and cuts.
+    The defaults are OpenAI's recommendation for gpt-oss. `temperature` 0 is greedy decoding, `top_k` 0
+    disables that limit. If `logprobs` is set, tokens come with log probabilities: their own and those of the
+    `logprobs` most likely tokens, all from the unmodified logits.
     """
 
     temperature: float = 1.0
@@ -44,18 +44,18 @@ class Sampling:
 
     def validate(self) -> None:
         """Raise RequestError for a value outside its range."""
-        _within("temperature", self.temperature, 0, 100)
-        _within("top_k", self.top_k, 0, math.inf)
-        _within("top_p", self.top_p, 0, 1)
-        _within("min_p", self.min_p, 0, 1)
-        _within("seed", self.seed, 0, 2**64 - 1)
+        _check_range("temperature", self.temperature, 0, 100)
+        _check_range("top_k", self.top_k, 0, math.inf)
+        _check_range("top_p", self.top_p, 0, 1)
+        _check_range("min_p", self.min_p, 0, 1)
+        _check_range("seed", self.seed, 0, 2**64 - 1)
         for token, bias in self.logit_bias.items():
-            _within(f"logit_bias of {token}", bias, -100, 100)  # OpenAI's range
+            _check_range(f"logit_bias of {token}", bias, -100, 100)  # OpenAI's range
         if self.logprobs is not None:
-            _within("top_logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
+            _check_range("top_logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
+def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         limits = f"from {low} to {high}" if high < math.inf else f"{low} or more"
         raise RequestError(f"{name} is {value}, must be {limits}")
@@ -63,13 +63,14 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """One answer to generate. `prompt` int32 [n], n at least 1; `end_ids` are tokens that end it.
+    """A prompt to answer, int32 [n] with n >= 1.
 
-    `max_tokens` bounds the answer; the sequence's room in the cache bounds it as well. With 0 the prompt is
-    computed, and that is all: a later one that begins with it need not be. A `guide` follows this one answer.
-    Requests of the same `conversation` are answered one after the other and go on from where the prompt of
-    the one before ended: the cache can be taken back to there, if that is `returnable`, and is not given to
-    others while there is another sequence. After `timeout` seconds in the cache it fails.
+    `max_tokens` limits the answer. 0 only prefills the prompt, so that a later request with this prefix finds
+    it in the cache. The answer ends with a token of `end_ids`. A `guide` is stateful and serves one request.
+    The request fails `timeout` seconds after its admission.
+
+    Requests of one `conversation` run one at a time. They reuse its slot, which others get only when it is
+    the least recently used. `checkpoint` lets the next one roll back to the end of this prompt.
     """
 
     id: str
@@ -80,12 +81,12 @@ class Request:
     guide: Guide | None = None
     conversation: str = ""
     timeout: float | None = None
-    returnable: bool = True
+    checkpoint: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """Natural logarithms of probabilities: of the chosen token, and of the likeliest ones."""
+    """Natural log probabilities: the sampled token's, and (token, logprob) of the most likely ones."""
 
     logprob: float
     top: tuple[tuple[int, float], ...]
@@ -93,9 +94,9 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A token of a request, and why the request ended with it, if it did.
+    """One generated token. `finish` is set on a request's last.
 
-    `cached_tokens` of the prompt were in the cache already. `seconds` have passed since it was admitted.
+    `cached_tokens` is how much of the prompt was found in the cache, `seconds` the time since admission.
     """
 
     id: str
@@ -108,7 +109,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """A request for no answer has its prompt in the cache; `cached_tokens` of it were there already."""
+    """A request with `max_tokens` 0 has finished; `cached_tokens` of its prompt were found in the cache."""
 
     id: str
     cached_tokens: int
@@ -116,7 +117,7 @@ class Prefilled:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request that ended without an answer; the others go on. `code` is for programs."""
+    """A request has failed, without affecting others. `code` is machine-readable."""
 
     id: str
     reason: str
@@ -128,10 +129,10 @@ Output = Generated | Prefilled | Failed
 
 @dataclass
 class EngineStats:
-    """Counts since the engine began; times in seconds.
+    """Totals since the engine was created; times in seconds.
 
-    `prompt_tokens` were computed, `cached_tokens` taken from a sequence that held them already, and
-    `recomputed_tokens` had to make way once in a full cache.
+    `prompt_tokens` were computed, `cached_tokens` reused from the cache, and `recomputed_tokens` computed
+    again after a preemption.
     """
 
     steps: int = 0

@@ -1,7 +1,7 @@
-"""Drawing tokens from logits with numpy, without sorting the vocabulary or looping over it.
+"""Sampling tokens from logits with numpy, without sorting the vocabulary or looping over it.
 
-A draw needs one exponential an entry, partial sums of 128 entries each, and two searches: in the running
-total of the partial sums, then inside one of them.
+A sample takes one exponential per entry, partial sums over 128 entries each, and two binary searches: in the
+cumulative partial sums, then inside one of them.
 """
 
 import math
@@ -14,13 +14,15 @@ from ossctl.engine.request import Sampling, TokenLogprob
 from ossctl.guide import Banned
 from ossctl.runtime.base import Logits
 
-_GROUP = 128  # entries of a partial sum; the square root of the cost's two parts is flat around here
+_GROUP = 128  # entries per partial sum; other sizes near this one cost about the same
 
-# exp(logit) is summed without subtracting the maximum, which saves two passes over the vocabulary, as
-# long as the total is far from float32's limits (1e-38, 3e38) and so no entry that matters is lost.
+# Summing exp(logit) without subtracting the maximum saves two passes over the vocabulary. It is safe as long
+# as the total is far from float32's limits (1e-38, 3e38), so that no entry that matters is lost.
 _TOTAL_MIN, _TOTAL_MAX = 1e-10, 1e30
 
-_GREEDY_BELOW = 1e-5  # a temperature at which the best token has all the weight, and 1 / it still is finite
+_GREEDY_BELOW = 1e-5  # a temperature that leaves all weight to the top token, while 1 / t is still finite
+
+_NOT_FINITE = "the model's logits are not finite"
 
 _Floats = npt.NDArray[np.float32]
 _Totals = npt.NDArray[np.float64]
@@ -28,25 +30,25 @@ _Ids = npt.NDArray[np.intp]
 
 
 class BadLogits(Exception):
-    """The model gave no distribution to draw from (NaN, or nothing left)."""
+    """The logits cannot be sampled from: they are not finite, or every token is banned."""
 
 
 class Sampler:
-    """Draws from rows of logits, float32 [n_vocab]; keeps the buffers for it, so one thread at a time."""
+    """Samples from rows of logits, float32 [n_vocab]. Owns its buffers: use it from one thread at a time."""
 
     def __init__(self, n_vocab: int) -> None:
         self._n_vocab = n_vocab
         self._columns = -(-n_vocab // _GROUP)
-        padded = np.zeros(self._columns * _GROUP, np.float32)  # the padding stays 0: it has no weight
+        padded = np.zeros(self._columns * _GROUP, np.float32)  # the padding keeps weight 0
         self._weights = padded[:n_vocab]
         self._grid = padded.reshape(_GROUP, self._columns)
         self._sums = np.empty(self._columns, np.float32)
         self._biased = np.empty(n_vocab, np.float32)
 
-    def draw(self, logits: Logits, sampling: Sampling, uniform: float, banned: Banned | None = None) -> int:
-        """The token at `uniform`, in [0, 1), of the distribution that `sampling` makes of `logits`.
+    def sample(self, logits: Logits, sampling: Sampling, uniform: float, banned: Banned | None = None) -> int:
+        """Sample a token, selected by `uniform` in [0, 1) (inverse transform). `banned` tokens are excluded.
 
-        `banned` tokens have no part in it. Raises BadLogits.
+        Raises BadLogits.
         """
         row = self.bias(logits, sampling.logit_bias, banned)
         if sampling.temperature < _GREEDY_BELOW:
@@ -54,10 +56,10 @@ class Sampler:
         if sampling.top_k or sampling.top_p < 1 or sampling.min_p > 0:
             ids, weights = self._candidates(row, sampling)
             return int(ids[_search(weights, uniform)])
-        return self._draw_from_all(row, sampling.temperature, uniform)
+        return self._sample_from_all(row, sampling.temperature, uniform)
 
     def bias(self, logits: Logits, logit_bias: Mapping[int, float], banned: Banned | None = None) -> Logits:
-        """`logits` with the bias added and -inf for what is banned, valid until the next call."""
+        """`logits` with the bias added and banned tokens at -inf, valid until the next call."""
         if not logit_bias and banned is None:
             return logits
         np.copyto(self._biased, logits)
@@ -68,26 +70,26 @@ class Sampler:
         return self._biased
 
     def logprob(self, logits: Logits, token: int, top: int) -> TokenLogprob:
-        """Log probabilities of `token` and of the `top` likeliest, likeliest first."""
+        """Log probabilities of `token` and of the `top` most likely tokens, in descending order."""
         highest = _highest(logits)
         total = self._weigh(logits, 1.0, highest)[-1]
         normaliser = float(highest) + math.log(total)
         ids = _largest(logits, top) if top else np.empty(0, np.intp)
         ranked = ids[np.argsort(-logits[ids], kind="stable")]
-        likeliest = tuple((int(i), float(logits[i]) - normaliser) for i in ranked)
-        return TokenLogprob(float(logits[token]) - normaliser, likeliest)
+        most_likely = tuple((int(i), float(logits[i]) - normaliser) for i in ranked)
+        return TokenLogprob(float(logits[token]) - normaliser, most_likely)
 
-    def _draw_from_all(self, row: _Floats, temperature: float, uniform: float) -> int:
-        cumulated = self._weigh(row, temperature, np.float32(0))
-        if not _TOTAL_MIN < cumulated[-1] < _TOTAL_MAX:
-            cumulated = self._weigh(row, temperature, _highest(row))
-        column = _locate(cumulated, uniform)
-        before = cumulated[column - 1] if column else 0.0
-        inside = float((uniform * cumulated[-1] - before) / self._sums[column])
+    def _sample_from_all(self, row: _Floats, temperature: float, uniform: float) -> int:
+        cumulative = self._weigh(row, temperature, np.float32(0))
+        if not _TOTAL_MIN < cumulative[-1] < _TOTAL_MAX:
+            cumulative = self._weigh(row, temperature, _highest(row))
+        column = _locate(cumulative, uniform)
+        before = cumulative[column - 1] if column else 0.0
+        inside = float((uniform * cumulative[-1] - before) / self._sums[column])
         return _search(self._grid[:, column], min(max(inside, 0.0), 1.0)) * self._columns + column
 
     def _weigh(self, row: _Floats, temperature: float, shift: np.float32) -> _Totals:
-        """Fill the weights exp((logit - shift) / temperature); return the running totals of their sums."""
+        """Compute weights exp((logit - shift) / temperature); return their cumulative column sums."""
         weights = self._weights
         with np.errstate(over="ignore", invalid="ignore"):
             if shift:
@@ -99,7 +101,7 @@ class Sampler:
             return np.cumsum(self._sums, dtype=np.float64)
 
     def _candidates(self, row: _Floats, sampling: Sampling) -> tuple[_Ids, _Floats]:
-        """The tokens that top_k, top_p and min_p leave, and their weights."""
+        """The tokens that pass top_k, top_p and min_p, and their weights."""
         highest = _highest(row)
         if sampling.top_k:
             ids = _largest(row, sampling.top_k)
@@ -116,9 +118,9 @@ class Sampler:
         return ids[kept], weights[kept]
 
     def _nucleus_of_all(self, row: _Floats, sampling: Sampling, highest: np.float32) -> tuple[_Ids, _Floats]:
-        """top_p over the whole vocabulary, by sorting only what lies near the top."""
+        """Nucleus sampling over the whole vocabulary, sorting only the most likely tokens."""
         needed = sampling.top_p * float(self._weigh(row, sampling.temperature, highest)[-1])
-        distance = 8.0  # e^-8: rarely does the nucleus reach further down from the likeliest token
+        distance = 8.0  # the nucleus rarely has a token below e^-8 of the most likely one
         while True:
             ids = np.flatnonzero(self._weights >= math.exp(-distance))
             weights = self._weights[ids]
@@ -130,45 +132,45 @@ class Sampler:
 def _greedy(row: _Floats) -> int:
     token = int(row.argmax())
     if not math.isfinite(row[token]):
-        raise BadLogits("the model's logits are not numbers")
+        raise BadLogits(_NOT_FINITE)
     return token
 
 
 def _highest(row: _Floats) -> np.float32:
     highest: np.float32 = row.max()
     if not math.isfinite(highest):
-        raise BadLogits("the model's logits are not numbers")
+        raise BadLogits(_NOT_FINITE)
     return highest
 
 
 def _search(weights: _Floats, uniform: float) -> int:
-    """The index at `uniform` of the total of `weights`; never one of weight 0."""
+    """The index at the fraction `uniform` of the cumulative weight; never one of weight 0."""
     return _locate(np.cumsum(weights, dtype=np.float64), uniform)
 
 
-def _locate(cumulated: _Totals, uniform: float) -> int:
-    total = cumulated[-1]
+def _locate(cumulative: _Totals, uniform: float) -> int:
+    total = cumulative[-1]
     if not 0 < total < math.inf:
-        raise BadLogits("the model's logits leave no token to draw")
-    index = int(cumulated.searchsorted(uniform * total, side="right"))
-    if index == len(cumulated):  # uniform is 1 within rounding
-        index = int(cumulated.searchsorted(total, side="left"))
+        raise BadLogits("the model's logits leave no token to sample")
+    index = int(cumulative.searchsorted(uniform * total, side="right"))
+    if index == len(cumulative):  # `uniform` rounds to 1
+        index = int(cumulative.searchsorted(total, side="left"))
     return index
 
 
 def _nucleus(ids: _Ids, weights: _Floats, needed: float) -> tuple[_Ids, _Floats]:
-    """The fewest of the heaviest that weigh `needed` together; at least one."""
+    """The fewest tokens whose weights sum to `needed`; at least one."""
     order = np.argsort(-weights, kind="stable")
-    cumulated = np.cumsum(weights[order], dtype=np.float64)
-    kept = order[: int(cumulated.searchsorted(needed)) + 1]
+    cumulative = np.cumsum(weights[order], dtype=np.float64)
+    kept = order[: int(cumulative.searchsorted(needed)) + 1]
     return ids[kept], weights[kept]
 
 
 def _largest(row: _Floats, count: int) -> _Ids:
-    """The `count` indices of the largest entries, in no order.
+    """Indices of the `count` largest entries, unordered.
 
-    The count-th largest maximum of disjoint groups is a lower bound for all of them, so only what
-    reaches it has to be sorted out.
+    The count-th largest maximum of disjoint groups is a lower bound for all of them, so only entries that
+    reach it need partitioning.
     """
     if count >= len(row):
         return np.arange(len(row))

@@ -1,4 +1,4 @@
-"""Which tokens of which sequences go into the next batch."""
+"""Choosing which tokens of which sequences go into the next batch."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -11,16 +11,15 @@ from ossctl.runtime.base import Chunk, Runner
 
 Batch = list[tuple[Sequence, Chunk]]
 
-_USUAL = 16  # tokens of an answer, before any has ended: rather too few, so that all sequences begin
-_MAX_BYPASSED = 16  # others that go first where a long prompt does not fit yet
-_LEAST_CHUNK = 32  # tokens of a prompt in a batch, however many sequences decode in it
+_ASSUMED_ANSWER = 16  # tokens per answer, before any has finished; low, so that all sequences start
+_MAX_BYPASSED = 16  # requests admitted ahead of one that does not fit yet
+_MIN_PREFILL = 32  # prompt tokens per batch, however many sequences decode in it
 
 
 class Scheduler:
-    """Running sequences decode first, then prompts fill the rest of the batch, the shortest first.
+    """Running sequences decode first, then prompts fill the rest of the batch, shortest first.
 
-    While any decodes, a batch is no longer than what the runner computes at once: so a long prompt holds
-    nobody up.
+    While any sequence decodes, batches stay around one ubatch, so that long prompts do not delay it.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -28,49 +27,55 @@ class Scheduler:
         self._slots = Slots(runner)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of admission
-        self._full = False  # the cache was; nobody comes in until somebody leaves
-        self._ended, self._tokens_ended = 1, _USUAL  # requests that came to their end, and their tokens
+        self._full = False  # a sequence was preempted: admit none until another leaves
+        self._num_finished, self._num_finished_tokens = 1, _ASSUMED_ANSWER  # for the average answer
 
     def schedule(self) -> Batch:
-        """The next batch, by ascending sequence ids; empty if there is nothing to do."""
+        """The next batch, in order of sequence ids; empty if there is nothing to do."""
         while self._admit():
-            pass  # newcomers first: they may ask a prefill to stop where they part from it
+            pass  # before chunks are cut: a new sequence may add a boundary to a running prefill
         decoding = sum(not sequence.prefilling for sequence in self.running)
-        room = self._runner.n_batch
+        budget = self._runner.n_batch
         if decoding:
-            room = min(room, max(self._runner.n_ubatch, decoding + _LEAST_CHUNK))
+            budget = min(budget, max(self._runner.n_ubatch, decoding + _MIN_PREFILL))
         batch: Batch = []
-        for sequence in sorted(self.running, key=lambda s: s.num_uncomputed):  # stable: admission order
-            if room and sequence.num_uncomputed:
-                batch.append((sequence, sequence.next_chunk(room)))
-                room -= len(batch[-1][1].tokens)
+        for sequence in sorted(self.running, key=lambda s: s.num_uncomputed_tokens):
+            if budget and sequence.num_uncomputed_tokens:
+                chunk = sequence.next_chunk(budget)
+                batch.append((sequence, chunk))
+                budget -= len(chunk.tokens)
         batch.sort(key=lambda item: item[1].seq)
         return batch
 
-    def computed(self, sequence: Sequence, chunk: Chunk) -> None:
-        """`chunk` is in the cache now."""
-        sequence.computed += len(chunk.tokens)
-        if sequence.computed in sequence.boundaries and self._runner.needs_snapshots:
-            sequence.place.remember(self._runner.snapshot(chunk.seq))
+    def on_decoded(self, sequence: Sequence, chunk: Chunk) -> None:
+        """Count the tokens of `chunk` as computed; take a snapshot at a boundary."""
+        sequence.num_computed_tokens += len(chunk.tokens)
+        if sequence.num_computed_tokens in sequence.boundaries and self._runner.needs_snapshots:
+            sequence.assigned_slot.add_snapshot(self._runner.snapshot(chunk.seq))
+
+    def on_abort(self, batch: Batch, lengths: Mapping[int, int]) -> None:
+        """Record what an aborted decode has computed; `lengths` are in tokens, by sequence id."""
+        for sequence, chunk in batch:
+            sequence.num_computed_tokens = lengths[chunk.seq]
 
     def release(self, sequence: Sequence) -> None:
-        """`sequence` has ended or is no longer wanted; its cells stay for others to take over."""
+        """Remove a finished or cancelled sequence. Its cells stay for others to reuse."""
         if sequence.slot is None:
             self.waiting.remove(sequence)
             return
         if sequence.finish is not None:
-            self._ended += 1
-            self._tokens_ended += sequence.generated
-        sequence.leave()
+            self._num_finished += 1
+            self._num_finished_tokens += sequence.num_generated_tokens
+        sequence.release_slot()
         self.running.remove(sequence)
         self._full = False
 
     def evict_or_preempt(self) -> Sequence | None:
-        """The cache is full: forget what ended requests left, else send the newest sequence back.
+        """Free cells of a full cache: evict an idle slot, else preempt the newest sequence.
 
-        Returns the only running sequence if even that one does not fit; it cannot be helped.
+        If only one sequence is running and nothing can be evicted, returns it: it can never continue.
         """
-        if self._slots.clear_oldest_idle():
+        if self._slots.evict_oldest():
             return None
         newest = self.running[-1]
         if len(self.running) == 1:
@@ -80,24 +85,19 @@ class Scheduler:
         return None
 
     def preempt_all(self) -> None:
-        """A decode failed: what the running sequences hold is not to be trusted."""
+        """Preempt all running sequences, since a failed decode leaves their cells undefined."""
         while self.running:
             self._preempt(self.running[-1])
 
-    def on_abort(self, batch: Batch, lengths: Mapping[int, int]) -> None:
-        """A decode was stopped; `lengths` are what its sequences hold now."""
-        for sequence, chunk in batch:
-            sequence.computed = lengths[chunk.seq]
-
     def _preempt(self, sequence: Sequence) -> None:
-        slot = sequence.place
+        slot = sequence.assigned_slot
         self.running.remove(sequence)
-        sequence.restart()
+        sequence.preempt()
         self._slots.clear(slot)
         self.waiting.appendleft(sequence)
 
     def _admit(self) -> bool:
-        """Place the first waiting sequence that has reason to start now; False if there is none."""
+        """Start the first waiting sequence that can; False if there is none."""
         free = self._slots.free()
         if not free or (self._full and self.running):
             return False
@@ -111,10 +111,10 @@ class Scheduler:
             if self._awaits_turn(sequence.request.conversation):
                 continue
             match = self._slots.match(sequence)
-            if self._awaits_prefix(sequence, match.usable if match else 0):
+            if self._awaits_prefix(sequence, match.usable):
                 continue
-            self._slots.place(sequence, match)
-            sequence.admitted = sequence.admitted or perf_counter()
+            self._slots.assign(sequence, match)
+            sequence.admitted_at = sequence.admitted_at or perf_counter()
             self.waiting.remove(sequence)
             self.running.append(sequence)
             for other in bypassed:
@@ -123,32 +123,32 @@ class Scheduler:
         return False
 
     def _fits(self, sequence: Sequence) -> bool:
-        """Whether a shared cache has room for this prompt and for the answers that are to be expected.
+        """Whether a shared cache has space for this prompt and for what all answers are expected to need.
 
-        What running sequences share with each other counts once.
+        The longest prefix shared between running sequences counts once.
         """
         if not self.running or self._runner.n_cells >= self._runner.n_seq * self._runner.n_ctx_seq:
             return True
-        used = sum(s.length + 1 - s.shared + self._to_come(s) for s in self.running)
-        used += max(s.shared for s in self.running)
-        return used + sequence.length + self._to_come(sequence) < self._runner.n_cells
+        used = sum(s.num_tokens + 1 - s.num_shared_tokens + self._expected_tokens(s) for s in self.running)
+        used += max(s.num_shared_tokens for s in self.running)
+        return used + sequence.num_tokens + self._expected_tokens(sequence) < self._runner.n_cells
 
-    def _to_come(self, sequence: Sequence) -> int:
-        """Tokens that an answer will still have, if it becomes as long as those before were on average."""
-        usual = self._tokens_ended // self._ended
-        return max(0, min(usual, sequence.max_tokens) - sequence.generated)
+    def _expected_tokens(self, sequence: Sequence) -> int:
+        """Tokens still to generate if the answer gets as long as the average one."""
+        average = self._num_finished_tokens // self._num_finished
+        return max(0, min(average, sequence.max_tokens) - sequence.num_generated_tokens)
 
     def _awaits_turn(self, conversation: str) -> bool:
         """Whether another request of the conversation is running."""
         return conversation != "" and any(o.request.conversation == conversation for o in self.running)
 
     def _awaits_prefix(self, sequence: Sequence, usable: int) -> bool:
-        """Whether a running prefill will soon have computed more of this prompt than the cache has."""
+        """Whether a running prefill will soon have computed more of this prompt than the cache holds."""
         for other in self.running:
-            if other.computed >= len(other.prompt):
+            if other.num_computed_tokens >= len(other.prompt):
                 continue
-            common = common_prefix(other.prompt, sequence.prompt[: sequence.reusable])
-            if common >= usable + SHARE_MIN and common > other.computed:
+            common = common_prefix(other.prompt, sequence.prompt[: sequence.num_reusable_tokens])
+            if common >= usable + SHARE_MIN and common > other.num_computed_tokens:
                 other.boundaries.add(common)
                 return True
         return False

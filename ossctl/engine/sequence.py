@@ -9,134 +9,137 @@ from ossctl.engine.repetition import RepetitionDetector
 from ossctl.engine.request import FinishReason, Request
 from ossctl.runtime.base import Chunk, Snapshot, Tokens
 
-SHARE_MIN = 16  # tokens; below it, looking for a common prefix costs more than computing it
+SHARE_MIN = 16  # tokens; a shorter common prefix costs more to find than to compute
 
-_SNAPSHOTS_MAX = 4  # a slot, where there are many; one of gpt-oss takes 3 to 4.5 MiB
-_SNAPSHOTS_ALL = 32  # of all slots, where there are few
+_SNAPSHOTS_MIN = 4  # per slot; one of gpt-oss takes 3 to 4.5 MiB
+_SNAPSHOTS_TOTAL = 32  # of all slots, where that gives each more
 
-_NOTHING: Tokens = np.empty(0, np.int32)
+_EMPTY: Tokens = np.empty(0, np.int32)
 
 
 @dataclass
 class Slot:
-    """One sequence of the runner: what it holds, also after its request has ended.
+    """A sequence of the runner and what its cells hold, even after its request has ended.
 
-    `resident` int32 [n] are the tokens whose cells can be reused; `snapshots` belong to prefixes of them. The
-    first `n_shared` tokens were shared with another request.
+    `resident` int32 [n] are the tokens of an ended request, whose cells can be reused. `snapshots` are of
+    prefixes, by length. The first `num_shared_tokens` have been shared with another request.
     """
 
     seq: int
-    resident: Tokens = field(default_factory=lambda: _NOTHING)
+    resident: Tokens = field(default_factory=lambda: _EMPTY)
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
-    snapshots_max: int = _SNAPSHOTS_MAX
+    max_snapshots: int = _SNAPSHOTS_MIN
     owner: "Sequence | None" = None
     conversation: str = ""  # of its latest request
     last_used: int = 0
-    n_shared: int = 0
+    num_shared_tokens: int = 0
 
     @classmethod
     def of(cls, n_slots: int) -> list["Slot"]:
         """Empty slots for all sequences of a runner."""
-        snapshots_max = max(_SNAPSHOTS_MAX, _SNAPSHOTS_ALL // n_slots)
-        return [cls(seq, snapshots_max=snapshots_max) for seq in range(n_slots)]
+        max_snapshots = max(_SNAPSHOTS_MIN, _SNAPSHOTS_TOTAL // n_slots)
+        return [cls(seq, max_snapshots=max_snapshots) for seq in range(n_slots)]
 
-    def held(self) -> Tokens:
-        """The tokens that are computed, of a running request or of an ended one."""
-        return self.resident if self.owner is None else self.owner.prompt[: self.owner.computed]
+    def computed_tokens(self) -> Tokens:
+        """The tokens in its cells, int32 [n]; of a running sequence, those of its prompt."""
+        return self.resident if self.owner is None else self.owner.prompt[: self.owner.num_computed_tokens]
 
-    def keep(self, n_tokens: int) -> None:
+    def truncate(self, n_tokens: int) -> None:
         """Forget all but the first `n_tokens` tokens."""
         self.resident = self.resident[:n_tokens]
-        self.n_shared = min(self.n_shared, n_tokens)
+        self.num_shared_tokens = min(self.num_shared_tokens, n_tokens)
         self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
 
-    def remember(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot; another makes way for it, so that many are of late and a few reach far back."""
+    def add_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot. Beyond `max_snapshots`, drop one, so that older ones get sparser."""
         self.snapshots[snapshot.n_tokens] = snapshot
-        if len(self.snapshots) <= self.snapshots_max:
+        if len(self.snapshots) <= self.max_snapshots:
             return
         lengths = [0, *sorted(self.snapshots)]
 
-        def loss(place: int) -> float:
-            """Tokens that would be computed again without it, as a share of those after it."""
-            return (lengths[place + 1] - lengths[place - 1]) / (lengths[-1] - lengths[place])
+        def loss(index: int) -> float:
+            """The gap between its neighbours, relative to the tokens after it."""
+            return (lengths[index + 1] - lengths[index - 1]) / (lengths[-1] - lengths[index])
 
         del self.snapshots[lengths[min(range(1, len(lengths) - 1), key=loss)]]
 
 
 class Sequence:
-    """A request's live state: `prompt` is to be computed at once, `tail` came token by token."""
+    """The state of a request: `prompt` is prefilled, `tail` are the tokens generated since.
 
-    def __init__(self, request: Request, limit: int) -> None:
+    `max_length` bounds the two together.
+    """
+
+    def __init__(self, request: Request, max_length: int) -> None:
         self.request = request
         self.prompt = request.prompt
         self.tail: list[int] = []
         self.slot: Slot | None = None
-        self.computed = 0  # tokens in the cache
-        self.generated = 0
-        self.cached = 0  # tokens of the request's prompt that were in the cache already
-        self.preempted = False  # it had to leave a full cache
-        self.times_bypassed = 0  # others that were admitted before it, for there was no room for it yet
-        self.admitted = 0.0  # when it first got a slot, on perf_counter's clock
-        self.shared = 0  # of the computed, tokens that another sequence computed
-        # where the prefill stops for a snapshot that others will use
-        self.boundaries = {len(request.prompt)} if self.returnable else set[int]()
-        self.max_tokens = min(request.max_tokens, limit - len(request.prompt))
+        self.num_computed_tokens = 0  # in the cache
+        self.num_generated_tokens = 0
+        self.num_cached_tokens = 0  # of the request's prompt, found in the cache at its first admission
+        self.num_shared_tokens = 0  # of those computed, copied from another slot
+        self.preempted = False
+        self.times_bypassed = 0  # by requests that were admitted because this one did not fit yet
+        self.admitted_at = 0.0  # perf_counter at its first admission
+        # prompt lengths at which the prefill pauses, to take a snapshot or to let others copy the prefix
+        self.boundaries = {len(request.prompt)} if self.has_checkpoint else set[int]()
+        self.max_tokens = min(request.max_tokens, max_length - len(request.prompt))
         self.finish: FinishReason | None = None
         self._repetition = RepetitionDetector()
         self._random = np.random.Generator(np.random.Philox(request.sampling.seed))
 
     @property
-    def place(self) -> Slot:
-        """The slot of a running sequence. Raises ValueError while it waits."""
+    def assigned_slot(self) -> Slot:
+        """The slot of a running sequence. Raises ValueError if it is waiting."""
         if self.slot is None:
             raise ValueError(f"request {self.request.id} is not running")
         return self.slot
 
     @property
-    def length(self) -> int:
+    def num_tokens(self) -> int:
         return len(self.prompt) + len(self.tail)
 
     @property
+    def num_uncomputed_tokens(self) -> int:
+        """Tokens to compute before the next can be sampled."""
+        return self.num_tokens - self.num_computed_tokens
+
+    @property
     def prefilling(self) -> bool:
-        """Whether more than the last token has to be computed before the next can be drawn."""
-        return self.num_uncomputed > 1
+        """Whether more than the latest token is still to compute."""
+        return self.num_uncomputed_tokens > 1
 
     @property
-    def num_uncomputed(self) -> int:
-        """Tokens to compute before the next can be drawn; at least one, where there is a next."""
-        return self.length - self.computed
+    def has_checkpoint(self) -> bool:
+        """Whether its conversation may roll back to the end of the prompt."""
+        return self.request.conversation != "" and self.request.checkpoint
 
     @property
-    def returnable(self) -> bool:
-        """Whether its conversation may come back to where the prompt ended."""
-        return self.request.conversation != "" and self.request.returnable
-
-    @property
-    def reusable(self) -> int:
-        """Tokens of the prompt that can be taken over: logits come of computing the last one."""
+    def num_reusable_tokens(self) -> int:
+        """Prompt tokens that may come from the cache: all but the last, unless its logits are not wanted."""
         return len(self.prompt) - bool(self.request.max_tokens)
 
     def uniform(self) -> float:
-        """The next draw in [0, 1), which depends on the request alone."""
+        """The next random number in [0, 1). It depends on the request alone."""
         return self._random.random()
 
-    def next_chunk(self, room: int) -> Chunk:
-        """At most `room` of the tokens that come next."""
-        if self.computed >= len(self.prompt):
-            start = self.computed - len(self.prompt)
-            tokens = np.array(self.tail[start : start + room], np.int32)
+    def next_chunk(self, max_tokens: int) -> Chunk:
+        """The next tokens to compute, at most `max_tokens`."""
+        done = self.num_computed_tokens
+        if done >= len(self.prompt):
+            start = done - len(self.prompt)
+            tokens = np.array(self.tail[start : start + max_tokens], np.int32)
         else:
-            ahead = [b for b in self.boundaries if b > self.computed]
-            end = min(self.computed + room, len(self.prompt), *ahead)
-            tokens = self.prompt[self.computed : end]
-        wants_logits = self.computed + len(tokens) == self.length and self.request.max_tokens > 0
-        return Chunk(self.place.seq, tokens, wants_logits)
+            ahead = [boundary for boundary in self.boundaries if boundary > done]
+            tokens = self.prompt[done : min(done + max_tokens, len(self.prompt), *ahead)]
+        wants_logits = done + len(tokens) == self.num_tokens and self.request.max_tokens > 0
+        return Chunk(self.assigned_slot.seq, tokens, wants_logits)
 
     def append(self, token: int) -> FinishReason | None:
-        """Take a token; return why the request ends with it, if it does. Raises GuideFailed."""
+        """Add a generated token; return why the request ends with it, or None. Raises GuideFailed."""
         self.tail.append(token)
-        self.generated += 1
+        self.num_generated_tokens += 1
         guide = self.request.guide
         if token in self.request.end_ids:
             self.finish = FinishReason.STOP
@@ -145,13 +148,13 @@ class Sequence:
             guide.accept(token)
         if self._repetition.append(token):
             self.finish = FinishReason.REPETITION
-        elif self.generated >= self.max_tokens:
-            over = guide is not None and not self.request.end_ids.isdisjoint(guide.forced()[:1])
-            self.finish = FinishReason.STOP if over else FinishReason.LENGTH  # only the end was missing
+        elif self.num_generated_tokens >= self.max_tokens:
+            complete = guide is not None and not self.request.end_ids.isdisjoint(guide.forced()[:1])
+            self.finish = FinishReason.STOP if complete else FinishReason.LENGTH
         return self.finish
 
     def forced(self) -> Collection[int]:
-        """What comes next in any case. Logits that were asked for are drawn all the same."""
+        """The tokens that the guide forces next; none if log probabilities need the logits of each."""
         request = self.request
         if self.finish is not None or request.guide is None or request.sampling.logprobs is not None:
             return ()
@@ -160,26 +163,26 @@ class Sequence:
     def tokens(self) -> Tokens:
         return np.concatenate([self.prompt, np.array(self.tail, np.int32)])
 
-    def leave(self) -> None:
-        """Give the slot back, with what is computed in it."""
-        slot = self.place
-        slot.resident = self.tokens()[: self.computed]
+    def release_slot(self) -> None:
+        """Give the slot back. Its cells keep what was computed."""
+        slot = self.assigned_slot
+        slot.resident = self.tokens()[: self.num_computed_tokens]
         slot.owner = self.slot = None
 
-    def restart(self) -> None:
-        """Leave the slot; everything so far will be computed again as a prompt."""
-        self.leave()
+    def preempt(self) -> None:
+        """Give the slot back. What was generated becomes part of the prompt, to be computed again."""
+        self.release_slot()
         self.prompt, self.tail = self.tokens(), []
-        self.computed = self.shared = 0
+        self.num_computed_tokens = self.num_shared_tokens = 0
         self.preempted = True
         self.boundaries.clear()
 
 
 def common_prefix(a: Tokens, b: Tokens) -> int:
-    """How many tokens two sequences have in common at their start."""
+    """Length of the common prefix of `a` and `b`; may be 0 where it is shorter than SHARE_MIN."""
     shorter = min(len(a), len(b))
     if shorter < SHARE_MIN or a[SHARE_MIN - 1] != b[SHARE_MIN - 1]:
-        return 0  # cheap for most pairs; the few tokens below SHARE_MIN are not worth a look
+        return 0  # decides most pairs without comparing them
     different = a[:shorter] != b[:shorter]
     first = int(different.argmax())
     return first if different[first] else shorter

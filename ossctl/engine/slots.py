@@ -1,4 +1,4 @@
-"""The runner's sequences as slots, and the search for one that has computed a prompt's start already."""
+"""The runner's sequences as slots, and the search for the one that holds most of a prompt."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,22 @@ from ossctl.engine.prefix_store import PrefixStore, SavedPrefix
 from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
 from ossctl.runtime.base import RollbackImpossible, Runner
 
-# Tokens after which it pays to compute a prompt's last one apart: asked again, only that one is computed.
-_LONG = 256
+# Prefills of this many tokens also pause before the last one: the same prompt then computes only that again.
+_LONG_PREFILL = 256
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a slot or a saved head holds of a prompt: `common` tokens; `usable` of them can be taken over."""
+    """A slot or saved prefix that holds `common` tokens of a prompt, `usable` of which can be reused."""
 
-    slot: Slot | None
-    common: int
-    usable: int
+    slot: Slot | None = None
     saved: SavedPrefix | None = None
+    common: int = 0
+    usable: int = 0
 
 
 class Slots:
-    """Gives slots to sequences and takes over the prefixes that are in the cache."""
+    """Gives slots to sequences, with the prefixes of their prompts that are cached."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -30,65 +30,54 @@ class Slots:
         self._clock = 0
 
     def free(self) -> int:
-        """Slots without a running request."""
+        """Number of slots without a running request."""
         return sum(slot.owner is None for slot in self._slots)
 
-    def match(self, sequence: Sequence) -> Match | None:
-        """The slot that spares the most of computing the prompt of `sequence`.
-
-        Among equals it is the one of its conversation.
-        """
-        best: Match | None = None
-        prompt, conversation = sequence.prompt[: sequence.reusable], sequence.request.conversation
+    def match(self, sequence: Sequence) -> Match:
+        """What holds most of the prompt of `sequence`; an empty match if nothing holds any."""
+        best = Match()
+        prompt = sequence.prompt[: sequence.num_reusable_tokens]
+        conversation = sequence.request.conversation
         for slot in self._slots:
-            common = common_prefix(slot.held(), prompt)
+            common = common_prefix(slot.computed_tokens(), prompt)
             if common < SHARE_MIN:
                 continue
-            found = Match(slot, common, self._usable(slot, common))
-            if best is None or _rank(found, conversation) > _rank(best, conversation):
+            found = Match(slot, common=common, usable=self._usable(slot, common))
+            if _rank(found, conversation) > _rank(best, conversation):
                 best = found
         saved = self._prefixes.best(prompt)
-        if saved is not None and (best is None or saved[1] > best.usable):
-            return Match(None, common_prefix(saved[0].tokens, prompt), saved[1], saved[0])
+        if saved is not None and saved[1] > best.usable:
+            return Match(None, saved[0], common_prefix(saved[0].tokens, prompt), saved[1])
         return best
 
-    def place(self, sequence: Sequence, match: Match | None) -> None:
-        """Give `sequence` a free slot that holds what `match` has of its prompt."""
-        usable = match.usable if match else 0
-        source = match.slot if match else None
-        slot = self._slot_for(sequence, source if usable else None)
-        if slot is not source:
+    def assign(self, sequence: Sequence, match: Match) -> None:
+        """Give `sequence` a free slot that holds the usable part of `match`."""
+        slot = self._choose(sequence, match)
+        if slot is not match.slot:
             self._save_prefix(slot)
-        if match and self._runner.needs_snapshots and match.common >= usable + SHARE_MIN:
-            sequence.boundaries.add(match.common)  # the next one with this prefix shall find a snapshot
-        if sequence.returnable and len(sequence.prompt) - usable >= _LONG:
-            sequence.boundaries.add(sequence.reusable)
-        if match and match.saved:
-            usable = self._restore(match.saved, slot, usable)
-        elif source and usable:
-            usable = self._take_over(source, slot, usable)
-        else:
-            self._runner.rollback(slot.seq, 0)
-        slot.keep(usable)
-        if sequence.returnable and usable < sequence.reusable == len(sequence.prompt):
-            slot.snapshots.pop(usable, None)  # the one at the end of this prompt will do for both
+        self._add_boundaries(sequence, match)
+        n_tokens = self._fill(slot, match)
+        slot.truncate(n_tokens)
+        if sequence.has_checkpoint and n_tokens < sequence.num_reusable_tokens == len(sequence.prompt):
+            slot.snapshots.pop(n_tokens, None)  # the one at the end of this prompt replaces it
         slot.owner, sequence.slot = sequence, slot
         slot.conversation = sequence.request.conversation
-        sequence.computed = usable
-        sequence.shared = usable if source is not None and source is not slot else 0
-        slot.n_shared = max(slot.n_shared, usable)
+        slot.num_shared_tokens = max(slot.num_shared_tokens, n_tokens)
+        sequence.num_computed_tokens = n_tokens
+        copied = match.slot is not None and match.slot is not slot
+        sequence.num_shared_tokens = n_tokens if copied else 0
         if not sequence.preempted:
-            sequence.cached = usable
+            sequence.num_cached_tokens = n_tokens
         self._clock += 1
         slot.last_used = self._clock
 
     def clear(self, slot: Slot) -> None:
-        """Free the cells of a slot that has no owner."""
+        """Free the cells of an idle slot."""
         self._runner.rollback(slot.seq, 0)
-        slot.keep(0)
+        slot.truncate(0)
 
-    def clear_oldest_idle(self) -> bool:
-        """Free the cells that an ended request left behind; False if there are none."""
+    def evict_oldest(self) -> bool:
+        """Clear the idle slot that was used least recently; False if all idle slots are empty."""
         idle = [slot for slot in self._slots if slot.owner is None and len(slot.resident)]
         if idle:
             oldest = min(idle, key=lambda slot: slot.last_used)
@@ -96,32 +85,57 @@ class Slots:
             self.clear(oldest)
         return bool(idle)
 
-    def _save_prefix(self, slot: Slot) -> None:
-        """What `slot` holds will be gone: not what many prompts begin with."""
-        self._prefixes.save(slot, [other for other in self._slots if other is not slot])
+    def _choose(self, sequence: Sequence, match: Match) -> Slot:
+        """A free slot: that of the sequence's conversation, else the least recently used.
+
+        A sequence without a conversation gets the matching slot if that is free and has none either.
+        """
+        free = [slot for slot in self._slots if slot.owner is None]
+        conversation = sequence.request.conversation
+        for slot in free:
+            matches = slot is match.slot and match.usable > 0
+            if slot.conversation == conversation and (conversation or matches):
+                return slot
+        return min(free, key=lambda slot: slot.last_used)
+
+    def _add_boundaries(self, sequence: Sequence, match: Match) -> None:
+        if match.common >= match.usable + SHARE_MIN and self._runner.needs_snapshots:
+            sequence.boundaries.add(match.common)  # a snapshot for the next prompt with this prefix
+        if sequence.has_checkpoint and len(sequence.prompt) - match.usable >= _LONG_PREFILL:
+            sequence.boundaries.add(sequence.num_reusable_tokens)
+
+    def _fill(self, slot: Slot, match: Match) -> int:
+        """Fill `slot` with the usable part of `match`; return its length, 0 if that proves impossible."""
+        if match.saved:
+            return self._restore(match.saved, slot, match.usable)
+        if match.slot and match.usable:
+            return self._reuse(match.slot, slot, match.usable)
+        self._runner.rollback(slot.seq, 0)
+        return 0
 
     def _restore(self, saved: SavedPrefix, target: Slot, n_tokens: int) -> int:
-        """Tokens of a saved head that `target` holds now; what ended requests left makes room for it."""
+        """Restore a saved prefix, evicting idle slots if the cache has no space for it."""
         self.clear(target)
         while True:
             try:
                 self._prefixes.restore(saved, target, n_tokens)
             except RollbackImpossible:
-                if not self.clear_oldest_idle():
+                if not self.evict_oldest():
                     self._runner.rollback(target.seq, 0)
                     return 0
             else:
                 return n_tokens
 
-    def _take_over(self, source: Slot, target: Slot, n_tokens: int) -> int:
+    def _reuse(self, source: Slot, target: Slot, n_tokens: int) -> int:
+        """Roll `source` back to its first `n_tokens` tokens, or copy these to another slot."""
         snapshot = source.snapshots.get(n_tokens)
-        source.n_shared = max(source.n_shared, n_tokens)
+        source.num_shared_tokens = max(source.num_shared_tokens, n_tokens)
         try:
             if source is target:
                 self._runner.rollback(target.seq, n_tokens, snapshot)
             else:
                 self._runner.copy(source.seq, target.seq, n_tokens, snapshot)
-                target.resident = source.held()
+                target.resident = source.computed_tokens()
                 target.snapshots = dict(source.snapshots)
         except RollbackImpossible:
             self._runner.rollback(target.seq, 0)
@@ -134,15 +148,9 @@ class Slots:
             return common
         return max((n for n in slot.snapshots if n <= common), default=0)
 
-    def _slot_for(self, sequence: Sequence, source: Slot | None) -> Slot:
-        """The free slot of the sequence's conversation, else `source`, whose prefix it takes over, if that
-        is free and no other conversation's, else the one that has been idle for the longest."""
-        free = [slot for slot in self._slots if slot.owner is None]
-        conversation = sequence.request.conversation
-        for slot in free:
-            if slot.conversation == conversation and (conversation or slot is source):
-                return slot
-        return min(free, key=lambda slot: slot.last_used)
+    def _save_prefix(self, slot: Slot) -> None:
+        """Save the shared prefix in `slot` before it is overwritten."""
+        self._prefixes.save(slot, [other for other in self._slots if other is not slot])
 
 
 def _rank(match: Match, conversation: str) -> tuple[int, int, bool, bool]:

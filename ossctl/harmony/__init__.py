@@ -1,1 +1,1 @@
-"""The dialect of gpt-oss: Harmony, the format that these models were trained on and know no other."""
+"""Harmony, the dialect of gpt-oss, which was trained on no other format."""

@@ -1,7 +1,6 @@
-"""What holds an answer to a schema, a tool or a budget of reasoning.
+"""Guides that hold an answer to a schema, a tool or a reasoning budget.
 
-Analysis stays free. A guide touches an answer where its format is decided: in headers, in the content
-that a schema is for, and where the budget ends.
+They constrain headers, content with a schema, and the end of the budget. Reasoning itself is free.
 """
 
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ _UNLIMITED = 2**63
 
 @dataclass(frozen=True)
 class Opening:
-    """A header that a message may have, with `<|message|>`, and what its content is held to.
+    """A header that a message may have, up to `<|message|>`, and what may follow it.
 
-    `grammar` None is reasoning: any text, ended by `<|end|>`. After other content the answer is over.
+    If `grammar` is None, that is reasoning: any text up to `<|end|>`. Any other content ends the answer.
     """
 
     header: Sequence[int]
@@ -31,10 +30,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Alphabet:
-    """What guides need to know of the format's tokens.
-
-    `reopen` opens the assistant's next message, `final` is the header of its answer.
-    """
+    """The format's tokens. `reopen` starts the assistant's next message, `final` is the answer's header."""
 
     markers: Markers
     special_ids: frozenset[int]
@@ -44,33 +40,31 @@ class Alphabet:
 
 
 class BudgetGuide:
-    """Ends the reasoning after `budget` tokens of it and opens the answer; all else is free.
+    """Ends the reasoning after `budget` tokens and opens the answer. Everything else is free.
 
-    `parser` is one of its own: what it takes for reasoning has the budget.
+    `parser` decides what counts as reasoning; no other code may feed it.
     """
 
     def __init__(self, alphabet: Alphabet, parser: HarmonyParser, budget: int) -> None:
         self._alphabet = alphabet
         self._parser = parser
-        self._left = budget
+        self._budget = budget
         self._queue: list[int] = []
 
     def forced(self) -> Sequence[int]:
-        """See `Guide.forced`."""
         return tuple(self._queue)
 
     def banned(self) -> None:
-        """See `Guide.banned`."""
+        """Ban nothing."""
 
     def accept(self, token: int) -> None:
-        """See `Guide.accept`."""
         self._parser.feed(token)
         if self._queue:
             self._queue.pop(0)
             return
         if self._parser.in_reasoning:
-            self._left -= token not in self._alphabet.special_ids
-            if self._left <= 0:
+            self._budget -= token not in self._alphabet.special_ids
+            if self._budget <= 0:
                 self._queue = [self._alphabet.markers.end, *self._alphabet.reopen, *self._alphabet.final]
 
 
@@ -83,20 +77,19 @@ class _State(Enum):
 
 
 class FormatGuide:
-    """Reasoning at most once, then a message of one of the other openings, and the end."""
+    """Allows at most one message of reasoning, then one with another of `openings`, which ends the answer."""
 
     def __init__(self, alphabet: Alphabet, openings: Sequence[Opening], budget: int | None) -> None:
         self._alphabet = alphabet
         self._special: Ids = np.array(sorted(alphabet.special_ids), np.intp)
         self._not_in_reasoning: Ids = self._special[self._special != alphabet.markers.end]
-        self._openings = list(openings)  # those that the header so far may become
+        self._openings = list(openings)  # those that match the header so far
         self._after_reasoning = [opening for opening in openings if opening.grammar is not None]
-        self._position = 0  # in the header, or in what reopens
-        self._left = _UNLIMITED if budget is None else budget
+        self._position = 0  # in the header or in `reopen`
+        self._budget = _UNLIMITED if budget is None else budget
         self._state = _State.HEADER
 
     def forced(self) -> Sequence[int]:
-        """See `Guide.forced`."""
         if self._state is _State.REOPENING:
             return self._alphabet.reopen[self._position :]
         if self._state is _State.HEADER:
@@ -105,14 +98,13 @@ class FormatGuide:
             following = self._following()
             return tuple(following) if len(following) == 1 else ()
         if self._state is _State.REASONING:
-            return (self._alphabet.markers.end,) if self._left <= 0 else ()
+            return (self._alphabet.markers.end,) if self._budget <= 0 else ()
         if self._state is _State.CONTENT:
             grammar, end = self._content()
             return (end,) if grammar.finished else grammar.forced()
         return ()
 
     def banned(self) -> Banned | None:
-        """See `Guide.banned`."""
         if self._state is _State.HEADER:
             header = np.ones(self._alphabet.n_vocab, np.bool_)
             header[list(self._following())] = False
@@ -128,15 +120,14 @@ class FormatGuide:
         return None
 
     def accept(self, token: int) -> None:
-        """See `Guide.accept`."""
         if self._state is _State.REOPENING:
             self._position += 1
             if self._position == len(self._alphabet.reopen):
-                self._begin_header()
+                self._state, self._position = _State.HEADER, 0
         elif self._state is _State.HEADER:
             self._accept_in_header(token)
         elif self._state is _State.REASONING:
-            self._left -= 1
+            self._budget -= 1
             if token == self._alphabet.markers.end:
                 self._openings = self._after_reasoning
                 self._state, self._position = _State.REOPENING, 0
@@ -146,9 +137,6 @@ class FormatGuide:
                 self._state = _State.OVER
             else:
                 grammar.accept(token)
-
-    def _begin_header(self) -> None:
-        self._state, self._position = _State.HEADER, 0
 
     def _accept_in_header(self, token: int) -> None:
         self._openings = [o for o in self._openings if o.header[self._position] == token]

@@ -1,4 +1,4 @@
-"""What stands between `<|start|>` and `<|message|>`, however the model wrote it."""
+"""Parsing message headers, between `<|start|>` and `<|message|>`, however malformed."""
 
 import re
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ Kind = type[Reasoning] | type[Preamble] | type[Answer]
 
 _KINDS: dict[str, Kind] = {"analysis": Reasoning, "commentary": Preamble, "final": Answer}
 _ROLES = ("assistant", "user", "system", "developer", "tool")
-_NOBODY = frozenset(("assistant", "user", "all"))  # recipients that are no tools
+_NOT_TOOLS = frozenset(("assistant", "user", "all"))  # as recipients
 _FUNCTIONS = "functions."
-_BEGINNINGS = (*_KINDS, *_ROLES, "to=", _FUNCTIONS, "json")
+_HEADER_WORDS = (*_KINDS, *_ROLES, "to=", _FUNCTIONS, "json")
 
 _NAME = "[A-Za-z0-9_.-]+"
 _ROLE = re.compile(rf"\s*({'|'.join(_ROLES)})(?=\s|to=|$)")
@@ -29,7 +29,7 @@ _LONE_WORD = re.compile(r"\s*(\w+)\s*")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A header's text after one of its markers; the role comes after `<|start|>`."""
+    """The text after one of a header's markers; the role follows `<|start|>`."""
 
     after: Literal["role", "channel", "constrain"]
     text: str
@@ -37,9 +37,9 @@ class Part:
 
 @dataclass
 class MessageHeader:
-    """What kind of text follows, or which tool is called, and what was odd.
+    """The fields of a header, and what was wrong with it.
 
-    `stray` is text that is no header's; it comes before the content.
+    `stray` is text that does not belong to a header. It precedes the content.
     """
 
     role: str = ""
@@ -50,40 +50,37 @@ class MessageHeader:
 
     @property
     def kind(self) -> Kind:
+        """The kind of text that follows."""
         if self.role not in ("", "assistant"):
             return Reasoning
         return _KINDS.get(self.channels[-1], Answer) if self.channels else Answer
 
     @property
     def call(self) -> str | None:
-        """The tool that is called: a function with its namespace, or a built-in one."""
+        """The name of the called tool, a function's with its namespace; None if the message is no call."""
         if self.role not in ("", "assistant") or not self.recipients:
             return None
         name = self.recipients[-1]
-        return None if name in _NOBODY or not name.removeprefix(_FUNCTIONS) else name
+        return None if name in _NOT_TOOLS or not name.removeprefix(_FUNCTIONS) else name
 
 
-def read_header(parts: Sequence[Part], *, role: str = "") -> MessageHeader:
-    """Understand a header that has ended. `role` is given where the prompt ends with it."""
-    header = _gathered(parts, role, ended=True)
-    _judge(header)
+def read_header(parts: Sequence[Part], *, role: str = "", ended: bool = True) -> MessageHeader:
+    """Parse a header. `role` is its author if the prompt has already written it.
+
+    If `ended` is false, `<|message|>` is missing and unknown words are `stray`: they may be content.
+    """
+    header = _read_parts(parts, role, ended=ended)
+    _add_complaints(header)
     return header
 
 
-def rescue(parts: Sequence[Part], *, role: str = "") -> MessageHeader:
-    """A header that never ended: what there is of one; all other text is `stray`."""
-    header = _gathered(parts, role, ended=False)
-    _judge(header)
-    return header
+def may_continue(parts: Sequence[Part], *, role: str = "") -> bool:
+    """Whether these parts could be the start of a well-formed header."""
+    rest = _read_parts(parts, role, ended=False).stray.strip()
+    return any(word.startswith(rest) for word in _HEADER_WORDS)
 
 
-def may_go_on(parts: Sequence[Part], *, role: str = "") -> bool:
-    """Whether this reads like the beginning of a good header, cut anywhere."""
-    rest = _gathered(parts, role, ended=False).stray.strip()
-    return any(beginning.startswith(rest) for beginning in _BEGINNINGS)
-
-
-def _gathered(parts: Sequence[Part], role: str, *, ended: bool) -> MessageHeader:
+def _read_parts(parts: Sequence[Part], role: str, *, ended: bool) -> MessageHeader:
     header = MessageHeader(role)
     for part in parts:
         _read(header, part, ended=ended)
@@ -91,7 +88,7 @@ def _gathered(parts: Sequence[Part], role: str, *, ended: bool) -> MessageHeader
 
 
 def _read(header: MessageHeader, part: Part, *, ended: bool) -> None:
-    """Take header words from the start of a part; the rest is stray."""
+    """Read header words from the start of a part; the rest is stray."""
     at = 0
     if part.after == "role":
         at = _read_role(header, part.text, ended=ended)
@@ -138,7 +135,7 @@ def _read_channel(header: MessageHeader, text: str, *, ended: bool) -> int:
 
 
 def _read_words(header: MessageHeader, text: str, at: int, *, in_channel: bool, ended: bool) -> int:
-    """Recipients, content types and more channels, in any order."""
+    """Read recipients, content types and more channels, in any order; return the end position."""
     while True:
         if found := (_TO_ANYTHING if ended else _TO).match(text, at):
             name = re.match(_NAME, found[1])
@@ -151,14 +148,14 @@ def _read_words(header: MessageHeader, text: str, at: int, *, in_channel: bool, 
             pass
         elif (ended or not in_channel) and (found := _CHANNELS.match(text, at)):
             header.channels.append(found[1].lower())
-            header.complaints.append("a channel where none belongs")
+            header.complaints.append("a misplaced channel")
         else:
             return at
         at = found.end()
 
 
-def _judge(header: MessageHeader) -> None:
-    """Complain of what is understood, but odd."""
+def _add_complaints(header: MessageHeader) -> None:
+    """Add what is understood but malformed."""
     if header.stray:
         header.complaints.append("text in a header")
     if header.role not in ("", "assistant"):
@@ -169,6 +166,7 @@ def _judge(header: MessageHeader) -> None:
     if len(header.recipients) > 1:
         header.complaints.append("a message to several recipients")
     if header.recipients and header.call is None:
-        header.complaints.append(f"a message to {header.recipients[-1].removeprefix(_FUNCTIONS) or 'nobody'}")
+        name = header.recipients[-1].removeprefix(_FUNCTIONS)
+        header.complaints.append(f"a message to {name or 'an empty recipient'}")
     if not header.channels and header.call is None:
         header.complaints.append("a message without a channel")

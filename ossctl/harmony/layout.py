@@ -1,4 +1,4 @@
-"""A conversation as Harmony's messages: which there are, in which order, with which header."""
+"""Laying out a conversation as Harmony messages, with their order and headers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import msgspec
 from ossctl.dialect import Conversation, Effort, JsonFormat, Message
 from ossctl.harmony.typescript import Namespace, tools_section
 
-# The reference's defaults for the released models.
+# The reference renderer's defaults for the released models.
 IDENTITY = "You are ChatGPT, a large language model trained by OpenAI."
 KNOWLEDGE_CUTOFF = "2024-06"
 DEFAULT_EFFORT: Effort = "medium"
@@ -25,9 +25,9 @@ _INSTRUCTIONS = ("system", "developer")
 
 @dataclass(frozen=True)
 class HarmonyMessage:
-    """`author` is a role or a tool's name; an empty field is left out.
+    """One message of a prompt. `author` is a role or a tool's name; empty fields are left out.
 
-    If the model generated the message, `token_ids` are its tokens after the author; they replace the rest.
+    `token_ids`, if the model generated the message, are its tokens after the author and replace the rest.
     """
 
     author: str
@@ -42,9 +42,9 @@ Split = Callable[[Message], Sequence[HarmonyMessage]]
 
 
 def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage]:
-    """The messages of the prompt, from the system message on.
+    """All messages of the prompt, system message included.
 
-    `split` gives the messages in the ids of an earlier answer; none if those cannot stand for its text.
+    `split` turns the token ids of an earlier answer into messages; none if its text has to be rendered.
     """
     messages = conversation.messages
     offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
@@ -57,9 +57,9 @@ def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage
     instructions = "\n\n".join(message.content for message in first)
     if text := developer_text(instructions, functions, conversation.json_format):
         yield HarmonyMessage("developer", text)
-    running = running_turn(messages)
+    unfinished = unfinished_turn(messages)
     for position, message in enumerate(messages[len(first) :], len(first)):
-        yield from _message(message, split, running=position >= running)
+        yield from _message(message, split, keep_reasoning=position >= unfinished)
 
 
 def system_text(
@@ -70,7 +70,7 @@ def system_text(
     has_functions: bool = False,
     identity: str = IDENTITY,
 ) -> str:
-    """The system message's content. `namespaces` are built-in tools, not functions."""
+    """Content of the system message. `namespaces` are built-in tools, not functions."""
     about = [identity, f"Knowledge cutoff: {KNOWLEDGE_CUTOFF}"]
     if today is not None:
         about.append(f"Current date: {today.isoformat()}")
@@ -84,7 +84,7 @@ def system_text(
 def developer_text(
     instructions: str, namespaces: tuple[Namespace, ...] = (), json_format: JsonFormat | None = None
 ) -> str:
-    """The developer message's content; empty if there is nothing to say."""
+    """Content of the developer message; may be empty."""
     sections = ["# Instructions", instructions] if instructions else []
     if namespaces:
         sections.append(tools_section(namespaces))
@@ -95,18 +95,18 @@ def developer_text(
     return "\n\n".join(sections)
 
 
-def running_turn(messages: tuple[Message, ...]) -> int:
-    """Where the turn begins that no final answer has ended: from there on reasoning is kept."""
+def unfinished_turn(messages: tuple[Message, ...]) -> int:
+    """Index of the first message after the last final answer. From there on, reasoning is kept."""
     for position in range(len(messages) - 1, -1, -1):
         if messages[position].role == "assistant" and not messages[position].calls:
             return position + 1
     return 0
 
 
-def _message(message: Message, split: Split, *, running: bool) -> Iterator[HarmonyMessage]:
+def _message(message: Message, split: Split, *, keep_reasoning: bool) -> Iterator[HarmonyMessage]:
     if message.role == "assistant":
         for written in (split(message), _assistant(message)):
-            parts = [part for part in written if running or part.channel != "analysis"]
+            parts = [part for part in written if keep_reasoning or part.channel != "analysis"]
             if parts:
                 yield from parts
                 break

@@ -1,4 +1,4 @@
-"""Harmony's control tokens, found by their spelling in a model's vocabulary."""
+"""Harmony's control tokens, looked up by their text in a model's vocabulary."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ TEXTS = tuple(f"<|{name}|>" for name in _NAMES)
 
 
 class Tokenizer(Protocol):
-    """A vocabulary that text goes into and comes out of."""
+    """The part of a model's vocabulary that Harmony needs."""
 
     @property
     def special_ids(self) -> frozenset[int]: ...
@@ -21,7 +21,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Markers:
-    """Token ids of the format. `done` is `<|return|>`, the end of a turn; `end` that of a message."""
+    """Token ids of the markers. `done` is `<|return|>`, which ends a turn; `end` only ends a message."""
 
     start: int
     channel: int
@@ -33,12 +33,12 @@ class Markers:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self | None:
-        """The markers of a vocabulary; None if it is not one of Harmony's."""
+        """The markers of a vocabulary; None if any is missing."""
         ids = [tokenizer.id_of(text) for text in TEXTS]
         known = [token for token in ids if token is not None]
         return cls(*known) if len(known) == len(TEXTS) else None
 
     @property
     def names(self) -> Mapping[int, str]:
-        """The spelling of each."""
+        """The text of each marker, by token id."""
         return {token: f"<|{'return' if name == 'done' else name}|>" for name, token in vars(self).items()}

@@ -1,4 +1,4 @@
-"""Token ids of an answer to events. Whatever the model writes, its text comes out."""
+"""Parsing the token ids of an answer into events, without losing text however malformed it is."""
 
 import codecs
 from collections.abc import Callable, Mapping, Sequence
@@ -7,10 +7,10 @@ from enum import Enum, auto
 import msgspec
 
 from ossctl.dialect import Answer, Event, Reasoning, Recovered, ToolCall
-from ossctl.harmony.header import Kind, MessageHeader, Part, may_go_on, read_header, rescue
+from ossctl.harmony.header import Kind, MessageHeader, Part, may_continue, read_header
 from ossctl.harmony.markers import Markers
 
-# A part of a header is a handful of words. What is longer is text that has lost its header.
+# A longer part of a header is taken for text that has lost its header.
 _MAX_WORDS = 4
 _MAX_CHARACTERS = 256
 
@@ -25,7 +25,7 @@ class _State(Enum):
 
 
 class HarmonyParser:
-    """Follows an answer that begins right after `<|start|>assistant`."""
+    """Parses an answer that starts right after `<|start|>assistant`."""
 
     def __init__(self, piece: Callable[[int], bytes], markers: Markers, special_ids: frozenset[int]) -> None:
         self._piece = piece
@@ -35,38 +35,34 @@ class HarmonyParser:
         self._ends = frozenset((markers.end, markers.call, markers.done))
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._state = _State.HEADER
-        self._role = "assistant"  # of the header, where it does not stand in it
+        self._role = "assistant"  # of the header, if it does not name one itself
         self._parts = [Part("role", "")]
         self._header_tokens = 0
         self._kind: Kind = Answer
-        self._call: str | None = None  # the function that the current message calls
+        self._call: str | None = None  # the recipient of the current message, if it is a call
         self._arguments: list[str] = []
-        self._spoken: set[Kind] = set()  # kinds of text that there was already
-        self._first = True  # of the current message's text
+        self._seen: set[Kind] = set()  # kinds of text so far
+        self._first = True  # whether the current message has no text yet
         self._reasoning_tokens = 0
-        self._in_text = False  # the latest token was no marker
+        self._in_text = False  # whether the latest token was text
 
     @property
     def reasoning_tokens(self) -> int:
-        """See `Parser.reasoning_tokens`."""
         return self._reasoning_tokens
 
     @property
     def answering(self) -> bool:
-        """See `Parser.answering`."""
         answer = self._state is _State.CONTENT and self._kind is not Reasoning and self._call is None
         return answer and self._in_text
 
     def feed(self, token: int) -> Sequence[Event]:
-        """See `Parser.feed`."""
         self._in_text = token not in self._special
         if not self._in_text:
             return self._marker(token)
         text = self._decode(self._piece(token))
         if self._state is _State.CONTENT:
-            if self._kind is Reasoning and self._call is None:
-                self._reasoning_tokens += 1
-            return self._text(text) if text else ()
+            self._reasoning_tokens += self.in_reasoning
+            return self._text(text)
         if self._state is _State.HEADER:
             return self._header_text(text)
         self._open(Answer)
@@ -74,13 +70,12 @@ class HarmonyParser:
 
     @property
     def in_reasoning(self) -> bool:
-        """Whether a text token now would be reasoning."""
+        """Whether the next text token is reasoning."""
         return self._state is _State.CONTENT and self._kind is Reasoning and self._call is None
 
     def close(self, *, cut: bool) -> Sequence[Event]:
-        """See `Parser.close`. A header that was cut is nobody's fault, and nothing to show."""
-        if self._state is _State.HEADER:
-            return () if may_go_on(self._parts, role=self._role) else self._lost_header()
+        if self._state is _State.HEADER:  # one that was cut off is neither an error nor text
+            return () if may_continue(self._parts, role=self._role) else self._lost_header()
         if self._state is _State.BETWEEN:
             return ()
         return self._end_message(cut=cut)
@@ -94,7 +89,7 @@ class HarmonyParser:
 
     def _marker_in_header(self, token: int) -> Sequence[Event]:
         markers = self._markers
-        self._header_tokens += token != markers.start  # that one belongs to the next
+        self._header_tokens += token != markers.start  # which belongs to the next header
         self._add_to_header(self._decode(b"", True))
         if token == markers.message:
             return self._begin_content(read_header(self._parts, role=self._role), ())
@@ -120,7 +115,7 @@ class HarmonyParser:
             self._reasoning_tokens += reasoning
             events = self._end_message()
             if reasoning and token != self._markers.end:
-                events.append(Recovered("the turn ended with its reasoning"))
+                events.append(Recovered("the turn ended after its reasoning"))
             return events
         if token not in (self._markers.start, self._markers.channel):
             return [Recovered(f"{self._spelling(token)} inside a message")]
@@ -141,7 +136,7 @@ class HarmonyParser:
         return [Recovered(f"{self._spelling(token)} outside of a message")]
 
     def _begin_header(self, token: int | None = None) -> None:
-        """After `<|start|>`; or the role is left out, and a channel comes at once."""
+        """Start a header at `<|start|>`, or at `<|channel|>` where the role was left out."""
         self._state = _State.HEADER
         self._header_tokens = 1
         self._role = ""
@@ -163,17 +158,17 @@ class HarmonyParser:
             self._parts[-1] = Part(latest.after, latest.text + text)
 
     def _lost_header(self, *, ended: bool = True) -> list[Event]:
-        """The header is over without `<|message|>`: what does not read like one is the content."""
+        """End a header without `<|message|>`: what is not part of a header becomes content."""
         if ended:
             self._add_to_header(self._decode(b"", True))
-        header = rescue(self._parts, role=self._role)
+        header = read_header(self._parts, role=self._role, ended=False)
         text, header.stray = header.stray, ""
         events = self._begin_content(header, ("<|message|> is missing",))
         events += self._text(text)
         return [*events, *self._end_message()] if ended else events
 
     def _begin_content(self, header: MessageHeader, complaints: Sequence[str]) -> list[Event]:
-        """Open the content; what strayed into the header comes before it, and is never an argument."""
+        """Start the content. Stray text of the header precedes it and is never part of a call."""
         events: list[Event] = [Recovered(what) for what in (*complaints, *header.complaints)]
         if header.stray:
             self._open(header.kind)
@@ -182,11 +177,10 @@ class HarmonyParser:
         return events
 
     def _open(self, kind: Kind, call: str | None = None) -> None:
-        """A message's content begins."""
         self._state = _State.CONTENT
         self._kind, self._call = kind, call
         self._first = True
-        if kind is Reasoning and call is None:
+        if self.in_reasoning:
             self._reasoning_tokens += self._header_tokens
         self._header_tokens = 0
 
@@ -198,9 +192,9 @@ class HarmonyParser:
             return ()
         if self._first:
             self._first = False
-            if self._kind in self._spoken:
+            if self._kind in self._seen:
                 text = _BETWEEN_MESSAGES + text
-            self._spoken.add(self._kind)
+            self._seen.add(self._kind)
         return (self._kind(text),)
 
     def _end_message(self, *, cut: bool = False) -> list[Event]:
@@ -217,7 +211,7 @@ class HarmonyParser:
 
 
 def _tool_call(recipient: str, arguments: str, *, cut: bool) -> list[Event]:
-    """A function gets JSON; what is not is handed on as it is."""
+    """The call, with a complaint if it was cut off or a function's arguments are not valid JSON."""
     name = recipient.removeprefix(_FUNCTIONS)
     events: list[Event] = []
     if cut:

@@ -1,4 +1,4 @@
-"""Harmony's messages to token ids."""
+"""Rendering Harmony messages to token ids."""
 
 import functools
 from array import array
@@ -39,7 +39,7 @@ class _Contents:
 
 
 class Renderer:
-    """Writes messages with a model's own tokens. Text never becomes a control token."""
+    """Renders messages with a model's tokens. Text never becomes a control token."""
 
     def __init__(self, tokenizer: Tokenizer, markers: Markers) -> None:
         self._tokenizer = tokenizer
@@ -57,25 +57,25 @@ class Renderer:
         return [*ids, self._markers.start, *self._known("assistant")]
 
     def header(self, channel: str, recipient: str = "", content_type: str = "") -> list[int]:
-        """What the model itself writes after `<|start|>assistant`, up to the content."""
+        """A header as the model writes it after `<|start|>assistant`, up to the content."""
         to = f" to={recipient}" if recipient else ""
         ids = [self._markers.channel, *self._known(f"{channel}{to}{' ' if content_type else ''}")]
         return [*ids, *self._content_type(content_type), self._markers.message]
 
-    def split(self, kept: Sequence[int]) -> list[HarmonyMessage]:
-        """The messages in the ids of an answer, each with its ids up to its end; [] if any is malformed.
+    def split(self, token_ids: Sequence[int]) -> list[HarmonyMessage]:
+        """Split the token ids of an answer into messages; [] if any is malformed.
 
-        `<|return|>` becomes `<|end|>`, and so does a missing end.
+        A call ends with `<|call|>` and any other message with `<|end|>`, even if it was cut off.
         """
         opening = [self._markers.start, *self._known("assistant")]
         messages = []
-        rest = list(kept)
+        rest = list(token_ids)
         while rest:
             end = next((at for at, token in enumerate(rest) if token in self._ends), len(rest))
-            part = self._kept(rest[:end], call=rest[end : end + 1] == [self._markers.call])
-            if part is None:
+            message = self._plain_message(rest[:end], call=rest[end : end + 1] == [self._markers.call])
+            if message is None:
                 return []
-            messages.append(part)
+            messages.append(message)
             rest = rest[end + 1 :]
             if rest:
                 if rest[: len(opening)] != opening:
@@ -87,15 +87,14 @@ class Renderer:
     def _ends(self) -> frozenset[int]:
         return frozenset((self._markers.end, self._markers.call, self._markers.done))
 
-    def _kept(self, ids: list[int], *, call: bool) -> HarmonyMessage | None:
-        """A message from the ids before its end; None unless its markers are those of a plain one."""
+    def _plain_message(self, ids: list[int], *, call: bool) -> HarmonyMessage | None:
+        """The message with these ids before its end; None if its markers or its channel are malformed."""
         markers = self._markers
         special = tuple(token for token in ids if token in self._tokenizer.special_ids)
         plain = (markers.channel, markers.message)
         if special not in (plain, (markers.channel, markers.constrain, markers.message)):
             return None
-        named = markers.constrain if markers.constrain in special else markers.message
-        header = ids[ids.index(markers.channel) + 1 : ids.index(named)]
+        header = ids[ids.index(markers.channel) + 1 : ids.index(special[1])]
         channel = b"".join(map(self._tokenizer.piece, header)).decode("utf-8", "replace").split(maxsplit=1)
         if not channel or channel[0] not in ("analysis", "commentary", "final"):
             return None

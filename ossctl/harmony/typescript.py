@@ -1,7 +1,6 @@
-"""Tools in the TypeScript-like form that the models were trained on.
+"""Rendering tools in the TypeScript-like form that the models were trained on.
 
-Layout and punctuation follow the reference renderer to the letter, with its irregularities: the models
-have seen them.
+Layout and punctuation follow the reference renderer exactly, irregularities included.
 """
 
 import re
@@ -30,7 +29,7 @@ def tools_section(namespaces: Iterable[Namespace]) -> str:
 
 
 def typescript(schema: Any, indent: str = "") -> str:
-    """The type that a JSON schema describes; `any` for what the form cannot say."""
+    """The type of a JSON schema; `any` for what this form cannot express."""
     if not isinstance(schema, Mapping):
         return "any"
     if isinstance(variants := schema.get("oneOf"), list):
@@ -74,7 +73,7 @@ def _namespace(namespace: Namespace) -> Iterator[str]:
 
 
 def _lines(text: str) -> list[str]:
-    """Split at newlines alone; the last one ends a line and does not begin another."""
+    """Split at newlines only; one at the end starts no further line."""
     lines = re.split("\r?\n", text)
     return lines if lines[-1] else lines[:-1]
 
@@ -127,7 +126,7 @@ def _one_of(name: str, schema: Mapping[str, Any], variants: list[Any], indent: s
 
 
 def _variant(schema: Any, indent: str) -> str:
-    """An alternative outside a property: here a default is quoted even among an enum's values."""
+    """An alternative outside of a property, where even the default of an enum is quoted."""
     comments = []
     if isinstance(schema, Mapping):
         if isinstance(schema.get("description"), str):
@@ -144,7 +143,7 @@ def _nullable(schema: Any, indent: str) -> str:
 
 
 def _default(schema: Any, *, quoted: bool = False) -> Iterator[str]:
-    """`default: …` if there is one. A text is quoted, but bare where it is one of an enum."""
+    """`default: …`, if there is one. Strings are quoted, except those of an enum unless `quoted`."""
     if not isinstance(schema, Mapping) or "default" not in schema:
         return
     default = schema["default"]

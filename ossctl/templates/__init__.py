@@ -1,1 +1,1 @@
-"""The dialect of models that bring a Jinja chat template: Qwen, DeepSeek, SmolLM and many others."""
+"""The dialect of models with a Jinja chat template, such as Qwen, DeepSeek and SmolLM."""

@@ -1,4 +1,4 @@
-"""The Jinja environment that chat templates are written for, as Transformers sets it up."""
+"""The Jinja environment of chat templates, set up as in Transformers."""
 
 import json
 from typing import Any, NoReturn
@@ -8,11 +8,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 class TemplateRefusal(Exception):
-    """The template called `raise_exception`: it has no place for these messages."""
+    """The template rejected its input by calling `raise_exception`."""
 
 
 def chat_environment() -> ImmutableSandboxedEnvironment:
-    """A sandbox: templates come with models, from anywhere, and must not reach beyond their input."""
+    """A sandboxed environment, because templates come with models and are not to be trusted."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
     )
@@ -28,7 +28,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON as it is; Jinja's own filter escapes it for HTML."""
+    """Plain JSON; Jinja's own filter escapes it for HTML."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )

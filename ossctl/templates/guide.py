@@ -1,4 +1,4 @@
-"""Holding an answer to a JSON schema, for models that have no format of their own around it."""
+"""Holding an answer to a JSON schema, for models with a chat template."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ from ossctl.guide import Banned, Grammar, GuideFailed
 
 
 class JsonGuide:
-    """JSON and then the end; before it, if `after` is not empty, anything up to that tag."""
+    """Allows JSON and then the end token. If `after` is set, anything may precede that tag first."""
 
     def __init__(
         self, grammar: Grammar, end_id: int, piece: Callable[[int], bytes], *, after: bytes = b""
@@ -18,13 +18,11 @@ class JsonGuide:
         self._tail = b""
 
     def forced(self) -> Sequence[int]:
-        """See `Guide.forced`."""
         if self._after:
             return ()
         return (self._end,) if self._grammar.finished else self._grammar.forced()
 
     def banned(self) -> Banned | None:
-        """See `Guide.banned`."""
         if self._after:
             return None
         banned = self._grammar.banned()
@@ -32,13 +30,12 @@ class JsonGuide:
         return banned
 
     def accept(self, token: int) -> None:
-        """See `Guide.accept`."""
         if not self._after:
             self._grammar.accept(token)
             return
         self._tail = self._tail[-len(self._after) :] + self._piece(token)
-        _, tag, behind = self._tail.partition(self._after)
-        if behind.strip():
-            raise GuideFailed(f"a token of the model's reaches beyond {self._after.decode()}")
+        _, tag, rest = self._tail.partition(self._after)
+        if rest.strip():
+            raise GuideFailed(f"a token extends beyond {self._after.decode()}: the schema cannot be enforced")
         if tag:
             self._after = b""

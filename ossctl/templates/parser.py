@@ -1,4 +1,4 @@
-"""Answers of template models: token ids to reasoning and answer."""
+"""Parsing answers of models with a chat template into reasoning and answer."""
 
 import codecs
 from collections.abc import Callable, Sequence
@@ -11,16 +11,16 @@ THINK_START, THINK_END = "<think>", "</think>"
 
 
 class _State(Enum):
-    START = auto()  # nothing but blanks so far: the reasoning may begin
+    START = auto()  # only whitespace so far: reasoning may follow
     THINKING = auto()
-    AFTER = auto()  # blanks between the reasoning and the answer
+    AFTER = auto()  # whitespace between reasoning and answer
     ANSWERING = auto()
 
 
 class TemplateParser:
     """Splits an answer into reasoning (`<think>…</think>` at its start) and the rest.
 
-    A tag later in the answer is text: the model may be talking about it.
+    A later tag is text, since the model may be writing about it.
     """
 
     def __init__(
@@ -31,23 +31,20 @@ class TemplateParser:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self._state = _State.THINKING if thinking else _State.START
-        self._first = thinking  # the reasoning's leading blanks are the format's, not the model's
+        self._first = thinking  # strip whitespace at the start of the reasoning
         self._count = self._reasoning_tokens = 0
 
     @property
     def reasoning_tokens(self) -> int:
-        """See `Parser.reasoning_tokens`."""
         return self._reasoning_tokens
 
     @property
     def answering(self) -> bool:
-        """See `Parser.answering`."""
         if self._state is _State.AFTER:
-            return self._decoder.getstate()[0] != b""  # a character has begun
+            return self._decoder.getstate()[0] != b""  # a character has started
         return self._state is not _State.THINKING
 
     def feed(self, token: int) -> Sequence[Event]:
-        """See `Parser.feed`. Control tokens are never text, but for the tags."""
         self._count += 1
         events = self._feed(token)
         if not self.answering:
@@ -55,13 +52,13 @@ class TemplateParser:
         return events
 
     def _feed(self, token: int) -> Sequence[Event]:
+        """Control tokens are not text, except for the tags."""
         piece = self._piece(token)
         if token in self._control and piece.decode("utf-8", "replace") not in (THINK_START, THINK_END):
             return ()
         return self._take(self._decoder.decode(piece))
 
-    def close(self, *, cut: bool) -> Sequence[Event]:  # noqa: ARG002 (the format has no parts to cut)
-        """See `Parser.close`."""
+    def close(self, *, cut: bool) -> Sequence[Event]:  # noqa: ARG002 (a cut makes no difference)
         events = list(self._take(self._decoder.decode(b"", final=True)))
         held, self._held = self._held, ""
         if held and self._state is not _State.AFTER:

@@ -1,4 +1,4 @@
-"""A prompt made of a record's fields, by the user's Jinja template."""
+"""Prompts rendered from records with the user's Jinja template."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from ossctl.templates.environment import chat_environment
 
 
 class PromptTemplate:
-    """A template over the fields of a record; `record` is all of it, for names that are no identifiers."""
+    """A template with a record's fields as variables, and `record` for fields that are not identifiers."""
 
     def __init__(self, text: str) -> None:
-        """Raises UsageError if `text` is not valid Jinja."""
+        """Compile `text`. Raises UsageError if it is not valid Jinja."""
         environment = chat_environment().overlay(
             undefined=StrictUndefined, trim_blocks=False, lstrip_blocks=False
         )
@@ -24,11 +24,11 @@ class PromptTemplate:
             raise UsageError(f"--prompt: {error.message} (line {error.lineno})") from None
 
     def render(self, record: Mapping[str, Any]) -> str:
-        """The prompt for a record. Raises RequestError if it lacks a field, or the template fails on it."""
+        """The prompt for a record. Raises RequestError if a field is missing or the template fails."""
         try:
             prompt = self._template.render({"record": record, **record})
-            prompt.encode()  # half a surrogate pair is no text
-        except Exception as error:  # noqa: BLE001 (a program of the user's: it can fail in any way)
+            prompt.encode()  # fails on lone surrogates
+        except Exception as error:  # noqa: BLE001 (templates are programs: they can fail in any way)
             reason = str(error) or type(error).__name__
             raise RequestError(f"--prompt: {reason}", code="template_failed") from None
         return prompt

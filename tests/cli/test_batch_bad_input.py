@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import (
+from gguf import GGUFWriter
+
+from ossctl.runtime.gguf import read_header
+from tests.support.command import (
     Live,
     Record,
     Result,
@@ -18,10 +21,7 @@ from command import (
     start,
     write_jsonl,
 )
-from gguf import GGUFWriter
-from models import smollm2
-
-from ossctl.runtime.gguf import read_header
+from tests.support.models import smollm2
 
 HI: Record = {"prompt": "Say hi.", "max_tokens": 4, "temperature": 0, "id": "hi"}
 COLOUR = {"name": "x", "schema": {"type": "colour"}}

@@ -10,11 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Record, by_id, command, environment, line_of, ossctl, records_in, start, write_jsonl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ossctl.app.wire.chat_completions import Shorthand
+from tests.support.command import (
+    Record,
+    by_id,
+    command,
+    environment,
+    line_of,
+    ossctl,
+    records_in,
+    start,
+    write_jsonl,
+)
 
 QUICK: Record = {"prompt": "Hi", "max_tokens": 3}
 ENDS = ("257", "258", "264")  # the tokens that end an answer of the model of bytes

@@ -10,11 +10,11 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from command import Record, Result, by_id, choice_of, content_of, ossctl, write_jsonl
-from models import byte_vocabulary, smollm2, write_gpt_oss
 
 from ossctl.runtime.gguf import read_header
 from ossctl.runtime.model import LlamaModel
+from tests.support.command import Record, Result, by_id, choice_of, content_of, ossctl, write_jsonl
+from tests.support.models import byte_vocabulary, smollm2, write_gpt_oss
 
 Object = dict[str, Any]
 

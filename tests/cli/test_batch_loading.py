@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from command import ossctl, small_model, write_jsonl
-from models import smollm2
+
+from tests.support.command import ossctl, small_model, write_jsonl
+from tests.support.models import smollm2
 
 
 def test_a_batch_keeps_the_loading_options_that_are_given(tmp_path: Path) -> None:

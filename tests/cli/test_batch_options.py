@@ -11,10 +11,20 @@ from typing import Any
 
 import jsonschema
 import pytest
-from command import Record, Result, by_id, choice_of, content_of, line_of, ossctl, records_in, write_jsonl
 from openai.types.chat import ChatCompletion
 
 from ossctl.storage.compression import ZstdEncoder
+from tests.support.command import (
+    Record,
+    Result,
+    by_id,
+    choice_of,
+    content_of,
+    line_of,
+    ossctl,
+    records_in,
+    write_jsonl,
+)
 
 WEATHER = {"type": "object", "properties": {"days": {"type": "integer", "maximum": 9}}, "required": ["days"]}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}

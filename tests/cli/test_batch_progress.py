@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from command import command, environment, ossctl, small_model, write_jsonl
+
+from tests.support.command import command, environment, ossctl, small_model, write_jsonl
 
 if sys.platform == "win32":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)

@@ -13,10 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Record, by_id, command, environment, line_of, ossctl, records_in, start, write_jsonl
 
 from ossctl.app.batch.reorder_spool import spool_path
 from ossctl.storage.compression import open_decoded
+from tests.support.command import (
+    Record,
+    by_id,
+    command,
+    environment,
+    line_of,
+    ossctl,
+    records_in,
+    start,
+    write_jsonl,
+)
 
 QUICK: Record = {"prompt": "Say hi.", "max_tokens": 3}
 ENDS = ("257", "258", "264")  # the tokens that end an answer of the model of bytes

@@ -7,7 +7,18 @@ import time
 from pathlib import Path
 
 import pytest
-from command import Live, Record, Result, by_id, line_of, records_in, small_model, start, write_jsonl
+
+from tests.support.command import (
+    Live,
+    Record,
+    Result,
+    by_id,
+    line_of,
+    records_in,
+    small_model,
+    start,
+    write_jsonl,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command import Result, command, environment, ossctl
-from models import smollm2
+
+from tests.support.command import Result, command, environment, ossctl
+from tests.support.models import smollm2
 
 MODEL = ("-m", smollm2(), "--threads", 1, "--ctx", 2048, "-t", 0)
 

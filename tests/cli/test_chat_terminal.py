@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import ossctl
-from models import smollm2
+
+from tests.support.command import ossctl
+from tests.support.models import smollm2
 
 if sys.platform == "win32":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
 
-from terminal import Terminal
+from tests.support.terminal import Terminal
 
 MODEL = ("-m", smollm2(), "--threads", 1, "-t", 0)
 LOADED = "Smollm2 135M"  # in the toolbar

@@ -1,14 +1,16 @@
 """What is made from the program is up to date, and works where it is used."""
 
 import os
+import re
 import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from generated import COMPLETIONS, MAN_PAGE, README, generated
-from programs import with_ossctl
+
+from tests.support.programs import with_ossctl
+from tools.generated import COMPLETIONS, MAN_PAGE, ROOT, generated
 
 LAID_OUT_ALIKE = version("typer").startswith("0.29.")
 
@@ -23,9 +25,15 @@ def test_every_generated_file_is_what_the_program_gives_now() -> None:
     assert not stale, "run `make generated`"
 
 
-def test_the_readme_shows_the_help_of_every_command_for_prompts() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert all(f"<!-- help: {command} -->" in text for command in ("run", "batch"))
+def test_the_reference_has_every_command_with_its_options() -> None:
+    text = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    commands = [
+        *["chat", "run", "batch", "plan", "doctor", "pull", "ls", "show", "verify", "rm"],
+        "batch status",
+    ]
+    commands += [f"sessions {name}" for name in ["list", "show", "search", "export", "delete"]]
+    assert sorted(re.findall("^## ossctl (.*)$", text, re.MULTILINE)) == sorted(commands)
+    assert text.count("Usage: ossctl ") == len(commands)
 
 
 def shell(folder: Path, *command: str) -> list[str]:

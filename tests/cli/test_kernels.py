@@ -7,12 +7,13 @@ import termios
 from pathlib import Path
 
 import pytest
-from command import by_id, content_of, ossctl, write_jsonl
-from faulty_kernels import build_faulty_kernels, needs_compiler
-from llama_oracle import has_rpc
-from models import smollm2
-from rpc_servers import NOTHING, rpc_server
-from terminal import Terminal
+
+from tests.support.command import by_id, content_of, ossctl, write_jsonl
+from tests.support.faulty_kernels import build_faulty_kernels, needs_compiler
+from tests.support.llama_oracle import has_rpc
+from tests.support.models import smollm2
+from tests.support.rpc_servers import NOTHING, rpc_server
+from tests.support.terminal import Terminal
 
 pytestmark = needs_compiler
 
@@ -156,9 +157,9 @@ def test_a_device_is_tried_before_it_is_used(tmp_path: Path, tampering: str) -> 
     record_file, folder = forget(tmp_path), tmp_path / "site"
     folder.mkdir()
     with rpc_server(tampering) as address:
-        register = f"from rpc_servers import register\nregister([{address!r}])\n"
+        register = f"from tests.support.rpc_servers import register\nregister([{address!r}])\n"
         (folder / "sitecustomize.py").write_text(register)
-        path = os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
+        path = os.pathsep.join([str(folder), str(Path(__file__).parents[2])])
         result = ossctl(*ASK[:-1], "--ctx", 256, "Hello", "-v", cwd=tmp_path, PYTHONPATH=path)
         chosen = ossctl("plan", smollm2(), "--device", "RPC0", cwd=tmp_path, PYTHONPATH=path)
     assert result.code == 6, result.stderr

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Result, command, environment, ossctl
 from gguf import GGUFReader, GGUFWriter
-from hub import Cut, Hub, Slow, Status, sha256
-from models import byte_gpt_oss, smollm2
 
 from ossctl.hub.catalogue import catalogue
+from tests.support.command import Result, command, environment, ossctl
+from tests.support.hub import Cut, Hub, Slow, Status, sha256
+from tests.support.models import byte_gpt_oss, smollm2
 
 SMALL, SPLIT, OTHER = "org/small-GGUF", "org/split-GGUF", "ggml-org/gpt-oss-20b-GGUF"
 PINNED = catalogue().entry("20b").variant.revision

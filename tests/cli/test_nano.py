@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from command import Record, by_id, choice_of, content_of, ossctl, write_jsonl
 
 from ossctl.app.library.resolve import NANO_FILE, has_nano
+from tests.support.command import Record, by_id, choice_of, content_of, ossctl, write_jsonl
 
 if not has_nano():
     pytest.skip("nano is not made yet: make nano", allow_module_level=True)

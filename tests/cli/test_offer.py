@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import Result, command, environment, ossctl, records_in, write_jsonl
-from hub import Hub
-from models import byte_gpt_oss, enormous, smollm2
 
 from ossctl.app.library.resolve import has_nano
 from ossctl.hub.catalogue import catalogue
+from tests.support.command import Result, command, environment, ossctl, records_in, write_jsonl
+from tests.support.hub import Hub
+from tests.support.models import byte_gpt_oss, enormous, smollm2
 
 GPT_OSS = ("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-MXFP4.gguf")
 SMOL = ("org/smol-GGUF", "smol-Q4_1.gguf")

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from command import Result, command, environment, ossctl
-from hub import Cut, Flip, Hub, Slow, Stall, Status, sha256
-from models import enormous, smollm2
 
 from ossctl.hub.catalogue import catalogue
+from tests.support.command import Result, command, environment, ossctl
+from tests.support.hub import Cut, Flip, Hub, Slow, Stall, Status, sha256
+from tests.support.models import enormous, smollm2
 
 REPO = "org/model-GGUF"
 REFERENCE = f"hf:{REPO}"

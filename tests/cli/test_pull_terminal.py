@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import command, environment
-from hub import Cut, Hub, Slow, Status
-from models import enormous
+
+from tests.support.command import command, environment
+from tests.support.hub import Cut, Hub, Slow, Status
+from tests.support.models import enormous
 
 if sys.platform == "win32":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)

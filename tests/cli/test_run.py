@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from command import Result, environment, ossctl, start
-from models import smollm2
 
 from ossctl.app.inference.finish import is_refusal
 from ossctl.app.user_text import first_code_block
 from ossctl.cli.main import app
+from tests.support.command import Result, environment, ossctl, start
+from tests.support.models import smollm2
 
 GREEDY = ("-t", 0, "--threads", 1)
 SMOL = ("-m", smollm2(), *GREEDY)

@@ -12,9 +12,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from command import Live, Result, command, environment, line_of, ossctl, start
-from models import smollm2
-from programs import with_ossctl
+
+from tests.support.command import Live, Result, command, environment, line_of, ossctl, start
+from tests.support.models import smollm2
+from tests.support.programs import with_ossctl
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMA = json.loads((EXAMPLES / "serve-stdin.schema.json").read_text("utf-8"))

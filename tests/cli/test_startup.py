@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import environment
 
 import ossctl
+from tests.support.command import environment
 
 HEAVY = {
     "huggingface_hub",

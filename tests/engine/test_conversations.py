@@ -1,14 +1,14 @@
-"""A conversation goes on in the cache: its next prompt begins where the one before ended."""
+"""A conversation continues in the cache: its next prompt starts where the last one ended."""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scripted import ScriptedRunner, expected_answer, run, tokens_of
 
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Prefilled, Request, Sampling
 from ossctl.engine.sequence import Slot
 from ossctl.runtime.base import DecodeAborted, Snapshot
+from tests.support.scripted import ScriptedRunner, expected_answer, run, tokens_of
 
 Ids = npt.NDArray[np.int32]
 VOCAB = 50
@@ -20,14 +20,14 @@ def ids(n: int, seed: int = 0) -> Ids:
 
 
 class Talk:
-    """Asks one engine, and counts the prompt tokens that it decodes."""
+    """Runs requests on one engine and counts the prompt tokens that it decodes."""
 
     def __init__(self, **options: int | bool) -> None:
         self.runner = ScriptedRunner(VOCAB, n_ctx_seq=2000, n_batch=64, **options)  # type: ignore[arg-type]
         self.engine = Engine(self.runner)
 
     def ask(self, prompt: Ids, conversation: str = "", n_tokens: int = 100) -> int:
-        """Prompt tokens that were decoded for the answer, which is as it should be."""
+        """Check the answer; return the prompt tokens that were decoded for it."""
         before = self.engine.stats.prompt_tokens
         self.engine.submit(Request("r", prompt, n_tokens, GREEDY, conversation=conversation))
         got = tokens_of(run(self.engine)["r"])
@@ -35,15 +35,15 @@ class Talk:
         return self.engine.stats.prompt_tokens - before
 
     def begin(self, name: str, prompt: Ids, n_tokens: int) -> None:
-        """Compute the first batch of it, and leave it there."""
+        """Submit a request and compute its first batch only."""
         self.engine.submit(Request(name, prompt, n_tokens, GREEDY, conversation="a"))
         self.engine.step()
-        assert self.engine.computed(name)
+        assert self.engine.num_computed_tokens(name)
 
-    def read(self, prompt: Ids, conversation: str = "", *, returnable: bool = True) -> int:
-        """Prompt tokens that were decoded for no answer; the cache then holds the whole prompt."""
+    def prefill(self, prompt: Ids, conversation: str = "", *, checkpoint: bool = True) -> int:
+        """Check that the whole prompt is in the cache; return how much of it was decoded."""
         before, decodes = self.engine.stats.prompt_tokens, len(self.runner.decoded)
-        request = Request("r", prompt, 0, GREEDY, conversation=conversation, returnable=returnable)
+        request = Request("r", prompt, 0, GREEDY, conversation=conversation, checkpoint=checkpoint)
         self.engine.submit(request)
         (output,) = run(self.engine)["r"]
         decoded = self.engine.stats.prompt_tokens - before
@@ -84,7 +84,7 @@ def test_going_back_some_turns_costs_the_new_tokens_and_far_back_little_more() -
 
 
 @pytest.mark.parametrize("unified", [False, True])
-def test_conversations_do_not_take_each_others_cells_while_there_is_room(unified: bool) -> None:
+def test_conversations_keep_their_own_slots_while_others_are_free(unified: bool) -> None:
     talk = Talk(n_seq=3, window=8, unified=unified)
     system = ids(40)
     first, second = (np.concatenate([system, ids(50, seed)]) for seed in (1, 2))
@@ -92,7 +92,7 @@ def test_conversations_do_not_take_each_others_cells_while_there_is_room(unified
     assert talk.ask(second, "second") <= 90
     assert talk.ask(np.concatenate([first, ids(10, 3)]), "first") == 10
     assert talk.ask(np.concatenate([second, ids(10, 4)]), "second") == 10
-    assert talk.ask(np.concatenate([first, ids(10, 3), ids(7, 5)])) <= 7  # a question aside, in the third
+    assert talk.ask(np.concatenate([first, ids(10, 3), ids(7, 5)])) <= 7  # no conversation: the third slot
     assert talk.ask(np.concatenate([second, ids(10, 4), ids(9, 6)]), "second") == 9
 
 
@@ -104,7 +104,7 @@ def test_a_fork_takes_over_what_its_origin_holds() -> None:
     assert talk.ask(np.concatenate([prompt, ids(12, 2)]), "origin") == 12
 
 
-def test_a_stopped_prefill_is_gone_on_with_where_it_was() -> None:
+def test_an_aborted_prefill_continues_where_it_stopped() -> None:
     runner = ScriptedRunner(VOCAB, n_seq=1, n_ctx_seq=500, n_batch=64)
     engine = Engine(runner)
     prompt = ids(200)
@@ -113,11 +113,11 @@ def test_a_stopped_prefill_is_gone_on_with_where_it_was() -> None:
     runner.abort_after = 10
     with pytest.raises(DecodeAborted):
         engine.step()
-    assert engine.computed("r") == 74
+    assert engine.num_computed_tokens("r") == 74
     assert tokens_of(run(engine)["r"]) == expected_answer(prompt.tolist(), 5, VOCAB)
 
 
-def test_a_prompt_that_was_given_up_leaves_what_was_before_it() -> None:
+def test_a_cancelled_prefill_keeps_the_prefix_before_it() -> None:
     talk = Talk(n_seq=1, window=8)
     prompt = ids(60)
     talk.ask(prompt, "a")
@@ -132,66 +132,66 @@ def test_a_prompt_that_was_given_up_leaves_what_was_before_it() -> None:
 
 
 @pytest.mark.parametrize("window", [0, 8])
-def test_what_was_read_ahead_is_not_read_again(window: int) -> None:
+def test_what_was_prefilled_ahead_is_not_computed_again(window: int) -> None:
     talk = Talk(n_seq=1, window=window)
     prompt = ids(60)
-    assert talk.read(prompt[:40], "a") == 40
+    assert talk.prefill(prompt[:40], "a") == 40
     assert talk.ask(prompt, "a") == 20
     for turn in range(1, 20):
         answered = np.concatenate([prompt, ids(30, seed=turn)])
-        assert talk.read(answered, "a") == 30
-        assert talk.read(answered, "a") == 0
+        assert talk.prefill(answered, "a") == 30
+        assert talk.prefill(answered, "a") == 0
         prompt = np.concatenate([answered, ids(10, seed=-turn % 1000)])
         assert talk.ask(prompt, "a") == 10
-        if turn % 3 == 0:  # the same again, and another message in its place
+        if turn % 3 == 0:  # the same again, and another message instead
             assert talk.ask(prompt, "a") <= 10
-            assert talk.read(answered, "a") == 0
+            assert talk.prefill(answered, "a") == 0
             assert talk.ask(np.concatenate([answered, ids(5, seed=99)]), "a") == 5
             assert talk.ask(prompt, "a") <= 10
 
 
-def cost_of_going_back(turns: int, *, reads_ahead: bool, reads_along: bool = False) -> int:
-    """Prompt tokens of another message in place of the one so many turns ago, after forty."""
+def cost_of_going_back(turns: int, *, prefills_ahead: bool, prefills_drafts: bool = False) -> int:
+    """Prompt tokens computed to replace the message `turns` turns ago, after forty turns."""
     talk = Talk(n_seq=4, window=8)  # as a chat has them
     ahead = [ids(20)]
     for turn in range(1, 41):
-        if reads_ahead:
-            talk.read(ahead[-1], "a")
+        if prefills_ahead:
+            talk.prefill(ahead[-1], "a")
         prompt = np.concatenate([ahead[-1], ids(5, seed=turn)])
-        if reads_along:
+        if prefills_drafts:
             for more in (1, 3):
-                talk.read(prompt[: len(ahead[-1]) + more], "a", returnable=False)
+                talk.prefill(prompt[: len(ahead[-1]) + more], "a", checkpoint=False)
         talk.ask(prompt, "a")
         ahead.append(np.concatenate([prompt, ids(15, seed=turn + 100)]))
-    if reads_ahead:
-        talk.read(ahead[-1], "a")
+    if prefills_ahead:
+        talk.prefill(ahead[-1], "a")
     return talk.ask(np.concatenate([ahead[-1 - turns], ids(5, seed=99)]), "a")
 
 
-def test_reading_ahead_leaves_the_way_back_as_cheap_as_it_is() -> None:
+def test_prefilling_ahead_makes_going_back_no_more_expensive() -> None:
     with_it, without = (
-        [cost_of_going_back(turns, reads_ahead=reads_ahead) for turns in (2, 5, 10)]
-        for reads_ahead in (True, False)
+        [cost_of_going_back(turns, prefills_ahead=prefills_ahead) for turns in (2, 5, 10)]
+        for prefills_ahead in (True, False)
     )
     assert with_it[:2] == [5, 5]  # the message alone
     assert sum(with_it) <= sum(without)
-    along = [cost_of_going_back(turns, reads_ahead=True, reads_along=True) for turns in (2, 5, 10)]
-    assert along == with_it
+    drafts = [cost_of_going_back(turns, prefills_ahead=True, prefills_drafts=True) for turns in (2, 5, 10)]
+    assert drafts == with_it
 
 
 @pytest.mark.parametrize("n_seq", [1, 3])
-def test_a_message_goes_on_from_what_is_still_being_read(n_seq: int) -> None:
+def test_a_message_continues_a_prefill_that_is_still_running(n_seq: int) -> None:
     talk = Talk(n_seq=n_seq, window=8)
     talk.ask(ids(100, seed=7), "b")
     prompt = ids(300)
     talk.begin("ahead", prompt[:290], 0)
-    assert talk.engine.computed("ahead") == 64
+    assert talk.engine.num_computed_tokens("ahead") == 64
     assert talk.ask(prompt, "a") == 300 - 64
     if n_seq > 1:
         assert talk.ask(np.concatenate([ids(100, seed=7), ids(5, seed=8)]), "b") == 5
 
 
-def test_what_is_read_ahead_and_given_up_stays_for_what_begins_with_it() -> None:
+def test_a_cancelled_prefill_is_reused_by_prompts_with_its_prefix() -> None:
     talk = Talk(n_seq=1, window=8)
     prompt = ids(60)
     talk.ask(prompt, "a")
@@ -201,10 +201,10 @@ def test_what_is_read_ahead_and_given_up_stays_for_what_begins_with_it() -> None
     assert talk.ask(np.concatenate([ahead, ids(10, 2)]), "a") == 200 - 64 + 10
 
 
-def test_snapshots_are_dense_of_late_and_sparse_before() -> None:
+def test_snapshots_are_dense_near_the_end_and_sparse_before() -> None:
     (slot,) = Slot.of(1)
     for n_tokens in range(100, 20_001, 100):
-        slot.remember(Snapshot(n_tokens, b""))
+        slot.add_snapshot(Snapshot(n_tokens, b""))
     kept = sorted(slot.snapshots)
     assert len(kept) == 32
     assert kept[-4:] == [19_700, 19_800, 19_900, 20_000]

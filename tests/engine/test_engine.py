@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import ScriptedRunner, expected_answer, logits_after, run, tokens_of
 
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Failed, FinishReason, Generated, Request, Sampling
 from ossctl.engine.sampler import Sampler
 from ossctl.errors import RequestError
 from ossctl.runtime.base import DecodeFailed
+from tests.support.scripted import ScriptedRunner, expected_answer, logits_after, run, tokens_of
 
 GREEDY = Sampling(temperature=0)
 
@@ -23,7 +23,7 @@ def request(name: str, prompt: Sequence[int], n_tokens: int = 5, sampling: Sampl
 
 
 def submit_all(engine: Engine, prompts: list[list[int]], lengths: list[int]) -> None:
-    """By number; a third of them each are of no conversation, of one and of another."""
+    """Submit them with their numbers as ids: a third without a conversation, the others in two."""
     for n, (prompt, n_tokens) in enumerate(zip(prompts, lengths, strict=True)):
         engine.submit(replace(request(str(n), prompt, n_tokens), conversation=("", "a", "b")[n % 3]))
 
@@ -44,9 +44,9 @@ def workloads(draw: st.DrawFn) -> tuple[ScriptedRunner, list[list[int]], list[in
         n_cells=draw(st.integers(90, 300)) if unified else 0,
         window=draw(st.sampled_from([0, 0, 20])),
     )
-    heads = [prompt_of((seed, draw(st.integers(0, 40)))) for seed in range(2)]
+    prefixes = [prompt_of((seed, draw(st.integers(0, 40)))) for seed in range(2)]
     prompts = [
-        draw(st.sampled_from(heads)) + prompt_of((100 + n, draw(st.integers(1, 30))))
+        draw(st.sampled_from(prefixes)) + prompt_of((100 + n, draw(st.integers(1, 30))))
         for n in range(draw(st.integers(1, 12)))
     ]
     return runner, prompts, [draw(st.integers(0, 20)) for _ in prompts]  # 0: the prompt alone
@@ -106,9 +106,9 @@ def test_running_sequences_decode_in_every_step_of_a_long_prefill() -> None:
 def test_a_common_prefix_is_computed_once() -> None:
     runner = ScriptedRunner(n_seq=4, n_batch=100, n_ctx_seq=100)
     engine = Engine(runner)
-    head = prompt_of((1, 40))
+    prefix = prompt_of((1, 40))
     for number in range(12):
-        engine.submit(request(str(number), [*head, number, *prompt_of((10 + number, 4))]))
+        engine.submit(request(str(number), [*prefix, number, *prompt_of((10 + number, 4))]))
     outputs = run(engine)
     assert engine.stats.prompt_tokens == 40 + 12 * 5
     assert engine.stats.cached_tokens == 11 * 40
@@ -121,8 +121,8 @@ def test_a_common_prefix_is_computed_once() -> None:
 def test_with_a_window_the_prefix_is_shared_through_a_snapshot(unified: bool) -> None:
     runner = ScriptedRunner(n_seq=3, n_batch=100, n_ctx_seq=100, window=10, unified=unified)
     engine = Engine(runner)
-    head = prompt_of((1, 40))
-    prompts = [[*head, number, *prompt_of((10 + number, 4))] for number in range(9)]
+    prefix = prompt_of((1, 40))
+    prompts = [[*prefix, number, *prompt_of((10 + number, 4))] for number in range(9)]
     for number, prompt in enumerate(prompts):
         engine.submit(request(str(number), prompt, 20))
     outputs = run(engine)
@@ -134,32 +134,30 @@ def test_with_a_window_the_prefix_is_shared_through_a_snapshot(unified: bool) ->
 def test_one_sequence_with_a_window_finds_the_prefix_from_the_third_request_on() -> None:
     runner = ScriptedRunner(n_seq=1, n_batch=100, n_ctx_seq=100, window=10)
     engine = Engine(runner)
-    head = prompt_of((1, 40))
+    prefix = prompt_of((1, 40))
     for number in range(5):
-        engine.submit(request(str(number), [*head, number, *prompt_of((10 + number, 4))]))
+        engine.submit(request(str(number), [*prefix, number, *prompt_of((10 + number, 4))]))
     run(engine)
     assert engine.stats.prompt_tokens == 2 * 45 + 3 * 5
 
 
 @pytest.mark.parametrize(("n_seq", "window"), [(1, 0), (1, 10), (2, 10)])
-def test_a_head_that_prompts_share_is_computed_once_though_others_push_it_out(
-    n_seq: int, window: int
-) -> None:
+def test_a_shared_prefix_is_computed_once_even_if_others_evict_it(n_seq: int, window: int) -> None:
     runner = ScriptedRunner(n_seq=n_seq, n_batch=200, n_ubatch=200, n_ctx_seq=200, window=window)
     engine = Engine(runner)
-    head = prompt_of((1, 80))
-    prompts: list[list[int]] = [[*head, number, *prompt_of((10 + number, 4))] for number in range(3)]
-    for number in range(3, 6):  # on either side of others, which take every sequence
+    prefix = prompt_of((1, 80))
+    prompts: list[list[int]] = [[*prefix, number, *prompt_of((10 + number, 4))] for number in range(3)]
+    for number in range(3, 6):  # before and after others, which take every slot
         prompts += [prompt_of((100 * number + other, 60)) for other in range(n_seq + 1)]
-        prompts += [[*head, number, *prompt_of((10 + number, 4))]]
+        prompts += [[*prefix, number, *prompt_of((10 + number, 4))]]
     computed = []
     for number, prompt in enumerate(prompts):
         engine.submit(request(str(number), prompt))
         before = engine.stats.prompt_tokens
         assert tokens_of(run(engine)[str(number)]) == expected_answer(prompt, 5, runner.n_vocab)
         computed.append(engine.stats.prompt_tokens - before)
-    heads = [n for n, prompt in zip(computed, prompts, strict=True) if prompt[:80] == head]
-    assert heads[2:] == [5] * 4  # with a window, the second one leaves the snapshot for the others
+    costs = [n for n, prompt in zip(computed, prompts, strict=True) if prompt[:80] == prefix]
+    assert costs[2:] == [5] * 4  # with a window, the second one takes the snapshot for the others
 
 
 def test_short_prompts_are_computed_before_a_long_one() -> None:
@@ -171,15 +169,15 @@ def test_short_prompts_are_computed_before_a_long_one() -> None:
     while engine.busy:
         ended += [o.id for o in engine.step() if isinstance(o, Generated) and o.finish]
     assert ended == ["short", "long"]
-    assert len(runner.decoded[0]) == 2  # in one batch with the beginning of the long one
+    assert len(runner.decoded[0]) == 2  # in one batch with the start of the long one
 
 
-def test_while_any_decodes_a_batch_is_what_the_runner_computes_at_once() -> None:
+def test_while_any_sequence_decodes_a_batch_is_at_most_one_ubatch() -> None:
     runner = ScriptedRunner(n_batch=128, n_ubatch=40, n_ctx_seq=400)
     engine = Engine(runner)
     engine.submit(request("long", prompt_of((2, 300))))
     engine.step()
-    assert len(runner.decoded[-1][0].tokens) == 128  # nobody waits
+    assert len(runner.decoded[-1][0].tokens) == 128  # no other request is delayed
     engine.submit(request("short", prompt_of((1, 4)), 30))
     engine.step()
     while engine.busy:
@@ -187,7 +185,7 @@ def test_while_any_decodes_a_batch_is_what_the_runner_computes_at_once() -> None
         assert sum(len(chunk.tokens) for chunk in runner.decoded[-1]) <= 40
 
 
-def test_a_shared_cache_admits_only_what_it_will_have_room_for() -> None:
+def test_a_shared_cache_admits_only_as_many_answers_as_it_will_hold() -> None:
     runner = ScriptedRunner(n_seq=8, n_batch=64, n_ctx_seq=200, unified=True, n_cells=200)
     engine = Engine(runner)
     for number in range(24):
@@ -196,12 +194,12 @@ def test_a_shared_cache_admits_only_what_it_will_have_room_for() -> None:
     while engine.busy:
         engine.step()
         recomputed.append(engine.stats.recomputed_tokens)
-    assert len(runner.decoded) < 24 * 30 / 3  # 200 cells are not quite room for four of 20 + 30
+    assert len(runner.decoded) < 24 * 30 / 3  # 200 cells do not quite hold four of 20 + 30
     assert recomputed[-1] < 0.1 * 24 * 50
-    assert recomputed[-1] == recomputed[len(recomputed) // 2], "by then it is known how long answers are"
+    assert recomputed[-1] == recomputed[len(recomputed) // 2], "by then the average answer is known"
 
 
-def test_in_a_shared_cache_short_prompts_pass_one_that_does_not_fit_yet_but_not_for_ever() -> None:
+def test_in_a_shared_cache_short_prompts_bypass_one_that_does_not_fit_yet_but_not_for_ever() -> None:
     runner = ScriptedRunner(n_seq=4, n_batch=64, n_ctx_seq=100, unified=True, n_cells=100)
     engine = Engine(runner)
     engine.submit(request("running", prompt_of((1, 40)), 30))
@@ -215,7 +213,7 @@ def test_in_a_shared_cache_short_prompts_pass_one_that_does_not_fit_yet_but_not_
     assert order.index("short 0") < order.index("long") < order.index("short 39")
 
 
-def test_a_request_that_takes_too_long_fails_alone_with_its_code() -> None:
+def test_a_request_that_takes_too_long_fails_alone_with_the_code_timeout() -> None:
     engine = Engine(ScriptedRunner())
     hurried = Request("hurried", np.array([1, 2, 3], np.int32), 50, GREEDY, timeout=0.0)
     engine.submit(hurried)
@@ -249,7 +247,7 @@ def test_a_cache_too_small_for_all_answers_all_of_them() -> None:
         assert tokens_of(outputs[str(number)]) == expected_answer(prompt, 40, runner.n_vocab)
 
 
-def test_the_newest_makes_way_in_a_full_cache() -> None:
+def test_a_full_cache_preempts_the_newest() -> None:
     runner = ScriptedRunner(n_seq=2, n_batch=64, n_ctx_seq=40, unified=True, n_cells=40)
     engine = Engine(runner)
     engine.submit(request("old", prompt_of((1, 10)), 25))
@@ -283,20 +281,20 @@ def test_a_failed_decode_loses_no_request() -> None:
 
 
 @pytest.mark.parametrize("others", [0, 3])
-def test_the_same_seed_draws_the_same_whatever_else_is_in_the_batch(others: int) -> None:
+def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch(others: int) -> None:
     runner = ScriptedRunner(n_seq=4)
     engine = Engine(runner)
     for number in range(others):
         engine.submit(request(f"other {number}", prompt_of((number, 9)), 12, Sampling(seed=number)))
     engine.submit(request("mine", prompt_of((7, 9)), 10, Sampling(seed=42)))
-    drawn = tokens_of(run(engine)["mine"])
+    sampled = tokens_of(run(engine)["mine"])
 
     uniforms = np.random.Generator(np.random.Philox(42)).random(10)
     tokens = prompt_of((7, 9))
     for uniform in uniforms:
         row = logits_after(tokens, runner.n_vocab)
-        tokens.append(Sampler(runner.n_vocab).draw(row, Sampling(), float(uniform)))
-    assert drawn == tokens[9:]
+        tokens.append(Sampler(runner.n_vocab).sample(row, Sampling(), float(uniform)))
+    assert sampled == tokens[9:]
 
 
 def test_an_end_token_ends_the_answer_and_the_context_bounds_it() -> None:
@@ -317,10 +315,10 @@ def test_an_end_token_ends_the_answer_and_the_context_bounds_it() -> None:
     ("bad", "says"),
     [
         (request("x", []), "empty"),
-        (request("x", [50]), "does not know"),
-        (request("x", [-1]), "does not know"),
+        (request("x", [50]), "outside of the vocabulary"),
+        (request("x", [-1]), "outside of the vocabulary"),
         (request("x", [1], -1), "max_tokens"),
-        (request("x", [1] * 65), "65 tokens, the context 64"),
+        (request("x", [1] * 65), "65 tokens, but the context window is 64"),
         (request("x", [1], 1, Sampling(top_p=1.5)), "top_p"),
         (request("x", [1], 1, Sampling(logit_bias={50: 1.0})), "logit_bias"),
     ],

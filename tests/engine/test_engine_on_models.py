@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scripted import run, tokens_of
 
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Output, Request, Sampling
 from ossctl.runtime.base import Chunk
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
+from tests.support.scripted import run, tokens_of
 
 Ids = npt.NDArray[np.int32]
 FLASH = pytest.mark.parametrize("flash_attention", [False, True], ids=["plain", "flash attention"])
@@ -48,7 +48,7 @@ def answers(
 
 
 def assert_same_but_for_ties(model: LlamaModel, prompt: Ids, got: list[int], expected: list[int]) -> None:
-    """Equal, or parted at a token where the two best logits tie within float noise."""
+    """Equal, or diverging at a token whose two best logits tie within float noise."""
     parted = next((i for i, (a, b) in enumerate(zip(got, expected, strict=True)) if a != b), None)
     if parted is None:
         return
@@ -74,9 +74,9 @@ def test_shared_prefixes_change_no_answer_with_a_window(
     gpt_oss: LlamaModel, unified: bool, flash_attention: bool
 ) -> None:
     rng = np.random.default_rng(3)
-    head = rng.integers(0, 256, 300, dtype=np.int32)
+    prefix = rng.integers(0, 256, 300, dtype=np.int32)
     tails = [np.concatenate([[n], rng.integers(0, 256, 20)]).astype(np.int32) for n in range(10)]
-    prompts = [np.concatenate([head, tail]) for tail in tails]
+    prompts = [np.concatenate([prefix, tail]) for tail in tails]
     n_ctx = 512 * (4 if unified else 1)
     mode = {"unified": unified, "flash_attention": flash_attention}
     shared, engine = answers(gpt_oss, prompts, 150, n_ctx=n_ctx, n_seq=4, **mode)
@@ -87,8 +87,8 @@ def test_shared_prefixes_change_no_answer_with_a_window(
 
 
 def test_shared_prefixes_change_no_answer_without_a_window(smol: LlamaModel) -> None:
-    head = "You are a patient teacher who explains things in a few simple words. " * 3
-    prompts = [np.array(smol.vocab.tokenize(head + text), np.int32) for text in TEXTS[:6]]
+    prefix = "You are a patient teacher who explains things in a few simple words. " * 3
+    prompts = [np.array(smol.vocab.tokenize(prefix + text), np.int32) for text in TEXTS[:6]]
     shared, engine = answers(smol, prompts, 16, n_ctx=256, n_seq=3)
     assert engine.stats.cached_tokens > 4 * 40
     for prompt, batched in zip(prompts, shared, strict=True):
@@ -106,7 +106,7 @@ def test_a_cache_too_small_for_all_still_answers_all(gpt_oss: LlamaModel) -> Non
         assert_same_but_for_ties(gpt_oss, prompt, answer, alone)
 
 
-def test_in_a_shared_cache_short_requests_run_by_the_dozen_and_give_way_to_a_long_one(
+def test_a_shared_cache_runs_many_short_requests_and_few_beside_a_long_one(
     gpt_oss: LlamaModel,
 ) -> None:
     rng = np.random.default_rng(6)
@@ -134,19 +134,19 @@ def test_in_a_shared_cache_short_requests_run_by_the_dozen_and_give_way_to_a_lon
 
 @FLASH
 @pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
-def test_a_head_that_was_pushed_out_of_the_cache_comes_back_and_changes_no_answer(
+def test_an_evicted_shared_prefix_is_restored_and_changes_no_answer(
     gpt_oss: LlamaModel, unified: bool, flash_attention: bool
 ) -> None:
     rng = np.random.default_rng(5)
-    head = rng.integers(0, 256, 300, dtype=np.int32)
-    with_head = [np.concatenate([head, rng.integers(0, 256, 20, dtype=np.int32)]) for _ in range(5)]
+    prefix = rng.integers(0, 256, 300, dtype=np.int32)
+    with_prefix = [np.concatenate([prefix, rng.integers(0, 256, 20, dtype=np.int32)]) for _ in range(5)]
     others = [rng.integers(0, 256, 300, dtype=np.int32) for _ in range(3)]
-    prompts = [*with_head[:3], *others, *with_head[3:]]
+    prompts = [*with_prefix[:3], *others, *with_prefix[3:]]
     came, computed = [], []
     options = ContextOptions(n_ctx=512, n_seq=2, unified=unified, flash_attention=flash_attention)
     with LlamaRunner(gpt_oss, options) as runner:
         engine = Engine(runner)
-        for number, prompt in enumerate(prompts):  # one after the other: each takes the oldest sequence
+        for number, prompt in enumerate(prompts):  # one at a time: each takes the least recently used slot
             before = engine.stats.prompt_tokens
             engine.submit(Request(str(number), prompt, 40, Sampling(temperature=0)))
             came.append(tokens_of(run(engine)[str(number)]))

@@ -5,11 +5,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from toy_harmony import TOY, ToyVocabulary
 
 from ossctl.engine.grammar import JsonGrammar, JsonGrammars
 from ossctl.errors import RequestError
 from ossctl.guide import GuideFailed
+from tests.support.toy_harmony import TOY, ToyVocabulary
 
 PERSON = {
     "type": "object",
@@ -25,7 +25,7 @@ def grammar(schema: Any) -> JsonGrammar:
 
 
 def walk(made: JsonGrammar, text: str) -> JsonGrammar:
-    """Accept a text token by token, each of which must be allowed."""
+    """Accept a text token by token, checking that each is allowed."""
     for token in TOY.tokenize(text):
         assert not made.banned()[token], f"{TOY.piece(token)!r} of {text}"
         made.accept(token)
@@ -55,10 +55,8 @@ def allowed(made: JsonGrammar) -> set[int]:
         ({"type": "string", "pattern": "(?=a)b"}, "regex"),
     ],
 )
-def test_a_schema_that_cannot_be_enforced_is_refused_by_the_name_of_its_field(
-    schema: dict[str, Any], says: str
-) -> None:
-    for _ in range(2):  # the second time as well
+def test_an_unenforceable_schema_is_refused_naming_its_field(schema: dict[str, Any], says: str) -> None:
+    for _ in range(2):  # also when cached
         with pytest.raises(RequestError, match=rf"^tools\[3\]: .*{says}"):
             GRAMMARS.json(schema, "tools[3]")
 
@@ -71,19 +69,19 @@ def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
         GRAMMARS.json(schema, "tools[3]")
 
 
-def test_what_is_wrong_with_a_pattern_is_told() -> None:
+def test_an_error_in_a_pattern_is_reported() -> None:
     with pytest.raises(RequestError, match=r"(?i)unclosed|look-around"):
         grammar({"type": "string", "pattern": "(a"})
 
 
-def test_a_schema_is_compiled_once_however_often_it_comes() -> None:
+def test_a_schema_is_compiled_once() -> None:
     grammars = JsonGrammars(TOY)
     for _ in range(5):
         grammars.json(json.loads(json.dumps(PERSON)), "schema")
     assert grammars._matcher.cache_info().misses == 1
 
 
-def test_the_grammars_of_one_schema_go_their_own_ways() -> None:
+def test_grammars_of_one_schema_are_independent() -> None:
     first, second = grammar(PERSON), grammar(PERSON)
     walk(first, '{"name":"Al","age":3}')
     assert not second.complete
@@ -92,14 +90,14 @@ def test_the_grammars_of_one_schema_go_their_own_ways() -> None:
     assert allowed(grammar(PERSON)) == {ord("{")}
 
 
-def test_more_schemas_than_are_kept_stay_right() -> None:
+def test_more_schemas_than_are_cached_stay_right() -> None:
     made = [grammar({"const": f"text {number}"}) for number in range(100)]
     for number in (0, 50, 99):
         assert walk(made[number], f'"text {number}"').finished
         assert walk(grammar({"const": f"text {number}"}), f'"text {number}"').finished
 
 
-def test_the_vocabulary_is_read_when_the_first_schema_comes_and_only_then() -> None:
+def test_the_vocabulary_is_read_once_for_the_first_schema() -> None:
     class Counted(ToyVocabulary):
         reads = 0
 
@@ -117,7 +115,7 @@ def test_the_vocabulary_is_read_when_the_first_schema_comes_and_only_then() -> N
     assert vocabulary.reads == first
 
 
-def test_no_blank_is_allowed_between_the_parts() -> None:
+def test_no_whitespace_is_allowed_between_the_parts() -> None:
     made = grammar(
         {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "integer"}}}
     )
@@ -141,7 +139,7 @@ def test_a_text_may_end_where_it_is_complete_and_must_where_nothing_can_follow()
     assert (person.complete, person.finished) == (True, True)
 
 
-def test_what_the_schema_leaves_no_choice_about_is_forced() -> None:
+def test_tokens_without_an_alternative_are_forced() -> None:
     made = grammar(PERSON)
     forced = list(made.forced())
     assert forced == list(b'{"name":"')
@@ -152,7 +150,7 @@ def test_what_the_schema_leaves_no_choice_about_is_forced() -> None:
     assert list(made.forced()) == list(b'","age":')
 
 
-def test_forced_tokens_are_those_that_stepping_one_by_one_leads_to() -> None:
+def test_forced_tokens_equal_those_found_one_by_one() -> None:
     made, stepped = (grammar({"enum": ["abc-1", "abc-2"]}) for _ in range(2))
     forced = list(made.forced())
     for token in forced:
@@ -163,7 +161,7 @@ def test_forced_tokens_are_those_that_stepping_one_by_one_leads_to() -> None:
 
 
 @pytest.mark.parametrize("schema", [{}, {"type": "string"}, PERSON, {"type": "array"}])
-def test_control_tokens_and_bytes_that_are_no_utf8_are_never_allowed(schema: dict[str, Any]) -> None:
+def test_control_tokens_and_invalid_utf8_are_never_allowed(schema: dict[str, Any]) -> None:
     rng, made = Random(1), grammar(schema)
     for _ in range(200):
         choice = allowed(made)
@@ -197,7 +195,7 @@ def test_a_token_that_does_not_fit_fails_the_guide(before: str, wrong: str) -> N
         made.accept(last)
 
 
-def test_a_mask_is_the_callers_to_change() -> None:
+def test_the_caller_may_change_a_mask() -> None:
     made = grammar(PERSON)
     made.banned()[:] = True
     assert allowed(made) == {ord("{")}

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import ScriptedRunner, logits_after, run, tokens_of
-from toy_harmony import TOY
 
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
@@ -25,6 +23,8 @@ from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.runtime.base import DecodeFailed
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
+from tests.support.scripted import ScriptedRunner, logits_after, run, tokens_of
+from tests.support.toy_harmony import TOY
 
 GREEDY = Sampling(temperature=0)
 N_VOCAB = 50
@@ -32,9 +32,9 @@ N_VOCAB = 50
 
 @dataclass
 class Plan:
-    """Forces `runs[n]` after n tokens, bans what is not `n % step` elsewhere, and notes what came.
+    """Forces `runs[n]` after n tokens; elsewhere, token n has to be n modulo `step`. Records all tokens.
 
-    `fails` names the method that raises once there are `after` tokens.
+    The method named `fails` raises once there are `after` tokens.
     """
 
     runs: Mapping[int, Sequence[int]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Plan:
 
     def banned(self) -> Mask | Ids | None:
         self._fail("banned")
-        assert not self._queue, "nothing is drawn while something is forced"
+        assert not self._queue, "nothing is sampled while tokens are forced"
         return banned_after(len(self.seen), self.step, as_ids=self.as_ids)
 
     def accept(self, token: int) -> None:
@@ -74,7 +74,7 @@ class Plan:
 
 
 def banned_after(count: int, step: int, *, as_ids: bool = False) -> Mask | Ids | None:
-    """All but every `step`th token, from one that moves on."""
+    """All tokens but those that are `count` modulo `step`."""
     if step == 1:
         return None
     mask = np.arange(N_VOCAB) % step != count % step
@@ -82,7 +82,7 @@ def banned_after(count: int, step: int, *, as_ids: bool = False) -> Mask | Ids |
 
 
 def alone(prompt: Sequence[int], n_tokens: int, plan: Plan) -> list[int]:
-    """What the plan makes of greedy decoding, one token at a time."""
+    """Greedy decoding under the plan, one token at a time."""
     answer: list[int] = []
     while len(answer) < n_tokens:
         if run_of := plan.runs.get(len(answer)):
@@ -147,7 +147,7 @@ def test_with_log_probabilities_forced_tokens_are_computed_one_by_one_to_the_sam
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_log_probabilities_change_no_answer_that_is_drawn_at_random(seed: int) -> None:
+def test_log_probabilities_change_no_sampled_answer(seed: int) -> None:
     answers = []
     for logprobs in (None, 0):
         engine = Engine(ScriptedRunner())
@@ -198,7 +198,7 @@ def test_a_forced_run_longer_than_a_batch_is_computed_in_pieces(n_batch: int) ->
         assert tokens_of(outputs[str(number)]) == alone([number, 2, 3], 40, plan)
 
 
-def test_a_long_forced_run_holds_nobody_up() -> None:
+def test_a_long_forced_run_does_not_delay_others() -> None:
     runner = ScriptedRunner(n_batch=4)
     engine = Engine(runner)
     engine.submit(request("free", [5, 6], None, 30))
@@ -240,10 +240,10 @@ def test_every_guided_request_gets_the_answer_it_would_get_alone(
     for number, (prompt, n_tokens, plan) in enumerate(work):
         expected = alone(prompt, n_tokens, plan)
         assert tokens_of(outputs[str(number)]) == expected
-        assert plan.seen in (expected, expected[:-1])  # of the last one it need not hear
+        assert plan.seen in (expected, expected[:-1])  # the last one need not be accepted
 
 
-def test_a_request_that_has_to_make_way_goes_on_with_its_guide() -> None:
+def test_a_preempted_request_continues_with_its_guide() -> None:
     runner = ScriptedRunner(n_seq=3, n_batch=64, n_ctx_seq=60, unified=True, n_cells=60)
     engine = Engine(runner)
     plans = [Plan({n: [n] * 10 for n in (3, 20, 35)}, step=2) for _ in range(6)]
@@ -299,7 +299,7 @@ def test_cancelling_around_a_forced_run_leaves_the_others_alone(steps: int) -> N
     ],
     ids=["plain", "greedy", "hot", "top_k=3", "top_k=40", "top_p", "min_p", "bias", "logprobs"],
 )
-def test_a_banned_token_is_never_drawn(sampling: Sampling, as_ids: bool) -> None:
+def test_a_banned_token_is_never_sampled(sampling: Sampling, as_ids: bool) -> None:
     engine = Engine(ScriptedRunner(n_seq=4))
     for number in range(12):
         plan = Plan(step=17, as_ids=as_ids)
@@ -352,11 +352,11 @@ def test_the_slot_of_a_request_whose_guide_failed_is_free_again() -> None:
     assert all(isinstance(outputs[str(number)][-1], Failed) for number in range(5))
 
 
-# through the worker's thread
+# through the engine's thread
 
 
 def answered(generations: Sequence[Generation], runner: ScriptedRunner) -> list[Generation]:
-    """They are delivered in the order in which they end."""
+    """The generations in the order in which they end."""
     arrived: SimpleQueue[Generation | Exception] = SimpleQueue()
     with EngineThread(runner, arrived.put) as worker:
         for generation in generations:
@@ -489,7 +489,7 @@ def answers(
     dialect: HarmonyDialect = DIALECT,
     **sampling: Any,
 ) -> dict[str, Generation]:
-    """All of them in one batch over random weights, which make the same of a short prompt."""
+    """Answers to all conversations in one batch, over random weights and one short prompt."""
     generations = {}
     with LlamaRunner(model, ContextOptions(n_ctx=1024, n_seq=8, n_threads=1)) as runner:
         engine = Engine(runner)
@@ -522,7 +522,7 @@ def test_answers_of_random_weights_fit_their_schemas(gpt_oss: LlamaModel, temper
     conversations = {
         name: conversation_of(json_format=JsonFormat(schema))
         for name, schema in SCHEMAS.items()
-        if temperature or name != "recursion"  # the likeliest token may go deeper for ever
+        if temperature or name != "recursion"  # the most likely token may nest for ever
     }
     found = answers(gpt_oss, conversations, temperature=temperature)
     for name, generation in found.items():
@@ -563,7 +563,7 @@ def test_calls_of_random_weights_fit_their_functions(gpt_oss: LlamaModel) -> Non
 
 
 def test_a_real_model_answers_the_same_one_by_one(gpt_oss: LlamaModel) -> None:
-    """With log probabilities no token comes without logits. Two that are as good as equal may differ."""
+    """Log probabilities disable forced runs. One answer may differ, by a tie."""
     names = ("object", "nested objects", "many properties", "definitions", "const")
     conversations = {name: conversation_of(json_format=JsonFormat(SCHEMAS[name])) for name in names}
     one_by_one = answers(gpt_oss, conversations, temperature=0, logprobs=0)
@@ -578,7 +578,7 @@ def test_a_real_model_answers_the_same_one_by_one(gpt_oss: LlamaModel) -> None:
 
 
 def call_of_now(n_tokens: int) -> Generation:
-    """A call without arguments, all of it forced after the first choice, and a limit."""
+    """A call without arguments, which is forced after the first choice, limited to `n_tokens`."""
     conversation = Conversation(
         (Message("user", "Go."),), (Tool("now"),), ToolChoice("required"), max_reasoning_tokens=0
     )
@@ -593,7 +593,7 @@ def call_of_now(n_tokens: int) -> Generation:
     return Generation(made, TOY.parser())
 
 
-def test_only_the_end_is_missing_when_the_limit_comes_before_a_forced_end() -> None:
+def test_a_call_is_complete_if_the_limit_cuts_only_its_forced_end() -> None:
     whole = call_of_now(500)
     answered([whole], ScriptedRunner(n_vocab=TOY.size, n_ctx_seq=600))
     assert (whole.finish, whole.calls) == (FinishReason.TOOL_CALLS, [ToolCall("now", "{}")])
@@ -602,7 +602,7 @@ def test_only_the_end_is_missing_when_the_limit_comes_before_a_forced_end() -> N
     assert (cut.finish, cut.calls) == (FinishReason.TOOL_CALLS, [ToolCall("now", "{}")])
 
 
-def test_a_call_of_which_only_the_end_is_missing_is_no_broken_one() -> None:
+def test_a_call_without_its_forced_end_is_not_malformed() -> None:
     whole = call_of_now(500)
     answered([whole], ScriptedRunner(n_vocab=TOY.size, n_ctx_seq=600))
     cut = call_of_now(len(whole.tokens) - 1)

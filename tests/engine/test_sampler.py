@@ -1,4 +1,4 @@
-"""Draws against exact probabilities in float64."""
+"""Sampled tokens against exact probabilities in float64."""
 
 import math
 from collections import Counter
@@ -47,7 +47,7 @@ def random_logits(n_vocab: int, *, seed: int = 0, spread: float = 2) -> Logits:
 
 
 def exact(logits: Logits, sampling: Sampling) -> Probabilities:
-    """The definition, by sorting everything: temperature, top_k, top_p of the rest, min_p of the best."""
+    """The definition, sorting everything: temperature, top_k, top_p of the rest, min_p of the top token."""
     row = logits.astype(np.float64)
     for token, bias in sampling.logit_bias.items():
         row[token] += bias
@@ -66,7 +66,7 @@ def counts_of(tokens: Iterable[int], n_vocab: int) -> Probabilities:
     return np.bincount(np.fromiter(tokens, np.int64), minlength=n_vocab).astype(np.float64)
 
 
-def assert_drawn_from(probabilities: Probabilities, counts: Probabilities) -> None:
+def assert_sampled_from(probabilities: Probabilities, counts: Probabilities) -> None:
     """Chi-square at 1 in 10,000, the critical value by Wilson and Hilferty; rare outcomes count as one."""
     assert not counts[probabilities == 0].any()
     expected = probabilities * counts.sum()
@@ -81,11 +81,11 @@ def assert_drawn_from(probabilities: Probabilities, counts: Probabilities) -> No
 
 @pytest.mark.parametrize("n_vocab", [7, 130, 1000])
 @pytest.mark.parametrize("sampling", EVERY_WAY, ids=settings_of)
-def test_random_draws_have_the_exact_distribution(sampling: Sampling, n_vocab: int) -> None:
+def test_samples_have_the_exact_distribution(sampling: Sampling, n_vocab: int) -> None:
     logits, sampler = random_logits(n_vocab), Sampler(n_vocab)
     uniforms = np.random.default_rng(1).random(4000).tolist()
-    counts = counts_of((sampler.draw(logits, sampling, uniform) for uniform in uniforms), n_vocab)
-    assert_drawn_from(exact(logits, sampling), counts)
+    counts = counts_of((sampler.sample(logits, sampling, uniform) for uniform in uniforms), n_vocab)
+    assert_sampled_from(exact(logits, sampling), counts)
 
 
 @pytest.mark.parametrize("n_vocab", SIZES)
@@ -94,7 +94,7 @@ def test_every_token_gets_its_share_of_an_even_grid(n_vocab: int, shift: float) 
     """Logits of any height: only differences matter. Their float32 spacing at 1e4 is 0.001."""
     logits, sampler, points = random_logits(n_vocab) + np.float32(shift), Sampler(n_vocab), 2000
     grid = ((i + 0.5) / points for i in range(points))
-    counts = counts_of((sampler.draw(logits, Sampling(), uniform) for uniform in grid), n_vocab)
+    counts = counts_of((sampler.sample(logits, Sampling(), uniform) for uniform in grid), n_vocab)
     assert np.abs(counts - exact(logits, Sampling()) * points).max() <= 2
 
 
@@ -106,16 +106,16 @@ def test_every_token_gets_its_share_of_an_even_grid(n_vocab: int, shift: float) 
 def test_a_vocabulary_as_large_as_that_of_gpt_oss(sampling: Sampling) -> None:
     logits, sampler, points = random_logits(O200K, spread=3), Sampler(O200K), 1000
     probabilities = exact(logits, sampling)
-    tokens = [sampler.draw(logits, sampling, (i + 0.5) / points) for i in range(points)]
+    tokens = [sampler.sample(logits, sampling, (i + 0.5) / points) for i in range(points)]
     assert (probabilities[tokens] > 0).all()
     groups = np.arange(O200K) * 16 // O200K
     shares = np.bincount(groups, probabilities, 16) * points
-    assert_drawn_from(shares / shares.sum(), counts_of(groups[tokens].tolist(), 16))
+    assert_sampled_from(shares / shares.sum(), counts_of(groups[tokens].tolist(), 16))
     heavy = np.flatnonzero(probabilities > 3 / points)
     assert np.abs(counts_of(tokens, O200K)[heavy] - probabilities[heavy] * points).max(initial=0) <= 2
 
 
-def test_cuts_come_in_the_order_top_k_then_top_p_of_the_rest_then_min_p() -> None:
+def test_limits_apply_in_the_order_top_k_then_top_p_of_the_rest_then_min_p() -> None:
     logits, sampler = np.log([0.4, 0.3, 0.2, 0.1]).astype(np.float32), Sampler(4)
 
     def candidates(sampling: Sampling) -> list[int]:
@@ -155,8 +155,8 @@ def test_candidates_are_those_of_the_definition(
 
 
 @pytest.mark.parametrize("peak", [12, 25])
-def test_a_nucleus_may_reach_far_below_the_likeliest_token(peak: int) -> None:
-    """Many tokens of 6e-6 of the best one's weight are together as heavy as it; of 1e-11, they are not."""
+def test_a_nucleus_may_reach_far_below_the_most_likely_token(peak: int) -> None:
+    """Many tokens at 6e-6 of the top token's weight weigh as much together; at 1e-11, they do not."""
     logits, sampling = random_logits(O200K, spread=0.1), Sampling(top_p=0.9 if peak == 12 else 1 - 1e-7)
     logits[1000] = peak
     ids, weights = Sampler(O200K)._candidates(logits, sampling)
@@ -166,7 +166,7 @@ def test_a_nucleus_may_reach_far_below_the_likeliest_token(peak: int) -> None:
 
 
 @pytest.mark.parametrize("n_vocab", [7, 1000])
-def test_among_equals_a_cut_still_keeps_its_number(n_vocab: int) -> None:
+def test_top_k_keeps_its_number_among_equal_tokens(n_vocab: int) -> None:
     logits, sampler = np.zeros(n_vocab, np.float32), Sampler(n_vocab)
     assert len(sampler._candidates(logits, Sampling(top_k=3))[0]) == 3
     assert len(set(sampler._candidates(logits, Sampling(top_p=0.5))[0].tolist())) == math.ceil(n_vocab / 2)
@@ -177,29 +177,29 @@ def test_among_equals_a_cut_still_keeps_its_number(n_vocab: int) -> None:
     "sampling", [*EVERY_WAY, Sampling(top_p=1 - 1e-12), Sampling(min_p=1e-300)], ids=settings_of
 )
 @pytest.mark.parametrize("n_vocab", [130, 1000, O200K])
-def test_tokens_of_probability_zero_are_never_drawn(sampling: Sampling, n_vocab: int) -> None:
-    """Most of the vocabulary at -inf, the first and the last token too, and the ends of [0, 1)."""
+def test_tokens_of_probability_zero_are_never_sampled(sampling: Sampling, n_vocab: int) -> None:
+    """With most of the vocabulary at -inf, first and last token included, at the ends of [0, 1)."""
     logits, possible = np.full(n_vocab, -np.inf, np.float32), [3, 4, 77, 129 if n_vocab > 130 else 128]
     logits[possible] = [1, 0, 2, 1]
     sampler = Sampler(n_vocab)
     for uniform in (0.0, 5e-324, 0.25, 0.5, 0.75, BEFORE_ONE):
-        assert sampler.draw(logits, sampling, uniform) in possible
+        assert sampler.sample(logits, sampling, uniform) in possible
 
 
-def test_a_banned_token_is_never_drawn_and_the_others_keep_their_proportions() -> None:
+def test_a_banned_token_is_never_sampled_and_the_others_keep_their_proportions() -> None:
     logits = random_logits(130)
-    likeliest, sampler = int(logits.argmax()), Sampler(130)
-    banned = Sampling(logit_bias={likeliest: -1e9})
-    tokens = Counter(sampler.draw(logits, banned, i / 2000) for i in range(2000))
-    assert likeliest not in tokens
+    most_likely, sampler = int(logits.argmax()), Sampler(130)
+    banned = Sampling(logit_bias={most_likely: -1e9})
+    tokens = Counter(sampler.sample(logits, banned, i / 2000) for i in range(2000))
+    assert most_likely not in tokens
     rest = exact(logits, Sampling())
-    rest[likeliest] = 0
-    assert_drawn_from(rest / rest.sum(), counts_of(tokens.elements(), 130))
-    assert sampler.draw(logits, Sampling(temperature=0, logit_bias={likeliest: -1e9}), 0.5) != likeliest
+    rest[most_likely] = 0
+    assert_sampled_from(rest / rest.sum(), counts_of(tokens.elements(), 130))
+    assert sampler.sample(logits, Sampling(temperature=0, logit_bias={most_likely: -1e9}), 0.5) != most_likely
 
 
 def without(banned: Mask, logits: Logits, sampling: Sampling) -> Probabilities:
-    """The definition: what is banned is not there, before any cut."""
+    """The definition: banned tokens are removed before any limit."""
     probabilities = np.zeros(len(logits))
     left = np.flatnonzero(~banned)
     bias = {int(np.searchsorted(left, t)): b for t, b in sampling.logit_bias.items() if not banned[t]}
@@ -209,46 +209,46 @@ def without(banned: Mask, logits: Logits, sampling: Sampling) -> Probabilities:
 
 @pytest.mark.parametrize("share", [0.1, 0.9])
 @pytest.mark.parametrize("sampling", EVERY_WAY, ids=settings_of)
-def test_draws_without_what_is_banned_have_the_exact_distribution(sampling: Sampling, share: float) -> None:
+def test_samples_without_banned_tokens_have_the_exact_distribution(sampling: Sampling, share: float) -> None:
     logits, sampler = random_logits(130), Sampler(130)
     banned = np.random.default_rng(3).random(130) < share
     banned[logits.argmax()] = True
     expected = without(banned, logits, sampling)
     uniforms = np.random.default_rng(1).random(4000).tolist()
     for form in (banned, np.flatnonzero(banned)):
-        counts = counts_of((sampler.draw(logits, sampling, u, form) for u in uniforms), 130)
-        assert_drawn_from(expected, counts)
+        counts = counts_of((sampler.sample(logits, sampling, u, form) for u in uniforms), 130)
+        assert_sampled_from(expected, counts)
 
 
 @pytest.mark.parametrize(
     "sampling", [*EVERY_WAY, Sampling(temperature=0), Sampling(top_k=100)], ids=settings_of
 )
 @pytest.mark.parametrize("n_vocab", [7, 130, 1000, O200K])
-def test_one_token_that_is_left_is_drawn(sampling: Sampling, n_vocab: int) -> None:
-    """However unlikely it is: at the ends of the vocabulary, and at the ends of [0, 1)."""
+def test_the_only_token_left_is_sampled(sampling: Sampling, n_vocab: int) -> None:
+    """However unlikely, also at the ends of the vocabulary and of [0, 1)."""
     logits, sampler = random_logits(n_vocab), Sampler(n_vocab)
     for left in (2, n_vocab // 2, n_vocab - 1):
         banned = np.ones(n_vocab, np.bool_)
         banned[left] = False
         for uniform in (0.0, 0.5, BEFORE_ONE):
-            assert sampler.draw(logits, sampling, uniform, banned) == left
+            assert sampler.sample(logits, sampling, uniform, banned) == left
 
 
-def test_a_ban_changes_neither_the_logits_nor_the_mask_nor_a_later_draw() -> None:
+def test_a_ban_changes_neither_the_logits_nor_the_mask_nor_a_later_sample() -> None:
     logits, sampler, banned = random_logits(130), Sampler(130), np.arange(130) % 3 > 0
     before = logits.copy(), banned.copy()
-    free = [sampler.draw(logits, Sampling(), u / 50) for u in range(50)]
+    free = [sampler.sample(logits, Sampling(), u / 50) for u in range(50)]
     for way in EVERY_WAY:
-        sampler.draw(logits, way, 0.3, banned)
+        sampler.sample(logits, way, 0.3, banned)
     assert np.array_equal(logits, before[0])
     assert np.array_equal(banned, before[1])
-    assert [sampler.draw(logits, Sampling(), u / 50) for u in range(50)] == free
+    assert [sampler.sample(logits, Sampling(), u / 50) for u in range(50)] == free
 
 
 @pytest.mark.parametrize("sampling", [*EVERY_WAY, Sampling(temperature=0)], ids=settings_of)
 def test_a_ban_on_every_token_is_refused(sampling: Sampling) -> None:
     with pytest.raises(BadLogits):
-        Sampler(130).draw(random_logits(130), sampling, 0.5, np.ones(130, np.bool_))
+        Sampler(130).sample(random_logits(130), sampling, 0.5, np.ones(130, np.bool_))
 
 
 def test_a_bias_on_one_request_leaves_the_logits_of_others_alone() -> None:
@@ -256,7 +256,7 @@ def test_a_bias_on_one_request_leaves_the_logits_of_others_alone() -> None:
     before = logits.copy()
     sampler = Sampler(130)
     for sampling in EVERY_WAY:
-        sampler.draw(logits, sampling, 0.3)
+        sampler.sample(logits, sampling, 0.3)
         sampler.logprob(logits, 5, 20)
     assert np.array_equal(logits, before)
 
@@ -265,7 +265,7 @@ def test_a_bias_on_one_request_leaves_the_logits_of_others_alone() -> None:
 def test_greedy_takes_the_first_of_the_largest(n_vocab: int) -> None:
     logits, sampler = random_logits(n_vocab), Sampler(n_vocab)
     logits[[n_vocab // 2, n_vocab - 1]] = 99
-    assert {sampler.draw(logits, Sampling(temperature=0), u) for u in (0.0, 0.5, BEFORE_ONE)} == {
+    assert {sampler.sample(logits, Sampling(temperature=0), u) for u in (0.0, 0.5, BEFORE_ONE)} == {
         n_vocab // 2
     }
 
@@ -274,31 +274,31 @@ def test_greedy_takes_the_first_of_the_largest(n_vocab: int) -> None:
 def test_a_tiny_temperature_is_as_good_as_greedy(temperature: float) -> None:
     logits, sampler = random_logits(1000), Sampler(1000)
     for cuts in (Sampling(temperature), Sampling(temperature, top_p=0.9), Sampling(temperature, min_p=0.1)):
-        assert sampler.draw(logits, cuts, 0.9) == logits.argmax()
+        assert sampler.sample(logits, cuts, 0.9) == logits.argmax()
 
 
 @pytest.mark.parametrize("sampling", [*EVERY_WAY, Sampling(temperature=0)], ids=settings_of)
 @pytest.mark.parametrize("broken", [math.nan, math.inf, None], ids=["one NaN", "one inf", "all -inf"])
-def test_logits_that_are_no_distribution_are_refused(sampling: Sampling, broken: float | None) -> None:
+def test_logits_that_cannot_be_sampled_are_refused(sampling: Sampling, broken: float | None) -> None:
     logits = random_logits(130) if broken is not None else np.full(130, -np.inf, np.float32)
     if broken is not None:
         logits[50] = broken
     with pytest.raises(BadLogits):
-        Sampler(130).draw(logits, sampling, 0.5)
+        Sampler(130).sample(logits, sampling, 0.5)
     with pytest.raises(BadLogits):
         Sampler(130).logprob(logits, 0, 5)
 
 
-def test_a_draw_does_not_depend_on_what_was_drawn_before() -> None:
+def test_a_sample_does_not_depend_on_earlier_ones() -> None:
     sampler = Sampler(1000)
     rows = [random_logits(1000, seed=seed) for seed in range(3)]
     rows.append(np.where(rows[0] > 2, rows[0] + np.float32(5000), -np.inf).astype(np.float32))
     calls = [(row, way, u) for row in rows for way in EVERY_WAY for u in (0.1, 0.5, 0.99)]
-    alone = [Sampler(1000).draw(*call) for call in calls]
+    alone = [Sampler(1000).sample(*call) for call in calls]
     with pytest.raises(BadLogits):
-        sampler.draw(np.full(1000, np.nan, np.float32), Sampling(), 0.5)
+        sampler.sample(np.full(1000, np.nan, np.float32), Sampling(), 0.5)
     for i in np.random.default_rng(2).permutation(len(calls)):
-        assert sampler.draw(*calls[i]) == alone[i]
+        assert sampler.sample(*calls[i]) == alone[i]
         sampler.logprob(calls[i][0], 0, 20)
 
 

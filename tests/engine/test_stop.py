@@ -1,4 +1,4 @@
-"""Stop strings in text that comes in arbitrary pieces; few letters, so that beginnings overlap."""
+"""Stop strings in text that comes in arbitrary pieces; few letters, so that prefixes overlap."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ STOPS = st.lists(st.text(LETTERS, min_size=1, max_size=5), min_size=1, max_size=
 
 
 def before_stop(text: str, stops: Sequence[str]) -> str:
-    """`text` up to the stop string that is complete first; of those, the one that began first."""
+    """`text` up to the stop string that ends first; of those, the one that starts first."""
     found = [(text.index(stop) + len(stop), text.index(stop)) for stop in stops if stop in text]
     return text[: min(found)[1]] if found else text
 
 
-def longest_beginning(text: str, markers: Sequence[str]) -> int:
-    beginnings = [marker[:length] for marker in markers for length in range(len(marker))]
-    return max((len(beginning) for beginning in beginnings if text.endswith(beginning)), default=0)
+def longest_prefix(text: str, markers: Sequence[str]) -> int:
+    prefixes = [marker[:length] for marker in markers for length in range(len(marker))]
+    return max((len(prefix) for prefix in prefixes if text.endswith(prefix)), default=0)
 
 
 @settings(deadline=None, max_examples=300)
@@ -47,15 +47,15 @@ def test_exactly_what_may_be_the_start_of_a_stop_string_is_held_back(
         released += stop_strings.feed(piece)
         if stop_strings.hit:
             break
-        assert released == text[: len(text) - longest_beginning(text, stops)]
+        assert released == text[: len(text) - longest_prefix(text, stops)]
     else:
         assert released + stop_strings.close() == text
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.text(LETTERS, max_size=10), STOPS)
-def test_undecided_is_the_longest_unfinished_beginning(text: str, markers: list[str]) -> None:
-    assert undecided(text, markers) == longest_beginning(text, markers)
+def test_undecided_is_the_longest_unfinished_prefix(text: str, markers: list[str]) -> None:
+    assert undecided(text, markers) == longest_prefix(text, markers)
 
 
 @pytest.mark.parametrize(

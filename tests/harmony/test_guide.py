@@ -1,4 +1,4 @@
-"""What may come next in an answer that has a schema, tools or a budget of reasoning."""
+"""Answers held to a schema, tools or a reasoning budget."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from toy_harmony import TOY, ToyVocabulary, complaints, events_of, parsed, told
 
 from ossctl.dialect import (
     Answer,
@@ -23,6 +22,7 @@ from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import RequestError
 from ossctl.guide import Guide
 from ossctl.harmony.dialect import HarmonyDialect
+from tests.support.toy_harmony import TOY, ToyVocabulary, complaints, events_of, parsed, told
 
 NEXT = "<|start|>assistant"
 TO_ANSWER = f"<|end|>{NEXT}<|channel|>final<|message|>"
@@ -59,7 +59,7 @@ VOCABULARIES = {"bytes": TOY, "words": MERGED}
 
 
 def guide_of(*, dialect: str = "bytes", **fields: Any) -> Guide:
-    """The guide of a conversation; `schema`, `budget` and the conversation's own fields."""
+    """The guide of a conversation with `schema`, `budget` or other fields of a Conversation."""
     if "schema" in fields:
         fields["json_format"] = JsonFormat(fields.pop("schema"))
     if "budget" in fields:
@@ -70,7 +70,7 @@ def guide_of(*, dialect: str = "bytes", **fields: Any) -> Guide:
 
 
 def choices(guide: Guide, vocabulary: ToyVocabulary = TOY) -> set[int]:
-    """All tokens that may come next."""
+    """All tokens that are allowed next."""
     if forced := guide.forced():
         return {forced[0]}
     every, banned = set(range(vocabulary.size)), guide.banned()
@@ -81,7 +81,7 @@ def choices(guide: Guide, vocabulary: ToyVocabulary = TOY) -> set[int]:
 
 
 def follow(guide: Guide, stream: str, vocabulary: ToyVocabulary = TOY) -> Guide:
-    """Write a stream that the guide must allow."""
+    """Accept a stream, checking that the guide allows it."""
     for position, token in enumerate(ids := vocabulary.ids(stream)):
         assert token in choices(guide, vocabulary), f"after {vocabulary.spelt(ids[:position])!r}"
         guide.accept(token)
@@ -89,7 +89,7 @@ def follow(guide: Guide, stream: str, vocabulary: ToyVocabulary = TOY) -> Guide:
 
 
 def forced(guide: Guide, vocabulary: ToyVocabulary = TOY) -> str:
-    """Everything that comes without a choice, as text; accepts it."""
+    """Accept all forced tokens; return their text."""
     ids: list[int] = []
     while following := list(guide.forced()):
         ids += following
@@ -162,7 +162,7 @@ def test_reasoning_that_ends_in_time_is_left_alone() -> None:
         f"<|channel|>analysis<|channel|>final<|message|>{'x' * 20}",
     ],
 )
-def test_what_is_no_reasoning_is_left_alone(stream: str) -> None:
+def test_text_that_is_not_reasoning_is_left_alone(stream: str) -> None:
     assert_free(stream, budget=0)
 
 
@@ -197,7 +197,7 @@ def test_a_call_in_the_analysis_channel_is_left_alone() -> None:
         "<|channel|>final<|message|>x<|end|><|start|>user<|message|>",
     ],
 )
-def test_what_the_parser_takes_for_reasoning_has_a_budget(opening: str) -> None:
+def test_the_budget_applies_to_what_the_parser_takes_for_reasoning(opening: str) -> None:
     text = "x" * 50
     assert any(isinstance(event, Reasoning) and text in event.text for event in parsed(opening + text))
     guide = guide_of(budget=10)
@@ -240,7 +240,7 @@ def test_an_answer_may_come_without_reasoning() -> None:
     assert forced(guide) == "<|return|>"
 
 
-def test_a_text_that_can_go_on_may_end_when_it_is_complete_and_not_before() -> None:
+def test_a_text_that_could_continue_may_end_once_it_is_complete() -> None:
     guide = follow(guide_of(schema={"type": "integer"}), "<|channel|>final<|message|>")
     assert spelt(choices(guide)) == set("-0123456789")
     follow(guide, "-")
@@ -270,7 +270,7 @@ def test_a_spent_budget_ends_the_reasoning(budget: int, fields: dict[str, Any]) 
 
 
 def headers(vocabulary: ToyVocabulary, made_by: Any, before: str = "") -> set[str]:
-    """Every header that can be written, by trying all choices."""
+    """Every header that is allowed, by trying all choices."""
     found, paths = set(), [vocabulary.ids(before)]
     while paths:
         path = paths.pop()
@@ -310,7 +310,7 @@ ANALYSIS, FINAL = "<|channel|>analysis", "<|channel|>final"
     ],
     ids=["schema", "schema and tools", "none", "schema, required", "required", "get", "get_weather"],
 )
-def test_there_are_no_other_headers_than_those_that_are_asked_for(
+def test_only_the_requested_headers_are_allowed(
     dialect: str, fields: dict[str, Any], expected: set[str]
 ) -> None:
     def made() -> Guide:
@@ -343,7 +343,7 @@ def test_a_call_is_held_to_the_parameters_of_its_own_function(
 @pytest.mark.parametrize(
     "fields", [{"schema": {"type": "string"}}, {"tools": (GET,), "tool_choice": REQUIRED}]
 )
-def test_no_control_token_but_the_end_comes_in_what_a_schema_is_for(fields: dict[str, Any]) -> None:
+def test_content_with_a_schema_has_no_control_token_but_its_end(fields: dict[str, Any]) -> None:
     rng, guide = Random(5), guide_of(budget=0, **fields)
     end = TOY.markers.call if "tools" in fields else TOY.markers.done
     written: list[int] = []
@@ -366,12 +366,12 @@ def test_no_control_token_but_the_end_comes_in_what_a_schema_is_for(fields: dict
         ),
     ],
 )
-def test_a_schema_that_cannot_be_enforced_is_refused_by_its_field(fields: dict[str, Any], field: str) -> None:
+def test_an_unenforceable_schema_is_refused_naming_its_field(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(RequestError, match=f"^{field}: "):
         guide_of(**fields)
 
 
-def test_the_guides_of_one_conversation_go_their_own_ways() -> None:
+def test_guides_of_one_conversation_are_independent() -> None:
     first, second = (guide_of(schema=SCHEMA, budget=5) for _ in range(2))
     follow(first, '<|channel|>final<|message|>{"n":1}<|return|>')
     follow(
@@ -381,7 +381,7 @@ def test_the_guides_of_one_conversation_go_their_own_ways() -> None:
 
 
 def walks(seed: int, **fields: Any) -> Iterator[list[int]]:
-    """Answers that take any choice that the guide leaves, the structural ones more often than others."""
+    """Random answers within what the guide allows, with structural tokens more often."""
     rng = Random(seed)
     for _ in range(60):
         guide = guide_of(**fields)

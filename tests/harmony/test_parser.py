@@ -1,22 +1,22 @@
-"""Answers in Harmony, as the model should write them and as it does, to events."""
+"""Parsing answers in Harmony, well-formed and malformed."""
 
 from itertools import accumulate
 
 import numpy as np
 import pytest
-from toy_harmony import TEXTS, TOY, complaints, events_of, parsed, told
 
 from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
 from ossctl.harmony.parser import HarmonyParser
+from tests.support.toy_harmony import TEXTS, TOY, complaints, events_of, parsed, told
 
 THINK = "<|channel|>analysis<|message|>Let me see.<|end|>"
 NEXT = "<|start|>assistant"
 FINAL = "<|channel|>final<|message|>42<|return|>"
 CALL = ToolCall("get", '{"a":1}')
 
-# Streams as the format wants them, and their events.
+# Well-formed streams and their events.
 GOOD: dict[str, list[Event]] = {
     FINAL: [Answer("42")],
     f"{THINK}{NEXT}{FINAL}": [Reasoning("Let me see."), Answer("42")],
@@ -55,9 +55,9 @@ GOOD: dict[str, list[Event]] = {
     "<|channel|>final <|constrain|>json<|message|>{}<|return|>": [Answer("{}")],
 }
 
-# Streams that break the format: what comes out all the same, and a word of one complaint.
+# Malformed streams, their events and part of a complaint.
 BROKEN: dict[str, tuple[list[Event], str]] = {
-    # the header is not closed
+    # unclosed headers
     "<|channel|>final The answer is 42.<|return|>": ([Answer(" The answer is 42.")], "is missing"),
     "<|channel|>final The<|return|>": ([Answer(" The")], "is missing"),
     f"<|channel|>analysis Let me see now.<|end|>{NEXT}{FINAL}": (
@@ -125,7 +125,7 @@ BROKEN: dict[str, tuple[list[Event], str]] = {
     # recipients
     "<|channel|>commentary to=assistant<|message|>Sunny.<|end|>": ([Preamble("Sunny.")], "to assistant"),
     "<|channel|>final to=user<|message|>42<|return|>": ([Answer("42")], "to user"),
-    "<|channel|>commentary to=<|message|>Sunny.<|end|>": ([Preamble("Sunny.")], "nobody"),
+    "<|channel|>commentary to=<|message|>Sunny.<|end|>": ([Preamble("Sunny.")], "empty recipient"),
     '<|channel|>commentary to=functions.get!<|message|>{"a":1}<|call|>': ([CALL], "stray text"),
     '<|channel|>commentary to=functions.get<json<|message|>{"a":1}<|call|>': ([CALL], "stray text"),
     # calls that go wrong
@@ -143,7 +143,7 @@ BROKEN: dict[str, tuple[list[Event], str]] = {
 
 
 def text_of(events: list[Event]) -> str:
-    """All that can be read, in order."""
+    """All text, in order."""
     shown = [
         e.arguments if isinstance(e, ToolCall) else e.text for e in events if not isinstance(e, Recovered)
     ]
@@ -156,7 +156,7 @@ def test_a_well_formed_stream_becomes_its_messages_without_a_complaint(stream: s
 
 
 @pytest.mark.parametrize("stream", BROKEN)
-def test_a_broken_stream_loses_no_text_and_says_what_was_wrong(stream: str) -> None:
+def test_a_malformed_stream_loses_no_text_and_reports_what_was_wrong(stream: str) -> None:
     events = parsed(stream)
     expected, word = BROKEN[stream]
     assert told(events) == expected
@@ -171,7 +171,7 @@ def test_an_empty_stream_is_an_empty_answer() -> None:
     assert parsed("") == []
 
 
-def test_a_marker_spelt_out_in_text_is_text() -> None:
+def test_the_text_of_a_marker_is_text() -> None:
     spelt = "It writes <|end|> and <|start|>assistant<|channel|>final<|message|>."
     ids = [*TOY.ids("<|channel|>final<|message|>"), *TOY.tokenize(spelt), *TOY.ids("<|return|>")]
     assert parsed(ids) == [Answer(spelt)]
@@ -188,7 +188,7 @@ def test_no_event_is_without_text(stream: str) -> None:
 
 
 @pytest.mark.parametrize("stream", [*GOOD, *BROKEN])
-def test_a_stream_cut_anywhere_shows_what_there_is_so_far(stream: str) -> None:
+def test_a_stream_cut_anywhere_yields_the_text_so_far(stream: str) -> None:
     ids = TOY.ids(stream)
     whole = text_of(parsed(ids))
     content = [position for position in range(len(ids) + 1) if in_content(ids[:position])]
@@ -197,7 +197,7 @@ def test_a_stream_cut_anywhere_shows_what_there_is_so_far(stream: str) -> None:
 
 
 @pytest.mark.parametrize("stream", GOOD)
-def test_a_good_stream_cut_anywhere_but_in_a_header_has_no_complaint_but_about_its_call(stream: str) -> None:
+def test_a_well_formed_stream_cut_outside_a_header_has_no_complaint_except_for_a_call(stream: str) -> None:
     ids = TOY.ids(stream)
     for position in range(len(ids) + 1):
         if in_content(ids[:position]):
@@ -205,7 +205,7 @@ def test_a_good_stream_cut_anywhere_but_in_a_header_has_no_complaint_but_about_i
 
 
 @pytest.mark.parametrize("stream", [FINAL, f"{THINK}{NEXT}{FINAL}"])
-def test_a_good_stream_cut_in_a_header_shows_none_of_it(stream: str) -> None:
+def test_a_well_formed_stream_cut_in_a_header_yields_none_of_it(stream: str) -> None:
     ids = TOY.ids(stream)
     for position in range(len(ids) + 1):
         events = parsed(ids[:position])
@@ -233,7 +233,7 @@ LOST_IN_HEADERS: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("stream", LOST_IN_HEADERS)
-def test_text_that_strayed_into_a_header_comes_out(stream: str) -> None:
+def test_stray_text_in_a_header_is_not_lost(stream: str) -> None:
     events = parsed(stream)
     assert "".join(text_of(told(events)).split()) == "".join(text_of(LOST_IN_HEADERS[stream]).split())
     assert complaints(events)
@@ -249,7 +249,7 @@ def test_text_that_strayed_into_a_header_comes_out(stream: str) -> None:
         ("<|channel|>commentary final<|message|>42<|return|>", Answer),
     ],
 )
-def test_a_word_that_is_no_recipient_makes_no_call(stream: str, expected: type[Event]) -> None:
+def test_a_word_that_is_no_recipient_is_no_call(stream: str, expected: type[Event]) -> None:
     events = parsed(stream)
     assert text_of(events).endswith("42")
     assert not any(isinstance(event, ToolCall) for event in events)
@@ -257,7 +257,7 @@ def test_a_word_that_is_no_recipient_makes_no_call(stream: str, expected: type[E
     assert complaints(events)
 
 
-def test_a_blank_may_stand_before_the_recipient() -> None:
+def test_a_space_may_precede_the_recipient() -> None:
     assert told(parsed('<|channel|>commentary to= functions.get<|message|>{"a":1}<|call|>')) == [CALL]
 
 
@@ -268,11 +268,11 @@ def test_a_bare_name_in_the_commentary_channel_is_a_recipient() -> None:
 def test_a_call_without_a_function_is_no_call() -> None:
     events = parsed("<|channel|>commentary to=functions.<|message|>{}<|call|>")
     assert told(events) == [Preamble("{}")]
-    assert any("nobody" in what for what in complaints(events))
+    assert any("empty recipient" in what for what in complaints(events))
 
 
 @pytest.mark.parametrize("arguments", ['{"a":1}', '{"a": 1, "b": [1, 2]}'])
-def test_arguments_right_behind_a_recipient_are_not_lost(arguments: str) -> None:
+def test_arguments_directly_after_a_recipient_are_not_lost(arguments: str) -> None:
     events = parsed(f"<|channel|>commentary to=functions.get{arguments}<|call|>")
     assert told(events) == [ToolCall("get", arguments)]
 
@@ -283,7 +283,7 @@ def test_two_recipients_are_a_complaint() -> None:
     assert complaints(events)
 
 
-def test_text_without_a_header_that_begins_like_a_role_is_the_answer() -> None:
+def test_text_without_a_header_that_starts_like_a_role_is_the_answer() -> None:
     events = parsed(f"{THINK}<|start|>Tools are one thing.<|end|><|start|>tools are another thing.<|return|>")
     assert "tools are another thing." in "".join(e.text for e in events if isinstance(e, Answer))
 
@@ -295,7 +295,7 @@ def test_a_role_that_does_not_exist_is_a_complaint() -> None:
 
 
 @pytest.mark.parametrize("end", ["<|return|>", "<|call|>"])
-def test_a_turn_that_ends_with_its_reasoning_is_a_complaint(end: str) -> None:
+def test_a_turn_that_ends_after_its_reasoning_is_a_complaint(end: str) -> None:
     events = parsed(f"<|channel|>analysis<|message|>Let me see.{end}")
     assert told(events) == [Reasoning("Let me see.")]
     assert complaints(events)
@@ -332,7 +332,7 @@ def test_bytes_that_are_no_utf8_are_replaced_and_the_rest_stays() -> None:
     assert parsed(ids) == [Answer("a\ufffdb\ufffdc\ufffdd")]
 
 
-def test_half_a_character_does_not_reach_over_into_the_next_message() -> None:
+def test_half_a_character_does_not_affect_the_next_message() -> None:
     head, tail = "é".encode()
     ids = [
         *TOY.ids("<|channel|>analysis<|message|>a"),
@@ -342,12 +342,12 @@ def test_half_a_character_does_not_reach_over_into_the_next_message() -> None:
     assert parsed([*ids, tail, *b"b"]) == [Reasoning("a\ufffd"), Answer("\ufffdb")]
 
 
-def test_half_a_character_in_a_header_spoils_the_header_alone() -> None:
+def test_half_a_character_in_a_header_affects_the_header_only() -> None:
     ids = [*TOY.ids("<|channel|>final"), 0xC3, *TOY.ids("<|message|>42<|return|>")]
     assert told(parsed(ids)) == [Answer("42")]
 
 
-# what is counted
+# counts
 
 
 def followed(ids: list[int]) -> list[tuple[int, bool]]:
@@ -360,7 +360,7 @@ def followed(ids: list[int]) -> list[tuple[int, bool]]:
     return found
 
 
-def test_reasoning_tokens_are_those_of_its_message_with_header_and_end() -> None:
+def test_reasoning_tokens_include_its_header_and_its_end() -> None:
     think = TOY.ids(THINK)
     again = TOY.ids(f"{NEXT}{THINK}")
     ids = [*think, *again, *TOY.ids(f"{NEXT}{FINAL}")]
@@ -369,7 +369,7 @@ def test_reasoning_tokens_are_those_of_its_message_with_header_and_end() -> None
     assert counts[-1] == len(think) + len(again)
 
 
-def test_reasoning_that_lost_its_header_is_counted_too() -> None:
+def test_reasoning_without_a_header_is_counted() -> None:
     ids = TOY.ids("<|channel|>analysis Let me see what that is.")
     assert followed(ids)[-1][0] == len(ids)
 
@@ -383,7 +383,7 @@ def test_reasoning_that_lost_its_header_is_counted_too() -> None:
         "Just an answer without any header.",
     ],
 )
-def test_what_is_no_reasoning_is_not_counted_as_such(stream: str) -> None:
+def test_other_text_is_not_counted_as_reasoning(stream: str) -> None:
     assert followed(TOY.ids(stream))[-1][0] == 0
 
 
@@ -403,7 +403,7 @@ def test_answering_is_true_for_the_tokens_of_the_shown_text_alone(stream: str) -
     assert shown.decode() == "".join(expected).replace("\n\n", "")
 
 
-def test_pieces_come_as_soon_as_they_are_decided() -> None:
+def test_text_is_released_as_soon_as_it_is_certain() -> None:
     parser = TOY.parser()
     stream = TOY.ids(f"{THINK}{NEXT}{FINAL}")
     arrived = [len(text_of(list(parser.feed(token)))) for token in stream]
@@ -455,7 +455,7 @@ def test_a_call_ends_the_turn_with_its_own_reason(end: str) -> None:
     assert (made.calls, made.content) == ([ToolCall("get", "{}")], "")
 
 
-def test_a_turn_that_was_cut_after_a_call_was_cut() -> None:
+def test_a_turn_cut_off_after_a_call_ends_by_length() -> None:
     made = generation(
         f"<|channel|>commentary to=functions.get<|message|>{{}}<|end|>{NEXT}", FinishReason.LENGTH
     )
@@ -473,11 +473,11 @@ def test_a_budget_spent_on_reasoning_is_reported_as_such(stream: str, finish: Fi
 @pytest.mark.parametrize(
     "stream", [f"{THINK}{NEXT}{FINAL}", f"{THINK}{NEXT}<|channel|>commentary to=functions.get<|message|>{{}}"]
 )
-def test_an_answer_that_was_begun_is_not_cut_in_its_reasoning(stream: str) -> None:
+def test_an_answer_that_has_started_is_not_cut_in_its_reasoning(stream: str) -> None:
     assert not generation(stream, FinishReason.LENGTH).cut_in_reasoning
 
 
-def test_what_was_wrong_is_said_once() -> None:
+def test_a_complaint_is_reported_once() -> None:
     made = generation("<|channel|>final<|message|>4<|constrain|>2<|constrain|>!<|return|>")
     assert (made.content, list(made.recovered)) == ("42!", ["<|constrain|> inside a message"])
 
@@ -503,7 +503,7 @@ def test_log_probabilities_of_shown_text_stay_when_reasoning_follows(stream: str
     assert logprobs_text(made) == made.content.replace("\n\n", "")
 
 
-def test_a_stop_string_looks_at_the_answer_alone() -> None:
+def test_a_stop_string_applies_to_the_answer_only() -> None:
     stream = f"{THINK}{NEXT}<|channel|>final<|message|>Let me see. Stop here.<|return|>"
     assert generation(stream, stops=("see",)).content == "Let me "
     made = generation(

@@ -1,8 +1,8 @@
-"""Streams that no model would write: no exception, and no text that is lost.
+"""Random malformed streams raise no exception and lose no text.
 
-What has to come out is found by a second reading of the stream, which knows messages and markers and
-nothing of channels: the text of every message, the text between messages, and of a header that never came
-to its `<|message|>` all but a header's own words.
+The expected text comes from a second, simpler parser, which knows messages and markers but not channels: the
+text of every message, the text between messages, and that of headers without `<|message|>`, except for the
+words that belong to a header.
 """
 
 import codecs
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-from toy_harmony import TEXTS, ToyVocabulary, complaints, events_of, merged
 
 from ossctl.dialect import Event, ToolCall
+from tests.support.toy_harmony import TEXTS, ToyVocabulary, complaints, events_of, merged
 
 HEADER_WORDS = ("assistant", "user", "analysis", "commentary", "final", " to=functions.get", "json", " to=")
 TEXT_WORDS = [f"{letter}{digit}" for letter in "ABCDEFGHIJKLMNOPQRST" for digit in range(10)]
@@ -45,7 +45,7 @@ NO_LETTER = re.compile(r"[^!-~]+")
 
 
 def streams(seed: int, count: int) -> Iterator[list[int]]:
-    """Well-formed answers, changed in up to eight places; one in ten is a soup of tokens from the start."""
+    """Well-formed answers with up to eight changes; one in ten is random tokens."""
     rng = Random(seed)
     for number in range(count):
         first = rng.randrange(len(TEXT_WORDS) - 30)
@@ -69,7 +69,7 @@ def answer(rng: Random, words: Iterator[int]) -> list[int]:
 
 
 def change(rng: Random, stream: list[int], words: Sequence[int]) -> None:
-    """Delete, double, swap, replace or insert a token."""
+    """Delete, duplicate, swap, replace or insert a token."""
     at, other = rng.randrange(len(stream) + 1), rng.randrange(len(stream) + 1)
     kind = rng.randrange(5)
     if kind == 0:
@@ -98,9 +98,10 @@ def some_token(rng: Random, words: Sequence[int]) -> int:
 
 @dataclass
 class Reading:
-    """`content` are the pieces of text that must come out, in order, each in one piece; of headers that
-    never ended there may be more between them. `all` is all text. `stray` are words in ended headers that
-    do not belong there."""
+    """`content` are the expected pieces of text, in order; text of unfinished headers may come between them.
+
+    `all` is all text. `stray` are words that do not belong in the header, of headers that ended.
+    """
 
     content: list[str] = field(default_factory=list)
     with_headers: list[str] = field(default_factory=list)
@@ -109,13 +110,13 @@ class Reading:
 
 
 class Reader:
-    """The second reading: text, and the markers that part it."""
+    """The second parser: text, and the markers between."""
 
     def __init__(self) -> None:
         self.reading = Reading()
-        self._header: list[bytes] | None = [b""]  # its text after each marker; None is no header
-        self._content: bytes | None = None  # None is no message
-        self._fresh = True  # there is nothing in the header that the prompt has not written
+        self._header: list[bytes] | None = [b""]  # its text after each marker; None outside of a header
+        self._content: bytes | None = None  # None outside of a message
+        self._fresh = True  # the header has nothing but what the prompt wrote
 
     def read(self, ids: list[int]) -> Reading:
         for token in ids:
@@ -171,7 +172,7 @@ class Reader:
 
 
 def letters(text: bytes | str) -> str:
-    """What can be compared however bytes that are no UTF-8 and blanks between messages come out."""
+    """The letters of a text, to compare it whatever becomes of invalid UTF-8 and whitespace."""
     return NO_LETTER.sub("", text if isinstance(text, str) else text.decode("ascii", "ignore"))
 
 
@@ -191,7 +192,7 @@ def told(events: list[Event]) -> str:
 
 
 def missing(pieces: list[str], text: str) -> str:
-    """The first of `pieces` that does not come in its turn; '' if all do."""
+    """The first of `pieces` that is not in `text` in its order; '' if all are."""
     start = 0
     for piece in pieces:
         at = text.find(piece, start)
@@ -212,7 +213,7 @@ def where(seed: int, ids: list[int]) -> str:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_no_text_of_a_message_is_lost_and_none_is_made_up(seed: int) -> None:
+def test_no_text_of_a_message_is_lost_and_none_is_invented(seed: int) -> None:
     for ids in streams(seed, 10_000):
         text = told(events_of(ids, VOCABULARY))
         reading = Reader().read(ids)
@@ -222,12 +223,12 @@ def test_no_text_of_a_message_is_lost_and_none_is_made_up(seed: int) -> None:
 
 def test_no_text_in_a_header_that_never_ended_is_lost() -> None:
     for ids in streams(100, 10_000):
-        events = events_of([*ids, MARKERS.done], VOCABULARY)  # a header that is cut may still go on
+        events = events_of([*ids, MARKERS.done], VOCABULARY)  # a header that is cut off could still continue
         lost = missing(Reader().read(ids).with_headers, told(events))
         assert not lost, f"{lost!r} of {where(100, ids)}"
 
 
-def test_no_word_that_strayed_into_a_header_is_lost_in_silence() -> None:
+def test_no_stray_word_in_a_header_is_lost_silently() -> None:
     for ids in streams(101, 10_000):
         events = events_of(ids, VOCABULARY)
         if not complaints(events):

@@ -2,7 +2,11 @@
 
 import openai_harmony as oh
 import pytest
-from harmony_reference import (
+from hypothesis import given, settings
+
+from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
+from ossctl.harmony.dialect import HarmonyDialect
+from tests.support.harmony_reference import (
     CALL_HEADERS,
     Reference,
     Written,
@@ -10,10 +14,6 @@ from harmony_reference import (
     finished_answers,
     unfinished_answers,
 )
-from hypothesis import given, settings
-
-from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
-from ossctl.harmony.dialect import HarmonyDialect
 
 
 def events_of(harmony: HarmonyDialect, tokens: list[int]) -> list[Event]:
@@ -33,7 +33,7 @@ def summary(events: list[Event]) -> dict[str, object]:
 
 
 def expected(messages: list[oh.Message]) -> dict[str, object]:
-    """The same of the reference's messages; ours stand apart by a blank line where there are several."""
+    """The same for the reference's messages; ours have a blank line between messages of one kind."""
     texts: dict[str, list[str]] = {"analysis": [], "commentary": [], "final": []}
     calls = []
     for message in messages:
@@ -60,7 +60,7 @@ DOCUMENTED = {
 
 
 @pytest.mark.parametrize("answer", DOCUMENTED.values(), ids=DOCUMENTED.keys())
-def test_documented_answers_are_read_as_the_reference_reads_them(
+def test_documented_answers_are_parsed_as_by_the_reference(
     answer: str, harmony: HarmonyDialect, reference: Reference
 ) -> None:
     tokens = reference.written(answer)
@@ -71,7 +71,7 @@ def test_documented_answers_are_read_as_the_reference_reads_them(
 
 @pytest.mark.parametrize("header", [*CALL_HEADERS, " to={}<|channel|>commentary<|constrain|>json"])
 @pytest.mark.parametrize("recipient", ["functions.get_weather", "python"])
-def test_a_call_is_read_wherever_its_recipient_stands(
+def test_a_call_is_parsed_wherever_its_recipient_is(
     header: str, recipient: str, harmony: HarmonyDialect, reference: Reference
 ) -> None:
     tokens = reference.written(f"{header.format(recipient)}<|message|>{{}}<|call|>")
@@ -81,7 +81,7 @@ def test_a_call_is_read_wherever_its_recipient_stands(
 
 @settings(max_examples=1_000, deadline=None)
 @given(finished_answers | unfinished_answers)
-def test_an_answer_that_keeps_to_the_format_is_read_as_the_reference_reads_it(
+def test_a_well_formed_answer_is_parsed_as_by_the_reference(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
 ) -> None:
     tokens = answer_ids(answer, reference)
@@ -91,14 +91,14 @@ def test_an_answer_that_keeps_to_the_format_is_read_as_the_reference_reads_it(
 
 
 def test_the_type_of_an_answer_is_no_recipient(harmony: HarmonyDialect, reference: Reference) -> None:
-    """gpt-oss writes this header for structured answers; the reference makes a message to `json` of it."""
+    """gpt-oss writes this header for structured answers; the reference takes `json` for a recipient."""
     tokens = reference.written("<|channel|>final <|constrain|>json<|message|>{}<|return|>")
     assert [message.recipient for message in reference.parse(tokens)] == ["<|constrain|>json"]
     assert events_of(harmony, tokens) == [Answer("{}")]
 
 
-def test_a_blank_in_the_type_of_a_call_does_not_matter(harmony: HarmonyDialect, reference: Reference) -> None:
-    """docs/format.md renders this content type; the reference does not read what it has rendered."""
+def test_a_space_in_the_type_of_a_call_does_not_matter(harmony: HarmonyDialect, reference: Reference) -> None:
+    """docs/format.md renders this content type; the reference cannot parse what it has rendered."""
     tokens = reference.written(
         "<|channel|>commentary to=functions.get <|constrain|> json<|message|>{}<|call|>"
     )
@@ -108,7 +108,7 @@ def test_a_blank_in_the_type_of_a_call_does_not_matter(harmony: HarmonyDialect, 
 
 
 @pytest.mark.parametrize("channel", ["analysis", "commentary", "final"])
-def test_text_that_has_lost_its_marker_is_read_as_the_lenient_reference_reads_it(
+def test_text_that_has_lost_its_marker_is_parsed_as_by_the_lenient_reference(
     channel: str, harmony: HarmonyDialect, reference: Reference
 ) -> None:
     tokens = reference.written(f"<|channel|>{channel} Hello<|end|>")

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from jinja2 import Template
 
-from nano.corpus import Sample, samples
-from nano.packing import Packer
-from nano.tokenizer import NanoTokenizer
-from nano.vocabulary import vocabulary
+import tools.nano
 from ossctl.dialect import Message
 from ossctl.templates.environment import TemplateRefusal, chat_environment
+from tools.nano.corpus import Sample, samples
+from tools.nano.packing import Packer
+from tools.nano.tokenizer import NanoTokenizer
+from tools.nano.vocabulary import vocabulary
 
 TODAY = date(2026, 3, 14)
+TEMPLATE = Path(tools.nano.__file__).with_name("chat_template.jinja")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def tokenizer() -> NanoTokenizer:
 
 @pytest.fixture(scope="module")
 def template() -> Template:
-    return chat_environment().from_string(Path(__file__).with_name("chat_template.jinja").read_text("utf-8"))
+    return chat_environment().from_string(TEMPLATE.read_text("utf-8"))
 
 
 def rendered(template: Template, sample: Sample) -> str:

@@ -11,12 +11,12 @@ from statistics import mean
 import pytest
 from jsonschema import Draft202012Validator
 
-from nano.corpus import KINDS, WORDINGS, Sample, is_right, make_sample, samples
-from nano.draw import Draw
-from nano.fact_list import fact_words
-from nano.split import held_number, held_pair, held_word, normal
-from nano.words import ANIMALS, CITIES, COLOURS, NAMES, NOUNS, SPELT
 from ossctl.dialect import ToolCall
+from tools.nano.corpus import KINDS, WORDINGS, Sample, is_right, make_sample, samples
+from tools.nano.draw import Draw
+from tools.nano.fact_list import fact_words
+from tools.nano.split import held_number, held_pair, held_word, normal
+from tools.nano.words import ANIMALS, CITIES, COLOURS, NAMES, NOUNS, SPELT
 
 
 @functools.cache

@@ -7,12 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from nano import drills
-from nano.draw import Draw
-from nano.drills import drill_rows
-from nano.packing import IGNORED
-from nano.split import held_pair, held_word
-from nano.vocabulary import vocabulary
+from tools.nano import drills
+from tools.nano.draw import Draw
+from tools.nano.drills import drill_rows
+from tools.nano.packing import IGNORED
+from tools.nano.split import held_pair, held_word
+from tools.nano.vocabulary import vocabulary
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ from gguf import GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
 import ossctl
-from nano.corpus import families, samples
-from nano.export import export, restore
-from nano.model import NanoModel, Shape, SinkAttention
-from nano.packing import Packer
-from nano.rounding import mxfp4, q8_0
-from nano.tokenizer import NanoTokenizer
-from nano.train import visible
-from nano.vocabulary import vocabulary
 from ossctl.runtime.model import LlamaModel
+from tools.nano.corpus import families, samples
+from tools.nano.export import export, restore
+from tools.nano.model import NanoModel, Shape, SinkAttention
+from tools.nano.packing import Packer
+from tools.nano.rounding import mxfp4, q8_0
+from tools.nano.tokenizer import NanoTokenizer
+from tools.nano.train import visible
+from tools.nano.vocabulary import vocabulary
 
 _NANO = Path(ossctl.__file__).parent / "data" / "nano.gguf"
 _SMALL = {"layers": 2, "hidden": 64, "heads": 2, "kv_heads": 1, "experts": 4, "used": 2, "width": 64}

@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from nano.corpus import Sample, families
-from nano.packing import IGNORED, Packer, Row
-from nano.tokenizer import NanoTokenizer
-from nano.vocabulary import vocabulary
 from ossctl.dialect import ToolCall
+from tools.nano.corpus import Sample, families
+from tools.nano.packing import IGNORED, Packer, Row
+from tools.nano.tokenizer import NanoTokenizer
+from tools.nano.vocabulary import vocabulary
 
 _LENGTH = 512
 

@@ -4,9 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from nano.model import NanoModel, Shape, yarn
-from nano.model import _rotate as rotate
-from nano.start import look_back
+from tools.nano.model import NanoModel, Shape, yarn
+from tools.nano.model import _rotate as rotate
+from tools.nano.start import look_back
 
 
 def new_model() -> NanoModel:

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from nano.train import curriculum
+from tools.nano.train import curriculum
 
 
 def test_copies_give_way_to_drills_and_both_to_conversations() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from nano.tokenizer import NanoTokenizer
-from nano.vocabulary import vocabulary
-from nano.words import COPIED, SPELT
+from tools.nano.tokenizer import NanoTokenizer
+from tools.nano.vocabulary import vocabulary
+from tools.nano.words import COPIED, SPELT
 
 
 @pytest.fixture(scope="module")

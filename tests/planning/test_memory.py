@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gpt_oss_shapes import hollow_gpt_oss
-from llama_oracle import Comparison, Oracle, has_rpc, oracle
-from models import smollm2
 
 from ossctl.planning.header import Header, shape_of
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
 from ossctl.runtime.gguf import read_header
+from tests.support.gpt_oss_shapes import hollow_gpt_oss
+from tests.support.llama_oracle import Comparison, Oracle, has_rpc, oracle
+from tests.support.models import smollm2
 
 pytestmark = has_rpc
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from command import ossctl
-from models import smollm2
 
 from ossctl.errors import OssctlError
 from ossctl.runtime.library import compiler, cpu_library
 from ossctl.runtime.model import LlamaModel, ModelOptions
+from tests.support.command import ossctl
+from tests.support.models import smollm2
 
 
 def test_another_release_of_the_bindings_is_refused_by_its_number(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGUFWriter
-from models import smollm2
 
 from ossctl.errors import ModelError
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.devices import DeviceKind, list_devices
 from ossctl.runtime.gguf import read_header
 from ossctl.runtime.model import LlamaModel, ModelOptions
+from tests.support.models import smollm2
 
 
 def test_the_header_tells_metadata_and_every_tensor(byte_model_path: Path) -> None:

@@ -13,7 +13,7 @@ from ossctl.app.batch.resume import FinishedRequests, RecordState, read_back
 from ossctl.app.batch.run import BatchJob, BatchModel, identity_of, parser_for, workload_of
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import pose_choices
+from ossctl.app.inference.request import prepare_choices
 from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.source import Survey
 from ossctl.engine.engine import Engine
@@ -105,7 +105,7 @@ class _Checker:
             task = self._parser.parse(line)
             if self._is_finished(line, task.request_key):
                 return
-            choices = pose_choices(self._model, task, task.n, str(line.number))
+            choices = prepare_choices(self._model, task, task.n, str(line.number))
             for choice in choices:
                 self._engine.check(choice.request)
         except RequestError as error:

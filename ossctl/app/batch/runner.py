@@ -22,7 +22,7 @@ from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
-from ossctl.app.inference.request import pose_choices
+from ossctl.app.inference.request import prepare_choices
 from ossctl.app.wire.chat_completions import Task, default_id
 from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.reader import EndOfInput, Reader
@@ -223,7 +223,7 @@ class BatchRunner:
         if self._skip_finished(index, custom_id, task.request_key):
             return
         try:
-            choices = pose_choices(self._model, task, task.n, str(line.number))
+            choices = prepare_choices(self._model, task, task.n, str(line.number))
         except RequestError as error:
             self._fail(index, line, custom_id, task.request_key, error)
             return

@@ -14,7 +14,7 @@ from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
 from ossctl.app.chat.session_log import Book, Remembered, SessionModel, Writing, title_of
 from ossctl.app.chat.settings import ChatSettings
 from ossctl.app.chat.transcript import Cut, Said, Transcript, Turn
-from ossctl.app.inference.finish import ending_of
+from ossctl.app.inference.finish import answer_finish
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer, Conversation, Effort, Message, Preamble, Reasoning, Tool, ToolCall
@@ -327,7 +327,7 @@ class Chat:
         self.cells = prompt + generation.completion_tokens
         cut = generation.finish is FinishReason.LENGTH
         return Answered(
-            ending=ending_of(generation),
+            ending=answer_finish(generation),
             prompt=prompt,
             reused=generation.cached_tokens - generation.read_ahead,
             completion=generation.completion_tokens,

@@ -13,7 +13,7 @@ from ossctl.app.chat.events import CallsWaiting, Prefilling
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.loading import LoadedModel
-from ossctl.app.inference.request import GenerationSpec, pose
+from ossctl.app.inference.request import GenerationSpec, prepare_generation
 from ossctl.dialect import Event
 from ossctl.engine.request import Request
 from ossctl.runtime.base import Tokens
@@ -52,7 +52,7 @@ class Talker:
     def pose(self, question: GenerationSpec, conversation: str = "") -> Generation:
         """An answer to be followed, not begun yet. Raises RequestError if it cannot be asked."""
         name = self._next_name()
-        return pose(
+        return prepare_generation(
             self.model,
             question,
             name,
@@ -63,14 +63,14 @@ class Talker:
     def read_ahead(self, prompt: Tokens, conversation: str = "", *, returnable: bool = True) -> None:
         """Compute `prompt` while nobody waits: an answer to what begins with it comes the sooner.
 
-        It gives way to everything else. `returnable` is as in `Request`; what is not is the beginning of a
-        message, and goes on from what is.
+        It gives way to everything else. `returnable` is `Request.checkpoint`; what is not is the beginning of
+        a message, and goes on from what is.
         """
         if self._ahead is not None and np.array_equal(self._ahead.request.prompt, prompt):
             return
         self._give_way()
         name = self._next_name()
-        request = Request(name, prompt, max_tokens=0, conversation=conversation, returnable=returnable)
+        request = Request(name, prompt, max_tokens=0, conversation=conversation, checkpoint=returnable)
         self._ahead = Generation(request, self.model.dialect.parser(prompt.tolist()))
         first = self._first
         longer = first is not None and len(prompt) > len(first.request.prompt)
@@ -84,7 +84,7 @@ class Talker:
         ahead = self._ahead
         if ahead is None or ahead.finish is not None or ahead.error is not None:
             return None
-        return self._worker.computed(ahead), len(ahead.request.prompt)
+        return self._worker.num_computed_tokens(ahead), len(ahead.request.prompt)
 
     def follow(self, generation: Generation) -> Iterator[Talk]:
         """Begin the answer, and tell what comes until `generation` is complete.
@@ -119,7 +119,9 @@ class Talker:
             try:
                 arrival = self._arrivals.get(timeout=_TICK)
             except Empty:
-                done = max(self._worker.computed(each) for each in (generation, ahead or generation))
+                done = max(
+                    self._worker.num_computed_tokens(each) for each in (generation, ahead or generation)
+                )
                 yield CallsWaiting() if generation.tokens else Prefilling(done, total)
                 arrival = None
             if self._stop and deadline is None:

@@ -1,1 +1,1 @@
-"""A loaded model and requests to it."""
+"""Loading a model and generating with it."""

@@ -1,4 +1,4 @@
-"""Client a loaded model from one thread, with its answers as they come."""
+"""Requests to a loaded model from one thread, with their events as they arrive."""
 
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
@@ -8,30 +8,30 @@ from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
-from ossctl.app.inference.request import GenerationSpec, pose
+from ossctl.app.inference.request import GenerationSpec, prepare_generation
 from ossctl.dialect import Event
 
-# Of which question, by its place: what came, and at last the whole.
-News = tuple[int, Event | Generation]
+# The index of a request, with an event of its answer or the complete Generation.
+Arrival = tuple[int, Event | Generation]
 
 
 class Client:
-    """Answers some questions at once, and more after those. A signal ends it with Interrupted."""
+    """Runs requests in parallel and yields their events. A signal ends it with Interrupted."""
 
     def __init__(self, model: LoadedModel, interrupt: Interrupt) -> None:
         self._model = model
         self._interrupt = interrupt
-        self._arrivals: SimpleQueue[News | Generation | Exception | None] = SimpleQueue()
-        self._worker = EngineThread(model.runner, self._arrivals.put)
+        self._arrivals: SimpleQueue[Arrival | Generation | Exception | None] = SimpleQueue()
+        self._engine = EngineThread(model.runner, self._arrivals.put)
 
-    def answers(self, questions: Sequence[GenerationSpec]) -> Iterator[News]:
-        """Everything that comes until all `questions` are answered; a Generation is the last of its own.
+    def answers(self, specs: Sequence[GenerationSpec]) -> Iterator[Arrival]:
+        """Run all `specs` until each is answered; the last arrival of each is its Generation.
 
-        Raises RequestError for a question that can't be asked, OssctlError if the model fails, Interrupted.
+        Raises RequestError for a spec that can't be answered, OssctlError if the model fails, Interrupted.
         """
-        running = len(questions)
-        for place, question in enumerate(questions):
-            self._worker.submit(self._posed(place, question))
+        running = len(specs)
+        for index, spec in enumerate(specs):
+            self._engine.submit(self._prepare(index, spec))
         while running:
             arrival = self._arrivals.get()
             self._interrupt.check()
@@ -45,13 +45,16 @@ class Client:
             elif arrival is not None:
                 yield arrival
 
-    def _posed(self, place: int, question: GenerationSpec) -> Generation:
-        return pose(self._model, question, str(place), lambda event: self._arrivals.put((place, event)))
+    def _prepare(self, index: int, spec: GenerationSpec) -> Generation:
+        def on_event(event: Event) -> None:
+            self._arrivals.put((index, event))
+
+        return prepare_generation(self._model, spec, str(index), on_event)
 
     def __enter__(self) -> Self:
         self._interrupt.on_signal = lambda: self._arrivals.put(None)
-        self._worker.__enter__()
+        self._engine.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._worker.__exit__(*exception)
+        self._engine.__exit__(*exception)

@@ -1,4 +1,4 @@
-"""What requests get that do not say otherwise."""
+"""Defaults of requests."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from ossctl.engine.request import Sampling
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a request gets that does not say otherwise.
+    """Values for the fields that a request leaves out.
 
-    `date` is what the model is told today is; if that is None it is told `today`, which is not part of what
-    was asked. The seed of `sampling` is that of line 0: each line has the next, so that the same file gives
-    the same answers again and its lines differ. `system` are instructions for a conversation that has none,
-    `timeout` the seconds that an answer may take once it is begun.
+    `date` is the current date given to the model. Without one the model gets `today`, which does not count
+    as part of the request. Line i uses seed `sampling.seed` + i, so that lines differ but a second run gives
+    the same answers. `system` is the system message of conversations that have none. `timeout` is in seconds
+    from the start of an answer.
     """
 
     date: dt.date | None = None

@@ -1,4 +1,4 @@
-"""The thread that runs the engine, so that reading, writing and signals never wait for a decode."""
+"""The thread of the engine, so that I/O and signals never wait for a decode."""
 
 import logging
 from collections.abc import Callable
@@ -22,10 +22,10 @@ class _Cancel:
 
 
 class EngineThread:
-    """Answers generations on its own thread and delivers each when it is complete.
+    """Runs generations on a thread of its own and delivers each when it has ended.
 
-    `deliver` is called on that thread: with a Generation whose `finish` or `error` is set, or with the
-    exception that ended the work. One that is cancelled is delivered too, if it was not complete before.
+    `deliver` is called on that thread with a Generation whose `finish` or `error` is set, or with the
+    exception that ended the thread. Cancelled generations are delivered as well.
     """
 
     def __init__(self, runner: Runner, deliver: Callable[[Generation | Exception], None]) -> None:
@@ -42,21 +42,20 @@ class EngineThread:
         self._inbox.put(generation)
 
     def cancel(self, request_id: str, *, at_once: bool = False) -> None:
-        """End a generation at its next token, from any thread.
+        """Cancel a generation after the current step, from any thread. Does nothing if it has ended.
 
-        `at_once` stops the decode that is running, which a long prompt makes long; what it has computed of
-        other generations is computed again.
+        `at_once` aborts that step, which takes long in a prefill; other generations repeat their part of it.
         """
         self._inbox.put(_Cancel(request_id))
         if at_once:
             self._runner.abort()
 
-    def computed(self, generation: Generation) -> int:
+    def num_computed_tokens(self, generation: Generation) -> int:
         """Tokens of a running generation that are in the cache, from any thread."""
-        return self._engine.computed(generation.request.id)
+        return self._engine.num_computed_tokens(generation.request.id)
 
     def running(self) -> list[tuple[str, float]]:
-        """The requests that are being answered, and the seconds since each began. From any thread."""
+        """The ids of running requests and the seconds since each was admitted, from any thread."""
         return self._engine.running()
 
     def __enter__(self) -> Self:
@@ -64,7 +63,7 @@ class EngineThread:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Wait for the thread; after an exception, stop what it is computing first."""
+        """End the thread after its current step; after an exception, abort that step."""
         if kind is not None:
             self._ending = True
             self._runner.abort()
@@ -73,14 +72,14 @@ class EngineThread:
 
     def _run(self) -> None:
         try:
-            while self._take_in():
+            while self._handle_inbox():
                 for output in self._step():
                     self._receive(output)
             _log.info("%s", self._engine.stats)
         except DecodeFailed as error:
-            hint = "A smaller --parallel or --ctx needs less memory."
+            hint = "Try a smaller --parallel or --ctx, which need less memory."
             self._deliver(OssctlError(f"llama.cpp failed to decode: {error}", hint))
-        except Exception as error:  # noqa: BLE001 (a bug: it must not vanish with the thread)
+        except Exception as error:  # noqa: BLE001 (a bug: don't lose it with the thread)
             self._deliver(error)
 
     def _step(self) -> list[Output]:
@@ -92,8 +91,8 @@ class EngineThread:
             self._runner.resume()
             return []
 
-    def _take_in(self) -> bool:
-        """Submit what has come in; wait for something if there is nothing to do. False at the end."""
+    def _handle_inbox(self) -> bool:
+        """Submit and cancel as asked, blocking while the engine is idle; False to end the thread."""
         while True:
             try:
                 generation = self._inbox.get(block=not self._engine.busy)
@@ -124,17 +123,17 @@ class EngineThread:
     def _receive(self, output: Output) -> None:
         generation = self._live.get(output.id)
         if generation is None:
-            return  # a stop string ended it; this was forced to follow in the same step
+            return  # a stop string ended it, and this token was forced in the same step
         if isinstance(output, Failed):
             del self._live[output.id]
             self._fail(generation, RequestError(output.reason, code=output.code))
             return
         if isinstance(output, Prefilled):
-            generation.end_without_answer(output)
+            generation.finish_prefill(output)
         else:
             generation.feed(output)
         if generation.finish is not None:
-            self._engine.cancel(output.id)  # a stop string ends what the engine would continue
+            self._engine.cancel(output.id)  # the engine does not know of stop strings
             del self._live[output.id]
             self._deliver(generation)
 

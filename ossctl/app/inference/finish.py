@@ -1,4 +1,4 @@
-"""Why an answer ended, as its reader would tell it."""
+"""How an answer ended, as reported to users."""
 
 import re
 from enum import StrEnum
@@ -6,13 +6,13 @@ from enum import StrEnum
 from ossctl.app.inference.generation import Generation
 from ossctl.engine.request import FinishReason
 
-# How gpt-oss says no. It does so in these words and few others, and says nothing else then.
+# How gpt-oss phrases nearly all of its refusals, which say nothing else.
 _REFUSAL = re.compile(r"(?:I.m|I am) sorry,? but I (?:can.t|cannot|can not) [^\n]*", re.IGNORECASE)
-_LONGEST_REFUSAL = 300  # characters
+_MAX_REFUSAL = 300  # characters
 
 
 class AnswerFinish(StrEnum):
-    """Why an answer ended: what the engine says, told apart further."""
+    """The reasons of `FinishReason`, plus refusals and empty answers."""
 
     STOP = "stop"
     TOOL_CALLS = "tool_calls"
@@ -23,8 +23,8 @@ class AnswerFinish(StrEnum):
     CANCELLED = "cancelled"
 
 
-def ending_of(generation: Generation) -> AnswerFinish:
-    """Why a complete generation ended."""
+def answer_finish(generation: Generation) -> AnswerFinish:
+    """How a complete generation ended."""
     if generation.finish is not FinishReason.STOP:
         return AnswerFinish(generation.finish or FinishReason.STOP)
     if not generation.content.strip():
@@ -33,6 +33,6 @@ def ending_of(generation: Generation) -> AnswerFinish:
 
 
 def is_refusal(answer: str) -> bool:
-    """Whether an answer is nothing but a refusal, as gpt-oss writes it."""
+    """Whether an answer is nothing but a refusal, as gpt-oss phrases it."""
     text = answer.strip()
-    return len(text) <= _LONGEST_REFUSAL and _REFUSAL.fullmatch(text) is not None
+    return len(text) <= _MAX_REFUSAL and _REFUSAL.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""One answer on its way from tokens to text."""
+"""One answer, from tokens to text."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,10 +9,10 @@ from ossctl.errors import RequestError
 
 
 class Generation:
-    """Collects a request's answer. Stop strings look at the answer alone, not at the reasoning.
+    """Collects the answer to a request. Stop strings apply to the answer only, not to the reasoning.
 
-    `recovered` says what was wrong with the answer's format, each thing once. `tokens` are all that the
-    model wrote. `watch` gets every event when it is sure to belong to the answer.
+    `tokens` are all that the model generated. `recovered` lists what was wrong with their format, without
+    duplicates. `on_event` is called with each event once no stop string can discard it.
     """
 
     def __init__(
@@ -20,7 +20,7 @@ class Generation:
         request: Request,
         parser: Parser,
         stops: Sequence[str] = (),
-        watch: Callable[[Event], None] | None = None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.request = request
         self.finish: FinishReason | None = None
@@ -35,14 +35,13 @@ class Generation:
         self.recovered: dict[str, None] = {}
         self._parser = parser
         self._stops = StopStrings(stops)
-        self._watch = watch
+        self._on_event = on_event
         self._answer: list[str] = []
         self._preamble: list[str] = []
         self._reasoning: list[str] = []
 
     @property
     def content(self) -> str:
-        """See `content_of`."""
         return content_of(self._preamble, self._answer)
 
     @property
@@ -64,12 +63,12 @@ class Generation:
 
     @property
     def cut_in_reasoning(self) -> bool:
-        """Whether the tokens were spent before the answer began."""
+        """Whether a limit or a repetition ended the reasoning before the answer started."""
         cut = self.finish in (FinishReason.LENGTH, FinishReason.REPETITION)
         return cut and bool(self.reasoning_tokens) and not self.content and not self.calls
 
     def feed(self, output: Generated) -> None:
-        """Take the next token. When `finish` is set afterwards, the answer is complete."""
+        """Add the next token. Sets `finish` if the answer is complete with it."""
         if not self.tokens:
             self.first_token_seconds = output.seconds
         self.tokens.append(output.token)
@@ -87,13 +86,13 @@ class Generation:
         elif output.finish is not None:
             self._close(output.finish)
 
-    def end_without_answer(self, output: Prefilled) -> None:
-        """The prompt is in the cache, and none was wanted."""
+    def finish_prefill(self, output: Prefilled) -> None:
+        """End a request that asked for no tokens."""
         self.cached_tokens = output.cached_tokens
         self.finish = FinishReason.LENGTH
 
     def cancel(self) -> None:
-        """End it where it is."""
+        """End the answer with the tokens so far."""
         self._close(FinishReason.CANCELLED)
 
     def _close(self, finish: FinishReason) -> None:
@@ -119,13 +118,13 @@ class Generation:
                     self.calls.append(event)
                 case Recovered(what):
                     self.recovered[what] = None
-            self._tell(event)
+            self._emit(event)
 
     def _add(self, text: str) -> None:
         if text:
             self._answer.append(text)
-            self._tell(Answer(text))
+            self._emit(Answer(text))
 
-    def _tell(self, event: Event) -> None:
-        if self._watch is not None:
-            self._watch(event)
+    def _emit(self, event: Event) -> None:
+        if self._on_event is not None:
+            self._on_event(event)

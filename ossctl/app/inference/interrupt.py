@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a flag that work looks at, instead of an exception anywhere."""
+"""SIGINT and SIGTERM as a flag to check, instead of an exception at any point."""
 
 import signal
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from ossctl.errors import Interrupted
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT or SIGTERM is noted and `on_signal` called.
+    """While entered, notes the first SIGINT or SIGTERM and calls `on_signal`.
 
-    After that the usual handlers are back, so that a second Ctrl-C ends whatever still hangs.
+    Then it restores the previous handlers, so that a second Ctrl-C ends what still hangs.
     """
 
     def __init__(self) -> None:
@@ -19,13 +19,12 @@ class Interrupt:
         self.on_signal: Callable[[], None] = lambda: None
         self._previous: dict[int, Any] = {}
 
-    @property
-    def clear(self) -> bool:
-        """Whether there was no signal so far."""
+    def keep_going(self) -> bool:
+        """Whether there has been no signal."""
         return self.signum == 0
 
     def check(self, hint: str = "") -> None:
-        """Raise Interrupted if there was a signal."""
+        """Raise Interrupted if there has been a signal."""
         if self.signum:
             raise Interrupted(self.signum, hint)
 

@@ -1,4 +1,4 @@
-"""A model made ready to answer: weights, cache and dialect, placed by a plan."""
+"""Loading a model by a plan: weights, cache and dialect."""
 
 import functools
 import logging
@@ -40,25 +40,25 @@ __all__ = ["LoadOptions", "LoadedModel", "explain_crashes", "load_model"]
 
 _log = logging.getLogger(__name__)
 
-# After a load that failed for memory, the next plan has so many bytes less; the last failure is the user's.
-_STEPS = (128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB, 0)
-_WRONG_BY = 0.05  # of a device's use; a prediction that is further off is said
-_TOO_SMALL = 64 * MIB  # differences that nobody would notice
+# Bytes to take off the plan after each load that ran out of memory, before the last attempt.
+_STEPS = (128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB)
+_TOLERANCE = 0.05  # of a device's memory use: larger errors of a prediction are reported
+_MIN_REPORTED = 64 * MIB  # smaller errors never are
 _RAM = "RAM"
 
 
 def explain_crashes(saved: str) -> None:
-    """From now on, a crash of llama.cpp is told with this sentence on what is not lost."""
+    """From now on, report crashes of llama.cpp with the sentence `saved`, on what is lost and what is not."""
     reporter = crash_reporter()
     reporter.saved, reporter.folder = saved, Paths.from_environment().state
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What a command needs to ask a model. `piece` gives a token's bytes.
+    """A model ready to answer. `piece` returns the bytes of a token.
 
-    `remarks` are lines for the user: a GPU that is not used, a plan that was corrected. `plan` is what it
-    was loaded by, and `reported` what llama.cpp says that it takes.
+    `remarks` are messages for the user, such as a GPU that is not used or a plan that was reduced. `reported`
+    is the memory use according to llama.cpp, by device.
     """
 
     name: str
@@ -71,7 +71,7 @@ class LoadedModel:
 
     @functools.cached_property
     def longest_piece(self) -> int:
-        """Bytes of the longest token."""
+        """Length of the longest token, in bytes."""
         return max(len(self.piece(token)) for token in range(self.runner.n_vocab))
 
 
@@ -79,10 +79,10 @@ class LoadedModel:
 def load_model(
     path: Path, options: LoadOptions, workload: Workload, interrupt: Interrupt, *, raw: bool = False
 ) -> Iterator[LoadedModel]:
-    """Load the GGUF at `path` by the plan for `workload`, and free it at the end; `raw` asks for no dialect.
+    """Load the GGUF at `path` by a plan for `workload`; free it on exit. `raw` loads it without a dialect.
 
-    When memory does not suffice all the same, the plan is made smaller step by step. Raises ModelError,
-    MemoryShortage, UsageError, Interrupted.
+    If the memory does not suffice, the plan is reduced step by step. Raises ModelError, MemoryShortage,
+    UsageError, Interrupted.
     """
     started = perf_counter()
     shape = shape_of_file(path)
@@ -98,7 +98,7 @@ def load_model(
 
 
 class _Loader:
-    """Loads by plan; when memory does not suffice all the same, by the next smaller one."""
+    """Loads by a plan, or by a smaller one if memory runs out."""
 
     def __init__(
         self,
@@ -112,24 +112,23 @@ class _Loader:
         self._kernels = tried_kernels()
         self._machine = this_machine(self._kernels)
         self._corrections = Corrections(Paths.from_environment().state / "corrections.json")
-        self._less = self._corrections.get(self._machine, shape)  # bytes that plans have shown not to have
+        self._less = self._corrections.get(self._machine, shape)  # bytes of memory not to count on
 
     def load(self, parts: ExitStack) -> LoadedModel:
-        """The model, to be freed when `parts` are closed."""
+        """Load the model; closing `parts` frees it."""
         unused = [f"{gpu.unused}: {gpu.fix}" for gpu in self._machine.unusable]
         unused += filter(None, [self._kernels.remark])
         plan = first = self._plan()
         for step in _STEPS:
             try:
                 loaded = self._try(plan, parts)
+                break
             except MemoryShortage as error:
-                if not step:
-                    raise
                 _log.warning("%s", error)
                 plan = self._smaller(plan, step, error)
-            else:
-                return replace(loaded, remarks=(*unused, *self._said(first, plan), *loaded.remarks))
-        raise AssertionError("the last step returns or raises")
+        else:
+            loaded = self._try(plan, parts)
+        return replace(loaded, remarks=(*unused, *self._corrected(first, plan), *loaded.remarks))
 
     def _plan(self) -> Plan:
         return make_plan(with_less(self._machine, self._less), self._shape, self._workload, self._overrides)
@@ -141,23 +140,23 @@ class _Loader:
         return loaded
 
     def _smaller(self, plan: Plan, step: int, error: MemoryShortage) -> Plan:
-        """The plan with `step` bytes less than `plan` takes. Raises the error that was, if there is none."""
+        """A plan that takes `step` bytes less than `plan`. Raises `error` again if there is none."""
         self._less = correction(self._machine, plan, step)
         try:
             return self._plan()
         except MemoryShortage:
             raise error from None
 
-    def _said(self, first: Plan, plan: Plan) -> list[str]:
-        """What the user has to know of a smaller plan, which is remembered."""
+    def _corrected(self, first: Plan, plan: Plan) -> list[str]:
+        """Remember the shortage, if there was one, and return a message about the smaller plan."""
         if plan is first:
             return []
         self._corrections.remember(self._machine, plan.shape, self._less)
-        return [f"Memory was shorter than planned; loaded smaller: {_difference(first, plan)}."]
+        return [f"Not enough memory for the plan; loaded with {_changes(first, plan)}."]
 
 
 def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, raw: bool) -> LoadedModel:
-    """Load as the plan says. Raises MemoryShortage if the first decode finds no memory, too."""
+    """Load as `plan` says and decode one token. Raises MemoryShortage, also if only the decode fails."""
     settings = plan.settings
     model = parts.enter_context(_weights(path, plan, interrupt))
     dialect = RawDialect(model.vocab) if raw else _dialect(model)
@@ -175,9 +174,9 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     try:
         runner.decode([Chunk(0, np.array([model.vocab.end_id], np.int32), wants_logits=True)])
     except DecodeFailed as error:
-        raise MemoryShortage(f"no memory for the first token: {error}") from None
+        raise MemoryShortage(f"out of memory in the first decode: {error}") from None
     runner.rollback(0, 0)
-    reported = by_place(plan, {**model.buffers, **runner.buffers})
+    reported = by_device(plan, {**model.buffers, **runner.buffers})
     remarks = tuple(differences(plan, reported))
     return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks, plan, reported)
 
@@ -193,20 +192,20 @@ def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
         repack=settings.repack,
     )
     try:
-        return LlamaModel(path, options, keep_going=lambda: interrupt.clear)
+        return LlamaModel(path, options, keep_going=interrupt.keep_going)
     except ModelError:
         interrupt.check("Nothing was started.")
         raise
 
 
-def by_place(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> dict[str, DeviceUse]:
-    """What llama.cpp reports on each device of `plan`, and in `RAM`.
+def by_device(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> dict[str, DeviceUse]:
+    """Sum `buffers` by device of `plan`, and those in RAM as `RAM`.
 
-    `buffers` are bytes by llama.cpp's name of the buffer and its purpose.
+    `buffers` has bytes by the buffer's name and purpose, both as llama.cpp prints them.
     """
-    found = {name: dict.fromkeys(("model", "KV", "RS", "compute", "output"), 0) for name in _places(plan)}
+    found = {name: dict.fromkeys(("model", "KV", "RS", "compute", "output"), 0) for name in _devices(plan)}
     for (buffer, purpose), n_bytes in buffers.items():
-        found[_place_of(buffer, plan.settings.devices)][purpose] += n_bytes
+        found[_device_of(buffer, plan.settings.devices)][purpose] += n_bytes
     return {
         name: DeviceUse(each["model"], each["KV"] + each["RS"], each["compute"] + each["output"])
         for name, each in found.items()
@@ -214,32 +213,33 @@ def by_place(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> dict[str, De
 
 
 def differences(plan: Plan, reported: Mapping[str, DeviceUse]) -> Iterator[str]:
-    """Log what was predicted and what llama.cpp reports; a line for the user where they are far apart."""
+    """Log predicted and reported memory by device; yield a message for each that is far off."""
     uses = [*plan.prediction.devices, plan.prediction.host]
     mapped = plan.settings.load_mode is LoadMode.MMAP
-    for name, use in zip(_places(plan), uses, strict=True):
+    for name, use in zip(_devices(plan), uses, strict=True):
         found = reported[name]
-        skips_weights = name == _RAM and mapped  # what is mapped may reach over what is not used
+        skips_weights = name == _RAM and mapped  # a mapping may span unused parts of the file
         predicted = use.kv + use.compute + (0 if skips_weights else use.weights)
         actual = found.total - (found.weights if skips_weights else 0)
         _log.info("%s: predicted %d MiB, llama.cpp reports %d MiB", name, predicted // MIB, actual // MIB)
-        if abs(predicted - actual) > max(_TOO_SMALL, _WRONG_BY * predicted):
+        if abs(predicted - actual) > max(_MIN_REPORTED, _TOLERANCE * predicted):
             yield (
-                f"{name} holds {actual // MIB:,} MiB, planned were {predicted // MIB:,}: please report it."
+                f"{name} usage is {actual // MIB:,} MiB, but {predicted // MIB:,} MiB were predicted; "
+                "please report this."
             )
 
 
-def _place_of(buffer: str, devices: tuple[str, ...]) -> str:
-    """The device whose buffer this is: `CUDA0`, `RPC0[…]`; RAM for `CPU_Mapped` and `CUDA_Host`."""
+def _device_of(buffer: str, devices: tuple[str, ...]) -> str:
+    """The device of a buffer such as `CUDA0` or `RPC0[…]`; RAM for `CPU_Mapped` and `CUDA_Host`."""
     return next((name for name in devices if buffer == name or buffer.startswith(f"{name}[")), _RAM)
 
 
-def _places(plan: Plan) -> tuple[str, ...]:
+def _devices(plan: Plan) -> tuple[str, ...]:
     return *plan.settings.devices, _RAM
 
 
-def _difference(before: Plan, after: Plan) -> str:
-    """What was given up."""
+def _changes(before: Plan, after: Plan) -> str:
+    """What `after` has instead of `before`, as text."""
     old, new = before.settings, after.settings
     changes = [
         ("layers on GPUs", old.gpu_layers, new.gpu_layers),
@@ -248,10 +248,7 @@ def _difference(before: Plan, after: Plan) -> str:
         ("tokens of context", old.ctx, new.ctx),
         ("ubatch", old.ubatch, new.ubatch),
     ]
-    return (
-        ", ".join(f"{b:,} {what} instead of {a:,}" for what, a, b in changes if a != b)
-        or "another way to load"
-    )
+    return ", ".join(f"{b:,} {what} instead of {a:,}" for what, a, b in changes if a != b) or "other settings"
 
 
 def _dialect(model: LlamaModel) -> Dialect:
@@ -261,7 +258,7 @@ def _dialect(model: LlamaModel) -> Dialect:
         return HarmonyDialect(model.vocab, markers, grammars)
     if model.chat_template is None:
         raise ModelError(
-            f"{model.path} has no chat template, so it cannot be asked in messages",
+            f"{model.path} has no chat template, so it cannot answer messages",
             "Use an instruction-tuned (chat) version of the model.",
         )
     return TemplateDialect(model.chat_template, model.vocab, grammars)

@@ -1,4 +1,4 @@
-"""The options of generation that commands share, and what they mean for every request."""
+"""The generation options that commands share."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from ossctl.errors import RequestError, UsageError
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """The options as they were given; what each means is in the commands' help."""
+    """The options as given on the command line; the commands' help explains them."""
 
     system: str = ""
     schema: str = ""
@@ -33,7 +33,7 @@ class GenerationOptions:
     max_reasoning_tokens: int | None = None
 
     def defaults(self) -> Defaults:
-        """What requests get that do not say otherwise. Raises UsageError."""
+        """Defaults of requests. Raises UsageError."""
         if not all(self.stops):
             raise UsageError("--stop is an empty text")
         return Defaults(
@@ -42,19 +42,19 @@ class GenerationOptions:
             self.max_reasoning_tokens,
             self.max_tokens,
             tuple(self.stops),
-            self.sampling(drawn=0),
+            self.sampling(default_seed=0),
             system=text_of(self.system),
             json_format=json_format_of(self.schema),
         )
 
-    def sampling(self, drawn: int) -> Sampling:
-        """How to draw; `drawn` is the seed if none was given. Raises UsageError."""
+    def sampling(self, default_seed: int) -> Sampling:
+        """Sampling parameters, with `default_seed` if no seed was given. Raises UsageError."""
         sampling = Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
             min_p=self.min_p,
-            seed=drawn if self.seed is None else self.seed,
+            seed=default_seed if self.seed is None else self.seed,
         )
         try:
             sampling.validate()
@@ -64,7 +64,7 @@ class GenerationOptions:
 
 
 def json_format_of(given: str) -> JsonFormat | None:
-    """The schema that is written out or in a file; None for none. Raises UsageError."""
+    """The format for a JSON schema or the path of one; None if `given` is empty. Raises UsageError."""
     if not given:
         return None
     if given.lstrip().startswith("{"):
@@ -73,7 +73,7 @@ def json_format_of(given: str) -> JsonFormat | None:
 
 
 def json_object(text: str, name: str) -> dict[str, Any]:
-    """The JSON object that `text`, from `name`, is. Raises UsageError."""
+    """Parse `text` as a JSON object. Raises UsageError, which names `name`."""
     try:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError as error:

@@ -1,4 +1,4 @@
-"""What is asked of a model, and an answer on its way."""
+"""What to generate, and the generations made of it for a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,16 +15,16 @@ from ossctl.planning.attention import USUAL_TOKENS
 if TYPE_CHECKING:
     from ossctl.app.inference.loading import LoadedModel
 
-_USUAL_PIECE = 8  # bytes of a token are fewer on average, so shorter texts may fit
-_USUAL_CHARACTERS = 4  # of a token of English
-_TEMPLATE_TOKENS = 4_096  # a chat template's own texts and markers come to a few hundred
+_MAX_CHARACTERS_PER_TOKEN = 8  # on average: a text with fewer may fit
+_CHARACTERS_PER_TOKEN = 4  # in English
+_TEMPLATE_TOKENS = 4_096  # for the text and markers of a chat template, a few hundred usually
 
 
 @dataclass(frozen=True)
 class GenerationSpec:
-    """A conversation and how to draw its answer. `max_tokens` None is as many as there is room for.
+    """A conversation and how to answer it. If `max_tokens` is None, the answer may fill the context window.
 
-    `timeout` is the seconds that the answer may take once it is begun.
+    `timeout` is in seconds from the start of the answer.
     """
 
     conversation: Conversation
@@ -34,10 +34,10 @@ class GenerationSpec:
     timeout: float | None = field(default=None, kw_only=True)
 
     @property
-    def most_tokens(self) -> int | None:
-        """What it comes to at most, answer and all, known before the model is; None if nothing limits it.
+    def max_total_tokens(self) -> int | None:
+        """Upper bound of prompt and answer with any model; None if the answer is unlimited.
 
-        A token has at least one byte of text. A template may write schemas with more blanks than there were.
+        A token is at least one byte of text. Templates may add whitespace to schemas, hence the factor of 2.
         """
         if self.max_tokens is None:
             return None
@@ -45,77 +45,70 @@ class GenerationSpec:
 
     @property
     def likely_tokens(self) -> tuple[int, int]:
-        """Of the prompt and of the answer, guessed before the model is known."""
+        """An estimate of the tokens of prompt and answer, for any model."""
         text = sum(len(message.content) for message in self.conversation.messages)
-        return text // _USUAL_CHARACTERS, min(self.max_tokens or USUAL_TOKENS, USUAL_TOKENS)
+        return text // _CHARACTERS_PER_TOKEN, min(self.max_tokens or USUAL_TOKENS, USUAL_TOKENS)
 
 
-def pose(
+def prepare_generation(
     model: "LoadedModel",
-    question: GenerationSpec,
+    spec: GenerationSpec,
     request_id: str,
-    watch: Callable[[Event], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
     conversation: str = "",
 ) -> Generation:
-    """The generation to submit for `question`; `watch` gets what it brings, on the engine's thread.
+    """The generation to submit for `spec`. `on_event` is called on the engine's thread.
 
-    `conversation` is as in `Request`.
-
-    Raises RequestError if the model's format has no place for something or a schema can't be enforced.
+    `conversation` is as in `Request`. Raises RequestError if the model's format cannot express the
+    conversation or a schema cannot be enforced.
     """
-    prompt = model.dialect.render(question.conversation)
-    request = replace(_request(model, question, request_id, prompt), conversation=conversation)
-    return Generation(request, model.dialect.parser(prompt), question.stops, watch)
+    prompt = model.dialect.render(spec.conversation)
+    request = replace(_request(model, spec, request_id, prompt), conversation=conversation)
+    return Generation(request, model.dialect.parser(prompt), spec.stops, on_event)
 
 
-def pose_choices(model: "LoadedModel", question: GenerationSpec, n: int, request_id: str) -> list[Generation]:
-    """`n` generations for one prompt, `ID`, `ID.1`, `ID.2`…, each with the next seed. Raises RequestError."""
-    _refuse_endless(model, question.conversation)
-    prompt = model.dialect.render(question.conversation)
+def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_id: str) -> list[Generation]:
+    """`n` generations for one prompt: ids ID, ID.1, ID.2, ... and consecutive seeds. Raises RequestError."""
+    _refuse_oversized(model, spec.conversation)
+    prompt = model.dialect.render(spec.conversation)
     generations = []
-    for place in range(n):
-        sampling = replace(question.sampling, seed=question.sampling.seed + place)
-        choice = replace(question, sampling=sampling)
-        name = f"{request_id}.{place}" if place else request_id
+    for index in range(n):
+        sampling = replace(spec.sampling, seed=spec.sampling.seed + index)
+        choice = replace(spec, sampling=sampling)
+        name = f"{request_id}.{index}" if index else request_id
         request = _request(model, choice, name, prompt)
         generations.append(Generation(request, model.dialect.parser(prompt), choice.stops))
     return generations
 
 
-def _refuse_endless(model: "LoadedModel", conversation: Conversation) -> None:
-    """What can't fit by its length alone is not made tokens, which would hold up all others.
+def _refuse_oversized(model: "LoadedModel", conversation: Conversation) -> None:
+    """Raise RequestError for a prompt that is too long by far, since tokenizing it would delay all others.
 
-    The last message counts, without the blanks around it: a template may leave away the rest. Raises
-    RequestError.
+    Only the last message counts, without the whitespace around it: a template may drop the rest.
     """
-    text, room = conversation.messages[-1].content.strip(), model.runner.n_ctx_seq
-    if len(text) < _USUAL_PIECE * room:
+    text, n_ctx = conversation.messages[-1].content.strip(), model.runner.n_ctx_seq
+    if len(text) < _MAX_CHARACTERS_PER_TOKEN * n_ctx:
         return
     least = len(text.encode("utf-8", "replace")) // model.longest_piece
-    if least > room:
-        raise RequestError(
-            f"the prompt has more than {least:,} tokens, the context {room:,}", code="context_length_exceeded"
-        )
+    if least > n_ctx:
+        reason = f"the prompt has more than {least:,} tokens, but the context window is {n_ctx:,}"
+        raise RequestError(reason, code="context_length_exceeded")
 
 
-def _request(
-    model: "LoadedModel", question: GenerationSpec, request_id: str, prompt: Sequence[int]
-) -> Request:
-    dialect = model.dialect
-    room = model.runner.n_ctx_seq
+def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:
     return Request(
         id=request_id,
         prompt=np.array(prompt, np.int32),
-        max_tokens=room if question.max_tokens is None else question.max_tokens,
-        sampling=question.sampling,
-        end_ids=dialect.end_ids,
-        guide=dialect.guide(question.conversation, prompt),
-        timeout=question.timeout,
+        max_tokens=model.runner.n_ctx_seq if spec.max_tokens is None else spec.max_tokens,
+        sampling=spec.sampling,
+        end_ids=model.dialect.end_ids,
+        guide=model.dialect.guide(spec.conversation, prompt),
+        timeout=spec.timeout,
     )
 
 
 def check_schema(json_format: JsonFormat | None, model: "LoadedModel") -> None:
-    """Raise UsageError for a `--schema` that can't be enforced, before anything is asked."""
+    """Raise UsageError for a `--schema` that cannot be enforced, before any request."""
     if json_format is None:
         return
     conversation = Conversation((Message("user", "x"),), json_format=json_format)
@@ -127,7 +120,7 @@ def check_schema(json_format: JsonFormat | None, model: "LoadedModel") -> None:
 
 
 def refuse_unsupported(effort: Effort | None, max_reasoning_tokens: int | None, model: "LoadedModel") -> None:
-    """Raise UsageError for an option that has no meaning to `model`, before anything is asked."""
+    """Raise UsageError for an option that `model` does not support, before any request."""
     given = {"--effort": effort, "--max-reasoning-tokens": max_reasoning_tokens}
     for name, value in given.items():
         if value is not None and model.dialect.default_effort is None:

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from ossctl.app.inference.client import Client
-from ossctl.app.inference.finish import AnswerFinish, ending_of
+from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
@@ -61,7 +61,7 @@ class RunAnswer:
 
     @property
     def ending(self) -> AnswerFinish:
-        return ending_of(self.generation)
+        return answer_finish(self.generation)
 
     @property
     def is_half_json(self) -> bool:
@@ -149,7 +149,7 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
     options = replace(options, parallel=request.n)
     reads, writes = request.spec.likely_tokens
     workload = Workload(
-        tokens=None if request.commands else request.spec.most_tokens, reads=reads, writes=writes
+        tokens=None if request.commands else request.spec.max_total_tokens, reads=reads, writes=writes
     )
     explain_crashes("The answer is lost.")
     with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=request.raw) as loaded:
@@ -232,7 +232,7 @@ class ToolLoop:
         command = self._commands[call.name]
         if not self._view.may_run(call.name, call.arguments):
             return ToolOutcome(call, "The user does not allow this call.", ok=False)
-        outcome = command.run(call, lambda: self._interrupt.clear)
+        outcome = command.run(call, self._interrupt.keep_going)
         self._interrupt.check()
         self._view.ran(outcome)
         return outcome

@@ -15,11 +15,11 @@ import msgspec
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.engine_thread import EngineThread
-from ossctl.app.inference.finish import ending_of
+from ossctl.app.inference.finish import answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import pose, refuse_unsupported
+from ossctl.app.inference.request import prepare_generation, refuse_unsupported
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
 from ossctl.app.wire.chat_completions import custom_id_of, parse_task, read_record
@@ -111,7 +111,7 @@ class LineServer:
         if task.custom_id in self._seeds:
             raise RequestError(f"id: {task.custom_id[:80]!r} is still being answered")
         watch = (lambda event: self._arrivals.put((task.custom_id, event))) if streams else None
-        generation = pose(self._model, task, task.custom_id, watch)
+        generation = prepare_generation(self._model, task, task.custom_id, watch)
         self._seeds[task.custom_id] = task.sampling.seed
         return generation
 
@@ -141,7 +141,7 @@ class LineServer:
         self._reader.done()
         if generation.error is not None:
             return _error(request_id, generation.error)
-        fields = answer_fields(generation, ending_of(generation))
+        fields = answer_fields(generation, answer_finish(generation))
         return {"id": request_id, "done": {**fields, "seed": seed}}
 
 

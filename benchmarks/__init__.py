@@ -1,0 +1,1 @@
+"""What ossctl costs, beside its peers: programs for `python -m`."""

@@ -1,0 +1,165 @@
+"""Tool calls of `ossctl run`: programs run, results go back to the model, and the loop ends."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from ossctl.app.inference.client import Client
+from ossctl.app.inference.finish import AnswerFinish
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.run.run import RunAnswer, ToolLoop
+from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
+from ossctl.dialect import Conversation, Message, Tool
+from ossctl.engine.request import Sampling
+from ossctl.harmony.dialect import HarmonyDialect
+from ossctl.runtime.base import Logits
+from tests.support.scripted import ScriptedRunner
+from tests.support.toy_harmony import TOY
+
+OPENING = TOY.ids("<|start|>assistant")
+CALL = TOY.ids("<|call|>")[0]
+UPPER = (sys.executable, "-c", "import json, sys; print(json.load(sys.stdin)['text'].upper())")
+
+
+class NoGrammars:
+    def json(self, schema: object, field: str) -> object:
+        raise NotImplementedError
+
+
+@dataclass
+class Replies(ScriptedRunner):
+    """Writes the replies in turn, by the number of calls that the conversation has already."""
+
+    replies: Sequence[str] = ()
+    n_vocab: int = TOY.size
+    n_batch: int = 4096
+    n_ctx_seq: int = 4096
+
+    def _row(self, seq: int) -> Logits:
+        tokens = self.tokens(seq)
+        openings = [at for at in range(len(tokens)) if tokens[at : at + len(OPENING)] == OPENING]
+        calls = tokens.count(CALL)  # each is in a message of its own before this one
+        written = tokens[openings[calls] + len(OPENING) :]
+        reply = TOY.ids(self.replies[min(calls, len(self.replies) - 1)])
+        assert reply[: len(written)] == written
+        row = np.zeros(self.n_vocab, np.float32)
+        row[reply[len(written)]] = 100
+        return row
+
+
+@dataclass
+class Seen:
+    """A `RunView` that remembers."""
+
+    allow: bool = True
+    answers: list[str] = field(default_factory=list)
+    reasonings: list[str] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    outcomes: list[ToolOutcome] = field(default_factory=list)
+
+    def answer(self, text: str) -> None:
+        self.answers.append(text)
+
+    def reasoning(self, text: str) -> None:
+        self.reasonings.append(text)
+
+    def remark(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def may_run(self, name: str, arguments: str) -> bool:
+        self.asked.append((name, arguments))
+        return self.allow
+
+    def ran(self, outcome: ToolOutcome) -> None:
+        self.outcomes.append(outcome)
+
+
+def call(name: str, arguments: str) -> str:
+    return f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{arguments}<|call|>"
+
+
+def final(text: str) -> str:
+    return f"<|channel|>final<|message|>{text}<|return|>"
+
+
+def answered(
+    seen: Seen, replies: Sequence[str], commands: Mapping[str, Sequence[str]], seconds: float = 20.0
+) -> tuple[RunAnswer, Replies]:
+    runner = Replies(replies=replies, n_seq=1)
+    dialect = HarmonyDialect(TOY, TOY.markers, NoGrammars())  # type: ignore[arg-type]
+    model = LoadedModel("toy", runner, dialect, TOY.piece)
+    tools = tuple(Tool(name) for name in ("upper", "other"))
+    conversation = Conversation((Message("user", "Upper case?"),), tools)
+    spec = GenerationSpec(conversation, 500, (), Sampling(temperature=0))
+    programs = {name: ToolCommand(tuple(argv), seconds) for name, argv in commands.items()}
+    with Interrupt() as interrupt, Client(model, interrupt) as client:
+        (answer,) = ToolLoop(client, interrupt, seen, programs).run(spec, 1)
+    return answer, runner
+
+
+def test_a_call_runs_its_program_and_the_result_becomes_the_answer() -> None:
+    seen = Seen()
+    answer, runner = answered(
+        seen, [call("upper", '{"text":"pear"}'), final("It is PEAR.")], {"upper": UPPER}
+    )
+    assert (answer.ending, answer.generation.content) == (AnswerFinish.STOP, "It is PEAR.")
+    assert seen.asked == [("upper", '{"text":"pear"}')]
+    assert [(o.call.name, o.result, o.ok) for o in answer.tool_outcomes] == [("upper", "PEAR", True)]
+    assert answer.record()["tool_results"][0]["result"] == "PEAR"
+    assert b"functions.upper to=assistant" in b"".join(map(TOY.piece, runner.tokens(0)))
+
+
+def test_the_second_round_prefills_only_new_tokens() -> None:
+    _, runner = answered(Seen(), [call("upper", '{"text":"pear"}'), final("PEAR")], {"upper": UPPER})
+    prompts = [chunk for chunks in runner.decoded for chunk in chunks if len(chunk.tokens) > 1]
+    assert len(prompts[1].tokens) < len(prompts[0].tokens)
+
+
+def test_the_model_can_correct_arguments_that_are_not_json() -> None:
+    seen = Seen()
+    replies = [call("upper", '{"text":'), call("upper", '{"text":"fig"}'), final("FIG")]
+    answer, _ = answered(seen, replies, {"upper": UPPER})
+    assert [outcome.ok for outcome in answer.tool_outcomes] == [False, True]
+    assert answer.generation.content == "FIG"
+
+
+def test_a_call_that_the_user_denies_is_reported_to_the_model_and_not_run() -> None:
+    seen = Seen(allow=False)
+    answer, _ = answered(seen, [call("upper", '{"text":"fig"}'), final("I may not.")], {"upper": UPPER})
+    assert answer.generation.content == "I may not."
+    assert [outcome.result for outcome in answer.tool_outcomes] == ["The user does not allow this call."]
+    assert not seen.outcomes
+
+
+def test_a_hanging_program_is_killed_and_the_model_still_answers() -> None:
+    hanging = (sys.executable, "-c", "import time; time.sleep(60)")
+    answer, _ = answered(Seen(), [call("upper", "{}"), final("No luck.")], {"upper": hanging}, 0.3)
+    assert "more than 0.3 s" in answer.tool_outcomes[0].result
+    assert answer.generation.content == "No luck."
+
+
+def test_a_call_without_a_program_is_the_answer() -> None:
+    answer, _ = answered(Seen(), [call("other", '{"a":1}')], {"upper": UPPER})
+    assert answer.ending is AnswerFinish.TOOL_CALLS
+    assert answer.record()["tool_calls"] == [{"name": "other", "arguments": '{"a":1}'}]
+    assert not answer.tool_outcomes
+
+
+def test_a_model_that_never_stops_calling_is_stopped() -> None:
+    answer, _ = answered(Seen(), [call("upper", '{"text":"fig"}')], {"upper": UPPER})
+    assert len(answer.tool_outcomes) == MAX_ROUNDS
+    assert answer.ending is AnswerFinish.TOOL_CALLS
+
+
+@pytest.mark.parametrize("preamble", ["", "<|channel|>commentary<|message|>Look:<|end|><|start|>assistant"])
+def test_pieces_of_an_answer_are_the_answer(preamble: str) -> None:
+    seen = Seen()
+    thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+    answer, _ = answered(seen, [thought + preamble + final("Yes.")], {})
+    assert "".join(seen.answers) == answer.generation.content
+    assert "".join(seen.reasonings) == "Hm."
