@@ -5,11 +5,21 @@ from collections.abc import Iterable
 from typing import TextIO
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_RETURN = re.compile(r"\r+(?=\n|\Z)")  # at the end of a piece of text, the newline may be in the next one
+_FEED = re.compile(r"[\v\f]")
 
 
 def harmless(text: str) -> str:
-    """Replace every control character except newline and tab, so that `text` cannot control a terminal."""
-    return _CONTROL.sub("\ufffd", text)
+    """Replace every control character except newline and tab, so that `text` cannot control a terminal.
+
+    CRLF becomes a newline, as do form feeds.
+    """
+    return _CONTROL.sub("\ufffd", _FEED.sub("\n", _RETURN.sub("", text)))
+
+
+def for_stream(text: str, stream: TextIO) -> str:
+    """`text` as it is, or harmless if `stream` is a terminal."""
+    return harmless(text) if stream.isatty() else text
 
 
 def can_encode(stream: TextIO | None, text: str) -> bool:

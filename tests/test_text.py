@@ -32,6 +32,14 @@ def test_control_characters_are_replaced_and_newlines_and_tabs_are_kept() -> Non
     assert harmless("a\tb\n\x1b[31mred\x07\r\x7f\x9b2J") == "a\tb\n�[31mred����2J"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\r\n\r\nb\r\n", "a\n\nb\n"), ("a\r", "a"), ("a\x0cb\x0bc", "a\nb\nc"), ("a\rb", "a\ufffdb")],
+)
+def test_ends_of_lines_and_form_feeds_are_newlines(text: str, shown: str) -> None:
+    assert harmless(text) == shown
+
+
 @pytest.mark.parametrize(("encoding", "can"), [("utf-8", True), ("cp437", True), ("latin-1", False)])
 def test_symbols_are_used_where_the_encoding_has_them(encoding: str, can: bool) -> None:
     assert can_encode(io.TextIOWrapper(io.BytesIO(), encoding), "█▓▒░·") is can

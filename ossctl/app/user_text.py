@@ -10,8 +10,13 @@ from ossctl.errors import UsageError
 
 _BYTE_ORDER_MARK = "\ufeff"
 
-# A fenced code block of Markdown. The closing fence has at least as many backticks as the opening one.
-_CODE_BLOCK = re.compile(r"^ {0,3}(`{3,})[^`\n]*\n(.*?)^ {0,3}\1`*[ \t]*$", re.DOTALL | re.MULTILINE)
+# A fenced code block of Markdown. The closing fence has at least the length of the opening one; an answer that
+# was cut off may lack it.
+_CODE_BLOCK = re.compile(
+    r"^ {0,3}(?P<fence>(?P<mark>[`~])(?P=mark){2,})(?!(?<=`)[^\n]*`)[^\n]*\n"
+    r"(?P<code>.*?)(?:^ {0,3}(?P=fence)(?P=mark)*[ \t\r]*$|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,9 @@ def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached]
 
 
 def first_code_block(answer: str) -> str | None:
-    """The contents of the first fenced code block, with the final newline; None if there is none."""
+    """The contents of the first fenced code block, up to its last newline or the end; None if there is none."""
     found = _CODE_BLOCK.search(answer)
-    return found[2] if found else None
+    return found["code"] if found else None
 
 
 def read_text(path: Path) -> str:

@@ -7,16 +7,22 @@ and in a code block only its last line.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
+from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 from rich.theme import Theme
 
+from ossctl.repl.markdown_blocks import CODE_THEME, MarkdownBlocks
+from ossctl.repl.markup import (
+    Markup,
+    lines_of,
+    new_block_parser,
+    new_parser,
+    replaced,
+    restore_tokens,
+)
 from ossctl.text import harmless
 
 # Colours of the terminal's own palette, which is readable on its background.
@@ -32,7 +38,6 @@ THEME = Theme(
         "markdown.link_url": "underline",
     }
 )
-_CODE_THEME = "ansi_dark"
 _CONTEXT_LINES = 20  # of code that the highlighting of the next line may depend on
 
 _FENCE = re.compile(r"(?P<indent> {0,3})(?P<marks>`{3,}|~{3,})(?P<info>[^\n]*)")
@@ -40,42 +45,6 @@ _END_OF_LINE = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 _FENCED = "fence"
 _LISTS = ("bullet_list_open", "ordered_list_open")
-
-
-class _Heading(Heading):
-    """Left-aligned, and without a frame at the first level."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        text = self.text.copy()
-        text.justify = "left"
-        yield text
-
-
-class _CodeBlock(CodeBlock):
-    """In a list or a quotation: without its own background."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        code = str(self.text).rstrip()
-        yield Syntax(code, self.lexer_name, theme=_CODE_THEME, background_color="default", word_wrap=True)
-
-
-class _Markdown(Markdown):
-    """Markdown as models write it: every line break counts, and HTML is text."""
-
-    elements: ClassVar[dict[str, type[MarkdownElement]]] = {
-        **Markdown.elements,
-        "heading_open": _Heading,
-        "fence": _CodeBlock,
-        "code_block": _CodeBlock,
-    }
-
-    def __init__(self, tokens: list[Token]) -> None:
-        super().__init__("", code_theme=_CODE_THEME, hyperlinks=False)  # not all terminals show them
-        for token in tokens:
-            for child in token.children or ():
-                if child.type == "softbreak":
-                    child.type = "hardbreak"
-        self.parsed = tokens
 
 
 @dataclass(frozen=True)
@@ -102,7 +71,8 @@ class MarkdownStream:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+        self._parser, self._block_parser = new_parser(), new_block_parser()
+        self._markup = Markup()
         self._source = ""  # of the unfinished blocks
         self._code: _Code | None = None
         self._begun = False  # whether an empty line goes before the next block
@@ -110,7 +80,7 @@ class MarkdownStream:
 
     def feed(self, text: str) -> None:
         """Add a piece of the answer."""
-        self._source += harmless(text).replace("\t", "    ")
+        self._source += replaced(harmless(text)).replace("\t", "    ")
 
     def take(self, columns: int, *, closed: bool = False) -> tuple[list[str], list[str]]:
         """(lines finished since the last call, open lines). With `closed`, no line stays open."""
@@ -127,21 +97,21 @@ class MarkdownStream:
 
     def _blocks(self, columns: int, *, closed: bool) -> list[str]:
         """Render the finished blocks, up to a code block."""
-        lines = self._source.splitlines(keepends=True)
+        source, lines = lines_of(self._source), lines_of(self._markup.protect(self._source))
         finished: list[str] = []
         for block in self._ends(lines, closed=closed):
             if block.kind == _FENCED:
-                self._source = "".join(lines[block.start :])
+                self._source = "".join(source[block.start :])
                 return [*finished, *self._begin_code()]
             finished += self._apart(block.kind)
             self._begun, self._list = True, block.kind
             finished += self._rendered("".join(lines[block.start : block.end]), columns)
-            self._source = "".join(lines[block.end :])
+            self._source = "".join(source[block.end :])
         return finished
 
     def _ends(self, lines: Sequence[str], *, closed: bool) -> list[_Block]:
         """The finished blocks. A code block counts once its first line is complete."""
-        tokens = self._parser.parse(self._source)
+        tokens = self._block_parser.parse("".join(lines))
         blocks: list[_Block] = []
         top = [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
         for token in top:
@@ -163,17 +133,19 @@ class MarkdownStream:
             return [self._plain(self._source, columns)] if self._source else []
         if not self._source.strip():
             return []
-        tokens = self._parser.parse(self._source)
-        return [*self._apart(tokens[0].type if tokens else ""), *self._rendered(self._source, columns)]
+        source = self._markup.protect(self._source)
+        tokens = self._block_parser.parse(source)
+        return [*self._apart(tokens[0].type if tokens else ""), *self._rendered(source, columns)]
 
     def _apart(self, kind: str) -> list[str]:
         """The empty line before a block of this kind, if it needs one."""
         return [""] if self._begun and not (kind in _LISTS and kind == self._list) else []
 
-    def _rendered(self, text: str, columns: int) -> list[str]:
-        markdown = _Markdown(self._parser.parse(text))
+    def _rendered(self, protected: str, columns: int) -> list[str]:
+        tokens = self._parser.parse(protected)
+        restore_tokens(tokens)
         with self._console.capture() as capture:
-            self._console.print(markdown, width=columns)
+            self._console.print(MarkdownBlocks(tokens), width=columns)
         lines = [_END_OF_LINE.sub(r"\1", line) for line in capture.get().split("\n")]
         full = [n for n, line in enumerate(lines) if _ESCAPE.sub("", line).strip()]
         return lines[full[0] : full[-1] + 1] if full else []
@@ -189,26 +161,28 @@ class MarkdownStream:
         self._code = _Code(closing, len(match["indent"]), language, [])
         apart = self._apart(_FENCED)
         self._begun, self._list = True, ""
-        return [*apart, self._dim(f"{marks[:3]}{language}")]
+        return [*apart, self._dim(first.strip())]
 
     def _code_lines(self, code: _Code, *, closed: bool) -> list[str]:
         """The complete lines, highlighted, up to the closing fence."""
         lines: list[str] = []
-        ended = False
-        while self._source and not ended:
+        fence = ""
+        while self._source and not fence:
             line, newline, rest = self._source.partition("\n")
             if not newline and not closed:
                 break
             self._source = rest
-            ended = code.closing.fullmatch(line) is not None
-            if not ended:
+            if code.closing.fullmatch(line):
+                fence = line.strip()
+            else:
                 indent = min(code.indent, len(line) - len(line.lstrip(" ")))
                 lines.append(line[indent:])
         shown = self._highlighted(code, lines)
-        if ended or (closed and not self._source):
-            self._code = None
+        if fence:
             self._source = self._source.lstrip("\n")
-            shown.append(self._dim("```"))
+            shown.append(self._dim(fence))
+        if fence or (closed and not self._source):
+            self._code = None
         return shown
 
     def _highlighted(self, code: _Code, lines: Sequence[str]) -> list[str]:
@@ -218,9 +192,12 @@ class MarkdownStream:
         code.context = known[-_CONTEXT_LINES:]
         if not code.language:
             return list(lines)
-        syntax = Syntax("", code.language, theme=_CODE_THEME, background_color="default")
+        syntax = Syntax("", code.language, theme=CODE_THEME, background_color="default")
         text = syntax.highlight("".join(f"{line}\n" for line in known))
-        return [self._ansi(line) for line in text.split("\n", allow_blank=True)[-len(lines) - 1 : -1]]
+        shown = text.split("\n", allow_blank=True)[-len(lines) - 1 : -1]
+        if [line.plain for line in shown] != [*lines]:  # a lexer may change the text
+            return list(lines)
+        return [self._ansi(line) for line in shown]
 
     def _ansi(self, text: Text) -> str:
         """A line of any length. The terminal wraps it, so that it is copied as one line."""

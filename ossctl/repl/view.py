@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TextIO
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
 from ossctl.dialect import Answer, Preamble, Reasoning, ToolCall
 from ossctl.repl.wording import thought
-from ossctl.text import harmless
+from ossctl.text import for_stream
 
 ShowReasoning = Literal["show", "fold", "hide"]
 
@@ -55,7 +55,7 @@ class PlainView:
             case Reasoning(text):
                 self._thinking = True
                 if self.reasoning == "show":
-                    self._aside.write(harmless(text))
+                    self._aside.write(for_stream(text, self._aside))
                     self._aside.flush()
             case Preamble(text) | Answer(text):
                 self._fold()
@@ -86,13 +86,13 @@ class PlainView:
         self._thinking = False
 
     def _write(self, text: str) -> None:
-        self._out.write(harmless(text))
+        self._out.write(for_stream(text, self._out))
         self._out.flush()
         self._tail = text[-1:]
 
     def _say(self, line: str) -> None:
         self.end()
-        self._aside.write(f"{harmless(line)}\n")
+        self._aside.write(for_stream(f"{line}\n", self._aside))
         self._aside.flush()
 
 

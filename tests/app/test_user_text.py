@@ -73,7 +73,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("````md\n```\ninner\n```\n````\n", "```\ninner\n```\n"),
         ("1. so:\n   ```sh\n   ls\n   ```", "   ls\n"),
         ("no block", None),
-        ("```\nnever closed", None),
+        ("```\ncut off", "cut off"),
+        ("~~~~md\n~~~\n```\n~~~~~\nno", "~~~\n```\n"),
+        ("~~~ a`b\nx\n~~~", "x\n"),
+        ("```a``` b\n```\nx\n```", "x\n"),
+        ("```\r\nx\r\n```\r\nno", "x\r\n"),
+        ("```python", None),
         ("inline ```code``` only", None),
     ],
 )

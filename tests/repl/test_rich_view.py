@@ -212,14 +212,24 @@ def test_only_lines_that_differ_are_written_again() -> None:
     assert not out.getvalue().strip("\0")
 
 
-def test_plain_text_is_written_as_it_comes() -> None:
-    out, aside = io.StringIO(), io.StringIO()
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "written"),
+    [(io.StringIO, "**Yes**\r\n\x0c, it is.\x1b[2J\n"), (Terminal, "**Yes**\n\n, it is.\ufffd[2J\n")],
+    ids=["pipe", "terminal"],
+)
+def test_plain_text_is_written_as_it_comes(stream: type[io.StringIO], written: str) -> None:
+    out, aside = stream(), io.StringIO()
     view = PlainView(out, aside)
     view.begin()
-    for event in (Reasoning("Hm."), Answer("**Yes**"), Answer(", it is.\x1b[2J"), DONE):
+    for event in (Reasoning("Hm."), Answer("**Yes**\r"), Answer("\n\x0c, it is.\x1b[2J"), DONE):
         view.take(event)
     view.end()
-    assert out.getvalue() == "**Yes**, it is.\ufffd[2J\n"
+    assert out.getvalue() == written
     assert aside.getvalue().startswith("(thought for")
 
 
