@@ -10,8 +10,8 @@ from ossctl.errors import UsageError
 
 _BYTE_ORDER_MARK = "\ufeff"
 
-# A fenced code block of Markdown. The closing fence has at least the length of the opening one; an answer that
-# was cut off may lack it.
+# A fenced code block of Markdown. The closing fence is at least as long as the opening one, and missing if
+# the answer was cut off.
 _CODE_BLOCK = re.compile(
     r"^ {0,3}(?P<fence>(?P<mark>[`~])(?P=mark){2,})(?!(?<=`)[^\n]*`)[^\n]*\n"
     r"(?P<code>.*?)(?:^ {0,3}(?P=fence)(?P=mark)*[ \t\r]*$|\Z)",
@@ -42,7 +42,10 @@ def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached]
 
 
 def first_code_block(answer: str) -> str | None:
-    """The contents of the first fenced code block, up to its last newline or the end; None if there is none."""
+    """The contents of the first fenced code block, which the end of the answer may cut off.
+
+    Returns None if there is none.
+    """
     found = _CODE_BLOCK.search(answer)
     return found["code"] if found else None
 

@@ -17,10 +17,12 @@ from rich.theme import Theme
 from ossctl.repl.markdown_blocks import CODE_THEME, MarkdownBlocks
 from ossctl.repl.markup import (
     Markup,
+    is_too_deep,
     lines_of,
     new_block_parser,
     new_parser,
     replaced,
+    restore,
     restore_tokens,
 )
 from ossctl.text import harmless
@@ -144,8 +146,9 @@ class MarkdownStream:
     def _rendered(self, protected: str, columns: int) -> list[str]:
         tokens = self._parser.parse(protected)
         restore_tokens(tokens)
+        shown = Text(restore(protected)) if is_too_deep(tokens) else MarkdownBlocks(tokens)
         with self._console.capture() as capture:
-            self._console.print(MarkdownBlocks(tokens), width=columns)
+            self._console.print(shown, width=columns)
         lines = [_END_OF_LINE.sub(r"\1", line) for line in capture.get().split("\n")]
         full = [n for n, line in enumerate(lines) if _ESCAPE.sub("", line).strip()]
         return lines[full[0] : full[-1] + 1] if full else []

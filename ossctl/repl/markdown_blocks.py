@@ -16,7 +16,7 @@ from rich.markdown import (
     TableElement,
 )
 from rich.segment import Segment
-from rich.style import Style
+from rich.styled import Styled
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -41,7 +41,7 @@ class _CodeBlock(CodeBlock):
     info = ""
 
     @classmethod
-    def create(cls, markdown: Markdown, token: Token) -> Self:
+    def create(cls, markdown: Markdown, token: Token) -> Self:  # noqa: ARG003 (Rich's signature)
         block = cls((token.info.split() or ["text"])[0], CODE_THEME)
         block.info = token.info.strip()
         return block
@@ -55,22 +55,22 @@ class _CodeBlock(CodeBlock):
 
 class _Quote(BlockQuote):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        return _indented(console, options, self.elements, self.style, "▌ ", "▌ ")
+        return _indented(console, options, Styled(self.elements, self.style), "▌ ", "▌ ")
 
 
 class _Item(ListItem):
     """With the number that the model gave it."""
 
+    mark = ""
+
     @classmethod
-    def create(cls, markdown: Markdown, token: Token) -> Self:
+    def create(cls, markdown: Markdown, token: Token) -> Self:  # noqa: ARG003 (Rich's signature)
         item = cls()
         item.mark = f" {token.info} " if token.info else (" + " if token.markup == "+" else " • ")
         return item
 
-    mark: str
-
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        return _indented(console, options, self.elements, self.style, self.mark, " " * len(self.mark))
+        return _indented(console, options, self.elements, self.mark, " " * len(self.mark))
 
 
 class _List(ListElement):
@@ -86,11 +86,11 @@ class _Table(TableElement):
         if len(head) * _LEAST_CELLS > options.max_width:
             yield from (Text(" | ").join(row) for row in (head, *body))
             return
-        (table,) = super().__rich_console__(console, options)
-        assert isinstance(table, Table)
-        for column in table.columns:
-            column.overflow = "fold"
-        yield table
+        for table in super().__rich_console__(console, options):
+            if isinstance(table, Table):
+                for column in table.columns:
+                    column.overflow = "fold"
+            yield table
 
     def _rows(self) -> list[list[Text]]:
         head = self.header.row if self.header else None
@@ -124,7 +124,7 @@ class MarkdownBlocks(Markdown):
 
 
 def _indented(
-    console: Console, options: ConsoleOptions, content: RenderableType, style: Style, first: str, rest: str
+    console: Console, options: ConsoleOptions, content: RenderableType, first: str, rest: str
 ) -> RenderResult:
     """`content` behind a mark, or below it where the line is too short for both."""
     width = options.max_width - len(first)
@@ -132,7 +132,7 @@ def _indented(
         yield Segment(f"{first.strip()}\n")
         yield content
         return
-    lines = console.render_lines(content, options.update(width=width), style=style) or [[]]
+    lines = console.render_lines(content, options.update(width=width)) or [[]]
     for number, line in enumerate(lines):
         yield Segment(rest if number else first)
         yield from line

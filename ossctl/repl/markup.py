@@ -1,12 +1,12 @@
-"""Decides which characters of an answer are Markdown markup, and which are what the model says.
+"""Decides which characters of an answer are Markdown markup, and which belong to its text.
 
-Models put formulas, paths, products, HTML and escapes into their Markdown. CommonMark would take characters out
-of these, so that the user reads another formula or path. Here they are protected: each ASCII punctuation
-character becomes one of Unicode's 32 noncharacters, which mean nothing to a parser, until the text is restored.
+Models put formulas, paths, products, HTML and escapes into their Markdown. CommonMark takes characters out
+of these, so that the user would read another formula or path. Here they are protected: until the text is
+restored, each ASCII punctuation character is one of Unicode's 32 noncharacters, which no parser interprets.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from string import punctuation
 
 from markdown_it import MarkdownIt
@@ -28,38 +28,50 @@ _CODE_OR_LITERAL = re.compile(
     | \\begin\{{(?P<environment>\w+\*?)\}} {_PART}{{0,5000}}? (?: \\end\{{(?P=environment)\}} | \Z )
     | \$\$ {_PART}{{0,5000}}? (?: \$\$ | \Z )
     | (?<!\w) \$ (?=[^\s$]) [^$\n]*? (?<=[^\s\\]) \$ (?![\w$])
-    | \w+:// [^\s<>()\[\]|`*~]* (?<![_.,:;!?'"])
+    | (?<!\w) \w{{1,20}}:// [^\s<>()\[\]|`*~]* (?<![_.,:;!?'"])
     | (?<!\w) [A-Za-z]:\\\S+ | (?<!\S) \\\\\w\S+
     | \\ (?: \\ | [^\w\s] | \n )
     | & (?=\#?\w{{1,32}};)
     | (?<!\w) __\w+__ (?!\w)
-    | \*\*/\S*/\*\* (?!\w)
+    | \*\*/\S{{0,200}}/\*\* (?!\w)
+    | (?<![\w*]) \*{{1,2}} (?:kw)?args\b (?!\*)
     | </?[A-Za-z][\w-]* (?: \s+[\w:@.-]+ (?: = (?: "[^"\n]*" | '[^'\n]*' | [^\s"'<>`]+ ))? )* \s*/?>
-    | <!--.*?-->
+    | <!-- .{{0,2000}}? -->
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
 _PROTECTED_PIPE = "|".translate(_PROTECT)
+_MAX_NESTING = 40  # levels of tokens; a parser drops what is nested deeper
 _PIPE = re.compile(r"(?<!\\)\|")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _MAY_HOLD_CODE = re.compile(r"`{3}|~{3}|^[ >]*    ", re.MULTILINE)
-_MAY_HOLD_TABLE = re.compile(r"^[ \t>]*\|?[ :-]*-[ :|-]*$", re.MULTILINE)
+_MAY_HOLD_TABLE = re.compile(r"^[ \t>]*[|:-][ :|-]*$", re.MULTILINE)
 
 # Where a run of asterisks or underscores is no emphasis, although CommonMark says so.
 _ONE, _MORE = "\x00", "\x01"  # stand for the run
 _NO_OPENING = re.compile(r"[A-Za-z0-9)\]}/\\@$][\x00\x01]|\.\x00|\d +\x00\d|\x00[.,;:)\]}/|]")
 _NO_CLOSING = re.compile(
-    r"[\x00\x01]\d|/\x01/|[^A-Za-z\x80-\U0010ffff]\x01[A-Za-z(]|\x00[A-Za-z(\[{/]|[/(\[{]\x00|\x00\.\w|\d\x00 +\d"
+    r"[\x00\x01]\d|/\x01/|\x01(?!s\b)[A-Za-z]|(?<![A-Za-z\x80-\U0010ffff]{2})\x01[s(]"
+    r"|\x00[A-Za-z(\[{/]|[/(\[{]\x00|\x00\.\w|\d\x00 +\d"
 )
+
+
+class _Parser(MarkdownIt):
+    """Keeps addresses as they are."""
+
+    def normalizeLink(self, url: str) -> str:  # noqa: N802 (markdown-it's name)
+        return url
+
+    def normalizeLinkText(self, link: str) -> str:  # noqa: N802
+        return link
 
 
 def new_parser() -> MarkdownIt:
     """A parser of the Markdown that models write. HTML, images and link definitions are text."""
-    parser = MarkdownIt("commonmark", {"html": False})
+    parser = _Parser("commonmark", {"html": False, "maxNesting": _MAX_NESTING})
     parser.enable(["strikethrough", "table"])
     parser.disable(["reference", "lheading", "image", "autolink"])
     parser.inline.ruler.at("emphasis", _emphasis)
-    parser.normalizeLink = parser.normalizeLinkText = lambda url: url
     return parser
 
 
@@ -118,6 +130,11 @@ class Markup:
         return "".join(lines)
 
 
+def is_too_deep(tokens: Sequence[Token]) -> bool:
+    """Whether the parser may have dropped text that is nested too deeply."""
+    return any(token.level >= _MAX_NESTING - 1 for token in tokens)
+
+
 def replaced(text: str) -> str:
     """Replace noncharacters, which texts do not have, by U+FFFD."""
     return text.translate(_REPLACE)
@@ -145,9 +162,10 @@ def _protected(match: re.Match[str]) -> str:
     if match["code"]:
         return _PIPE.sub(_PROTECTED_PIPE, match[0])
     first, *rest = match[0].split("\n")
-    before = match.string[: match.start()].rpartition("\n")[2]
+    before = match.string[match.string.rfind("\n", 0, match.start()) + 1 : match.start()]
     if not rest or before.strip(" \t>"):
         return match[0].translate(_PROTECT)
+    # in a quotation, its marks are no part of the formula
     marks = re.compile(rf"(?:[ \t]*>){{{before.count('>')}}}")
     ends = [found.end() if (found := marks.match(line)) else 0 for line in rest]
     inside = [line[:end] + line[end:].translate(_PROTECT) for line, end in zip(rest, ends, strict=True)]
@@ -165,7 +183,7 @@ def _merged(row: str, columns: int) -> str:
     return row
 
 
-def _emphasis(state: StateInline, silent: bool) -> bool:
+def _emphasis(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 (markdown-it's signature)
     """Apply markdown-it's rule, except in products, paths and patterns of file names."""
     start = state.pos
     known = len(state.delimiters)

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 
 import pyte
 import pytest
-from rich.console import Console
 
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
 from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.tools.command import ToolOutcome
 from ossctl.dialect import Answer, Reasoning, ToolCall
 from ossctl.repl import rich_view
-from ossctl.repl.markdown import THEME, MarkdownStream
 from ossctl.repl.rich_view import RichView
 from ossctl.repl.screen import LiveArea
 from ossctl.repl.view import PlainView, ShowReasoning
@@ -231,24 +229,6 @@ def test_plain_text_is_written_as_it_comes(stream: type[io.StringIO], written: s
     view.end()
     assert out.getvalue() == written
     assert aside.getvalue().startswith("(thought for")
-
-
-def test_a_stream_of_any_text_loses_none_of_its_words() -> None:
-    generator = random.Random(7)
-    marks = ["\n", "\n\n", "- ", "1. ", "```", "```py\n", "> ", "# ", "|", "\n|---|\n", "**", "`", "    "]
-    for _ in range(40):
-        words = [f"w{n}" for n in range(40)]
-        text = "".join(word + generator.choice([" ", " ", generator.choice(marks)]) for word in words)
-        console = Console(file=io.StringIO(), width=60, theme=THEME, force_terminal=True, color_system=None)
-        stream = MarkdownStream(console)
-        lines: list[str] = []
-        for piece in pieces(text, generator.randint(0, 1000)):
-            stream.feed(piece)
-            lines += stream.take(60)[0]
-        lines += stream.take(60, closed=True)[0]
-        flat = "".join(lines)
-        lost = [word for word in words if word not in flat]
-        assert len(lost) <= 2, (text, lost)  # the info line of a fence is not text
 
 
 @pytest.fixture(autouse=True)
