@@ -97,7 +97,7 @@ class Reasoning:
 
 @dataclass(frozen=True)
 class Preamble:
-    """A piece of what the model tells the user before it continues with calls or more reasoning."""
+    """A piece of text for the user that comes before calls or more reasoning."""
 
     text: str
 

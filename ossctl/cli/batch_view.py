@@ -1,11 +1,10 @@
 """What is told of a batch: live on a terminal, in plain lines elsewhere, before it and after it."""
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
-from ossctl.cli.output import say
-from ossctl.cli.transfer import duration
+from ossctl.cli.output import Output
+from ossctl.text import duration, harmless
 
 if TYPE_CHECKING:
     from ossctl.app.batch.dry_run import DryRun
@@ -46,14 +45,14 @@ def _latency(summary: "BatchSummary") -> str:
 class PlainProgress:
     """A line every ten seconds."""
 
-    def __init__(self, total: int | None) -> None:
-        self._total = total
+    def __init__(self, total: int | None, out: Output) -> None:
+        self._total, self._out = total, out
         self._next = _SECONDS_BETWEEN_LINES
 
     def watch(self, summary: "BatchSummary") -> None:
         if summary.seconds >= self._next:
             self._next = summary.seconds + _SECONDS_BETWEEN_LINES
-            say(f"{describe(summary, self._total)} · {summary.seconds:,.0f} s")
+            self._out.note(f"{describe(summary, self._total)} · {summary.seconds:,.0f} s")
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +67,8 @@ class LiveProgress:
     They appear with the first news.
     """
 
-    def __init__(self, total: int | None) -> None:
-        from rich.console import Console, Group
+    def __init__(self, total: int | None, out: Output) -> None:
+        from rich.console import Group
         from rich.live import Live
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.table import Column
@@ -78,7 +77,7 @@ class LiveProgress:
         whole = Column(no_wrap=True)
         bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8))
         left = (bar, TimeRemainingColumn(compact=True, table_column=whole), TextColumn("left"))
-        console = Console(stderr=True)
+        console = out.console()
         self._total = total
         self._progress = Progress(
             TextColumn("{task.description}", table_column=whole),
@@ -122,15 +121,14 @@ def _speed(summary: "BatchSummary") -> str:
     )
     if summary.slowest is not None:
         custom_id, age = summary.slowest
-        text += f" · slowest {duration(age)}: {custom_id[:40]}"
+        text += f" · slowest {duration(age)}: {harmless(custom_id[:40])}"
     return text
 
 
-def batch_progress(total: int | None, *, to_terminal: bool) -> PlainProgress | LiveProgress:
+def batch_progress(total: int | None, out: Output, *, to_stdout: bool) -> PlainProgress | LiveProgress:
     """The way to watch that stderr allows. With the answers on the same terminal, lines are it."""
-    if sys.stderr is None or not sys.stderr.isatty() or (to_terminal and sys.stdout.isatty()):
-        return PlainProgress(total)
-    return LiveProgress(total)
+    shares_terminal = to_stdout and out.on_terminal
+    return LiveProgress(total, out) if out.is_live and not shares_terminal else PlainProgress(total, out)
 
 
 def dry_run_lines(found: "DryRun") -> Iterator[str]:

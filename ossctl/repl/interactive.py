@@ -9,11 +9,11 @@ from functools import partial
 from ossctl import __version__
 from ossctl.errors import Interrupted
 from ossctl.repl.commands import all_commands
+from ossctl.repl.commands.model_settings import SETTINGS
 from ossctl.repl.commands.saved_chats import show_session
-from ossctl.repl.commands.settings import SETTINGS
 from ossctl.repl.completion import Candidate, candidates
+from ossctl.repl.input_prompt import InputPrompt
 from ossctl.repl.mentions import Mentions, describe_file
-from ossctl.repl.prompt import Prompt
 from ossctl.repl.repl import Repl
 from ossctl.repl.setup import Leave, Setup
 from ossctl.repl.surface import Surface
@@ -39,7 +39,7 @@ class _Terminal:
         self._signals = Signals(self._end)
         surface = Surface(lambda: _view(setup.reasoning), _write_line, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
-        self._prompt = Prompt(setup.history, self)
+        self._prompt = InputPrompt(setup.history, self)
         self._mentions = Mentions(self._prompt.wake)
 
     def run(self) -> None:

@@ -19,7 +19,8 @@ from ossctl.repl.setup import Leave, Setup
 from ossctl.repl.surface import Surface
 from ossctl.repl.terminal import Signals
 from ossctl.repl.tool_permission import ToolPermission
-from ossctl.repl.wording import complaints, duration, statistics, tokens
+from ossctl.repl.wording import complaints, statistics, tokens
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ossctl.app.chat.model_session import ModelSession
 
 _WAIT_SECONDS = 0.1
-_SILENT_SECONDS = 1.0  # of loading, before the user is told
+_SILENT_SECONDS = 1.0  # of loading; after that a line explains the wait
 
 
 class Repl:

@@ -12,8 +12,8 @@ from ossctl.dialect import Answer, Preamble, Reasoning, ToolCall
 from ossctl.repl.markdown import THEME, MarkdownStream
 from ossctl.repl.screen import LiveArea
 from ossctl.repl.view import Clock, ShowReasoning, short
-from ossctl.repl.wording import duration, thought, tokens
-from ossctl.text import harmless
+from ossctl.repl.wording import thought, tokens
+from ossctl.text import can_encode, duration, harmless
 
 _SECONDS_BETWEEN_FRAMES = 1 / 15
 _MAX_SHARE = 0.08  # of one core for drawing
@@ -30,7 +30,7 @@ class RichView:
         self._out = out
         self._console = Console(file=out, theme=THEME, highlight=False, force_terminal=True)
         self._area = LiveArea(out, *_size(out))
-        self._unicode = (getattr(out, "encoding", None) or "").lower().startswith("utf")
+        self._unicode = can_encode(out, _SPINNER)
         self.begin()
 
     def begin(self) -> None:

@@ -23,9 +23,11 @@ class Part:
 
 def toolbar(repl: "Repl") -> list[Part]:
     """What the user should see while writing."""
-    if not repl.chat.is_ready:
-        return [Part(f"loading {repl.model.name} …")]
-    return list(_parts(repl))
+    if repl.chat.is_ready:
+        return list(_parts(repl))
+    if repl.model.error is not None:
+        return [Part(f"{repl.model.name} is not loaded", is_warning=True)]
+    return [Part(f"loading {repl.model.name} …")]
 
 
 def _parts(repl: "Repl") -> Iterator[Part]:

@@ -3,23 +3,12 @@
 from ossctl.app.chat.context_window import ContextUsage
 from ossctl.app.chat.events import Answered
 from ossctl.app.inference.finish import AnswerFinish
-
-_SECONDS_A_MINUTE = 60
+from ossctl.text import duration
 
 
 def tokens(count: int) -> str:
     """`1 token`, `1,234 tokens`."""
     return f"{count:,} {'token' if count == 1 else 'tokens'}"
-
-
-def duration(seconds: float) -> str:
-    """`30 ms`, `0.8 s`, `12 s`, `3 min 20 s`, `1 min`."""
-    if seconds < 0.1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), _SECONDS_A_MINUTE)
-    return f"{minutes} min {rest} s".removesuffix(" 0 s") if minutes else f"{rest} s"
 
 
 def share(value: float) -> str:

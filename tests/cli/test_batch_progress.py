@@ -25,7 +25,9 @@ SUMMARY = re.compile(
     r" · an answer \d+\.\d s, 99 % below \d+\.\d s · \d+\.\d s"
 )
 TIME_LEFT = re.compile(r" (--:--|\d\d:\d\d) left")
-SPEED = re.compile(r"[1-9]\d*\.\d tokens/s out, [1-9]\d*\.\d in \(\d+% cached\) · slowest \d+ s: line-\d+")
+SPEED = re.compile(
+    r"[1-9]\d*\.\d tokens/s out, [1-9]\d*\.\d in \(\d+% cached\) · slowest [\d.]+ m?s: line-\d+"
+)
 COLOUR = re.compile(r"\x1b\[[\d;]*[34]\d[\d;]*m")
 
 # What the bar does on a terminal: control sequences, control characters and text.

@@ -18,6 +18,7 @@ from ossctl.app.chat.model_session import ModelSession
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.command import ToolCommand
 from ossctl.dialect import Answer, Tool
+from ossctl.errors import UsageError
 from ossctl.repl import surface
 from ossctl.repl.chat_model import ChatModel
 from ossctl.repl.commands import all_commands
@@ -219,6 +220,16 @@ def test_the_toolbar_does_not_take_the_model_that_has_been_loaded(opened: Opened
     opened.repl.update_model()
     assert chat.is_ready
     assert [part.text for part in toolbar(opened.repl)][:2] == ["tiny", "effort medium"]
+
+
+def test_the_toolbar_shows_that_a_model_could_not_be_loaded(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened.repl.chat.use(None, opened.repl.chat.model)
+    monkeypatch.setattr(SettableLoad, "error", UsageError("too large"))
+    opened.repl.update_model()
+    (part,) = toolbar(opened.repl)
+    assert (part.text, part.is_warning) == ("tiny is not loaded", True)
 
 
 def test_a_model_that_has_failed_is_loaded_again_while_the_prompt_waits_for_keys(

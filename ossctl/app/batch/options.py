@@ -40,6 +40,7 @@ class BatchOptions:
     timeout: float | None = None
     max_errors: int | None = None
     fail_fast: bool = False
+    dry_run: bool = False
 
     def job(self) -> BatchJob:
         """The work that they describe. Raises UsageError."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort
 from ossctl.engine.request import Sampling
 
@@ -31,6 +33,23 @@ class ChatSettings:
     top_k: int = 0
     min_p: float = 0.0
     seed: int = 0
+
+    @classmethod
+    def of(cls, options: GenerationOptions) -> "ChatSettings":
+        """The settings given on the command line. Raises UsageError for a file that cannot be read."""
+        return cls(
+            system=text_of(options.system),
+            effort=options.effort,
+            date=options.date,
+            max_tokens=options.max_tokens,
+            max_reasoning_tokens=options.max_reasoning_tokens,
+            stops=tuple(options.stops),
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            min_p=options.min_p,
+            seed=options.seed or 0,
+        )
 
     def sampling(self, n_answers: int) -> Sampling:
         """The sampling settings after `n_answers` answers. Raises RequestError for a value out of range."""

@@ -66,10 +66,10 @@ class ModelSession:
         """The generation for `spec`, to be streamed. Raises RequestError if the model cannot take it."""
         request_id = self._next_id()
 
-        def watch(event: Event) -> None:
+        def on_event(event: Event) -> None:
             self._arrivals.put(_Arrival(request_id, event))
 
-        return prepare_generation(self.model, spec, request_id, watch, conversation)
+        return prepare_generation(self.model, spec, request_id, on_event, conversation)
 
     def prefill_ahead(self, prompt: Tokens, conversation: str = "", *, checkpoint: bool = True) -> None:
         """Start to prefill `prompt`, so that the answer to a prompt with this prefix starts sooner.

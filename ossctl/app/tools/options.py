@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ossctl.app.inference.options import json_object
@@ -16,19 +17,26 @@ from ossctl.errors import UsageError
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def tools_of(
-    tools: Sequence[str], commands: Sequence[str], seconds: float
-) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
-    """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
+@dataclass(frozen=True)
+class ToolOptions:
+    """The tool options as they were given. `unasked` runs programs without asking the user."""
 
-    A function that has only a program takes no arguments. Raises UsageError.
-    """
-    offered = {name: _tool(name, Path(file)) for name, file in _pairs(tools, "--tool", "FILE")}
-    programs = {}
-    for name, command in _pairs(commands, "--tool-cmd", "COMMAND"):
-        programs[name] = ToolCommand(_argv(name, command), seconds)
-        offered.setdefault(name, Tool(name))
-    return tuple(offered.values()), programs
+    tools: Sequence[str] = ()
+    commands: Sequence[str] = ()
+    seconds: float = 60.0
+    unasked: bool = False
+
+    def parse(self) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
+        """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
+
+        A function that has only a program takes no arguments. Raises UsageError.
+        """
+        offered = {name: _tool(name, Path(file)) for name, file in _pairs(self.tools, "--tool", "FILE")}
+        programs = {}
+        for name, command in _pairs(self.commands, "--tool-cmd", "COMMAND"):
+            programs[name] = ToolCommand(_argv(name, command), self.seconds)
+            offered.setdefault(name, Tool(name))
+        return tuple(offered.values()), programs
 
 
 def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ossctl.app.chat.attachments import read_attachment
 from ossctl.app.chat.context_window import ContextReport
 from ossctl.errors import UsageError
-from ossctl.repl.wording import duration, percent, tokens
+from ossctl.repl.wording import percent, tokens
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl

@@ -7,7 +7,7 @@ from ossctl.errors import UsageError
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
 
-KEYS = (  # and what they do
+KEYS = (
     ("Enter", "send; Alt-Enter, or \\ at the end of a line, starts a new line"),
     ("Ctrl-C", "stop the answer; at the prompt, clear the text; twice leaves"),
     ("Ctrl-X Ctrl-E", "edit the message in $EDITOR"),

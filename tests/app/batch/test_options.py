@@ -33,7 +33,6 @@ CSV, JSONL, OUT = Path("people.csv"), Path("in.jsonl"), Path("out.jsonl")
         (BatchOptions(CSV, prompt="@missing.j2"), "cannot read missing.j2"),
         (BatchOptions(CSV, formats=(Format.CSV, Format.TSV)), "--csv and --tsv exclude each other"),
         (BatchOptions(JSONL, generation=GenerationOptions(schema="{")), "--schema is not valid JSON"),
-        (BatchOptions(JSONL, generation=GenerationOptions(stops=[""])), "--stop is an empty text"),
         (BatchOptions(JSONL, generation=GenerationOptions(top_p=2)), "--top-p is 2"),
         (BatchOptions(JSONL, report=JSONL), "in.jsonl is not to be replaced by a report"),
         (BatchOptions(JSONL, OUT), "out.jsonl exists"),
@@ -49,6 +48,11 @@ def test_options_that_make_no_sense_are_refused(folder: Path, options: BatchOpti
         options.job().prepare()
     assert refused.value.message.startswith(said)
     assert OUT.read_text() == "precious\n"
+
+
+def test_an_empty_stop_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="--stop is an empty text"):
+        GenerationOptions(stops=[".", ""])
 
 
 def test_the_plan_is_told_how_much_a_batch_reads_and_writes(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a chat does beside saying and answering: making room, calling tools, stopping, keeping."""
+"""Chats: answers, a full context, tools, stopping and saving."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""Turns cost what is new: what a chat decodes in each, counted in the runner itself."""
+"""A turn prefills only what is new: the tokens that a chat decodes in each, counted by the runner."""
 
 import sys
 from collections.abc import Iterator, Sequence

@@ -13,7 +13,7 @@ from ossctl.dialect import Effort
 from ossctl.errors import RequestError, UsageError
 from ossctl.repl.commands.answers import require_effort
 from ossctl.repl.view import ShowReasoning
-from ossctl.repl.wording import duration
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl

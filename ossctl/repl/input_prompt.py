@@ -35,7 +35,7 @@ _STYLE = Style.from_dict(
 )
 
 
-class PromptHost(Protocol):
+class InputHost(Protocol):
     """What the prompt needs from the chat. All methods are called on the prompt's thread."""
 
     def complete(self, text: str) -> Sequence[Candidate]:
@@ -54,10 +54,10 @@ class PromptHost(Protocol):
         """Raises Interrupted if a signal ended the chat before the prompt was shown."""
 
 
-class Prompt:
+class InputPrompt:
     """Asks for one message at a time."""
 
-    def __init__(self, history: Path, host: PromptHost) -> None:
+    def __init__(self, history: Path, host: InputHost) -> None:
         self._host = host
         self._wakeup = asyncio.Event()
         self._redraw = False
@@ -159,7 +159,7 @@ class _Completer(Completer):
 
 
 class _History(FileHistory):
-    """The history file that all chats share. If it cannot be used, the history is this chat's alone."""
+    """The history file that all chats share. If it cannot be used, this chat has its own history."""
 
     def __init__(self, path: Path) -> None:
         with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ from prompt_toolkit.output import DummyOutput
 
 from ossctl.errors import Interrupted, UsageError
 from ossctl.repl.completion import Candidate
-from ossctl.repl.prompt import Prompt
+from ossctl.repl.input_prompt import InputPrompt
 from ossctl.repl.toolbar import Part
 
 pytestmark = pytest.mark.timeout(20)
@@ -57,7 +57,7 @@ def test_a_signal_that_came_just_before_the_prompt_ends_it(tmp_path: Path, keys:
     host = Host()
     host.signal = signal.SIGTERM
     with pytest.raises(Interrupted):
-        Prompt(tmp_path / "history", host).ask()
+        InputPrompt(tmp_path / "history", host).ask()
 
 
 def test_the_host_works_when_the_prompt_appears_and_after_each_change(
@@ -66,7 +66,7 @@ def test_the_host_works_when_the_prompt_appears_and_after_each_change(
     host = Host()
     to_press = iter(["a", "b", "\x1b[D", "\r"])
     host.on_idle = lambda: keys.send_text(next(to_press, ""))
-    assert Prompt(tmp_path / "history", host).ask("> ") == "> ab"
+    assert InputPrompt(tmp_path / "history", host).ask("> ") == "> ab"
     assert host.seen == [("> ", 2), ("> a", 3), ("> ab", 4), ("> ab", 3)]
 
 
@@ -78,14 +78,14 @@ def test_an_error_of_the_host_ends_the_prompt(tmp_path: Path, keys: PipeInput) -
 
     host.on_idle = fail
     with pytest.raises(UsageError):
-        Prompt(tmp_path / "history", host).ask()
+        InputPrompt(tmp_path / "history", host).ask()
 
 
 def test_another_thread_wakes_the_host_and_the_toolbar_is_drawn_after_its_work(
     tmp_path: Path, keys: PipeInput
 ) -> None:
     host = Host()
-    prompt = Prompt(tmp_path / "history", host)
+    prompt = InputPrompt(tmp_path / "history", host)
     calls: list[int] = []
 
     def idle() -> None:
