@@ -87,13 +87,13 @@ class Interrupted(OssctlError):
 
 
 class TooManyFailures(OssctlError):
-    """A batch stops, for more lines have failed than the user allows. `failed` counts them."""
+    """A batch was stopped because too many lines have failed; `latest` is the error of `line`."""
 
     exit_code = ExitCode.SOME_FAILED
 
     def __init__(self, latest: str, line: int, failed: int, hint: str = "") -> None:
-        lines = "a line has" if failed == 1 else f"{failed:,} lines have"
-        super().__init__(f"stopped, for {lines} failed; line {line}: {latest}", hint)
+        lines = "line" if failed == 1 else "lines"
+        super().__init__(f"stopped after {failed:,} failed {lines}; line {line}: {latest}", hint)
 
 
 class OutputClosed(OssctlError):

@@ -204,9 +204,9 @@ def batch_status(
     out: JsonOutput,
 ) -> None:
     """Tell how far a batch is, while it runs or after it broke off, from its output."""
-    from ossctl.app.batch.status import status_of
+    from ossctl.app.batch.status import read_status
     from ossctl.app.wire.source import Source, format_of
 
-    status = status_of(output, Source(source, format_of(source)) if source else None)
+    status = read_status(output, Source(source, format_of(source)) if source else None)
     out.json(status.document())
     out.lines(status_lines(status))

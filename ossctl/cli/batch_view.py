@@ -8,7 +8,7 @@ from ossctl.text import duration, harmless
 
 if TYPE_CHECKING:
     from ossctl.app.batch.dry_run import DryRun
-    from ossctl.app.batch.status import Status
+    from ossctl.app.batch.status import BatchStatus
     from ossctl.app.batch.summary import BatchSummary
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -38,8 +38,8 @@ def _cached(summary: "BatchSummary") -> str:
 def _latency(summary: "BatchSummary") -> str:
     if not summary.latency.count:
         return ""
-    half, most = (summary.latency.percentile(percent) for percent in (50, 99))
-    return f" · an answer {half:,.1f} s, 99 % below {most:,.1f} s"
+    p50, p99 = (summary.latency.percentile(percent) for percent in (50, 99))
+    return f" · latency p50 {p50:,.1f} s, p99 {p99:,.1f} s"
 
 
 class PlainProgress:
@@ -139,10 +139,10 @@ def dry_run_lines(found: "DryRun") -> Iterator[str]:
     total = found.valid + wrong + found.skipped
     skipped = f", {found.skipped:,} finished already" if found.skipped else ""
     yield f"requests  {total:,}: {found.valid:,} to answer, {wrong:,} wrong{skipped}"
-    for line, message in found.complaints:
+    for line, message in found.first_errors:
         yield f"          line {line}: {message}"
-    if wrong > len(found.complaints):
-        yield f"          … and {wrong - len(found.complaints):,} more"
+    if wrong > len(found.first_errors):
+        yield f"          … and {wrong - len(found.first_errors):,} more"
     yield (
         f"prompts   {found.prompt_tokens:,} tokens, {found.shared_tokens:,} of them shared; "
         f"the longest {found.longest_prompt:,}"
@@ -157,7 +157,7 @@ def dry_run_lines(found: "DryRun") -> Iterator[str]:
     yield f"time      {prompts} for prompts, at most {answers} for answers"
 
 
-def status_lines(status: "Status") -> Iterator[str]:
+def status_lines(status: "BatchStatus") -> Iterator[str]:
     """What `ossctl batch status` prints."""
     of = "" if status.total is None else f" of {status.total:,}"
     codes = ", ".join(f"{count:,} {code}" for code, count in status.errors.most_common())

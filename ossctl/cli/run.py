@@ -84,10 +84,10 @@ def run(
 
         if as_json or extract:
             raise UsageError("--json and --extract have no meaning with --serve-stdin")
-        defaults = options.for_every_line()
+        defaults = options.defaults_for_lines()
         serve(model_file(model, loading, out), loading, defaults, out.warning)
         return
-    asked = options.asked()
+    request = options.request()
     path = model_file(model, loading, out)
     view = RunOutput(
         out,
@@ -99,7 +99,7 @@ def run(
         sink=sink,
     )
     try:
-        result = ask(asked, path, loading, view)
+        result = ask(request, path, loading, view)
     except OssctlError:
         view.broke_off()
         raise

@@ -33,7 +33,7 @@ def list_(
     out: JsonOutput,
 ) -> None:
     """The saved chats, the latest first."""
-    found = _open(out).listed(limit)
+    found = _open(out).recent(limit)
     out.json({"schema": "ossctl.sessions/1", "sessions": [_record(each) for each in found]})
     rows = [
         (each.id, f"{each.updated.astimezone():%Y-%m-%d %H:%M}", f"{each.messages}", each.title)

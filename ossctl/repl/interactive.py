@@ -131,7 +131,7 @@ class _Terminal:
         chat = self._repl.chat
         match kind:
             case "session":
-                sessions = chat.log.sessions.listed(_MAX_COMPLETED_SESSIONS)
+                sessions = chat.log.sessions.recent(_MAX_COMPLETED_SESSIONS)
                 return [(session.id, session.title) for session in sessions]
             case "model":
                 return [(name, "") for name in self._setup.model_names()]

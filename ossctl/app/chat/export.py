@@ -9,7 +9,7 @@ from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.session_log import SavedSession
 from ossctl.app.chat.transcript import ContextCut, MessageEntry, Transcript
 from ossctl.errors import UsageError
-from ossctl.storage.whole_file import write_whole
+from ossctl.storage.atomic import atomic_write
 
 SCHEMA = "ossctl.session/1"
 
@@ -56,7 +56,7 @@ def save_new(path: Path, text: str) -> None:
     """Write `text` to a new file. Raises UsageError if `path` exists, OssctlError if it cannot be written."""
     if path.exists() and (path.is_file() or path.is_dir()):
         raise UsageError(f"{path} exists", "Choose another name.")
-    write_whole(path, text.encode("utf-8", "replace"))
+    atomic_write(path, text.encode("utf-8", "replace"))
 
 
 def _paragraphs(chat: ExportedChat) -> Iterator[str]:

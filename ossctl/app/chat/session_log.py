@@ -93,7 +93,7 @@ class SessionLog:
 
     def rewrite(self, entry: MessageEntry) -> None:
         """Save the current text and state of an answer."""
-        self._try(lambda _: self.sessions.rewrite(entry.id, _stored(entry)))
+        self._try(lambda _: self.sessions.update(entry.id, _stored(entry)))
 
     def move_tip(self, transcript: Transcript) -> None:
         """Continue the session after the last entry of `transcript`."""
@@ -118,7 +118,7 @@ class SessionLog:
 
     def _create(self, title: str) -> None:
         try:
-            self.session = self.sessions.begin(title, self._record())
+            self.session = self.sessions.create(title, self._record())
         except DatabaseUnusable as error:
             self.problem = error.message
 
@@ -186,7 +186,7 @@ def open_sessions(path: Path) -> Sessions:
 def list_sessions(path: Path) -> list[StoredSession]:
     """All saved sessions, or none if the database is unusable."""
     try:
-        return open_sessions(path).listed()
+        return open_sessions(path).recent()
     except DatabaseUnusable:
         return []
 
@@ -200,7 +200,7 @@ def load_session(sessions: Sessions, session: StoredSession) -> SavedSession:
         entries = tuple(_entry(row) for row in sessions.messages(session.id))
     except (msgspec.MsgspecError, ValueError, AttributeError) as error:
         raise UsageError(f"session {session.id} cannot be read: {error}") from None
-    n_answers = sessions.answers(session.id)
+    n_answers = sessions.count_answers(session.id)
     return SavedSession(session.id, session.title, Transcript(entries), settings, model, n_answers)
 
 

@@ -55,7 +55,7 @@ def _reference(options: StartOptions, log: SessionLog) -> str | None:
         raise UsageError(f"there is no chat to continue: {log.problem}")
     if options.resume is not None:
         return options.resume
-    latest = log.sessions.listed(1)
+    latest = log.sessions.recent(1)
     if not latest:
         raise UsageError("there is no chat to continue", "`ossctl chat` starts one.")
     return latest[0].id

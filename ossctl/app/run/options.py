@@ -1,4 +1,4 @@
-"""What the options of `ossctl run` mean: texts, schemas, tools."""
+"""Turns the options of `ossctl run` into a request, or into defaults for `--serve-stdin`."""
 
 import secrets
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from pathlib import Path
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.options import GenerationOptions, json_format_of
 from ossctl.app.inference.request import GenerationSpec
-from ossctl.app.run.run import Asked
+from ossctl.app.run.run import RunRequest
 from ossctl.app.tools.options import ToolOptions
 from ossctl.app.user_text import Attached, prompt_of, read_piped, read_text, text_of
 from ossctl.dialect import Conversation, Message
 from ossctl.errors import UsageError
-from ossctl.storage.journal import refuse_existing
+from ossctl.storage.journal import check_output_path
 
-_SEED_BITS = 32  # of a drawn one: short enough to type again
+_SEED_BITS = 32  # of a random seed: short enough to type again
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The options as they were given; the command's help explains them."""
+    """The options of the command line."""
 
     words: Sequence[str] = ()
     files: Sequence[Path] = ()
@@ -30,11 +30,11 @@ class RunOptions:
     n: int = 1
     sink: Path | None = None
 
-    def asked(self) -> Asked:
-        """Read the files and standard input, and put the question. Raises UsageError."""
+    def request(self) -> RunRequest:
+        """Read the files and stdin. Raises UsageError."""
         self._refuse_contradictions()
         if self.sink is not None:
-            refuse_existing(self.sink, overwrite=True)
+            check_output_path(self.sink, overwrite=True)
         generation = self.generation
         tools, commands = self.tools.parse()
         json_format = json_format_of(generation.schema)
@@ -52,11 +52,11 @@ class RunOptions:
             max_reasoning_tokens=generation.max_reasoning_tokens,
         )
         sampling = generation.sampling(secrets.randbits(_SEED_BITS))
-        question = GenerationSpec(conversation, generation.max_tokens, tuple(generation.stops), sampling)
-        return Asked(question, self.n, self.raw, commands)
+        spec = GenerationSpec(conversation, generation.max_tokens, tuple(generation.stops), sampling)
+        return RunRequest(spec, self.n, self.raw, commands)
 
-    def for_every_line(self) -> Defaults:
-        """What a stream of requests takes from the options. Raises UsageError for any that it can't."""
+    def defaults_for_lines(self) -> Defaults:
+        """The defaults of `--serve-stdin`. Raises UsageError for options that it does not take."""
         self._refuse_contradictions()
         one_answer = {
             "a prompt": self.words,
@@ -71,9 +71,8 @@ class RunOptions:
         }
         given = [option for option, value in one_answer.items() if value]
         if given:
-            raise UsageError(
-                f"{given[0]} has no meaning with --serve-stdin", "Each line says that for itself."
-            )
+            hint = "Requests are read from stdin."
+            raise UsageError(f"{given[0]} cannot be used with --serve-stdin", hint)
         return self.generation.defaults()
 
     def _refuse_contradictions(self) -> None:
@@ -87,10 +86,6 @@ class RunOptions:
         }
         given = [name for name, value in chat.items() if value]
         if self.raw and given:
-            raise UsageError(
-                f"{given[0]} has no meaning with --raw", "It needs a chat format, and --raw has none."
-            )
+            raise UsageError(f"{given[0]} cannot be used with --raw", "It needs a chat format.")
         if self.n > 1 and self.tools.commands:
-            raise UsageError(
-                "--n and --tool-cmd do not go together", "Give one answer's calls their results."
-            )
+            raise UsageError("--n cannot be used with --tool-cmd", "Tools work with a single answer.")

@@ -1,4 +1,4 @@
-"""The functions that options give the model: what they are, and the programs behind them."""
+"""The functions that `--tool` and `--tool-cmd` give the model."""
 
 import os
 import re
@@ -44,17 +44,17 @@ def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not value.strip():
-            raise UsageError(f"{option} {text}: it has to be NAME={what}")
+            raise UsageError(f"{option} {text}: expected NAME={what}")
         if not _NAME.fullmatch(name):
-            raise UsageError(f"{option} {text}: a name is 1 to 64 letters, digits, - and _")
+            raise UsageError(f"{option} {text}: the name must be 1 to 64 letters, digits, - and _")
         if name in dict(pairs):
-            raise UsageError(f"{option}: there are two of {name}")
+            raise UsageError(f"{option}: {name} is given twice")
         pairs.append((name, value))
     return pairs
 
 
 def _tool(name: str, file: Path) -> Tool:
-    """A schema of arguments, or a whole function as OpenAI writes it."""
+    """Read the JSON schema of a function's arguments, or a function in OpenAI's format."""
     content = json_object(read_text(file), str(file))
     function = content.get("function", content)
     if "parameters" in function:
@@ -63,7 +63,7 @@ def _tool(name: str, file: Path) -> Tool:
     if not isinstance(content, dict) or content.get("type", "object") != "object":
         raise UsageError(f"{file} is not the JSON schema of an object")
     if not isinstance(description, str):
-        raise UsageError(f"{file}: the description is not a text")
+        raise UsageError(f"{file}: the description is not a string")
     return Tool(name, description, {key: value for key, value in content.items() if key != "description"})
 
 

@@ -47,7 +47,7 @@ def sessions(repl: "Repl", argument: str) -> None:
         for hit in hits:
             repl.say(f"{hit.session.id}  {' '.join(hit.excerpt.split())}")
         return
-    listed = saved.listed(_LISTED)
+    listed = saved.recent(_LISTED)
     if not listed:
         repl.say("There are no saved chats yet.")
     for session in listed:

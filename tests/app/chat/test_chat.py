@@ -141,7 +141,7 @@ def test_an_answer_that_is_stopped_keeps_what_was_said(gpt_oss: LlamaModel) -> N
         assert answer.state == "stopped"
         assert 20 <= len(answer.message.content) < 1000
         assert scripted.ask("And?").ending is AnswerFinish.STOP
-        kept = load_session(chat.log.sessions, chat.log.sessions.listed(1)[0]).transcript
+        kept = load_session(chat.log.sessions, chat.log.sessions.recent(1)[0]).transcript
         assert [entry.message.content for entry in kept.answers] == [
             entry.message.content for entry in chat.transcript.answers
         ]
