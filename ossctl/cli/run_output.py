@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from ossctl.cli.output import Output
 from ossctl.errors import ExitCode
+from ossctl.text import one_line
 
 if TYPE_CHECKING:
     from ossctl.app.run.run import RunAnswer, RunResult
     from ossctl.app.tools.command import ToolOutcome
 
 _BETWEEN = "---\n"
-_LONGEST_SHOWN = 200  # characters of a call or its result
 
 
 @dataclass
@@ -54,13 +54,13 @@ class RunOutput:
 
     def may_run(self, name: str, arguments: str) -> bool:
         """See `View.may_run`."""
-        return self.yes or self.out.confirm(f"Run {name}({_short(arguments)})?")
+        return self.yes or self.out.confirm(f"Run {name}({one_line(arguments)})?")
 
     def ran(self, outcome: "ToolOutcome") -> None:
         """See `View.ran`."""
         failed = "" if outcome.ok else "failed: "
-        call = f"{outcome.call.name}({_short(outcome.call.arguments)})"
-        self.out.note(f"{call} → {failed}{_short(outcome.result)}")
+        call = f"{outcome.call.name}({one_line(outcome.call.arguments)})"
+        self.out.note(f"{call} → {failed}{one_line(outcome.result)}")
 
     def broke_off(self) -> None:
         """The answer ends here: a message on the same terminal begins a line."""
@@ -141,8 +141,3 @@ def _complaint(answer: "RunAnswer") -> tuple[str, str]:
         what = f"{what}, in its reasoning: there is no answer"
         hint = "Raise --max-tokens, or set --max-reasoning-tokens."
     return what, hint
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}…"
