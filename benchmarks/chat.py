@@ -21,12 +21,12 @@ from typing import Self
 
 import numpy as np
 
-from ossctl.app.chat.chat import Chat, Tools
+from ossctl.app.chat.answer_loop import Tools
+from ossctl.app.chat.chat import Chat
+from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import ChatEvent
-from ossctl.app.chat.model_session import Talker
-from ossctl.app.chat.session_log import Book, SessionModel
-from ossctl.app.chat.settings import ChatSettings
-from ossctl.app.chat.transcript import Said
+from ossctl.app.chat.model_session import ModelSession
+from ossctl.app.chat.session_log import SessionLog, SessionModel
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.dialect import Answer, Message, Reasoning
 from ossctl.engine.grammar import JsonGrammars
@@ -72,8 +72,8 @@ def turns(chat: Chat, model: LlamaModel, options: ContextOptions, header: Sequen
     for turn in (2, _TURNS):
         chat.clear()
         for n in range(1, turn - 1):
-            chat._add(Said(Message("user", _question(n))))
-            chat._add(Said(Message("assistant", _ANSWER)))
+            chat.history.add_message(Message("user", _question(n)))
+            chat.history.add_message(Message("assistant", _ANSWER))
         _first_word(chat, _question(turn - 1))
         seconds, prompts = [], []
         for n in range(_ROUNDS):
@@ -104,8 +104,8 @@ class _Prompt:
 
     @classmethod
     def of(cls, chat: Chat, known: int) -> Self:
-        asked = chat._conversation(chat.transcript.messages()[:-1])
-        ids = np.array(chat.talker.model.dialect.render(asked), np.int32)
+        asked = chat.prompts.conversation(chat.transcript.messages()[:-1])
+        ids = np.array(chat.model_session.dialect.render(asked), np.int32)
         return cls(ids, len(ids) - known)
 
 
@@ -115,10 +115,10 @@ def _read_ahead(chat: Chat, question: str) -> int:
     So many tokens are in the cache then.
     """
     for written in ("", question[: question.rindex(" ") + 1]):
-        chat.look_ahead(written)
-        while chat.talker.ahead is not None:
+        chat.prefill_ahead(written)
+        while chat.model_session.prefill_progress is not None:
             time.sleep(0.001)
-    return chat.cells
+    return chat.model_session.cells
 
 
 def _question(n: int) -> str:
@@ -128,8 +128,8 @@ def _question(n: int) -> str:
 def _first_word(chat: Chat, text: str) -> float:
     """Seconds until it is there, from all that is done when Enter is pressed."""
     began = time.perf_counter()
-    chat.alone(text)
-    chat.window(text)
+    chat.context.usage_without_history(text)
+    chat.usage(text)
     seconds = 0.0
     for event in chat.send(text, lambda _: True):
         if isinstance(event, Reasoning | Answer):
@@ -182,11 +182,11 @@ def turns_of_smollm2(folder: Path) -> None:
     with LlamaModel(smollm2()) as model, LlamaRunner(model, options) as runner:
         assert model.chat_template is not None
         dialect = TemplateDialect(model.chat_template, model.vocab, JsonGrammars(model.vocab))
-        with Talker(LoadedModel("SmolLM2", runner, dialect, model.vocab.piece)) as talker:
-            book = Book(Sessions.open(folder / "smollm2.db"))
+        with ModelSession(LoadedModel("SmolLM2", runner, dialect, model.vocab.piece)) as session:
+            log = SessionLog(Sessions.open(folder / "smollm2.db"))
             named = SessionModel("smollm2", "SmolLM2")
-            chat = Chat(book, ChatSettings(max_tokens=2), named, Tools())
-            chat.use(talker, named)
+            chat = Chat(log, ChatSettings(max_tokens=2), named, Tools())
+            chat.use(session, named)
             turns(chat, model, options, ())
 
 

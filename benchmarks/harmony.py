@@ -73,7 +73,7 @@ def rendering(path: Path, tokens: list[int]) -> None:
             render = partial(dialect_of(model).render, Conversation(tuple(messages)))
             first.append(seconds(render))
             again.append(seconds(render))
-            alone.append(seconds(partial(list, map(model.vocab.whole, parts))))
+            alone.append(seconds(partial(list, map(model.vocab.llama_tokenize, parts))))
             n_tokens = len(render())
     print(
         f"rendering {n_tokens:,} tokens in {len(parts)} messages: {median(first):.2f} s, again "

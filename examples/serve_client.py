@@ -1,4 +1,4 @@
-"""Ask many questions of one loaded model: `python examples/serve_client.py MODEL QUESTION...`."""
+"""Answer several questions with one loaded model: python examples/serve_client.py MODEL QUESTION..."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, en
     for number, question in enumerate(questions):
         request = {"id": str(number), "prompt": question, "max_tokens": 40, "temperature": 0}
         print(json.dumps(request), file=server.stdin)
-    server.stdin.close()  # what was asked is still answered
+    server.stdin.close()  # pending requests are still answered
     for line in server.stdout:
         event = json.loads(line)
         if "done" in event:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ask every line of standard input of one loaded model: bash examples/serve_client.sh MODEL < questions.txt
+# Answer every line of stdin with one loaded model: bash examples/serve_client.sh MODEL < questions.txt
 set -euo pipefail
 
 jq -Rc '{id: "\(input_line_number)", prompt: ., max_tokens: 40, temperature: 0}' |

@@ -1,4 +1,4 @@
-"""Print the answers of a batch's output, by id: python show_answers.py OUT"""
+"""Print the answers in the output of a batch, sorted by id: python examples/show_answers.py OUT"""
 
 import json
 import sys

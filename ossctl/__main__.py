@@ -1,12 +1,12 @@
-"""The program's start."""
+"""The entry point."""
 
 import signal
 
 
 def main() -> None:
     """Run the command line."""
-    # Ctrl-C ends the process as the shell expects, except where a command catches it to finish cleanly;
-    # and from the first moment on, so before anything else is imported.
+    # Ctrl-C ends the process as shells expect, unless a command handles it. During the imports Python's own
+    # handler would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from ossctl.cli.main import main as run
 

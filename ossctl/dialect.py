@@ -1,12 +1,13 @@
-"""Messages in, events out: what a model family's format has to offer to the rest.
+"""Messages in, events out: the interface between a model family's chat format and the rest of the program.
 
-A dialect turns messages into token ids and token ids back into events. It is chosen from the model's
-own metadata, never by its name.
+A dialect renders messages to token ids and parses token ids into events. The model's metadata decides
+which dialect it gets, never its name.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal, Protocol
 
 from ossctl.guide import Guide
@@ -18,9 +19,9 @@ Schema = Mapping[str, Any]  # a JSON schema
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of a function, in a message and as an event.
+    """A function call, as part of a message and as an event.
 
-    `arguments` is what the model wrote, which need not be valid JSON.
+    `arguments` is the model's own text, which need not be valid JSON.
     """
 
     name: str
@@ -29,11 +30,11 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a conversation, the same for every command.
+    """One message of a conversation.
 
-    An assistant's message with calls is not its last word: `content` then is what it told the user
-    before them. `tool` names the function whose result a tool's message is. `token_ids` are what a model
-    generated for this message; a model with the same vocabulary uses them in place of the text.
+    An assistant message with calls is not the end of its turn: its `content` is the preamble to the calls.
+    In a tool message, `tool` names the function which returned `content`. `token_ids` are the tokens the
+    model generated for this message; a model with the same vocabulary gets them instead of the text.
     """
 
     role: Role
@@ -46,7 +47,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may call. `parameters` None: it takes none."""
+    """A function that the model may call. If `parameters` is None, it takes none."""
 
     name: str
     description: str = ""
@@ -55,7 +56,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class ToolChoice:
-    """Which calls an answer makes: none, as the model likes, one of any function or of the named one."""
+    """Whether an answer must call a function, may or must not; `name` restricts it to one function."""
 
     mode: Literal["none", "auto", "required"] = "auto"
     name: str = ""
@@ -63,7 +64,7 @@ class ToolChoice:
 
 @dataclass(frozen=True)
 class JsonFormat:
-    """The answer is JSON that fits `schema`."""
+    """The answer must be JSON that matches `schema`."""
 
     schema: Schema
     name: str = "json_object"
@@ -72,10 +73,10 @@ class JsonFormat:
 
 @dataclass(frozen=True)
 class Conversation:
-    """All that an answer depends on, besides the sampling.
+    """Everything an answer depends on, except for the sampling.
 
-    `effort` None is the model's default. `date` is what the model is told today is. After
-    `max_reasoning_tokens` of reasoning the answer begins.
+    If `effort` is None, the model's default holds. `date` is the current date given to the model.
+    `max_reasoning_tokens` limits the reasoning; the answer follows.
     """
 
     messages: tuple[Message, ...]
@@ -96,7 +97,7 @@ class Reasoning:
 
 @dataclass(frozen=True)
 class Preamble:
-    """A piece of what the model tells the user before it goes on working."""
+    """A piece of text for the user that comes before calls or more reasoning."""
 
     text: str
 
@@ -110,7 +111,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Recovered:
-    """The model broke its format; `what` says how. The text is in the other events all the same."""
+    """The model broke its format, as `what` describes. The other events still contain all of its text."""
 
     what: str
 
@@ -119,50 +120,69 @@ Event = Reasoning | Preamble | Answer | ToolCall | Recovered
 
 
 def content_of(preamble: Iterable[str], answer: Iterable[str]) -> str:
-    """What the user is to see: what the model said before it went on working, then the answer."""
+    """The visible text of an answer: the preamble, if there is one, then the answer."""
     return "\n\n".join(filter(None, ("".join(preamble), "".join(answer))))
 
 
+def stable_tokens(tokenize: Callable[[str], list[int]], text: str) -> list[int]:
+    """Token ids of `text` that stay the same when another word follows.
+
+    The last token of a text may merge with the next character, so this compares two continuations.
+    """
+    pairs = zip(tokenize(f"{text}a"), tokenize(f"{text}b"), strict=False)
+    return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+
+
 class Parser(Protocol):
-    """Turns one answer's token ids into events, as they come. Never raises on what a model writes."""
+    """Turns the token ids of one answer into events, as they arrive. Accepts anything a model can write."""
 
     @property
     def reasoning_tokens(self) -> int:
-        """Tokens so far that are reasoning, or open or close it."""
+        """Number of tokens so far that are reasoning, or open or close it."""
 
     @property
     def answering(self) -> bool:
         """Whether the latest token may be text of the answer."""
 
     def feed(self, token: int) -> Sequence[Event]:
-        """Take the next token; return what it completes."""
+        """Take the next token; return the events that it completes."""
 
     def close(self, *, cut: bool) -> Sequence[Event]:
-        """The answer has ended, or was `cut` off: return what was held back."""
+        """End the answer, which may have been `cut` short; return the events held back until now."""
 
 
 class Dialect(Protocol):
-    """The directions of a format. All are called from one thread at a time."""
+    """A chat format, in both directions. `render` and `render_prefix` may be called from any thread."""
 
     @property
     def default_effort(self) -> Effort | None:
-        """The effort of a conversation that names none; None if the format has no such thing."""
+        """The effort of a conversation that sets none. None if the format has no effort."""
 
     @property
     def end_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
 
     def render(self, conversation: Conversation) -> list[int]:
-        """Token ids of the prompt that asks for the assistant's next message.
+        """Token ids of the prompt for the assistant's next message.
 
-        Raises RequestError, which names the field, if the format has no place for something.
+        Raises RequestError, which names the field, if the format cannot express something.
+        """
+
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        """Token ids that prompts share if they continue `conversation` with a user message.
+
+        The user message starts with `draft`. Without a draft, the messages may be any that do not start with
+        whitespace; with one, the rest has to start with a new word. A prefix only saves time: prompts which
+        diverge earlier are prefilled from there. `conversation` may have no messages.
+
+        Raises RequestError as `render` does.
         """
 
     def parser(self, prompt: Sequence[int]) -> Parser:
-        """A parser for the answer to `prompt`, which may have opened the reasoning already."""
+        """A parser for the answer to `prompt`, which may already have opened the reasoning."""
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
-        """What holds the answer to the conversation's format, tools and budgets; None if nothing has to.
+        """A guide that holds the answer to the conversation's schema, tools and budget; None if it is free.
 
         Raises RequestError for a schema that cannot be enforced.
         """

@@ -1,22 +1,22 @@
-"""Errors that a user can cause or has to know of.
+"""Errors with messages for the user, and the exit codes.
 
-    OssctlError            what happened, what to do next, the exit code
+    OssctlError            the base: message, hint and exit code
     ├── UsageError         wrong usage or unreadable input (2)
     ├── ModelError         the model is missing, incomplete or corrupt (4)
-    ├── MemoryShortage     it does not fit in memory (5)
-    ├── Interrupted        stopped by a signal (130, 143)
-    ├── TooManyFailures    more lines of a batch failed than may (3)
-    ├── OutputClosed       whoever read the output has closed it (0, and quietly)
-    └── RequestError       one request is wrong; the others go on
+    ├── MemoryShortage     the model does not fit in memory (5)
+    ├── Interrupted        stopped by a signal (129, 130, 143)
+    ├── TooManyFailures    too many lines of a batch failed (3)
+    ├── OutputClosed       the reader of the output has closed it (0, without a message)
+    └── RequestError       one request is invalid; the others continue
 
-Anything else that reaches the top is a bug and ends with exit code 1.
+Any other exception that reaches `main` is a bug and ends with exit code 1.
 """
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process returns, for scripts."""
+    """Exit codes of the process."""
 
     DONE = 0
     FAILED = 1
@@ -32,25 +32,25 @@ class ExitCode(IntEnum):
     SIGTERM = 143
 
 
-# What each means, for the man page and the README.
+# For the man page and docs/reference/exit-codes.md.
 EXIT_CODES = {
     ExitCode.DONE: "done",
-    ExitCode.FAILED: "failed unexpectedly; or the model gave no answer",
+    ExitCode.FAILED: "unexpected error, or the model gave no answer",
     ExitCode.USAGE: "wrong usage or unreadable input",
-    ExitCode.SOME_FAILED: "the batch ran to its end, some requests failed",
+    ExitCode.SOME_FAILED: "the batch is complete, but some requests failed",
     ExitCode.MODEL: "the model is missing, incomplete or corrupt",
-    ExitCode.MEMORY: "it does not fit in memory",
+    ExitCode.MEMORY: "the model does not fit in memory",
     ExitCode.CUT: "the answer reached its token limit",
     ExitCode.REPETITION: "the model repeated itself and was stopped",
     ExitCode.REFUSAL: "the model refused",
-    ExitCode.SIGHUP: "the terminal went away; what was said is kept",
-    ExitCode.SIGINT: "interrupted; what was finished is kept",
-    ExitCode.SIGTERM: "terminated; what was finished is kept",
+    ExitCode.SIGHUP: "the terminal was closed; finished work is saved",
+    ExitCode.SIGINT: "interrupted; finished work is saved",
+    ExitCode.SIGTERM: "terminated; finished work is saved",
 }
 
 
 class OssctlError(Exception):
-    """An error for the user: one line that says what happened, one that says what to do next."""
+    """An error for the user: a line about what is wrong, and a hint about what to do."""
 
     exit_code = ExitCode.FAILED
 
@@ -61,13 +61,13 @@ class OssctlError(Exception):
 
 
 class UsageError(OssctlError):
-    """Wrong usage, or input that cannot be read."""
+    """Wrong usage or unreadable input."""
 
     exit_code = ExitCode.USAGE
 
 
 class ModelError(OssctlError):
-    """The model file is missing, incomplete, corrupt or of a kind that cannot be run."""
+    """The model file is missing, incomplete, corrupt or not supported."""
 
     exit_code = ExitCode.MODEL
 
@@ -79,7 +79,7 @@ class MemoryShortage(OssctlError):
 
 
 class Interrupted(OssctlError):
-    """A signal asked to stop. `signum` is its number."""
+    """Stopped by the signal `signum`."""
 
     def __init__(self, signum: int, hint: str = "") -> None:
         super().__init__("interrupted", hint)
@@ -87,17 +87,17 @@ class Interrupted(OssctlError):
 
 
 class TooManyFailures(OssctlError):
-    """A batch stops, for more lines have failed than the user allows. `failed` counts them."""
+    """A batch was stopped because too many lines have failed; `latest` is the error of `line`."""
 
     exit_code = ExitCode.SOME_FAILED
 
     def __init__(self, latest: str, line: int, failed: int, hint: str = "") -> None:
-        lines = "a line has" if failed == 1 else f"{failed:,} lines have"
-        super().__init__(f"stopped, for {lines} failed; line {line}: {latest}", hint)
+        lines = "line" if failed == 1 else "lines"
+        super().__init__(f"stopped after {failed:,} failed {lines}; line {line}: {latest}", hint)
 
 
 class OutputClosed(OssctlError):
-    """Whoever read the output has closed it (`| head`) and so has all it wanted."""
+    """The reader of the output has closed it, as `| head` does, and needs no more."""
 
     exit_code = ExitCode.DONE
 
@@ -106,7 +106,7 @@ class OutputClosed(OssctlError):
 
 
 class RequestError(OssctlError):
-    """One request cannot be answered as it is.
+    """One request cannot be answered.
 
     `code` is for programs: `invalid_request`, `duplicate_id`, `template_failed`, `context_length_exceeded`,
     `schema_unsatisfied`, `repetition`, `timeout`, `generation_failed`.

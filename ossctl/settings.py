@@ -1,4 +1,4 @@
-"""Where ossctl keeps its files."""
+"""The folders in which ossctl stores its files."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import platformdirs
 
 @dataclass(frozen=True)
 class Paths:
-    """Folders of this user. `OSSCTL_HOME` puts all of them under one folder."""
+    """This user's folders. `OSSCTL_HOME` moves all of them into one folder."""
 
     state: Path
     data: Path
@@ -21,7 +21,7 @@ class Paths:
 
     @property
     def history(self) -> Path:
-        """What was typed in chats."""
+        """The input history of chats."""
         return self.state / "history"
 
     @classmethod

@@ -1,19 +1,43 @@
-"""Text that comes in pieces, and text that comes from outside."""
+"""Text for terminals and people, and the search for markers in streamed text."""
 
 import re
 from collections.abc import Iterable
+from typing import TextIO
 
-# What would move a terminal's cursor, colour it or worse; models repeat what they are given.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def harmless(text: str) -> str:
-    """`text` as a terminal may show it: no control character but newline and tab."""
+    """Replace every control character except newline and tab, so that `text` cannot control a terminal."""
     return _CONTROL.sub("\ufffd", text)
 
 
+def can_encode(stream: TextIO | None, text: str) -> bool:
+    """Whether the encoding of `stream` has every character of `text`."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def duration(seconds: float) -> str:
+    """`30 ms`, `0.8 s`, `12 s`, `3 min 20 s`, `2 h 10 min`."""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    if minutes < 10:
+        return f"{minutes} min {rest} s".removesuffix(" 0 s")
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min".removeprefix("0 h ").removesuffix(" 0 min")
+
+
 def undecided(text: str, markers: Iterable[str]) -> int:
-    """Length of the longest end of `text` that is the beginning of a marker, but not yet all of it."""
+    """Length of the longest suffix of `text` that is a proper prefix of a marker."""
     longest = 0
     for marker in markers:
         for length in range(min(len(marker) - 1, len(text)), longest, -1):

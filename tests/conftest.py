@@ -3,6 +3,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from huggingface_hub import close_session, constants
 
@@ -16,6 +17,10 @@ from tests.support.models import byte_gpt_oss, smollm2, tiny_gpt_oss
 
 # As installed: hundreds of started programs would compile all modules anew, at twice the time each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("ossctl", deadline=None)
+hypothesis.settings.load_profile("ossctl")
 
 
 @pytest.fixture(scope="session")

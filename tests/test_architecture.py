@@ -80,6 +80,18 @@ SLOW_TO_IMPORT = {
     "rich",
 }
 
+# Where the standard streams are used, and why: everything else goes through `cli/output.py`.
+WRITERS = {
+    "cli/output.py": "the one writer",
+    "repl/": "the screen of a chat",
+    "storage/journal.py": "the records of a batch, on stdout as in a file",
+    "runtime/crash.py": "after a crash in native code",
+    "app/placement/self_test.py": "a process of its own, whose stdout is a pipe",
+    "build/__main__.py": "a program of its own, before the dependencies can be imported",
+}
+STREAMS = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__", "os.write"}
+PRINTERS = {"print", "input", "Console", "typer.echo", "typer.secho", "typer.confirm", "typer.prompt"}
+
 
 def sources() -> Iterator[tuple[str, str, ast.Module]]:
     """(part, path, tree) of every module."""
@@ -169,6 +181,17 @@ def test_the_command_line_imports_nothing_slow_at_module_level() -> None:
         inside_functions = {name for function in functions for name in imported(function)}
         at_import = set(imported(tree)) - inside_functions
         wrong += [f"{path} imports {n}" for n in at_import if n.partition(".")[0] in SLOW_TO_IMPORT]
+    assert not wrong
+
+
+def test_only_one_class_writes_to_the_standard_streams() -> None:
+    wrong = []
+    for _, path, tree in sources():
+        names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        used = (names & STREAMS) | (called & PRINTERS)
+        if used and not path.startswith(tuple(WRITERS)):
+            wrong.append(f"{path} uses {', '.join(sorted(used))}")
     assert not wrong
 
 

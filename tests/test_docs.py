@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.tools import command
-from ossctl.app.wire.chat_completions import Body, Shorthand, read_task
+from ossctl.app.wire.chat_completions import Body, Shorthand
 from ossctl.app.wire.lines import Line, read_lines
 from ossctl.errors import RequestError
 from tests.support.shown_output import PAGES, ROOT, Ran, blocks_of, refreshed_page, run_pages, unknown_marks
@@ -80,7 +81,7 @@ def test_every_json_line_is_a_request() -> None:
 
 def is_request(line: Line) -> bool:
     try:
-        read_task(line, Defaults())
+        LineParser(Defaults()).parse(line)
     except RequestError:
         return False
     return True
@@ -143,7 +144,7 @@ def test_the_readme_is_short() -> None:
 def test_the_demo_has_twenty_requests_in_all_line_forms() -> None:
     path = ROOT / "examples" / "prompts.jsonl"
     with path.open("rb") as file:
-        tasks = [read_task(line, Defaults()) for line in read_lines(file)]
+        tasks = [*map(LineParser(Defaults()).parse, read_lines(file))]
     assert len({task.custom_id for task in tasks}) == 20
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert {"body", "prompt", "messages"} <= {key for record in records for key in record}

@@ -21,7 +21,7 @@ from ossctl.errors import EXIT_CODES
 from ossctl.planning.machine import Machine
 from ossctl.planning.workload import Workload
 from ossctl.repl.commands import all_commands
-from ossctl.repl.commands.settings import _KEYS
+from ossctl.repl.commands.help import KEYS
 from tests.support.shown_output import PAGES, refreshed_page, run_pages
 
 ROOT = Path(__file__).parents[1]
@@ -38,9 +38,9 @@ _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end of ge
 
 # Keys that prompt_toolkit gives, beside those that `/help` lists.
 _MORE_KEYS = (
-    ("Ctrl-D", "leaves"),
-    ("Up, Down", "recalls earlier messages, of all chats"),
-    ("Tab", "completes commands, their arguments, and files"),
+    ("Ctrl-D", "leave"),
+    ("Up, Down", "recall earlier messages, of all chats"),
+    ("Tab", "complete commands, their arguments, and files"),
 )
 
 # A machine, the best model for it, and the options of `ossctl plan` that describe the machine.
@@ -122,7 +122,7 @@ def _slash_commands() -> str:
 
 
 def _keys() -> str:
-    return _table(("key", "does"), (*_KEYS, *_MORE_KEYS))
+    return _table(("key", "does"), (*KEYS, *_MORE_KEYS))
 
 
 def _machines() -> str:

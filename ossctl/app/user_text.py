@@ -1,4 +1,4 @@
-"""What a user types, pipes and attaches, as one prompt."""
+"""Prompts from the command line, stdin and files."""
 
 import re
 import sys
@@ -10,40 +10,40 @@ from ossctl.errors import UsageError
 
 _BYTE_ORDER_MARK = "\ufeff"
 
-# A block of Markdown's: it ends with at least as many backticks as it began with.
+# A fenced code block of Markdown. The closing fence has at least as many backticks as the opening one.
 _CODE_BLOCK = re.compile(r"^ {0,3}(`{3,})[^`\n]*\n(.*?)^ {0,3}\1`*[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Attached:
-    """A text that the prompt is about; `name` is "" for what was piped in."""
+    """A text attached to a prompt; `name` is that of its file, or "" for stdin."""
 
     name: str
     text: str
 
 
 def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached] = ()) -> str:
-    """The words, then each text in a fence of its own; a piped text alone is the prompt itself.
+    """Join the words and append each text in a fence of its own. Piped text alone is the prompt as it is.
 
-    Raises UsageError if there is nothing to ask.
+    Raises UsageError if there is neither.
     """
-    asked = " ".join(words).strip()
-    texts = [*files] if piped is None or not piped.strip() else [*files, Attached("", piped)]
-    if not asked and len(texts) == 1 and texts[0].name == "":
-        return texts[0].text
-    if not asked and not texts:
-        raise UsageError("there is nothing to ask", 'Give a prompt, ossctl run "…", or pipe a text in.')
-    return "\n\n".join([*filter(None, [asked]), *map(_fenced, texts)])
+    question = " ".join(words).strip()
+    texts = [*files, Attached("", piped)] if piped and piped.strip() else [*files]
+    if piped and texts and not question and not files:
+        return piped
+    if not question and not texts:
+        raise UsageError("there is no prompt", 'Give one, as in ossctl run "…", or pipe in a text.')
+    return "\n\n".join([*filter(None, [question]), *map(_fenced, texts)])
 
 
 def first_code_block(answer: str) -> str | None:
-    """What stands in the first fence of Markdown, with its last newline; None without one."""
+    """The contents of the first fenced code block, with the final newline; None if there is none."""
     found = _CODE_BLOCK.search(answer)
     return found[2] if found else None
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises UsageError if it can't be read or is no text."""
+    """Read a UTF-8 file. Raises UsageError if it can't be read or is not text."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -52,19 +52,19 @@ def read_text(path: Path) -> str:
 
 
 def text_of(given: str) -> str:
-    """TEXT as it stands, or the text of the file in @FILE. Raises UsageError."""
+    """The value of a TEXT|@FILE option: the text itself or that of the file. Raises UsageError."""
     return read_text(Path(given[1:])).strip() if given.startswith("@") else given
 
 
 def read_piped() -> str | None:
-    """All of standard input as text; None from a terminal or without one. Raises UsageError."""
+    """Read all of stdin; None if it is a terminal or closed. Raises UsageError."""
     if sys.stdin is None or sys.stdin.isatty():
         return None
     return decoded(sys.stdin.buffer.read(), "standard input")
 
 
 def decoded(data: bytes, name: str) -> str:
-    """UTF-8 text of `data`. Raises UsageError for anything else."""
+    """Decode UTF-8 text. Raises UsageError, with `name`, for anything else."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -78,8 +78,8 @@ def decoded(data: bytes, name: str) -> str:
 
 
 def _fenced(attached: Attached) -> str:
-    runs = [len(run) for run in re.findall("`+", attached.text)]
-    fence = "`" * max(3, max(runs, default=0) + 1)
+    longest = max(map(len, re.findall("`+", attached.text)), default=0)
+    fence = "`" * max(3, longest + 1)
     title = f"{attached.name}:\n" if attached.name else ""
     text = attached.text.rstrip("\r\n")
     return f"{title}{fence}\n{text}\n{fence}"

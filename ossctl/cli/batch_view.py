@@ -1,15 +1,14 @@
 """What is told of a batch: live on a terminal, in plain lines elsewhere, before it and after it."""
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
-from ossctl.cli.output import say
-from ossctl.cli.transfer import duration
+from ossctl.cli.output import Output
+from ossctl.text import duration, harmless
 
 if TYPE_CHECKING:
     from ossctl.app.batch.dry_run import DryRun
-    from ossctl.app.batch.status import Status
+    from ossctl.app.batch.status import BatchStatus
     from ossctl.app.batch.summary import BatchSummary
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -39,21 +38,21 @@ def _cached(summary: "BatchSummary") -> str:
 def _latency(summary: "BatchSummary") -> str:
     if not summary.latency.count:
         return ""
-    half, most = (summary.latency.percentile(percent) for percent in (50, 99))
-    return f" · an answer {half:,.1f} s, 99 % below {most:,.1f} s"
+    p50, p99 = (summary.latency.percentile(percent) for percent in (50, 99))
+    return f" · latency p50 {p50:,.1f} s, p99 {p99:,.1f} s"
 
 
 class PlainProgress:
     """A line every ten seconds."""
 
-    def __init__(self, total: int | None) -> None:
-        self._total = total
+    def __init__(self, total: int | None, out: Output) -> None:
+        self._total, self._out = total, out
         self._next = _SECONDS_BETWEEN_LINES
 
     def watch(self, summary: "BatchSummary") -> None:
         if summary.seconds >= self._next:
             self._next = summary.seconds + _SECONDS_BETWEEN_LINES
-            say(f"{describe(summary, self._total)} · {summary.seconds:,.0f} s")
+            self._out.note(f"{describe(summary, self._total)} · {summary.seconds:,.0f} s")
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +67,8 @@ class LiveProgress:
     They appear with the first news.
     """
 
-    def __init__(self, total: int | None) -> None:
-        from rich.console import Console, Group
+    def __init__(self, total: int | None, out: Output) -> None:
+        from rich.console import Group
         from rich.live import Live
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.table import Column
@@ -78,7 +77,7 @@ class LiveProgress:
         whole = Column(no_wrap=True)
         bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8))
         left = (bar, TimeRemainingColumn(compact=True, table_column=whole), TextColumn("left"))
-        console = Console(stderr=True)
+        console = out.console()
         self._total = total
         self._progress = Progress(
             TextColumn("{task.description}", table_column=whole),
@@ -122,15 +121,14 @@ def _speed(summary: "BatchSummary") -> str:
     )
     if summary.slowest is not None:
         custom_id, age = summary.slowest
-        text += f" · slowest {duration(age)}: {custom_id[:40]}"
+        text += f" · slowest {duration(age)}: {harmless(custom_id[:40])}"
     return text
 
 
-def batch_progress(total: int | None, *, to_terminal: bool) -> PlainProgress | LiveProgress:
+def batch_progress(total: int | None, out: Output, *, to_stdout: bool) -> PlainProgress | LiveProgress:
     """The way to watch that stderr allows. With the answers on the same terminal, lines are it."""
-    if sys.stderr is None or not sys.stderr.isatty() or (to_terminal and sys.stdout.isatty()):
-        return PlainProgress(total)
-    return LiveProgress(total)
+    shares_terminal = to_stdout and out.on_terminal
+    return LiveProgress(total, out) if out.is_live and not shares_terminal else PlainProgress(total, out)
 
 
 def dry_run_lines(found: "DryRun") -> Iterator[str]:
@@ -141,10 +139,10 @@ def dry_run_lines(found: "DryRun") -> Iterator[str]:
     total = found.valid + wrong + found.skipped
     skipped = f", {found.skipped:,} finished already" if found.skipped else ""
     yield f"requests  {total:,}: {found.valid:,} to answer, {wrong:,} wrong{skipped}"
-    for line, message in found.complaints:
+    for line, message in found.first_errors:
         yield f"          line {line}: {message}"
-    if wrong > len(found.complaints):
-        yield f"          … and {wrong - len(found.complaints):,} more"
+    if wrong > len(found.first_errors):
+        yield f"          … and {wrong - len(found.first_errors):,} more"
     yield (
         f"prompts   {found.prompt_tokens:,} tokens, {found.shared_tokens:,} of them shared; "
         f"the longest {found.longest_prompt:,}"
@@ -159,7 +157,7 @@ def dry_run_lines(found: "DryRun") -> Iterator[str]:
     yield f"time      {prompts} for prompts, at most {answers} for answers"
 
 
-def status_lines(status: "Status") -> Iterator[str]:
+def status_lines(status: "BatchStatus") -> Iterator[str]:
     """What `ossctl batch status` prints."""
     of = "" if status.total is None else f" of {status.total:,}"
     codes = ", ".join(f"{count:,} {code}" for code, count in status.errors.most_common())

@@ -1,26 +1,27 @@
 """`ossctl doctor`."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from ossctl.cli.options import VerboseOption
-from ossctl.cli.output import print_json, put, show_log
+from ossctl.cli.command import command
+from ossctl.cli.options import JsonOutput
+from ossctl.cli.output import Output
 from ossctl.errors import ExitCode, ModelError
 
 _MARKS = {"ok": ("✓", "ok"), "note": ("·", "--"), "fix": ("✗", "!!")}
 
 
+@command
 def doctor(
+    *,
     model: Annotated[
         str | None,
         typer.Option("-m", "--model", metavar="MODEL", help="Test with it.  [default: the smallest here]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-    verbose: VerboseOption = 0,
-) -> None:  # fmt: skip
+    out: JsonOutput,
+) -> None:
     """Say what this installation can do, and how to fix what it cannot.
 
     Looks at the build of llama.cpp, devices, memory, disk, models and settings, and generates a few tokens on
@@ -29,25 +30,21 @@ def doctor(
     from ossctl.app.doctor.checks import examine
     from ossctl.app.library.resolve import locate
 
-    show_log(verbose)
     path = None if model is None else locate(model).first
     if path is not None and not path.is_file():
         raise ModelError(f"no model file at {model}", "Check the path given with -m.")
     checks = []
     for check in examine(path):
         checks.append(check)
-        if not as_json:
-            put(f"{_mark(check.state)} {check.name:<10}{check.message}")
-            if check.fix:
-                put(f"  {'':<10}{check.fix}")
+        out.text(f"{_mark(check.state, out)} {check.name:<10}{check.message}")
+        if check.fix:
+            out.text(f"  {'':<10}{check.fix}")
     ok = all(check.state != "fix" for check in checks)
-    if as_json:
-        records = [asdict(check) for check in checks]
-        print_json({"schema": "ossctl.doctor/1", "ok": ok, "checks": records})
+    out.json({"schema": "ossctl.doctor/1", "ok": ok, "checks": [asdict(check) for check in checks]})
     if not ok:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _mark(state: str) -> str:
-    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
-    return _MARKS[state][0 if encoding.startswith("utf") else 1]
+def _mark(state: str, out: Output) -> str:
+    symbol, plain = _MARKS[state]
+    return symbol if out.shows(symbol) else plain

@@ -15,7 +15,7 @@ from ossctl.cli.batch import batch, batch_status
 from ossctl.cli.chat import chat
 from ossctl.cli.doctor import doctor
 from ossctl.cli.models import ls, rm, show, verify
-from ossctl.cli.output import report, say
+from ossctl.cli.output import Output
 from ossctl.cli.plan import plan
 from ossctl.cli.pull import pull
 from ossctl.cli.run import run
@@ -53,14 +53,15 @@ app.command()(rm)
 app.add_typer(sessions, name="sessions")
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(*, wanted: bool) -> None:
     if wanted:
-        typer.echo(f"ossctl {__version__}")
+        Output().text(f"ossctl {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def ossctl(
+    *,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
@@ -71,25 +72,23 @@ def ossctl(
 
 def main() -> None:
     """Run the command line and leave with the exit code that scripts can rely on."""
-    gc.freeze()  # what is imported stays; a full collection of it takes 25 ms, in the midst of planning
+    gc.freeze()  # the imports stay; without this, collecting them takes 25 ms, in the middle of planning
     try:
         app()
     except OssctlError as error:
         if error.message:
-            report(error)
+            Output().error(error.message, error.hint)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 (the boundary: whatever arrives here is a bug)
         sys.exit(_report_bug(error))
 
 
 def _report_bug(error: Exception) -> ExitCode:
-    say(f"ossctl: unexpected error: {type(error).__name__}: {error}")
     trace = "".join(traceback.format_exception(error))
     path = _save_trace(trace)
-    if path is None or "-vv" in sys.argv:
-        say(trace)
-    else:
-        say(f"This is a bug. The traceback is in {path}; please report it.")
+    shows_trace = path is None or "-vv" in sys.argv
+    hint = trace if shows_trace else f"This is a bug. The traceback is in {path}; please report it."
+    Output().error(f"unexpected error: {type(error).__name__}: {error}", hint)
     return ExitCode.FAILED
 
 

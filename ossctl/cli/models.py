@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ossctl.cli.command import command
 from ossctl.cli.documents import (
     absent_document,
     does_fit,
@@ -15,8 +16,8 @@ from ossctl.cli.documents import (
     show_document,
     verify_document,
 )
-from ossctl.cli.options import JsonOption, VerboseOption, YesOption
-from ossctl.cli.output import print_json, print_table, put, say, show_log, somebody_to_ask
+from ossctl.cli.options import JsonOutput, YesOption
+from ossctl.cli.output import Output
 from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import ModelError, UsageError
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ossctl.app.library.removal import Removal
     from ossctl.app.placement.fit import Fit
 
+_LISTING_HEAD = ("NAME", "SIZE", "TYPE", "FROM", "LAST USED", "VERIFIED", "FITS", "")
+_ENTRY_HEAD = ("TO FETCH", "SIZE", "LICENCE", "")
 _FITS = {True: "yes", False: "no", None: ""}
 
 _Reference = Annotated[
@@ -32,12 +35,13 @@ _Reference = Annotated[
 ]
 
 
+@command
 def ls(
+    *,
     everything: Annotated[
         bool, typer.Option("-a", "--all", help="Also those that could be fetched by name.")
     ] = False,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    out: JsonOutput,
 ) -> None:
     """List the models on this machine.
 
@@ -46,91 +50,77 @@ def ls(
     """
     from ossctl.app.library.inventory import entries_to_fetch, fits_here, list_models, unfinished_downloads
 
-    show_log(verbose)
     listings, unfinished = list_models(), unfinished_downloads()
     absent = entries_to_fetch(listings) if everything else []
     outcomes = fits_here(listings)
-    if as_json:
-        print_json(ls_document(listings, outcomes, unfinished, absent))
-        return
+    out.json(ls_document(listings, outcomes, unfinished, absent))
     if listings:
-        print_table(
-            ("NAME", "SIZE", "TYPE", "FROM", "LAST USED", "VERIFIED", "FITS", ""),
-            map(_listing_row, listings, outcomes),
-        )
+        out.table([_LISTING_HEAD, *map(_listing_row, listings, outcomes)])
     for each in unfinished:
         of = f" of {gigabytes(each.total)}" if each.total else ""
-        put(f"unfinished: {each.name}, {gigabytes(each.n_bytes)}{of}; pull goes on, rm deletes it")
+        out.text(f"unfinished: {each.name}, {gigabytes(each.n_bytes)}{of}; pull goes on, rm deletes it")
     if absent:
-        print_table(("TO FETCH", "SIZE", "LICENCE", ""), map(_entry_row, absent))
+        out.table([_ENTRY_HEAD, *map(_entry_row, absent)])
     if not listings and not unfinished and not absent:
-        say("No model is on this machine yet. `ossctl ls -a` lists what `ossctl pull` knows.")
+        out.note("No model is on this machine yet. `ossctl ls -a` lists what `ossctl pull` knows.")
 
 
-def show(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
+@command
+def show(*, reference: _Reference, out: JsonOutput) -> None:
     """Describe a model: architecture, context, licence, chat format, tensors."""
     from ossctl.app.library.inventory import Description, describe
 
-    show_log(verbose)
     found = describe(reference)
     if isinstance(found, Description):
-        if as_json:
-            print_json(show_document(found))
-        else:
-            print_table((), _description_rows(found))
-    elif as_json:
-        print_json(absent_document(found))
+        out.json(show_document(found))
+        out.table(_description_rows(found))
     else:
-        print_table((), _entry_rows(found))
+        out.json(absent_document(found))
+        out.table(_entry_rows(found))
 
 
-def verify(reference: _Reference, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
+@command
+def verify(*, reference: _Reference, out: JsonOutput) -> None:
     """Check the files of a model: their structure, and their sha256 against the record of it.
 
     The exit code is 4 if one is damaged.
     """
     from ossctl.app.library.verification import verify_model
 
-    show_log(verbose)
-    with transfer_progress() as progress:
+    with transfer_progress(out) as progress:
         verdicts = verify_model(reference, progress.watch)
     bad = [verdict for verdict in verdicts if verdict.problem]
-    if as_json:
-        print_json(verify_document(verdicts))
-    else:
-        for verdict in (each for each in verdicts if not each.problem):
-            state = "sha256 is right" if verdict.expected else "complete; nobody has written down its sha256"
-            put(f"{verdict.path.name}  {state}")
+    out.json(verify_document(verdicts))
+    for verdict in (each for each in verdicts if not each.problem):
+        state = "sha256 is right" if verdict.expected else "complete; nobody has written down its sha256"
+        out.text(f"{verdict.path.name}  {state}")
     if bad:
         raise ModelError(bad[0].problem, bad[0].hint)
 
 
-def rm(
-    reference: _Reference, yes: YesOption = False, as_json: JsonOption = False, verbose: VerboseOption = 0
-) -> None:
+@command
+def rm(*, reference: _Reference, yes: YesOption = False, out: JsonOutput) -> None:
     """Delete a model from the Hugging Face cache.
 
     What it frees is said before. Contents that other commits or repositories use stay.
     """
     from ossctl.app.library.removal import plan_removal, remove
 
-    show_log(verbose)
     removal = plan_removal(reference)
     freed = removal.n_bytes
     for line in _removal_lines(removal):
-        say(line)
+        out.note(line)
     if not yes:
-        _ask(f"Delete it and free {gigabytes(freed)}?")
+        _ask(out, f"Delete it and free {gigabytes(freed)}?")
     remove(removal)
-    if as_json:
-        print_json(rm_document(removal, freed))
-    say(f"{gigabytes(freed)} freed")
+    out.json(rm_document(removal, freed))
+    out.note(f"{gigabytes(freed)} freed")
 
 
-def _ask(question: str) -> None:
-    if not somebody_to_ask():
+def _ask(out: Output, question: str) -> None:
+    if not out.can_ask:
         raise UsageError("nothing was deleted: there is nobody to ask", "Give -y to delete it.")
-    if not typer.confirm(question, err=True):
+    if not out.confirm(question):
         raise typer.Exit
 
 

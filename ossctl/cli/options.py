@@ -1,39 +1,20 @@
-"""Options that several commands share."""
+"""Options and groups of options that several commands share.
 
-import glob
+A group's options are declared once, by the function that makes a value of them; see `ossctl.cli.command`.
+"""
+
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-_GENERATION = "Generation"
-_LOADING = "Loading"
-_TOOLS = "Tools"
+from ossctl.cli.completion import complete_model
+from ossctl.cli.output import Output
 
-
-def _complete_model(incomplete: str) -> list[str]:
-    """Names of models, then files and folders; no name looks like a path."""
-    from ossctl.app.library.resolve import known_names
-
-    known = [name for name in known_names() if name.startswith(incomplete)]
-    folder, _, start = incomplete.rpartition("/")
-    try:
-        found = sorted(Path(folder or ".").glob(f"{glob.escape(start)}*")) if incomplete else []
-    except OSError:
-        found = []
-    folders = [f"{path.as_posix()}/" for path in found if path.is_dir()]
-    return [*known, *folders, *(path.as_posix() for path in found if path.suffix == ".gguf")]
-
-
-def complete_session(incomplete: str) -> list[tuple[str, str]]:
-    """Ids of saved chats, with their titles."""
-    from ossctl.app.chat.session_log import known_sessions
-    from ossctl.settings import Paths
-
-    found = known_sessions(Paths.from_environment().sessions)
-    return [(session.id, session.title) for session in found if session.id.startswith(incomplete)]
-
+if TYPE_CHECKING:
+    from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.placement.load_options import LoadOptions
+    from ossctl.app.tools.options import ToolOptions
 
 ModelOption = Annotated[
     str | None,
@@ -42,41 +23,10 @@ ModelOption = Annotated[
         "--model",
         metavar="MODEL",
         envvar="OSSCTL_MODEL",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
         help="20b, 120b, another name that `ossctl ls -a` shows, nano (a toy in the package), hf:ORG/REPO… "
         "or the path of a .gguf file.  "
         "[default: the largest gpt-oss here that fits]",
-    ),
-]
-EffortOption = Annotated[
-    Literal["low", "medium", "high"] | None,
-    typer.Option(
-        "-e",
-        "--effort",
-        envvar="OSSCTL_EFFORT",
-        help="How much gpt-oss reasons.  [default: medium]",
-        rich_help_panel=_GENERATION,
-    ),
-]
-MaxReasoningTokensOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-reasoning-tokens",
-        envvar="OSSCTL_MAX_REASONING_TOKENS",
-        metavar="N",
-        min=0,
-        help="Begin the answer after so many tokens of reasoning.",
-        rich_help_panel=_GENERATION,
-    ),
-]
-DateOption = Annotated[
-    datetime | None,
-    typer.Option(
-        "--date",
-        metavar="YYYY-MM-DD",
-        formats=["%Y-%m-%d"],
-        help="What the model is told today is.  [default: today]",
-        rich_help_panel=_GENERATION,
     ),
 ]
 SystemOption = Annotated[
@@ -87,7 +37,6 @@ SystemOption = Annotated[
         metavar="TEXT|@FILE",
         show_default=False,
         help="Instructions for the whole conversation.",
-        rich_help_panel=_GENERATION,
     ),
 ]
 SchemaOption = Annotated[
@@ -97,208 +46,7 @@ SchemaOption = Annotated[
         metavar="JSON|FILE",
         show_default=False,
         help="The answer is JSON that fits this JSON schema.",
-        rich_help_panel=_GENERATION,
     ),
-]
-MaxTokensOption = Annotated[
-    int | None,
-    typer.Option(
-        "-n",
-        "--max-tokens",
-        envvar="OSSCTL_MAX_TOKENS",
-        metavar="N",
-        min=1,
-        help="Tokens of reasoning and answer together.  [default: as many as fit]",
-        rich_help_panel=_GENERATION,
-    ),
-]
-TemperatureOption = Annotated[
-    float,
-    typer.Option(
-        "-t",
-        "--temperature",
-        envvar="OSSCTL_TEMPERATURE",
-        metavar="T",
-        help="0 is greedy.",
-        rich_help_panel=_GENERATION,
-    ),
-]
-TopPOption = Annotated[
-    float,
-    typer.Option(
-        "--top-p",
-        envvar="OSSCTL_TOP_P",
-        metavar="P",
-        help="Draw from the likeliest tokens of this share.",
-        rich_help_panel=_GENERATION,
-    ),
-]
-TopKOption = Annotated[
-    int,
-    typer.Option(
-        "--top-k",
-        envvar="OSSCTL_TOP_K",
-        metavar="K",
-        help="Draw from so many tokens; 0 is all.",
-        rich_help_panel=_GENERATION,
-    ),
-]
-MinPOption = Annotated[
-    float,
-    typer.Option(
-        "--min-p",
-        envvar="OSSCTL_MIN_P",
-        metavar="P",
-        help="Leave out tokens less likely than this share of the likeliest.",
-        rich_help_panel=_GENERATION,
-    ),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seed",
-        envvar="OSSCTL_SEED",
-        metavar="N",
-        min=0,
-        help="For the same answer again.  [default: drawn]",
-        rich_help_panel=_GENERATION,
-    ),
-]
-StopOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stop",
-        metavar="TEXT",
-        show_default=False,
-        help="End the answer before this text; may be given several times.",
-        rich_help_panel=_GENERATION,
-    ),
-]
-
-
-def _tokens(text: str) -> str:
-    """A number of tokens, or `max`."""
-    if text.strip().lower() == "max":
-        return "max"
-    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
-        raise typer.BadParameter(f"{text!r} is neither a number of tokens nor `max`.")
-    return str(int(text))
-
-
-CtxOption = Annotated[
-    str | None,
-    typer.Option(
-        "--ctx",
-        metavar="N|max",
-        envvar="OSSCTL_CTX",
-        parser=_tokens,
-        help="Tokens that one request may use, prompt and answer together.  [default: planned]",
-        rich_help_panel=_LOADING,
-    ),
-]
-ParallelOption = Annotated[
-    int | None,
-    typer.Option(
-        "--parallel",
-        metavar="N",
-        envvar="OSSCTL_PARALLEL",
-        min=1,
-        max=256,
-        help="Requests that are answered at once.  [default: planned]",
-        rich_help_panel=_LOADING,
-    ),
-]
-GpuLayersOption = Annotated[
-    int | None,
-    typer.Option(
-        "--gpu-layers",
-        metavar="N",
-        envvar="OSSCTL_GPU_LAYERS",
-        min=0,
-        help="Layers on GPUs, the output counted as one.  [default: planned]",
-        rich_help_panel=_LOADING,
-    ),
-]
-CpuMoeOption = Annotated[
-    int | None,
-    typer.Option(
-        "--cpu-moe",
-        metavar="N",
-        envvar="OSSCTL_CPU_MOE",
-        min=0,
-        help="Layers that keep their experts in RAM.  [default: planned]",
-        rich_help_panel=_LOADING,
-    ),
-]
-KvOption = Annotated[
-    Literal["f16", "q8_0"] | None,
-    typer.Option(
-        "--kv",
-        envvar="OSSCTL_KV",
-        help="Type of the cache.  [default: f16]",
-        rich_help_panel=_LOADING,
-    ),
-]
-UbatchOption = Annotated[
-    int | None,
-    typer.Option(
-        "--ubatch",
-        metavar="N",
-        envvar="OSSCTL_UBATCH",
-        min=1,
-        max=65_536,
-        help="Tokens of a prompt that are computed at once.  [default: planned]",
-        rich_help_panel=_LOADING,
-    ),
-]
-ThreadsOption = Annotated[
-    int,
-    typer.Option(
-        "--threads",
-        metavar="N",
-        envvar="OSSCTL_THREADS",
-        min=0,
-        max=512,
-        help="CPU threads; 0 is one a core.",
-        rich_help_panel=_LOADING,
-    ),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="NAME[,NAME]",
-        envvar="OSSCTL_DEVICE",
-        help="Use these devices only; cpu is none.  [default: all]",
-        rich_help_panel=_LOADING,
-    ),
-]
-ToolsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tool",
-        metavar="NAME=FILE",
-        show_default=False,
-        help="A function that the model may call; FILE is the JSON schema of its arguments.",
-        rich_help_panel=_TOOLS,
-    ),
-]
-ToolCommandsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tool-cmd",
-        metavar="NAME=COMMAND",
-        show_default=False,
-        help="Answer its calls with this program: arguments as JSON on stdin, the result on stdout.",
-        rich_help_panel=_TOOLS,
-    ),
-]
-ToolTimeoutOption = Annotated[
-    float,
-    typer.Option("--tool-timeout", metavar="SECONDS", min=0.1, help="For one call.", rich_help_panel=_TOOLS),
-]
-AllowToolsOption = Annotated[
-    bool, typer.Option("-y", "--yes", help="Run them without asking.", rich_help_panel=_TOOLS)
 ]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Ask nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -312,3 +60,248 @@ VerboseOption = Annotated[
         help="Show the log on stderr; -vv with llama.cpp's own and tracebacks.",
     ),
 ]
+
+
+def _tokens(text: str) -> str:
+    """A number of tokens, or `max`."""
+    if text.strip().lower() == "max":
+        return "max"
+    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is neither a number of tokens nor `max`.")
+    return str(int(text))
+
+
+def generation_options(
+    *,
+    effort: Annotated[
+        Literal["low", "medium", "high"] | None,
+        typer.Option(
+            "-e", "--effort", envvar="OSSCTL_EFFORT", help="How much gpt-oss reasons.  [default: medium]"
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--max-tokens",
+            envvar="OSSCTL_MAX_TOKENS",
+            metavar="N",
+            min=1,
+            help="Tokens of reasoning and answer together.  [default: as many as fit]",
+        ),
+    ] = None,
+    max_reasoning_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-reasoning-tokens",
+            envvar="OSSCTL_MAX_REASONING_TOKENS",
+            metavar="N",
+            min=0,
+            help="Begin the answer after so many tokens of reasoning.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option("-t", "--temperature", envvar="OSSCTL_TEMPERATURE", metavar="T", help="0 is greedy."),
+    ] = 1.0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            "--top-p",
+            envvar="OSSCTL_TOP_P",
+            metavar="P",
+            help="Draw from the likeliest tokens of this share.",
+        ),
+    ] = 1.0,
+    top_k: Annotated[
+        int,
+        typer.Option(
+            "--top-k", envvar="OSSCTL_TOP_K", metavar="K", help="Draw from so many tokens; 0 is all."
+        ),
+    ] = 0,
+    min_p: Annotated[
+        float,
+        typer.Option(
+            "--min-p",
+            envvar="OSSCTL_MIN_P",
+            metavar="P",
+            help="Leave out tokens less likely than this share of the likeliest.",
+        ),
+    ] = 0.0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            envvar="OSSCTL_SEED",
+            metavar="N",
+            min=0,
+            help="For the same answer again.  [default: drawn]",
+        ),
+    ] = None,
+    stops: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop",
+            metavar="TEXT",
+            show_default=False,
+            help="End the answer before this text; may be given several times.",
+        ),
+    ] = None,
+    date: Annotated[
+        datetime | None,
+        typer.Option(
+            "--date",
+            metavar="YYYY-MM-DD",
+            formats=["%Y-%m-%d"],
+            help="What the model is told today is.  [default: today]",
+        ),
+    ] = None,
+) -> "GenerationOptions":
+    from ossctl.app.inference.options import GenerationOptions
+
+    return GenerationOptions(
+        effort=effort,
+        max_tokens=max_tokens,
+        max_reasoning_tokens=max_reasoning_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        min_p=min_p,
+        seed=seed,
+        stops=tuple(stops or ()),
+        date=date.date() if date else None,
+    )
+
+
+def loading_options(
+    *,
+    ctx: Annotated[
+        str | None,
+        typer.Option(
+            "--ctx",
+            metavar="N|max",
+            envvar="OSSCTL_CTX",
+            parser=_tokens,
+            help="Tokens that one request may use, prompt and answer together.  [default: planned]",
+        ),
+    ] = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            "--parallel",
+            metavar="N",
+            envvar="OSSCTL_PARALLEL",
+            min=1,
+            max=256,
+            help="Requests that are answered at once.  [default: planned]",
+        ),
+    ] = None,
+    gpu_layers: Annotated[
+        int | None,
+        typer.Option(
+            "--gpu-layers",
+            metavar="N",
+            envvar="OSSCTL_GPU_LAYERS",
+            min=0,
+            help="Layers on GPUs, the output counted as one.  [default: planned]",
+        ),
+    ] = None,
+    cpu_moe: Annotated[
+        int | None,
+        typer.Option(
+            "--cpu-moe",
+            metavar="N",
+            envvar="OSSCTL_CPU_MOE",
+            min=0,
+            help="Layers that keep their experts in RAM.  [default: planned]",
+        ),
+    ] = None,
+    kv: Annotated[
+        Literal["f16", "q8_0"] | None,
+        typer.Option("--kv", envvar="OSSCTL_KV", help="Type of the cache.  [default: f16]"),
+    ] = None,
+    ubatch: Annotated[
+        int | None,
+        typer.Option(
+            "--ubatch",
+            metavar="N",
+            envvar="OSSCTL_UBATCH",
+            min=1,
+            max=65_536,
+            help="Tokens of a prompt that are computed at once.  [default: planned]",
+        ),
+    ] = None,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            envvar="OSSCTL_THREADS",
+            min=0,
+            max=512,
+            help="CPU threads; 0 is one a core.",
+        ),
+    ] = 0,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME[,NAME]",
+            envvar="OSSCTL_DEVICE",
+            help="Use these devices only; cpu is none.  [default: all]",
+        ),
+    ] = None,
+) -> "LoadOptions":
+    from ossctl.app.placement.load_options import LoadOptions
+
+    return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
+
+
+def tool_options(
+    *,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool",
+            metavar="NAME=FILE",
+            show_default=False,
+            help="A function that the model may call; FILE is the JSON schema of its arguments.",
+        ),
+    ] = None,
+    commands: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool-cmd",
+            metavar="NAME=COMMAND",
+            show_default=False,
+            help="Answer its calls with this program: arguments as JSON on stdin, the result on stdout.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--tool-timeout", metavar="SECONDS", min=0.1, help="For one call.")
+    ] = 60.0,
+    unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run them without asking.")] = False,
+) -> "ToolOptions":
+    from ossctl.app.tools.options import ToolOptions
+
+    return ToolOptions(tools or (), commands or (), seconds, unasked=unasked)
+
+
+def text_output(*, verbose: VerboseOption = 0) -> Output:
+    return _output(Output(), verbose)
+
+
+def json_output(*, as_json: JsonOption = False, verbose: VerboseOption = 0) -> Output:
+    return _output(Output(as_json), verbose)
+
+
+def _output(out: Output, verbose: int) -> Output:
+    out.show_log(verbose)
+    return out
+
+
+GenerationGroup = Annotated["GenerationOptions", generation_options]
+LoadingGroup = Annotated["LoadOptions", loading_options]
+ToolGroup = Annotated["ToolOptions", tool_options]
+TextOutput = Annotated[Output, text_output]
+JsonOutput = Annotated[Output, json_output]

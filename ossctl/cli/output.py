@@ -1,103 +1,171 @@
-"""The one place that writes to the terminal: data to stdout, everything else to stderr."""
+"""The one writer of the command line: data to stdout, everything else to stderr."""
 
 import io
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ossctl.errors import OssctlError, OutputClosed, UsageError
-from ossctl.text import harmless
+from ossctl.text import can_encode, harmless
 
 if TYPE_CHECKING:
-    from ossctl.app.library.resolve import ModelChoice
+    from rich.console import Console
 
 
-def say(text: str) -> None:
-    """A line for the user, on stderr."""
-    if sys.stderr is not None:  # `2>&-`
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+@dataclass(frozen=True)
+class Output:
+    """Writes data to stdout, and notes, warnings, errors and questions to stderr.
+
+    In JSON mode the data is one document instead of text, in quiet mode there are no notes. Model names, file
+    names and tool results come from outside: on a terminal their control characters are replaced, elsewhere
+    every byte is kept.
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+
+    def text(self, text: str) -> None:
+        """Print data, and a newline. Prints nothing in JSON mode. Raises what `write` raises."""
+        if not self.as_json:
+            self.write(f"{text}\n")
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Print each line as it comes. In JSON mode `lines` is not even iterated."""
+        if not self.as_json:
+            for line in lines:
+                self.text(line)
+
+    def table(self, rows: Iterable[Sequence[str]]) -> None:
+        """Print rows in aligned columns."""
+        self.lines(columns(rows))
+
+    def json(self, document: dict[str, Any]) -> None:
+        """Print the document of JSON mode; its "schema" names the meaning of its fields."""
+        if self.as_json:
+            self.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+    def write(self, text: str) -> None:
+        """Write `text` to stdout as it is, in any mode, and flush it.
+
+        Raises UsageError if stdout is closed, OutputClosed if its reader is gone, OssctlError if the disk is
+        full.
+        """
+        try:
+            _write(_stdout(), text)
+        except BrokenPipeError:
+            _silence_stdout()
+            raise OutputClosed from None
+        except OSError as error:
+            _silence_stdout()
+            raise OssctlError(f"cannot write standard output: {error.strerror}") from None
+
+    def note(self, text: str) -> None:
+        """Print a line that is good to know. Prints nothing in quiet mode."""
+        if not self.quiet:
+            self.aside(f"{text}\n")
+
+    def warning(self, text: str) -> None:
+        """Print a line that the user should see before trusting the result."""
+        self.aside(f"{text}\n")
+
+    def error(self, message: str, hint: str = "") -> None:
+        """Print what is wrong, and what to do about it."""
+        self.aside(f"ossctl: {message}\n{hint}".rstrip("\n") + "\n")
+
+    def aside(self, text: str) -> None:
+        """Write `text` to stderr as it is, in any mode, and flush it."""
+        if sys.stderr is not None:  # `2>&-`
+            _write(sys.stderr, text)
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether the user would see a question and could answer it."""
+        return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+    def ask(self, question: str) -> str | None:
+        """Ask for a line on the terminal. Returns None at the end of input."""
+        self.aside(f"{question} ")
+        line = sys.stdin.readline()
+        if not line:
+            self.aside("\n")
+        return line.strip() if line else None
+
+    def confirm(self, question: str) -> bool:
+        """Ask a yes-or-no question; anything but `y` or `yes` means no."""
+        answer = self.ask(f"{question} [y/N]")
+        return answer is not None and answer.lower() in ("y", "yes")
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether stdout is a terminal."""
+        return sys.stdout is not None and sys.stdout.isatty()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether stderr can show a progress bar that is redrawn in place."""
+        return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
+
+    def console(self) -> "Console":
+        """Rich's console on stderr. Pass what comes from outside through `harmless` first."""
+        from rich.console import Console
+
+        return Console(stderr=True)
+
+    def shows(self, symbols: str) -> bool:
+        """Whether stdout can encode `symbols`."""
+        return can_encode(sys.stdout, symbols)
+
+    def open_stdout(self) -> None:
+        """Switch stdout to UTF-8 with plain newlines on every platform. Raises UsageError if it is closed."""
+        stdout = _stdout()
+        if isinstance(stdout, io.TextIOWrapper):
+            stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
+
+    def show_log(self, verbosity: int) -> None:
+        """Write the log to stderr: nothing for 0, the program's own for 1, everything for 2."""
+        level = {0: logging.CRITICAL, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+        logging.basicConfig(level=level, format="%(name)s: %(message)s", handlers=[_LogHandler(self)])
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """The one JSON document of a command, on stdout; its "schema" says what its fields are."""
-    put(json.dumps(document, indent=2, ensure_ascii=False))
+def columns(rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Rows as lines of aligned columns; those numbered in `right` are aligned to the right."""
+    rows = [*rows]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if n in right else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
-def print_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Lines of aligned columns, on stdout."""
-    lines = [*([header] if header else []), *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        put("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+class _LogHandler(logging.Handler):
+    """Writes log records, which may quote a model's metadata, through an `Output`."""
+
+    def __init__(self, out: Output) -> None:
+        super().__init__()
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._out.aside(f"{self.format(record)}\n")
 
 
-def put(*lines: str) -> None:
-    """Lines of data, on stdout. Raises what `write` raises."""
-    write("".join(f"{line}\n" for line in lines))
-
-
-def somebody_to_ask() -> bool:
-    """Whether a question would be seen and could be answered."""
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
-
-
-def named(choice: "ModelChoice") -> Path:
-    """The file of a model, after what its user should know of it."""
-    if choice.warning:
-        say(choice.warning)
-    return choice.path
-
-
-def open_stdout() -> None:
-    """Make standard output UTF-8 with plain newlines everywhere. Raises UsageError if there is none."""
+def _stdout() -> TextIO:
     if sys.stdout is None:  # `>&-`
         raise UsageError("standard output is closed")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="\n")
+    return sys.stdout
 
 
-def write(text: str) -> None:
-    """Text that was asked for, on stdout, at once. Raises OutputClosed, OssctlError (a full disk)."""
-    try:
-        sys.stdout.write(_harmless(text, sys.stdout))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_stdout()
-        raise OutputClosed from None
-    except OSError as error:
-        _silence_stdout()
-        raise OssctlError(f"cannot write standard output: {error.strerror}") from None
-
-
-def write_aside(text: str) -> None:
-    """A piece of text for the user, on stderr."""
-    if sys.stderr is not None:
-        sys.stderr.write(_harmless(text, sys.stderr))
-        sys.stderr.flush()
-
-
-def _harmless(text: str, stream: TextIO) -> str:
-    return harmless(text) if stream.isatty() else text
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(harmless(text) if stream.isatty() else text)
+    stream.flush()
 
 
 def _silence_stdout() -> None:
-    """What is still in its buffer goes nowhere, instead of failing again at the end of the process."""
+    """Point stdout to the null device, so that flushing its buffer at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def report(error: OssctlError) -> None:
-    """What happened and what to do next, a line each."""
-    say(f"ossctl: {error.message}")
-    if error.hint:
-        say(error.hint)
-
-
-def show_log(verbosity: int) -> None:
-    """Send the log to stderr: nothing, -v, or everything with -vv."""
-    level = {0: logging.CRITICAL, 1: logging.INFO}.get(verbosity, logging.DEBUG)
-    logging.basicConfig(level=level, format="%(name)s: %(message)s", stream=sys.stderr)

@@ -5,46 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossctl.cli.options import (
-    CpuMoeOption,
-    CtxOption,
-    DeviceOption,
-    GpuLayersOption,
-    KvOption,
-    ParallelOption,
-    ThreadsOption,
-    UbatchOption,
-    VerboseOption,
-)
-from ossctl.cli.output import print_json, put, say, show_log
+from ossctl.cli.command import command
+from ossctl.cli.options import JsonOutput, LoadingGroup
+from ossctl.cli.output import Output
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.plan.report import Report, Unplanned
-
-_MACHINE = "Another machine"
+    from ossctl.app.plan.report import MachineOptions, Report, Unplanned
 
 
-def plan(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="MODEL", help="20b, 120b, another name, hf:ORG/REPO…, a path; without, all are compared."
-        ),
-    ] = None,
-    batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-    llama_args: Annotated[
-        bool,
-        typer.Option(
-            "--llama-args",
-            help="Print a llama-server command line, with room for what older servers reserve besides.",
-        ),
-    ] = False,
+def machine_options(
+    *,
     vram: Annotated[
         str | None,
         typer.Option(
-            "--vram", metavar="SIZE[,SIZE]", rich_help_panel=_MACHINE,
+            "--vram",
+            metavar="SIZE[,SIZE]",
             help="GPUs that are sold with so much, as 16GiB,24GiB, of which drivers keep a part; in MiB, as "
             "15842MiB, all of it is to be had. 0 is none.",
         ),
@@ -52,78 +28,90 @@ def plan(
     gpu: Annotated[
         list[str] | None,
         typer.Option(
-            "--gpu", metavar="NAME", rich_help_panel=_MACHINE,
+            "--gpu",
+            metavar="NAME",
             help='A card, as 4090 or "RTX 4060 Ti 16GB", or a computer whose GPU shares its memory, as '
             '"M4 Max 64GB", "Strix Halo 128GB" or "DGX Spark"; may be repeated.',
         ),
     ] = None,
-    ram: Annotated[
+    ram: Annotated[str | None, typer.Option("--ram", metavar="SIZE", help="So much RAM.")] = None,
+) -> "MachineOptions":
+    from ossctl.app.plan.report import MachineOptions
+
+    return MachineOptions(vram, ram, tuple(gpu or ()))
+
+
+MachineGroup = Annotated["MachineOptions", machine_options]
+
+
+@command
+def plan(
+    *,
+    model: Annotated[
         str | None,
-        typer.Option("--ram", metavar="SIZE", help="So much RAM.", rich_help_panel=_MACHINE),
+        typer.Argument(
+            metavar="MODEL", help="20b, 120b, another name, hf:ORG/REPO…, a path; without, all are compared."
+        ),
     ] = None,
-    ctx: CtxOption = None,
-    parallel: ParallelOption = None,
-    gpu_layers: GpuLayersOption = None,
-    cpu_moe: CpuMoeOption = None,
-    kv: KvOption = None,
-    ubatch: UbatchOption = None,
-    threads: ThreadsOption = 0,
-    device: DeviceOption = None,
-    verbose: VerboseOption = 0,
-) -> None:  # fmt: skip
+    batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
+    llama_args: Annotated[
+        bool,
+        typer.Option(
+            "--llama-args",
+            help="Print a llama-server command line, with room for what older servers reserve besides.",
+        ),
+    ] = False,
+    options: MachineGroup,
+    loading: LoadingGroup,
+    out: JsonOutput,
+) -> None:
     """Show how a model would be placed in memory, on this machine or another, before it is loaded.
 
     Nothing is loaded, and nothing downloaded but the header of a model that is neither here nor known. Each
     loading option that is given is kept, and the rest is planned around it. The exit code is 5 if the model
     does not fit.
     """
-    from ossctl.app.placement.load_options import LoadOptions
-    from ossctl.app.plan.report import MachineOptions, plan_all, plan_one, unplanned
+    from ossctl.app.plan.report import plan_all, plan_one, unplanned
     from ossctl.planning.workload import Purpose, Workload
 
-    show_log(verbose)
-    options = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
     # llama-server reserved logits for every token of a ubatch until llama.cpp's pull request 23861.
     workload = Workload(Purpose.BATCH if batch else Purpose.INTERACTIVE, all_logits=llama_args)
-    machine = MachineOptions(vram, ram, tuple(gpu or ())).machine()
+    machine = options.machine()
     if model is None:
         if llama_args:
             raise UsageError("--llama-args needs a MODEL")
-        reports = plan_all(options, workload, machine)
-        _show_all(reports, unplanned(reports, machine), as_json=as_json)
+        reports = plan_all(loading, workload, machine)
+        _show_all(reports, unplanned(reports, machine), out)
     else:
-        _show_one(plan_one(model, options, workload, machine, say), as_json=as_json, llama_args=llama_args)
+        _show_one(plan_one(model, loading, workload, machine, out.note), out, llama_args=llama_args)
 
 
-def _show_all(reports: "list[Report]", others: "list[Unplanned]", *, as_json: bool) -> None:
+def _show_all(reports: "list[Report]", others: "list[Unplanned]", out: Output) -> None:
     from ossctl.app.plan.record import plan_record
     from ossctl.cli.plan_view import compare
 
-    if as_json:
-        unknown = [
-            {"model": each.model, "gigabytes": each.gigabytes, "fits": False if each.too_large else None}
-            for each in others
-        ]
-        plans = [plan_record(each) for each in reports]
-        print_json({"schema": "ossctl.plans/1", "plans": plans, "unplanned": unknown})
-    else:
-        put(*compare(reports, others))
+    unknown = [
+        {"model": each.model, "gigabytes": each.gigabytes, "fits": False if each.too_large else None}
+        for each in others
+    ]
+    plans = [plan_record(each) for each in reports]
+    out.json({"schema": "ossctl.plans/1", "plans": plans, "unplanned": unknown})
+    out.lines(compare(reports, others))
 
 
-def _show_one(report: "Report", *, as_json: bool, llama_args: bool) -> None:
+def _show_one(report: "Report", out: Output, *, llama_args: bool) -> None:
     from ossctl.app.placement.fit import DoesNotFit
     from ossctl.app.plan.llama_server import llama_arguments
     from ossctl.app.plan.record import plan_record
     from ossctl.cli.plan_view import describe_plan
 
-    if as_json and llama_args:
+    if out.as_json and llama_args:
         raise UsageError("--json and --llama-args are two different outputs", "Give one of them.")
     outcome = report.fit
-    if as_json:
-        print_json(plan_record(report))
+    out.json(plan_record(report))
     if isinstance(outcome, DoesNotFit):
         raise outcome.error
     if llama_args:
-        put(shlex.join(llama_arguments(outcome, report.model)))
-    elif not as_json:
-        put(*describe_plan(report, outcome))
+        out.text(shlex.join(llama_arguments(outcome, report.model)))
+    else:
+        out.lines(describe_plan(report, outcome, out))

@@ -1,9 +1,9 @@
 """A plan as text: the table that a person reads, and a chart of memory by purpose."""
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ossctl.cli.output import Output, columns
 from ossctl.planning.machine import format_bytes
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ _BAR = 44  # characters
 _BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, kept clear, free
 
 
-def describe_plan(report: "Report", plan: "Plan") -> Iterator[str]:
+def describe_plan(report: "Report", plan: "Plan", out: Output) -> Iterator[str]:
     """The lines of `ossctl plan MODEL`."""
     from ossctl.app.plan.alternatives import alternatives
     from ossctl.app.plan.memory import bottleneck
 
     yield f"{plan.shape.name} ({format_bytes(plan.shape.file_bytes)}): {_where(plan)}"
     yield ""
-    yield from _memory(plan)
+    yield from _memory(plan, _BLOCKS if out.shows(_BLOCKS) else _PLAIN)
     yield ""
     yield from _settings(plan)
     yield ""
@@ -48,7 +48,7 @@ def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]
     for other in others:
         how = "does not fit, by its size" if other.too_large else f"`ossctl plan {other.model}` asks the hub"
         rows.append((other.model, format_bytes(int(other.gigabytes * 1e9)), "no", "", how))
-    yield from _columns(rows, right=(1, 3))
+    yield from columns(rows, right=(1, 3))
     yield ""
     yield "`ossctl plan MODEL` shows more of one."
 
@@ -86,10 +86,9 @@ def _where(plan: "Plan") -> str:
     return f"{layers}, experts of {len(settings.experts_in_ram)} in RAM"
 
 
-def _memory(plan: "Plan") -> Iterator[str]:
+def _memory(plan: "Plan", symbols: str) -> Iterator[str]:
     from ossctl.app.plan.memory import memory_rows
 
-    symbols = _BLOCKS if _is_unicode() else _PLAIN
     titles = [f"{name} {symbol}" for name, symbol in zip(
         ("weights", "cache", "compute", "kept clear", "free"), symbols, strict=True
     )]  # fmt: skip
@@ -101,7 +100,7 @@ def _memory(plan: "Plan") -> Iterator[str]:
         label = f"{name} {descriptions.get(name, '')}".strip()
         rows.append((label, format_bytes(free), *map(format_bytes, amounts)))
         bars.append(_bar(amounts, symbols))
-    heading, *lines = _columns(rows, right=tuple(range(1, 7)))
+    heading, *lines = columns(rows, right=tuple(range(1, 7)))
     yield heading
     for line, bar in zip(lines, bars, strict=True):
         yield line
@@ -140,7 +139,7 @@ def _settings(plan: "Plan") -> Iterator[str]:
             f"{n} on {name}" for name, n in zip(settings.devices, settings.device_layers, strict=True)
         )
         rows.append(("layers by GPU", split, ""))
-    yield from _columns(rows)
+    yield from columns(rows)
 
 
 def _origin(plan: "Plan", name: str) -> str:
@@ -162,18 +161,3 @@ def _remarks(plan: "Plan") -> Iterator[str]:
     for device in plan.devices:
         if device.shares_ram:
             yield f"{device.name} works in the computer's RAM: what it takes is not available there"
-
-
-def _columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if n in right else cell.ljust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _is_unicode() -> bool:
-    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") in ("utf8", "utf16")

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ossctl.cli.options import VerboseOption, YesOption
-from ossctl.cli.output import put, say, show_log, somebody_to_ask
-from ossctl.cli.transfer import duration, gigabytes, transfer_progress
+from ossctl.cli.command import command
+from ossctl.cli.options import TextOutput, YesOption
+from ossctl.cli.output import Output
+from ossctl.cli.transfer import gigabytes, transfer_progress
 from ossctl.errors import MemoryShortage, ModelError
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from ossctl.app.library.pull import LocalModel, PullPlan
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 _TYPICAL_RATE = 100e6 / 8  # bytes a second of a home line
 
 
+@command
 def pull(
+    *,
     reference: Annotated[
         str,
         typer.Argument(
@@ -24,41 +28,42 @@ def pull(
         ),
     ],
     yes: YesOption = False,
-    verbose: VerboseOption = 0,
+    out: TextOutput,
 ) -> None:
     """Fetch a model, all of its parts, and verify it.
 
     It goes into the Hugging Face cache, which other tools share. A pull that was interrupted goes on where
     it was. The path of the model is printed at the end.
     """
-    show_log(verbose)
-    plan = prepare(reference)
-    approve(plan, yes=yes)
-    put(str(carry_out(plan).first))
+    plan = prepare(reference, out)
+    approve(plan, out, yes=yes)
+    out.text(str(carry_out(plan, out).first))
 
 
-def prepare(reference: str) -> "PullPlan":
+def prepare(reference: str, out: Output) -> "PullPlan":
     """Find out what a pull takes, and show it. Raises ModelError, UsageError."""
     from ossctl.app.library.pull import plan_pull
     from ossctl.cli.plan_view import in_one_line
 
-    plan = plan_pull(reference, say)
+    plan = plan_pull(reference, out.note)
     files = plan.model.files
     parts = f" in {len(files)} parts" if len(files) > 1 else ""
     licence = f" · licence {plan.model.licence}" if plan.model.licence else ""
-    say(f"{files[0].repo} · {Path(files[0].name).name} · {gigabytes(plan.model.n_bytes)}{parts}{licence}")
+    out.note(
+        f"{files[0].repo} · {Path(files[0].name).name} · {gigabytes(plan.model.n_bytes)}{parts}{licence}"
+    )
     if plan.remark:
-        say(plan.remark)
+        out.note(plan.remark)
     if plan.fit:
-        say(f"on this machine: {in_one_line(plan.fit)}")
+        out.note(f"on this machine: {in_one_line(plan.fit)}")
     if plan.to_fetch:
         time = f"{duration(plan.to_fetch / _TYPICAL_RATE)} at 100 Mbit/s"
         free = f"{gigabytes(plan.free)} free there"
-        say(f"{gigabytes(plan.to_fetch)} to fetch into {plan.cache}, {time}; {free}")
+        out.note(f"{gigabytes(plan.to_fetch)} to fetch into {plan.cache}, {time}; {free}")
     return plan
 
 
-def approve(plan: "PullPlan", *, yes: bool) -> None:
+def approve(plan: "PullPlan", out: Output, *, yes: bool) -> None:
     """Ask about what does not fit, on the disk or in memory; what is here already is not asked about.
 
     Off a terminal, without -y, raises ModelError for the disk and MemoryShortage; ModelError for a no.
@@ -70,8 +75,8 @@ def approve(plan: "PullPlan", *, yes: bool) -> None:
         lacking.append(f"{gigabytes(plan.to_fetch - plan.free)} too little on the disk of {plan.cache}")
     if plan.shortage is not None:
         lacking.append(plan.shortage.error.message)
-    if somebody_to_ask():
-        if not typer.confirm(f"It does not fit: {'; '.join(lacking)}. Fetch it anyway?", err=True):
+    if out.can_ask:
+        if not out.confirm(f"It does not fit: {'; '.join(lacking)}. Fetch it anyway?"):
             raise ModelError("nothing was fetched")
     elif plan.fits_on_disk:
         raise MemoryShortage(lacking[0], f"`ossctl pull {plan.reference} -y` fetches it all the same.")
@@ -80,11 +85,11 @@ def approve(plan: "PullPlan", *, yes: bool) -> None:
         raise ModelError(f"it does not fit: {'; '.join(lacking)}", hint)
 
 
-def carry_out(plan: "PullPlan") -> "LocalModel":
+def carry_out(plan: "PullPlan", out: Output) -> "LocalModel":
     """Fetch and verify, showing how far it is. Raises ModelError, Interrupted."""
     from ossctl.app.library.pull import pull as run_pull
 
-    with transfer_progress() as progress:
+    with transfer_progress(out) as progress:
         model = run_pull(plan, progress.watch, progress.say)
-    say(f"{model.name} is here, {gigabytes(plan.model.n_bytes)}, and its sha256 is verified.")
+    out.note(f"{model.name} is here, {gigabytes(plan.model.n_bytes)}, and its sha256 is verified.")
     return model

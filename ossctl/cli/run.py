@@ -1,49 +1,29 @@
 """`ossctl run`."""
 
-import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ossctl.cli.offer import choose_model
+from ossctl.cli.command import command
+from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
-    AllowToolsOption,
-    CpuMoeOption,
-    CtxOption,
-    DateOption,
-    DeviceOption,
-    EffortOption,
-    GpuLayersOption,
-    KvOption,
-    MaxReasoningTokensOption,
-    MaxTokensOption,
-    MinPOption,
+    GenerationGroup,
+    LoadingGroup,
     ModelOption,
-    ParallelOption,
     SchemaOption,
-    SeedOption,
-    StopOption,
     SystemOption,
-    TemperatureOption,
-    ThreadsOption,
-    ToolCommandsOption,
-    ToolsOption,
-    ToolTimeoutOption,
-    TopKOption,
-    TopPOption,
-    UbatchOption,
-    VerboseOption,
+    TextOutput,
+    ToolGroup,
 )
-from ossctl.cli.output import named, open_stdout, say, show_log
 from ossctl.errors import OssctlError, UsageError
 
-_OUTPUT = "Output"
-_SERVING = "Serving"
 
-
+@command
 def run(
+    *,
     prompt: Annotated[
         list[str] | None,
         typer.Argument(metavar="[PROMPT]...", show_default=False, help="What to ask; words are joined."),
@@ -57,63 +37,29 @@ def run(
     raw: Annotated[
         bool, typer.Option("--raw", help="Give the model the text as it stands, without a chat format.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_OUTPUT)
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     extract: Annotated[
-        bool,
-        typer.Option("-x", "--extract", help="Print the first code block only.", rich_help_panel=_OUTPUT),
+        bool, typer.Option("-x", "--extract", help="Print the first code block only.")
     ] = False,
     show_reasoning: Annotated[
-        bool,
-        typer.Option("--show-reasoning", help="Show the reasoning on stderr.", rich_help_panel=_OUTPUT),
+        bool, typer.Option("--show-reasoning", help="Show the reasoning on stderr.")
     ] = False,
     sink: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="Write FILE, when all of it is there.",
-            rich_help_panel=_OUTPUT,
-        ),
+        typer.Option("-o", "--output", metavar="FILE", help="Write FILE, when all of it is there."),
     ] = None,
-    count: Annotated[
-        int,
-        typer.Option("--n", metavar="N", min=1, max=64, help="Answers to give.", rich_help_panel=_OUTPUT),
-    ] = 1,
-    tools: ToolsOption = None,
-    tool_commands: ToolCommandsOption = None,
-    tool_seconds: ToolTimeoutOption = 60.0,
-    yes: AllowToolsOption = False,
+    count: Annotated[int, typer.Option("--n", metavar="N", min=1, max=64, help="Answers to give.")] = 1,
+    tools: ToolGroup,
     serve_stdin: Annotated[
         bool,
         typer.Option(
-            "--serve-stdin",
-            help="Keep the model loaded: a request a line on stdin, events on stdout.",
-            rich_help_panel=_SERVING,
+            "--serve-stdin", help="Keep the model loaded: a request a line on stdin, events on stdout."
         ),
     ] = False,
     schema: SchemaOption = "",
-    effort: EffortOption = None,
-    max_tokens: MaxTokensOption = None,
-    max_reasoning_tokens: MaxReasoningTokensOption = None,
-    temperature: TemperatureOption = 1.0,
-    top_p: TopPOption = 1.0,
-    top_k: TopKOption = 0,
-    min_p: MinPOption = 0.0,
-    seed: SeedOption = None,
-    stop: StopOption = None,
-    date: DateOption = None,
-    ctx: CtxOption = None,
-    parallel: ParallelOption = None,
-    gpu_layers: GpuLayersOption = None,
-    cpu_moe: CpuMoeOption = None,
-    kv: KvOption = None,
-    ubatch: UbatchOption = None,
-    threads: ThreadsOption = 0,
-    device: DeviceOption = None,
-    verbose: VerboseOption = 0,
+    generation: GenerationGroup,
+    loading: LoadingGroup,
+    out: TextOutput,
 ) -> None:
     """Answer one prompt, on stdout.
 
@@ -121,61 +67,40 @@ def run(
     has the answer and nothing else. The exit code tells a cut answer (6), one that repeats itself (7), a
     refusal (8) and an empty one (1) from a good one (0).
     """
-    from ossctl.app.placement.load_options import LoadOptions
     from ossctl.app.run.options import RunOptions
     from ossctl.app.run.run import run as ask
     from ossctl.cli.run_output import RunOutput
 
-    show_log(verbose)
-    open_stdout()
-    if tool_commands and not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    out.open_stdout()
+    if tools.commands and not tools.unasked and not out.can_ask:
         raise UsageError(
             "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
         )
-    options = RunOptions(
-        words=prompt or (),
-        files=files or (),
-        system=system,
-        schema=schema,
-        tools=tools or (),
-        commands=tool_commands or (),
-        tool_seconds=tool_seconds,
-        raw=raw,
-        n=count,
-        max_tokens=max_tokens,
-        stops=stop or (),
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        seed=seed,
-        date=(date or datetime.now().astimezone()).date(),
-        effort=effort,
-        max_reasoning_tokens=max_reasoning_tokens,
-        sink=sink,
-    )
-    loading = LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
+    date = generation.date or datetime.now().astimezone().date()
+    generation = replace(generation, system=system, schema=schema, date=date)
+    options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)
     if serve_stdin:
         from ossctl.app.run.serve import serve
 
         if as_json or extract:
             raise UsageError("--json and --extract have no meaning with --serve-stdin")
-        defaults = options.for_every_line()
-        serve(named(choose_model(model, loading)), loading, defaults, say)
+        defaults = options.defaults_for_lines()
+        serve(model_file(model, loading, out), loading, defaults, out.warning)
         return
-    asked = options.asked()
-    path = named(choose_model(model, loading))
-    output = RunOutput(
+    request = options.request()
+    path = model_file(model, loading, out)
+    view = RunOutput(
+        out,
         as_json=as_json,
         extract=extract,
-        whole=bool(schema or tool_commands) or count > 1,
+        whole=bool(schema or tools.commands) or count > 1,
         show_reasoning=show_reasoning,
-        yes=yes,
+        yes=tools.unasked,
         sink=sink,
     )
     try:
-        result = ask(asked, path, loading, output)
+        result = ask(request, path, loading, view)
     except OssctlError:
-        output.broke_off()
+        view.broke_off()
         raise
-    raise typer.Exit(output.finish(result))
+    raise typer.Exit(view.finish(result))

@@ -1,12 +1,11 @@
 """What `ossctl run` shows: the answer on stdout, all else on stderr."""
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ossctl.cli.output import say, write, write_aside
+from ossctl.cli.output import Output
 from ossctl.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ class RunOutput:
     `whole`: nothing is printed before it is complete.
     """
 
+    out: Output
     as_json: bool = False
     extract: bool = False
     whole: bool = False
@@ -40,41 +40,39 @@ class RunOutput:
     def answer(self, text: str) -> None:
         """See `View.answer`."""
         if self._streams:
-            write(text)
+            self.out.write(text)
             self._tail = text[-1:]
 
     def reasoning(self, text: str) -> None:
         """See `View.reasoning`."""
         if self.show_reasoning:
-            write_aside(text)
+            self.out.aside(text)
 
     def remark(self, text: str) -> None:
         """See `View.remark`."""
-        say(text)
+        self.out.warning(text)
 
     def may_run(self, name: str, arguments: str) -> bool:
         """See `View.may_run`."""
-        if self.yes:
-            return True
-        write_aside(f"Run {name}({_short(arguments)})? [y/N] ")
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return self.yes or self.out.confirm(f"Run {name}({_short(arguments)})?")
 
     def ran(self, outcome: "ToolOutcome") -> None:
         """See `View.ran`."""
         failed = "" if outcome.ok else "failed: "
-        say(f"{outcome.call.name}({_short(outcome.call.arguments)}) → {failed}{_short(outcome.result)}")
+        call = f"{outcome.call.name}({_short(outcome.call.arguments)})"
+        self.out.note(f"{call} → {failed}{_short(outcome.result)}")
 
     def broke_off(self) -> None:
         """The answer ends here: a message on the same terminal begins a line."""
-        if self._tail not in ("", "\n") and sys.stdout.isatty():
-            write("\n")
+        if self._tail not in ("", "\n") and self.out.on_terminal:
+            self.out.write("\n")
 
     def finish(self, result: "RunResult") -> ExitCode:
         """Print what has not been printed yet, and say what is wrong with it."""
         if self.show_reasoning and any(answer.generation.reasoning for answer in result.answers):
-            say("")
+            self.out.aside("\n")
         if self._streams:
-            write("" if self._tail in ("", "\n") else "\n")
+            self.out.write("" if self._tail in ("", "\n") else "\n")
         elif self.as_json:
             self._put(json.dumps(result.record(), ensure_ascii=False, indent=2, default=str) + "\n")
         else:
@@ -82,10 +80,9 @@ class RunOutput:
             if texts:
                 self._put(_BETWEEN.join(texts))
         for answer in result.answers:
-            _remark(answer, printed=self.as_json)
+            self._explain(answer)
         if self._without_block:
-            say("ossctl: the answer has no code block")
-            say("The answer is on stderr.")
+            self.out.error("the answer has no code block", "The answer is on stderr.")
         return result.exit_code or (ExitCode.FAILED if self._without_block else ExitCode.DONE)
 
     def _text(self, answer: "RunAnswer") -> str | None:
@@ -98,7 +95,7 @@ class RunOutput:
 
             block = first_code_block(content)
             if block is None:
-                say(content.rstrip("\n"))
+                self.out.warning(content.rstrip("\n"))
                 self._without_block = True
                 return None
             content = block
@@ -106,19 +103,30 @@ class RunOutput:
 
     def _put(self, text: str) -> None:
         if self.sink is None:
-            write(text)
+            self.out.write(text)
             return
         from ossctl.app.run.run import save
 
         save(text, self.sink)
 
+    def _explain(self, answer: "RunAnswer") -> None:
+        """Report what is wrong with an answer, and what to do about it."""
+        generation = answer.generation
+        if generation.recovered:
+            how = "; ".join(generation.recovered)
+            self.out.warning(f"The model broke its format, and the answer was recovered: {how}.")
+        what, hint = _complaint(answer)
+        if answer.is_half_json:
+            what = what or "a stop string ended the answer"
+            unprinted = "" if self.as_json else " and was not printed"
+            hint = f"Its JSON is not complete{unprinted}. {hint}".strip()
+        if what:
+            self.out.error(what, hint)
 
-def _remark(answer: "RunAnswer", *, printed: bool) -> None:
-    """Say on stderr what is not as it should be; `printed` is whether half a JSON was."""
-    generation = answer.generation
-    if generation.recovered:
-        say(f"The model broke its format, and the answer was recovered: {'; '.join(generation.recovered)}.")
-    count = generation.completion_tokens
+
+def _complaint(answer: "RunAnswer") -> tuple[str, str]:
+    """What is wrong with an answer and what to do, or two empty texts."""
+    count = answer.generation.completion_tokens
     tokens = f"{count:,} {'token' if count == 1 else 'tokens'}"
     what, hint = {
         "length": (f"the answer was cut at {tokens}", "Raise --max-tokens or --ctx."),
@@ -129,16 +137,10 @@ def _remark(answer: "RunAnswer", *, printed: bool) -> None:
             "Try another --seed, or --show-reasoning to see what it thought.",
         ),
     }.get(answer.ending, ("", ""))
-    if generation.cut_in_reasoning:
+    if answer.generation.cut_in_reasoning:
         what = f"{what}, in its reasoning: there is no answer"
         hint = "Raise --max-tokens, or set --max-reasoning-tokens."
-    if answer.is_half_json:
-        what = what or "a stop string ended the answer"
-        hint = f"Its JSON is not complete{'' if printed else ' and was not printed'}. {hint}".strip()
-    if what:
-        say(f"ossctl: {what}")
-    if hint:
-        say(hint)
+    return what, hint
 
 
 def _short(text: str) -> str:

@@ -1,10 +1,10 @@
 """Watching bytes go by: a live bar on a terminal, a plain line now and then elsewhere."""
 
-import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from ossctl.cli.output import say
+from ossctl.cli.output import Output
+from ossctl.text import duration, harmless
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -24,7 +24,8 @@ def gigabytes(n_bytes: int) -> str:
 class PlainTransfer:
     """A line every ten seconds, and when something other than bytes happens."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: Output) -> None:
+        self._out = out
         self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
         self._since: tuple[float, int] | None = None
         self._doing = ""
@@ -36,11 +37,11 @@ class PlainTransfer:
         if now >= self._next or (doing and doing != self._doing):
             self._next = now + _SECONDS_BETWEEN_LINES
             speed = (transfer.done - first) / max(now - started, 0.001)
-            say(describe(transfer, speed))
+            self._out.note(describe(transfer, speed))
         self._doing = doing
 
     def say(self, text: str) -> None:
-        say(text)
+        self._out.note(text)
 
     def __enter__(self) -> Self:
         return self
@@ -52,8 +53,7 @@ class PlainTransfer:
 class LiveTransfer:
     """One line: bytes, bar, speed, time left, and what else goes on."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
+    def __init__(self, out: Output) -> None:
         from rich.progress import (
             BarColumn,
             DownloadColumn,
@@ -70,8 +70,8 @@ class LiveTransfer:
             BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
             TransferSpeedColumn(table_column=whole),
             TimeRemainingColumn(compact=True, table_column=whole),
-            TextColumn("left{task.description}", table_column=whole),
-            console=Console(stderr=True),
+            TextColumn("left{task.description}", markup=False, table_column=whole),
+            console=out.console(),
             transient=True,
             expand=True,
             speed_estimate_period=20,
@@ -79,14 +79,14 @@ class LiveTransfer:
         self._task: TaskID | None = None
 
     def watch(self, transfer: "Transfer") -> None:
-        doing = f" · {transfer.status}" if transfer.status else ""
+        doing = f" · {harmless(transfer.status)}" if transfer.status else ""
         if self._task is None:  # what was there before has not been fast
             self._task = self._progress.add_task(doing, completed=transfer.done, total=transfer.total)
             self._progress.start()
         self._progress.update(self._task, completed=transfer.done, description=doing)
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(harmless(text), markup=False, highlight=False)
 
     def __enter__(self) -> Self:
         return self
@@ -95,11 +95,9 @@ class LiveTransfer:
         self._progress.stop()
 
 
-def transfer_progress() -> PlainTransfer | LiveTransfer:
+def transfer_progress(out: Output) -> PlainTransfer | LiveTransfer:
     """The way to watch that stderr allows."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        return PlainTransfer()
-    return LiveTransfer()
+    return LiveTransfer(out) if out.is_live else PlainTransfer(out)
 
 
 def describe(transfer: "Transfer", speed: float) -> str:
@@ -111,11 +109,3 @@ def describe(transfer: "Transfer", speed: float) -> str:
     if speed > 0 and left > 0:
         parts += [f"{speed / 1e6:,.1f} MB/s", f"{duration(left / speed)} left"]
     return " · ".join([*parts, *filter(None, [transfer.status])])
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `3 min`, `2 h 10 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

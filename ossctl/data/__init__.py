@@ -1,4 +1,4 @@
-"""Data that comes with the package."""
+"""Data files of the package."""
 
 from pathlib import Path
 

@@ -29,7 +29,8 @@ class GrammarVocabulary(Protocol):
     def special_ids(self) -> frozenset[int]: ...
     @property
     def end_ids(self) -> frozenset[int]: ...
-    def piece(self, token: int) -> bytes: ...
+    @property
+    def pieces(self) -> Sequence[bytes]: ...
     def tokenize(self, text: str) -> list[int]: ...
 
 
@@ -104,8 +105,7 @@ class _Tokens:
     def __init__(self, vocabulary: GrammarVocabulary) -> None:
         special = vocabulary.special_ids
         self.tokens = [
-            b"\xff" + vocabulary.piece(token) if token in special else vocabulary.piece(token)
-            for token in range(vocabulary.size)
+            b"\xff" + piece if token in special else piece for token, piece in enumerate(vocabulary.pieces)
         ]
         self.special_token_ids = sorted(special)
         self.eos_token_id = min(vocabulary.end_ids)

@@ -1,10 +1,20 @@
-"""Harmony as a dialect: messages to token ids, and back to events; what holds an answer to its format."""
+"""The dialect of gpt-oss: Harmony prompts, parsers of answers, and guides that constrain them."""
 
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ossctl.dialect import Answer, Conversation, Effort, Message, Preamble, Recovered, Tool, content_of
+from ossctl.dialect import (
+    Answer,
+    Conversation,
+    Effort,
+    Message,
+    Preamble,
+    Recovered,
+    Tool,
+    content_of,
+    stable_tokens,
+)
 from ossctl.errors import RequestError
 from ossctl.guide import GrammarCompiler, Guide
 from ossctl.harmony import markers as harmony_markers
@@ -18,7 +28,7 @@ _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": Fa
 
 
 class HarmonyTokenizer(harmony_markers.Tokenizer, Protocol):
-    """What the dialect needs of the model's vocabulary."""
+    """The vocabulary methods that the dialect needs."""
 
     @property
     def size(self) -> int: ...
@@ -27,14 +37,14 @@ class HarmonyTokenizer(harmony_markers.Tokenizer, Protocol):
 
 
 class HarmonyDialect:
-    """The dialect of a model whose vocabulary holds Harmony's tokens."""
+    """The dialect of models whose vocabulary has Harmony's tokens."""
 
     def __init__(self, tokenizer: HarmonyTokenizer, markers: Markers, grammars: GrammarCompiler) -> None:
         self._tokenizer = tokenizer
         self._markers = markers
         self._grammars = grammars
         self._renderer = Renderer(tokenizer, markers)
-        self._split_once = functools.lru_cache(maxsize=512)(self._split)  # each answer comes with every turn
+        self._split_once = functools.lru_cache(maxsize=512)(self._split)  # every turn renders them again
         self._alphabet = Alphabet(
             markers,
             tokenizer.special_ids,
@@ -45,26 +55,28 @@ class HarmonyDialect:
 
     @property
     def default_effort(self) -> Effort:
-        """See `Dialect.default_effort`."""
         return DEFAULT_EFFORT
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """See `Dialect.end_ids`. `<|end|>` is none of them: after it the turn goes on."""
+        """Without `<|end|>`, which ends a message but not the turn."""
         return (self._tokenizer.end_ids | {self._markers.done, self._markers.call}) - {self._markers.end}
 
     def render(self, conversation: Conversation) -> list[int]:
-        """See `Dialect.render`."""
         if not conversation.messages:
             raise RequestError("messages is empty")
         return self._renderer.prompt(lay_out(conversation, self._split_once))
 
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        """A message ends with a marker, so a prefix without a draft is exact for any next message."""
+        prefix = self._renderer.prefix(lay_out(conversation, self._split_once))
+        return prefix + stable_tokens(self._tokenizer.tokenize, draft)
+
     def parser(self, _prompt: Sequence[int]) -> HarmonyParser:
-        """See `Dialect.parser`. Every prompt ends with the opening of the assistant's message."""
+        """A parser for an answer. Every prompt ends with the start of the assistant's message."""
         return HarmonyParser(self._tokenizer.piece, self._markers, self._tokenizer.special_ids)
 
     def guide(self, conversation: Conversation, _prompt: Sequence[int]) -> Guide | None:
-        """See `Dialect.guide`."""
         budget = conversation.max_reasoning_tokens
         openings = list(self._openings(conversation))
         if openings:
@@ -73,26 +85,26 @@ class HarmonyDialect:
         return None if budget is None else BudgetGuide(self._alphabet, self.parser(()), budget)
 
     def _split(self, answer: Message) -> list[HarmonyMessage]:
-        """The messages in the ids of an earlier answer; none if it broke the format in any way.
+        """The messages in the token ids of an earlier answer.
 
-        Nor if the ids say something else than its text: a model of another vocabulary wrote them.
+        Empty if it broke the format, or if its ids and its text differ, as with another vocabulary.
         """
-        kept = answer.token_ids
-        if not all(token < self._tokenizer.size for token in kept):
+        token_ids = answer.token_ids
+        if not all(token < self._tokenizer.size for token in token_ids):
             return []
         parser = self.parser(())
-        events = [event for token in kept for event in parser.feed(token)] + [*parser.close(cut=False)]
+        events = [event for token in token_ids for event in parser.feed(token)] + [*parser.close(cut=False)]
         broken = any(isinstance(event, Recovered) for event in events)
-        said = content_of(
+        content = content_of(
             (event.text for event in events if isinstance(event, Preamble)),
             (event.text for event in events if isinstance(event, Answer)),
         )
-        # The text of a stop string is in the ids alone.
-        same = said == answer.content or (answer.content and said.startswith(answer.content))
-        return self._renderer.split(kept) if same and not broken else []
+        # The ids include a stop string, the text does not.
+        same = content == answer.content or (answer.content and content.startswith(answer.content))
+        return self._renderer.split(token_ids) if same and not broken else []
 
     def _openings(self, conversation: Conversation) -> Iterator[Opening]:
-        """The messages that the answer may consist of, after the reasoning; none if all are allowed."""
+        """The messages that may follow the reasoning. Yields nothing if all are allowed."""
         choice, json_format = conversation.tool_choice, conversation.json_format
         if json_format is not None and choice.mode != "required":
             grammar = self._grammars.json(json_format.schema, "response_format.json_schema.schema")

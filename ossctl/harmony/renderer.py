@@ -3,39 +3,45 @@
 import functools
 from array import array
 from collections.abc import Iterable, Sequence
+from threading import Lock
 
 from ossctl.harmony.layout import HarmonyMessage
 from ossctl.harmony.markers import Markers, Tokenizer
 
 _CONSTRAIN = "<|constrain|>"
-_REMEMBERED = 500_000  # tokens of texts, 2 MB
+_MAX_CACHED_TOKENS = 500_000  # of message texts, 2 MB
 
 
 class _Contents:
-    """Tokenises texts, and remembers the latest: a conversation brings the same ones with every turn."""
+    """Tokenizes message texts and caches the most recent ones, because every turn renders them again.
+
+    Threads may share it. The lock guards the cache only: tokenizing runs outside of it.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._latest: dict[str, array[int]] = {}
+        self._lock = Lock()
+        self._cache: dict[str, array[int]] = {}  # least recently used first
         self._n_tokens = 0
 
     def tokenize_all(self, texts: Sequence[str]) -> "list[array[int]]":
-        """Token ids of each."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._latest]
-        new = {
-            text: array("i", ids)
-            for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True)
-        }
-        found = [new[text] if text in new else self._latest[text] for text in texts]
-        for text in texts:  # to the end of the dictionary, whose beginning is forgotten
-            ids = self._latest.pop(text, None)
-            if ids is None:
-                ids = new[text]
-                self._n_tokens += len(ids)
-            self._latest[text] = ids
-        while self._n_tokens > _REMEMBERED:
-            self._n_tokens -= len(self._latest.pop(next(iter(self._latest))))
-        return found
+        """Token ids of each text."""
+        with self._lock:
+            found = {text: self._cache[text] for text in texts if text in self._cache}
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
+        for text, ids in zip(missing, self._tokenizer.tokenize_all(missing), strict=True):
+            found[text] = array("i", ids)
+        with self._lock:
+            for text in texts:
+                self._touch(text, found[text])
+            while self._n_tokens > _MAX_CACHED_TOKENS:
+                self._n_tokens -= len(self._cache.pop(next(iter(self._cache))))
+        return [found[text] for text in texts]
+
+    def _touch(self, text: str, ids: "array[int]") -> None:
+        if self._cache.pop(text, None) is None:
+            self._n_tokens += len(ids)
+        self._cache[text] = ids
 
 
 class Renderer:
@@ -48,13 +54,12 @@ class Renderer:
         self._known = functools.lru_cache(maxsize=256)(tokenizer.tokenize)  # the few words of headers
 
     def prompt(self, messages: Iterable[HarmonyMessage]) -> list[int]:
-        """The messages, and the opening of the assistant's next one."""
-        ids: list[int] = []
-        written = list(messages)
-        contents = self._contents.tokenize_all([message.content for message in written])
-        for message, content in zip(written, contents, strict=True):
-            self._write(message, content, ids)
-        return [*ids, self._markers.start, *self._known("assistant")]
+        """The messages, and the start of the assistant message that follows."""
+        return [*self._all(messages), self._markers.start, *self._known("assistant")]
+
+    def prefix(self, messages: Iterable[HarmonyMessage]) -> list[int]:
+        """The messages, and the header of the user message that follows."""
+        return [*self._all(messages), self._markers.start, *self._known("user"), self._markers.message]
 
     def header(self, channel: str, recipient: str = "", content_type: str = "") -> list[int]:
         """A header as the model writes it after `<|start|>assistant`, up to the content."""
@@ -102,6 +107,14 @@ class Renderer:
         return HarmonyMessage(
             "assistant", "", channel[0], token_ids=(*ids, markers.call if call else markers.end)
         )
+
+    def _all(self, messages: Iterable[HarmonyMessage]) -> list[int]:
+        ids: list[int] = []
+        written = list(messages)
+        contents = self._contents.tokenize_all([message.content for message in written])
+        for message, content in zip(written, contents, strict=True):
+            self._write(message, content, ids)
+        return ids
 
     def _write(self, message: HarmonyMessage, content: Sequence[int], ids: list[int]) -> None:
         ids.append(self._markers.start)

@@ -1,4 +1,4 @@
-"""What could come next in a message: slash commands, their arguments, and files."""
+"""Completes slash commands, their arguments, and mentioned files."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -6,32 +6,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ossctl.app.chat.attachments import expand_home
 from ossctl.repl.registry import Command, Registry
 
-_MOST = 200  # that anybody looks through
-_MENTION = re.compile(r'(?<!\S)@("[^"\n]*|[^\s"]*)\Z')  # that is not complete
+_MAX_PATHS = 200
+_MENTION = re.compile(r'(?<!\S)@("[^"\n]*|[^\s"]*)\Z')  # an unfinished one
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """`text` replaces the last `length` characters before the cursor; `about` is shown beside it."""
+    """`text` replaces the last `length` characters before the cursor; `about` is shown next to it."""
 
     text: str
     length: int
     about: str = ""
 
 
-Offers = Callable[[str], Sequence[tuple[str, str]]]  # of a kind of argument: values, and what they are
+Values = Callable[[str], Sequence[tuple[str, str]]]  # (value, description) pairs for a kind of argument
 
 
-def candidates(text: str, registry: Registry[Any], offers: Offers) -> list[Candidate]:
-    """What may continue `text`, which is all that stands before the cursor."""
+def candidates(text: str, registry: Registry[Any], values: Values) -> list[Candidate]:
+    """Completions of `text`, the text before the cursor."""
     if text.startswith("/") and "\n" not in text:
         name, blank, argument = text.partition(" ")
         if not blank:
             return _commands(name, registry)
         command = registry.find(name)
-        return _arguments(argument, command, offers) if command else []
+        return _arguments(argument, command, values) if command else []
     mention = _MENTION.search(text)
     if mention is None:
         return []
@@ -40,26 +41,26 @@ def candidates(text: str, registry: Registry[Any], offers: Offers) -> list[Candi
 
 
 def _quoted(path: str) -> str:
-    """As a message mentions it. The quotation of a folder is open: a file is to follow."""
+    """`path` as it is mentioned. A folder has no closing quote, because a file name follows."""
     if not any(character.isspace() for character in path):
         return path
     return f'"{path}' if path.endswith("/") else f'"{path}"'
 
 
 def paths(start: str) -> Iterator[str]:
-    """Files and folders whose path begins with `start`; hidden ones only where that is asked for."""
+    """Files and folders whose path starts with `start`; hidden ones only if the name starts with a dot."""
     folder, slash, name = start.rpartition("/")
-    directory = Path(f"{folder}{slash}").expanduser() if slash else Path()
+    directory = expand_home(Path(f"{folder}{slash}")) if slash else Path()
     try:
         entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
-    except (OSError, RuntimeError):
+    except OSError:
         return
     count = 0
     for entry in entries:
         if not entry.name.startswith(name) or (entry.name.startswith(".") and not name.startswith(".")):
             continue
         count += 1
-        if count > _MOST:
+        if count > _MAX_PATHS:
             return
         yield f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}"
 
@@ -72,10 +73,10 @@ def _commands(start: str, registry: Registry[Any]) -> list[Candidate]:
     ]
 
 
-def _arguments(argument: str, command: Command[Any], offers: Offers) -> list[Candidate]:
+def _arguments(argument: str, command: Command[Any], values: Values) -> list[Candidate]:
     if command.kind == "path":
         return [Candidate(path, len(argument)) for path in paths(argument)]
-    found = [(choice, "") for choice in command.choices] or offers(command.kind)
+    found = [(choice, "") for choice in command.choices] or values(command.kind)
     return [
         Candidate(value, len(argument), about)
         for value, about in found

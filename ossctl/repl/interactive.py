@@ -1,74 +1,96 @@
-"""The chat on a terminal."""
+"""A chat on a terminal."""
 
 import contextlib
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from ossctl import __version__
 from ossctl.errors import Interrupted
 from ossctl.repl.commands import all_commands
-from ossctl.repl.commands.keeping import recall
-from ossctl.repl.commands.settings import SETTINGS
+from ossctl.repl.commands.model_settings import SETTINGS
+from ossctl.repl.commands.saved_chats import show_session
 from ossctl.repl.completion import Candidate, candidates
-from ossctl.repl.mentions import Mentions
-from ossctl.repl.prompt import Prompt
+from ossctl.repl.input_prompt import InputPrompt
+from ossctl.repl.mentions import Mentions, describe_file
 from ossctl.repl.repl import Repl
-from ossctl.repl.setup import Leave, Setup, Surface
-from ossctl.repl.terminal import Signals, suits_rich_view, unseen_typing
+from ossctl.repl.setup import Leave, Setup
+from ossctl.repl.surface import Surface
+from ossctl.repl.terminal import Signals, hidden_typing, suits_rich_view
+from ossctl.repl.toolbar import Part, toolbar
 from ossctl.repl.view import PlainView, ShowReasoning, View
 from ossctl.repl.wrapping import wrapped
 
-_OFFERED = 50  # sessions
+_MAX_COMPLETED_SESSIONS = 50
 
 
 def run_interactive(setup: Setup) -> None:
-    """Until the user leaves. Raises Interrupted, and what loading the model raises."""
+    """Run the chat until the user leaves. Raises Interrupted, and what loading the model raises."""
     _Terminal(setup).run()
 
 
 class _Terminal:
+    """The prompt's host: asks for lines and runs them."""
+
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._registry = all_commands()
         self._signals = Signals(self._end)
-        surface = Surface(lambda: _view(setup.reasoning), _tell, interactive=True)
+        surface = Surface(lambda: _view(setup.reasoning), _write_line, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
-        self._prompt = Prompt(
-            setup.history, self._complete, self._toolbar, self._cleared, self._signals.check
-        )
-        self._mentions = Mentions(self._repl.described, self._prompt.refresh)
+        self._prompt = InputPrompt(setup.history, self)
+        self._mentions = Mentions(self._prompt.wake)
 
     def run(self) -> None:
         repl, setup = self._repl, self._setup
-        with self._signals, unseen_typing():
-            self._prompt.when_shown(lambda: setup.models.begin(self._model_changed))
+        setup.model.on_settled = self._model_settled
+        with self._signals, hidden_typing():
             try:
-                repl.say(f"ossctl {__version__}, with {setup.models.name}. /help shows what there is.")
-                if setup.chat.book.problem:
-                    repl.say(f"This chat is not saved: {setup.chat.book.problem}")
-                if setup.remembered is not None:
-                    recall(repl, setup.remembered)
-                with contextlib.suppress(KeyboardInterrupt):  # between two prompts: the second one leaves
+                repl.say(f"ossctl {__version__} with {setup.model.name}. /help lists commands and keys.")
+                repl.warn_unsaved()
+                if setup.resumed is not None:
+                    show_session(repl, setup.resumed)
+                with contextlib.suppress(KeyboardInterrupt):  # between two prompts
                     self._loop()
                 self._farewell()
             finally:
                 self._mentions.settle()
-                setup.models.close()
+                setup.model.close()
+
+    def complete(self, text: str) -> Sequence[Candidate]:
+        return candidates(text, self._registry, self._values)
+
+    def toolbar(self, text: str) -> Sequence[Part]:
+        parts = toolbar(self._repl)
+        return [*parts, *self._mentions.parts(text)] if self._repl.chat.is_ready else parts
+
+    def idle(self, text: str, cursor: int) -> None:
+        repl = self._repl
+        repl.update_model()
+        repl.follow_message(text[:cursor])
+        if repl.chat.is_ready:
+            measure = partial(describe_file, context=repl.chat.context, used=repl.meter.used)
+            self._mentions.count(text, measure)
+
+    def cleared(self) -> None:
+        self._repl.composer.cancel_edit()
+
+    def check(self) -> None:
+        self._signals.check()
 
     def _loop(self) -> None:
         warned = False
         while True:
-            draft, self._repl.draft = self._repl.draft, ""
             try:
-                text = self._ask(draft)
+                text = self._ask(self._repl.composer.take_draft())
             except EOFError:
                 return
             except KeyboardInterrupt:
                 if warned:
                     return
                 warned = True
-                self._repl.say("Ctrl-C once more, or Ctrl-D, leaves.")
+                self._repl.say("Press Ctrl-C again, or Ctrl-D, to leave.")
                 continue
             warned = False
             try:
@@ -77,49 +99,40 @@ class _Terminal:
                 return
 
     def _ask(self, draft: str) -> str:
-        self._repl.look_ahead(draft)
+        self._repl.begin_message(draft)
         try:
             return self._prompt.ask(draft)
         finally:
             self._mentions.settle()
 
-    def _toolbar(self, text: str, cursor: int) -> list[tuple[bool, str]]:
-        parts = self._repl.toolbar()
-        self._repl.read_along(text[:cursor])
-        return [*parts, *self._mentions.parts(text)] if self._setup.chat.is_ready else parts
-
-    def _cleared(self) -> None:
-        self._repl.editing = None
-
     def _farewell(self) -> None:
-        session = self._setup.chat.book.session
-        if session is not None and not self._setup.chat.book.problem:
-            self._repl.say(f"Saved: ossctl chat --resume {session}")
+        log = self._repl.chat.log
+        if log.session is not None and not log.problem:
+            self._repl.say(f"Saved: ossctl chat --resume {log.session}")
 
     def _end(self) -> None:
-        """A signal ends the chat, wherever it is."""
-        self._setup.chat.stop()
+        """Called by a signal's handler, at any moment."""
+        self._repl.chat.stop()
         try:
             self._signals.check()
         except Interrupted as error:
             self._prompt.leave(error)
 
-    def _model_changed(self) -> None:
-        error = self._setup.models.error
+    def _model_settled(self) -> None:
+        """Called on the thread that loads the model."""
+        error = self._setup.model.error
         if error is not None:
             self._prompt.leave(error)
-        self._prompt.refresh()
+        self._prompt.wake()
         if suits_rich_view():
-            import ossctl.repl.rich_view  # noqa: F401 (so that the first answer need not wait for it)
+            import ossctl.repl.rich_view  # noqa: F401 (so that the first answer does not wait for it)
 
-    def _complete(self, text: str) -> list[Candidate]:
-        return candidates(text, self._registry, self._offers)
-
-    def _offers(self, kind: str) -> Sequence[tuple[str, str]]:
-        chat = self._setup.chat
+    def _values(self, kind: str) -> Sequence[tuple[str, str]]:
+        chat = self._repl.chat
         match kind:
             case "session":
-                return [(session.id, session.title) for session in chat.book.sessions.listed(_OFFERED)]
+                sessions = chat.log.sessions.recent(_MAX_COMPLETED_SESSIONS)
+                return [(session.id, session.title) for session in sessions]
             case "model":
                 return [(name, "") for name in self._setup.model_names()]
             case "setting":
@@ -131,7 +144,7 @@ class _Terminal:
         return []
 
 
-def _tell(line: str) -> None:
+def _write_line(line: str) -> None:
     sys.stdout.write(f"{wrapped(line, shutil.get_terminal_size().columns)}\n")
     sys.stdout.flush()
 

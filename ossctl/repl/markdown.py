@@ -1,7 +1,7 @@
-"""Markdown that grows: its finished blocks come out once, and only the open one is rendered again.
+"""Renders Markdown while it grows: finished blocks once, and only the open one again.
 
-What a block of an answer looks like can change until the next one begins, so the last one is open. Of a list
-that is its last item, and of a block of code its last line.
+A block can change until the next one starts, so the last block is open. In a list only its last item is open,
+and in a code block only its last line.
 """
 
 import re
@@ -19,7 +19,7 @@ from rich.theme import Theme
 
 from ossctl.text import harmless
 
-# Colours of the terminal's own palette, which its user has chosen to be read.
+# Colours of the terminal's own palette, which is readable on its background.
 THEME = Theme(
     {
         "markdown.h1": "bold underline",
@@ -33,7 +33,7 @@ THEME = Theme(
     }
 )
 _CODE_THEME = "ansi_dark"
-_CONTEXT_LINES = 20  # of code before a new line that its colours may depend on
+_CONTEXT_LINES = 20  # of code that the highlighting of the next line may depend on
 
 _FENCE = re.compile(r"(?P<indent> {0,3})(?P<marks>`{3,}|~{3,})(?P<info>[^\n]*)")
 _END_OF_LINE = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
@@ -43,7 +43,7 @@ _LISTS = ("bullet_list_open", "ordered_list_open")
 
 
 class _Heading(Heading):
-    """Without the frame and the centring of its first level."""
+    """Left-aligned, and without a frame at the first level."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         text = self.text.copy()
@@ -52,7 +52,7 @@ class _Heading(Heading):
 
 
 class _CodeBlock(CodeBlock):
-    """Inside of a list or a quotation: without the background of its own."""
+    """In a list or a quotation: without its own background."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         code = str(self.text).rstrip()
@@ -60,7 +60,7 @@ class _CodeBlock(CodeBlock):
 
 
 class _Markdown(Markdown):
-    """As models write it: a line break is one, and HTML is text."""
+    """Markdown as models write it: every line break counts, and HTML is text."""
 
     elements: ClassVar[dict[str, type[MarkdownElement]]] = {
         **Markdown.elements,
@@ -70,7 +70,7 @@ class _Markdown(Markdown):
     }
 
     def __init__(self, tokens: list[Token]) -> None:
-        super().__init__("", code_theme=_CODE_THEME, hyperlinks=False)  # a terminal may not show those
+        super().__init__("", code_theme=_CODE_THEME, hyperlinks=False)  # not all terminals show them
         for token in tokens:
             for child in token.children or ():
                 if child.type == "softbreak":
@@ -80,7 +80,7 @@ class _Markdown(Markdown):
 
 @dataclass(frozen=True)
 class _Block:
-    """A block by its kind and lines, the first and the one after; an item of a list has the list's kind."""
+    """Lines `start` to `end`, exclusive. A list item is a block of the list's kind."""
 
     kind: str
     start: int
@@ -89,7 +89,7 @@ class _Block:
 
 @dataclass
 class _Code:
-    """A block of code that is open: its closing fence, and the lines that came last."""
+    """An open code block: the pattern of its closing fence, and its latest lines."""
 
     closing: re.Pattern[str]
     indent: int
@@ -98,22 +98,22 @@ class _Code:
 
 
 class MarkdownStream:
-    """Takes an answer piece by piece, and gives lines for the terminal, with its escape sequences."""
+    """Turns the pieces of an answer into lines with escape sequences."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
-        self._source = ""  # what is not finished
+        self._source = ""  # of the unfinished blocks
         self._code: _Code | None = None
-        self._begun = False  # whether a block was finished, from which the next stands apart
-        self._list = ""  # the kind of list whose item was finished last
+        self._begun = False  # whether an empty line goes before the next block
+        self._list = ""  # the kind of the latest block
 
     def feed(self, text: str) -> None:
-        """Take the next piece."""
+        """Add a piece of the answer."""
         self._source += harmless(text).replace("\t", "    ")
 
     def take(self, columns: int, *, closed: bool = False) -> tuple[list[str], list[str]]:
-        """What has been finished since the last time, and what is open; `closed`: nothing is."""
+        """(lines finished since the last call, open lines). With `closed`, no line stays open."""
         finished: list[str] = []
         while True:
             before = len(self._source)
@@ -126,7 +126,7 @@ class MarkdownStream:
         return finished, ([] if closed else self._open(columns))
 
     def _blocks(self, columns: int, *, closed: bool) -> list[str]:
-        """Finish all blocks but the open one, until code begins."""
+        """Render the finished blocks, up to a code block."""
         lines = self._source.splitlines(keepends=True)
         finished: list[str] = []
         for block in self._ends(lines, closed=closed):
@@ -140,7 +140,7 @@ class MarkdownStream:
         return finished
 
     def _ends(self, lines: Sequence[str], *, closed: bool) -> list[_Block]:
-        """The blocks that are finished; code is as soon as its first line is."""
+        """The finished blocks. A code block counts once its first line is complete."""
         tokens = self._parser.parse(self._source)
         blocks: list[_Block] = []
         top = [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
@@ -167,7 +167,7 @@ class MarkdownStream:
         return [*self._apart(tokens[0].type if tokens else ""), *self._rendered(self._source, columns)]
 
     def _apart(self, kind: str) -> list[str]:
-        """The empty line before a block of that kind, where there is one."""
+        """The empty line before a block of this kind, if it needs one."""
         return [""] if self._begun and not (kind in _LISTS and kind == self._list) else []
 
     def _rendered(self, text: str, columns: int) -> list[str]:
@@ -181,7 +181,7 @@ class MarkdownStream:
     def _begin_code(self) -> list[str]:
         first, _, self._source = self._source.partition("\n")
         match = _FENCE.match(first)
-        if match is None:  # inside of something else: as text
+        if match is None:  # in another block: shown as text
             return [*self._apart(""), first]
         marks = match["marks"]
         closing = re.compile(rf" {{0,3}}{re.escape(marks[0])}{{{len(marks)},}}[ \t]*")
@@ -192,7 +192,7 @@ class MarkdownStream:
         return [*apart, self._dim(f"{marks[:3]}{language}")]
 
     def _code_lines(self, code: _Code, *, closed: bool) -> list[str]:
-        """The lines that are complete, in colour; the fence that ends it ends them."""
+        """The complete lines, highlighted, up to the closing fence."""
         lines: list[str] = []
         ended = False
         while self._source and not ended:
@@ -223,7 +223,7 @@ class MarkdownStream:
         return [self._ansi(line) for line in text.split("\n", allow_blank=True)[-len(lines) - 1 : -1]]
 
     def _ansi(self, text: Text) -> str:
-        """A line as it is, however long: the terminal breaks it, and gives it whole to whoever copies it."""
+        """A line of any length. The terminal wraps it, so that it is copied as one line."""
         text.rstrip()
         with self._console.capture() as capture:
             self._console.print(text, soft_wrap=True, end="")
@@ -239,7 +239,7 @@ class MarkdownStream:
 
 
 def _items(tokens: Sequence[Token], parent: Token) -> list[tuple[int, int]]:
-    """(first line, line after) of the items of a list."""
+    """(start, end) lines of a list's items, end exclusive."""
     start, end = parent.map or (0, 0)
     starts = [
         token.map[0]

@@ -1,50 +1,88 @@
-"""What the files take that a message names as `@path`, told while it is typed."""
+"""The size of files that a message mentions as `@path`, counted while it is written."""
 
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
-from ossctl.app.chat.attachments import mentioned
+from ossctl.app.chat.attachments import mentioned_files, read_attachment, with_attachments
+from ossctl.app.chat.context_window import ContextAccounting
+from ossctl.errors import OssctlError
+from ossctl.repl.toolbar import Part
+from ossctl.repl.wording import tokens
 
-Part = tuple[bool, str]  # whether it is a warning, and the text
+_SEARCHED = 2_000  # characters at either end of a message: it is searched at every key
+_MAX_COUNTED = 500_000  # characters of a file that are tokenized, in about a second
 
-_LOOKED_AT = 2_000  # characters at either end of a message: it is looked through at every key
+_Version = tuple[Path, int, int]  # a file, its modification time and its size
+Measure = Callable[[Path], Part]
 
 
 class Mentions:
-    """Counts on a thread of its own, while nobody else asks the model; `settle` waits for it."""
+    """Counts on its own thread. `on_counted` is called there after each file."""
 
-    def __init__(self, measure: Callable[[Path], Part], changed: Callable[[], None]) -> None:
-        """`measure` says what a file takes, and `changed` is called, on that thread, when it has."""
-        self._measure = measure
-        self._changed = changed
-        self._known: dict[tuple[Path, int, int], Part] = {}
+    def __init__(self, on_counted: Callable[[], None]) -> None:
+        self._on_counted = on_counted
+        self._lock = Lock()
+        self._counted: dict[_Version, Part] = {}  # guarded by the lock
         self._thread: Thread | None = None
 
     def parts(self, text: str) -> list[Part]:
-        """What is known by now of each file; the rest follows."""
-        looked_at = text if len(text) <= 2 * _LOOKED_AT else f"{text[:_LOOKED_AT]}\n{text[-_LOOKED_AT:]}"
-        files = [key for path in mentioned(looked_at) if (key := _version(path)) is not None]
-        missing = [key for key in files if key not in self._known]
-        if missing and (self._thread is None or not self._thread.is_alive()):
-            self._thread = Thread(target=self._count, args=(missing,), name="mentions", daemon=True)
+        """The size of each mentioned file, as far as it has been counted."""
+        versions = _versions(text)
+        with self._lock:
+            return [self._counted.get(each, Part(f"@{each[0].name}: …")) for each in versions]
+
+    def count(self, text: str, measure: Measure) -> None:
+        """Start to measure the mentioned files that have not been counted, unless some are being counted.
+
+        `measure` is called on the other thread.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with self._lock:
+            missing = [each for each in _versions(text) if each not in self._counted]
+        if missing:
+            self._thread = Thread(target=self._run, args=(missing, measure), name="mentions", daemon=True)
             self._thread.start()
-        return [self._known.get(key, (False, f"@{key[0].name}: …")) for key in files]
 
     def settle(self) -> None:
-        """Wait for what is being counted, and forget all: another model may be the next to count."""
+        """Wait for the thread and forget all sizes: the next model may count differently."""
         if self._thread is not None:
             self._thread.join()
-        self._known.clear()
+        with self._lock:
+            self._counted.clear()
 
-    def _count(self, keys: list[tuple[Path, int, int]]) -> None:
-        for key in keys:
-            self._known[key] = self._measure(key[0])
-            self._changed()
+    def _run(self, versions: list[_Version], measure: Measure) -> None:
+        for version in versions:
+            part = measure(version[0])
+            with self._lock:
+                self._counted[version] = part
+            self._on_counted()
 
 
-def _version(path: Path) -> tuple[Path, int, int] | None:
-    """The file as it is now: its time of change and its bytes. None if it has just gone."""
+def describe_file(path: Path, context: ContextAccounting, used: int) -> Part:
+    """What a file would add to a message, with `used` tokens of the context in use."""
+    free = context.n_ctx - used
+    try:
+        file = read_attachment(path, context.n_ctx)
+        if len(file.text) > _MAX_COUNTED:
+            return Part(f"@{path.name}: {len(file.text) / 1e6:,.1f} MB")
+        count = context.size_of(with_attachments("", [file]))
+    except OssctlError as error:
+        return Part(error.message.partition(";")[0], is_warning=True)
+    if count > free:
+        return Part(f"@{path.name}: {tokens(count)}, {free:,} free", is_warning=True)
+    return Part(f"@{path.name}: {tokens(count)}")
+
+
+def _versions(text: str) -> list[_Version]:
+    """The mentioned files as they are now."""
+    searched = text if len(text) <= 2 * _SEARCHED else f"{text[:_SEARCHED]}\n{text[-_SEARCHED:]}"
+    return [version for path in mentioned_files(searched) if (version := _version(path)) is not None]
+
+
+def _version(path: Path) -> _Version | None:
+    """None if the file has just been deleted."""
     try:
         status = path.stat()
     except OSError:

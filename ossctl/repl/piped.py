@@ -1,4 +1,4 @@
-"""The chat off a terminal: a line is a turn, and standard output has the answers alone."""
+"""A chat without a terminal: each line is a message, and standard output gets the answers only."""
 
 import sys
 from collections.abc import Iterator
@@ -7,29 +7,28 @@ from signal import SIGINT
 from ossctl.app.user_text import decoded
 from ossctl.errors import Interrupted, OssctlError, OutputClosed
 from ossctl.repl.commands import all_commands
-from ossctl.repl.repl import Repl, tell_on_stderr
-from ossctl.repl.setup import Leave, Setup, Surface
+from ossctl.repl.repl import Repl
+from ossctl.repl.setup import Leave, Setup
+from ossctl.repl.surface import Surface
 from ossctl.repl.terminal import Signals, silence
 from ossctl.repl.view import PlainView
 
 
 def run_piped(setup: Setup) -> OssctlError | None:
-    """Answer every line of standard input; the first error of a turn, which the others went on after.
+    """Run every line of standard input; return the first error, which does not end the chat.
 
-    Raises what loading the model raises, UsageError for what is no text, Interrupted.
+    Raises what loading the model raises, UsageError for binary input, Interrupted, OutputClosed.
     """
     signals = Signals(setup.chat.stop)
-    view = _AnswersAlone(sys.stdout, sys.stderr, setup.reasoning)
-    surface = Surface(lambda: view, tell_on_stderr, interactive=False)
+    view = _AnswerView(sys.stdout, sys.stderr, setup.reasoning)
+    surface = Surface(lambda: view, _write_line, interactive=False)
     repl = Repl(setup, surface, all_commands(), signals)
     with signals:
-        setup.models.begin(lambda: None)
         try:
-            if setup.chat.book.problem:
-                repl.say(f"This chat is not saved: {setup.chat.book.problem}")
+            repl.warn_unsaved()
             repl.ready()
-            for message in _messages():
-                repl.handle(message)
+            for line in _lines():
+                repl.handle(line)
         except Leave:
             pass
         except KeyboardInterrupt:
@@ -38,24 +37,32 @@ def run_piped(setup: Setup) -> OssctlError | None:
             silence(1)
             raise OutputClosed from None
         finally:
-            setup.models.close()
-    return repl.failure
+            setup.model.close()
+    return repl.first_error
 
 
-class _AnswersAlone(PlainView):
+class _AnswerView(PlainView):
+    """Without statistics."""
+
     def note(self, text: str) -> None:
-        """Nothing: a script did not ask for it."""
+        pass
 
 
-def _messages() -> Iterator[str]:
-    """The lines; one that ends with a backslash goes on in the next."""
-    message: list[str] = []
+def _write_line(line: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def _lines() -> Iterator[str]:
+    """The lines of standard input. A backslash at the end of a line joins it with the next one."""
+    joined: list[str] = []
     for data in sys.stdin.buffer:
         line = decoded(data, "standard input").rstrip("\r\n")
         if line.endswith("\\"):
-            message.append(line[:-1])
+            joined.append(line[:-1])
             continue
-        yield "\n".join([*message, line])
-        message.clear()
-    if message:
-        yield "\n".join(message)
+        yield "\n".join([*joined, line])
+        joined.clear()
+    if joined:
+        yield "\n".join(joined)

@@ -1,4 +1,4 @@
-"""The slash commands: one declaration each makes the help, the completion and the errors."""
+"""Slash commands. Each is declared once, for help, completion and error messages."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -8,14 +8,15 @@ from typing import Generic, Literal, TypeVar
 from ossctl.errors import UsageError
 
 Kind = Literal["", "path", "session", "model", "setting", "turn", "command"]
-Target = TypeVar("Target")  # what commands act on
+Target = TypeVar("Target")  # the object that commands act on
 
 
 @dataclass(frozen=True)
 class Command(Generic[Target]):
-    """`arguments` is how they are written, `help` one line. `choices` or `kind` say what they may be.
+    """A command with its one-line help.
 
-    `aliases` are names that other programs have for it.
+    `arguments` are as in a usage line, in brackets if optional. `choices` lists their values, or `kind` names
+    what completes them. `aliases` are other programs' names for the command.
     """
 
     name: str
@@ -28,38 +29,38 @@ class Command(Generic[Target]):
 
     @property
     def usage(self) -> str:
-        """As it is typed."""
+        """The command as it is typed."""
         return f"{self.name} {self.arguments}".rstrip()
 
 
 class Registry(Generic[Target]):
-    """All commands, in the order of the help."""
+    """All commands, in the order of `/help`."""
 
     def __init__(self, commands: Sequence[Command[Target]]) -> None:
         self.commands = tuple(commands)
         self._by_name = {name: command for command in commands for name in (command.name, *command.aliases)}
 
     def find(self, name: str) -> Command[Target] | None:
-        """The command of exactly that name or alias."""
+        """The command with exactly this name or alias."""
         return self._by_name.get(name.lower())
 
     def parse(self, line: str) -> tuple[Command[Target], str]:
-        """The command of a line that begins with a slash, and its argument. Raises UsageError."""
+        """The command in a line that starts with a slash, and its argument. Raises UsageError."""
         name, _, argument = line.strip().partition(" ")
         command = self.find(name)
         if command is None:
-            raise UsageError(f"there is no command {name}", self._meant(name))
+            raise UsageError(f"there is no command {name}", self._suggestion(name))
         argument = argument.strip()
         if argument and not command.arguments:
-            raise UsageError(f"{command.name} takes nothing after it")
+            raise UsageError(f"{command.name} takes no argument")
         if command.choices and argument and argument not in command.choices:
-            raise UsageError(f"{command.usage}: {argument} is none of these")
+            raise UsageError(f"{argument} is not one of {', '.join(command.choices)}: {command.usage}")
         if not argument and command.arguments and not command.arguments.startswith("["):
-            raise UsageError(f"{command.name} needs more: {command.usage}")
+            raise UsageError(f"{command.name} needs an argument: {command.usage}")
         return command, argument
 
-    def _meant(self, name: str) -> str:
-        begun = [known for known in self._by_name if len(name) > 1 and known.startswith(name.lower())]
-        near = begun or difflib.get_close_matches(name.lower(), self._by_name, n=2)
-        meant = f"Did you mean {' or '.join(near[:3])}? " if near else ""
-        return f"{meant}/help shows all. A blank before the slash makes it a message."
+    def _suggestion(self, name: str) -> str:
+        completed = [known for known in self._by_name if len(name) > 1 and known.startswith(name.lower())]
+        near = completed or difflib.get_close_matches(name.lower(), self._by_name, n=2)
+        question = f"Did you mean {' or '.join(near[:3])}? " if near else ""
+        return f"{question}/help lists all commands. Start with a space to send it as a message."

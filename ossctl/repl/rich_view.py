@@ -1,4 +1,4 @@
-"""An answer on a terminal: Markdown as it grows, with a line of status below."""
+"""Shows an answer on a terminal: Markdown while it grows, with a status line below."""
 
 import os
 from time import monotonic, process_time
@@ -12,41 +12,38 @@ from ossctl.dialect import Answer, Preamble, Reasoning, ToolCall
 from ossctl.repl.markdown import THEME, MarkdownStream
 from ossctl.repl.screen import LiveArea
 from ossctl.repl.view import Clock, ShowReasoning, short
-from ossctl.repl.wording import duration, thought, tokens
-from ossctl.text import harmless
+from ossctl.repl.wording import thought, tokens
+from ossctl.text import can_encode, duration, harmless
 
 _SECONDS_BETWEEN_FRAMES = 1 / 15
-_SHARE = 0.08  # of one core, at the most, goes into drawing
-_REASONING_ROWS = 6  # that are seen of it while it goes on
-_LONG_PROMPT_SECONDS = 0.5  # a prompt that takes longer shows how far it is
+_MAX_SHARE = 0.08  # of one core for drawing
+_REASONING_ROWS = 6  # of unfinished reasoning that are visible
+_LONG_PREFILL_SECONDS = 0.5  # from then on its progress is shown
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class RichView:
-    """Follows `ossctl.repl.view.View`."""
+    """A `View` with colours and a live area."""
 
     def __init__(self, out: TextIO, reasoning: ShowReasoning = "fold") -> None:
         self.reasoning = reasoning
         self._out = out
         self._console = Console(file=out, theme=THEME, highlight=False, force_terminal=True)
         self._area = LiveArea(out, *_size(out))
-        self._unicode = (getattr(out, "encoding", None) or "").lower().startswith("utf")
+        self._unicode = can_encode(out, _SPINNER)
         self.begin()
 
     def begin(self) -> None:
-        """See `View.begin`."""
         self._clock = Clock()
         self._answer = MarkdownStream(self._console)
-        self._apart = False  # whether a tool's block or a preamble came before the text
         self._thoughts = ""
-        self._shown_thoughts = 0  # characters of them that are finished
+        self._shown_thoughts = 0  # characters that will not change
         self._folded = False
         self._next_frame = 0.0
         self._frames = 0
-        self._opened = False  # whether the empty line before the answer is written
+        self._opened = False  # whether the empty line before the answer has been written
 
     def take(self, event: ChatEvent) -> None:
-        """See `View.take`."""
         self._clock.take(event)
         finished: list[str] = []
         match event:
@@ -66,22 +63,19 @@ class RichView:
             self._draw(finished)
 
     def pause(self) -> None:
-        """See `View.pause`."""
         self._draw([])
         self._area.draw([], [])
 
     def note(self, text: str) -> None:
-        """See `View.note`."""
         self._area.draw(["", *self._dim(text, self._area.columns), ""], [])
 
     def end(self) -> None:
-        """See `View.end`."""
         self._area.resize(*_size(self._out))
         self._area.draw([*self._fold(), *self._close_text()], [])
         self._answer = MarkdownStream(self._console)
 
     def _draw(self, finished: list[str]) -> None:
-        """A frame. The dearer one is, the longer is the wait for the next."""
+        """Draw a frame. The more it costs, the later the next one."""
         began = process_time()
         self._area.resize(*_size(self._out))
         columns = self._area.columns
@@ -93,10 +87,10 @@ class RichView:
         self._area.draw([*opening, *finished, *thoughts, *done], [*open_thoughts, *live, *status])
         self._frames += 1
         cost = process_time() - began
-        self._next_frame = monotonic() + max(_SECONDS_BETWEEN_FRAMES, cost / _SHARE)
+        self._next_frame = monotonic() + max(_SECONDS_BETWEEN_FRAMES, cost / _MAX_SHARE)
 
     def _reasoning(self, columns: int) -> tuple[list[str], list[str]]:
-        """Finished and open lines of the reasoning."""
+        """Finished and unfinished lines of the reasoning."""
         if self._folded or not self._thoughts or self.reasoning == "hide":
             return [], []
         if self.reasoning == "fold":
@@ -109,7 +103,7 @@ class RichView:
         return lines, self._dim(self._thoughts[end:], columns)
 
     def _fold(self) -> list[str]:
-        """The reasoning is over: what stays of it."""
+        """End the reasoning; return the lines that remain of it."""
         if self._folded or not self._thoughts:
             return []
         columns = self._area.columns
@@ -123,7 +117,7 @@ class RichView:
         return [*lines, *self._dim(line, columns), ""]
 
     def _close_text(self) -> list[str]:
-        """What was open of the text before something else comes, or nothing any more."""
+        """End the text; return its unfinished lines."""
         done, _ = self._answer.take(self._area.columns, closed=True)
         return done
 
@@ -137,16 +131,16 @@ class RichView:
         return [*self._lines(Text.assemble(mark, (short(harmless(result)), "dim"))), ""]
 
     def _status(self, columns: int) -> list[str]:
-        """What goes on, and how it is stopped."""
+        """The status line: what is happening, and how to stop it."""
         clock, prefill = self._clock, self._clock.prefill
         if clock.pieces:
             what = tokens(clock.pieces)
             rate = f" · {clock.rate:,.1f} tokens/s" if clock.rate else ""
             what = f"{'answering' if self._folded or not self._thoughts else 'thinking'} · {what}{rate}"
-        elif clock.elapsed > _LONG_PROMPT_SECONDS and prefill.total:
-            what = f"reading {prefill.done:,} of {prefill.total:,} tokens"
+        elif clock.elapsed > _LONG_PREFILL_SECONDS and prefill.total:
+            what = f"prefilling {prefill.done:,} of {prefill.total:,} tokens"
         else:
-            what = "reading"
+            what = "prefilling"
         spinner = _SPINNER[self._frames % len(_SPINNER)] if self._unicode else "-\\|/"[self._frames % 4]
         line = f"{spinner} {what} · {duration(clock.elapsed)} · Ctrl-C stops"
         return ["", *self._dim(line[:columns], columns)]
@@ -161,7 +155,7 @@ class RichView:
 
 
 def _size(out: TextIO) -> tuple[int, int]:
-    """Columns and rows of the terminal, as they are now."""
+    """Current columns and rows of the terminal."""
     try:
         size = os.get_terminal_size(out.fileno())
     except OSError:

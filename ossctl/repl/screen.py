@@ -1,7 +1,7 @@
-"""The end of the terminal that still changes, below lines that never do.
+"""A live area at the end of the terminal's output, below lines that no longer change.
 
-What is finished is written once and then belongs to the terminal: it may scroll away, be selected and
-copied. What is live is drawn again, and only its lines that differ, in one write.
+Finished lines are written once and then belong to the terminal, which can scroll, select and copy them. Of
+the live lines, only those that differ are written again, in one write.
 """
 
 import os
@@ -15,10 +15,10 @@ _ESCAPE = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;[^\x1b]*\x1b\\")
 _ERASE_LINE, _ERASE_BELOW = "\x1b[K", "\x1b[J"
 _NEXT = "\r\n"
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
-# Terminals that know synchronised updates show everything between these at once; others ignore them.
+# Terminals with synchronised updates show everything between these at once; others ignore them.
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 
-# Terminals that break lines anew when they become narrower, by what they set. xterm and others cut them off.
+# Environment variables of terminals that rewrap lines when they become narrower. xterm and others cut them.
 _REFLOWING = (
     "TMUX", "VTE_VERSION", "KITTY_WINDOW_ID", "ALACRITTY_WINDOW_ID", "KONSOLE_VERSION", "WT_SESSION",
     "TERM_PROGRAM",
@@ -26,7 +26,7 @@ _REFLOWING = (
 
 
 class LiveArea:
-    """Lines at the cursor that can still change. While there are any, nobody else writes."""
+    """Lines at the cursor that can still change. Nothing else may write to the terminal meanwhile."""
 
     def __init__(self, out: TextIO, columns: int, rows: int) -> None:
         self._out = out
@@ -36,16 +36,16 @@ class LiveArea:
 
     @property
     def columns(self) -> int:
-        """Cells of a line. The last one stays empty: a terminal is between two lines after it."""
+        """Cells per line. The last column stays empty: terminals differ in where the cursor is after it."""
         return max(1, self._columns - 1)
 
     @property
     def rows(self) -> int:
-        """Lines that can be live."""
+        """Maximum number of live lines."""
         return max(1, self._rows - 1)
 
     def resize(self, columns: int, rows: int) -> None:
-        """The terminal has another size. What is live is drawn anew with the next `draw`."""
+        """Adapt to a new terminal size. The next `draw` redraws all live lines."""
         if (columns, rows) == (self._columns, self._rows):
             return
         narrower = columns < self._columns
@@ -56,9 +56,9 @@ class LiveArea:
             self._shown = []
 
     def draw(self, finished: Sequence[str], live: Sequence[str]) -> None:
-        """Write the finished lines for good, and below them what may still change.
+        """Write finished lines, and below them those that may still change.
 
-        Live lines must fit `columns`; of more than `rows` the last are shown.
+        Live lines must fit `columns`. If there are more than `rows`, the last ones are shown.
         """
         live = live[-self.rows :]
         lines = [*finished, *live]
@@ -77,12 +77,12 @@ class LiveArea:
         self._write(f"{_HIDE_CURSOR}{text}" if live else f"{text}{_SHOW_CURSOR}")
 
     def _to_line(self, number: int) -> str:
-        """From the last live line to the beginning of another, or of the one below."""
+        """Move from the last live line to the start of line `number`."""
         below = number - (len(self._shown) - 1) if self._shown else 0
         return _NEXT if below > 0 else f"{_up(-below)}\r"
 
     def _height(self, line: str) -> int:
-        """Rows that a line takes in a terminal that has become narrower."""
+        """Rows of a line after the terminal has become narrower."""
         cells = cell_len(_ESCAPE.sub("", line))
         return max(1, -(-cells // self._columns)) if self._reflows else 1
 
@@ -92,7 +92,7 @@ class LiveArea:
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many lines are alike at the start."""
+    """Number of equal lines at the start."""
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 

@@ -1,4 +1,4 @@
-"""The terminal while an answer comes: what is typed is kept for the prompt, and signals end the answer."""
+"""The terminal during an answer: typed text waits for the prompt, and signals stop the answer."""
 
 import contextlib
 import os
@@ -16,14 +16,14 @@ if sys.platform != "win32":
 
 
 def suits_rich_view() -> bool:
-    """Whether standard output is a terminal that can do more than plain text, and nobody asked for that."""
+    """Whether stdout is a terminal with colour and cursor movement, and the user has not turned these off."""
     dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown") and sys.platform != "win32"
     return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
 
 @contextmanager
-def unseen_typing() -> Iterator[None]:
-    """Keys are not shown, and are there for whoever reads next. Ctrl-C is still a signal."""
+def hidden_typing() -> Iterator[None]:
+    """Turn off echo. What is typed can be read later, and Ctrl-C is still a signal."""
     if sys.platform == "win32" or not sys.stdin.isatty():
         yield
     else:
@@ -32,7 +32,7 @@ def unseen_typing() -> Iterator[None]:
 
 
 @contextmanager
-def _seen_typing() -> Iterator[None]:
+def _visible_typing() -> Iterator[None]:
     if sys.platform == "win32":
         yield
     else:
@@ -54,17 +54,17 @@ def _local_modes(on: int = 0, off: int = 0) -> Iterator[None]:
 
 
 def ask(question: str) -> str:
-    """A line from the terminal, "" at its end. What was typed before the question is no answer to it."""
-    with _seen_typing():
+    """Read a line from the terminal, "" at its end. Ignores what was typed before the question."""
+    with _visible_typing():
         sys.stdout.write(question)
         sys.stdout.flush()
         return sys.stdin.readline().strip()
 
 
 class Signals:
-    """While it is entered, SIGTERM and a terminal that goes away end the chat, and Ctrl-C what it does.
+    """Handles signals while it is entered: SIGTERM and SIGHUP end the chat, SIGINT what it is doing.
 
-    `on_end` is called, in a handler, when the chat is to end; `check` raises Interrupted from then on.
+    `on_end` is called in the handler of a signal that ends the chat; from then on `check` raises Interrupted.
     """
 
     def __init__(self, on_end: Callable[[], None]) -> None:
@@ -73,18 +73,18 @@ class Signals:
         self._signum = 0
 
     def check(self) -> None:
-        """Raise Interrupted if the chat is to end."""
+        """Raise Interrupted if a signal has ended the chat."""
         if self._signum:
             raise Interrupted(self._signum)
 
     def interrupt(self) -> None:
-        """End the chat as Ctrl-C does where nobody is at a prompt."""
+        """End the chat, as Ctrl-C does without a prompt."""
         self._signum = signal.SIGINT
         self._on_end()
 
     @contextmanager
     def interrupts(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Ctrl-C calls `stop`; another one raises KeyboardInterrupt."""
+        """The first Ctrl-C calls `stop`, the second raises KeyboardInterrupt."""
         pressed = 0
 
         def on_interrupt(_signum: int, _frame: FrameType | None) -> None:
@@ -104,7 +104,7 @@ class Signals:
         self._previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
         for name in ("SIGTERM", "SIGHUP"):
             signum = getattr(signal, name, None)
-            if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+            if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:  # under nohup
                 self._previous[signum] = signal.signal(signum, self._end)
         return self
 
@@ -115,17 +115,17 @@ class Signals:
     def _end(self, signum: int, _frame: FrameType | None) -> None:
         self._signum = signum
         if sys.platform != "win32" and signum == signal.SIGHUP:
-            silence(1, 2)  # nothing can be shown any more
+            silence(1, 2)  # the terminal is gone
         self._on_end()
 
 
 def silence(*streams: int) -> None:
-    """What is written to these goes nowhere, instead of failing."""
+    """Discard what is written to these file descriptors, instead of failing."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in streams:
         os.dup2(nowhere, stream)
 
 
 def _set_terminal(modes: Any) -> None:
-    with contextlib.suppress(termios.error, OSError):  # it may have gone away
+    with contextlib.suppress(termios.error, OSError):  # the terminal may be gone
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, modes)

@@ -1,4 +1,4 @@
-"""How an answer is shown while it comes: what every view does, and the one in plain text."""
+"""Shows answers while they are generated: the interface of all views, and the plain text view."""
 
 from time import monotonic
 from typing import Literal, Protocol, TextIO
@@ -10,48 +10,46 @@ from ossctl.text import harmless
 
 ShowReasoning = Literal["show", "fold", "hide"]
 
-_LONGEST_SHOWN = 500  # characters of a call or its result
+_MAX_SHOWN = 500  # characters of a call or its result
 _BETWEEN = "\n\n"
 
 
 class View(Protocol):
-    """Shows one answer after the other."""
+    """Shows one answer at a time."""
 
     reasoning: ShowReasoning
 
     def begin(self) -> None:
-        """An answer begins."""
+        """Start an answer."""
 
     def take(self, event: ChatEvent) -> None:
-        """Something came."""
+        """Show an event."""
 
     def pause(self) -> None:
-        """Somebody else writes, until the next event."""
+        """Let something else write to the terminal until the next event."""
 
     def note(self, text: str) -> None:
-        """A line about the answer that has ended."""
+        """Show a line about the answer that has ended."""
 
     def end(self) -> None:
-        """The answer is over, whether it is complete or not; the cursor is at the start of a line."""
+        """End the answer, complete or not, with the cursor at the start of a line."""
 
 
 class PlainView:
-    """Text as it comes, without colour and cursor movement. `reasoning` goes to `aside`."""
+    """Writes plain text as it arrives: the answer to `out`, everything else to `aside`."""
 
     def __init__(self, out: TextIO, aside: TextIO, reasoning: ShowReasoning = "fold") -> None:
         self.reasoning = reasoning
         self._out, self._aside = out, aside
         self._clock = Clock()
-        self._tail = ""  # the latest character of the answer
+        self._tail = ""  # the last character written of the answer
         self._thinking = False
 
     def begin(self) -> None:
-        """See `View.begin`."""
         self._clock = Clock()
         self._tail, self._thinking = "", False
 
     def take(self, event: ChatEvent) -> None:
-        """See `View.take`."""
         self._clock.take(event)
         match event:
             case Reasoning(text):
@@ -71,15 +69,12 @@ class PlainView:
                 self._fold()
 
     def pause(self) -> None:
-        """See `View.pause`."""
         self.end()
 
     def note(self, text: str) -> None:
-        """See `View.note`."""
         self._say(f"({text})")
 
     def end(self) -> None:
-        """See `View.end`."""
         if self._tail not in ("", "\n"):
             self._write("\n")
         self._tail = ""
@@ -102,18 +97,18 @@ class PlainView:
 
 
 class Clock:
-    """What can be told of an answer that is being written. Times in seconds; a piece is about a token."""
+    """Measures an answer while it is generated, in seconds and text pieces, about one per token."""
 
     def __init__(self) -> None:
         self._began = monotonic()
         self._first: float | None = None
-        self._answer: float | None = None  # when it began
+        self._answer: float | None = None  # when the reasoning ended
         self.pieces = 0
         self.reasoning_pieces = 0
         self.prefill = Prefilling(0, 0)
 
     def take(self, event: ChatEvent) -> None:
-        """Something came."""
+        """Count an event."""
         now = monotonic()
         if isinstance(event, Prefilling):
             self.prefill = event
@@ -131,17 +126,17 @@ class Clock:
 
     @property
     def thinking(self) -> float:
-        """How long it reasoned, or has until now."""
+        """Time of reasoning so far."""
         return (self._answer or monotonic()) - (self._first or self._began)
 
     @property
     def rate(self) -> float:
-        """Tokens a second."""
+        """Tokens per second."""
         seconds = monotonic() - (self._first or monotonic())
         return self.pieces / seconds if seconds > 0.5 else 0.0
 
 
 def short(text: str) -> str:
-    """A call or a result in one line."""
+    """A call or a result on one line, cut if it is long."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}…"
+    return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]}…"

@@ -1,10 +1,9 @@
-"""What the chat says of an answer, a model and a context, in few words."""
+"""Short texts about answers and the context."""
 
-from ossctl.app.chat.context import VisibleWindow
+from ossctl.app.chat.context_window import ContextUsage
 from ossctl.app.chat.events import Answered
 from ossctl.app.inference.finish import AnswerFinish
-
-_SECONDS_A_MINUTE = 60
+from ossctl.text import duration
 
 
 def tokens(count: int) -> str:
@@ -12,64 +11,53 @@ def tokens(count: int) -> str:
     return f"{count:,} {'token' if count == 1 else 'tokens'}"
 
 
-def duration(seconds: float) -> str:
-    """`30 ms`, `0.8 s`, `12 s`, `3 min 20 s`, `1 min`."""
-    if seconds < 0.1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), _SECONDS_A_MINUTE)
-    return f"{minutes} min {rest} s".removesuffix(" 0 s") if minutes else f"{rest} s"
+def share(value: float) -> str:
+    """`16 %`."""
+    return f"{value:.0%}".replace("%", " %")
+
+
+def percent(usage: ContextUsage) -> str:
+    """`5,120 of 32,768 (16 %)`."""
+    return f"{usage.used:,} of {usage.size:,} ({share(usage.share)})"
 
 
 def thought(seconds: float, count: int) -> str:
-    """What is left of the reasoning when the answer begins."""
+    """The line that stands for folded reasoning."""
     return f"thought for {duration(seconds)}, {tokens(count)}"
 
 
-def statistics(answered: Answered, window: VisibleWindow | None) -> str:
+def statistics(answered: Answered, usage: ContextUsage | None) -> str:
     """The line below an answer."""
     parts = [tokens(answered.completion)]
     if answered.rate:
         parts.append(f"{answered.rate:,.1f} tokens/s")
-    parts.append(f"first after {duration(answered.first_token_seconds)}")
-    reused = f", {answered.reused:,} cached" if answered.reused else ""
-    parts.append(f"{answered.computed:,} read{reused}")
-    if window is not None:
-        parts.append(f"context {_share(window)}")
+    parts.append(f"first token after {duration(answered.first_token_seconds)}")
+    cached = f", {answered.reused:,} cached" if answered.reused else ""
+    parts.append(f"{answered.computed:,} prefilled{cached}")
+    if usage is not None:
+        parts.append(f"context {share(usage.share)}")
     return " · ".join(parts)
 
 
-def percent(window: VisibleWindow) -> str:
-    """`5,120 of 32,768 (16 %)`."""
-    return f"{window.used:,} of {window.size:,} ({_share(window)})"
-
-
-def _share(window: VisibleWindow) -> str:
-    return f"{window.share:.0%}".replace("%", " %")
-
-
 def complaints(answered: Answered) -> list[str]:
-    """What is not as it should be with an answer."""
+    """What went wrong with an answer, and what to do about it."""
     found = []
     if answered.recovered:
         what = "; ".join(answered.recovered)
-        found.append(f"The model broke its format, and the answer was recovered: {what}.")
+        found.append(f"The model broke its format, but the answer was recovered: {what}.")
     match answered.ending:
         case AnswerFinish.LENGTH if answered.context_full:
-            found.append(
-                "The answer was cut: the context is full. /compact makes room, then /retry asks again."
-            )
+            found.append("The answer was cut off: the context is full. /compact frees space, then /retry.")
         case AnswerFinish.LENGTH:
-            where = ", in its reasoning" if answered.in_reasoning else ""
-            cut = f"The answer was cut at {tokens(answered.completion)}{where}."
-            found.append(f"{cut} /set max_tokens N allows more, then /retry asks again.")
+            where = ", during its reasoning" if answered.in_reasoning else ""
+            cut = f"The answer was cut off after {tokens(answered.completion)}{where}."
+            found.append(f"{cut} /set max_tokens N raises the limit, then /retry.")
         case AnswerFinish.REPETITION:
-            found.append("The model repeated itself and was stopped. /retry asks again, with another seed.")
+            found.append("The model repeated itself and was stopped. /retry tries another seed.")
         case AnswerFinish.EMPTY:
-            found.append("The model gave no answer. /retry asks again, with another seed.")
+            found.append("The model gave no answer. /retry tries another seed.")
         case AnswerFinish.CANCELLED:
-            found.append("Stopped. What was said is kept; /retry asks again.")
+            found.append("Stopped. The partial answer is kept; /retry answers again.")
         case AnswerFinish.TOOL_CALLS:
-            found.append("The model waits for a function that has no program: see /tools.")
+            found.append("The answer ends with a function call. /tools shows which functions have a program.")
     return found

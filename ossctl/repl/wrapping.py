@@ -1,18 +1,18 @@
-"""Lines for a terminal, broken between words and not inside of them."""
+"""Wraps lines for a terminal between words."""
 
 import re
 from collections.abc import Iterator
 
 from prompt_toolkit.utils import get_cwidth
 
-_LAST_COLUMN = re.compile(r".*\S {2,}(?=\S)| *")  # of a line that is a row of a table, or indented
+_LAST_COLUMN = re.compile(r".*\S {2,}(?=\S)| *")  # its start, in a table row or an indented line
 _WORD = re.compile(r"\s*\S+")
 
 
 def wrapped(text: str, columns: int) -> str:
-    """`text` with lines of at most `columns` cells; what belongs to a row's last column stays in it.
+    """Wrap `text` to lines of at most `columns` cells. The last column of a table row stays aligned.
 
-    A word that is longer, as a line of Japanese is, is left for the terminal to break.
+    Longer words, such as a line of Japanese, are left for the terminal to wrap.
     """
     return "\n".join(part for line in text.split("\n") for part in _parts(line, columns))
 

@@ -1,20 +1,13 @@
 """llama.cpp behind a narrow interface: the only folder that imports its bindings."""
 
-import importlib.util
 import os
-import sys
 
-# Between two parts of a computation, libgomp's threads spin 300,000 times before they sleep. With any other
-# busy process beside, they spin while the one they wait for has no core: two runs at once on two cores were
-# 22 times slower. 1,000 is what libgomp itself takes when there are more threads than cores, and costs
-# nothing measurable otherwise. It reads this when it is loaded, so before the bindings are imported.
+# At a barrier libgomp's threads spin 300,000 times before they sleep. If another process is busy, they spin
+# while the thread they wait for has no core: two runs at once on two cores were 22 times slower. With 1,000,
+# which libgomp itself uses if there are more threads than cores, nothing else is measurably slower. libgomp
+# reads this when it is loaded, so before the bindings are imported.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-# When it gives up, ggml has a debugger print a trace of the stack, if there is one: pages for the terminal.
+# Otherwise ggml has a debugger, if one is installed, print pages of stack trace when it aborts.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-
-# The bindings' own __init__ imports a high-level interface that nothing here uses, and that takes longer than
-# loading a small model: the package is made known without running it.
-if "llama_cpp" not in sys.modules and (_found := importlib.util.find_spec("llama_cpp")) is not None:
-    sys.modules["llama_cpp"] = importlib.util.module_from_spec(_found)

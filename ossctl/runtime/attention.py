@@ -1,4 +1,4 @@
-"""What attention costs on this CPU, with llama.cpp's flash attention and without: measured on tensors."""
+"""Times attention on this CPU, with llama.cpp's flash attention and without."""
 
 import ctypes
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _POINTER, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _F32, _F16 = 0, 1  # enum ggml_type
 _HEAD_DIM, _HEADS, _KV_HEADS = 64, 8, 2
 _CELLS = 1024
-_MEMORY = 64 * 1024 * 1024  # bytes for all tensors of one measurement
+_MEMORY = 64 * 1024 * 1024  # bytes for the tensors of one measurement
 _ROUNDS = 3
 
 
@@ -23,9 +23,9 @@ class _ContextParams(ctypes.Structure):
 
 
 def attention_seconds(n_tokens: int, n_threads: int, *, flash: bool) -> float:
-    """Seconds a head, token and cell, where `n_tokens` at once attend to 1,024 cells of f16.
+    """Seconds per head, token and cell if `n_tokens` in one batch attend to 1,024 cells of f16.
 
-    The operations are those of llm_graph_context::build_attn_mha (src/llama-graph.cpp).
+    The operations follow llm_graph_context::build_attn_mha (src/llama-graph.cpp).
     """
     context = function("ggml_init", _POINTER, _ContextParams)(_ContextParams(_MEMORY, None, False))
     try:
@@ -49,7 +49,7 @@ def _flash(context: int, n_tokens: int) -> int:
 
 def _plain(context: int, n_tokens: int) -> int:
     q, k = _query(context, n_tokens), _per_head(context, _tensor(context, _F16, _HEAD_DIM, _KV_HEADS, _CELLS))
-    v = _tensor(context, _F16, _CELLS, _HEAD_DIM, _KV_HEADS)  # the cache holds it transposed
+    v = _tensor(context, _F16, _CELLS, _HEAD_DIM, _KV_HEADS)  # transposed, as in the cache
     mask = _tensor(context, _F32, _CELLS, n_tokens, 1)
     multiply = function("ggml_mul_mat", _POINTER, _POINTER, _POINTER, _POINTER)
     soften = function("ggml_soft_max_ext", _POINTER, _POINTER, _POINTER, _POINTER, _FLOAT, _FLOAT)
@@ -62,7 +62,7 @@ def _query(context: int, n_tokens: int) -> int:
 
 
 def _tensor(context: int, kind: int, *sizes: int) -> int:
-    """A tensor of zeros: what memory holds by chance may be numbers that are slow to compute with."""
+    """A tensor of zeros, because uninitialised memory may hold denormals, which are slow to compute with."""
     make = function("ggml_new_tensor_3d", _POINTER, _POINTER, ctypes.c_int, _LONG, _LONG, _LONG)
     return int(function("ggml_set_zero", _POINTER, _POINTER)(make(context, kind, *sizes)))
 

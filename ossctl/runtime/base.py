@@ -1,4 +1,4 @@
-"""What the engine needs of a model that can decode. llama.cpp is one implementation."""
+"""The interface between the engine and a model that decodes. llama.cpp is one implementation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,18 @@ Logits = npt.NDArray[np.float32]
 
 
 class CacheFull(Exception):
-    """The KV cache has no room for the batch. Nothing has changed: free something and try again."""
+    """The KV cache has no space for the batch. Nothing has changed, so free cells and try again."""
 
 
 class DecodeFailed(Exception):
-    """The batch was not decoded. What its sequences hold is undefined until they are cleared."""
+    """The batch was not decoded. The content of its sequences is undefined until they are cleared."""
 
 
 class DecodeAborted(DecodeFailed):
-    """`Runner.abort` stopped the decode. `lengths` is how many tokens each sequence of the batch holds now;
-    they can be gone on from."""
+    """`Runner.abort` stopped the decode.
+
+    `lengths` is the number of tokens that each sequence of the batch holds now. Decoding can continue there.
+    """
 
     def __init__(self, lengths: Mapping[int, int]) -> None:
         super().__init__("stopped")
@@ -29,15 +31,15 @@ class DecodeAborted(DecodeFailed):
 
 
 class RollbackImpossible(Exception):
-    """A sequence cannot go back to that position: the cells of its window are gone."""
+    """A sequence cannot return to that position, because cells of its window have been overwritten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Consecutive tokens of one sequence in one batch.
 
-    `tokens` int32 [n] go to the positions right after what the sequence holds. `wants_logits` asks for
-    the logits after the last of them.
+    `tokens`, int32 [n], are appended to what the sequence holds. `wants_logits` asks for the logits after the
+    last of them.
     """
 
     seq: int
@@ -47,9 +49,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a rollback to `n_tokens` needs besides the cells themselves; `data` is empty without a window.
+    """The state besides the cells that a rollback to `n_tokens` needs; `data` is empty without a window.
 
-    It belongs to a prefix, not to a sequence: every sequence that holds the same first tokens can use it.
+    It belongs to a prefix, not to a sequence: any sequence that starts with the same tokens can use it.
     """
 
     n_tokens: int
@@ -61,63 +63,63 @@ class Runner(Protocol):
 
     @property
     def n_vocab(self) -> int:
-        """Entries of the vocabulary, the width of a row of logits."""
+        """Size of the vocabulary, and of a row of logits."""
 
     @property
     def n_seq(self) -> int:
-        """Sequences that can be held at once."""
+        """Maximum number of sequences."""
 
     @property
     def n_batch(self) -> int:
-        """Tokens that one decode takes at the most; at least n_seq."""
+        """Maximum tokens per decode, at least `n_seq`."""
 
     @property
     def n_ubatch(self) -> int:
-        """Tokens that are computed at once; a larger decode is cut into pieces of so many."""
+        """Maximum tokens per ubatch; larger decodes are split into several."""
 
     @property
     def n_ctx_seq(self) -> int:
-        """Tokens that one sequence can hold at the most."""
+        """Maximum tokens per sequence."""
 
     @property
     def n_cells(self) -> int:
-        """Tokens that all sequences together can hold; less than n_seq * n_ctx_seq where they share."""
+        """Maximum tokens of all sequences together, less than n_seq * n_ctx_seq if they share cells."""
 
     @property
     def n_threads(self) -> int:
-        """CPU threads that a decode uses, and that are idle between two of them."""
+        """CPU threads of a decode, idle between decodes."""
 
     @property
     def needs_snapshots(self) -> bool:
-        """Whether a rollback is exact with a snapshot only (sliding windows)."""
+        """Whether an exact rollback needs a snapshot, as with sliding windows and recurrent states."""
 
     def decode(self, chunks: Sequence[Chunk]) -> Logits:
-        """Compute the chunks; at most one a sequence.
+        """Decode the chunks, at most one per sequence.
 
-        Returns float32 [number of chunks that want logits, n_vocab] in the order of the chunks, valid
-        until the next decode. Raises CacheFull, DecodeFailed, DecodeAborted, ValueError.
+        Returns float32 [number of chunks that want logits, n_vocab] in the order of the chunks, valid until
+        the next decode. Raises CacheFull, DecodeFailed, DecodeAborted, ValueError.
         """
 
     def snapshot(self, seq: int) -> Snapshot:
-        """What `rollback` and `copy` need to come back to where `seq` is now."""
+        """The state that `rollback` and `copy` need to return to the present length of `seq`."""
 
     def can_rollback(self, seq: int, n_tokens: int) -> bool:
-        """Whether `rollback` to `n_tokens`, not beyond what `seq` holds, is exact without a snapshot."""
+        """Whether `rollback` to `n_tokens`, which `seq` must hold, is exact without a snapshot."""
 
     def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
-        """Forget all but the first `n_tokens` tokens of `seq`. Raises RollbackImpossible."""
+        """Remove all but the first `n_tokens` tokens of `seq`. Raises RollbackImpossible."""
 
     def copy(self, source: int, target: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
-        """Make `target` hold the first `n_tokens` tokens of `source`. Raises RollbackImpossible."""
+        """Replace `target` by the first `n_tokens` tokens of `source`. Raises RollbackImpossible."""
 
     def save(self, seq: int) -> bytes:
-        """All that `seq` holds, to be kept outside of the cache."""
+        """The state of `seq`, to be stored outside the cache."""
 
     def load(self, seq: int, n_tokens: int, state: bytes) -> None:
-        """Make `seq` hold what was saved of `n_tokens` tokens. Raises RollbackImpossible."""
+        """Replace `seq` by the saved state of `n_tokens` tokens. Raises RollbackImpossible."""
 
     def abort(self) -> None:
-        """Stop the running decode, from any thread. Every later one stops as well, until `resume`."""
+        """Abort the running decode and all later ones until `resume`. May be called from any thread."""
 
     def resume(self) -> None:
-        """Decode again after an `abort`."""
+        """Allow decodes again after `abort`."""

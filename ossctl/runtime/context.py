@@ -1,7 +1,7 @@
-"""A KV cache and the decodes into it: `Runner` over llama.cpp.
+"""`Runner` over a llama.cpp context: a KV cache and decodes into it.
 
-llama.cpp ends the process on a bad call (too many tokens or outputs, a row of logits that was not asked
-for), so every call is checked here first.
+llama.cpp aborts the process on invalid calls (too many tokens or outputs, a row of logits that was not
+requested), so every call is checked here first.
 """
 
 import ctypes
@@ -23,7 +23,9 @@ from ossctl.runtime.base import (
     RollbackImpossible,
     Snapshot,
 )
+from ossctl.runtime.batch import LlamaBatch
 from ossctl.runtime.bindings import lib
+from ossctl.runtime.host import physical_cores
 from ossctl.runtime.log import llama_log
 from ossctl.runtime.model import LlamaModel
 
@@ -35,10 +37,10 @@ _KV_TYPES = {"f16": 1, "q8_0": 8}  # enum ggml_type
 
 @dataclass(frozen=True)
 class ContextOptions:
-    """Sizes of the cache and of a batch, in tokens.
+    """Sizes of the KV cache and of batches, in tokens.
 
-    With `unified` all sequences share `n_ctx` cells, so long and short ones mix well. Without, each of
-    the `n_seq` sequences has `n_ctx` cells of its own, and decoding many of them is faster.
+    If `unified`, all sequences share `n_ctx` cells, which suits sequences of different lengths. Otherwise
+    each of the `n_seq` sequences has `n_ctx` cells of its own, and decoding many of them is faster.
     """
 
     n_ctx: int = 4096
@@ -46,12 +48,12 @@ class ContextOptions:
     n_batch: int = 2048
     n_ubatch: int = 512
     unified: bool = False
-    n_threads: int = 0  # 0: all cores that this process may use
-    kv_type: str = "f16"  # or q8_0, which takes half as much
-    flash_attention: bool = True  # without it, decoding on a CPU is faster and takes memory for all scores
+    n_threads: int = 0  # 0: all physical cores
+    kv_type: str = "f16"  # or q8_0, of half the size
+    flash_attention: bool = True  # without it, a CPU decodes faster but stores all scores
 
     def validate(self) -> None:
-        """Raise ValueError for sizes that llama.cpp would end the process on."""
+        """Raise ValueError for sizes on which llama.cpp would abort the process."""
         limit = lib.llama_max_parallel_sequences()
         if not 1 <= self.n_seq <= limit:
             raise ValueError(f"n_seq is {self.n_seq}, must be from 1 to {limit}")
@@ -71,6 +73,7 @@ class LlamaRunner:
     def __init__(self, model: LlamaModel, options: ContextOptions) -> None:
         """Allocate the cache. Raises MemoryShortage, ValueError."""
         options.validate()
+        self._log = llama_log()
         self._handle: Any = None
         self._abort_flag = ctypes.create_string_buffer(b"", 2)
         self.unified = options.unified
@@ -78,39 +81,34 @@ class LlamaRunner:
         self._recurrent = model.recurrent
         self.n_vocab = model.n_vocab
         self.n_seq = options.n_seq
-        self.n_threads = options.n_threads or _cores()
-        self._params = _context_params(options, self._abort_flag)
+        self.n_threads = options.n_threads or physical_cores()
+        self._params = _context_params(options, self.n_threads, self._abort_flag)
         self._handle = _create(model, self._params)
-        self.buffers = llama_log().buffers()
+        self.buffers = self._log.buffers()
         self._memory = lib.llama_get_memory(self._handle)
         self.n_batch = min(options.n_batch, lib.llama_n_batch(self._handle))
         self.n_ubatch = min(self.n_batch, lib.llama_n_ubatch(self._handle))
         self.n_ctx_seq = min(options.n_ctx, lib.llama_n_ctx_seq(self._handle))
         self.n_cells = self.n_ctx_seq * (1 if options.unified else options.n_seq)
         self._lengths = [0] * self.n_seq
-        self._batch = _Batch(self.n_batch)
+        self._batch = LlamaBatch(self.n_batch)
 
     @property
     def needs_snapshots(self) -> bool:
         return self.window > 0 or self._recurrent
 
-    def length(self, seq: int) -> int:
-        """Tokens that `seq` holds."""
-        self._check_sequence(seq)
-        return self._lengths[seq]
-
     def decode(self, chunks: Sequence[Chunk]) -> Logits:
-        """See `Runner.decode`."""
         handle = self._open()
         n_outputs = self._check(chunks)
         self._batch.fill(chunks, self._lengths)
+        self._log.clear()
         code = lib.llama_decode(handle, self._batch.struct)
         if code == _NO_SLOT:
             raise CacheFull
         if code == _ABORTED:
             raise DecodeAborted(self._lengths_after_abort(chunks))
         if code != 0:
-            raise DecodeFailed(f"llama_decode returned {code}: {llama_log().reason()}")
+            raise DecodeFailed(f"llama_decode returned {code}: {self._log.reason()}")
         for chunk in chunks:
             self._lengths[chunk.seq] += len(chunk.tokens)
         if not n_outputs:
@@ -118,33 +116,29 @@ class LlamaRunner:
         return np.ctypeslib.as_array(lib.llama_get_logits(handle), (n_outputs, self.n_vocab))
 
     def snapshot(self, seq: int) -> Snapshot:
-        """See `Runner.snapshot`; the bytes are the sliding window's cells."""
         self._check_sequence(seq)
         if not self.needs_snapshots:
             return Snapshot(self._lengths[seq], b"")
         return Snapshot(self._lengths[seq], self._save(seq, _PARTIAL_ONLY))
 
     def can_rollback(self, seq: int, n_tokens: int) -> bool:
-        """See `Runner.can_rollback`. To 0 it always works; without a window, everywhere."""
         self._check_sequence(seq)
         if n_tokens in (0, self._lengths[seq]) or not self.needs_snapshots:
             return True
         return not self._recurrent and self._window_reaches(seq, n_tokens)
 
     def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
-        """See `Runner.rollback`."""
         self._check_rollback(seq, n_tokens, snapshot)
-        if (
-            n_tokens < self._lengths[seq] or n_tokens == 0
-        ):  # a failed decode may have left cells in an empty one
+        # A failed decode may have left cells in an empty sequence.
+        if n_tokens < self._lengths[seq] or n_tokens == 0:
             self._cut(seq, n_tokens, snapshot)
 
     def copy(self, source: int, target: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
-        """See `Runner.copy`. A unified cache shares the cells; streams are copied through the host.
+        """As in `Runner`. Sequences of a unified cache share the cells; streams are copied through the host.
 
-        llama_memory_seq_cp between streams is put off to the next decode, and would then overwrite a
-        window restored meanwhile; so streams are copied at once, as saved state. In a unified cache,
-        cells of the window that two sequences share could never be reused, so the target gets its own.
+        llama_memory_seq_cp between streams is deferred to the next decode, where it would overwrite a window
+        restored in the meantime, so streams are copied at once, as saved state. In a unified cache, window
+        cells shared by two sequences could never be reused, so the target gets its own.
         """
         self._check_rollback(source, n_tokens, snapshot)
         if source == target:
@@ -159,26 +153,22 @@ class LlamaRunner:
         self._cut(target, n_tokens, snapshot)
 
     def save(self, seq: int) -> bytes:
-        """See `Runner.save`."""
         self._check_sequence(seq)
         return self._save(seq, _WHOLE)
 
     def load(self, seq: int, n_tokens: int, state: bytes) -> None:
-        """See `Runner.load`."""
         self.rollback(seq, 0)
         self._restore(seq, state, _WHOLE)
         self._cut(seq, n_tokens, None)
 
     def abort(self) -> None:
-        """See `Runner.abort`."""
         self._abort_flag.value = b"x"
 
     def resume(self) -> None:
-        """See `Runner.resume`."""
         self._abort_flag.value = b""
 
     def close(self) -> None:
-        """Free the cache. A second call does nothing; any other call then raises ValueError."""
+        """Free the cache. Calling it again does nothing; any other method then raises ValueError."""
         if self._handle is not None:
             lib.llama_free(self._handle)
             self._handle = None
@@ -190,9 +180,9 @@ class LlamaRunner:
         self.close()
 
     def _lengths_after_abort(self, chunks: Sequence[Chunk]) -> dict[int, int]:
-        """The ubatches that were complete stay, and llama.cpp has removed the others' cells.
+        """The new lengths: llama.cpp keeps complete ubatches and has removed the cells of the others.
 
-        A recurrent state has no such past: its sequences begin anew.
+        A recurrent state has no earlier version, so its sequences are cleared.
         """
         for chunk in chunks:
             if self._recurrent:
@@ -201,7 +191,7 @@ class LlamaRunner:
         return {chunk.seq: self._lengths[chunk.seq] for chunk in chunks}
 
     def _cut(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
-        """Leave the first `n_tokens` cells, put the window back, and see that llama.cpp agrees."""
+        """Remove all but the first `n_tokens` cells, restore the window, and verify the length."""
         removed = lib.llama_memory_seq_rm(self._memory, seq, n_tokens, -1)
         if n_tokens and snapshot is not None and snapshot.data:
             self._restore(seq, snapshot.data, _PARTIAL_ONLY)
@@ -213,7 +203,7 @@ class LlamaRunner:
         self._lengths[seq] = n_tokens
 
     def _window_reaches(self, seq: int, n_tokens: int) -> bool:
-        """Whether the cells that the next token attends to are all there."""
+        """Whether the cache still has every cell to which the next token attends."""
         oldest: int = lib.llama_memory_seq_pos_min(self._memory, seq)
         return 0 <= oldest <= max(0, n_tokens - self.window + 1)
 
@@ -222,13 +212,13 @@ class LlamaRunner:
         size = lib.llama_state_seq_get_size_ext(handle, seq, flags)
         buffer = (ctypes.c_uint8 * size)()
         if lib.llama_state_seq_get_data_ext(handle, buffer, size, seq, flags) != size:
-            raise DecodeFailed(f"the state of sequence {seq} cannot be read")
+            raise DecodeFailed(f"cannot read the state of sequence {seq}")
         return bytes(buffer)
 
     def _restore(self, seq: int, data: bytes, flags: int) -> None:
         pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
         if not lib.llama_state_seq_set_data_ext(self._open(), pointer, len(data), seq, flags):
-            raise RollbackImpossible(f"sequence {seq} cannot take the saved state")
+            raise RollbackImpossible(f"cannot restore the saved state of sequence {seq}")
 
     def _open(self) -> Any:
         if self._handle is None:
@@ -238,83 +228,45 @@ class LlamaRunner:
     def _check_sequence(self, seq: int) -> None:
         self._open()
         if not 0 <= seq < self.n_seq:
-            raise ValueError(f"sequence {seq} is not one of {self.n_seq}")
+            raise ValueError(f"there is no sequence {seq}, only 0 to {self.n_seq - 1}")
 
     def _check_rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
         self._check_sequence(seq)
         if not 0 <= n_tokens <= self._lengths[seq]:
-            raise ValueError(f"position {n_tokens} is not in a sequence of {self._lengths[seq]}")
+            raise ValueError(f"position {n_tokens} is beyond a sequence of {self._lengths[seq]} tokens")
         if snapshot is not None and snapshot.n_tokens != n_tokens:
-            raise ValueError(f"the snapshot is of {snapshot.n_tokens} tokens, not of {n_tokens}")
+            raise ValueError(f"the snapshot has {snapshot.n_tokens} tokens instead of {n_tokens}")
         if snapshot is None and not self.can_rollback(seq, n_tokens):
-            raise RollbackImpossible(f"sequence {seq} has lost its window before {n_tokens}")
+            raise RollbackImpossible(f"the window of sequence {seq} before {n_tokens} is gone")
 
     def _check(self, chunks: Sequence[Chunk]) -> int:
-        """Refuse what would end the process; return the number of rows of logits."""
+        """Raise ValueError if llama.cpp would abort on this batch; return its number of rows of logits."""
         sequences = {chunk.seq for chunk in chunks}
         if not chunks or len(sequences) != len(chunks):
-            raise ValueError("a batch takes one chunk a sequence, and at least one")
+            raise ValueError("a batch needs at least one chunk, and at most one per sequence")
         total = 0
         for chunk in chunks:
             self._check_sequence(chunk.seq)
             n = len(chunk.tokens)
             if not n or self._lengths[chunk.seq] + n > self.n_ctx_seq:
-                raise ValueError(f"{n} tokens do not fit behind the {self._lengths[chunk.seq]} of a sequence")
+                held = self._lengths[chunk.seq]
+                raise ValueError(f"cannot append {n} tokens to {held}: a sequence has up to {self.n_ctx_seq}")
             if chunk.tokens.min() < 0 or chunk.tokens.max() >= self.n_vocab:
-                raise ValueError(f"a token is not in the vocabulary of {self.n_vocab}")
+                raise ValueError(f"a token is outside the vocabulary of {self.n_vocab}")
             total += n
         if total > self.n_batch:
-            raise ValueError(f"{total} tokens are more than a batch of {self.n_batch}")
+            raise ValueError(f"{total} tokens exceed a batch of {self.n_batch}")
         return sum(chunk.wants_logits for chunk in chunks)
 
 
-class _Batch:
-    """A llama_batch whose arrays numpy fills."""
-
-    def __init__(self, n_batch: int) -> None:
-        self.tokens = np.zeros(n_batch, np.int32)
-        self.positions = np.zeros(n_batch, np.int32)
-        self.sequences = np.zeros(n_batch, np.int32)
-        self.outputs = np.zeros(n_batch, np.int8)
-        self._counts = np.ones(n_batch, np.int32)
-        step = self.sequences.itemsize  # llama.cpp wants a pointer a token to its sequence ids
-        base = self.sequences.ctypes.data
-        self._pointers = np.arange(base, base + n_batch * step, step, dtype=np.uintp)
-        self.struct = lib.llama_batch()
-        types: dict[str, Any] = {name: kind for name, kind, *_ in lib.llama_batch._fields_}
-        for field, array in (
-            ("token", self.tokens),
-            ("pos", self.positions),
-            ("n_seq_id", self._counts),
-            ("seq_id", self._pointers),
-            ("logits", self.outputs),
-        ):
-            setattr(self.struct, field, ctypes.cast(array.ctypes.data, types[field]))
-
-    def fill(self, chunks: Sequence[Chunk], lengths: Sequence[int]) -> None:
-        end = 0
-        for chunk in chunks:
-            start, end = end, end + len(chunk.tokens)
-            first = lengths[chunk.seq]
-            self.tokens[start:end] = chunk.tokens
-            self.sequences[start:end] = chunk.seq
-            self.outputs[start:end] = 0
-            self.outputs[end - 1] = chunk.wants_logits
-            if end - start == 1:
-                self.positions[start] = first
-            else:
-                self.positions[start:end] = np.arange(first, first + end - start)
-        self.struct.n_tokens = end
-
-
-def _context_params(options: ContextOptions, abort_flag: Any) -> Any:
+def _context_params(options: ContextOptions, n_threads: int, abort_flag: Any) -> Any:
     params = lib.llama_context_default_params()
     params.n_ctx = options.n_ctx if options.unified else options.n_ctx * options.n_seq
     params.n_seq_max = options.n_seq
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
-    params.n_outputs_max = options.n_seq  # a row of logits a sequence, not one a token
-    params.n_threads = params.n_threads_batch = options.n_threads or _cores()
+    params.n_outputs_max = options.n_seq  # rows of logits: one per sequence, not per token
+    params.n_threads = params.n_threads_batch = n_threads
     params.kv_unified = options.unified
     params.type_k = params.type_v = _KV_TYPES[options.kv_type]
     params.flash_attn_type = (
@@ -333,24 +285,18 @@ def _create(model: LlamaModel, params: Any) -> Any:
     handle = lib.llama_init_from_model(model.handle, params)
     if not handle:
         raise MemoryShortage(
-            f"no memory for a context of {params.n_ctx:,} tokens: {log.reason()}",
+            f"not enough memory for a context of {params.n_ctx:,} tokens: {log.reason()}",
             "Use a smaller --ctx or --parallel.",
         )
     return handle
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @functools.cache
 def _abort_callback() -> Any:
     """libc's strlen as llama.cpp's abort callback: true for "x", false for "".
 
-    It is asked after every node of the graph, so it must not be a Python function, which would take the
-    GIL thousands of times a token.
+    llama.cpp calls it after every node of the graph. A Python function would take the GIL thousands of times
+    per token.
     """
     libc = ctypes.cdll.msvcrt if os.name == "nt" else ctypes.CDLL(None)
     return ctypes.cast(libc.strlen, lib.ggml_abort_callback)

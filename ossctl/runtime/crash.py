@@ -1,8 +1,8 @@
-"""Crashes in native code, told in two lines.
+"""Reports crashes in native code in two lines.
 
-llama.cpp ends the process where an assertion fails, a driver gives up or a kernel meets an instruction that
-the processor lacks. Nothing can go on after that, but the user can be told what died, what is saved and what
-to try, the terminal can be usable again, and a file can hold the details.
+llama.cpp ends the process if an assertion fails, a driver gives up or a kernel uses an instruction that the
+processor does not have. The process cannot continue, but it can print what crashed, what is saved and what to
+try, restore the terminal, and write the details to a file.
 """
 
 import ctypes
@@ -21,26 +21,26 @@ from ossctl.runtime.ggml import function
 
 _FAULTS = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")
 _EXIT_CODE = 1
-_PATIENCE = 5  # seconds that a report may take
-_PLAIN_TERMINAL = "\r\x1b[0m\x1b[?25h\x1b[?2004l"  # no colours, a cursor, no bracketed paste
+_PATIENCE = 5  # seconds for writing a report
+_PLAIN_TERMINAL = "\r\x1b[0m\x1b[?25h\x1b[?2004l"  # no colours, cursor shown, no bracketed paste
 
 
 class CrashReporter:
-    """Waits for crashes. `saved` tells the user what is not lost, reports go to `folder`, if there is one."""
+    """Handles crashes. `saved` is a sentence about what is not lost; if `folder` is set, reports go there."""
 
     def __init__(self) -> None:
         self.saved = ""
         self.folder: Path | None = None
         self._log: Callable[[], Sequence[str]] = list
         self._installed = self._ending = False
-        # C keeps the pointers, not the objects
+        # C keeps only the pointers
         self._on_signal = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._faulted)
         self._on_abort = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(self._aborted)
 
     def install(self, log: Callable[[], Sequence[str]]) -> None:
-        """Take over the signals of faults and ggml's abort; `log` gives the lines that a report ends with.
+        """Handle fault signals and ggml's abort; reports end with the lines of `log`.
 
-        Not beside Python's faulthandler, which is for those who debug.
+        Does nothing if Python's faulthandler is enabled, which means that someone is debugging.
         """
         if self._installed or faulthandler.is_enabled():
             return
@@ -48,27 +48,27 @@ class CrashReporter:
         set_callback = function("ggml_set_abort_callback", ctypes.c_void_p, ctypes.c_void_p)
         set_callback(ctypes.cast(self._on_abort, ctypes.c_void_p))
         if os.name == "posix":
-            # Python's own handlers run between two of its instructions: the faulty one would run again first.
+            # Python runs handlers only between bytecodes, so the faulty instruction would run again first.
             libc = ctypes.CDLL(None)
             libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
             for name in _FAULTS:
                 libc.signal(Signals[name], ctypes.cast(self._on_signal, ctypes.c_void_p))
 
     def stand_aside(self) -> None:
-        """Let this process die of its signal: another one waits for that. Call it before `install`."""
+        """Leave signals to kill this process, for a parent that waits for that. Call it before `install`."""
         self._installed = True
 
     def _aborted(self, message: bytes) -> None:
-        """ggml_abort: a failed assertion, with its place in the source."""
+        """Called by ggml_abort with a failed assertion and its place in the source."""
         self._end(message.decode("utf-8", "replace").replace("\n", " "))
 
     def _faulted(self, number: int) -> None:
-        """On the thread that failed, which may be none of Python's."""
+        """Called on the thread that failed, which Python may not know."""
         self._end(Signals(number).name)
 
     def _end(self, cause: str) -> NoReturn:
         try:
-            if self._ending:  # the other threads of a kernel fail as well
+            if self._ending:  # other threads of the same kernel fail, too
                 time.sleep(_PATIENCE)
             self._ending = True
             report = self._write_report(cause)
@@ -78,10 +78,10 @@ class CrashReporter:
             lines = f"ossctl: llama.cpp crashed: {cause}. {self.saved}".rstrip() + f"\n{_advice(report)}\n"
             os.write(2, lines.encode("utf-8", "replace"))
         finally:
-            os._exit(_EXIT_CODE)  # to return would be to run the faulty instruction again
+            os._exit(_EXIT_CODE)  # returning would run the faulty instruction again
 
     def _write_report(self, cause: str) -> Path | None:
-        """The file with the details; None where it cannot be written."""
+        """Write the details to a file; None if that fails."""
         if self.folder is None:
             return None
         path = self.folder / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
@@ -99,7 +99,7 @@ class CrashReporter:
 
 @functools.cache
 def crash_reporter() -> CrashReporter:
-    """The process's one reporter."""
+    """The process's reporter."""
     return CrashReporter()
 
 
@@ -109,7 +109,7 @@ def _advice(report: Path | None) -> str:
 
 
 def _restore_terminal() -> None:
-    """As `stty sane` does, where a prompt has left it raw."""
+    """Do what `stty sane` does if a prompt has left the terminal raw."""
     if os.name != "posix":
         return
     import termios

@@ -1,4 +1,4 @@
-"""The devices that this build of llama.cpp can use, from ggml's own registry."""
+"""The devices that this build of llama.cpp can use, from ggml's registry."""
 
 import ctypes
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ class DeviceKind(IntEnum):
 
 @dataclass(frozen=True)
 class BackendDevice:
-    """One device as llama.cpp sees it; `free` and `total` are bytes of its memory, now.
+    """A device as llama.cpp sees it; `free` and `total` are bytes of its memory at this moment.
 
-    `backend` is ggml's name for its kind: CPU, CUDA, ROCm, Vulkan, MTL, RPC. `device_id` is the address on
-    the PCI bus, as `0000:c1:00.0`, by which two backends' devices are known to be one; '' if there is none.
+    `backend` is ggml's name: CPU, CUDA, ROCm, Vulkan, MTL, RPC. `device_id` is the PCI address such as
+    `0000:c1:00.0`, which is the same if two backends show the same device; '' if there is none.
     """
 
     name: str
@@ -53,22 +53,27 @@ class _Properties(ctypes.Structure):
 
 
 def list_devices() -> tuple[BackendDevice, ...]:
-    """All devices in the order of ggml's registry: CUDA, Metal, Vulkan, ROCm, RPC and the CPU alike."""
-    llama_log()
-    lib.llama_backend_init()
+    """All devices, in the order of ggml's registry."""
+    _start()
     count = function("ggml_backend_dev_count", ctypes.c_size_t)()
     get = function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
     return tuple(_describe(get(index)) for index in range(count))
 
 
 def find_device(name: str) -> int:
-    """The handle of a device for the C API. Raises OssctlError if there is none of that name."""
-    llama_log()
-    lib.llama_backend_init()
+    """The C API's handle of a device. Raises OssctlError if there is none of that name."""
+    _start()
     handle = function("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)(name.encode())
     if not handle:
-        raise OssctlError(f"there is no device {name}", "`ossctl doctor` lists those that llama.cpp sees.")
+        hint = "`ossctl doctor` lists the devices that llama.cpp sees."
+        raise OssctlError(f"there is no device {name}", hint)
     return int(handle)
+
+
+def _start() -> None:
+    """Route the log before llama.cpp registers its backends, which it does once."""
+    llama_log()
+    lib.llama_backend_init()
 
 
 def _describe(device: int) -> BackendDevice:
@@ -87,24 +92,23 @@ def _describe(device: int) -> BackendDevice:
 
 
 def backends() -> tuple[str, ...]:
-    """Kinds of device that this build of llama.cpp has code for, whether there is one or not."""
-    llama_log()
-    lib.llama_backend_init()
+    """The backends in this build of llama.cpp, whether or not they have a device here."""
+    _start()
     count = function("ggml_backend_reg_count", ctypes.c_size_t)()
     get = function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
     return tuple(_registry_name(get(index)) for index in range(count))
 
 
 def system_info() -> str:
-    """What llama.cpp says of its build: instruction sets, libraries."""
+    """llama.cpp's description of its build: instruction sets, libraries."""
     return str(lib.llama_print_system_info().decode("utf-8", "replace"))
 
 
 def placeable(devices: Sequence[BackendDevice]) -> tuple[BackendDevice, ...]:
-    """Those that llama.cpp places layers on by itself, in its order (llama_prepare_model_devices).
+    """The devices on which llama.cpp places layers by default, in its order (llama_prepare_model_devices).
 
-    Other machines come first, integrated GPUs only if there is no other. A GPU that two backends see is the
-    first one's; of integrated ones, which may have no id, all are the first backend's.
+    RPC servers come first, integrated GPUs only if there is no other GPU. If two backends show the same GPU,
+    the first one gets it. Integrated GPUs may have no id, so only those of the first backend count.
     """
     gpus = [device for device in devices if device.kind is DeviceKind.GPU]
     remote = [device for device in gpus if device.backend == "RPC"]

@@ -1,9 +1,10 @@
-"""The header of a GGUF file, read by ggml itself: metadata and tensors, no weights."""
+"""Reads the headers of GGUF files with ggml: metadata and tensors, no weights."""
 
 import ctypes
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
 
 MAGIC = b"GGUF"
-_SHORT_ARRAY = 4096  # values: longer than any model has layers, shorter than vocabularies
+_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
+_SHORT_ARRAY = 4096  # values: more than any model has layers, less than a vocabulary has tokens
 _SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-\d{5}\.gguf")
 
 # enum gguf_type, ggml/include/gguf.h
@@ -37,7 +39,7 @@ Scalar = int | float | bool | str
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor: `offset` and `n_bytes` are bytes, the offset counts from the start of the file."""
+    """A tensor; `offset` is in bytes from the start of the file."""
 
     name: str
     offset: int
@@ -46,7 +48,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """Scalar and string metadata, short arrays of numbers, the lengths of all arrays, and all tensors."""
+    """Scalars and strings, short arrays of numbers, the lengths of all arrays, and all tensors."""
 
     metadata: dict[str, Scalar]
     arrays: dict[str, tuple[int | float, ...]]
@@ -59,7 +61,7 @@ class GgufHeader:
 
     @property
     def n_bytes(self) -> int:
-        """Size that the file must have at least for all tensors to be there."""
+        """Minimum size of a complete file."""
         return max((tensor.offset + tensor.n_bytes for tensor in self.tensors), default=0)
 
 
@@ -69,8 +71,11 @@ class _InitParams(ctypes.Structure):
     _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
 
 
+_HEADER_ONLY = _InitParams(no_alloc=True, ctx=None)
+
+
 def check_file(path: Path) -> None:
-    """Raise ModelError unless `path` is a file that begins like a GGUF."""
+    """Raise ModelError unless `path` is a file that starts like a GGUF."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
@@ -85,104 +90,120 @@ def check_file(path: Path) -> None:
         raise ModelError(f"{path} is not a GGUF file", "ossctl runs models in llama.cpp's GGUF format.")
 
 
-def read_header(path: Path) -> GgufHeader:
-    """Read the header of `path`, in milliseconds whatever the size of the file.
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A gguf_context of the header of `path`.
 
     Raises ModelError if the file is missing, not GGUF, or ends before its header does.
     """
     check_file(path)
     log = llama_log()
     log.clear()
-    init = function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
-    handle = init(os.fsencode(path), _InitParams(no_alloc=True, ctx=None))
+    handle = function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)(
+        os.fsencode(path), _HEADER_ONLY
+    )
     if not handle:
         reason = log.reason() or "its header cannot be read"
-        raise ModelError(f"{path} is damaged: {reason}", "Download it again; the copy broke off.")
-    return _read(handle)
+        raise ModelError(f"{path} is damaged: {reason}", "Download it again; it seems to be cut off.")
+    with _freed(handle):
+        yield handle
+
+
+@contextmanager
+def _freed(handle: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        function("gguf_free", None, ctypes.c_void_p)(handle)
+
+
+def read_header(path: Path) -> GgufHeader:
+    """Read the header of `path`, in milliseconds for any size of file. Raises ModelError as `opened` does."""
+    with opened(path) as handle:
+        return _read(handle)
 
 
 def read_header_start(data: bytes) -> GgufHeader | None:
-    """The header in the first bytes of a file; None if it goes on after them. Raises ModelError."""
+    """The header in the first bytes of a file; None if it is longer than `data`. Raises ModelError."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         raise ModelError("not a GGUF file", "ossctl runs models in llama.cpp's GGUF format.")
-    log = llama_log()
-    log.clear()
     init = function("gguf_init_from_buffer", ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, _InitParams)
-    handle = init(data, len(data), _InitParams(no_alloc=True, ctx=None))
-    return _read(handle) if handle else None
+    handle = init(data, len(data), _HEADER_ONLY)
+    if not handle:
+        return None
+    with _freed(handle):
+        return _read(handle)
 
 
 def split_files(path: Path, header: GgufHeader) -> tuple[Path, ...]:
-    """All files of the model whose first one is `path`. Raises ModelError if it is another part."""
+    """All files of the model whose first part is `path`. Raises ModelError if it is a later part."""
     count = int(header.metadata.get("split.count", 1))
     if count <= 1:
         return (path,)
     found = _SPLIT_NAME.fullmatch(path.name)
     if found is None or int(found[2]) != 1:
-        raise ModelError(f"{path} is not the first of {count} parts", "Give the path of the first one.")
+        raise ModelError(f"{path} is not the first of {count} parts", "Give the path of the first part.")
     return tuple(path.with_name(f"{found[1]}-{n:05d}-of-{count:05d}.gguf") for n in range(1, count + 1))
 
 
 def check_complete(path: Path, header: GgufHeader) -> None:
-    """Raise ModelError if the file is shorter than its header says."""
+    """Raise ModelError if the file is shorter than its header requires."""
     size = path.stat().st_size
     if size < header.n_bytes:
         raise ModelError(
             f"{path} is incomplete: {size:,} of {header.n_bytes:,} bytes",
-            "Download it again; the copy broke off.",
+            "Download it again; it seems to be cut off.",
         )
 
 
+def _numbers(handle: int, index: int) -> tuple[int | float, ...]:
+    """The values of an array; () for an array of strings."""
+    kind = function("gguf_get_arr_type", ctypes.c_int, _POINTER, _NUMBER)(handle, index)
+    length = _length(handle, index)
+    if kind not in _SCALARS or not length:
+        return ()
+    data = function("gguf_get_arr_data", _POINTER, _POINTER, _NUMBER)(handle, index)
+    return tuple((_SCALARS[kind][1] * length).from_address(data))
+
+
 def _read(handle: int) -> GgufHeader:
-    try:
-        metadata, arrays, lengths = _metadata(handle)
-        return GgufHeader(metadata, arrays, lengths, tuple(_tensors(handle)))
-    finally:
-        function("gguf_free", None, ctypes.c_void_p)(handle)
+    metadata, arrays, lengths = _metadata(handle)
+    return GgufHeader(metadata, arrays, lengths, tuple(_tensors(handle)))
 
 
 def _metadata(
     handle: int,
 ) -> tuple[dict[str, Scalar], dict[str, tuple[int | float, ...]], dict[str, int]]:
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    key_of = function("gguf_get_key", ctypes.c_char_p, pointer, number)
-    kind_of = function("gguf_get_kv_type", ctypes.c_int, pointer, number)
-    string_of = function("gguf_get_val_str", ctypes.c_char_p, pointer, number)
-    length_of = function("gguf_get_arr_n", ctypes.c_size_t, pointer, number)
+    key_of = function("gguf_get_key", ctypes.c_char_p, _POINTER, _NUMBER)
+    kind_of = function("gguf_get_kv_type", ctypes.c_int, _POINTER, _NUMBER)
+    string_of = function("gguf_get_val_str", ctypes.c_char_p, _POINTER, _NUMBER)
     metadata: dict[str, Scalar] = {}
     arrays: dict[str, tuple[int | float, ...]] = {}
     lengths: dict[str, int] = {}
-    for index in range(function("gguf_get_n_kv", number, pointer)(handle)):
+    for index in range(function("gguf_get_n_kv", _NUMBER, _POINTER)(handle)):
         key = key_of(handle, index).decode("utf-8", "replace")
         kind = kind_of(handle, index)
         if kind == _ARRAY:
-            lengths[key] = length_of(handle, index)
+            lengths[key] = _length(handle, index)
             if lengths[key] <= _SHORT_ARRAY:
-                arrays[key] = _numbers(handle, index, lengths[key])
+                arrays[key] = _numbers(handle, index)
         elif kind == _STRING:
             metadata[key] = string_of(handle, index).decode("utf-8", "replace")
         else:
             name, type_ = _SCALARS[kind]
-            metadata[key] = function(f"gguf_get_val_{name}", type_, pointer, number)(handle, index)
+            metadata[key] = function(f"gguf_get_val_{name}", type_, _POINTER, _NUMBER)(handle, index)
     return metadata, arrays, lengths
 
 
-def _numbers(handle: int, index: int, length: int) -> tuple[int | float, ...]:
-    """The values of an array, () for one of strings."""
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    kind = function("gguf_get_arr_type", ctypes.c_int, pointer, number)(handle, index)
-    if kind not in _SCALARS or not length:
-        return ()
-    data = function("gguf_get_arr_data", pointer, pointer, number)(handle, index)
-    return tuple((_SCALARS[kind][1] * length).from_address(data))
+def _length(handle: int, index: int) -> int:
+    return int(function("gguf_get_arr_n", ctypes.c_size_t, _POINTER, _NUMBER)(handle, index))
 
 
 def _tensors(handle: int) -> Iterator[Tensor]:
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    name_of = function("gguf_get_tensor_name", ctypes.c_char_p, pointer, number)
-    offset_of = function("gguf_get_tensor_offset", ctypes.c_size_t, pointer, number)
-    size_of = function("gguf_get_tensor_size", ctypes.c_size_t, pointer, number)
-    data = function("gguf_get_data_offset", ctypes.c_size_t, pointer)(handle)
-    for index in range(function("gguf_get_n_tensors", number, pointer)(handle)):
+    name_of = function("gguf_get_tensor_name", ctypes.c_char_p, _POINTER, _NUMBER)
+    offset_of = function("gguf_get_tensor_offset", ctypes.c_size_t, _POINTER, _NUMBER)
+    size_of = function("gguf_get_tensor_size", ctypes.c_size_t, _POINTER, _NUMBER)
+    data = function("gguf_get_data_offset", ctypes.c_size_t, _POINTER)(handle)
+    for index in range(function("gguf_get_n_tensors", _NUMBER, _POINTER)(handle)):
         name = name_of(handle, index).decode("utf-8", "replace")
         yield Tensor(name, data + offset_of(handle, index), size_of(handle, index))

@@ -1,11 +1,10 @@
-"""The computer itself: RAM that can be had, physical cores, GPUs that the system knows of.
+"""The computer itself: available RAM, physical cores and graphics cards.
 
-Every question has a way on Linux, macOS and Windows. `root` stands for `/` where the system's files are read.
+psutil answers on macOS and Windows. On Linux the limits of a container count as well, and /proc and /sys are
+read directly, which is faster than importing psutil. `root` stands for `/` there.
 """
 
-import ctypes
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -15,14 +14,14 @@ from math import ceil
 from pathlib import Path
 
 _ROOT = Path("/")
-_NO_LIMIT = 1 << 60  # cgroup v1 writes a number near 2**63 for none
+_NO_LIMIT = 1 << 60  # cgroup v1 writes a number near 2**63 for no limit
 _NVIDIA, _AMD = 0x10DE, 0x1002  # PCI vendors
 _DISPLAY = 0x03  # PCI base class
 
 
 @dataclass(frozen=True)
 class Ram:
-    """Bytes in all, and bytes that programs can get without swapping."""
+    """Bytes installed, and bytes that programs can get without swapping."""
 
     total: int
     free: int
@@ -30,37 +29,41 @@ class Ram:
 
 def ram(root: Path = _ROOT) -> Ram:
     """The RAM of this system, or of the container that this process is confined to."""
-    if sys.platform == "win32":
-        return _windows_ram()
-    if sys.platform == "darwin":
-        return _mac_ram()
-    return linux_ram(root)
+    if sys.platform == "linux":
+        return linux_ram(root)
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return Ram(memory.total, memory.available)
 
 
 def physical_cores(root: Path = _ROOT) -> int:
-    """Cores, hyper-threads not counted, that this process may use; at least 1."""
-    if sys.platform == "darwin":
-        return _sysctl("hw.perflevel0.physicalcpu") or _sysctl("hw.physicalcpu") or os.cpu_count() or 1
-    if sys.platform == "win32":
-        return _windows_cores() or os.cpu_count() or 1
-    return linux_cores(root, os.sched_getaffinity(0))
+    """Cores that this process may use, hyper-threads not counted; at least 1.
+
+    On Apple silicon these are the performance cores, as in llama.cpp (common/common.cpp).
+    """
+    if sys.platform == "linux":
+        return linux_cores(root, os.sched_getaffinity(0))
+    import psutil
+
+    performance = _sysctl("hw.perflevel0.physicalcpu") if sys.platform == "darwin" else 0
+    return performance or psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
 def gpus(root: Path = _ROOT) -> tuple[str, ...]:
-    """Vendors of the graphics cards that the system has, "NVIDIA" or "AMD"; no others are looked for."""
+    """Vendors of the installed graphics cards; only "NVIDIA" and "AMD" are looked for."""
     if sys.platform == "darwin":
-        return ()  # Metal is in every build
+        return ()  # every build has Metal
     if sys.platform == "win32":
-        return (
-            ("NVIDIA",) if Path(os.environ.get("SYSTEMROOT", ""), "System32", "nvcuda.dll").exists() else ()
-        )
+        driver = Path(os.environ.get("SYSTEMROOT", ""), "System32", "nvcuda.dll")
+        return ("NVIDIA",) if driver.exists() else ()
     return linux_gpus(root)
 
 
 def carved_out(device_id: str, total: int, ram_total: int, root: Path = _ROOT) -> int:
-    """Bytes of an integrated GPU that the firmware keeps from the RAM, of `total` that it reports.
+    """Bytes that the firmware takes from RAM for an integrated GPU with `total` bytes.
 
-    On Linux amdgpu says it, and other drivers keep nothing. Elsewhere it is at least what RAM cannot hold.
+    On Linux amdgpu reports them, and other drivers take none. Elsewhere they are at least what exceeds RAM.
     """
     if sys.platform != "linux":
         return max(0, total - ram_total)
@@ -68,7 +71,7 @@ def carved_out(device_id: str, total: int, ram_total: int, root: Path = _ROOT) -
 
 
 def linux_ram(root: Path) -> Ram:
-    """From /proc/meminfo, and from the cgroups (v1 and v2) that this process is in, whichever is less."""
+    """The smallest of /proc/meminfo and the limits of this process's cgroups (v1 and v2)."""
     info: dict[str, str] = dict(re.findall(r"^(\w+):\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE))
     total = int(info.get("MemTotal", 0)) * 1024
     free = int(info.get("MemAvailable", "0")) * 1024
@@ -79,7 +82,7 @@ def linux_ram(root: Path) -> Ram:
 
 
 def _cgroup_memory(root: Path) -> Iterable[tuple[int, int]]:
-    """(limit, used without what can be dropped) of each group that this process is in, in bytes."""
+    """Limit and use in bytes of each cgroup of this process, without the page cache that can be dropped."""
     for folder in _cgroup_folders(root, "memory"):
         v2 = folder / "memory.max"
         limit, used = ("memory.max", "memory.current") if v2.exists() else (
@@ -93,7 +96,7 @@ def _cgroup_memory(root: Path) -> Iterable[tuple[int, int]]:
 
 
 def _cgroup_folders(root: Path, controller: str) -> Iterable[Path]:
-    """The folders of this process's group and of all above it, in v2 and in v1."""
+    """The folders of this process's group and of its ancestors, in v2 and v1."""
     base = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
         number, controllers, path = (*line.split(":", 2), "", "")[:3]
@@ -104,14 +107,14 @@ def _cgroup_folders(root: Path, controller: str) -> Iterable[Path]:
         else:
             continue
         group = top / path.lstrip("/")
-        # inside a container, the path may be the host's, and the container's own group is the top
+        # In a container the path may be the host's, while the container's own group is the top.
         yield from (
             folder for folder in (group, *group.parents) if folder.is_relative_to(top) and folder.is_dir()
         )
 
 
 def linux_cores(root: Path, allowed: Iterable[int]) -> int:
-    """Different cores among the `allowed` CPUs, no more than the cgroup's quota of CPU time."""
+    """Distinct cores among the `allowed` CPUs, limited by the cgroup's CPU quota."""
     cpus = root / "sys/devices/system/cpu"
     allowed = set(allowed)
     siblings = {_text(cpus / f"cpu{n}/topology/thread_siblings_list").strip() or f"cpu{n}" for n in allowed}
@@ -127,7 +130,7 @@ def linux_cores(root: Path, allowed: Iterable[int]) -> int:
 
 
 def linux_gpus(root: Path) -> tuple[str, ...]:
-    """Vendors of display devices on the PCI bus."""
+    """Vendors of the display devices on the PCI bus."""
     found = []
     for device in sorted((root / "sys/bus/pci/devices").glob("*")):
         if _number(device / "class", 16) >> 16 == _DISPLAY:
@@ -154,57 +157,3 @@ def _number(path: Path, base: int = 10) -> int:
 def _sysctl(name: str) -> int:
     done = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=False)  # noqa: S603
     return int(done.stdout) if done.stdout.strip().isdigit() else 0
-
-
-def _mac_ram() -> Ram:
-    """macOS counts what it can drop or compress apart: vm_stat lists it in pages."""
-    done = subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, check=False)
-    return mac_ram(_sysctl("hw.memsize"), done.stdout)
-
-
-def mac_ram(total: int, vm_stat: str) -> Ram:
-    """RAM from what vm_stat prints."""
-    page = re.search(r"page size of (\d+) bytes", vm_stat)
-    pages = dict(
-        re.findall(r"^Pages (free|inactive|speculative|purgeable):\s+(\d+)\.", vm_stat, re.MULTILINE)
-    )
-    return Ram(total, min(total, sum(map(int, pages.values())) * (int(page[1]) if page else 4096)))
-
-
-class _MemoryStatus(ctypes.Structure):
-    """MEMORYSTATUSEX, sysinfoapi.h"""
-
-    _fields_ = [
-        ("length", ctypes.c_uint32),
-        ("load", ctypes.c_uint32),
-        ("total", ctypes.c_uint64),
-        ("available", ctypes.c_uint64),
-        ("others", ctypes.c_uint64 * 5),
-    ]
-
-
-def _windows_ram() -> Ram:
-    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
-    kernel: ctypes.CDLL = getattr(ctypes, "windll").kernel32  # noqa: B009 (mypy knows it on Windows only)
-    kernel.GlobalMemoryStatusEx(ctypes.byref(status))
-    return Ram(status.total, status.available)
-
-
-def _windows_cores() -> int:
-    """Records of processor cores from GetLogicalProcessorInformationEx; they begin with kind and size."""
-    kernel: ctypes.CDLL = getattr(ctypes, "windll").kernel32  # noqa: B009 (mypy knows it on Windows only)
-    length = ctypes.c_uint32(0)
-    kernel.GetLogicalProcessorInformationEx(0, None, ctypes.byref(length))
-    buffer = ctypes.create_string_buffer(length.value or 8)
-    if not kernel.GetLogicalProcessorInformationEx(0, buffer, ctypes.byref(length)):
-        return 0
-    cores = at = 0
-    while at < length.value:
-        cores += 1
-        at += int.from_bytes(buffer.raw[at + 4 : at + 8], "little")
-    return cores
-
-
-def system_name() -> str:
-    """`Linux x86_64`, `Darwin arm64`, …"""
-    return f"{platform.system()} {platform.machine()}"

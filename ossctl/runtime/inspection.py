@@ -1,4 +1,4 @@
-"""What a GGUF file tells beyond its header's facts: types, tokens, whether llama.cpp can load it at all."""
+"""Questions about GGUF files beyond the header: tensor types, tokens, whether llama.cpp can run them."""
 
 import ctypes
 import functools
@@ -6,14 +6,12 @@ import os
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
-from ossctl.errors import ModelError
 from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
-from ossctl.runtime.gguf import MAGIC, check_file
+from ossctl.runtime.gguf import MAGIC, opened
 from ossctl.runtime.log import llama_log
 
 _STRING = 8  # enum gguf_type, ggml/include/gguf.h
@@ -21,49 +19,43 @@ _VERSION = 3  # GGUF_VERSION, likewise
 _TOKENS = b"tokenizer.ggml.tokens"
 
 
-class _InitParams(ctypes.Structure):
-    """struct gguf_init_params"""
-
-    _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
-
-
 def bytes_by_type(path: Path) -> Counter[str]:
-    """Bytes of the tensors of each type, by ggml's name for it: `MXFP4`, `Q8_0`. Raises ModelError."""
+    """Bytes of all tensors of each type, by ggml's name (`MXFP4`, `Q8_0`). Raises ModelError."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     count = function("gguf_get_n_tensors", number, pointer)
     type_of = function("gguf_get_tensor_type", ctypes.c_int, pointer, number)
     size_of = function("gguf_get_tensor_size", ctypes.c_size_t, pointer, number)
     name_of = function("ggml_type_name", ctypes.c_char_p, ctypes.c_int)
     found: Counter[str] = Counter()
-    with _opened(path) as handle:
+    with opened(path) as handle:
         for index in range(count(handle)):
             found[name_of(type_of(handle, index)).decode().upper()] += size_of(handle, index)
     return found
 
 
 def has_tokens(path: Path, wanted: Collection[str]) -> bool:
-    """Whether the vocabulary holds all of `wanted`, by their text. Raises ModelError."""
+    """Whether the vocabulary contains all of `wanted`, by their text. Raises ModelError."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     find = function("gguf_find_key", number, pointer, ctypes.c_char_p)
     length = function("gguf_get_arr_n", ctypes.c_size_t, pointer, number)
     text_of = function("gguf_get_arr_str", ctypes.c_char_p, pointer, number, ctypes.c_size_t)
-    left = {text.encode() for text in wanted}
-    with _opened(path) as handle:
+    missing = {text.encode() for text in wanted}
+    with opened(path) as handle:
         key = find(handle, _TOKENS)
         if key >= 0:
             for index in reversed(range(length(handle, key))):  # control tokens come last
-                left.discard(text_of(handle, key, index))
-                if not left:
+                missing.discard(text_of(handle, key, index))
+                if not missing:
                     return True
-    return not left
+    return not missing
 
 
 @functools.cache
 def knows_architecture(name: str) -> bool:
-    """Whether llama.cpp has an implementation of this `general.architecture`.
+    """Whether llama.cpp implements this `general.architecture`.
 
-    It has no list to look in, so it is given a file that says no more than that: when it complains of
-    anything but the architecture, it knows it.
+    It has no list of them, so this loads a file that contains only the architecture's name, and reads why
+    that fails.
     """
     log = llama_log()
     log.clear()
@@ -76,19 +68,6 @@ def knows_architecture(name: str) -> bool:
     if handle:
         lib.llama_model_free(handle)
     return "unknown model architecture" not in log.reason()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    check_file(path)
-    init = function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
-    handle = init(os.fsencode(path), _InitParams(no_alloc=True, ctx=None))
-    if not handle:
-        raise ModelError(f"{path} is damaged: its header cannot be read")
-    try:
-        yield handle
-    finally:
-        function("gguf_free", None, ctypes.c_void_p)(handle)
 
 
 def _file_of(architecture: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The files of llama.cpp's libraries: which are loaded, and what compiled them."""
+"""The files of llama.cpp's libraries: which are loaded, and which compiler built them."""
 
 import hashlib
 import re
@@ -11,19 +11,19 @@ _COMPILER = re.compile(rb"(GCC): \([^)\0]*\) ([\d.]+)|(clang) version ([\d.]+)")
 
 
 def cpu_library() -> Path:
-    """The file with the CPU's kernels; with all of llama.cpp where it is in one."""
+    """The library of CPU kernels, or the single library of a static build."""
     found = sorted(path for path in _folder().glob("*ggml-cpu*") if path.is_file())
     return found[0] if found else Path(lib._lib._name)  # noqa: SLF001
 
 
 def fingerprint() -> str:
-    """Tells one build from another: the CPU library's hash; of the others, which may be large, the stat."""
+    """Identifies a build: the CPU library's hash, and size and time of the others, which can be large."""
     parts = [hashlib.sha256(cpu_library().read_bytes()).hexdigest(), *_others()]
     return " ".join(parts)
 
 
 def compiler(library: Path) -> str:
-    """The compiler that `library` says it was made by; '' if it does not."""
+    """The compiler that is recorded in `library`; '' if there is none."""
     found = _COMPILER.search(library.read_bytes())
     return b" ".join(filter(None, found.groups())).decode("ascii", "replace") if found else ""
 

@@ -1,9 +1,9 @@
-"""A model in memory: opened, described, closed."""
+"""A model in memory."""
 
 import ctypes
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,12 +19,13 @@ from ossctl.runtime.vocab import Vocabulary
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How to place the weights.
+    """Where to place the weights.
 
-    `n_gpu_layers` counts the output as a layer; negative is all. They go to `devices` (names; None is all
-    that llama.cpp would use), so many on each as `device_layers` says, or by free memory if it is empty. The
-    experts of the layers `experts_in_ram` stay in RAM. `load_mode` is `mmap`, `none` (read into memory) or
-    `auto`. `repack` is a faster layout on the CPU, at the price of a second copy in RAM; devices rule it out.
+    `n_gpu_layers` counts the output layer; a negative number offloads all. If `devices`, their names, is
+    None, llama.cpp chooses. `device_layers` is the number of layers per device; if it is empty, llama.cpp
+    splits them by free memory. `experts_in_ram` are the layers whose experts stay in RAM. `load_mode` is
+    `mmap`, `none` (read into memory) or `auto`. `repack` uses the CPU's faster layout, which takes a second
+    copy in RAM and is not possible with devices.
     """
 
     n_gpu_layers: int = -1
@@ -36,9 +37,9 @@ class ModelOptions:
 
     @property
     def repacks(self) -> bool:
-        """Whether weights in RAM get the CPU's layout.
+        """Whether weights in RAM are repacked.
 
-        From that no GPU can copy them for large batches (op_offload): the scheduler takes host buffers only.
+        GPUs cannot copy repacked weights for large batches (op_offload), which needs plain host buffers.
         """
         return self.repack and not self.devices
 
@@ -54,7 +55,7 @@ class _Override(ctypes.Structure):
 
 
 class LlamaModel:
-    """Weights and vocabulary of a GGUF file. Close it after every context made from it."""
+    """Weights and vocabulary of a GGUF file. Close it after all of its contexts."""
 
     def __init__(
         self,
@@ -62,10 +63,10 @@ class LlamaModel:
         options: ModelOptions | None = None,
         keep_going: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Load `path`; `keep_going` is asked now and then and ends the load by returning False.
+        """Load `path`. `keep_going` is called repeatedly, and stops the load by returning False.
 
-        Raises ModelError (missing, not GGUF, incomplete, unknown architecture, stopped),
-        MemoryShortage, and OssctlError for a device that is not there.
+        Raises ModelError (missing, not GGUF, incomplete, unknown architecture, stopped), MemoryShortage, and
+        OssctlError for a missing device.
         """
         self._handle: object = None
         self.path = path
@@ -82,28 +83,28 @@ class LlamaModel:
         )
         if not lib.llama_model_has_decoder(self._handle) or lib.llama_model_has_encoder(self._handle):
             self.close()
-            raise ModelError(f"{path} does not generate text", "ossctl runs decoder-only language models.")
+            raise ModelError(f"{path} does not generate text", "ossctl runs decoder-only models.")
 
     @property
     def handle(self) -> object:
-        """The pointer for the C API. Raises ValueError after `close`."""
+        """The C API's pointer. Raises ValueError after `close`."""
         if self._handle is None:
             raise ValueError("the model is closed")
         return self._handle
 
     @property
     def name(self) -> str:
-        """What the file calls itself, else its file name."""
+        """The name in the metadata, else that of the file."""
         return str(self.header.metadata.get("general.name") or self.path.stem)
 
     @functools.cached_property
     def chat_template(self) -> str | None:
         """The Jinja template in the model's metadata."""
         template = lib.llama_model_chat_template(self.handle, None)
-        return template.decode("utf-8") if template else None
+        return template.decode("utf-8", "replace") if template else None
 
     def close(self) -> None:
-        """Free the weights. A second call does nothing."""
+        """Free the weights. Calling it again does nothing."""
         if self._handle is not None:
             lib.llama_model_free(self._handle)
             self._handle = None
@@ -132,7 +133,7 @@ def _load(path: Path, options: ModelOptions, keep_going: Callable[[], bool]) -> 
 
 
 def _params(options: ModelOptions) -> tuple[Any, list[Any]]:
-    """llama.cpp's parameters, and what they point to, which has to live as long as they do."""
+    """llama.cpp's parameters, and the objects they point to, which must live as long as they do."""
     params = lib.llama_model_default_params()
     params.n_gpu_layers = options.n_gpu_layers
     params.use_extra_bufts = options.repacks
@@ -150,8 +151,7 @@ def _params(options: ModelOptions) -> tuple[Any, list[Any]]:
         params.tensor_split = split
         alive.append(split)
     if options.experts_in_ram:
-        numbers = "|".join(map(str, options.experts_in_ram))
-        pattern = rf"blk\.({numbers})\.ffn_(up|down|gate|gate_up)_exps".encode()
+        pattern = experts_pattern(options.experts_in_ram).encode()
         cpu = function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
         overrides = (_Override * 2)(_Override(pattern, cpu), _Override(None, None))
         params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
@@ -159,7 +159,12 @@ def _params(options: ModelOptions) -> tuple[Any, list[Any]]:
     return params, alive
 
 
+def experts_pattern(layers: Iterable[int]) -> str:
+    """A regular expression for the names of these layers' expert tensors."""
+    return rf"blk\.({'|'.join(map(str, layers))})\.ffn_(up|down|gate|gate_up)_exps"
+
+
 def _hint(reason: str) -> str:
     if "architecture" in reason:
-        return "This version of llama.cpp does not know it; a newer llama-cpp-python may."
+        return "This release of llama.cpp does not know it; a later one may."
     return ""

@@ -1,1 +1,1 @@
-"""What is kept on disk."""
+"""Files on disk: the journal of a batch, compression, locks and the session database."""

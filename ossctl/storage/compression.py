@@ -1,8 +1,9 @@
-"""Files that are plain, gzip or Zstandard, by the end of their name."""
+"""Plain, gzip and Zstandard files, told apart by their suffix."""
 
 import gzip
 import sys
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -11,75 +12,83 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# What reading a file raises when it is no such file, damaged, or cut; `reason_of` puts it in words.
+# Raised when a file is unreadable, damaged or truncated; `describe_read_error` explains them.
 READ_ERRORS = (OSError, EOFError, zlib.error, zstd.ZstdError)
+
+_BLOCK_BYTES = 1 << 20
 
 
 class Encoder(Protocol):
-    """Turns what is appended to a file into the bytes that stand in it."""
+    """Encodes data that is appended to a file."""
 
     def encode(self, data: bytes) -> bytes:
-        """Bytes from which a reader gets `data` at once, whatever comes later."""
+        """Encode `data` and flush, so that it can be decoded even if nothing follows."""
 
     def finish(self) -> bytes:
-        """What ends the file."""
+        """Return the bytes that end the file."""
 
 
-class Plain:
-    """Bytes as they are."""
-
+class PlainEncoder:
     def encode(self, data: bytes) -> bytes:
-        """See `Encoder.encode`."""
         return data
 
     def finish(self) -> bytes:
-        """See `Encoder.finish`."""
         return b""
 
 
-class Gzip:
-    """One gzip member, flushed after every piece: that costs some 5 bytes and part of the compression."""
+class GzipEncoder:
+    """One gzip member. Each flush costs some 5 bytes and part of the compression ratio."""
 
     def __init__(self) -> None:
-        self._compressor = zlib.compressobj(wbits=31)  # 31: with gzip's header and trailer
+        self._compressor = zlib.compressobj(wbits=31)  # 31: with a gzip header and trailer
 
     def encode(self, data: bytes) -> bytes:
-        """See `Encoder.encode`."""
         return self._compressor.compress(data) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
 
     def finish(self) -> bytes:
-        """See `Encoder.finish`."""
         return self._compressor.flush()
 
 
-class Zstandard:
-    """One frame, flushed likewise. Some programs read no further than the first frame of a file."""
+class ZstdEncoder:
+    """One frame, because some programs read only the first frame of a file."""
 
     def __init__(self) -> None:
         self._compressor = zstd.ZstdCompressor()
 
     def encode(self, data: bytes) -> bytes:
-        """See `Encoder.encode`."""
         return self._compressor.compress(data, mode=zstd.ZstdCompressor.FLUSH_BLOCK)
 
     def finish(self) -> bytes:
-        """See `Encoder.finish`."""
         return self._compressor.flush()
 
 
+_ENCODERS: dict[str, type[Encoder]] = {".gz": GzipEncoder, ".zst": ZstdEncoder}
+
+
 def encoder_for(path: Path) -> Encoder:
-    """A new encoder for a file of this name."""
-    kinds: dict[str, type[Encoder]] = {".gz": Gzip, ".zst": Zstandard}
-    return kinds.get(path.suffix.lower(), Plain)()
+    """Return a new encoder for the suffix of `path`."""
+    return _ENCODERS.get(path.suffix.lower(), PlainEncoder)()
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether a file of this name is."""
-    return path.suffix.lower() in (".gz", ".zst")
+    """Whether the suffix of `path` is that of a compressed file."""
+    return path.suffix.lower() in _ENCODERS
+
+
+def encode_in_blocks(lines: Iterable[bytes], encoder: Encoder) -> Iterator[bytes]:
+    """Encode `lines` in blocks of 1 MiB, because each call of `encode` flushes."""
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) > _BLOCK_BYTES:
+            yield encoder.encode(bytes(block))
+            block.clear()
+    if block:
+        yield encoder.encode(bytes(block))
 
 
 def open_decoded(path: Path) -> BinaryIO:
-    """The contents of a file, to be read. Raises OSError; reading raises any of READ_ERRORS."""
+    """Open a file to read its decompressed contents. Raises OSError; reading raises READ_ERRORS."""
     if path.suffix.lower() == ".gz":
         return cast("BinaryIO", gzip.open(path))
     if path.suffix.lower() == ".zst":
@@ -87,10 +96,10 @@ def open_decoded(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def reason_of(error: Exception) -> str:
-    """Why reading failed, for the user."""
+def describe_read_error(error: Exception) -> str:
+    """The reason of one of READ_ERRORS, for a message to the user."""
     if isinstance(error, EOFError):
-        return "the compressed file is cut"
+        return "the compressed file is truncated"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"not a file of its kind, or damaged ({error})"
+    return f"the file is damaged or not of the type its name says ({error})"

@@ -1,4 +1,4 @@
-"""The database of sessions: opened, brought up to date, and its failures as errors for users."""
+"""The SQLite database of chat sessions: connection, migrations and error messages."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from time import monotonic, sleep
 
 from ossctl.errors import UsageError
 
-_WAIT_SECONDS = 10.0  # for another process that is writing
+_BUSY_SECONDS = 10.0  # how long to wait for another process's transaction
 _RETRY_SECONDS = 0.01
 _OWNER_ONLY = 0o600
 
@@ -18,16 +18,16 @@ class DatabaseUnusable(UsageError):
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """The database at `path`, made if there is none. Raises DatabaseUnusable."""
-    with failures(path):
+    """Open the database at `path`, creating it if necessary. Raises DatabaseUnusable."""
+    with sqlite_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(_OWNER_ONLY)
         except OSError as error:
             raise DatabaseUnusable(f"cannot write {path}: {error.strerror}") from None
-        connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         try:
-            _write_ahead(connection)
+            _enable_wal(connection)
             _prepare(connection, str(path))
         except BaseException:
             connection.close()
@@ -35,12 +35,13 @@ def open_database(path: Path) -> sqlite3.Connection:
         return connection
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Readers and a writer do not wait for each other from here on.
+def _enable_wal(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging, so that readers and the writer do not block each other.
 
-    Of several that say so to a new database at once, SQLite turns away all but one, without a wait.
+    SQLite's busy timeout does not cover this pragma: of several processes that run it on a new database at
+    once, all but one fail immediately.
     """
-    deadline = monotonic() + _WAIT_SECONDS
+    deadline = monotonic() + _BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -53,27 +54,27 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def open_in_memory() -> sqlite3.Connection:
-    """A database that ends with the process."""
+    """Open a database that lasts as long as its connection."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     _prepare(connection, "memory")
     return connection
 
 
 @contextmanager
-def failures(name: object) -> Iterator[None]:
-    """SQLite's errors as DatabaseUnusable; `name` is for the message."""
+def sqlite_errors(name: object) -> Iterator[None]:
+    """Raise SQLite's errors as DatabaseUnusable; `name` is for the message."""
     try:
         yield
     except (sqlite3.NotSupportedError, sqlite3.OperationalError) as error:
         raise DatabaseUnusable(f"cannot use {name}: {error}") from None
     except sqlite3.DatabaseError as error:
-        hint = "Move it away to begin a new one; `sqlite3 FILE .recover` may save what it holds."
+        hint = "Move it away to start a new one; `sqlite3 FILE .recover` may recover its contents."
         raise DatabaseUnusable(f"{name} is damaged: {error}", hint) from None
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of it or nothing; nothing else writes meanwhile."""
+    """Run the block as a transaction, with the write lock from its start."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -84,15 +85,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _prepare(connection: sqlite3.Connection, name: str) -> None:
-    connection.execute("PRAGMA synchronous = NORMAL")  # a crash of this process loses nothing
+    connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, only a power loss can lose a commit
     connection.execute("PRAGMA foreign_keys = ON")
     if _version(connection) == len(MIGRATIONS):
         return
-    with transaction(connection):  # whoever comes second finds it done
+    with transaction(connection):  # another process may have been first
         version = _version(connection)
         if version > len(MIGRATIONS):
             raise DatabaseUnusable(
-                f"{name} was written by a newer ossctl: format {version}, this one knows {len(MIGRATIONS)}",
+                f"{name} was written by a newer ossctl (format {version}, supported: {len(MIGRATIONS)})",
                 "Update ossctl.",
             )
         for migrate in MIGRATIONS[version:]:
@@ -106,8 +107,9 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _sessions_and_messages(connection: sqlite3.Connection) -> None:
-    """Messages are a tree: an answer that is tried again, or a message that is edited, begins a branch, and
-    a session's head is the last message of the branch that goes on."""
+    """Create the tables. Messages form a tree: a retry or an edit starts a branch, and `head` is the last
+    message of the current one.
+    """
     connection.execute(
         """CREATE TABLE sessions (
             id TEXT PRIMARY KEY, title TEXT NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL,
@@ -127,10 +129,10 @@ def _sessions_and_messages(connection: sqlite3.Connection) -> None:
 
 
 def _tip_and_token_ids(connection: sqlite3.Connection) -> None:
-    """The names that the code uses."""
+    """Rename columns to what they are called in the code."""
     connection.execute("ALTER TABLE sessions RENAME COLUMN head TO tip")
     connection.execute("ALTER TABLE messages RENAME COLUMN kept TO token_ids")
 
 
-# Append-only: the number of a database is how many of these it has seen.
+# Append-only: a database's user_version is the number of migrations that it has had.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_sessions_and_messages, _tip_and_token_ids)

@@ -1,8 +1,8 @@
-"""A file of lines that is never left with half a line: the output of a batch.
+"""The journal of a batch: an append-only output that never ends in a partial line.
 
-A line is handed to the system whole and at once, so it outlives the process however that ends. Against a loss
-of power the file is synced to the disk twice a minute, in the middle of the work and at its end, or with
-`durable` after every line; whatever the disk then has of the last line, `repair` takes back.
+Each line is written to the file as soon as it is appended, so it survives the process however that ends. To
+survive a power loss, a regular file is fsynced every 30 seconds while lines are appended and at the end, or
+after every line if `durable`. `--resume` repairs a torn last line.
 """
 
 import contextlib
@@ -15,70 +15,61 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from ossctl.errors import OssctlError, OutputClosed, UsageError
-from ossctl.storage.compression import Encoder, Plain, encoder_for
+from ossctl.storage.compression import Encoder, PlainEncoder, encoder_for
 from ossctl.storage.lock import try_lock
 
-_SECONDS_BETWEEN_SYNCS = 30.0  # as often as Linux itself writes what is old; a sync may take 0.1 s
-_SECONDS_BETWEEN_LOOKS = 1.0  # whether the file is still where it was
+_SYNC_SECONDS = 30.0  # as often as Linux itself writes back dirty pages; an fsync may take 0.1 s
+_CHECK_SECONDS = 1.0  # how often to check that the file has not been deleted
 _COPY_BYTES = 1 << 20
+_EXISTS_HINT = "Use --resume to continue it, or --overwrite to replace it."
 
 
 @dataclass(frozen=True)
-class Keeping:
-    """What is done for a regular file at `path`, besides writing.
+class FilePolicy:
+    """How the regular file at `path` is protected while it is written.
 
-    With `durable` every line is synced. If it is deleted meanwhile, it is copied into the folder `refuge`.
+    With `durable`, every line is fsynced. If the file is deleted, its contents are saved in `rescue_dir`.
     """
 
     path: Path
     durable: bool = False
-    refuge: Path | None = None
+    rescue_dir: Path | None = None
 
 
 class Journal:
-    """Appends lines, each handed to the system whole and at once. The first one makes the file."""
+    """Appends lines to a file, which is opened at the first one."""
 
     def __init__(
         self,
         open_file: Callable[[], BinaryIO],
         name: str,
         *,
-        keeping: Keeping | None = None,
+        policy: FilePolicy | None = None,
         encoder: Encoder | None = None,
     ) -> None:
-        """Write to the unbuffered file that `open_file` gives; `name` is for messages.
+        """`open_file` returns an unbuffered file; `name` is for messages.
 
-        One that has `keeping` is closed by whoever opened it.
+        With a `policy` the file is a regular one, and the caller closes it.
         """
         self._open_file = open_file
         self._file: BinaryIO | None = None
-        self._encoder = encoder or Plain()
-        self._keeping = keeping
-        self.broken = False  # nothing can be written any more
-        self._next_sync = self._next_look = 0.0
+        self._encoder = encoder or PlainEncoder()
+        self._policy = policy
+        self.broken = False  # nothing more can be written
+        self._next_sync = self._next_check = 0.0
         self.name = name
 
     @property
-    def can_be_resumed(self) -> bool:
-        """Whether what is written can be read back: it is a file."""
-        return self._keeping is not None
+    def resumable(self) -> bool:
+        """Whether the output is a regular file, which --resume can read back."""
+        return self._policy is not None
 
     def append(self, line: bytes) -> None:
-        """Write `line` and its newline. Raises OutputClosed, OssctlError (a full disk, a lost device)."""
+        """Write `line` and a newline. Raises OutputClosed, OssctlError (a full disk, a lost device)."""
         file = self._opened()
         self._write(file, self._encoder.encode(line + b"\n"))
-        if self._keeping is not None:
-            self._look_after(file, self._keeping)
-
-    def sync(self) -> None:
-        """Have the disk keep what was appended. Raises OssctlError."""
-        if self._file is None or self._keeping is None:
-            return
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._failure(error) from None
-        self._next_sync = time.monotonic() + _SECONDS_BETWEEN_SYNCS
+        if self._policy is not None:
+            self._protect(file, self._policy)
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
@@ -86,7 +77,7 @@ class Journal:
                 self._file = self._open_file()
             except OSError as error:
                 raise self._failure(error) from None
-            self._next_sync = time.monotonic() + _SECONDS_BETWEEN_SYNCS
+            self._next_sync = time.monotonic() + _SYNC_SECONDS
         return self._file
 
     def _write(self, file: BinaryIO, encoded: bytes) -> None:
@@ -95,45 +86,52 @@ class Journal:
         try:
             while written < len(data):
                 accepted = file.write(data[written:])
-                if accepted is None:  # a pipe that does not block is full
+                if accepted is None:  # a non-blocking pipe is full
                     time.sleep(0.01)
                 written += accepted or 0
         except BrokenPipeError:
             self.broken = True
             raise OutputClosed from None
         except OSError as error:
-            self._take_back(file, written)
+            self._undo(file, written)
             raise self._failure(error) from None
 
     def _failure(self, error: OSError) -> OssctlError:
         self.broken = True
-        hint = "What was written before is complete"
-        hint += "; --resume goes on with it, once it can be written." if self.can_be_resumed else "."
+        hint = "All lines written so far are complete"
+        hint += "; use --resume once the file can be written." if self.resumable else "."
         return OssctlError(f"cannot write {self.name}: {error.strerror}", hint)
 
-    def _take_back(self, file: BinaryIO, n_bytes: int) -> None:
-        """Remove the beginning of a line whose rest could not be written, where that is possible."""
+    def _undo(self, file: BinaryIO, n_bytes: int) -> None:
+        """Remove the `n_bytes` that were written of an incomplete line, if the file is seekable."""
         with contextlib.suppress(OSError):
             if n_bytes and file.seekable():
                 os.ftruncate(file.fileno(), file.seek(-n_bytes, os.SEEK_CUR))
 
-    def _look_after(self, file: BinaryIO, keeping: Keeping) -> None:
+    def _protect(self, file: BinaryIO, policy: FilePolicy) -> None:
         now = time.monotonic()
-        if keeping.durable or now >= self._next_sync:
-            self.sync()
-        if now >= self._next_look:
-            self._next_look = now + _SECONDS_BETWEEN_LOOKS
-            self._save_if_deleted(file, keeping)
+        if policy.durable or now >= self._next_sync:
+            self._sync(file)
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_SECONDS
+            self._rescue_if_deleted(file, policy)
 
-    def _save_if_deleted(self, file: BinaryIO, keeping: Keeping) -> None:
-        """Raise OssctlError if the file is no longer at its path, after saving what it holds."""
-        if _is_at(file, keeping.path):
+    def _sync(self, file: BinaryIO) -> None:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise self._failure(error) from None
+        self._next_sync = time.monotonic() + _SYNC_SECONDS
+
+    def _rescue_if_deleted(self, file: BinaryIO, policy: FilePolicy) -> None:
+        """Raise OssctlError if the file is no longer at its path, after copying it to `rescue_dir`."""
+        if _is_at(file, policy.path):
             return
         self.broken = True
-        what = f"{keeping.path} was deleted or replaced while the batch was running"
-        if keeping.refuge is None:
+        what = f"{policy.path} was deleted or replaced while the batch was running"
+        if policy.rescue_dir is None:
             raise OssctlError(what)
-        copy = keeping.refuge / keeping.path.name
+        copy = policy.rescue_dir / policy.path.name
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
             with copy.open("wb") as target:
@@ -142,23 +140,23 @@ class Journal:
                     target.write(data)
         except OSError as error:
             raise OssctlError(f"{what}, and {copy} cannot be written: {error.strerror}") from None
-        raise OssctlError(what, f"What was finished is in {copy}: move it there and go on with --resume.")
+        raise OssctlError(
+            what, f"Its contents were saved as {copy}: move it back and continue with --resume."
+        )
 
     def close(self) -> None:
-        """End the file. A second call does nothing. Raises OssctlError if what ends it can't be written."""
+        """End the compressed stream and fsync; safe to call twice. Raises as `append` does."""
         file, self._file = self._file, None
         if file is None:
             return
         try:
             if not self.broken:
                 self._write(file, self._encoder.finish())
-                if self._keeping is not None:
-                    os.fsync(file.fileno())
-                    self._save_if_deleted(file, self._keeping)
-        except OSError as error:
-            raise self._failure(error) from None
+                if self._policy is not None:
+                    self._sync(file)
+                    self._rescue_if_deleted(file, self._policy)
         finally:
-            if self._keeping is None:
+            if self._policy is None:
                 file.close()
 
     def __enter__(self) -> Self:
@@ -168,29 +166,29 @@ class Journal:
         try:
             self.close()
         except OssctlError:
-            if kind is None:  # else what went wrong before is what has to be said
+            if kind is None:  # do not hide an earlier error
                 raise
 
 
 class OutputFile:
-    """A regular file that one batch at a time writes, locked while this is entered."""
+    """A regular output file, locked against other batches until it is closed."""
 
-    def __init__(self, keeping: Keeping, *, overwrite: bool) -> None:
-        """Raises UsageError if the file can't be written or another batch is at it."""
-        self.path = keeping.path
-        self._keeping = keeping
+    def __init__(self, policy: FilePolicy, *, overwrite: bool) -> None:
+        """Raises UsageError if the file can't be written or another batch has locked it."""
+        self.path = policy.path
+        self._policy = policy
         self._overwrite = overwrite
-        self._made = False
+        self._created = False
         self._file = self._open("r+b") if self.path.exists() else None
 
     def journal(self, encoder: Encoder | None = None) -> Journal:
-        """What appends to it; `encoder` is one that has begun already.
+        """Return a journal that appends to the file; `encoder` continues a compressed stream.
 
-        A file that isn't there is made, and is gone again in the end if nothing was written. With
-        `overwrite`, what it held is gone at the first line.
+        A missing file is created, and removed by `close` if it is still empty. With `overwrite`, the first
+        line replaces the old contents.
         """
         if self._file is None:
-            self._file, self._made = self._open("x+b"), True
+            self._file, self._created = self._open("x+b"), True
         file = self._file
 
         def open_file() -> BinaryIO:
@@ -200,31 +198,32 @@ class OutputFile:
             return file
 
         encoder = encoder or encoder_for(self.path)
-        return Journal(open_file, str(self.path), keeping=self._keeping, encoder=encoder)
+        return Journal(open_file, str(self.path), policy=self._policy, encoder=encoder)
 
-    def cut(self, n_bytes: int, add: bytes = b"") -> None:
-        """Leave the first `n_bytes`, and `add` after them. Raises OssctlError."""
+    def truncate(self, n_bytes: int, suffix: bytes = b"") -> None:
+        """Keep the first `n_bytes` and append `suffix`. Raises OssctlError."""
         try:
             if self._file is not None:
                 self._file.truncate(n_bytes)
                 self._file.seek(n_bytes)
-                self._file.write(add)
+                self._file.write(suffix)
         except OSError as error:
             raise OssctlError(f"cannot write {self.path}: {error.strerror}") from None
 
     def replace(self, write: Callable[[BinaryIO], None]) -> None:
-        """Put a file that `write` fills in its place, in one move; it stays locked. Raises OssctlError."""
+        """Replace the file atomically by one that `write` fills. Raises OssctlError."""
         part = self.path.resolve().with_name(f".{self.path.name}.part")
         try:
             with part.open("wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            self.close()  # Windows replaces no file that is open
+            self.close()  # Windows cannot replace an open file
             part.replace(self.path.resolve())
         except OSError as error:
-            hint = f"{self.path} is as it was, with all that was written into it."
-            raise OssctlError(f"cannot write {part}: {error.strerror}", hint) from None
+            raise OssctlError(
+                f"cannot write {part}: {error.strerror}", f"{self.path} is unchanged."
+            ) from None
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -234,20 +233,21 @@ class OutputFile:
         try:
             file: BinaryIO = self.path.open(mode, buffering=0)  # type: ignore[assignment]
         except FileExistsError:
-            raise UsageError(f"{self.path} exists", _CHOICES) from None
+            raise UsageError(f"{self.path} exists", _EXISTS_HINT) from None
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
         if not try_lock(file) or not _is_at(file, self.path):
             file.close()
-            raise UsageError(f"{self.path} is being written by another batch", "Wait for it, or another -o.")
+            hint = "Wait until it has finished, or choose another file with -o."
+            raise UsageError(f"{self.path} is being written by another batch", hint)
         return file
 
     def close(self) -> None:
-        """Let go of it."""
+        """Unlock the file."""
         file, self._file = self._file, None
         if file is None:
             return
-        unused = self._made and not os.fstat(file.fileno()).st_size and _is_at(file, self.path)
+        unused = self._created and not os.fstat(file.fileno()).st_size and _is_at(file, self.path)
         file.close()
         if unused:
             self.path.unlink(missing_ok=True)
@@ -259,38 +259,35 @@ class OutputFile:
         self.close()
 
 
-def standard_output() -> Journal:
-    """A journal on stdout. Raises UsageError if that is closed."""
+def stdout_journal() -> Journal:
+    """Return a journal that writes to stdout. Raises UsageError if stdout is closed."""
     if sys.stdout is None:  # `>&-`
-        raise UsageError("standard output is closed", "Give -o a file.")
+        raise UsageError("standard output is closed", "Use -o FILE.")
     return Journal(lambda: open(1, "wb", buffering=0, closefd=False), "standard output")
 
 
-_CHOICES = "--resume goes on with it, --overwrite replaces it."
+def check_output_path(path: Path, *, overwrite: bool) -> None:
+    """Raise UsageError if an output at `path` can't be created, or if one exists and `overwrite` is false.
 
-
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise UsageError if a journal at `path` would replace something that it must not, or can't be made.
-
-    Devices and pipes have nothing to lose.
+    Devices and pipes may always be written, because there is nothing to lose.
     """
     try:
         is_directory, has_folder = path.is_dir(), path.parent.is_dir()
-        taken = path.is_symlink() or path.is_file()
+        exists = path.is_symlink() or path.is_file()
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     if is_directory:
-        raise UsageError(f"{path} is a directory", "Give -o a file.")
+        raise UsageError(f"{path} is a directory", "Give the name of a file.")
     if not has_folder:
-        raise UsageError(f"there is no folder {path.parent} to write {path.name} in")
-    if taken and not overwrite:
-        raise UsageError(f"{path} exists", _CHOICES)
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+    if exists and not overwrite:
+        raise UsageError(f"{path} exists", _EXISTS_HINT)
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"cannot write {path}: Permission denied")
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
-    """Whether `path` still names this open file."""
+    """Whether `path` names this open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:

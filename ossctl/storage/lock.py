@@ -1,4 +1,4 @@
-"""Locks on files, held by the system for the process: however that ends, they are gone with it."""
+"""Locks on open files, which the system releases when the process ends."""
 
 import errno
 import sys
@@ -10,22 +10,22 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-_FAR_AWAY = 1 << 62  # Windows locks bytes, against reading too; nobody reads this one
+_LOCKED_BYTE = 1 << 62  # Windows blocks reads of a locked byte: lock one beyond any contents
 
-# What a filesystem says that has no locks, as some on a network do; then a file can't be protected.
+# Errors of a filesystem without locks, such as some network mounts. Files on it are not protected.
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 def try_lock(file: BinaryIO) -> bool:
-    """Lock an open file until it is closed; False if another process, or another opening, has done so."""
+    """Lock an open file until it is closed. False if it is already locked, by any process."""
     try:
         if sys.platform == "win32":
-            place = file.tell()
-            file.seek(_FAR_AWAY)
+            position = file.tell()
+            file.seek(_LOCKED_BYTE)
             try:
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
             finally:
-                file.seek(place)
+                file.seek(position)
         else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -34,6 +34,6 @@ def try_lock(file: BinaryIO) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process has locked the file now. Raises OSError if it cannot be opened."""
+    """Whether any process holds the lock on the file at `path`. Raises OSError if it cannot be opened."""
     with path.open("rb") as file:
         return not try_lock(file)

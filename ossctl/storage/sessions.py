@@ -1,4 +1,4 @@
-"""Chats on disk: every message the moment it is complete, and an answer while it is being written."""
+"""Chat sessions in SQLite. Answers are stored while they are generated, other messages when complete."""
 
 import os
 import sqlite3
@@ -10,23 +10,22 @@ from pathlib import Path
 from typing import Literal, Self
 
 from ossctl.errors import UsageError
-from ossctl.storage.database import failures, open_database, open_in_memory, transaction
+from ossctl.storage.database import open_database, open_in_memory, sqlite_errors, transaction
 
 State = Literal["partial", "whole", "stopped"]
 
-_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that is read as another character
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no characters that look alike
 _ID_LENGTH = 6
-_WRITING = timedelta(hours=1)  # an answer that takes longer was left behind by a process that died
+_PARTIAL_LIFETIME = timedelta(hours=1)  # an older partial answer was left behind by a process that died
 _FIELDS = "role, content, reasoning, calls, tool, token_ids, covers, state, created, details"
 
 
 @dataclass(frozen=True)
 class StoredMessage:
-    """A message as it is kept. `calls` and `details` are JSON, `token_ids` token ids as int32.
+    """A row of the messages table. `calls` and `details` are JSON, `token_ids` int32.
 
-    A message of role `cut` is none: the model does not see what comes before and up to message `covers` any
-    more, but `content` instead, a summary. `partial` is an answer that is being written, or was when the
-    process died.
+    Role `cut` marks a cut in the context: the model sees `content`, a summary, instead of all messages up to
+    and including `covers`. A `partial` answer is being generated, or was when its process died.
     """
 
     role: str
@@ -44,20 +43,20 @@ class StoredMessage:
 
 @dataclass(frozen=True)
 class StoredSession:
-    """A session without its messages; `messages` is how many there are, `settings` JSON."""
+    """A session without its messages. `messages` is their number, `settings` is JSON."""
 
     id: str
     title: str
     created: datetime
     updated: datetime
-    origin: str | None
+    origin: str | None  # id of the session that it was forked from
     settings: str
     messages: int
 
 
 @dataclass(frozen=True)
-class Hit:
-    """A message that has all words of a search; `excerpt` has them in brackets."""
+class SearchHit:
+    """A message that contains all words of a search; `excerpt` shows matches in brackets."""
 
     session: StoredSession
     role: str
@@ -66,30 +65,30 @@ class Hit:
 
 
 class Sessions:
-    """The database. Errors of SQLite are raised as DatabaseUnusable."""
+    """The sessions of one database. SQLite's errors are raised as DatabaseUnusable."""
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._has_index = self._make_index()
+        self._has_index = self._create_index()
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The database at `path`, made if there is none. Raises DatabaseUnusable."""
-        with failures(path):
+        """Open the database at `path`, creating it if necessary. Raises DatabaseUnusable."""
+        with sqlite_errors(path):
             return cls(open_database(path), str(path))
 
     @classmethod
     def in_memory(cls) -> Self:
-        """Sessions that end with the process."""
+        """Open a database that is lost with the process."""
         return cls(open_in_memory(), "memory")
 
     def close(self) -> None:
-        """Put everything into the one file."""
+        """Close the connection, which merges the write-ahead log into the database file."""
         self._connection.close()
 
-    def begin(self, title: str, settings: str, origin: str | None = None) -> str:
-        """A new session; its id."""
+    def create(self, title: str, settings: str, origin: str | None = None) -> str:
+        """Create a session and return its id."""
         with self._transaction():
             while True:
                 session = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in os.urandom(_ID_LENGTH))
@@ -103,12 +102,12 @@ class Sessions:
         return session
 
     def add(self, session: str, parent: int | None, message: StoredMessage) -> int:
-        """Put `message` after `parent`, as the tip of the session; its id."""
+        """Add `message` after `parent`, make it the session's tip and return its id."""
         with self._transaction():
             return self._insert(session, parent, message)
 
-    def rewrite(self, message_id: int, message: StoredMessage) -> None:
-        """What is known of an answer by now."""
+    def update(self, message_id: int, message: StoredMessage) -> None:
+        """Replace the contents and the state of an answer."""
         with self._transaction():
             self._connection.execute(
                 "UPDATE messages SET content = ?, reasoning = ?, calls = ?, token_ids = ?, state = ?, "
@@ -120,20 +119,20 @@ class Sessions:
             )  # fmt: skip
 
     def move_tip(self, session: str, message_id: int | None) -> None:
-        """The session goes on after that message; None is its beginning."""
+        """Continue the session after `message_id`, or from its start if that is None."""
         with self._transaction():
             self._set_tip(session, message_id)
 
     def set_settings(self, session: str, settings: str) -> None:
-        """From here on it is asked in this way."""
+        """Store the settings of a session."""
         with self._transaction():
             self._connection.execute("UPDATE sessions SET settings = ? WHERE id = ?", (settings, session))
 
     def fork(self, session: str, settings: str) -> tuple[str, list[StoredMessage]]:
-        """A new session with a copy of the messages up to the tip."""
+        """Copy the current branch into a new session; return its id and messages."""
         origin, messages = self.find(session), self.messages(session)
         with self._transaction():
-            copy = self.begin(origin.title, settings, session)
+            copy = self.create(origin.title, settings, session)
             copied: dict[int, int] = {}
             parent = None
             for message in messages:
@@ -143,8 +142,8 @@ class Sessions:
         return copy, self.messages(copy)
 
     def messages(self, session: str) -> list[StoredMessage]:
-        """From the beginning to the tip."""
-        with failures(self._name):
+        """Return the current branch, from the first message to the tip."""
+        with sqlite_errors(self._name):
             rows = self._connection.execute(
                 f"""WITH RECURSIVE branch (id, depth) AS (
                     SELECT tip, 0 FROM sessions WHERE id = ? AND tip IS NOT NULL
@@ -155,36 +154,36 @@ class Sessions:
             ).fetchall()
         return [StoredMessage(*row) for row in rows]
 
-    def answers(self, session: str) -> int:
-        """How many answers the session has, those of branches that were left among them."""
-        with failures(self._name):
+    def count_answers(self, session: str) -> int:
+        """Count the answers on all branches of the session."""
+        with sqlite_errors(self._name):
             query = "SELECT count(*) FROM messages WHERE session = ? AND role = 'assistant'"
             (count,) = self._connection.execute(query, (session,)).fetchone()
         return int(count)
 
-    def listed(self, limit: int | None = None) -> list[StoredSession]:
-        """The sessions, the latest first."""
+    def recent(self, limit: int | None = None) -> list[StoredSession]:
+        """Return the sessions, the latest first."""
         return self._sessions("ORDER BY updated DESC LIMIT ?", -1 if limit is None else limit)
 
     def find(self, reference: str) -> StoredSession:
-        """The session whose id begins with `reference`. Raises UsageError for none or several."""
+        """Find the session whose id starts with `reference`. Raises UsageError for none or several."""
         start = reference.strip().lower()
         found = self._sessions("WHERE substr(id, 1, length(?)) = ? ORDER BY updated DESC", start, start)
         if not start or not found:
             raise UsageError(f"there is no session {reference}", "`ossctl sessions list` shows them.")
         if len(found) > 1:
             ids = ", ".join(session.id for session in found[:5])
-            raise UsageError(f"{reference} is the beginning of several sessions: {ids}")
+            raise UsageError(f"{reference} matches several sessions: {ids}")
         return found[0]
 
-    def search(self, text: str, limit: int = 50) -> list[Hit]:
-        """Messages that have all words of `text`, the latest first. Raises UsageError without a word."""
+    def search(self, text: str, limit: int = 50) -> list[SearchHit]:
+        """Find messages with all words of `text`, the latest first. Raises UsageError if it is blank."""
         words = text.split()
         if not words:
-            raise UsageError("there is nothing to search for")
-        with failures(self._name):
+            raise UsageError("the text to search for is empty")
+        with sqlite_errors(self._name):
             if self._has_index:
-                self._index()
+                self._update_index()
                 rows = self._connection.execute(
                     """SELECT session, role, snippet(message_text, 0, '[', ']', '…', 16), created
                     FROM message_text JOIN messages ON messages.id = message_text.rowid
@@ -199,11 +198,11 @@ class Sessions:
                     query + "ORDER BY id DESC LIMIT ?", (*patterns, limit)
                 ).fetchall()
                 rows = [(session, role, _excerpt(content, words), at) for session, role, content, at in rows]
-        known = {session.id: session for session in self.listed()}
-        return [Hit(known[session], role, excerpt, at) for session, role, excerpt, at in rows]
+        known = {session.id: session for session in self.recent()}
+        return [SearchHit(known[session], role, excerpt, at) for session, role, excerpt, at in rows]
 
     def delete(self, session: str) -> None:
-        """Forget a session and all its messages."""
+        """Delete a session and its messages."""
         with self._transaction():
             if self._has_index:
                 self._connection.execute(
@@ -230,9 +229,9 @@ class Sessions:
         )
 
     def _sessions(self, which: str, *values: object) -> list[StoredSession]:
-        with failures(self._name):
+        with sqlite_errors(self._name):
             rows = self._connection.execute(
-                "SELECT id, title, created, updated, origin, settings, "  # noqa: S608 (no text of the user's)
+                "SELECT id, title, created, updated, origin, settings, "  # noqa: S608 (no user input)
                 f"(SELECT count(*) FROM messages WHERE session = sessions.id) FROM sessions {which}",
                 values,
             ).fetchall()
@@ -243,8 +242,8 @@ class Sessions:
             for i, title, created, updated, origin, s, n in rows
         ]
 
-    def _make_index(self) -> bool:
-        """The index for searches, filled when there is one; False where SQLite was built without FTS5."""
+    def _create_index(self) -> bool:
+        """Create the full-text index, which searches fill. False if SQLite was built without FTS5."""
         query = "SELECT 1 FROM pragma_module_list WHERE name = 'fts5'"
         if self._connection.execute(query).fetchone() is None:
             return False
@@ -253,17 +252,18 @@ class Sessions:
         self._connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS message_text USING fts5 (content)")
         return True
 
-    def _index(self) -> None:
+    def _update_index(self) -> None:
+        """Add messages that are not in the index, except answers that are still being generated."""
         with transaction(self._connection):
             self._connection.execute(
                 "INSERT INTO message_text (rowid, content) SELECT id, content FROM messages "
                 "WHERE (state != 'partial' OR created < ?) AND id NOT IN (SELECT rowid FROM message_text)",
-                ((datetime.now(UTC) - _WRITING).isoformat(),),
+                ((datetime.now(UTC) - _PARTIAL_LIFETIME).isoformat(),),
             )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with failures(self._name):
+        with sqlite_errors(self._name):
             if self._connection.in_transaction:
                 yield
                 return

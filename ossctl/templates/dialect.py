@@ -1,24 +1,25 @@
-"""Messages to token ids, through the chat template in the model's metadata."""
+"""The dialect of models with a chat template in their metadata."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from ossctl.dialect import Conversation, Message
+from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
 from ossctl.guide import GrammarCompiler, Guide
 from ossctl.templates.environment import TemplateRefusal, chat_environment
 from ossctl.templates.guide import JsonGuide
 from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
 
-# Put after the first character of every marker in text from outside, and gone after tokenising: a
-# code point that Unicode reserves for such internal use and that no text contains.
+# Inserted after the first character of every marker in a message, and removed by splitting there before
+# tokenizing. Unicode reserves this code point for internal use.
 _BREAK = "\ufdd0"
 
 
 class PromptTokenizer(Protocol):
-    """What a dialect needs of the model's vocabulary."""
+    """The vocabulary methods that the dialect needs."""
 
     @property
     def begin_id(self) -> int | None: ...
@@ -39,7 +40,7 @@ class PromptTokenizer(Protocol):
 
 
 class TemplateDialect:
-    """Renders messages with a Jinja chat template; parses `<think>…</think>` in answers."""
+    """Renders messages with a Jinja template and parses `<think>…</think>` in answers."""
 
     def __init__(self, template: str, tokenizer: PromptTokenizer, grammars: GrammarCompiler) -> None:
         """Compile `template`. Raises ModelError if it is not valid Jinja."""
@@ -47,25 +48,24 @@ class TemplateDialect:
         self._grammars = grammars
         markers = tokenizer.special_texts
         self._marker = _start_of_any(markers)
-        self._beginnings = frozenset(marker[:end] for marker in markers for end in range(1, len(marker)))
+        self._prefixes = frozenset(marker[:end] for marker in markers for end in range(1, len(marker)))
         self._longest = max(map(len, markers), default=0)
         try:
             self._template = chat_environment().from_string(template)
-        except Exception as error:  # noqa: BLE001 (a program from outside: it can fail in any way)
+        except Exception as error:  # noqa: BLE001 (templates are programs: they can fail in any way)
             raise ModelError(f"the model's chat template is broken: {error}") from None
 
     @property
     def default_effort(self) -> None:
-        """See `Dialect.default_effort`."""
+        """Templates have no effort."""
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """See `Dialect.end_ids`."""
         return self._tokenizer.end_ids
 
     def render(self, conversation: Conversation) -> list[int]:
-        """See `Dialect.render`. Nothing in the messages' text can become a control token."""
-        _refuse_what_has_no_place(conversation)
+        """Text of messages never becomes a control token."""
+        _refuse_unsupported(conversation)
         text = self._text(conversation)
         first, *rest = text.split(_BREAK)
         tokens = self._tokenizer.tokenize(first, special=True)
@@ -74,13 +74,22 @@ class TemplateDialect:
         begin = self._tokenizer.begin_id
         return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
 
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        """A template may do anything with a message, so this compares the prompts for two of them."""
+
+        def render(text: str) -> list[int]:
+            messages = (*conversation.messages, Message("user", text))
+            return self.render(replace(conversation, messages=messages))
+
+        return stable_tokens(render, draft)
+
     def parser(self, prompt: Sequence[int]) -> TemplateParser:
-        """See `Dialect.parser`. A template may end with `<think>`: then the reasoning has begun."""
+        """A parser for the answer, in its reasoning already if the template ends with `<think>`."""
         opened = self._opens_reasoning(prompt)
         return TemplateParser(self._tokenizer.piece, self._tokenizer.control_ids, thinking=opened)
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
-        """See `Dialect.guide`. Reasoning is free, where the template has opened it."""
+        """A guide for a JSON schema. Reasoning that the template has opened is free."""
         if conversation.json_format is None:
             return None
         grammar = self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
@@ -110,14 +119,14 @@ class TemplateDialect:
             raise RequestError(f"the model's chat template fails on these messages: {error}") from None
 
     def _entry(self, message: Message) -> dict[str, str]:
-        role = "system" if message.role == "developer" else message.role  # templates know one of them
+        role = "system" if message.role == "developer" else message.role  # most templates know only one
         entry = {"role": role, "content": self._harmless(message.content)}
         if message.reasoning:
             entry["reasoning_content"] = self._harmless(message.reasoning)
         return entry
 
     def _harmless(self, text: str) -> str:
-        """`text` with every marker in it taken apart, one that only begins at its end as well."""
+        """`text` with a break in every marker, including one that starts at its end."""
         text = text.replace(_BREAK, "\ufffd")
         if self._marker is None:
             return text
@@ -126,15 +135,15 @@ class TemplateDialect:
             parts.append(text[start : match.start() + 1])
             start = match.start() + 1
         for length in range(min(self._longest, len(text) - start), 0, -1):
-            if text[-length:] in self._beginnings:  # the next text could bring the rest
+            if text[-length:] in self._prefixes:  # the next text may complete it
                 parts.append(text[start : len(text) - length + 1])
                 start = len(text) - length + 1
                 break
         return _BREAK.join([*parts, text[start:]])
 
 
-def _refuse_what_has_no_place(conversation: Conversation) -> None:
-    """A field that would do nothing is an error."""
+def _refuse_unsupported(conversation: Conversation) -> None:
+    """Raise RequestError for a field that would have no effect."""
     given = {
         "tools": conversation.tools,
         "reasoning_effort": conversation.effort,
@@ -148,8 +157,10 @@ def _refuse_what_has_no_place(conversation: Conversation) -> None:
 
 
 def _start_of_any(markers: frozenset[str]) -> re.Pattern[str] | None:
-    """Matches, without consuming it, where a marker begins. The first character is looked at first:
-    gpt-oss has 1,090 markers, and text is long."""
+    """Matches the start of a marker without consuming it.
+
+    Checks the first character first, because gpt-oss has 1,090 markers.
+    """
     if not markers:
         return None
     first = "".join(sorted({re.escape(marker[0]) for marker in markers}))

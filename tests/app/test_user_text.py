@@ -1,4 +1,4 @@
-"""A prompt out of words, a piped text and files; texts that are none; code blocks."""
+"""Prompts from words, stdin and files; input that is not text; code blocks."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def test_a_piped_text_alone_is_the_prompt() -> None:
     assert prompt_of([], "What is\na pear?\n") == "What is\na pear?\n"
 
 
-def test_a_piped_text_comes_after_the_prompt_and_fenced_from_it() -> None:
+def test_a_piped_text_comes_after_the_prompt_in_a_fence() -> None:
     assert prompt_of(["Summarise this"], "one\ntwo\n") == "Summarise this\n\n```\none\ntwo\n```"
 
 
@@ -24,7 +24,7 @@ def test_a_fence_is_longer_than_any_in_the_text() -> None:
     assert prompt_of(["Explain"], "a\n````\nb\n````\n") == "Explain\n\n`````\na\n````\nb\n````\n`````"
 
 
-def test_files_come_by_their_names_before_what_is_piped() -> None:
+def test_files_come_with_their_names_and_before_piped_text() -> None:
     files = [Attached("a.txt", "one\n"), Attached("b.txt", "two")]
     expected = "Compare\n\na.txt:\n```\none\n```\n\nb.txt:\n```\ntwo\n```\n\n```\nthree\n```"
     assert prompt_of(["Compare"], "three\n", files) == expected
@@ -35,8 +35,8 @@ def test_a_file_alone_keeps_its_name() -> None:
 
 
 @pytest.mark.parametrize("piped", [None, "", " \n"])
-def test_nothing_to_ask_is_an_error_that_says_what_to_do(piped: str | None) -> None:
-    with pytest.raises(UsageError, match="nothing to ask") as caught:
+def test_a_missing_prompt_is_an_error_with_a_hint(piped: str | None) -> None:
+    with pytest.raises(UsageError, match="there is no prompt") as caught:
         prompt_of([" "], piped)
     assert "ossctl run" in caught.value.hint
 
@@ -48,7 +48,7 @@ def test_nothing_to_ask_is_an_error_that_says_what_to_do(piped: str | None) -> N
         (b"ab\0c", "cannot read x: it is binary, with a zero byte at offset 2"),
     ],
 )
-def test_what_is_no_text_is_refused_with_its_place(data: bytes, message: str) -> None:
+def test_bytes_that_are_not_text_are_refused_with_their_offset(data: bytes, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         decoded(data, "x")
     assert caught.value.message == message

@@ -1,4 +1,4 @@
-"""`ossctl batch` with a real model: what goes in, what comes out, and where."""
+"""`ossctl batch` with a real model: requests, records, stdout and stderr."""
 
 import os
 import subprocess
@@ -123,7 +123,7 @@ def test_usage_adds_up(mixed: Result) -> None:
         assert 0 <= usage["prompt_tokens_details"]["cached_tokens"] < usage["prompt_tokens"]
 
 
-def test_an_answer_cut_by_max_tokens_has_that_many_and_says_so(mixed: Result) -> None:
+def test_an_answer_cut_by_max_tokens_has_that_many_and_reason_length(mixed: Result) -> None:
     records = by_id(mixed.records)
     cut = records["openai"]
     assert cut["response"]["body"]["usage"]["completion_tokens"] == 8
@@ -132,13 +132,13 @@ def test_an_answer_cut_by_max_tokens_has_that_many_and_says_so(mixed: Result) ->
     assert records["line-3"]["response"]["body"]["usage"]["completion_tokens"] <= 6
 
 
-def test_an_answer_that_the_model_ends_says_stop(mixed: Result) -> None:
+def test_an_answer_that_the_model_ends_has_reason_stop(mixed: Result) -> None:
     ended = by_id(mixed.records)["line-4"]
     assert choice_of(ended)["finish_reason"] == "stop"
     assert content_of(ended) == ""
 
 
-def test_logprobs_are_there_when_asked_for_and_spell_the_answer(mixed: Result) -> None:
+def test_requested_logprobs_spell_the_answer(mixed: Result) -> None:
     records = by_id(mixed.records)
     entries = choice_of(records["openai"])["logprobs"]["content"]
     assert b"".join(bytes(entry["bytes"]) for entry in entries).decode() == content_of(records["openai"])
@@ -175,7 +175,7 @@ def test_a_named_pipe_is_an_input_that_is_read_once(tmp_path: Path) -> None:
     assert sorted(by_id(result.records)) == ["line-1", "line-2"]
 
 
-def test_o_names_the_file_for_the_answers_and_the_environment_the_model(tmp_path: Path) -> None:
+def test_o_sets_the_output_and_the_environment_the_model(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", HI)
     result = ossctl(
         *("batch", "in.jsonl", "-o", "out.jsonl"),
@@ -197,14 +197,14 @@ def test_overwrite_replaces_the_output(tmp_path: Path) -> None:
     assert [record["custom_id"] for record in records_in(output.read_text("utf-8"))] == ["line-1"]
 
 
-def test_an_output_that_exists_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+def test_an_existing_output_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", HI)
     (tmp_path / "out.jsonl").write_text("precious\n", "utf-8")
     result = ossctl("batch", "in.jsonl", "-o", "out.jsonl", *small_model(), cwd=tmp_path)
     assert result.code == 2
     assert result.said == [
         "ossctl: out.jsonl exists",
-        "--resume goes on with it, --overwrite replaces it.",
+        "Use --resume to continue it, or --overwrite to replace it.",
     ]
     assert (tmp_path / "out.jsonl").read_text("utf-8") == "precious\n"
 
@@ -224,7 +224,7 @@ def test_an_output_that_is_the_input_is_refused_and_left_as_it_was(
     ("arguments", "redirected"),
     [(["-", "-o", "in.jsonl", "--overwrite"], "stdin"), (["in.jsonl"], "stdout"), (["-"], "both")],
 )
-def test_a_shells_redirections_to_the_input_are_seen_too(
+def test_a_shell_redirection_to_the_input_is_noticed(
     tmp_path: Path, arguments: list[str], redirected: str
 ) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", HI)
@@ -290,7 +290,7 @@ def test_a_stop_string_ends_the_answer_and_is_not_shown(live: Live) -> None:
     assert choice_of(stopped)["finish_reason"] == "stop"
 
 
-def test_a_prompt_longer_than_the_context_is_an_error_of_its_line(live: Live) -> None:
+def test_a_prompt_longer_than_the_context_fails_its_line_alone(live: Live) -> None:
     record = live.ask({"prompt": "word " * 600, "id": "long"})
     assert record["custom_id"] == "long"
     assert record["response"] is None
@@ -299,7 +299,7 @@ def test_a_prompt_longer_than_the_context_is_an_error_of_its_line(live: Live) ->
     assert "the context window is 512" in record["error"]["message"]
 
 
-def test_a_prompt_of_megabytes_is_refused_by_its_length_and_holds_up_nobody(live: Live) -> None:
+def test_a_prompt_of_megabytes_is_refused_by_its_length_without_delaying_others(live: Live) -> None:
     record = live.ask({"prompt": "a b " * 4_000_000, "id": "endless"})
     assert record["error"]["code"] == "context_length_exceeded"
     assert (
@@ -326,14 +326,14 @@ def test_version_is_the_packages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["batch", "--help"], ["batch", "-h"]])
-def test_help_names_the_command_and_leaves_with_0(tmp_path: Path, arguments: list[str]) -> None:
+def test_help_names_the_command_and_exits_with_0(tmp_path: Path, arguments: list[str]) -> None:
     result = ossctl(*arguments, cwd=tmp_path)
     assert (result.code, result.stderr) == (0, "")
     assert "ossctl" in result.stdout.splitlines()[0]
     assert "batch" in result.stdout
 
 
-def test_no_arguments_show_the_help_and_are_wrong_usage(tmp_path: Path) -> None:
+def test_no_arguments_show_the_help_and_are_exit_code_2(tmp_path: Path) -> None:
     result = ossctl(cwd=tmp_path)
     assert result.code == 2
     assert result.stdout + result.stderr == ossctl("--help", cwd=tmp_path).stdout

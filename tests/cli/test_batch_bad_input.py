@@ -1,4 +1,4 @@
-"""`ossctl batch` given what it cannot use: the right exit code, a message to act on, nothing lost."""
+"""`ossctl batch` with invalid input: the exit code, a message with a remedy, nothing lost."""
 
 import os
 import sys
@@ -37,7 +37,7 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     "a string": (b'"Hi"', "not a JSON object"),
     "null": (b"null", "not a JSON object"),
     "nothing asked": (b"{}", "prompt"),
-    "asked twice": (b'{"prompt": "Hi", "messages": []}', "prompt or messages"),
+    "asked twice": (b'{"prompt": "Hi", "messages": []}', "prompt and messages"),
     "a prompt that is a number": (b'{"prompt": 1}', "prompt"),
     "no messages": (b'{"messages": []}', "messages"),
     "an unknown role": (b'{"messages": [{"role": "pope", "content": "Hi"}]}', "messages[0].role"),
@@ -184,7 +184,7 @@ def test_a_model_without_a_chat_template_is_exit_code_4(tmp_path: Path, source: 
     _assert_refused(result, 4, "no chat template")
 
 
-def test_a_wrong_model_does_not_cost_the_output_that_was_to_be_overwritten(
+def test_a_model_that_fails_to_load_leaves_the_output_to_overwrite_as_it_was(
     tmp_path: Path, source: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
@@ -218,7 +218,7 @@ def test_a_stdin_without_requests_leaves_no_output_behind(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "abc", "1.5", ""])
-def test_a_ctx_that_is_no_number_of_tokens_is_exit_code_2(tmp_path: Path, source: Path, value: str) -> None:
+def test_an_invalid_ctx_is_exit_code_2(tmp_path: Path, source: Path, value: str) -> None:
     result = ossctl("batch", source, "-m", smollm2(), "--ctx", value, cwd=tmp_path)
     _assert_wrong_usage(result, "--ctx")
 
@@ -254,7 +254,7 @@ def test_an_output_in_a_folder_without_permission_is_exit_code_2(tmp_path: Path,
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
-def test_a_full_disk_is_said_without_a_traceback(tmp_path: Path, source: Path) -> None:
+def test_a_full_disk_is_reported_without_a_traceback(tmp_path: Path, source: Path) -> None:
     arguments = ["batch", source, "-o", "/dev/full", "--overwrite"]
     result = ossctl(*arguments, *small_model(), cwd=tmp_path)
     _assert_refused(result, 1, "No space left on device")

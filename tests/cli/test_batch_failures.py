@@ -1,4 +1,4 @@
-"""`ossctl batch` when lines, disks or readers fail: what is finished is kept, and it is said how to go on."""
+"""`ossctl batch` when lines, disks or pipes fail: finished results are kept and can be resumed."""
 
 import json
 import random
@@ -44,7 +44,7 @@ def roomy(byte_model_path: Path) -> tuple[object, ...]:
     return "-m", byte_model_path, "--ctx", 16384, "--parallel", 4, "--threads", 1
 
 
-def test_every_kind_of_failure_has_its_code(tmp_path: Path, roomy: tuple[object, ...]) -> None:
+def test_every_kind_of_failure_has_its_own_code(tmp_path: Path, roomy: tuple[object, ...]) -> None:
     many = {"name": "many", "schema": {"type": "array", "items": {"type": "integer"}, "minItems": 999}}
     json_format = {"response_format": {"type": "json_schema", "json_schema": many}, "max_reasoning_tokens": 2}
     write_jsonl(
@@ -79,8 +79,8 @@ def test_an_answer_that_takes_too_long_fails_alone(tmp_path: Path, roomy: tuple[
 @pytest.mark.parametrize(
     ("options", "failed", "message"),
     [
-        (["--fail-fast"], 1, "stopped, for a line has failed; line 2: max_tokens is 0"),
-        (["--max-errors", 2], 3, "stopped, for 3 lines have failed; line 6: max_tokens is 0"),
+        (["--fail-fast"], 1, "stopped after 1 failed line; line 2: max_tokens is 0"),
+        (["--max-errors", 2], 3, "stopped after 3 failed lines; line 6: max_tokens is 0"),
     ],
 )
 def test_too_many_failures_stop_the_batch(
@@ -92,7 +92,7 @@ def test_too_many_failures_stop_the_batch(
     result = ossctl(*arguments, *options, "--report", "r.json", cwd=tmp_path)
     assert result.code == 3
     assert result.said[0].startswith(f"ossctl: {message}")
-    assert result.said[1].endswith("--resume goes on.")
+    assert result.said[1].endswith("use --resume to continue.")
     records = records_in((tmp_path / "out.jsonl").read_text())
     assert sum(record["error"] is not None for record in records) == failed
     report = json.loads((tmp_path / "r.json").read_text())
@@ -102,7 +102,7 @@ def test_too_many_failures_stop_the_batch(
     )
 
 
-def test_the_report_of_a_batch(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_the_report_has_counts_and_latencies(tmp_path: Path, model: tuple[object, ...]) -> None:
     write_jsonl(tmp_path / "in.jsonl", *[QUICK] * 3, {"prompt": 1})
     arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--report", "report.json", *model)
     ossctl(*arguments, cwd=tmp_path)
@@ -144,7 +144,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
     assert result.code == 1
     assert result.said == [
         f"ossctl: cannot write {output}: No space left on device",
-        "What was written before is complete; --resume goes on with it, once it can be written.",
+        "All lines written so far are complete; use --resume once the file can be written.",
     ]
     done = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)["done"]
     assert 0 < done < count
@@ -156,7 +156,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no file that is open")
 @pytest.mark.parametrize("replaced", [False, True])
-def test_an_output_that_is_deleted_meanwhile_is_saved_elsewhere(
+def test_an_output_deleted_during_the_batch_is_rescued(
     tmp_path: Path, model: tuple[object, ...], replaced: bool
 ) -> None:
     output = tmp_path / "folder" / "out.jsonl"
@@ -176,7 +176,7 @@ def test_an_output_that_is_deleted_meanwhile_is_saved_elsewhere(
     rescued = tmp_path / "home" / "state" / "rescued" / "out.jsonl"
     assert result.said == [
         f"ossctl: {output} was deleted or replaced while the batch was running",
-        f"What was finished is in {rescued}: move it there and go on with --resume.",
+        f"Its contents were saved as {rescued}: move it back and continue with --resume.",
     ]
     assert rescued.read_text().startswith(before)
     assert sorted(by_id(records_in(rescued.read_text()))) == ["0", "1", "2", "3"]
@@ -191,7 +191,7 @@ def wait_for(condition: object) -> None:
         time.sleep(0.02)
 
 
-def test_an_input_that_grows_is_answered_as_it_was_and_the_rest_by_resume(
+def test_an_input_that_grows_is_answered_up_to_its_old_end_and_the_rest_by_resume(
     tmp_path: Path, model: tuple[object, ...]
 ) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", *({**ENDLESS, "id": n, "max_tokens": 900} for n in range(6)))
@@ -202,14 +202,16 @@ def test_an_input_that_grows_is_answered_as_it_was_and_the_rest_by_resume(
             file.write(line_of({**QUICK, "id": 6}) + b'{"id": 7, "prom')
         result = batch.finish()
     assert result.code == 0
-    assert "in.jsonl has grown meanwhile: --resume answers what is new." in result.said
+    assert "in.jsonl has grown; use --resume to answer the new requests." in result.said
     assert any(line.startswith("6 of 6 done") for line in result.said)
     with source.open("ab") as file:
         file.write(b'pt": "Hi", "max_tokens": 2}\n')
     assert ossctl(*arguments, "--resume", cwd=tmp_path).said[0].startswith("2 of 8 done, 6 skipped")
 
 
-def test_mixed_endings_marks_and_zeros(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_line_endings_byte_order_marks_and_zeros_can_be_mixed(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
     lines = [line_of({**QUICK, "id": n}).strip() for n in range(3)]
     data = b"\xef\xbb\xbf" + lines[0] + b"\r\n" + lines[1] + b"\n\r\n\x00\n" + lines[2]
     (tmp_path / "in.jsonl").write_bytes(data)
@@ -252,7 +254,7 @@ def fuzzed(count: int, chance: random.Random) -> list[bytes]:
     """Lines made by rules, and good ones with bytes exchanged, left out and doubled. Each has an id."""
     made: list[bytes] = []
 
-    @settings(max_examples=count // 2, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=count // 2, database=None, suppress_health_check=[*HealthCheck])
     @given(LINES)
     def collect(line: bytes) -> None:
         made.append(line)

@@ -1,4 +1,4 @@
-"""`ossctl batch` with gpt-oss's architecture and format: tools, schemas, effort, budgets, and what is odd."""
+"""`ossctl batch` with gpt-oss's architecture and format: tools, schemas, effort, budgets, broken answers."""
 
 import json
 import re
@@ -223,7 +223,7 @@ def test_the_summary_adds_up_the_answers(mixed: Result, answered: dict[str, Reco
     assert completions > sum(usage["completion_tokens"] for usage in used)
 
 
-def test_broken_formats_are_named_in_their_records_and_counted_on_stderr(
+def test_broken_formats_are_named_in_the_records_and_counted_on_stderr(
     mixed: Result, answered: dict[str, Record]
 ) -> None:
     choices = {name: body["choices"][0] for name, body in answered.items()}
@@ -239,7 +239,7 @@ def test_broken_formats_are_named_in_their_records_and_counted_on_stderr(
     assert said in mixed.said
 
 
-def test_settings_say_what_else_an_answer_depends_on(answered: dict[str, Record]) -> None:
+def test_settings_have_all_else_that_an_answer_depends_on(answered: dict[str, Record]) -> None:
     for name, body in answered.items():
         asked = MIXED[name]
         budget = asked.get("max_reasoning_tokens")
@@ -259,7 +259,7 @@ def test_an_answer_held_to_a_schema_is_json_that_fits_it(answered: dict[str, Rec
         jsonschema.validate(json.loads(choice["message"]["content"]), COLOUR)
 
 
-def test_what_a_schema_holds_is_scored_token_by_token(answered: dict[str, Record]) -> None:
+def test_an_answer_constrained_by_a_schema_has_a_logprob_per_token(answered: dict[str, Record]) -> None:
     for asked in ASKED:
         choice = answered[f"schema {asked}"]["choices"][0]
         scored = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"])
@@ -277,7 +277,7 @@ def test_any_json_object_is_whole_or_an_error(records: dict[str, Record]) -> Non
             assert isinstance(json.loads(content_of(record)), dict)
 
 
-def test_a_schema_that_does_not_end_within_max_tokens_is_an_error_and_never_half_a_json(
+def test_json_that_exceeds_max_tokens_is_an_error_and_never_cut(
     records: dict[str, Record],
 ) -> None:
     for asked in ASKED:
@@ -314,7 +314,7 @@ def test_a_stop_string_is_never_in_the_answer(answered: dict[str, Record]) -> No
         assert not {"e", "\n"} & set(answered[f"stopped {asked}"]["choices"][0]["message"]["content"])
 
 
-def test_log_probabilities_are_there_for_the_lines_that_ask(answered: dict[str, Record]) -> None:
+def test_log_probabilities_are_recorded_for_lines_that_request_them(answered: dict[str, Record]) -> None:
     for name, body in answered.items():
         scores = body["choices"][0]["logprobs"]
         assert (scores is not None) == MIXED[name].get("logprobs", False)
@@ -332,7 +332,7 @@ def test_a_record_can_be_the_next_lines_history(folder: Path, bytes_model: Path)
     assert choice_of(second.records[0])["finish_reason"] == "tool_calls"
 
 
-def test_seeds_decide_what_is_drawn_whoever_runs_beside(folder: Path, bytes_model: Path) -> None:
+def test_a_seed_gives_the_same_answer_whatever_runs_in_parallel(folder: Path, bytes_model: Path) -> None:
     source = write_jsonl(folder / "seeded.jsonl", *SEEDED)
     first, again, alone = (
         {name: content_of(record) for name, record in by_id(run.records).items()}
@@ -345,7 +345,7 @@ def test_seeds_decide_what_is_drawn_whoever_runs_beside(folder: Path, bytes_mode
     assert len(set(first.values())) > 3
 
 
-def test_an_answer_that_goes_in_circles_is_stopped_and_a_broken_one_keeps_its_text(
+def test_an_answer_that_repeats_itself_is_stopped_and_a_malformed_one_keeps_its_text(
     folder: Path, bytes_model: Path
 ) -> None:
     # A bias that nothing outweighs: the model writes A and nothing else.
@@ -367,7 +367,7 @@ def test_an_answer_that_goes_in_circles_is_stopped_and_a_broken_one_keeps_its_te
     assert "the answer repeated itself before its JSON was complete" in found["held"]["error"]["message"]
 
 
-def test_markers_in_a_text_are_text_wherever_it_stands(folder: Path, bytes_model: Path) -> None:
+def test_markers_in_a_text_stay_text_in_every_field(folder: Path, bytes_model: Path) -> None:
     requests = [
         {"max_tokens": 1, **request, "id": f"{kind} {place}"}
         for kind, text in (("evil", EVIL), ("innocent", INNOCENT))
@@ -406,7 +406,7 @@ def reasoned(reasoning: Result) -> dict[str, Record]:
     return by_id(reasoning.records)
 
 
-def test_an_answer_cut_in_its_reasoning_is_empty_and_says_so(
+def test_an_answer_cut_in_its_reasoning_is_empty_and_reported(
     reasoning: Result, reasoned: dict[str, Record]
 ) -> None:
     choice = choice_of(reasoned["spent"])
@@ -416,12 +416,12 @@ def test_an_answer_cut_in_its_reasoning_is_empty_and_says_so(
     assert choice["finish_details"] == {"cut_in": "reasoning"}
     assert _reasoning_tokens(reasoned["spent"]) == 20
     assert reasoning.said[0].startswith("6 of 8 done, 2 failed · ")
-    assert reasoning.said[1].startswith("1 spent all their tokens on reasoning and have no answer: ")
+    assert reasoning.said[1].startswith("1 used up their tokens on reasoning and have no answer: ")
     assert len(reasoning.said) == 2
 
 
 @pytest.mark.parametrize(("name", "budget"), [("none", 0), ("some", 5)])
-def test_after_its_budget_of_reasoning_the_answer_begins(
+def test_the_answer_begins_when_the_reasoning_budget_is_spent(
     reasoned: dict[str, Record], name: str, budget: int
 ) -> None:
     choice = choice_of(reasoned[name])
@@ -431,7 +431,7 @@ def test_after_its_budget_of_reasoning_the_answer_begins(
     assert "finish_details" not in choice
 
 
-def test_after_its_budget_a_schema_or_a_call_is_fulfilled(reasoned: dict[str, Record]) -> None:
+def test_a_schema_or_a_required_call_follows_a_spent_reasoning_budget(reasoned: dict[str, Record]) -> None:
     jsonschema.validate(json.loads(content_of(reasoned["schema"])), COLOUR)
     (call,) = choice_of(reasoned["call"])["message"]["tool_calls"]
     jsonschema.validate(json.loads(call["function"]["arguments"]), PARAMETERS[call["function"]["name"]])
@@ -448,7 +448,7 @@ def test_a_schema_whose_tokens_are_spent_on_reasoning_is_an_error(
     assert "the answer reached its token limit in its reasoning" in error["message"]
 
 
-def test_a_stop_string_is_looked_for_in_the_answer_alone(reasoned: dict[str, Record]) -> None:
+def test_a_stop_string_in_the_reasoning_is_ignored(reasoned: dict[str, Record]) -> None:
     choice = choice_of(reasoned["stopped"])
     assert choice["message"]["reasoning_content"] == " think" * 5
     assert (choice["message"]["content"], choice["finish_reason"]) == (" thin", "stop")
@@ -467,7 +467,7 @@ def test_an_answer_cut_in_a_header_did_not_break_the_format(folder: Path, reason
         assert "recovered" not in choice_of(record).get("finish_details", {})
 
 
-def test_options_are_the_defaults_of_lines_that_say_nothing(folder: Path, reasoning_model: Path) -> None:
+def test_options_are_the_defaults_of_lines(folder: Path, reasoning_model: Path) -> None:
     lines = [
         {"prompt": "Hello!", "id": "default", "max_tokens": 20},
         {
@@ -488,7 +488,7 @@ def test_options_are_the_defaults_of_lines_that_say_nothing(folder: Path, reason
         assert choice_of(found[name])["message"]["reasoning_content"] == " think" * budget
 
 
-def test_the_model_is_told_the_effort(folder: Path, bytes_model: Path) -> None:
+def test_the_effort_is_in_the_prompt(folder: Path, bytes_model: Path) -> None:
     lines = [
         {"prompt": "Hello!", "max_tokens": 1, "id": effort or "default", "reasoning_effort": effort}
         for effort in (None, "low", "medium", "high")
@@ -585,7 +585,7 @@ def test_a_schema_that_cannot_be_enforced_fails_its_line_alone_and_names_the_fie
         assert "\n" not in says
 
 
-def test_a_broken_pattern_is_refused_with_what_is_wrong_with_it(refused: Result) -> None:
+def test_an_invalid_pattern_is_refused_with_the_reason(refused: Result) -> None:
     number = list(BAD_SCHEMAS).index("a broken pattern") + 1
     assert "unclosed group" in by_id(refused.records)[f"line-{number}"]["error"]["message"]
 

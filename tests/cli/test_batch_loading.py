@@ -16,7 +16,7 @@ def test_a_batch_keeps_the_loading_options_that_are_given(tmp_path: Path) -> Non
     assert "RAM: predicted" in result.stderr
 
 
-def test_a_batch_with_an_unknown_device_is_wrong_usage(tmp_path: Path) -> None:
+def test_an_unknown_device_is_exit_code_2(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", {"prompt": "Hi."})
     result = ossctl("batch", source, *small_model(), "--device", "CUDA9", cwd=tmp_path)
     assert result.code == 2

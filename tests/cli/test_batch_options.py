@@ -1,4 +1,4 @@
-"""`ossctl batch`: inputs of many forms, options for all lines, and what comes out in which form."""
+"""`ossctl batch`: input formats, options for all lines, and output formats."""
 
 import csv
 import gzip
@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from openai.types.chat import ChatCompletion
 
-from ossctl.storage.compression import Zstandard
+from ossctl.storage.compression import ZstdEncoder
 from tests.support.command import (
     Record,
     Result,
@@ -92,7 +92,7 @@ def test_every_body_is_a_chat_completion_of_openais_own_types(fields: Result) ->
         assert [choice.index for choice in completion.choices] == list(range(3 if name == "n" else 1))
 
 
-def test_what_must_be_json_is(fields: Result) -> None:
+def test_constrained_answers_are_valid_json(fields: Result) -> None:
     records = by_id(fields.records)
     jsonschema.validate(json.loads(content_of(records["json_schema"])), COLOUR)
     assert isinstance(json.loads(content_of(records["json_object"])), dict)
@@ -102,13 +102,13 @@ def test_what_must_be_json_is(fields: Result) -> None:
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
-def test_a_field_that_is_not_supported_is_its_lines_error_by_name(fields: Result, name: str) -> None:
+def test_an_unsupported_field_fails_its_line_by_name(fields: Result, name: str) -> None:
     error = by_id(fields.records)[f"no {name}"]["error"]
     assert error["code"] == "invalid_request"
     assert next(iter(UNSUPPORTED[name])) in error["message"]
 
 
-def test_choices_share_one_prompt_and_are_drawn_by_seeds_of_their_own(
+def test_choices_share_one_prompt_and_have_consecutive_seeds(
     tmp_path: Path, model: tuple[object, ...]
 ) -> None:
     ask: Record = {"prompt": "Tell me something." * 10, "max_tokens": 12}
@@ -156,7 +156,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("names.txt", None, ["Ada", "Bo"]),
     ],
 )
-def test_prompts_are_made_of_rows_and_lines(
+def test_prompts_are_made_from_rows_and_lines(
     people: Path, model: tuple[object, ...], source: str, template: str | None, prompts: list[str]
 ) -> None:
     options = [] if template is None else ["--prompt", template]
@@ -199,7 +199,7 @@ def test_a_schema_that_cannot_be_enforced_is_refused_before_any_work(
     assert not (people / "out.jsonl").exists()
 
 
-def test_options_hold_for_lines_that_do_not_say_otherwise(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_options_apply_to_lines_that_set_nothing(tmp_path: Path, model: tuple[object, ...]) -> None:
     system = [{"role": "system", "content": "Be kind."}]
     user = [{"role": "user", "content": "Hi"}]
     write_jsonl(
@@ -215,7 +215,7 @@ def test_options_hold_for_lines_that_do_not_say_otherwise(tmp_path: Path, model:
     assert records["own"]["response"]["body"]["usage"]["completion_tokens"] <= 5
 
 
-def test_flat_records_with_their_input(people: Path, model: tuple[object, ...]) -> None:
+def test_flat_records_can_repeat_their_input(people: Path, model: tuple[object, ...]) -> None:
     options = ("-p", "{{ name }}{{ town }}", "--flat", "--keep-input", "-n", 2, *model)
     result = ossctl("batch", "people.jsonl", *options, cwd=people)
     records = {record["custom_id"]: record for record in map(json.loads, result.stdout.splitlines())}
@@ -228,7 +228,7 @@ def test_flat_records_with_their_input(people: Path, model: tuple[object, ...]) 
     assert records["4"]["error"]["code"] == "template_failed"
 
 
-def test_choices_in_a_flat_record(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_a_flat_record_holds_all_choices(tmp_path: Path, model: tuple[object, ...]) -> None:
     result = ossctl(
         *("batch", "-", "--flat", *model),
         cwd=tmp_path,
@@ -240,7 +240,7 @@ def test_choices_in_a_flat_record(tmp_path: Path, model: tuple[object, ...]) -> 
 
 
 @pytest.mark.parametrize(("options", "expected"), [(["--limit", 2], 2), (["--sample", 3], 3)])
-def test_a_part_of_the_input_and_then_the_rest(
+def test_a_part_of_the_input_can_be_resumed_with_the_rest(
     people: Path, tmp_path: Path, model: tuple[object, ...], options: list[object], expected: int
 ) -> None:
     arguments = ("batch", people / "people.jsonl", "-p", "{{ name }}", "-o", "out.jsonl", "-n", 2, *model)
@@ -260,11 +260,13 @@ def test_duplicate_ids_are_refused_before_work_starts(tmp_path: Path) -> None:
     assert result.code == 2
     assert result.said == [
         "ossctl: lines 1 and 3 have the same id '1'",
-        "--assign-ids gives every line its number as an id.",
+        "Use --assign-ids to make line numbers the ids.",
     ]
 
 
-def test_duplicate_ids_with_assigned_ones_and_in_a_stream(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_duplicate_ids_can_be_replaced_and_fail_in_a_stream(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
     ask = {"id": 1, "prompt": "a", "max_tokens": 2}
     write_jsonl(tmp_path / "in.jsonl", ask, ask)
     assigned = ossctl("batch", "in.jsonl", "--assign-ids", *model, cwd=tmp_path)
@@ -276,9 +278,9 @@ def test_duplicate_ids_with_assigned_ones_and_in_a_stream(tmp_path: Path, model:
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
-def test_compressed_in_and_out(tmp_path: Path, model: tuple[object, ...], suffix: str) -> None:
+def test_input_and_output_can_be_compressed(tmp_path: Path, model: tuple[object, ...], suffix: str) -> None:
     lines = b"".join(line_of({"prompt": f"Say {n}.", "max_tokens": 3}) for n in range(20))
-    encoder = Zstandard()
+    encoder = ZstdEncoder()
     packed = gzip.compress(lines) if suffix == "gz" else encoder.encode(lines) + encoder.finish()
     (tmp_path / f"in.jsonl.{suffix}").write_bytes(packed)
     result = ossctl("batch", f"in.jsonl.{suffix}", "-o", f"out.jsonl.{suffix}", *model, cwd=tmp_path)
@@ -298,7 +300,7 @@ def unpacked(path: Path) -> str:
             return file.read().decode()
 
 
-def test_the_inputs_order(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_records_can_be_in_the_order_of_the_input(tmp_path: Path, model: tuple[object, ...]) -> None:
     lines = [{"id": n, "prompt": "Hi", "max_tokens": 1 + (7 * n) % 20} for n in range(40)]
     lines[3] = {"id": 3, "prompt": 5}
     write_jsonl(tmp_path / "in.jsonl", *lines)
@@ -325,7 +327,7 @@ def test_a_dry_run_checks_every_line_and_answers_none(tmp_path: Path, model: tup
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_a_dry_run_of_the_rest_counts_what_is_left(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_a_dry_run_with_resume_counts_unfinished_requests(tmp_path: Path, model: tuple[object, ...]) -> None:
     write_jsonl(tmp_path / "in.jsonl", *({"prompt": f"Hi {n}", "max_tokens": 3} for n in range(4)))
     arguments = ("batch", "in.jsonl", "-o", "out.jsonl", *model)
     ossctl(*arguments, "--limit", 3, cwd=tmp_path)
@@ -335,7 +337,7 @@ def test_a_dry_run_of_the_rest_counts_what_is_left(tmp_path: Path, model: tuple[
     assert (tmp_path / "out.jsonl").read_bytes() == before
 
 
-def test_status_tells_what_an_output_holds(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_status_counts_the_records_of_an_output(tmp_path: Path, model: tuple[object, ...]) -> None:
     write_jsonl(
         tmp_path / "in.jsonl", *({"prompt": f"Hi {n}", "max_tokens": 3} for n in range(4)), {"prompt": 1}
     )
@@ -353,11 +355,13 @@ def test_status_tells_what_an_output_holds(tmp_path: Path, model: tuple[object, 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "there is no file out.jsonl yet"),
-        (b"hello\n", "out.jsonl is not the output of a batch: line 1 is no record"),
+        (None, "out.jsonl does not exist yet"),
+        (b"hello\n", "out.jsonl is not the output of a batch: line 1 is not a record"),
     ],
 )
-def test_status_of_what_is_no_output(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_status_refuses_a_file_that_is_not_an_output(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
     if content is not None:
         (tmp_path / "out.jsonl").write_bytes(content)
     result = ossctl("batch", "status", "out.jsonl", cwd=tmp_path)
@@ -372,7 +376,7 @@ def test_a_file_named_status_can_be_an_input(tmp_path: Path, model: tuple[object
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
-def test_a_stage_of_a_pipeline(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_one_batch_can_be_piped_into_another(tmp_path: Path, model: tuple[object, ...]) -> None:
     lines = b"".join(line_of({"prompt": f"Hi {n}", "max_tokens": 2}) for n in range(3))
     first = ossctl("batch", "-", "--flat", "--keep-input", *model, cwd=tmp_path, stdin=lines)
     second = ossctl(

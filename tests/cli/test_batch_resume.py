@@ -1,4 +1,4 @@
-"""`ossctl batch --resume`: whatever ended a batch, nothing that was finished is lost or done twice."""
+"""`ossctl batch --resume`: however a batch ended, no finished result is lost or generated again."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ossctl.app.batch.reorder_spool import beside
+from ossctl.app.batch.reorder_spool import spool_path
 from ossctl.storage.compression import open_decoded
 from tests.support.command import (
     Record,
@@ -74,7 +74,7 @@ def n_lines(path: Path) -> int:
     ("requests", "kills"),
     [(40, 2), pytest.param(500, 20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
-def test_killed_again_and_again_every_request_is_answered_once(
+def test_after_repeated_kills_every_request_is_answered_once(
     tmp_path: Path, model: tuple[object, ...], requests: int, kills: int, order: str
 ) -> None:
     seed = random.randrange(1 << 32)
@@ -100,7 +100,7 @@ def test_killed_again_and_again_every_request_is_answered_once(
         written = output.read_bytes() if output.exists() else b""
         assert written.startswith(kept), "what was finished has changed"
         kept = written[: written.rfind(b"\n") + 1]
-        finished |= {*whole_lines(output), *whole_lines(beside(output))}
+        finished |= {*whole_lines(output), *whole_lines(spool_path(output))}
     result = ossctl(*arguments, cwd=tmp_path)
     assert result.code == 0, result.stderr
     assert output.read_bytes().startswith(kept)
@@ -115,9 +115,7 @@ def test_killed_again_and_again_every_request_is_answered_once(
     )
 
 
-def test_what_is_finished_and_unchanged_is_left_byte_by_byte(
-    tmp_path: Path, model: tuple[object, ...]
-) -> None:
+def test_finished_records_stay_byte_for_byte(tmp_path: Path, model: tuple[object, ...]) -> None:
     write_jsonl(tmp_path / "in.jsonl", *quick(5))
     arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model)
     assert ossctl(*arguments, cwd=tmp_path).code == 0  # there is nothing to go on with yet
@@ -128,7 +126,9 @@ def test_what_is_finished_and_unchanged_is_left_byte_by_byte(
     assert (tmp_path / "out.jsonl").read_bytes() == before
 
 
-def test_changed_new_and_moved_requests(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_changed_and_new_requests_are_answered_and_moved_ones_kept(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
     requests = quick(6)
     write_jsonl(tmp_path / "in.jsonl", *requests)
     arguments = ("batch", "in.jsonl", "-o", "out.jsonl", *model)
@@ -144,7 +144,7 @@ def test_changed_new_and_moved_requests(tmp_path: Path, model: tuple[object, ...
     assert {name for name in before if after[name] != before[name]} == {"r2", "r4"}
 
 
-def test_another_model_or_option_is_another_request(
+def test_another_model_or_option_makes_another_request(
     tmp_path: Path, model: tuple[object, ...], byte_model_path: Path
 ) -> None:
     write_jsonl(tmp_path / "in.jsonl", *quick(2))
@@ -164,7 +164,7 @@ def test_another_model_or_option_is_another_request(
     assert len(by_id(records_in((tmp_path / "out.jsonl").read_text("utf-8")))) == 2
 
 
-def test_what_failed_stays_so_until_it_is_to_be_tried_again_or_mended(
+def test_failures_stay_until_they_are_retried_or_their_lines_corrected(
     tmp_path: Path, model: tuple[object, ...]
 ) -> None:
     wrong = [{"id": "zero", "prompt": "Hi", "max_tokens": 0}, {"id": "long", "prompt": "x" * 3000}]
@@ -175,7 +175,7 @@ def test_what_failed_stays_so_until_it_is_to_be_tried_again_or_mended(
     before = (tmp_path / "out.jsonl").read_bytes()
     again = ossctl(*arguments, *model, cwd=tmp_path)
     assert again.code == 3
-    assert again.said[1] == "3 had failed before: --retry-failed runs them again."
+    assert again.said[1] == "3 failed in an earlier run: use --retry-failed to run them again."
     assert (tmp_path / "out.jsonl").read_bytes() == before
     larger = (*model[:3], 4096, *model[4:])
     retried = ossctl(*arguments, "--retry-failed", *larger, cwd=tmp_path)
@@ -188,7 +188,7 @@ def test_what_failed_stays_so_until_it_is_to_be_tried_again_or_mended(
     assert not any(record["error"] for record in records.values())
 
 
-def test_a_torn_end_is_told_by_status_and_repaired_and_a_foreign_file_left_alone(
+def test_a_torn_end_is_reported_and_repaired_and_any_other_file_left_alone(
     tmp_path: Path, model: tuple[object, ...]
 ) -> None:
     write_jsonl(tmp_path / "in.jsonl", *quick(4))
@@ -206,7 +206,7 @@ def test_a_torn_end_is_told_by_status_and_repaired_and_a_foreign_file_left_alone
     assert "is not the output of a batch" in result.stderr
 
 
-def test_two_batches_on_one_output_are_refused_until_the_first_is_dead(
+def test_a_second_batch_on_an_output_is_refused_until_the_first_is_dead(
     tmp_path: Path, model: tuple[object, ...]
 ) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", *quick(1))
@@ -226,7 +226,7 @@ def test_two_batches_on_one_output_are_refused_until_the_first_is_dead(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
+def test_a_signal_in_input_order_keeps_records_that_wait_for_slower_ones(
     tmp_path: Path, model: tuple[object, ...]
 ) -> None:
     model = (*model[:3], 16384, *model[4:])
@@ -241,7 +241,7 @@ def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
         result = batch.finish()
     assert result.code == 130
     kept = records_in((tmp_path / "out.jsonl").read_text("utf-8"))
-    assert result.said[-1] == f"{len(kept)} results are in out.jsonl; --resume goes on."
+    assert result.said[-1] == f"{len(kept)} results are in out.jsonl; use --resume to continue."
     assert kept
     write_jsonl(tmp_path / "in.jsonl", {**slow, "max_tokens": 4}, *quick(30))
     assert ossctl(*arguments, "--resume", cwd=tmp_path).code == 0
@@ -252,7 +252,7 @@ def test_a_signal_with_the_inputs_order_keeps_what_waits_for_slower_ones(
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
 @pytest.mark.parametrize("order", ["input", "done"])
-def test_a_kill_with_the_inputs_order_costs_nothing_of_what_waits_for_slower_ones(
+def test_a_kill_in_input_order_keeps_records_that_wait_for_slower_ones(
     tmp_path: Path, model: tuple[object, ...], name: str, order: str
 ) -> None:
     model = (*model[:3], 16384, *model[4:])
@@ -261,12 +261,12 @@ def test_a_kill_with_the_inputs_order_costs_nothing_of_what_waits_for_slower_one
     output = tmp_path / name
     arguments = ("batch", "in.jsonl", "-o", output, *model)
     assert run_and_kill(
-        *arguments, "--order", "input", folder=tmp_path, after=lambda: n_lines(beside(output)) >= 9
+        *arguments, "--order", "input", folder=tmp_path, after=lambda: n_lines(spool_path(output)) >= 9
     )
-    waiting = whole_lines(beside(output))
+    waiting = whole_lines(spool_path(output))
     counted = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)
     assert counted["done"] == len(waiting)
-    with beside(output).open("ab") as file:
+    with spool_path(output).open("ab") as file:
         file.write(waiting[0][:100])  # torn
     gone = json.loads(waiting[3])["custom_id"]
     kept = [request for request in quick(30) if request["id"] != gone]
@@ -281,10 +281,10 @@ def test_a_kill_with_the_inputs_order_costs_nothing_of_what_waits_for_slower_one
     assert (names if order == "input" else sorted(names)) == (
         expected if order == "input" else sorted(expected)
     )
-    assert not beside(output).exists()
+    assert not spool_path(output).exists()
 
 
-def test_a_compressed_output_is_gone_on_with_after_a_kill(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_a_compressed_output_is_resumed_after_a_kill(tmp_path: Path, model: tuple[object, ...]) -> None:
     write_jsonl(tmp_path / "in.jsonl", *quick(60, max_tokens=24))
     output = tmp_path / "out.jsonl.zst"
     arguments = ("batch", "in.jsonl", "-o", output, "--resume", *model)
@@ -301,7 +301,7 @@ def test_a_compressed_output_is_gone_on_with_after_a_kill(tmp_path: Path, model:
         assert len(by_id(records_in(file.read().decode()))) == 60
 
 
-def test_a_pipeline_can_be_run_again(tmp_path: Path, model: tuple[object, ...]) -> None:
+def test_a_pipeline_can_be_resumed(tmp_path: Path, model: tuple[object, ...]) -> None:
     lines = b"".join(map(line_of, quick(4)))
     arguments = ("batch", "-", "-o", "out.jsonl", "--resume", *model)
     ossctl(*arguments, cwd=tmp_path, stdin=lines[: lines.index(b"\n") + 1])

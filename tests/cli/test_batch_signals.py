@@ -1,4 +1,4 @@
-"""Signals and a reader that leaves: `ossctl batch` stops soon and keeps what is finished."""
+"""Signals and closed pipes: `ossctl batch` stops soon and keeps finished results."""
 
 import signal
 import subprocess
@@ -38,7 +38,7 @@ def work(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_in_the_middle_keeps_whole_records_and_says_where(
+def test_a_signal_keeps_complete_records_and_reports_where(
     tmp_path: Path, work: Path, signum: signal.Signals, code: int
 ) -> None:
     output = tmp_path / "out.jsonl"
@@ -47,11 +47,11 @@ def test_a_signal_in_the_middle_keeps_whole_records_and_says_where(
         result = _signal(batch, signum)
     assert result.code == code
     assert result.stdout == ""
-    assert result.said == ["ossctl: interrupted", f"3 results are in {output}; --resume goes on."]
+    assert result.said == ["ossctl: interrupted", f"3 results are in {output}; use --resume to continue."]
     assert sorted(by_id(records_in(output.read_text("utf-8")))) == ["quick-0", "quick-1", "quick-2"]
 
 
-def test_a_signal_with_answers_on_stdout_leaves_whole_records_there(tmp_path: Path, work: Path) -> None:
+def test_a_signal_leaves_complete_records_on_stdout(tmp_path: Path, work: Path) -> None:
     with start("batch", work, *small_model(), cwd=tmp_path) as batch:
         batch.next_record()
         result = _signal(batch, signal.SIGINT)
@@ -75,7 +75,7 @@ def test_an_interrupt_stops_a_long_prefill(tmp_path: Path) -> None:
     assert "1 result is in standard output." in result.stderr
 
 
-def test_an_interrupt_while_the_model_loads_ends_before_anything_starts(tmp_path: Path) -> None:
+def test_an_interrupt_while_the_model_loads_ends_the_batch_before_it_starts(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", HI)
     with start("batch", source, "-o", "out.jsonl", "-vv", *small_model(), cwd=tmp_path) as batch:
         assert batch.process.stderr is not None
@@ -99,7 +99,7 @@ def test_a_signal_ends_a_batch_that_waits_for_stdin(
         assert batch.process.wait(SOON) == code
 
 
-def test_a_signal_while_input_pours_in_leaves_no_traceback(tmp_path: Path) -> None:
+def test_a_signal_while_reading_leaves_no_traceback(tmp_path: Path) -> None:
     with start("batch", "-", *small_model(), cwd=tmp_path) as batch:
         batch.ask(HI)
         with subprocess.Popen(["cat", "/dev/zero"], stdout=batch.process.stdin):
@@ -108,7 +108,7 @@ def test_a_signal_while_input_pours_in_leaves_no_traceback(tmp_path: Path) -> No
     assert result.code == 130
 
 
-def test_a_reader_that_takes_one_line_and_leaves_ends_the_batch_quietly(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_ends_the_batch_quietly(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", {**HI, "max_tokens": 1}, *[HI] * 11)
     with start("batch", source, *small_model(), cwd=tmp_path) as batch:
         batch.next_record()
@@ -118,7 +118,7 @@ def test_a_reader_that_takes_one_line_and_leaves_ends_the_batch_quietly(tmp_path
         assert batch.process.stderr.read() == b""
 
 
-def test_a_reader_that_leaves_ends_a_batch_that_waits_for_stdin(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_ends_a_batch_that_waits_for_stdin(tmp_path: Path) -> None:
     with start("batch", "-", *small_model(), cwd=tmp_path) as batch:
         batch.ask(HI)
         batch.close_output()

@@ -82,7 +82,7 @@ def test_a_full_context_leaves_the_oldest_turns_out_and_says_so(tmp_path: Path) 
     long = "word " * 700
     result = chat(tmp_path, f"{long}\n{long}\n{long}\n", "-n", 2)
     assert result.code == 0
-    assert result.stderr.count("The model does not see the oldest turn any more.") == 1
+    assert result.stderr.count("The model no longer sees the oldest turn;") == 1
 
 
 def test_list_show_search_and_export(spoken: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_chat_goes_on_with_its_own_model_and_settings(spoken: Path) -> None:
         "chat", "--resume", session, "--threads", 1, cwd=spoken, stdin=b"/system\n/set max_tokens\n"
     )
     assert result.code == 0
-    assert "Instructions: Be brief." in result.stderr
+    assert "System prompt: Be brief." in result.stderr
     assert "max_tokens 12 " in result.stderr
     unknown = ossctl("chat", "--resume", "0", cwd=spoken)
     assert (unknown.code, unknown.said[0]) == (2, "ossctl: there is no session 0")
@@ -195,16 +195,16 @@ Say hi again.
     for said in (
         "temperature 0.5",
         "top_p is 7.0, must be from 0 to 1",
-        "Instructions: Be brief.",
-        "The answer was cut at 4 tokens. /set max_tokens N allows more, then /retry asks again.",
+        "System prompt: Be brief.",
+        "The answer was cut off after 4 tokens. /set max_tokens N raises the limit, then /retry.",
         "Written: chat.md",
         "chat.md exists.",
         "stays as it is.",
-        "Message 1 and its answer are taken back.",
+        "Took back message 1 and its answer.",
         "No model is called nope.",
-        "goes on with the conversation.",
-        "The model sees this summary from now on",
-        "out of the context: the model does not see it any more",
+        "continues the conversation.",
+        "From now on the model sees this summary.",
+        "out of context: the model no longer sees this turn",
         "sequences at once  4",
         "There is no clipboard to copy to.",
         "/resume ID",

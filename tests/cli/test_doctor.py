@@ -142,7 +142,7 @@ def test_logits_beyond_rounding_are_wrong(logits: list[float], wrong: bool) -> N
 ON_RPC = """
 import ctypes, sys
 from pathlib import Path
-from llama_cpp import llama_cpp as lib
+from ossctl.runtime.bindings import lib
 from ossctl.app.placement.self_test import _generate, difference
 from ossctl.runtime.ggml import function
 

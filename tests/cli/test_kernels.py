@@ -137,7 +137,7 @@ def test_a_batch_that_crashes_keeps_finished_answers_and_says_how_to_resume(
     died = ossctl(*batch, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="12", CRASH_SIGNAL="11")
     assert died.code == 1
     assert died.said[-2] == (
-        "ossctl: llama.cpp crashed: SIGSEGV. What is finished is in out.jsonl: --resume goes on."
+        "ossctl: llama.cpp crashed: SIGSEGV. Finished results are in out.jsonl; use --resume to continue."
     )
     kept = (tmp_path / "out.jsonl").read_text().splitlines()
     assert 0 < len(kept) < 4

@@ -188,7 +188,7 @@ def test_on_a_terminal_it_is_offered(hub: Hub, home: Path, answer: str, code: in
     terminal.expect("There is no gpt-oss model on this machine.")
     terminal.expect("The one for this machine is 20b:")
     terminal.expect(f"{GPT_OSS[1]} · 0.5 MB")
-    terminal.expect(f"to fetch into {home / 'hf' / 'hub'}, 0 s at 100 Mbit/s")
+    terminal.expect(rf"to fetch into {home / 'hf' / 'hub'}, [\d.]+ m?s at 100 Mbit/s")
     choices = "[Y/n/nano]" if has_nano() else "[Y/n]"
     terminal.expect_exact(f"Fetch it{', or look around with nano' if has_nano() else ''}? {choices}")
     assert not (home / "hf").exists()

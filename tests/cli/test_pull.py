@@ -100,7 +100,7 @@ def test_stdout_is_the_path_and_messages_go_to_stderr(served: Hub, tmp_path: Pat
     first, unknown, where, last = result.said
     assert first == f"{REPO} · m.gguf · 3.0 MB · licence apache-2.0"
     assert unknown == "Whether it fits this machine is not known: m.gguf on the hub is not a GGUF file."
-    assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0 s at 100 Mbit/s; ")
+    assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0.2 s at 100 Mbit/s; ")
     assert where.endswith("GB free there")
     assert last == f"hf:{REPO}:m.gguf is here, 3.0 MB, and its sha256 is verified."
 

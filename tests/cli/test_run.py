@@ -1,4 +1,4 @@
-"""`ossctl run`: the answer alone on stdout, all else on stderr, and an exit code that says how it went."""
+"""`ossctl run`: only the answer on stdout, everything else on stderr, and the exit codes."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ def test_the_answer_and_nothing_else_is_on_stdout(tmp_path: Path) -> None:
     assert result == Result(0, said_by(tmp_path, *HI) + "\n", "")
 
 
-def test_what_is_piped_in_is_what_the_prompt_is_about(tmp_path: Path) -> None:
+def test_piped_text_is_attached_to_the_prompt(tmp_path: Path) -> None:
     piped = ossctl("run", *SMOL, "-n", 6, "Repeat this:", cwd=tmp_path, stdin=b"pears\n")
     asked = ossctl("run", *SMOL, "-n", 6, "Repeat this:\n\n```\npears\n```", cwd=tmp_path)
     assert piped.stdout == asked.stdout
@@ -50,7 +50,7 @@ def test_a_file_and_a_system_message_from_a_file_reach_the_model(tmp_path: Path)
     assert short.stdout == long.stdout != ""
 
 
-def test_json_holds_what_it_takes_to_know_and_to_repeat_it(tmp_path: Path) -> None:
+def test_json_has_the_answer_and_all_settings_to_repeat_it(tmp_path: Path) -> None:
     first = ossctl("run", "-m", smollm2(), "--json", "Name a colour.", "-n", 12, cwd=tmp_path)
     document = json.loads(first.stdout)
     assert document["schema"] == "ossctl.run/1"
@@ -65,21 +65,21 @@ def test_json_holds_what_it_takes_to_know_and_to_repeat_it(tmp_path: Path) -> No
     assert again.stdout == document["answer"] + "\n"
 
 
-def test_a_cut_answer_is_code_6_and_said(tmp_path: Path) -> None:
+def test_a_cut_answer_is_exit_code_6_and_reported(tmp_path: Path) -> None:
     result = ossctl("run", *SMOL, "Tell me a story.", "-n", 1, cwd=tmp_path)
     assert result.code == 6
     assert len(result.stdout.split()) == 1
     assert result.said == ["ossctl: the answer was cut at 1 token", "Raise --max-tokens or --ctx."]
 
 
-def test_an_empty_answer_is_an_error_and_says_so(tmp_path: Path) -> None:
+def test_an_empty_answer_is_exit_code_1_and_reported(tmp_path: Path) -> None:
     answer = said_by(tmp_path, *HI)
     result = ossctl("run", *SMOL, *HI, "--stop", answer[:1], cwd=tmp_path)
     assert (result.code, result.stdout) == (1, "")
     assert result.said[0] == "ossctl: the model gave no answer"
 
 
-def test_a_model_that_repeats_itself_is_code_7(tmp_path: Path, byte_model_path: Path) -> None:
+def test_a_model_that_repeats_itself_is_exit_code_7(tmp_path: Path, byte_model_path: Path) -> None:
     result = ossctl("run", "-m", byte_model_path, "--raw", *GREEDY, "What is this?", cwd=tmp_path)
     assert result.code == 7
     assert "ossctl: the model repeated itself and was stopped" in result.said
@@ -96,7 +96,7 @@ def test_a_model_that_repeats_itself_is_code_7(tmp_path: Path, byte_model_path: 
         ("I'm sorry to hear that!", False),
     ],
 )
-def test_a_refusal_is_told_from_an_answer(answer: str, refused: bool) -> None:
+def test_a_refusal_is_exit_code_8(answer: str, refused: bool) -> None:
     assert is_refusal(answer) is refused
 
 
@@ -118,13 +118,13 @@ def test_an_answer_without_a_code_block_prints_nothing_and_loses_nothing(tmp_pat
     ]
 
 
-def test_a_cut_answer_without_its_code_block_is_said_to_be_cut(tmp_path: Path) -> None:
+def test_a_cut_answer_without_a_code_block_is_reported_as_cut(tmp_path: Path) -> None:
     result = ossctl("run", *SMOL, "Tell me a story.", "-n", 2, "-x", cwd=tmp_path)
     assert (result.code, result.stdout) == (6, "")
     assert "ossctl: the answer was cut at 2 tokens" in result.said
 
 
-def test_output_goes_to_a_file_in_one_move(tmp_path: Path) -> None:
+def test_an_output_file_is_written_atomically(tmp_path: Path) -> None:
     target = tmp_path / "answer.txt"
     target.write_text("old", "utf-8")
     result = ossctl("run", *SMOL, *HI, "-o", target, cwd=tmp_path)
@@ -142,7 +142,7 @@ def test_a_run_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert target.read_text("utf-8") == "old"
 
 
-def test_several_answers_differ_and_are_apart(tmp_path: Path) -> None:
+def test_several_answers_differ_and_are_separated(tmp_path: Path) -> None:
     three = ossctl(
         "run", "-m", smollm2(), "Name a colour.", "-n", 8, "--n", 3, "--seed", 7, "--json", cwd=tmp_path
     )
@@ -154,7 +154,7 @@ def test_several_answers_differ_and_are_apart(tmp_path: Path) -> None:
     assert plain.stdout == "---\n".join(text if text.endswith("\n") else text + "\n" for text in texts)
 
 
-def test_a_schema_is_kept_and_half_a_json_is_not_printed(tmp_path: Path) -> None:
+def test_a_schema_is_followed_and_incomplete_json_is_not_printed(tmp_path: Path) -> None:
     schema = json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
     (tmp_path / "schema.json").write_text(schema, "utf-8")
     for given in (schema, "schema.json"):
@@ -166,7 +166,7 @@ def test_a_schema_is_kept_and_half_a_json_is_not_printed(tmp_path: Path) -> None
     assert "Its JSON is not complete and was not printed." in half.stderr
 
 
-def test_raw_text_goes_to_the_model_as_it_stands(tmp_path: Path) -> None:
+def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:
     template = "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n"
     system = (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -178,25 +178,25 @@ def test_raw_text_goes_to_the_model_as_it_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--raw", "-s", "x", "hi"), "--system has no meaning with --raw"),
+        (("--raw", "-s", "x", "hi"), "--system cannot be used with --raw"),
         (("--top-p", 2, "hi"), "--top-p is 2.0, must be from 0 to 1"),
         (("--stop", "", "hi"), "--stop is an empty text"),
         (("--schema", "{", "hi"), "--schema is not valid JSON"),
         (("--schema", "nothing.json", "hi"), "cannot read nothing.json"),
         (("-s", "@nothing.txt", "hi"), "cannot read nothing.txt"),
         (("-f", "nothing.txt", "hi"), "cannot read nothing.txt"),
-        (("--tool", "weather", "hi"), "it has to be NAME=FILE"),
-        (("--tool", "a b=x.json", "hi"), "a name is 1 to 64 letters"),
+        (("--tool", "weather", "hi"), "expected NAME=FILE"),
+        (("--tool", "a b=x.json", "hi"), "the name must be 1 to 64 letters"),
         (("--tool-cmd", "x=no-such-program", "-y", "hi"), "there is no program no-such-program"),
         (("--tool-cmd", "x=python", "hi"), "there is no terminal to ask on"),
-        (("--n", 2, "--tool-cmd", "x=python", "-y", "hi"), "--n and --tool-cmd do not go together"),
+        (("--n", 2, "--tool-cmd", "x=python", "-y", "hi"), "--n cannot be used with --tool-cmd"),
         (("-e", "high", "hi"), "--effort is for gpt-oss"),
         (("-o", "no/folder/x", "hi"), "there is no folder"),
         (("-o", ".", "hi"), "is a directory"),
-        ((), "there is nothing to ask"),
+        ((), "there is no prompt"),
     ],
 )
-def test_wrong_usage_is_code_2_and_one_clear_line(
+def test_wrong_usage_is_exit_code_2_and_one_clear_line(
     tmp_path: Path, arguments: tuple[object, ...], message: str
 ) -> None:
     result = ossctl("run", *SMOL, *arguments, cwd=tmp_path)
@@ -206,14 +206,14 @@ def test_wrong_usage_is_code_2_and_one_clear_line(
 
 
 @pytest.mark.parametrize(("data", "message"), [(b"\x7fELF\0\1", "is binary"), (b"caf\xe9", "is not UTF-8")])
-def test_piped_bytes_that_are_no_text_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+def test_piped_bytes_that_are_not_text_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     result = ossctl("run", *SMOL, "What is this?", cwd=tmp_path, stdin=data)
     assert (result.code, result.stdout) == (2, "")
     assert f"cannot read standard input: it {message}" in result.said[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_an_interrupt_keeps_what_was_said_and_is_code_130(tmp_path: Path) -> None:
+def test_an_interrupt_keeps_the_answer_so_far_and_is_exit_code_130(tmp_path: Path) -> None:
     with start("run", *SMOL, "Count to one thousand, in words.", cwd=tmp_path) as run:
         run.end_input()
         assert run.process.stdout is not None
@@ -227,7 +227,7 @@ def test_an_interrupt_keeps_what_was_said_and_is_code_130(tmp_path: Path) -> Non
     assert result.said == ["ossctl: interrupted"]
 
 
-def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_ends_the_run_quietly(tmp_path: Path) -> None:
     with start("run", *SMOL, "Count to one thousand, in words.", cwd=tmp_path) as run:
         run.end_input()
         assert run.process.stdout is not None
@@ -239,13 +239,13 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal")
-def test_no_prompt_on_a_terminal_says_what_to_do_and_does_not_wait(tmp_path: Path) -> None:
+def test_a_missing_prompt_on_a_terminal_is_an_error_and_does_not_wait(tmp_path: Path) -> None:
     import pexpect
 
     child = pexpect.spawn(
         sys.executable, ["-m", "ossctl", "run", "-m", str(smollm2())], env=environment(tmp_path), timeout=20
     )
-    child.expect("there is nothing to ask")
+    child.expect("there is no prompt")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 2

@@ -67,7 +67,7 @@ def test_a_request_can_do_without_deltas(tmp_path: Path) -> None:
     assert [set(event) for event in events["7"]] == [{"id", "done"}]
 
 
-def test_options_are_for_every_line_that_does_not_say_otherwise(tmp_path: Path) -> None:
+def test_options_apply_to_requests_that_set_nothing(tmp_path: Path) -> None:
     lines = line_of({"id": "a", "prompt": "Hi"}) + line_of(
         {"id": "b", "prompt": "Hi", "max_tokens": 2, "seed": 9}
     )
@@ -81,7 +81,7 @@ def test_options_are_for_every_line_that_does_not_say_otherwise(tmp_path: Path) 
     }
 
 
-def test_malformed_lines_are_errors_with_their_number_and_the_stream_goes_on(tmp_path: Path) -> None:
+def test_malformed_lines_are_errors_with_their_number_and_the_stream_continues(tmp_path: Path) -> None:
     _, events, result = served(
         tmp_path,
         b"no json\n",
@@ -101,13 +101,13 @@ def test_malformed_lines_are_errors_with_their_number_and_the_stream_goes_on(tmp
     assert errors["a"] == [{"code": "invalid_request", "message": "nope is not supported", "line": 3}]
     assert errors["b"][0]["code"] == "context_length_exceeded"
     assert errors["c"][0]["message"] == "stream must be true or false"
-    assert errors["d"][0]["message"] == "a line that cancels has nothing but cancel"
+    assert errors["d"][0]["message"] == "a line with cancel must have no other fields"
     assert "not UTF-8" in errors["line-7"][0]["message"]
-    assert [e["message"] for e in errors["e"]] == ["id: 'e' is not answered yet"]
+    assert [e["message"] for e in errors["e"]] == ["id: 'e' is still being answered"]
     assert events["e"][-1]["done"]["finish_reason"] == "length"
 
 
-def test_a_request_can_be_cancelled_and_keeps_what_it_said(tmp_path: Path) -> None:
+def test_a_request_can_be_cancelled_and_keeps_its_answer_so_far(tmp_path: Path) -> None:
     with start(*SERVE, cwd=tmp_path) as server:
         assert "ready" in next_event(server)
         server.send({"id": "long", "prompt": "Count to one thousand.", "logit_bias": {"2": -100}})
@@ -122,7 +122,7 @@ def test_a_request_can_be_cancelled_and_keeps_what_it_said(tmp_path: Path) -> No
         assert server.finish().code == 0
 
 
-def test_the_end_of_the_input_lets_what_runs_finish(tmp_path: Path) -> None:
+def test_running_requests_finish_after_the_end_of_the_input(tmp_path: Path) -> None:
     with start(*SERVE, cwd=tmp_path) as server:
         next_event(server)
         server.send({"id": "a", "prompt": "Tell me a story.", "max_tokens": 60, "logit_bias": {"2": -100}})
@@ -133,7 +133,7 @@ def test_the_end_of_the_input_lets_what_runs_finish(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a terminal that hangs up is a read error")
-def test_an_input_that_breaks_off_is_code_2_after_what_was_read_is_answered(tmp_path: Path) -> None:
+def test_a_broken_input_is_exit_code_2_after_earlier_requests_are_answered(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     with subprocess.Popen(
         command(*SERVE),
@@ -151,11 +151,11 @@ def test_an_input_that_breaks_off_is_code_2_after_what_was_read_is_answered(tmp_
         out, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert checked(out.splitlines()[-1])["done"]["usage"]["completion_tokens"] == 30
-    assert b"cannot read the input any further" in said
+    assert b"cannot read the rest of the input" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_an_interrupt_ends_it_with_whole_lines(tmp_path: Path) -> None:
+def test_an_interrupt_leaves_complete_lines(tmp_path: Path) -> None:
     with start(*SERVE, cwd=tmp_path) as server:
         next_event(server)
         server.send({"id": "a", "prompt": "Tell me a story.", "logit_bias": {"2": -100}})
@@ -167,7 +167,7 @@ def test_an_interrupt_ends_it_with_whole_lines(tmp_path: Path) -> None:
     assert all(map(checked, result.stdout.splitlines()))
 
 
-def test_a_client_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
+def test_a_client_that_closes_the_pipe_ends_the_server_quietly(tmp_path: Path) -> None:
     with start(*SERVE, cwd=tmp_path) as server:
         next_event(server)
         server.close_output()
@@ -180,13 +180,13 @@ def test_a_client_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("hello",), "a prompt has no meaning with --serve-stdin"),
-        (("--schema", "{}"), "--schema has no meaning with --serve-stdin"),
-        (("-o", "x"), "--output has no meaning with --serve-stdin"),
+        (("hello",), "a prompt cannot be used with --serve-stdin"),
+        (("--schema", "{}"), "--schema cannot be used with --serve-stdin"),
+        (("-o", "x"), "--output cannot be used with --serve-stdin"),
         (("--json",), "--json and --extract have no meaning with --serve-stdin"),
     ],
 )
-def test_what_each_line_says_for_itself_is_refused(
+def test_options_that_belong_to_each_request_are_refused(
     tmp_path: Path, arguments: tuple[object, ...], message: str
 ) -> None:
     result = ossctl(*SERVE, *arguments, cwd=tmp_path)

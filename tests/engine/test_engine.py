@@ -52,7 +52,7 @@ def workloads(draw: st.DrawFn) -> tuple[ScriptedRunner, list[list[int]], list[in
     return runner, prompts, [draw(st.integers(0, 20)) for _ in prompts]  # 0: the prompt alone
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(workloads())
 def test_every_request_gets_the_answer_it_would_get_alone(
     workload: tuple[ScriptedRunner, list[list[int]], list[int]],
@@ -65,7 +65,7 @@ def test_every_request_gets_the_answer_it_would_get_alone(
         assert tokens_of(outputs[str(number)]) == expected_answer(prompt, n_tokens, runner.n_vocab)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(workloads(), st.randoms(use_true_random=False))
 def test_cancelling_at_any_moment_leaves_the_others_alone(
     workload: tuple[ScriptedRunner, list[list[int]], list[int]], random: "np.random.RandomState"

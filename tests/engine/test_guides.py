@@ -227,7 +227,7 @@ def workloads(draw: st.DrawFn) -> tuple[ScriptedRunner, list[tuple[list[int], in
     return runner, work
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(workloads())
 def test_every_guided_request_gets_the_answer_it_would_get_alone(
     workload: tuple[ScriptedRunner, list[tuple[list[int], int, Plan]]],

@@ -45,8 +45,8 @@ from tests.support.harmony_reference import (
     without_finished_analysis,
 )
 
-THOROUGH = settings(max_examples=800, deadline=None, derandomize=True)
-SHORT = settings(max_examples=300, deadline=None, derandomize=True)
+THOROUGH = settings(max_examples=800, derandomize=True)
+SHORT = settings(max_examples=300, derandomize=True)
 
 DAY = dt.date(2025, 6, 28)
 QUESTION = Message("user", "What is 2 + 2?")

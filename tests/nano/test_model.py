@@ -130,23 +130,23 @@ def test_llama_cpp_gives_the_same_logits(which: str, tokenizer: NanoTokenizer, t
 
 def exact_logits(model: LlamaModel, tokens: list[int]) -> npt.NDArray[np.float32]:
     """llama.cpp's logits [L, vocabulary] with a single precision cache and without flash attention."""
-    from llama_cpp import llama_cpp
+    from ossctl.runtime.bindings import lib
 
-    params = llama_cpp.llama_context_default_params()
+    params = lib.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = 512
-    params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
-    params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    context = llama_cpp.llama_init_from_model(model.handle, params)
-    batch = llama_cpp.llama_batch_init(512, 0, 1)
+    params.type_k = params.type_v = lib.GGML_TYPE_F32
+    params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    context = lib.llama_init_from_model(model.handle, params)
+    batch = lib.llama_batch_init(512, 0, 1)
     try:
         batch.n_tokens = len(tokens)
         for n, token in enumerate(tokens):
             batch.token[n], batch.pos[n], batch.logits[n] = token, n, True
             batch.n_seq_id[n], batch.seq_id[n][0] = 1, 0
-        assert llama_cpp.llama_decode(context, batch) == 0
-        size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model.handle))
-        flat = np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(tokens) * size,))
+        assert lib.llama_decode(context, batch) == 0
+        size = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model.handle))
+        flat = np.ctypeslib.as_array(lib.llama_get_logits(context), (len(tokens) * size,))
         return flat.reshape(len(tokens), size).copy()
     finally:
-        llama_cpp.llama_batch_free(batch)
-        llama_cpp.llama_free(context)
+        lib.llama_batch_free(batch)
+        lib.llama_free(context)

@@ -35,10 +35,10 @@ def test_no_two_commands_share_a_name() -> None:
         ("/rety", "no command /rety", "Did you mean /retry or /reset?"),
         ("/expo", "no command /expo", "Did you mean /export?"),
         ("/s", "no command /s", "/system or /set or /save?"),
-        ("/export", "/save needs more: /save FILE", ""),
-        ("/effort huge", "huge is none of these", ""),
-        ("/quit now", "/exit takes nothing after it", ""),
-        ("/qqqqqq", "no command /qqqqqq", "/help shows all."),
+        ("/export", "/save needs an argument: /save FILE", ""),
+        ("/effort huge", "huge is not one of low, medium, high: /effort [low|medium|high]", ""),
+        ("/quit now", "/exit takes no argument", ""),
+        ("/qqqqqq", "no command /qqqqqq", "/help lists all commands."),
     ],
 )
 def test_an_error_says_what_was_meant(line: str, message: str, hint: str) -> None:

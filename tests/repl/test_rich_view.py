@@ -189,7 +189,7 @@ def test_a_long_prompt_shows_how_far_it_is(screen: Screen) -> None:
     view.begin()
     view._clock._began -= 5
     view.take(Prefilling(2_048, 12_000))
-    assert "reading 2,048 of 12,000 tokens" in screen.text
+    assert "prefilling 2,048 of 12,000 tokens" in screen.text
 
 
 def test_what_a_model_says_cannot_move_the_cursor_or_colour_the_screen(screen: Screen) -> None:

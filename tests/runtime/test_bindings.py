@@ -1,5 +1,7 @@
 """What can be wrong with the library itself: told in two lines, with the command that builds it anew."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,7 @@ def test_another_release_of_the_bindings_is_refused_by_its_number(tmp_path: Path
     for command in (["doctor"], ["run", "-m", smollm2(), "Hello"]):
         result = ossctl(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
         assert (result.code, result.stdout) == (1, "")
-        assert result.said[0] == (
-            "ossctl: llama-cpp-python 0.4.1 is installed, and ossctl works with 0.3.36 only"
-        )
+        assert result.said[0] == ("ossctl: llama-cpp-python 0.4.1 is installed, but ossctl needs 0.3.36")
         assert result.said[1].startswith("This builds it: ")
 
 
@@ -34,7 +34,7 @@ def test_a_library_that_cannot_be_loaded_is_told_with_the_way_out(
     result = ossctl("run", "-m", smollm2(), "Hello", cwd=tmp_path, LLAMA_CPP_LIB_PATH=str(tmp_path))
     assert (result.code, result.stdout) == (1, "")
     first, second = result.said
-    assert first.startswith("ossctl: llama.cpp's library cannot be used: ")
+    assert first.startswith("ossctl: cannot load llama.cpp's library: ")
     assert second.endswith("-m ossctl.build")
 
 
@@ -53,3 +53,22 @@ def test_a_library_names_its_compiler(tmp_path: Path) -> None:
     library.write_bytes(b"MZ")
     assert compiler(library) == ""
     assert cpu_library().is_file()
+
+
+def test_the_package_of_the_bindings_is_left_as_it_was_for_others() -> None:
+    code = """
+import sys
+from ossctl.runtime.bindings import lib
+assert not [name for name in sys.modules if name.startswith("llama_cpp")]
+import llama_cpp
+assert callable(llama_cpp.Llama)
+print(lib.llama_supports_mmap(), llama_cpp.llama_supports_mmap())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
+
+
+def test_bindings_that_are_imported_already_are_used() -> None:
+    code = "import llama_cpp; from ossctl.runtime.bindings import lib; print(lib is llama_cpp.llama_cpp)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

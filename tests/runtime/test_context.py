@@ -87,7 +87,7 @@ def test_rollback_beyond_the_window_without_a_snapshot_is_refused(gpt_oss: Llama
         generate(runner, 0, 700, seed=1)
         with pytest.raises(RollbackImpossible):
             runner.rollback(0, 1500)
-        assert runner.length(0) == 2200
+        assert runner.snapshot(0).n_tokens == 2200
 
 
 def test_rollback_where_the_window_is_intact_needs_no_snapshot(gpt_oss: LlamaModel) -> None:
@@ -144,7 +144,7 @@ def test_what_was_saved_gives_the_logits_of_what_was_computed(
         generate(runner, 1, 50, seed=1)  # something else where it comes back
         runner.rollback(0, 0)
         runner.load(1, 600, state)
-        assert runner.length(1) == 600
+        assert runner.snapshot(1).n_tokens == 600
         loaded = feed(runner, 1, probe)
     scale = float(np.abs(fresh).max())
     assert np.abs(loaded - fresh).max() < 0.02 * scale  # cells lie elsewhere in a unified cache
@@ -169,7 +169,7 @@ def test_a_full_cache_changes_nothing(gpt_oss: LlamaModel) -> None:
         feed(runner, 0, tokens(200))
         with pytest.raises(CacheFull):
             feed(runner, 1, tokens(100, seed=1))
-        assert (runner.length(0), runner.length(1)) == (200, 0)
+        assert (runner.snapshot(0).n_tokens, runner.snapshot(1).n_tokens) == (200, 0)
         runner.rollback(0, 0)
         feed(runner, 1, tokens(100, seed=1))
 
@@ -178,13 +178,13 @@ def test_a_full_cache_changes_nothing(gpt_oss: LlamaModel) -> None:
     ("chunks", "says"),
     [
         ([], "at least one"),
-        ([(0, [1]), (0, [2])], "one chunk a sequence"),
-        ([(3, [1])], "not one of 3"),
-        ([(-1, [1])], "not one of 3"),
-        ([(0, [])], "0 tokens"),
-        ([(0, [1] * 257)], "do not fit"),
-        ([(0, [265])], "not in the vocabulary"),
-        ([(0, [-1])], "not in the vocabulary"),
+        ([(0, [1]), (0, [2])], "at most one per sequence"),
+        ([(3, [1])], "there is no sequence 3, only 0 to 2"),
+        ([(-1, [1])], "there is no sequence -1"),
+        ([(0, [])], "cannot append 0 tokens"),
+        ([(0, [1] * 257)], "cannot append 257 tokens to 0"),
+        ([(0, [265])], "outside the vocabulary"),
+        ([(0, [-1])], "outside the vocabulary"),
     ],
 )
 def test_a_bad_batch_is_a_python_error(
@@ -199,7 +199,7 @@ def test_a_bad_batch_is_a_python_error(
 def test_a_batch_larger_than_n_batch_is_a_python_error(gpt_oss: LlamaModel) -> None:
     with LlamaRunner(gpt_oss, ContextOptions(n_ctx=256, n_seq=2, n_batch=64)) as runner:
         batch = [Chunk(seq, tokens(40), wants_logits=False) for seq in (0, 1)]
-        with pytest.raises(ValueError, match="more than a batch of 64"):
+        with pytest.raises(ValueError, match="exceed a batch of 64"):
             runner.decode(batch)
 
 
@@ -227,7 +227,7 @@ def test_positions_and_snapshots_are_checked(small: LlamaRunner) -> None:
     feed(small, 0, tokens(50))
     with pytest.raises(ValueError, match="position 51"):
         small.rollback(0, 51)
-    with pytest.raises(ValueError, match="snapshot is of 7"):
+    with pytest.raises(ValueError, match="snapshot has 7 tokens"):
         small.rollback(0, 50, Snapshot(7, b""))
     with pytest.raises(ValueError, match="onto itself"):
         small.copy(0, 0, 10)
@@ -288,7 +288,7 @@ def test_after_a_stopped_decode_what_was_computed_can_be_gone_on_from(gpt_oss: L
                 compute_again_and_again(runner)
             runner.resume()
             held = aborted.value.lengths[0]
-            assert held == runner.length(0)
+            assert held == runner.snapshot(0).n_tokens
             after = feed(runner, 0, np.concatenate([prompt[held:], probe]))
         if held > WINDOW:
             break

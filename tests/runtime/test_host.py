@@ -4,10 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ossctl.runtime.devices import backends, list_devices, placeable, system_info
-from ossctl.runtime.host import carved_out, linux_cores, linux_gpus, linux_ram, mac_ram, physical_cores, ram
+from ossctl.runtime.host import carved_out, linux_cores, linux_gpus, linux_ram, physical_cores, ram
 
 GIB = 1 << 30
 
@@ -136,16 +137,15 @@ def test_graphics_cards_are_found_on_the_bus(tmp_path: Path) -> None:
     assert linux_gpus(tree(tmp_path, cards)) == ("NVIDIA", "AMD")
 
 
-def test_macos_counts_what_it_can_give_up() -> None:
-    vm_stat = (
-        "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
-        "Pages free:                               10000.\n"
-        "Pages active:                            400000.\n"
-        "Pages inactive:                          300000.\n"
-        "Pages speculative:                         2000.\n"
-        "Pages purgeable:                           1000.\n"
-    )
-    assert mac_ram(64 * GIB, vm_stat).free == 313_000 * 16_384
+@pytest.mark.skipif(sys.platform != "linux", reason="compares with /proc and /sys")
+@pytest.mark.parametrize("system", ["win32", "freebsd14"])
+def test_elsewhere_psutil_finds_what_linux_shows(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert psutil.LINUX  # it has chosen its implementation
+    monkeypatch.setattr(sys, "platform", system)
+    found = ram()
+    assert found.total == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < found.free <= found.total
+    assert 1 <= physical_cores() <= (os.cpu_count() or 1)
 
 
 def test_llama_cpp_says_what_it_is_built_of() -> None:

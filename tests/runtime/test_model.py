@@ -15,7 +15,7 @@ from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.devices import DeviceKind, list_devices
 from ossctl.runtime.gguf import read_header
 from ossctl.runtime.model import LlamaModel, ModelOptions
-from tests.support.models import smollm2
+from tests.support.models import byte_gpt_oss, smollm2
 
 
 def test_the_header_tells_metadata_and_every_tensor(byte_model_path: Path) -> None:
@@ -151,6 +151,13 @@ def test_threads_spin_briefly_unless_the_environment_says_otherwise(
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env={**inherited, **given}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == found
+
+
+def test_a_chat_template_that_is_not_utf_8_is_read_all_the_same(tmp_path: Path) -> None:
+    path = byte_gpt_oss(tmp_path, "{{ messages }}~~")
+    path.write_bytes(path.read_bytes().replace(b"}}~~", b"}}\xff\xfe"))
+    with LlamaModel(path) as model:
+        assert model.chat_template == "{{ messages }}\ufffd\ufffd"
 
 
 def test_devices_rule_out_the_cpus_layout_of_weights() -> None:

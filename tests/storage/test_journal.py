@@ -1,4 +1,4 @@
-"""A journal of whole lines, on disks that are full and pipes that nobody reads."""
+"""The journal writes complete lines only, also on full disks and closed pipes."""
 
 import errno
 import io
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ossctl.errors import ExitCode, OssctlError, OutputClosed, UsageError
-from ossctl.storage.journal import Journal, Keeping, OutputFile, refuse_existing
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -22,7 +22,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Li
 
 @contextmanager
 def journal_at(path: Path, *, overwrite: bool = False) -> Iterator[Journal]:
-    with OutputFile(Keeping(path), overwrite=overwrite) as output, output.journal() as journal:
+    with OutputFile(FilePolicy(path), overwrite=overwrite) as output, output.journal() as journal:
         yield journal
 
 
@@ -34,11 +34,11 @@ def test_each_line_is_in_the_file_as_soon_as_it_is_appended(tmp_path: Path) -> N
             assert path.read_bytes() == b'{"a": 1}\n' * count
 
 
-def test_what_exists_is_not_replaced_unless_asked(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(b"precious\n")
     with pytest.raises(UsageError, match=r"out\.jsonl exists") as refusal:
-        refuse_existing(path, overwrite=False)
+        check_output_path(path, overwrite=False)
     assert "--overwrite" in refusal.value.hint
     assert path.read_bytes() == b"precious\n"
     with journal_at(path, overwrite=True) as journal:
@@ -47,33 +47,33 @@ def test_what_exists_is_not_replaced_unless_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_place_that_cannot_hold_a_file_is_refused_and_named(tmp_path: Path, overwrite: bool) -> None:
+def test_a_directory_and_a_missing_folder_are_refused_by_name(tmp_path: Path, overwrite: bool) -> None:
     with pytest.raises(UsageError, match="is a directory"):
-        refuse_existing(tmp_path, overwrite=overwrite)
-    with pytest.raises(UsageError, match=r"no folder .*missing to write out\.jsonl"):
-        refuse_existing(tmp_path / "missing" / "out.jsonl", overwrite=overwrite)
+        check_output_path(tmp_path, overwrite=overwrite)
+    with pytest.raises(UsageError, match=r"cannot write .*out\.jsonl: there is no folder .*missing"):
+        check_output_path(tmp_path / "missing" / "out.jsonl", overwrite=overwrite)
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"no folder .*file to write out\.jsonl"):
-        refuse_existing(tmp_path / "file" / "out.jsonl", overwrite=overwrite)
+    with pytest.raises(UsageError, match=r"cannot write .*out\.jsonl: there is no folder .*file"):
+        check_output_path(tmp_path / "file" / "out.jsonl", overwrite=overwrite)
 
 
-def test_a_link_to_nowhere_is_not_written_through(tmp_path: Path) -> None:
+def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     with pytest.raises(UsageError, match="link exists"):
-        refuse_existing(tmp_path / "link", overwrite=False)
+        check_output_path(tmp_path / "link", overwrite=False)
     assert not (tmp_path / "target").exists()
 
 
 @linux_only
-def test_a_full_disk_is_an_error_that_gives_the_reason() -> None:
+def test_a_full_disk_is_reported_with_its_reason() -> None:
     with Journal(lambda: Path("/dev/full").open("wb", buffering=0), "/dev/full") as journal:
         with pytest.raises(OssctlError, match="cannot write /dev/full: No space left on device") as failure:
             journal.append(b"line")
         assert failure.value.exit_code == ExitCode.FAILED
 
 
-def test_a_pipe_that_nobody_reads_any_more_ends_quietly() -> None:
+def test_a_pipe_closed_by_its_reader_ends_the_run_quietly() -> None:
     reading, writing = os.pipe()
     with Journal(lambda: io.FileIO(writing, "wb"), "the output") as journal:
         journal.append(b"first")
@@ -85,45 +85,45 @@ def test_a_pipe_that_nobody_reads_any_more_ends_quietly() -> None:
 
 
 class SmallDisk(io.FileIO):
-    """A file on a disk with `room` bytes left; a write takes what fits, and the next one fails."""
+    """A file on a disk with `space` bytes left; a write takes what fits, and the next one fails."""
 
-    def __init__(self, path: Path, room: int) -> None:
+    def __init__(self, path: Path, space: int) -> None:
         super().__init__(path, "wb")
-        self.room = room
+        self.space = space
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        if not self.room:
+        if not self.space:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written = super().write(memoryview(data)[: self.room])
-        self.room -= written
+        written = super().write(memoryview(data)[: self.space])
+        self.space -= written
         return written
 
 
-@pytest.mark.parametrize("room", [7, 10, 13])
-def test_the_beginning_of_a_line_that_did_not_fit_is_taken_back(tmp_path: Path, room: int) -> None:
+@pytest.mark.parametrize("space", [7, 10, 13])
+def test_a_line_that_did_not_fit_is_removed(tmp_path: Path, space: int) -> None:
     path = tmp_path / "out.jsonl"
-    disk = SmallDisk(path, room)
+    disk = SmallDisk(path, space)
     with Journal(lambda: disk, "out.jsonl") as journal:
         journal.append(b"first")
         with pytest.raises(OssctlError, match=r"cannot write out\.jsonl: No space left") as failure:
             journal.append(b"a longer one")
-        assert failure.value.hint == "What was written before is complete."
+        assert failure.value.hint == "All lines written so far are complete."
         assert path.read_bytes() == b"first\n"
-        disk.room = 100
+        disk.space = 100
         journal.append(b"third")
     assert path.read_bytes() == b"first\nthird\n"
 
 
-class Dripping(io.FileIO):
+class SlowFile(io.FileIO):
     """A file that takes three bytes at a time."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         return super().write(memoryview(data)[:3])
 
 
-def test_a_line_that_goes_out_in_parts_is_still_whole(tmp_path: Path) -> None:
+def test_a_line_written_in_parts_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
-    with Journal(lambda: Dripping(path, "wb"), "out.jsonl") as journal:
+    with Journal(lambda: SlowFile(path, "wb"), "out.jsonl") as journal:
         journal.append(b"a longer line")
         journal.append(b"")
     assert path.read_bytes() == b"a longer line\n\n"

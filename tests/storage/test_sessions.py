@@ -1,4 +1,4 @@
-"""Chats in SQLite: trees of messages, what a crash leaves, and databases that cannot be used."""
+"""Sessions in SQLite: message trees, crashes, concurrent writers and unusable databases."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from ossctl.storage.database import MIGRATIONS, DatabaseUnusable
 from ossctl.storage.sessions import Sessions, StoredMessage
 
 
-def said(text: str, role: str = "user") -> StoredMessage:
+def message(text: str, role: str = "user") -> StoredMessage:
     return StoredMessage(role, text)
 
 
@@ -29,31 +29,31 @@ def contents(sessions: Sessions, session: str) -> list[str]:
     return [message.content for message in sessions.messages(session)]
 
 
-def test_a_session_is_the_branch_up_to_its_head(path: Path) -> None:
+def test_a_session_shows_the_branch_up_to_its_tip(path: Path) -> None:
     sessions = Sessions.open(path)
-    session = sessions.begin("title", "{}")
+    session = sessions.create("title", "{}")
     assert contents(sessions, session) == []
-    first = sessions.add(session, None, said("one"))
-    second = sessions.add(session, first, said("two", "assistant"))
+    first = sessions.add(session, None, message("one"))
+    second = sessions.add(session, first, message("two", "assistant"))
     sessions.move_tip(session, first)
-    sessions.add(session, first, said("another two", "assistant"))
+    sessions.add(session, first, message("another two", "assistant"))
     assert contents(sessions, session) == ["one", "another two"]
     sessions.move_tip(session, second)
     assert contents(Sessions.open(path), session) == ["one", "two"]
-    assert sessions.answers(session) == 2
+    assert sessions.count_answers(session) == 2
     sessions.move_tip(session, None)
     assert contents(sessions, session) == []
 
 
-def test_a_fork_and_its_origin_go_their_own_ways(path: Path) -> None:
+def test_a_fork_is_independent_of_its_origin(path: Path) -> None:
     sessions = Sessions.open(path)
-    origin = sessions.begin("title", "{}")
-    first = sessions.add(origin, None, said("one"))
+    origin = sessions.create("title", "{}")
+    first = sessions.add(origin, None, message("one"))
     sessions.add(origin, first, StoredMessage("cut", "summary", covers=first))
     copy, messages = sessions.fork(origin, "{}")
     assert [m.content for m in messages] == ["one", "summary"]
     assert messages[1].covers == messages[0].id != first
-    sessions.add(copy, messages[1].id, said("two"))
+    sessions.add(copy, messages[1].id, message("two"))
     sessions.delete(origin)
     assert contents(sessions, copy) == ["one", "summary", "two"]
     assert sessions.find(copy).origin == origin
@@ -66,31 +66,31 @@ def test_search_finds_all_words_in_any_branch(path: Path, indexed: bool) -> None
         sessions._has_index = False
     elif not sessions._has_index:
         pytest.skip("this SQLite has no FTS5")
-    session = sessions.begin("title", "{}")
-    first = sessions.add(session, None, said("What is the capital of France?"))
-    sessions.add(session, first, said("Paris, 100% sure.", "assistant"))
+    session = sessions.create("title", "{}")
+    first = sessions.add(session, None, message("What is the capital of France?"))
+    sessions.add(session, first, message("Paris, 100% sure.", "assistant"))
     sessions.move_tip(session, first)
     assert [hit.role for hit in sessions.search("france capital")] == ["user"]
     assert [hit.session.id for hit in sessions.search("Par")] == [session]
     assert "[Paris]" in sessions.search("Paris")[0].excerpt
     assert sessions.search("100%")
     assert sessions.search("Rome") == sessions.search('"') == [] or not indexed
-    with pytest.raises(UsageError, match="nothing to search"):
+    with pytest.raises(UsageError, match="the text to search for is empty"):
         sessions.search("  ")
     sessions.delete(session)
     assert sessions.search("Paris") == []
 
 
-def test_an_id_may_be_shortened_and_must_be_known(path: Path) -> None:
+def test_an_id_can_be_shortened_but_must_exist(path: Path) -> None:
     sessions = Sessions.open(path)
-    session = sessions.begin("title", "{}")
+    session = sessions.create("title", "{}")
     assert sessions.find(session[:3]).id == session
     for wrong in ("", "0", "%", f"{session}x"):
         with pytest.raises(UsageError, match="there is no session"):
             sessions.find(wrong)
 
 
-def test_a_database_of_the_first_format_is_brought_up_to_date(path: Path) -> None:
+def test_a_database_of_the_first_format_is_migrated(path: Path) -> None:
     path.parent.mkdir()
     with sqlite3.connect(path) as database:
         MIGRATIONS[0](database)
@@ -101,11 +101,11 @@ def test_a_database_of_the_first_format_is_brought_up_to_date(path: Path) -> Non
             "(1, 'a1', NULL, 'user', 'Hello', '', '[]', '', X'01000000', NULL, 'done', '', '{}')"
         )
     sessions = Sessions.open(path)
-    (message,) = sessions.messages("a1")
-    assert (message.content, message.token_ids) == ("Hello", b"\1\0\0\0")
+    (stored,) = sessions.messages("a1")
+    assert (stored.content, stored.token_ids) == ("Hello", b"\1\0\0\0")
 
 
-def test_a_newer_a_broken_and_a_locked_away_database_are_said(path: Path, tmp_path: Path) -> None:
+def test_newer_damaged_and_inaccessible_databases_are_reported(path: Path, tmp_path: Path) -> None:
     Sessions.open(path).close()
     with sqlite3.connect(path) as database:
         database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
@@ -121,7 +121,7 @@ def test_a_newer_a_broken_and_a_locked_away_database_are_said(path: Path, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_home_that_is_read_only_is_said(path: Path) -> None:
+def test_a_read_only_home_is_reported(path: Path) -> None:
     path.parent.mkdir()
     path.parent.chmod(0o500)
     with pytest.raises(DatabaseUnusable, match="cannot write"):
@@ -129,39 +129,39 @@ def test_a_home_that_is_read_only_is_said(path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
-def test_nobody_else_may_read_it(path: Path) -> None:
+def test_only_the_owner_can_read_the_database(path: Path) -> None:
     Sessions.open(path)
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_many_begin_a_database_at_once(tmp_path: Path) -> None:
-    everybody = threading.Barrier(8)
+def test_many_threads_create_a_database_at_once(tmp_path: Path) -> None:
+    all_ready = threading.Barrier(8)
 
-    def begin(path: Path) -> None:
-        everybody.wait()
-        Sessions.open(path).begin("first", "{}")
+    def create(path: Path) -> None:
+        all_ready.wait()
+        Sessions.open(path).create("first", "{}")
 
     for attempt in range(60):
         path = tmp_path / f"{attempt}.db"
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(begin, [path] * 8))
-        assert len(Sessions.open(path).listed()) == 8
+            list(pool.map(create, [path] * 8))
+        assert len(Sessions.open(path).recent()) == 8
 
 
-def test_two_processes_write_at_once(path: Path) -> None:
+def test_several_threads_write_at_once(path: Path) -> None:
     def write(number: int) -> None:
         sessions = Sessions.open(path)
-        session = sessions.begin(f"writer {number}", "{}")
+        session = sessions.create(f"writer {number}", "{}")
         parent = None
         for turn in range(40):
-            parent = sessions.add(session, parent, said(f"{number} {turn}"))
+            parent = sessions.add(session, parent, message(f"{number} {turn}"))
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
-    listed = Sessions.open(path).listed()
+    listed = Sessions.open(path).recent()
     assert [session.messages for session in listed] == [40] * 4
 
 
@@ -170,7 +170,7 @@ import sys
 from pathlib import Path
 from ossctl.storage.sessions import Sessions, StoredMessage
 sessions = Sessions.open(Path(sys.argv[1]))
-session = sessions.begin("killed", "{}")
+session = sessions.create("killed", "{}")
 parent = None
 for n in range(100_000):
     parent = sessions.add(session, parent, StoredMessage("user", f"message {n}"))
@@ -179,7 +179,7 @@ for n in range(100_000):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-def test_whatever_was_committed_survives_kill_minus_nine(path: Path) -> None:
+def test_committed_messages_survive_kill_minus_nine(path: Path) -> None:
     for killed_after in (1, 7, 60):
         process = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE)
         assert process.stdout is not None
@@ -190,5 +190,5 @@ def test_whatever_was_committed_survives_kill_minus_nine(path: Path) -> None:
         process.wait()
         process.stdout.close()
         sessions = Sessions.open(path)
-        kept = contents(sessions, sessions.listed(1)[0].id)
+        kept = contents(sessions, sessions.recent(1)[0].id)
         assert kept[: killed_after + 1] == [f"message {n}" for n in range(killed_after + 1)]

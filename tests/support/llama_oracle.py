@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_cpp import llama_cpp as lib
 
 from ossctl.planning.machine import Device
 from ossctl.planning.memory import predict
 from ossctl.planning.settings import Settings
 from ossctl.planning.shape import KvType, ModelShape
+from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
 from tests.support.rpc_servers import has_servers, register, rpc_server

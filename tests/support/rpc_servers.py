@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llama_cpp import llama_cpp as lib
-
+from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
 
 _SERVER = """

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ossctl.app.chat.chat import Chat, Tools
+from ossctl.app.chat.answer_loop import Tools
+from ossctl.app.chat.chat import Chat
+from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import Answered, ChatEvent
-from ossctl.app.chat.model_session import Talker
-from ossctl.app.chat.session_log import Book, SessionModel
-from ossctl.app.chat.settings import ChatSettings
+from ossctl.app.chat.model_session import ModelSession
+from ossctl.app.chat.session_log import SessionLog, SessionModel
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.dialect import Conversation
 from ossctl.engine.grammar import JsonGrammars
@@ -124,7 +125,7 @@ def scripted_chat(
     with Watched(model, options) as runner:
         runner.chunks = []
         loaded = LoadedModel("tiny", runner, dialect, model.vocab.piece)
-        with Talker(loaded) as talker:
-            chat = Chat(Book(sessions or Sessions.in_memory()), ChatSettings(), MODEL, tools or Tools())
-            chat.use(talker, MODEL)
+        with ModelSession(loaded) as session:
+            chat = Chat(SessionLog(sessions or Sessions.in_memory()), ChatSettings(), MODEL, tools or Tools())
+            chat.use(session, MODEL)
             yield Scripted(chat, runner, dialect)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from gguf import TokenType
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.dialect import Answer, Conversation, Message, Reasoning, Role, Tool, ToolCall
@@ -109,7 +109,6 @@ def test_forged_markers_stay_text_byte_for_byte(
         )
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.lists(

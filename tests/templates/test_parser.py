@@ -45,7 +45,7 @@ def defined(text: str, *, thinking: bool) -> tuple[str, str]:
     return reasoning, answer.lstrip()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(RAW, CUTS, st.booleans())
 @example("<think>日</think>é".encode(), list(range(30)), False)
 @example(b" \xe6\x97", [2], True)

@@ -1,1 +1,1 @@
-"""The batch job: `source` reads, `job` has the lines answered, `records` and `output` write."""
+"""`ossctl batch`: `run` is the command, `runner` its main loop."""

@@ -1,4 +1,4 @@
-"""`--dry-run`: every line is checked against the loaded model, and how long all would take is estimated."""
+"""`ossctl batch --dry-run`: checks every line against the loaded model and estimates the time for all."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,12 +9,12 @@ import numpy as np
 
 from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.records import ResultRecords
-from ossctl.app.batch.resume import Finished, RecordState, read_back
-from ossctl.app.batch.run import BatchJob, BatchModel, adapted, identity_of, workload_of
+from ossctl.app.batch.resume import FinishedRequests, RecordState, read_back
+from ossctl.app.batch.run import BatchJob, BatchModel, identity_of, parser_for, workload_of
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.inference.request import prepare_choices
-from ossctl.app.wire.lines import Line, asked_by
+from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.source import Survey
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Request
@@ -22,14 +22,14 @@ from ossctl.errors import ExitCode, RequestError
 from ossctl.planning.plan import Plan
 from ossctl.runtime.base import Runner, Tokens
 
-_SHOWN = 20  # of the lines that are wrong
-_PROMPT, _ANSWER = 128, 16  # tokens of a request that is measured
-_NEIGHBOURS = 64  # lines among which common beginnings are looked for
+_MAX_ERRORS_SHOWN = 20
+_PROMPT, _ANSWER = 128, 16  # tokens of the requests that measure the speed
+_QUEUED = 64  # requests that are sorted by prompt at a time
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Measured with all sequences at work, in tokens a second."""
+    """Tokens per second, of all sequences together."""
 
     prompt: float
     answer: float
@@ -37,16 +37,16 @@ class Speed:
 
 @dataclass
 class DryRun:
-    """What a batch would do. Tokens are those of the lines that would be answered.
+    """The result of a dry run. Tokens are those of the `valid` lines, which a run would answer.
 
-    Of `prompt_tokens`, `shared_tokens` begin a prompt as one near it does, and are computed once.
-    `answer_tokens` is the most that answers may have; `unlimited` lines may use all the context.
+    `shared_tokens` are prompt tokens in a prefix shared with the previous prompt, which the cache holds
+    already. `answer_tokens` is an upper bound; the answers of `unlimited` lines may fill the context.
     """
 
     valid: int = 0
     skipped: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    complaints: list[tuple[int, str]] = field(default_factory=list)  # the first ones: line, message
+    first_errors: list[tuple[int, str]] = field(default_factory=list)  # line numbers and messages
     prompt_tokens: int = 0
     shared_tokens: int = 0
     longest_prompt: int = 0
@@ -61,7 +61,7 @@ class DryRun:
 
     @property
     def answer_seconds(self) -> float:
-        """The most that answers may take."""
+        """An upper bound."""
         return self.answer_tokens / self.speed.answer
 
     @property
@@ -70,10 +70,7 @@ class DryRun:
 
 
 def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callable[[str], None]) -> DryRun:
-    """Load `model` and look at every line, without answering or writing any.
-
-    Raises what `load_model` raises, UsageError, Interrupted.
-    """
+    """Load `model` and check every line, without answering any. Raises as `load_model`, and UsageError."""
     finished = None
     if job.sink.resume and job.sink.path is not None and job.sink.path.exists():
         finished, _ = read_back(job.sink.path, flat=job.sink.flat)
@@ -82,86 +79,85 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
     with Interrupt() as interrupt, load_model(model.path, model.options, workload, interrupt) as loaded:
         for remark in loaded.remarks:
             say(remark)
-        records = ResultRecords(identity_of(model.path, loaded))
-        checker = _Checker(loaded, job, records, finished)
-        for line in job.source.picked(survey):
-            interrupt.check("Nothing was started.")
+        checker = _Checker(loaded, job, ResultRecords(identity_of(model.path, loaded)), finished)
+        for line in job.source.selected(survey):
+            interrupt.check("Nothing was written.")
             checker.check(line)
         return checker.result()
 
 
 class _Checker:
     def __init__(
-        self, model: LoadedModel, job: BatchJob, records: ResultRecords, finished: Finished | None
+        self, model: LoadedModel, job: BatchJob, records: ResultRecords, finished: FinishedRequests | None
     ) -> None:
         self._model = model
-        self._understanding = adapted(job.understanding, model)
+        self._parser = parser_for(job, model)
         self._records = records
         self._finished = finished
         self._retry_failed = job.rules.retry_failed
         self._engine = Engine(model.runner)
-        self._window = PrefixQueue()
-        self._before: Tokens | None = None
-        self._found = DryRun(plan=model.plan)
+        self._queue = PrefixQueue()
+        self._previous: Tokens | None = None
+        self._result = DryRun(plan=model.plan)
 
     def check(self, line: Line) -> None:
         try:
-            task = self._understanding.task(line)
-            if self._is_finished(line, task.asked):
+            task = self._parser.parse(line)
+            if self._is_finished(line, task.request_key):
                 return
             choices = prepare_choices(self._model, task, task.n, str(line.number))
             for choice in choices:
                 self._engine.check(choice.request)
         except RequestError as error:
-            if not self._is_finished(line, asked_by(line)):
-                self._complain(line, error)
+            if not self._is_finished(line, raw_content(line)):
+                self._add_error(line, error)
             return
-        self._found.valid += 1
+        self._result.valid += 1
         self._count(choices[0].request, task.n)
-        self._found.unlimited += task.max_tokens is None
-        self._window.add(choices)
-        if len(self._window) > _NEIGHBOURS:
-            self._compare()
+        self._result.unlimited += task.max_tokens is None
+        self._queue.push(choices)
+        if len(self._queue) > _QUEUED:
+            self._count_shared()
 
     def result(self) -> DryRun:
-        while len(self._window):
-            self._compare()
-        self._found.speed = measure(self._model.runner)
-        return self._found
+        while len(self._queue):
+            self._count_shared()
+        self._result.speed = measure_speed(self._model.runner)
+        return self._result
 
-    def _is_finished(self, line: Line, asked: bytes) -> bool:
+    def _is_finished(self, line: Line, request_key: bytes) -> bool:
         if self._finished is None:
             return False
-        custom_id = self._understanding.id_of(line)
-        state = self._finished.look_up(custom_id, self._records.id_of(custom_id, asked))
+        custom_id = self._parser.id_of(line)
+        state = self._finished.look_up(custom_id, self._records.id_of(custom_id, request_key))
         finished = state is RecordState.DONE or (state is RecordState.FAILED and not self._retry_failed)
-        self._found.skipped += finished
+        self._result.skipped += finished
         return finished
 
-    def _complain(self, line: Line, error: RequestError) -> None:
-        self._found.errors[error.code] += 1
-        if len(self._found.complaints) < _SHOWN:
-            self._found.complaints.append((line.number, error.message))
+    def _add_error(self, line: Line, error: RequestError) -> None:
+        self._result.errors[error.code] += 1
+        if len(self._result.first_errors) < _MAX_ERRORS_SHOWN:
+            self._result.first_errors.append((line.number, error.message))
 
     def _count(self, request: Request, n: int) -> None:
         length = len(request.prompt)
-        self._found.prompt_tokens += length
-        self._found.longest_prompt = max(self._found.longest_prompt, length)
-        room = self._model.runner.n_ctx_seq + 1 - length
-        self._found.answer_tokens += n * min(request.max_tokens, room)
+        self._result.prompt_tokens += length
+        self._result.longest_prompt = max(self._result.longest_prompt, length)
+        space = self._model.runner.n_ctx_seq + 1 - length
+        self._result.answer_tokens += n * min(request.max_tokens, space)
 
-    def _compare(self) -> None:
-        """How much of a prompt the one before it, in the order of answering, has computed."""
-        prompt = self._window.take()[0].request.prompt
-        if self._before is not None:
-            shorter = min(len(self._before), len(prompt)) - 1
-            same = self._before[:shorter] == prompt[:shorter]
-            self._found.shared_tokens += shorter if same.all() else int(same.argmin())
-        self._before = prompt
+    def _count_shared(self) -> None:
+        """Take the next prompt from the queue and count the prefix that it shares with the previous one."""
+        prompt = self._queue.pop()[0].request.prompt
+        if self._previous is not None:
+            length = min(len(self._previous), len(prompt)) - 1
+            same = self._previous[:length] == prompt[:length]
+            self._result.shared_tokens += length if same.all() else int(same.argmin())
+        self._previous = prompt
 
 
-def measure(runner: Runner) -> Speed:
-    """How fast the model is, from one short request a sequence."""
+def measure_speed(runner: Runner) -> Speed:
+    """Measure the model with one short request per sequence."""
     engine = Engine(runner)
     length = max(1, min(_PROMPT, runner.n_ctx_seq - _ANSWER))
     random = np.random.default_rng(0)
@@ -171,11 +167,11 @@ def measure(runner: Runner) -> Speed:
     started = perf_counter()
     while engine.stats.prompt_tokens < runner.n_seq * length:
         engine.step()
-    prompted, drawn = perf_counter(), engine.stats.generated_tokens
+    prompted, generated = perf_counter(), engine.stats.generated_tokens
     while engine.busy:
         engine.step()
     ended = perf_counter()
     return Speed(
         runner.n_seq * length / (prompted - started),
-        (engine.stats.generated_tokens - drawn) / (ended - prompted),
+        (engine.stats.generated_tokens - generated) / (ended - prompted),
     )

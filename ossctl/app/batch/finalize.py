@@ -1,104 +1,98 @@
-"""Bringing an output into its last form: each id once, and in the input's order if that is wanted."""
+"""Puts an output into its final form: one record per id, in the order of the input if that is wanted."""
 
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ossctl.app.batch.resume import Lines, record_in
+from ossctl.app.batch.resume import OutputLines, decode_record, last_of_each
 from ossctl.app.wire.source import id_hash
-from ossctl.storage.compression import encoder_for, is_compressed
+from ossctl.storage.compression import encode_in_blocks, encoder_for, is_compressed
 from ossctl.storage.journal import OutputFile
 
-_Places = npt.NDArray[np.intp]
-_BLOCK_BYTES = 1 << 20
+_Indices = npt.NDArray[np.intp]
 
 
-def settle(output: OutputFile, order: "array[int] | None", *, input_is_complete: bool) -> None:
-    """Leave the last record of each id; in `order` (hashes of ids), if that is given.
+def finalize(output: OutputFile, order: "array[int] | None", *, input_is_complete: bool) -> None:
+    """Keep the last record of each id, sorted by `order` (hashes of ids) if that is given.
 
-    Error records of ids that `order` lacks are left out if the input was read completely: their lines were
-    mended, and have other ids now. Other records are never left out. What is as it should be stays untouched;
-    else a new file takes the old one's place in one move. Raises OssctlError.
+    With `input_is_complete`, failures whose ids are not in `order` are dropped: their lines were corrected or
+    removed. An output that needs no change is not touched, any other is replaced atomically. Raises
+    OssctlError.
     """
     if not output.path.exists() or not output.path.stat().st_size:
         return
     index = _Index(output.path)
-    if order and np.array_equal(index.ids, np.frombuffer(order, np.uint64)):
+    if order and np.array_equal(index.ids, np.asarray(order)):
         return
-    places = index.chosen(order if input_is_complete else None)
+    kept = index.kept(order if input_is_complete else None)
     if order:
-        places = places[np.argsort(_ranks(index.ids[places], order), kind="stable")]
-    if np.array_equal(places, np.arange(len(index.ids))):
+        kept = kept[np.argsort(_ranks(index.ids[kept], order), kind="stable")]
+    if np.array_equal(kept, np.arange(len(index.ids))):
         return
-    output.replace(lambda file: _copy(output.path, index, places, file))
+    output.replace(lambda file: _copy(output.path, index, kept, file))
 
 
 class _Index:
-    """Where the lines of an output are: id hashes, offsets, and which are errors."""
+    """The id hash and the byte offset of each line of an output, and whether it is a failure."""
 
     def __init__(self, path: Path) -> None:
-        ids, offsets, failed = array("Q"), array("Q", [0]), bytearray()
-        for line in Lines(path):
-            record = record_in(line)
+        ids, offsets, failed = array("Q"), array("Q", [0]), array("b")
+        for line in OutputLines(path):
+            record = decode_record(line)
             if record is None:
                 raise ValueError(f"{path} has changed while it was written")
             ids.append(id_hash(record.custom_id))
             offsets.append(offsets[-1] + len(line))
             failed.append(record.failed)
-        self.ids: Any = np.asarray(ids)
-        self.offsets: Any = np.asarray(offsets)
-        self._failed: Any = np.asarray(failed).view(np.bool_)
+        self.ids = np.asarray(ids)
+        self.offsets = offsets
+        self._failed = np.asarray(failed, np.bool_)
 
-    def chosen(self, known: "array[int] | None") -> _Places:
-        """The places of the lines that stay, in the file's order."""
-        order = np.argsort(self.ids, kind="stable")
-        last = np.append(self.ids[order][1:] != self.ids[order][:-1], True)[: len(order)]
-        keep = np.zeros(len(order), np.bool_)
-        keep[order[last]] = True
-        if known is not None:
-            keep &= ~self._failed | np.isin(self.ids, np.frombuffer(known, np.uint64))
-        return np.flatnonzero(keep)
+    def kept(self, known: "array[int] | None") -> _Indices:
+        """The indices of the lines to keep, in file order. Failures of ids not in `known` are dropped."""
+        last = np.sort(last_of_each(self.ids))
+        if known is None:
+            return last
+        return last[~self._failed[last] | np.isin(self.ids[last], np.asarray(known))]
 
 
-def _ranks(ids: Any, order: "array[int]") -> Any:
-    """The place of each id in `order`; ids that are not there come last."""
-    wanted = np.frombuffer(order, np.uint64)
+def _ranks(ids: npt.NDArray[np.uint64], order: "array[int]") -> _Indices:
+    """The index of each id in `order`, or the length of `order` if it is not there."""
+    wanted = np.asarray(order)
     sorting = np.argsort(wanted, kind="stable")
-    at = np.minimum(np.searchsorted(wanted, ids, sorter=sorting), len(wanted) - 1)
-    found = wanted[sorting[at]] == ids
-    return np.where(found, sorting[at], len(wanted))
+    found = sorting[np.minimum(np.searchsorted(wanted, ids, sorter=sorting), len(wanted) - 1)]
+    return np.where(wanted[found] == ids, found, len(wanted))
 
 
-def _copy(path: Path, index: _Index, places: _Places, target: BinaryIO) -> None:
+def _copy(path: Path, index: _Index, kept: _Indices, target: BinaryIO) -> None:
     encoder = encoder_for(path)
     with _seekable(path) as source:
-        block = bytearray()
-        for place in places:
-            start, end = int(index.offsets[place]), int(index.offsets[place + 1])
-            if source.tell() != start:
-                source.seek(start)
-            block += source.read(end - start)
-            if len(block) > _BLOCK_BYTES:
-                target.write(encoder.encode(bytes(block)))
-                block.clear()
-        target.write(encoder.encode(bytes(block)) + encoder.finish())
+        target.writelines(encode_in_blocks(_lines_at(source, index.offsets, kept), encoder))
+    target.write(encoder.finish())
+
+
+def _lines_at(source: BinaryIO, offsets: "array[int]", kept: _Indices) -> Iterator[bytes]:
+    for index in kept:
+        start, end = offsets[index], offsets[index + 1]
+        if source.tell() != start:
+            source.seek(start)
+        yield source.read(end - start)
 
 
 @contextmanager
 def _seekable(path: Path) -> Iterator[BinaryIO]:
-    """The contents of a file; of a compressed one, where no place can be gone to, a copy."""
+    """Open an output for random access: a compressed one as a decompressed temporary copy."""
     if not is_compressed(path):
         with path.open("rb") as file:
             yield file
         return
     with TemporaryFile(dir=path.resolve().parent) as copy:
-        for line in Lines(path):
-            copy.write(line)
+        copy.writelines(OutputLines(path))
         copy.seek(0)
         yield cast("BinaryIO", copy)

@@ -1,11 +1,11 @@
-"""What the options of `ossctl batch` mean."""
+"""Turns the options of `ossctl batch` into a BatchJob."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from ossctl.app.batch.line_parser import Column, Template, Understanding
+from ossctl.app.batch.line_parser import Column, LineParser, Template
 from ossctl.app.batch.run import BatchJob, Sink
 from ossctl.app.batch.runner import Rules
 from ossctl.app.inference.options import GenerationOptions
@@ -19,7 +19,7 @@ STREAM = Path("-")
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """The options as they were given; what each means is in the command's help. `-` is a standard stream."""
+    """The options of the command line; the path `-` is stdin or stdout."""
 
     source: Path
     sink: Path = STREAM
@@ -40,11 +40,12 @@ class BatchOptions:
     timeout: float | None = None
     max_errors: int | None = None
     fail_fast: bool = False
+    dry_run: bool = False
 
     def job(self) -> BatchJob:
-        """The work that they describe. Raises UsageError."""
+        """Raises UsageError for options that contradict each other or are invalid."""
         if self.retry_failed and not self.resume:
-            raise UsageError("--retry-failed is for --resume")
+            raise UsageError("--retry-failed needs --resume")
         kind, template = self._format(), self._template()
         return BatchJob(
             Source(
@@ -64,7 +65,7 @@ class BatchOptions:
                 keep_input=self.keep_input,
                 report=self.report,
             ),
-            self._understanding(kind, template),
+            self._parser(kind, template),
             Rules(
                 in_order=self.order == "input",
                 retry_failed=self.retry_failed,
@@ -74,7 +75,7 @@ class BatchOptions:
 
     def _format(self) -> Format:
         if len(self.formats) > 1:
-            raise UsageError(f"--{self.formats[0]} and --{self.formats[1]} exclude each other")
+            raise UsageError(f"--{self.formats[0]} and --{self.formats[1]} cannot be combined")
         return self.formats[0] if self.formats else format_of(self.source)
 
     def _template(self) -> Template | None:
@@ -82,11 +83,11 @@ class BatchOptions:
             return None
         text = text_of(self.prompt)
         if not text.strip():
-            raise UsageError("--prompt is an empty text")
+            raise UsageError("--prompt is empty")
         return PromptTemplate(text)
 
-    def _understanding(self, kind: Format, template: Template | None) -> Understanding:
-        plain = {Format.TEXT: Column("text"), Format.CSV: Column("prompt"), Format.TSV: Column("prompt")}
+    def _parser(self, kind: Format, template: Template | None) -> LineParser:
+        columns = {Format.TEXT: Column("text"), Format.CSV: Column("prompt"), Format.TSV: Column("prompt")}
         today = datetime.now().astimezone().date()
         defaults = replace(self.generation.defaults(), today=today, timeout=self.timeout)
-        return Understanding(defaults, template or plain.get(kind), self.assign_ids)
+        return LineParser(defaults, template or columns.get(kind), self.assign_ids)

@@ -1,4 +1,4 @@
-"""Requests that wait for the engine, ordered so that prompts which begin alike meet in its cache."""
+"""Orders waiting requests so that the engine can reuse the cache for prompts with a common prefix."""
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
@@ -8,16 +8,13 @@ from ossctl.app.inference.generation import Generation
 
 @dataclass(order=True, frozen=True)
 class _Waiting:
-    key: bytes  # of the prompt's tokens, so that those with a common beginning are neighbours
+    key: bytes  # the prompt's tokens: prompts with a common prefix are neighbours
     number: int
-    generations: list[Generation] = field(compare=False)
+    choices: list[Generation] = field(compare=False)
 
 
 class PrefixQueue:
-    """Gives requests by their prompts, from where it was on upwards and then from the lowest again.
-
-    So neighbours follow each other, and every request has its turn.
-    """
+    """A queue sorted by prompt. It is emptied in cyclic order, so that no request starves."""
 
     def __init__(self) -> None:
         self._waiting: list[_Waiting] = []
@@ -27,14 +24,14 @@ class PrefixQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, generations: list[Generation]) -> None:
-        """Take in the choices of one request."""
+    def push(self, choices: list[Generation]) -> None:
+        """Add a request, given the generations of all its choices."""
         self._number += 1
-        key = generations[0].request.prompt.astype(">i4").tobytes()
-        insort(self._waiting, _Waiting(key, self._number, generations))
+        key = choices[0].request.prompt.astype(">i4").tobytes()
+        insort(self._waiting, _Waiting(key, self._number, choices))
 
-    def take(self) -> list[Generation]:
-        """The next request's choices. Raises IndexError if none waits."""
-        place = bisect_left(self._waiting, self._latest)
-        self._latest = self._waiting.pop(place if place < len(self._waiting) else 0)
-        return self._latest.generations
+    def pop(self) -> list[Generation]:
+        """Remove the next request and return its choices. Raises IndexError if there is none."""
+        index = bisect_left(self._waiting, self._latest)
+        self._latest = self._waiting.pop(index if index < len(self._waiting) else 0)
+        return self._latest.choices

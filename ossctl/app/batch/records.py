@@ -1,7 +1,7 @@
-"""The lines of a batch's output: OpenAI's Batch records, or flat ones.
+"""Encodes output records, in the format of OpenAI's Batch API or flat.
 
-The id of a record tells what it is the answer to: a hash of the model and of all that was asked. So a record
-stays valid in OpenAI's format, and a batch that goes on knows which answers still hold.
+The id of a record is a hash of the model and the request, so that `--resume` can tell which answers are still
+valid without a field that OpenAI's format does not have.
 """
 
 import time
@@ -20,15 +20,12 @@ from ossctl.dialect import ToolCall
 from ossctl.engine.request import TokenLogprob
 from ossctl.errors import RequestError
 
-ID_PREFIX = "batch_req_ossctl1_"  # 1: what is hashed, and how
+ID_PREFIX = "batch_req_ossctl1_"  # 1: the version of the hash
 
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """The model that answers; `fingerprint` tells it from others of its name.
-
-    `piece` gives a token's bytes.
-    """
+    """The model of a batch: `fingerprint` identifies its weights, `piece` returns a token's bytes."""
 
     name: str
     fingerprint: bytes
@@ -37,26 +34,26 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class ResultRecords:
-    """Makes the records of one output: `flat`, or as OpenAI's; `keep_input` repeats the input in them."""
+    """Encodes records, OpenAI's or `flat`; with `keep_input`, they repeat the input's record."""
 
     model: ModelIdentity
     flat: bool = False
     keep_input: bool = False
 
-    def id_of(self, custom_id: str, asked: bytes) -> str:
-        """The id of a request's record; `asked` is what it asks for, or its bytes if that is not known."""
+    def id_of(self, custom_id: str, request_key: bytes) -> str:
+        """The id of a request's record; `request_key` is its hash, or the content of an invalid line."""
         state = blake2b(self.model.fingerprint, digest_size=16)
-        for part in (custom_id.encode("utf-8", "surrogatepass"), asked):
+        for part in (custom_id.encode("utf-8", "surrogatepass"), request_key):
             state.update(len(part).to_bytes(8))
             state.update(part)
         return ID_PREFIX + state.hexdigest()
 
     def answer(self, line: Line, task: Task, generations: Sequence[Generation]) -> bytes:
-        """The record of an answered request, all of its choices, without the newline."""
-        record_id = self.id_of(task.custom_id, task.asked)
+        """Encode the record of an answered request, without a newline."""
+        record_id = self.id_of(task.custom_id, task.request_key)
         if self.flat:
             fields = _flat(task, generations)
-            return self._encoded(line, {"id": record_id, "custom_id": task.custom_id, **fields})
+            return self._encode(line, {"id": record_id, "custom_id": task.custom_id, **fields})
         identity = uuid.uuid4().hex
         body = {
             "id": f"chatcmpl-{identity}",
@@ -71,24 +68,24 @@ class ResultRecords:
             "settings": _settings(task),
         }
         response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
-        return self._encoded(
+        return self._encode(
             line, {"id": record_id, "custom_id": task.custom_id, "response": response, "error": None}
         )
 
-    def failure(self, line: Line, custom_id: str, asked: bytes, error: RequestError) -> bytes:
-        """The record of a request that has no answer, without the newline."""
+    def failure(self, line: Line, custom_id: str, request_key: bytes, error: RequestError) -> bytes:
+        """Encode the record of a failed request, without a newline."""
         message = f"line {line.number}: {error.message}"
         details = {"code": error.code, "message": message, "line": line.number}
-        nothing = {"content": None} if self.flat else {"response": None}
-        record_id = self.id_of(custom_id, asked)
-        return self._encoded(line, {"id": record_id, "custom_id": custom_id, **nothing, "error": details})
+        answer = {"content": None} if self.flat else {"response": None}
+        record_id = self.id_of(custom_id, request_key)
+        return self._encode(line, {"id": record_id, "custom_id": custom_id, **answer, "error": details})
 
-    def _encoded(self, line: Line, record: dict[str, Any]) -> bytes:
+    def _encode(self, line: Line, record: dict[str, Any]) -> bytes:
         if self.keep_input:
             try:
                 record["input"] = read_record(line)
             except RequestError:
-                record["input"] = None  # it is not JSON
+                record["input"] = None  # not valid JSON
         return msgspec.json.encode(record)
 
 
@@ -135,7 +132,7 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 
 
 def _finish_details(generation: Generation) -> dict[str, Any]:
-    """What a reader of the answer has to know: it was cut before it began, or its format was broken."""
+    """Whether the answer was cut before it began, and how the model broke its format."""
     details: dict[str, Any] = {}
     if generation.cut_in_reasoning:
         details["cut_in"] = "reasoning"
@@ -145,7 +142,7 @@ def _finish_details(generation: Generation) -> dict[str, Any]:
 
 
 def _settings(task: Task) -> dict[str, Any]:
-    """What else it takes to run a request again."""
+    """The settings, besides the request itself, that reproduce an answer."""
     conversation = task.conversation
     settings: dict[str, Any] = {"seed": task.sampling.seed}
     if conversation.effort is not None:
@@ -158,7 +155,7 @@ def _settings(task: Task) -> dict[str, Any]:
 
 
 def _usage(generations: Sequence[Generation]) -> dict[str, Any]:
-    """The prompt counts once, however many choices there are."""
+    """Token counts of a request; the prompt, which its choices share, counts once."""
     prompt = len(generations[0].request.prompt)
     completion = sum(generation.completion_tokens for generation in generations)
     reasoning = sum(generation.reasoning_tokens for generation in generations)

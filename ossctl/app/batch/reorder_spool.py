@@ -1,50 +1,50 @@
-"""The file beside an output in the input's order: finished records that a line before them holds back."""
+"""The spool of `--order input`: a file of finished records that wait for an earlier line."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from ossctl.storage.journal import Journal, Keeping, OutputFile
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile
 
-_MOST = 4096  # records that are appended before it is written anew, with those that still wait
+_MAX_APPENDS = 4096  # before the file is rewritten without the records that have left
 
 
-def beside(output: Path) -> Path:
-    """The path of that file."""
+def spool_path(output: Path) -> Path:
+    """The path of the spool, beside `output`."""
     path = output.resolve()
     return path.with_name(f".{path.name}.waiting")
 
 
 class ReorderSpool:
-    """Has what waits outlive the process, until `remove`."""
+    """Keeps a copy of waiting records on disk, so that they survive the process."""
 
-    def __init__(self, output: Path, before: dict[str, bytes], *, durable: bool) -> None:
-        """`before` is what an earlier run left there, without what is claimed meanwhile; else it is stale.
+    def __init__(self, output: Path, earlier: dict[str, bytes], *, durable: bool) -> None:
+        """`earlier` are the records that an earlier run left. The caller removes each one that it writes.
 
         Raises UsageError if the file can't be written.
         """
-        self._path = beside(output)
-        self._before = before
-        if not before:
+        self._path = spool_path(output)
+        self._earlier = earlier
+        if not earlier:
             self._path.unlink(missing_ok=True)
-        self._file = OutputFile(Keeping(self._path, durable), overwrite=False)
+        self._file = OutputFile(FilePolicy(self._path, durable), overwrite=False)
         self._journal: Journal | None = None
-        self._appended = 0
+        self._appends = 0
 
-    def keep(self, record: bytes, held: Iterable[bytes | None]) -> None:
-        """`record` waits from now on; `held` are all that do. Raises OssctlError."""
-        if self._journal is not None and self._appended < _MOST:
+    def add(self, record: bytes, held: Iterable[bytes | None]) -> None:
+        """Spool `record`; `held` are all records that wait, including this one. Raises OssctlError."""
+        if self._journal is not None and self._appends < _MAX_APPENDS:
             self._journal.append(record)
-            self._appended += 1
+            self._appends += 1
             return
-        left = [*self._before.values(), *filter(None, held)]
-        self._file.replace(lambda file: file.writelines(each + b"\n" for each in left))
-        self._journal, self._appended = self._file.journal(), 0
+        records = [*self._earlier.values(), *filter(None, held)]
+        self._file.replace(lambda file: file.writelines(each + b"\n" for each in records))
+        self._journal, self._appends = self._file.journal(), 0
 
     def close(self) -> None:
-        """Let go of the file, which stays."""
+        """Close the file, but keep it."""
         self._file.close()
 
     def remove(self) -> None:
-        """Nothing waits any longer."""
+        """Delete the file, because no record waits any more."""
         self.close()
         self._path.unlink(missing_ok=True)

@@ -1,24 +1,31 @@
-"""Reading an output back: what is finished, what has to be repaired, what was replaced later."""
+"""Reads an output back for `--resume`: which requests are finished, and how to repair a torn end."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from ossctl.app.batch.records import ID_PREFIX
-from ossctl.app.batch.reorder_spool import beside
+from ossctl.app.batch.reorder_spool import spool_path
 from ossctl.app.wire.source import id_hash
 from ossctl.errors import UsageError
-from ossctl.storage.compression import READ_ERRORS, encoder_for, is_compressed, open_decoded
+from ossctl.storage.compression import (
+    READ_ERRORS,
+    encode_in_blocks,
+    encoder_for,
+    is_compressed,
+    open_decoded,
+)
 from ossctl.storage.journal import Journal, OutputFile
 
-_START = f'{{"id":"{ID_PREFIX}'.encode()  # how every record begins
-_BLOCK_BYTES = 1 << 20
+_START = f'{{"id":"{ID_PREFIX}'.encode()  # how every record starts
 
 
 class _Error(msgspec.Struct):
@@ -26,7 +33,7 @@ class _Error(msgspec.Struct):
 
 
 class Record(msgspec.Struct):
-    """The part of an output's line that tells which request it is for and how that went."""
+    """The fields of a record, OpenAI's or flat, that say which request it answers and whether that failed."""
 
     id: str
     custom_id: str
@@ -45,8 +52,8 @@ class Record(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Record)
 
 
-def record_in(line: bytes) -> Record | None:
-    """The record on a line; None if it is none of ours."""
+def decode_record(line: bytes) -> Record | None:
+    """Decode a line of an output; None if it is not a complete record of ours."""
     if not line.startswith(_START):
         return None
     try:
@@ -56,29 +63,46 @@ def record_in(line: bytes) -> Record | None:
 
 
 class RecordState(Enum):
-    """What an output says of a request."""
+    """What an output has for a request."""
 
     MISSING = auto()
     DONE = auto()
     FAILED = auto()
-    CHANGED = auto()  # there is an answer, to something else
+    CHANGED = auto()  # a record of the same id, but for another request or model
 
 
 @dataclass(frozen=True)
-class Torn:
-    """How a file ends: `n_bytes` of whole lines, then the `rest` of another, or compression broken off."""
+class Tail:
+    """The end of an output, after `n_bytes` of complete lines (decompressed).
+
+    `partial` is the start of another line. `corrupt` means that no more could be decompressed.
+    """
 
     n_bytes: int
-    rest: bytes
-    broken: bool = False
+    partial: bytes = b""
+    corrupt: bool = False
+
+    @property
+    def is_torn(self) -> bool:
+        return bool(self.partial) or self.corrupt
+
+    @property
+    def text(self) -> bytes:
+        """`partial` without the zeros that some filesystems leave after a power loss."""
+        return self.partial.rstrip(b"\0")
+
+    @property
+    def record(self) -> Record | None:
+        """The last record, if only its newline is missing."""
+        return decode_record(self.text)
 
 
-class Lines:
-    """The lines of an output, until one is not whole: then `torn` says what is there."""
+class OutputLines:
+    """Iterates over the complete lines of an output; then `tail` is what follows them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.torn = Torn(0, b"")
+        self.tail = Tail(0)
 
     def __iter__(self) -> Iterator[bytes]:
         n_bytes = 0
@@ -89,157 +113,149 @@ class Lines:
                 except READ_ERRORS:
                     if not is_compressed(self.path):
                         raise
-                    self.torn = Torn(n_bytes, b"", broken=True)
+                    self.tail = Tail(n_bytes, corrupt=True)
                     return
                 if not line.endswith(b"\n"):
-                    self.torn = Torn(n_bytes, line)
+                    self.tail = Tail(n_bytes, line)
                     return
                 n_bytes += len(line)
                 yield line
 
 
-class Finished:
-    """What an output holds, by the hashes of ids: 17 bytes a record.
+class FinishedRequests:
+    """The last record of each id, as hashes: 18 bytes per id.
 
-    `waiting` are lines by their ids that are finished, and not in the output itself yet.
+    `spooled` are records by id that are finished but not in the output yet. `replaced` counts the records
+    that a later one of the same id replaces.
     """
 
-    def __init__(self) -> None:
-        self._ids = array("Q")
-        self._answers = array("Q")
-        self._failed = bytearray()
-        self._seen = bytearray()
-        self._places: Any = None  # of the sorted ids
-        self.waiting: dict[str, bytes] = {}
-        self.replaced = 0  # records that a later one of the same id makes void
-
-    @property
-    def count(self) -> int:
-        return len(self._ids) - self.replaced
-
-    def add(self, record: Record) -> None:
-        self._ids.append(id_hash(record.custom_id))
-        self._answers.append(_answer_hash(record.id))
-        self._failed.append(record.failed)
-
-    def close(self) -> None:
-        """All are there: sort them, the last of each id alone."""
-        ids = np.frombuffer(self._ids, np.uint64) if self._ids else np.empty(0, np.uint64)
-        order = np.argsort(ids, kind="stable")
-        last = np.append(ids[order][1:] != ids[order][:-1], True)[: len(ids)]
-        self.replaced = len(ids) - int(last.sum())
-        self._places = order[last]
-        self._sorted = ids[self._places]
-        self._seen = bytearray(len(self._places))
+    def __init__(self, records: Iterable[Record]) -> None:
+        ids, record_ids, failed = array("Q"), array("Q"), array("b")
+        for record in records:
+            ids.append(id_hash(record.custom_id))
+            record_ids.append(_record_hash(record.id))
+            failed.append(record.failed)
+        last = last_of_each(np.asarray(ids))
+        self._ids = np.asarray(ids)[last]
+        self._record_ids = np.asarray(record_ids)[last]
+        self._failed = np.asarray(failed, np.bool_)[last]
+        self._looked_up = np.zeros(len(last), np.bool_)
+        self.count = len(last)
+        self.replaced = len(ids) - len(last)
+        self.spooled: dict[str, bytes] = {}
 
     def look_up(self, custom_id: str, record_id: str) -> RecordState:
-        """What the output says of a request whose record would have this id."""
+        """The state of the request `custom_id`, whose record would have the id `record_id`."""
         wanted = np.uint64(id_hash(custom_id))
-        at = int(self._sorted.searchsorted(wanted))
-        if at == len(self._sorted) or self._sorted[at] != wanted:
+        index = int(self._ids.searchsorted(wanted))
+        if index == self.count or self._ids[index] != wanted:
             return RecordState.MISSING
-        self._seen[at] = True
-        place = int(self._places[at])
-        if self._answers[place] != _answer_hash(record_id):
+        self._looked_up[index] = True
+        if self._record_ids[index] != _record_hash(record_id):
             return RecordState.CHANGED
-        return RecordState.FAILED if self._failed[place] else RecordState.DONE
+        return RecordState.FAILED if self._failed[index] else RecordState.DONE
 
     def orphaned_failures(self) -> int:
-        """Error records of ids that were never looked up: the lines were mended, or are gone."""
-        return sum(
-            self._failed[int(place)] and not seen
-            for place, seen in zip(self._places, self._seen, strict=True)
-        )
+        """Count failures whose ids were never looked up: their lines were corrected or removed."""
+        return int(np.count_nonzero(self._failed & ~self._looked_up))
 
 
-def read_back(path: Path, *, flat: bool) -> tuple[Finished, Torn]:
-    """What the output at `path` holds, and how it ends. Raises UsageError for a file that is no output."""
-    finished, lines = Finished(), Lines(path)
-    waiting = {record.custom_id: (record, line) for record, line in left_waiting(path)}
-    for record, _ in records_of(lines):
-        _check_form(record, path, flat=flat)
-        finished.add(record)
-        left, _ = waiting.get(record.custom_id, (None, b""))
-        if left is not None and (left.id, left.failed) == (record.id, record.failed):
-            del waiting[record.custom_id]
-    rest = lines.torn.rest.rstrip(b"\0")  # after a loss of power some filesystems have zeros there
-    if rest[: len(_START)] != _START[: len(rest)] or (lines.torn.rest and not rest and not finished.count):
-        raise _foreign(path, finished.count + 1)
-    last = record_in(rest)
-    if last is not None:
-        finished.add(last)
-    for record, line in waiting.values():
-        _check_form(record, path, flat=flat)
-        finished.add(record)
-        finished.waiting[record.custom_id] = line.rstrip()
-    finished.close()
-    return finished, lines.torn
+def last_of_each(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+    """The index of the last occurrence of each id, in the order of the ids."""
+    order = np.argsort(ids, kind="stable")
+    is_last = np.ones(len(ids), np.bool_)
+    is_last[:-1] = ids[order[1:]] != ids[order[:-1]]
+    return order[is_last]
 
 
-def records_of(lines: Lines) -> Iterator[tuple[Record, bytes]]:
-    """Every record and its line. Raises UsageError for a file that is no output or can't be read."""
+def read_back(path: Path, *, flat: bool) -> tuple[FinishedRequests, Tail]:
+    """Read the output at `path` and its spool. Raises UsageError unless it is an output of the same form."""
+    lines = OutputLines(path)
+    spooled = {record.custom_id: (record, line) for record, line in spooled_records(path)}
+    finished = FinishedRequests(_finished_records(lines, spooled, flat=flat))
+    finished.spooled.update((custom_id, line.rstrip()) for custom_id, (_, line) in spooled.items())
+    return finished, lines.tail
+
+
+def _finished_records(
+    lines: OutputLines, spooled: dict[str, tuple[Record, bytes]], *, flat: bool
+) -> Iterator[Record]:
+    """Yield the records of an output, then those left in `spooled`, from which their copies are removed."""
+    count = 0
+    for record, _ in read_records(lines):
+        count += 1
+        _check_form(record, lines.path, flat=flat)
+        yield record
+        copy, _ = spooled.get(record.custom_id, (None, b""))
+        if copy is not None and (copy.id, copy.failed) == (record.id, record.failed):
+            del spooled[record.custom_id]
+    tail = lines.tail
+    starts_record = tail.text[: len(_START)] == _START[: len(tail.text)]
+    if not starts_record or (tail.partial and not tail.text and not count):
+        raise _not_an_output(lines.path, count + 1)
+    if tail.record is not None:
+        yield tail.record
+    for record, _ in spooled.values():
+        _check_form(record, lines.path, flat=flat)
+        yield record
+
+
+def read_records(lines: OutputLines) -> Iterator[tuple[Record, bytes]]:
+    """Yield every record and its line. Raises UsageError if the file is not an output or can't be read."""
     try:
         for number, line in enumerate(lines, 1):
-            record = record_in(line)
+            record = decode_record(line)
             if record is None:
-                raise _foreign(lines.path, number)
+                raise _not_an_output(lines.path, number)
             yield record, line
     except OSError as error:
         raise UsageError(f"cannot read {lines.path}: {error.strerror or error}") from None
 
 
-def left_waiting(output: Path) -> Iterator[tuple[Record, bytes]]:
-    """What finished records wait beside an output, if any. Raises as `records_of`."""
-    path = beside(output)
+def spooled_records(output: Path) -> Iterator[tuple[Record, bytes]]:
+    """Yield the records in the spool of an output, if it has one. Raises as `read_records` does."""
+    path = spool_path(output)
     if path.exists():
-        yield from records_of(Lines(path))
+        yield from read_records(OutputLines(path))
 
 
 def _check_form(record: Record, path: Path, *, flat: bool) -> None:
     if record.is_flat is not flat:
-        form = "flat" if record.is_flat else "OpenAI's"
-        hint = "Give --flat." if record.is_flat else "Leave --flat away."
+        form, hint = ("flat", "Add --flat.") if record.is_flat else ("OpenAI's", "Remove --flat.")
         raise UsageError(f"the records in {path} are {form}", hint)
 
 
-def _foreign(path: Path, number: int) -> UsageError:
+def _not_an_output(path: Path, number: int) -> UsageError:
     return UsageError(
-        f"{path} is not the output of a batch: line {number} is no record of one",
-        "Give another -o; --overwrite would replace it.",
+        f"{path} is not the output of a batch: line {number} is not a record",
+        "Choose another -o, or replace the file with --overwrite.",
     )
 
 
-def continue_at(output: OutputFile, torn: Torn) -> Journal:
-    """The journal that goes on with an output after its last whole line. Raises OssctlError."""
-    rest = torn.rest.rstrip(b"\0")
-    whole = rest if record_in(rest) is not None else b""  # only its newline is missing
+def resume_journal(output: OutputFile, tail: Tail) -> Journal:
+    """Repair the torn end of an output and return a journal that continues it. Raises OssctlError.
+
+    A compressed output is rewritten, because an encoder cannot continue the stream of another.
+    """
+    kept = tail.text if tail.record else b""
     if not is_compressed(output.path):
-        if torn.rest:
-            output.cut(torn.n_bytes + len(whole), b"\n" if whole else b"")
+        if tail.partial:
+            output.truncate(tail.n_bytes + len(kept), b"\n" if kept else b"")
         return output.journal()
-    encoder = encoder_for(output.path)  # goes on with what it has begun
+    encoder = encoder_for(output.path)
 
     def write(file: BinaryIO) -> None:
-        block = bytearray()
-        for line in Lines(output.path):
-            block += line
-            if len(block) > _BLOCK_BYTES:
-                file.write(encoder.encode(bytes(block)))
-                block.clear()
-        if whole:
-            block += whole + b"\n"
-        if block:
-            file.write(encoder.encode(bytes(block)))
+        lines = chain(OutputLines(output.path), [kept + b"\n"] if kept else [])
+        file.writelines(encode_in_blocks(lines, encoder))
 
     if output.path.stat().st_size:
         output.replace(write)
     return output.journal(encoder)
 
 
-def _answer_hash(record_id: str) -> int:
-    """8 bytes of a record's id."""
-    digits = record_id.removeprefix(ID_PREFIX)[:16]
+def _record_hash(record_id: str) -> int:
+    """The first 8 bytes of the hash in a record's id."""
     try:
-        return int(digits, 16)
+        return int(record_id.removeprefix(ID_PREFIX)[:16], 16)
     except ValueError:
         return 0

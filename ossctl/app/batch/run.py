@@ -1,21 +1,20 @@
-"""`ossctl batch`: what is asked for, and the whole of it from files to files."""
+"""`ossctl batch`: a job, and how it runs from input file to output file."""
 
 import contextlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from ossctl.app.batch.finalize import settle
-from ossctl.app.batch.line_parser import Understanding
+from ossctl.app.batch.finalize import finalize
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.batch.reorder_spool import ReorderSpool
-from ossctl.app.batch.resume import Finished, Torn, continue_at, read_back
-from ossctl.app.batch.runner import Batch, Form, Rules
+from ossctl.app.batch.resume import FinishedRequests, Tail, read_back, resume_journal
+from ossctl.app.batch.runner import BatchRunner, Codec, Rules
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
@@ -26,8 +25,8 @@ from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
-from ossctl.storage.journal import Journal, Keeping, OutputFile, refuse_existing, standard_output
-from ossctl.storage.whole_file import write_whole
+from ossctl.storage.atomic import atomic_write
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path, stdout_journal
 
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
@@ -35,9 +34,9 @@ REPORT_SCHEMA = "ossctl.batch-report/1"
 
 @dataclass(frozen=True)
 class Sink:
-    """Where answers go and in which form; `path` None is stdout.
+    """Where records are written and in which form; stdout if `path` is None.
 
-    What is there is an error, unless it is to be replaced (`overwrite`) or gone on with (`resume`).
+    An output that exists is an error unless `overwrite` or `resume` is set.
     """
 
     path: Path | None
@@ -50,51 +49,48 @@ class Sink:
 
     @property
     def is_file(self) -> bool:
-        """A regular file, or none yet: not a pipe, a device or stdout, where nothing can be read back."""
+        """Whether the output is a regular file, existing or not: only that can be read back."""
         return self.path is not None and (self.path.is_file() or not self.path.exists())
 
     @property
-    def saved(self) -> str:
-        """What is not lost if the process ends, a sentence."""
+    def crash_hint(self) -> str:
+        """A sentence for the user that says which results survive a crash."""
         if not self.is_file:
-            return "Answers that were written are complete."
-        return f"What is finished is in {self.path}: --resume goes on."
+            return "All answers written so far are complete."
+        return f"Finished results are in {self.path}; use --resume to continue."
 
     def check(self, source: Source) -> None:
-        """Raise UsageError for files that cannot serve."""
+        """Raise UsageError for files that can't be written, or are the input."""
         if self.resume and self.overwrite:
-            raise UsageError("--resume and --overwrite exclude each other")
+            raise UsageError("--resume and --overwrite cannot be combined")
         if self.report is not None:
-            refuse_existing(self.report, overwrite=True)
-            if any(path and _one_file(self.report, path) for path in (source.path, self.path)):
-                raise UsageError(f"{self.report} is not to be replaced by a report", "Give --report another.")
-        if _one_file(self.path or _STDOUT, source.path or _STDIN):
-            raise UsageError(f"{self.path or 'standard output'} is the input", "Give -o another file.")
+            check_output_path(self.report, overwrite=True)
+            if any(path and _is_same_file(self.report, path) for path in (source.path, self.path)):
+                raise UsageError(f"--report would overwrite {self.report}", "Choose another file.")
+        if _is_same_file(self.path or _STDOUT, source.path or _STDIN):
+            raise UsageError(f"{self.path or 'standard output'} is the input", "Choose another file with -o.")
         if self.path is None:
-            standard_output()
+            stdout_journal()
         else:
-            refuse_existing(self.path, overwrite=self.overwrite or self.resume)
+            check_output_path(self.path, overwrite=self.overwrite or self.resume)
         if self.resume and not self.is_file:
-            raise UsageError("--resume needs an output that is a file", "Give -o the one to go on with.")
+            raise UsageError("--resume needs an output that is a file", "Use -o FILE.")
 
 
 @dataclass(frozen=True)
 class BatchJob:
-    """All that a batch is, besides its model."""
+    """Everything about a batch except its model."""
 
     source: Source
     sink: Sink
-    understanding: Understanding
+    parser: LineParser
     rules: Rules
 
     def prepare(self) -> Survey | None:
-        """Look at the files before anything is loaded; None for an input that can be read only once.
-
-        Raises UsageError.
-        """
+        """Check the files and survey the input, if it can be read twice. Raises UsageError."""
         self.sink.check(self.source)
-        if self.source.can_be_read_twice:
-            return self.source.survey(self.understanding.id_of)
+        if self.source.is_rereadable:
+            return self.source.survey(self.parser.id_of)
         if self.source.sample is not None:
             raise UsageError("--sample needs an input that is a file", "A pipe can be read only once.")
         return None
@@ -102,17 +98,17 @@ class BatchJob:
 
 @dataclass(frozen=True)
 class BatchModel:
-    """The model of a batch and how it is loaded."""
+    """The model of a batch, a GGUF file, and how to load it."""
 
     path: Path
     options: LoadOptions
 
 
 def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
-    """What a plan has to reckon with."""
+    """The workload to plan memory for."""
     if survey is None:
         return Workload(Purpose.BATCH)
-    prompt, answer = survey.sizes.likely_tokens(job.understanding.defaults.max_tokens)
+    prompt, answer = survey.sizes.likely_tokens(job.parser.defaults.max_tokens)
     return Workload(Purpose.BATCH, survey.count, prompt_tokens=prompt, answer_tokens=answer)
 
 
@@ -123,45 +119,43 @@ def run_batch(
     watch: Callable[[BatchSummary], None],
     say: Callable[[str], None],
 ) -> BatchSummary:
-    """Load `model` and answer the whole input; `say` tells the user what is worth knowing on the way.
+    """Load `model` and answer the whole input; `say` prints remarks for the user.
 
-    Raises what `Batch.run` and `load_model` raise.
+    Raises as `load_model` and `BatchRunner.run` do.
     """
-    explain_crashes(job.sink.saved)
-    with Interrupt() as interrupt, contextlib.ExitStack() as parts:
-        output = _Output(job, parts)
-        loaded = parts.enter_context(
+    explain_crashes(job.sink.crash_hint)
+    with Interrupt() as interrupt, contextlib.ExitStack() as stack:
+        output = _Output(job, stack)
+        loaded = stack.enter_context(
             load_model(model.path, model.options, workload_of(job, survey), interrupt)
         )
         for remark in loaded.remarks:
             say(remark)
         records = ResultRecords(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)
-        form = Form(adapted(job.understanding, loaded), records)
+        codec = Codec(parser_for(job, loaded), records)
         with output.journal() as journal:
-            batch = Batch(loaded, form, journal, watch, job.rules)
-            lines, surveyed = job.source.picked(survey), survey is not None
-            with _reported(job, batch.summary, loaded.name):
+            runner = BatchRunner(loaded, codec, journal, watch, job.rules)
+            lines, surveyed = job.source.selected(survey), survey is not None
+            with _report_at_end(job, runner.summary, loaded.name):
                 try:
-                    batch.run(lines, interrupt, output.finished, output.waiting, ids_are_unique=surveyed)
+                    runner.run(lines, interrupt, output.finished, output.spool, ids_are_unique=surveyed)
                 except OssctlError:
                     if not journal.broken:
-                        output.settle(journal, batch, complete=False)
+                        output.finalize(journal, runner, complete=False)
                     raise
-                output.settle(journal, batch, complete=True)
+                output.finalize(journal, runner, complete=True)
         if survey is not None and job.source.has_grown(survey):
-            say(f"{job.source.name} has grown meanwhile: --resume answers what is new.")
-        return batch.summary
+            say(f"{job.source.name} has grown; use --resume to answer the new requests.")
+        return runner.summary
 
 
-def adapted(understanding: Understanding, model: LoadedModel) -> Understanding:
-    """With the model's own effort for lines that name none. Raises UsageError for what it can't do."""
-    defaults = understanding.defaults
+def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:
+    """The job's parser, with defaults of the model. Raises UsageError for options it does not support."""
+    defaults = job.parser.defaults
     refuse_unsupported(defaults.effort, defaults.max_reasoning_tokens, model)
     check_schema(defaults.json_format, model)
-    return replace(
-        understanding,
-        defaults=replace(defaults, effort=defaults.effort or model.dialect.default_effort),
-    )
+    defaults = replace(defaults, effort=defaults.effort or model.dialect.default_effort)
+    return replace(job.parser, defaults=defaults)
 
 
 def identity_of(path: Path, model: LoadedModel) -> ModelIdentity:
@@ -170,59 +164,59 @@ def identity_of(path: Path, model: LoadedModel) -> ModelIdentity:
 
 
 class _Output:
-    """The output of a job, locked from the beginning to the end."""
+    """The output of a job, locked until `stack` is closed."""
 
-    def __init__(self, job: BatchJob, parts: contextlib.ExitStack) -> None:
-        """Read back what is there. Raises UsageError."""
+    def __init__(self, job: BatchJob, stack: contextlib.ExitStack) -> None:
+        """Lock the output and, to resume it, read it back. Raises UsageError."""
         sink = job.sink
         self._sink = sink
         self._in_order = job.rules.in_order
         self._takes_all = job.source.limit is None and job.source.sample is None
         self._file: OutputFile | None = None
-        self._torn: Torn | None = None
-        self._parts = parts
-        self.finished: Finished | None = None
-        self.waiting: ReorderSpool | None = None
+        self._tail: Tail | None = None
+        self._stack = stack
+        self.finished: FinishedRequests | None = None
+        self.spool: ReorderSpool | None = None
         if sink.path is None or not sink.is_file:
             return
-        keeping = Keeping(sink.path, sink.durable, Paths.from_environment().state / "rescued")
-        self._file = parts.enter_context(OutputFile(keeping, overwrite=sink.overwrite))
+        policy = FilePolicy(sink.path, sink.durable, Paths.from_environment().state / "rescued")
+        self._file = stack.enter_context(OutputFile(policy, overwrite=sink.overwrite))
         if sink.resume and sink.path.exists():
-            self.finished, self._torn = read_back(sink.path, flat=sink.flat)
+            self.finished, self._tail = read_back(sink.path, flat=sink.flat)
 
     def journal(self) -> Journal:
-        """What appends to it. Raises UsageError, OssctlError."""
+        """Open the output for appending. Raises UsageError, OssctlError."""
         path = self._sink.path
         if path is None:
-            return standard_output()
+            return stdout_journal()
         if self._file is None:
             return Journal(lambda: path.open("wb", buffering=0), str(path))
-        before = self.finished.waiting if self.finished else {}
-        self.waiting = ReorderSpool(path, before, durable=self._sink.durable)
-        self._parts.callback(self.waiting.close)
-        return self._file.journal() if self._torn is None else continue_at(self._file, self._torn)
+        earlier = self.finished.spooled if self.finished else {}
+        self.spool = ReorderSpool(path, earlier, durable=self._sink.durable)
+        self._stack.callback(self.spool.close)
+        return self._file.journal() if self._tail is None else resume_journal(self._file, self._tail)
 
-    def settle(self, journal: Journal, batch: Batch, *, complete: bool) -> None:
-        """Close the journal and leave each id once, and all in the input's order if that is wanted."""
-        for record in self.finished.waiting.values() if self.finished else ():
-            journal.append(record)  # its line did not come this time
-            batch.out_of_place = True
+    def finalize(self, journal: Journal, runner: BatchRunner, *, complete: bool) -> None:
+        """Close the journal and finalize the output; `complete` is whether the batch ran to its end."""
+        for record in self.finished.spooled.values() if self.finished else ():
+            journal.append(record)  # its line was not reached, or is gone
+            runner.needs_finalizing = True
         journal.close()
-        if self.waiting is not None:
-            self.waiting.remove()
+        if self.spool is not None:
+            self.spool.remove()
         finished = self.finished
         if self._file is None or finished is None:
             return
         whole = complete and self._takes_all
         orphans = whole and finished.orphaned_failures() > 0
-        if batch.out_of_place or finished.replaced or orphans or (complete and self._in_order):
-            order = batch.ids if whole or (complete and self._in_order) else None
-            settle(self._file, order, input_is_complete=whole)
+        if runner.needs_finalizing or finished.replaced or orphans or (complete and self._in_order):
+            order = runner.ids if whole or (complete and self._in_order) else None
+            finalize(self._file, order, input_is_complete=whole)
 
 
 @contextlib.contextmanager
-def _reported(job: BatchJob, summary: BatchSummary, model: str) -> Any:
-    """Write the report, however the batch ends."""
+def _report_at_end(job: BatchJob, summary: BatchSummary, model: str) -> Iterator[None]:
+    """Write the report of `--report`, however the block ends."""
     ending = "broken off"
     try:
         yield
@@ -241,13 +235,13 @@ def _reported(job: BatchJob, summary: BatchSummary, model: str) -> Any:
                 "output": "standard output" if job.sink.path is None else str(job.sink.path),
                 **summary.report(),
             }
-            write_whole(job.sink.report, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+            atomic_write(job.sink.report, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
-def _one_file(a: Path | int, b: Path | int) -> bool:
-    """Whether two paths or descriptors are one regular file; a terminal may be read and written."""
+def _is_same_file(a: Path | int, b: Path | int) -> bool:
+    """Whether two paths or file descriptors are the same regular file. A terminal can be input and output."""
     try:
-        one, other = (os.fstat(file) if isinstance(file, int) else file.stat() for file in (a, b))
+        stat_a, stat_b = (os.fstat(file) if isinstance(file, int) else file.stat() for file in (a, b))
     except OSError:
         return False
-    return stat.S_ISREG(one.st_mode) and os.path.samestat(one, other)
+    return stat.S_ISREG(stat_a.st_mode) and os.path.samestat(stat_a, stat_b)

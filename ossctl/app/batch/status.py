@@ -1,4 +1,4 @@
-"""`ossctl batch status`: how far a batch is, from its output alone."""
+"""`ossctl batch status`: the progress of a batch, read from its output."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.batch.resume import Lines, Record, left_waiting, records_of
+from ossctl.app.batch.resume import OutputLines, Record, read_records, spooled_records
 from ossctl.app.wire.source import Source
 from ossctl.errors import UsageError
 from ossctl.storage.lock import is_locked
@@ -30,7 +30,7 @@ class _Response(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """What an answer tells of its time and tokens, in either form."""
+    """The time and the token counts in a record, OpenAI's or flat."""
 
     response: _Response | None = None
     created: int = 0
@@ -48,11 +48,11 @@ _decoder = msgspec.json.Decoder(_Answer)
 
 
 @dataclass
-class Status:
-    """What an output holds. `total` is how many requests the input has, None if it was not given.
+class BatchStatus:
+    """The contents of an output. `total` is the number of requests in the input, if that was given.
 
-    `first` and `last` are when answers were finished, in seconds since 1970; `torn` is whether the last
-    line is not whole, which the next --resume repairs.
+    `first` and `last` are the times of the first and last answer, in Unix seconds. `torn` is whether the
+    output ends in an incomplete line, which --resume repairs.
     """
 
     running: bool
@@ -71,14 +71,14 @@ class Status:
 
     @property
     def seconds_left(self) -> float | None:
-        """For the rest of the input at the pace so far; None if that cannot be told."""
+        """The time for the rest of the input at the average pace so far, or None if it can't be estimated."""
         finished, span = self.done + self.failed, self.last - self.first
         if self.total is None or not self.running or self.done < 2 or not span:
             return None
         return max(0, self.total - finished) * span / finished
 
     def document(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The document of `--json`."""
         return {
             "schema": SCHEMA,
             "running": self.running,
@@ -95,28 +95,28 @@ class Status:
         }
 
 
-def status_of(path: Path, source: Source | None = None) -> Status:
-    """What the output at `path` holds by now. Raises UsageError for a file that is none."""
+def read_status(path: Path, source: Source | None = None) -> BatchStatus:
+    """Read the output at `path`, and count the requests in `source`. Raises UsageError."""
     try:
-        status = Status(running=is_locked(path))
+        status = BatchStatus(running=is_locked(path))
     except FileNotFoundError:
-        raise UsageError(f"there is no file {path} yet") from None
+        raise UsageError(f"{path} does not exist yet") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    waiting = {record.custom_id: (record, line) for record, line in left_waiting(path)}
-    lines = Lines(path)
-    for record, line in records_of(lines):
-        waiting.pop(record.custom_id, None)
+    spooled = {record.custom_id: (record, line) for record, line in spooled_records(path)}
+    lines = OutputLines(path)
+    for record, line in read_records(lines):
+        spooled.pop(record.custom_id, None)
         _count(status, record, line)
-    for record, line in waiting.values():
+    for record, line in spooled.values():
         _count(status, record, line)
-    status.torn = bool(lines.torn.rest) or lines.torn.broken
+    status.torn = lines.tail.is_torn
     if source is not None:
         status.total = sum(1 for _ in source.lines())
     return status
 
 
-def _count(status: Status, record: Record, line: bytes) -> None:
+def _count(status: BatchStatus, record: Record, line: bytes) -> None:
     if record.error is not None:
         status.errors[record.error.code] += 1
         return

@@ -1,4 +1,4 @@
-"""What a batch has done so far, in numbers."""
+"""Counts, token totals and latencies of a batch."""
 
 import math
 from collections import Counter
@@ -8,48 +8,49 @@ from dataclasses import dataclass, field
 from ossctl.app.inference.generation import Generation
 from ossctl.errors import ExitCode
 
-_STEP = 1.02  # from one class of latencies to the next: percentiles are right to 1 %
-_LEAST = 1e-3  # seconds
+_GROWTH = 1.02  # of bucket boundaries: percentiles are accurate to 1 %
+_SHORTEST = 1e-3  # seconds, of the first bucket
 
 
 class Latencies:
-    """Seconds, counted in classes: some 800 of them reach from a millisecond to a day."""
+    """A histogram of durations in seconds: about 900 logarithmic buckets from a millisecond to a day."""
 
     def __init__(self) -> None:
-        self._classes: Counter[int] = Counter()
+        self._buckets: Counter[int] = Counter()
         self.count = 0
         self.longest = 0.0
 
     def add(self, seconds: float) -> None:
-        self._classes[int(math.log(max(seconds, _LEAST) / _LEAST, _STEP))] += 1
+        self._buckets[int(math.log(max(seconds, _SHORTEST) / _SHORTEST, _GROWTH))] += 1
         self.count += 1
         self.longest = max(self.longest, seconds)
 
     def percentile(self, percent: float) -> float:
-        """Seconds that so many percent took no longer than; 0 if there are none."""
-        left = math.ceil(self.count * percent / 100)
-        for number in sorted(self._classes):
-            left -= self._classes[number]
-            if left <= 0:
-                middle: float = _LEAST * _STEP ** (number + 0.5)
+        """The latency that `percent` of the samples do not exceed, in seconds; 0 without samples."""
+        rank = math.ceil(self.count * percent / 100)
+        for bucket in sorted(self._buckets):
+            rank -= self._buckets[bucket]
+            if rank <= 0:
+                middle: float = _SHORTEST * _GROWTH ** (bucket + 0.5)
                 return min(middle, self.longest)
         return 0.0
 
     def percentiles(self) -> dict[str, float]:
-        """For a report, in seconds."""
+        """p50, p90, p99 and max in seconds, for `--report`."""
         named = {f"p{percent}": self.percentile(percent) for percent in (50, 90, 99)}
         return {name: round(value, 3) for name, value in {**named, "max": self.longest}.items()}
 
 
 @dataclass
 class BatchSummary:
-    """Lines, tokens, seconds.
+    """The progress of a batch, and its result. Counts are of lines unless they say tokens.
 
-    `skipped` lines were answered by an earlier run, `failed_before` of them without success; `changed` ones
-    are asked something else now, or of another model, and answered again. Of the lines that are done,
-    `cut_in_reasoning` have no answer as their tokens were spent, and of `recovered` the format was broken.
-    `running` are answered now, which have `running_tokens` so far; the slowest of them, by its id, began
-    `slowest` seconds ago. `journal_seconds` went into records.
+    Lines are `skipped` if an earlier run finished them, with an error if they are also `failed_before`.
+    `changed` lines were answered again because their request or the model has changed. Of the `done` lines,
+    `cut_in_reasoning` reached their token limit before the answer began, and `recovered` broke the model's
+    format. `running_tokens` are the tokens generated so far for the `running` requests, `slowest` is the id
+    and the age in seconds of the oldest one. `journal_seconds` is the time spent on encoding and writing
+    records.
     """
 
     done: int = 0
@@ -75,7 +76,7 @@ class BatchSummary:
 
     @property
     def finished(self) -> int:
-        """Lines that nothing more is to be done for."""
+        """Lines that are done, failed or skipped."""
         return self.done + self.failed + self.skipped
 
     @property
@@ -84,16 +85,16 @@ class BatchSummary:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of answers, the unfinished ones too."""
+        """Generated tokens per second, running requests included."""
         return (self.completion_tokens + self.running_tokens) / self.seconds if self.seconds else 0.0
 
     @property
     def prompt_tokens_per_second(self) -> float:
-        """Likewise of prompts, whether computed or found in the cache."""
+        """Prompt tokens per second, computed or cached, running requests included."""
         return (self.prompt_tokens + self.running_prompt_tokens) / self.seconds if self.seconds else 0.0
 
-    def count(self, generations: list[Generation]) -> None:
-        """Take the tokens and times of a line's choices, which share one prompt."""
+    def add(self, generations: list[Generation]) -> None:
+        """Add the tokens and latencies of a line's choices, which share one prompt."""
         first, *_ = generations
         if any(generation.tokens for generation in generations):
             self.prompt_tokens += len(first.request.prompt)
@@ -106,7 +107,7 @@ class BatchSummary:
                 self.first_token.add(generation.first_token_seconds)
 
     def report(self) -> dict[str, object]:
-        """For `--report`."""
+        """The fields of `--report`."""
         return {
             "done": self.done,
             "failed": self.failed,
@@ -128,16 +129,16 @@ class BatchSummary:
         }
 
     def remarks(self) -> Iterator[str]:
-        """What to know of answers that are there but not as they should be."""
+        """Yield hints for answers that are missing, recovered or failed."""
         if self.cut_in_reasoning:
             yield (
-                f"{self.cut_in_reasoning:,} spent all their tokens on reasoning and have no answer: "
+                f"{self.cut_in_reasoning:,} used up their tokens on reasoning and have no answer: "
                 "raise max_tokens or --ctx, or set --max-reasoning-tokens."
             )
         if self.recovered:
             yield f"{self.recovered:,} broke the model's format and were recovered: see finish_details."
         if too_long := self.errors["context_length_exceeded"]:
             which = "prompt does" if too_long == 1 else "prompts do"
-            yield f"{too_long:,} {which} not fit: with a larger --ctx, --resume --retry-failed runs them."
+            yield f"{too_long:,} {which} not fit: use a larger --ctx with --resume --retry-failed."
         if self.failed_before:
-            yield f"{self.failed_before:,} had failed before: --retry-failed runs them again."
+            yield f"{self.failed_before:,} failed in an earlier run: use --retry-failed to run them again."

@@ -1,4 +1,4 @@
-"""Records on their way to the journal: as they come, or held back to the input's order."""
+"""Writes records to the journal, as they are finished or in the order of the input."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -8,24 +8,24 @@ from ossctl.storage.journal import Journal
 
 
 class Writer(Protocol):
-    """Takes the records of lines, by the lines' places in the input."""
+    """Takes one record per line; `index` counts the lines of the input from 0."""
 
     @property
     def held(self) -> int:
-        """Records that wait for one before them."""
+        """The number of records that wait for an earlier line."""
 
-    def put(self, place: int, record: bytes | None) -> None:
-        """A line is done; None if it was before. Raises OutputClosed, OssctlError."""
+    def put(self, index: int, record: bytes | None) -> None:
+        """Finish a line; `record` is None if the output already has it. Raises OutputClosed, OssctlError."""
 
-    def give_up(self) -> None:
-        """Nothing more will come: write what is held."""
+    def flush(self) -> None:
+        """Write the records that wait, because the batch ends early."""
 
 
-class AsTheyCome:
+class UnorderedWriter:
     """Writes every record at once."""
 
     def __init__(self, journal: Journal, done: Callable[[], None]) -> None:
-        """`done` is called for each line that is dealt with."""
+        """`done` is called for each line that is finished."""
         self._journal = journal
         self._done = done
 
@@ -33,25 +33,25 @@ class AsTheyCome:
     def held(self) -> int:
         return 0
 
-    def put(self, _place: int, record: bytes | None) -> None:
-        """See `Writer.put`."""
+    def put(self, _index: int, record: bytes | None) -> None:
         if record is not None:
             self._journal.append(record)
         self._done()
 
-    def give_up(self) -> None:
-        """See `Writer.give_up`."""
+    def flush(self) -> None:
+        pass
 
 
-class InOrder:
-    """Holds a record until all before it are written. What it holds counts as not done, which bounds it.
+class OrderedWriter:
+    """Holds records back until those of all earlier lines are written.
 
-    `waiting` keeps it on disk meanwhile.
+    A held line does not count as done, so that the reader's limit also bounds what is held. The `spool` keeps
+    a copy on disk.
     """
 
-    def __init__(self, inner: AsTheyCome, waiting: ReorderSpool | None = None) -> None:
+    def __init__(self, inner: UnorderedWriter, spool: ReorderSpool | None = None) -> None:
         self._inner = inner
-        self._waiting = waiting
+        self._spool = spool
         self._next = 0
         self._held: dict[int, bytes | None] = {}
 
@@ -59,16 +59,14 @@ class InOrder:
     def held(self) -> int:
         return sum(record is not None for record in self._held.values())
 
-    def put(self, place: int, record: bytes | None) -> None:
-        """See `Writer.put`."""
-        self._held[place] = record
-        if self._waiting is not None and record is not None and place != self._next:
-            self._waiting.keep(record, self._held.values())
+    def put(self, index: int, record: bytes | None) -> None:
+        self._held[index] = record
+        if self._spool is not None and record is not None and index != self._next:
+            self._spool.add(record, self._held.values())
         while self._next in self._held:
             self._inner.put(self._next, self._held.pop(self._next))
             self._next += 1
 
-    def give_up(self) -> None:
-        """See `Writer.give_up`."""
-        for place in sorted(self._held):
-            self._inner.put(place, self._held.pop(place))
+    def flush(self) -> None:
+        for index in sorted(self._held):
+            self._inner.put(index, self._held.pop(index))

@@ -1,1 +1,1 @@
-"""A conversation on this machine, without a terminal."""
+"""A conversation with a model on this machine, independent of how it is displayed."""

@@ -1,4 +1,4 @@
-"""Text files that go with a message: `/file PATH`, and `@path` in the message itself."""
+"""Text files attached to a message, with `/file PATH` or as `@path` in the message."""
 
 import re
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from pathlib import Path
 from ossctl.app.user_text import Attached, prompt_of, read_text
 from ossctl.errors import UsageError
 
-_PATH = re.compile(r"(?<!\S)@(?:\"(?P<quoted>[^\"\n]+)\"|(?P<plain>[^\s\"]+))")
-_AFTER_A_PATH = ".,;:!?)]}'"
-_BYTES_A_TOKEN = 16  # at the most, in text that is worth reading: no file of more can fit
+_MENTION = re.compile(r"(?<!\S)@(?:\"(?P<quoted>[^\"\n]+)\"|(?P<plain>[^\s\"]+))")
+_PUNCTUATION = ".,;:!?)]}'"  # that may follow a path in a sentence
+_MAX_BYTES_PER_TOKEN = 16  # of text; a larger file cannot fit into the context
 
 
 def read_attachment(path: Path, n_ctx: int) -> Attached:
-    """The text of a file. Raises UsageError if it is none, or cannot fit into `n_ctx` tokens."""
-    path = path.expanduser()
+    """Read a text file. Raises UsageError if it is not one, or is too large for `n_ctx` tokens."""
+    path = expand_home(path)
     try:
         if path.is_dir():
             raise UsageError(f"cannot attach {path}: it is a folder", "Attach files one by one.")
@@ -25,10 +25,10 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
         size = path.stat().st_size
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    if size > n_ctx * _BYTES_A_TOKEN:
+    if size > n_ctx * _MAX_BYTES_PER_TOKEN:
         raise UsageError(
-            f"cannot attach {path}: it is too large, {size / 1e6:,.1f} MB; the context of {n_ctx:,} tokens "
-            f"holds about {n_ctx * 4 / 1e6:,.2f} MB of text",
+            f"cannot attach {path}: {size / 1e6:,.1f} MB is too large; the context of {n_ctx:,} tokens holds "
+            f"about {n_ctx * 4 / 1e6:,.2f} MB of text",
             "Attach the part that matters.",
         )
     text = read_text(path)
@@ -37,29 +37,39 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
     return Attached(str(path), text)
 
 
-def mentioned(text: str) -> list[Path]:
-    """The files that a message names as `@path` or `@"path"`, and does not contain already, as one that is
-    edited does; what is no file is just text."""
-    found = (_file(match["quoted"] or match["plain"]) for match in _PATH.finditer(text))
+def mentioned_files(text: str) -> list[Path]:
+    """Files mentioned as `@path` or `@"path"`, except those whose text is in the message already.
+
+    That is so when a sent message is edited. Mentions of anything but a file are plain text.
+    """
+    found = (_file(match["quoted"] or match["plain"]) for match in _MENTION.finditer(text))
     paths = dict.fromkeys(path for path in found if path is not None)
     return [path for path in paths if f"\n\n{path}:\n```" not in text]
 
 
-def not_mentioned(text: str) -> list[str]:
-    """What looks like an `@path` and is no file."""
-    names = (match["quoted"] or match["plain"] for match in _PATH.finditer(text))
+def missing_files(text: str) -> list[str]:
+    """Mentions that look like a path but do not name a file."""
+    names = (match["quoted"] or match["plain"] for match in _MENTION.finditer(text))
     return [name for name in names if _file(name) is None and ("/" in name or Path(name).suffix)]
 
 
+def expand_home(path: Path) -> Path:
+    """`path` with `~` and `~user` replaced by home folders. An unknown user's stays as it is."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def with_attachments(text: str, attached: Sequence[Attached]) -> str:
-    """The message, then each file in a fence of its own."""
+    """The message, followed by each file in a fenced block."""
     return prompt_of([text], None, attached) if attached else text
 
 
 def _file(name: str) -> Path | None:
-    """The file of that name, perhaps with the end of a sentence behind it."""
-    for candidate in (name, name.rstrip(_AFTER_A_PATH)):
-        path = Path(candidate).expanduser()
+    """The file called `name`, with or without the punctuation at its end."""
+    for candidate in (name, name.rstrip(_PUNCTUATION)):
+        path = expand_home(Path(candidate))
         try:
             if candidate and path.is_file():
                 return path

@@ -1,4 +1,4 @@
-"""What a chat tells while it answers, beside the events of the model's dialect."""
+"""Events of a chat while it answers, in addition to those of the model's dialect."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,30 +10,31 @@ from ossctl.dialect import Event
 
 @dataclass(frozen=True)
 class Prefilling:
-    """`done` of `total` tokens of the prompt are in the cache."""
+    """`done` of the `total` prompt tokens are in the cache."""
 
     done: int
     total: int
 
 
 @dataclass(frozen=True)
-class CallsWaiting:
-    """Nothing came for a moment."""
+class Tick:
+    """Nothing has happened for a moment. A view can redraw its clock."""
 
 
 @dataclass(frozen=True)
 class ToolRan:
-    """A program of the user's has answered a call."""
+    """A tool's program has ended."""
 
     outcome: ToolOutcome
 
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer has ended. Counts are tokens, times seconds.
+    """An answer has ended. Counts are in tokens, times in seconds.
 
-    `prompt` are all that the model saw, of which `reused` were in the cache. `first_token_seconds` are those
-    until there was something to see, `writing_seconds` those from the model's first token to its last.
+    `reused` of the `prompt` tokens were in the cache before the user sent the message or started to write it.
+    `first_token_seconds` end with the first visible text; `writing_seconds` run from the model's first token
+    to its last.
     """
 
     ending: AnswerFinish
@@ -46,21 +47,21 @@ class Answered:
     seconds: float
     writing_seconds: float
     recovered: tuple[str, ...] = ()
-    in_reasoning: bool = False  # it ended before the answer began
-    context_full: bool = False  # that is why it was cut
+    in_reasoning: bool = False  # it ended before its final text began
+    context_full: bool = False  # it was cut because the context was full
 
     @property
     def computed(self) -> int:
-        """Tokens of the prompt that were decoded."""
+        """Prompt tokens that had to be prefilled."""
         return self.prompt - self.reused
 
     @property
     def rate(self) -> float:
-        """Tokens a second, from the first one on."""
+        """Tokens per second, after the first token."""
         return (self.completion - 1) / self.writing_seconds if self.writing_seconds > 0 else 0.0
 
     def record(self) -> dict[str, Any]:
-        """For the database and for JSON."""
+        """The measurements, for the database and JSON."""
         return {
             "finish_reason": str(self.ending),
             "usage": {
@@ -74,4 +75,4 @@ class Answered:
         }
 
 
-ChatEvent = Event | Prefilling | CallsWaiting | ToolRan | Answered
+ChatEvent = Event | Prefilling | Tick | ToolRan | Answered

@@ -1,19 +1,22 @@
-"""A chat as Markdown, to read, and as JSON, for programs."""
+"""Exports a chat as Markdown for people and as JSON for programs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ossctl.app.chat.session_log import Remembered
-from ossctl.app.chat.settings import ChatSettings
-from ossctl.app.chat.transcript import Cut, Said, Transcript
+from ossctl.app.chat.chat_settings import ChatSettings
+from ossctl.app.chat.session_log import SavedSession
+from ossctl.app.chat.transcript import ContextCut, MessageEntry, Transcript
+from ossctl.errors import UsageError
+from ossctl.storage.atomic import atomic_write
 
 SCHEMA = "ossctl.session/1"
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What an export is made of."""
+class ExportedChat:
+    """The parts of a chat that an export contains. `id` is empty if the chat is not saved."""
 
     id: str
     title: str
@@ -22,19 +25,19 @@ class Exported:
     transcript: Transcript
 
 
-def exported(session: Remembered) -> Exported:
-    """A session that is kept."""
+def export_of(session: SavedSession) -> ExportedChat:
+    """A saved session as an export."""
     name = session.model.name or session.model.reference
-    return Exported(session.id, session.title, name, session.settings, session.transcript)
+    return ExportedChat(session.id, session.title, name, session.settings, session.transcript)
 
 
-def markdown_of(chat: Exported) -> str:
-    """The chat to read. What the model no longer sees is marked."""
+def markdown_of(chat: ExportedChat) -> str:
+    """The chat as Markdown. Messages that the model no longer sees are marked."""
     return "\n\n".join(_paragraphs(chat)) + "\n"
 
 
-def record_of(chat: Exported) -> dict[str, Any]:
-    """`ossctl.session/1`. `seen` is whether the message is in the model's context."""
+def record_of(chat: ExportedChat) -> dict[str, Any]:
+    """The chat as `ossctl.session/1`. `seen` is whether a message is in the model's context."""
     hidden = _hidden_ids(chat.transcript)
     return {
         "schema": SCHEMA,
@@ -43,36 +46,47 @@ def record_of(chat: Exported) -> dict[str, Any]:
         "model": chat.model,
         "settings": {**chat.settings.record(), **_as_text("date", chat.settings.date)},
         "messages": [
-            _cut(entry) if isinstance(entry, Cut) else _message(entry, seen=entry.id not in hidden)
+            _cut(entry) if isinstance(entry, ContextCut) else _message(entry, seen=entry.id not in hidden)
             for entry in chat.transcript.entries
         ],
     }
 
 
-def _paragraphs(chat: Exported) -> Iterator[str]:
+def save_new(path: Path, text: str) -> None:
+    """Write `text` to a new file. Raises UsageError if `path` exists, OssctlError if it cannot be written."""
+    if path.exists() and (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path} exists", "Choose another name.")
+    atomic_write(path, text.encode("utf-8", "replace"))
+
+
+def _paragraphs(chat: ExportedChat) -> Iterator[str]:
     yield f"# {chat.title or 'Chat'}"
     yield f"Session {chat.id}, with {chat.model}"
     if chat.settings.system:
         yield f"## Instructions\n\n{chat.settings.system}"
     hidden = _hidden_ids(chat.transcript)
     for entry in chat.transcript.entries:
-        if isinstance(entry, Cut):
-            what = f"sees this summary instead:\n\n{entry.summary}" if entry.summary else "sees none of it."
-            quoted = f"Of what is marked as out of context the model {what}".replace("\n", "\n> ")
-            yield f"> {quoted}"
-            continue
-        mark = " (out of context)" if entry.id in hidden else ""
-        message = entry.message
-        if message.role == "tool":
-            yield f"### Result of {message.tool}{mark}\n\n{_fenced(message.content)}"
-            continue
-        who = "You" if message.role == "user" else str(entry.details.get("model") or chat.model)
-        yield f"## {who}{mark}"
-        if message.content.strip():
-            yield message.content.strip()
-        yield from (f"Calls `{call.name}`:\n\n{_fenced(call.arguments)}" for call in message.calls)
-        if entry.state == "stopped":
-            yield "*(stopped)*"
+        if isinstance(entry, ContextCut):
+            instead = f"this summary instead:\n\n{entry.summary}" if entry.summary else "nothing instead."
+            quoted = f"The messages marked as out of context are hidden from the model, which sees {instead}"
+            yield f"> {quoted}".replace("\n", "\n> ")
+        else:
+            mark = " (out of context)" if entry.id in hidden else ""
+            yield from _message_paragraphs(entry, chat.model, mark)
+
+
+def _message_paragraphs(entry: MessageEntry, model: str, mark: str) -> Iterator[str]:
+    message = entry.message
+    if message.role == "tool":
+        yield f"### Result of {message.tool}{mark}\n\n{_fenced(message.content)}"
+        return
+    author = "You" if message.role == "user" else str(entry.details.get("model") or model)
+    yield f"## {author}{mark}"
+    if message.content.strip():
+        yield message.content.strip()
+    yield from (f"Calls `{call.name}`:\n\n{_fenced(call.arguments)}" for call in message.calls)
+    if entry.state == "stopped":
+        yield "*(stopped)*"
 
 
 def _fenced(text: str) -> str:
@@ -82,7 +96,7 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{text.rstrip()}\n{fence}"
 
 
-def _message(entry: Said, *, seen: bool) -> dict[str, Any]:
+def _message(entry: MessageEntry, *, seen: bool) -> dict[str, Any]:
     message = entry.message
     optional: Mapping[str, Any] = {
         "reasoning_content": message.reasoning,
@@ -100,7 +114,7 @@ def _message(entry: Said, *, seen: bool) -> dict[str, Any]:
     }
 
 
-def _cut(entry: Cut) -> dict[str, Any]:
+def _cut(entry: ContextCut) -> dict[str, Any]:
     return {"role": "cut", "content": entry.summary, "created": entry.created or None}
 
 

@@ -1,4 +1,4 @@
-"""Where a chat is kept: its transcript as rows of the database, written while it is said."""
+"""Saves a chat in the database while it is written, and loads it again."""
 
 import array
 import functools
@@ -12,38 +12,38 @@ from typing import Any, TypeVar
 import msgspec
 
 from ossctl import __version__
-from ossctl.app.chat.settings import ChatSettings, settings_of
-from ossctl.app.chat.transcript import Cut, Entry, Said, State, Transcript
+from ossctl.app.chat.chat_settings import ChatSettings, settings_of
+from ossctl.app.chat.transcript import ContextCut, Entry, MessageEntry, State, Transcript
 from ossctl.dialect import Message, ToolCall
 from ossctl.errors import UsageError
 from ossctl.storage.database import DatabaseUnusable
 from ossctl.storage.sessions import Sessions, StoredMessage, StoredSession
 
 __all__ = [
-    "Book",
-    "Remembered",
+    "AnswerWriter",
+    "SavedSession",
+    "SessionLog",
     "SessionModel",
     "Sessions",
     "StoredSession",
-    "Writing",
-    "known_sessions",
-    "open_book",
+    "list_sessions",
+    "load_session",
+    "open_session_log",
     "open_sessions",
-    "remembered_of",
     "title_of",
 ]
 
-_SECONDS_BETWEEN_WRITES = 0.1  # of an answer that is being written
-_TITLE_LENGTH = 60
+_SECONDS_BETWEEN_WRITES = 0.1  # of an unfinished answer
+_MAX_TITLE = 60  # characters
 _CUT = "cut"
 
-_Kept = TypeVar("_Kept", bound=Said | Cut)
-_T = TypeVar("_T")
+_AnyEntry = TypeVar("_AnyEntry", bound=MessageEntry | ContextCut)
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class SessionModel:
-    """The model of a chat: `reference` is what -m was given or stood for."""
+    """The model of a session. `reference` is the name or path given to -m, or the default's."""
 
     reference: str
     name: str = ""
@@ -51,84 +51,87 @@ class SessionModel:
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """A session as it was left."""
+class SavedSession:
+    """A session loaded from the database. `n_answers` includes answers that were undone or retried."""
 
     id: str
     title: str
     transcript: Transcript
     settings: ChatSettings
     model: SessionModel
-    answers: int
+    n_answers: int
 
 
-class Book:
-    """Writes one session at a time. When it can't any more, `problem` says why, and the chat goes on."""
+class SessionLog:
+    """Writes one session at a time to the database.
+
+    If the database fails, `problem` describes why, and from then on nothing is saved.
+    """
 
     def __init__(self, sessions: Sessions, problem: str = "") -> None:
         self.sessions = sessions
         self.problem = problem
-        self.session: str | None = None
-        self._asked: tuple[ChatSettings, SessionModel] | None = None
-        self._unsaved = -1  # ids of entries that are nowhere
+        self.session: str | None = None  # id
+        self._context: tuple[ChatSettings, SessionModel] | None = None
+        self._unsaved_id = -1  # ids of entries that are not in the database count down from here
 
     def note_settings(self, settings: ChatSettings, model: SessionModel) -> None:
-        """How the session is asked from here on."""
-        if self._asked != (settings, model):
-            self._asked = settings, model
+        """Save the settings and the model that the session uses from now on."""
+        if self._context != (settings, model):
+            self._context = settings, model
             if self.session is not None:
                 self._try(lambda session: self.sessions.set_settings(session, self._record()))
 
-    def add(self, transcript: Transcript, entry: _Kept) -> _Kept:
-        """Keep `entry` as the latest of the transcript; it gets its id. The first one begins a session."""
+    def add(self, transcript: Transcript, entry: _AnyEntry) -> _AnyEntry:
+        """Save `entry` after the transcript and return it with its id. The first entry creates a session."""
         if self.session is None and not self.problem:
-            self._begin(title_of(entry.message.content) if isinstance(entry, Said) else "")
+            self._create(title_of(entry.message.content) if isinstance(entry, MessageEntry) else "")
         stored = _stored(entry)
-        found = self._try(lambda session: self.sessions.add(session, transcript.tip, stored))
-        self._unsaved -= found is None
-        return replace(entry, id=self._unsaved if found is None else found)
+        row_id = self._try(lambda session: self.sessions.add(session, transcript.tip, stored))
+        self._unsaved_id -= row_id is None
+        return replace(entry, id=self._unsaved_id if row_id is None else row_id)
 
-    def rewrite(self, entry: Said) -> None:
-        """What is known of an answer by now."""
-        self._try(lambda _: self.sessions.rewrite(entry.id, _stored(entry)))
+    def rewrite(self, entry: MessageEntry) -> None:
+        """Save the current text and state of an answer."""
+        self._try(lambda _: self.sessions.update(entry.id, _stored(entry)))
 
-    def go_back_to(self, transcript: Transcript) -> None:
-        """The session goes on after that."""
+    def move_tip(self, transcript: Transcript) -> None:
+        """Continue the session after the last entry of `transcript`."""
         self._try(lambda session: self.sessions.move_tip(session, transcript.tip))
 
-    def leave(self) -> None:
-        """The next entry begins another session."""
+    def start_new(self) -> None:
+        """Close the session. The next entry creates another one."""
         self.session = None
 
-    def open(self, reference: str) -> Remembered:
-        """Go on with a session. Raises UsageError."""
-        remembered = remembered_of(self.sessions, self.sessions.find(reference))
-        self.session, self._asked = remembered.id, None
-        return remembered
+    def open(self, reference: str) -> SavedSession:
+        """Continue the session whose id starts with `reference`. Raises UsageError."""
+        saved = load_session(self.sessions, self.sessions.find(reference))
+        self.session, self._context = saved.id, None
+        return saved
 
-    def fork(self) -> Remembered:
-        """Go on with a copy of the session. Raises UsageError if there is nothing to copy."""
+    def fork(self) -> SavedSession:
+        """Copy the session and continue the copy. Raises UsageError if there is no session."""
         if self.session is None:
-            raise UsageError("there is nothing to fork yet", "Say something first.")
+            raise UsageError("there is nothing to fork yet", "Send a message first.")
         copy, _ = self.sessions.fork(self.session, self._record())
         return self.open(copy)
 
-    def _begin(self, title: str) -> None:
+    def _create(self, title: str) -> None:
         try:
-            self.session = self.sessions.begin(title, self._record())
+            self.session = self.sessions.create(title, self._record())
         except DatabaseUnusable as error:
             self.problem = error.message
 
     def _record(self) -> str:
-        """How the session is asked, with the versions that do: enough to ask it again."""
+        """Model, settings and versions as JSON: what it takes to repeat the session."""
         record: dict[str, Any] = {"versions": _versions()}
-        if self._asked is not None:
-            settings, model = self._asked
+        if self._context is not None:
+            settings, model = self._context
             described = {"reference": model.reference, "name": model.name, "path": model.path}
             record = {"model": described, **settings.record(), **record}
         return msgspec.json.encode(record).decode()
 
-    def _try(self, write: Callable[[str], _T]) -> _T | None:
+    def _try(self, write: Callable[[str], _Result]) -> _Result | None:
         if self.session is None or self.problem:
             return None
         try:
@@ -138,59 +141,58 @@ class Book:
             return None
 
 
-class Writing:
-    """An answer that is being written, and is kept a few times a second."""
+class AnswerWriter:
+    """Saves an answer several times a second while it is generated."""
 
-    def __init__(self, book: Book, transcript: Transcript, details: Mapping[str, Any]) -> None:
-        self._book = book
-        self._entry = book.add(
-            transcript, Said(Message("assistant", ""), state="partial", details=dict(details))
-        )
+    def __init__(self, log: SessionLog, transcript: Transcript, details: Mapping[str, Any]) -> None:
+        self._log = log
+        empty = MessageEntry(Message("assistant", ""), state="partial", details=dict(details))
+        self._entry = log.add(transcript, empty)
         self._next = monotonic() + _SECONDS_BETWEEN_WRITES
 
-    def so_far(self, content: Sequence[str], reasoning: Sequence[str]) -> None:
-        """Keep that, if the last time is long enough ago."""
+    def update(self, content: Sequence[str], reasoning: Sequence[str]) -> None:
+        """Save the answer so far, unless it was saved a moment ago."""
         now = monotonic()
         if now >= self._next:
             self._next = now + _SECONDS_BETWEEN_WRITES
             message = Message("assistant", "".join(content), "".join(reasoning))
-            self._book.rewrite(replace(self._entry, message=message))
+            self._log.rewrite(replace(self._entry, message=message))
 
-    def finish(self, message: Message, details: Mapping[str, Any], *, stopped: bool) -> Said:
-        """Keep all of it."""
+    def finish(self, message: Message, details: Mapping[str, Any], *, stopped: bool) -> MessageEntry:
+        """Save the final answer and return its entry."""
         entry = replace(
             self._entry,
             message=message,
             state="stopped" if stopped else "whole",
             details={**self._entry.details, **details},
         )
-        self._book.rewrite(entry)
+        self._log.rewrite(entry)
         return entry
 
 
-def open_book(path: Path) -> Book:
-    """The book in the database at `path`; where it can't be used, one that is lost with the process."""
+def open_session_log(path: Path) -> SessionLog:
+    """The log in the database at `path`. If that is unusable, the log is in memory and has a `problem`."""
     try:
-        return Book(Sessions.open(path))
+        return SessionLog(Sessions.open(path))
     except DatabaseUnusable as error:
-        return Book(Sessions.in_memory(), ". ".join(filter(None, (error.message, error.hint))))
+        return SessionLog(Sessions.in_memory(), ". ".join(filter(None, (error.message, error.hint))))
 
 
 def open_sessions(path: Path) -> Sessions:
-    """The saved chats; none, where there is no database yet. Raises UsageError."""
+    """The saved sessions: none if there is no database yet. Raises UsageError."""
     return Sessions.open(path) if path.exists() else Sessions.in_memory()
 
 
-def known_sessions(path: Path) -> list[StoredSession]:
-    """The saved chats, as far as they can be read."""
+def list_sessions(path: Path) -> list[StoredSession]:
+    """All saved sessions, or none if the database is unusable."""
     try:
-        return open_sessions(path).listed()
+        return open_sessions(path).recent()
     except DatabaseUnusable:
         return []
 
 
-def remembered_of(sessions: Sessions, session: StoredSession) -> Remembered:
-    """All that is known of a session. Raises UsageError if it cannot be read."""
+def load_session(sessions: Sessions, session: StoredSession) -> SavedSession:
+    """Load a session with its messages and settings. Raises UsageError if its data are invalid."""
     try:
         record = msgspec.json.decode(session.settings)
         model = msgspec.convert(record.get("model") or {"reference": ""}, SessionModel)
@@ -198,18 +200,18 @@ def remembered_of(sessions: Sessions, session: StoredSession) -> Remembered:
         entries = tuple(_entry(row) for row in sessions.messages(session.id))
     except (msgspec.MsgspecError, ValueError, AttributeError) as error:
         raise UsageError(f"session {session.id} cannot be read: {error}") from None
-    answers = sessions.answers(session.id)
-    return Remembered(session.id, session.title, Transcript(entries), settings, model, answers)
+    n_answers = sessions.count_answers(session.id)
+    return SavedSession(session.id, session.title, Transcript(entries), settings, model, n_answers)
 
 
 def title_of(text: str) -> str:
-    """The first words of a message."""
+    """The start of a message's first line."""
     line = next((line for line in text.splitlines() if line.strip()), "").strip()
-    return line if len(line) <= _TITLE_LENGTH else f"{line[: _TITLE_LENGTH - 1].rstrip()}…"
+    return line if len(line) <= _MAX_TITLE else f"{line[: _MAX_TITLE - 1].rstrip()}…"
 
 
 def _stored(entry: Entry) -> StoredMessage:
-    if isinstance(entry, Cut):
+    if isinstance(entry, ContextCut):
         return StoredMessage(_CUT, entry.summary, covers=entry.covers, created=entry.created)
     message = entry.message
     calls = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
@@ -228,7 +230,7 @@ def _stored(entry: Entry) -> StoredMessage:
 
 def _entry(row: StoredMessage) -> Entry:
     if row.role == _CUT:
-        return Cut(row.content, row.covers or 0, row.id, row.created)
+        return ContextCut(row.content, row.covers or 0, row.id, row.created)
     message = Message(
         role=msgspec.convert(row.role, Any),
         content=row.content,
@@ -237,13 +239,13 @@ def _entry(row: StoredMessage) -> Entry:
         tool=row.tool,
         token_ids=tuple(array.array("i", row.token_ids)),
     )
-    state: State = "stopped" if row.state == "partial" else row.state  # the process died while it wrote
-    return Said(message, row.id, state, row.created, msgspec.json.decode(row.details))
+    state: State = "stopped" if row.state == "partial" else row.state  # its process died
+    return MessageEntry(message, row.id, state, row.created, msgspec.json.decode(row.details))
 
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    from importlib.metadata import version  # slow to import, and not needed before something is said
+    from importlib.metadata import version  # slow to import, and unused until the first message
 
     return {
         "ossctl": __version__,

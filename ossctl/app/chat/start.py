@@ -1,60 +1,61 @@
-"""How a chat begins: anew, or where another was left."""
+"""Starts a chat: a new one, or one that continues a saved session."""
 
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ossctl.app.chat.chat import Chat, Tools
-from ossctl.app.chat.session_log import Book, Remembered, SessionModel
-from ossctl.app.chat.settings import ChatSettings
+from ossctl.app.chat.answer_loop import Tools
+from ossctl.app.chat.chat import Chat
+from ossctl.app.chat.chat_settings import ChatSettings
+from ossctl.app.chat.session_log import SavedSession, SessionLog, SessionModel
 from ossctl.errors import RequestError, UsageError
 
-_SEED_BYTES = 4  # of a drawn one: short enough to type again
+_SEED_BYTES = 4  # of a random seed: short enough to type again
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """What the command line says. Of `settings`, those `given` hold for a session that is gone on with too.
+class StartOptions:
+    """The command line of `ossctl chat`. `given` names the settings that override those of a saved session.
 
-    `resume` is the beginning of its id; `go_on` is the latest one.
+    `resume` is the start of a session's id; `continue_latest` stands for the latest session.
     """
 
     settings: ChatSettings
     given: Collection[str]
     resume: str | None = None
-    go_on: bool = False
+    continue_latest: bool = False
     tools: Tools = field(default_factory=Tools)
 
 
-def begin(beginning: Beginning, book: Book) -> tuple[Chat, Remembered | None]:
-    """The chat, and what there was of it. Raises UsageError."""
-    reference = _reference(beginning, book)
-    settings = beginning.settings
-    if "seed" not in beginning.given:
+def start_chat(options: StartOptions, log: SessionLog) -> tuple[Chat, SavedSession | None]:
+    """The chat, and the session that it continues, if any. Raises UsageError."""
+    reference = _reference(options, log)
+    settings = options.settings
+    if "seed" not in options.given:
         settings = replace(settings, seed=int.from_bytes(os.urandom(_SEED_BYTES)))
-    chat = Chat(book, settings, SessionModel(""), beginning.tools)
-    remembered = None
+    chat = Chat(log, settings, SessionModel(""), options.tools)
+    saved = None
     try:
         if reference is not None:
-            remembered = chat.resume(reference)
-            changed: dict[str, Any] = {name: getattr(settings, name) for name in beginning.given}
-            chat.settings = replace(remembered.settings, **changed)
+            saved = chat.resume(reference)
+            overrides: dict[str, Any] = {name: getattr(settings, name) for name in options.given}
+            chat.settings = replace(saved.settings, **overrides)
         else:
             chat.settings = settings
     except RequestError as error:
         raise UsageError(f"--{error.message.replace('_', '-', 1)}") from None
-    return chat, remembered
+    return chat, saved
 
 
-def _reference(beginning: Beginning, book: Book) -> str | None:
-    if beginning.resume is None and not beginning.go_on:
+def _reference(options: StartOptions, log: SessionLog) -> str | None:
+    if options.resume is None and not options.continue_latest:
         return None
-    if book.problem:
-        raise UsageError(f"there is no chat to go on with: {book.problem}")
-    if beginning.resume is not None:
-        return beginning.resume
-    latest = book.sessions.listed(1)
+    if log.problem:
+        raise UsageError(f"there is no chat to continue: {log.problem}")
+    if options.resume is not None:
+        return options.resume
+    latest = log.sessions.recent(1)
     if not latest:
-        raise UsageError("there is no chat to go on with", "`ossctl chat` begins one.")
+        raise UsageError("there is no chat to continue", "`ossctl chat` starts one.")
     return latest[0].id

@@ -1,4 +1,4 @@
-"""What was said in a chat, in order, and what of it the model still sees."""
+"""The messages of a chat in order, and the part of them that the model still sees."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,8 +13,8 @@ _SUMMARY = "Summary of our conversation before this message:"
 
 
 @dataclass(frozen=True)
-class Said:
-    """A message. `details` says of an answer how it was made; `created` is a time in ISO 8601."""
+class MessageEntry:
+    """A message. `details` describe how an answer was generated; `created` is an ISO 8601 time."""
 
     message: Message
     id: int = 0
@@ -24,8 +24,8 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """From here on the model sees `summary`, if there is one, instead of all up to the message `covers`."""
+class ContextCut:
+    """Hides the messages up to id `covers`. The model sees `summary` instead, if it is not empty."""
 
     summary: str
     covers: int
@@ -33,20 +33,20 @@ class Cut:
     created: str = ""
 
 
-Entry = Said | Cut
+Entry = MessageEntry | ContextCut
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A message of the user's and all that came of it; `start` is its place among the entries."""
+    """A user message with the answers and tool results that follow. `start` is its index in the entries."""
 
     number: int
     start: int
-    entries: tuple[Said, ...]
+    entries: tuple[MessageEntry, ...]
 
     @property
     def text(self) -> str:
-        """What the user said."""
+        """The user's message."""
         return self.entries[0].message.content
 
     @property
@@ -56,7 +56,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The entries from the first to the latest."""
+    """All entries of a chat, oldest first."""
 
     entries: tuple[Entry, ...] = ()
 
@@ -64,14 +64,14 @@ class Transcript:
         return Transcript((*self.entries, entry))
 
     def before(self, turn: Turn) -> "Transcript":
-        """As it was when the user said that."""
+        """The transcript without `turn` and everything after it."""
         return Transcript(self.entries[: turn.start])
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether the user had the last word."""
-        said = [entry for entry in self.entries if isinstance(entry, Said)]
-        return bool(said) and said[-1].message.role == "user"
+        """Whether the last message is the user's."""
+        messages = [entry for entry in self.entries if isinstance(entry, MessageEntry)]
+        return bool(messages) and messages[-1].message.role == "user"
 
     @property
     def tip(self) -> int | None:
@@ -80,38 +80,39 @@ class Transcript:
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """All turns, from 1 on."""
+        """All turns, numbered from 1."""
         return tuple(self._turns())
 
     @property
-    def cut(self) -> Cut | None:
-        """The latest cut, which holds."""
-        return next((entry for entry in reversed(self.entries) if isinstance(entry, Cut)), None)
+    def cut(self) -> ContextCut | None:
+        """The latest cut, which overrides earlier ones."""
+        return next((entry for entry in reversed(self.entries) if isinstance(entry, ContextCut)), None)
 
     @property
     def hidden(self) -> int:
-        """How many turns the model does not see any more."""
+        """Number of turns that the model no longer sees."""
         cut = self.cut
         ends = [turn.last_id for turn in self.turns]
         return ends.index(cut.covers) + 1 if cut and cut.covers in ends else 0
 
     @property
-    def answers(self) -> tuple[Said, ...]:
-        """The model's last words of each turn."""
+    def answers(self) -> tuple[MessageEntry, ...]:
+        """The assistant's messages that do not call tools."""
         return tuple(
             entry
             for entry in self.entries
-            if isinstance(entry, Said) and entry.message.role == "assistant" and not entry.message.calls
+            if isinstance(entry, MessageEntry)
+            and entry.message.role == "assistant"
+            and not entry.message.calls
         )
 
     def messages(self, turns: int | None = None) -> tuple[Message, ...]:
-        """What the model sees, of the first so many `turns` if that is given.
+        """The messages that the model sees, optionally of the first `turns` turns only.
 
-        A summary stands before the first message of the user's that is left: every chat format has a place
-        for it there.
+        A summary is part of the first visible user message, where every chat format has a place for it.
         """
-        seen = self.turns[self.hidden : turns]
-        messages = [entry.message for turn in seen for entry in turn.entries]
+        visible = self.turns[self.hidden : turns]
+        messages = [entry.message for turn in visible for entry in turn.entries]
         cut = self.cut
         if cut and cut.summary and messages:
             text = f"{_SUMMARY}\n\n{cut.summary}\n\n---\n\n{messages[0].content}"
@@ -120,10 +121,10 @@ class Transcript:
 
     def _turns(self) -> Iterator[Turn]:
         starts = [
-            place
-            for place, entry in enumerate(self.entries)
-            if isinstance(entry, Said) and entry.message.role == "user"
+            index
+            for index, entry in enumerate(self.entries)
+            if isinstance(entry, MessageEntry) and entry.message.role == "user"
         ]
         for number, (start, end) in enumerate(pairwise([*starts, len(self.entries)]), start=1):
-            said = tuple(entry for entry in self.entries[start:end] if isinstance(entry, Said))
-            yield Turn(number, start, said)
+            entries = tuple(entry for entry in self.entries[start:end] if isinstance(entry, MessageEntry))
+            yield Turn(number, start, entries)

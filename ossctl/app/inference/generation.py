@@ -26,7 +26,6 @@ class Generation:
         self.finish: FinishReason | None = None
         self.error: RequestError | None = None
         self.cached_tokens = 0
-        self.read_ahead = 0  # of these, computed for this very prompt before it was asked
         self.seconds = 0.0  # from its admission to its latest token
         self.first_token_seconds = 0.0
         self.tokens: list[int] = []

@@ -17,7 +17,7 @@ from ossctl.errors import RequestError, UsageError
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """The options as given on the command line; the commands' help explains them."""
+    """The options as given on the command line; the commands' help explains them. Raises UsageError."""
 
     system: str = ""
     schema: str = ""
@@ -32,10 +32,12 @@ class GenerationOptions:
     effort: Effort | None = None
     max_reasoning_tokens: int | None = None
 
-    def defaults(self) -> Defaults:
-        """Defaults of requests. Raises UsageError."""
+    def __post_init__(self) -> None:
         if not all(self.stops):
             raise UsageError("--stop is an empty text")
+
+    def defaults(self) -> Defaults:
+        """Defaults of requests. Raises UsageError."""
         return Defaults(
             self.date,
             self.effort,

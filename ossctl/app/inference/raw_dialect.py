@@ -1,14 +1,14 @@
-"""No dialect: the prompt is the text as it stands, and so is the answer."""
+"""No chat format: prompts and answers are plain text."""
 
 import codecs
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ossctl.dialect import Answer, Conversation, Effort, Event
+from ossctl.dialect import Answer, Conversation, Effort, Event, stable_tokens
 
 
 class PieceVocabulary(Protocol):
-    """What raw text needs of the model's vocabulary."""
+    """The vocabulary methods that raw text needs."""
 
     @property
     def begin_id(self) -> int | None: ...
@@ -19,7 +19,7 @@ class PieceVocabulary(Protocol):
 
 
 class RawDialect:
-    """The contents of all messages, one after the other; markers in them become control tokens."""
+    """Concatenates the contents of all messages. Markers in them become control tokens."""
 
     default_effort: Effort | None = None
 
@@ -28,26 +28,33 @@ class RawDialect:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """See `Dialect.end_ids`."""
         return self._vocabulary.end_ids
 
     def render(self, conversation: Conversation) -> list[int]:
-        """See `Dialect.render`."""
-        text = "".join(message.content for message in conversation.messages)
+        return self._tokens(_text(conversation))
+
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        """Nothing separates messages, so the last token may merge with the next one."""
+        return stable_tokens(self._tokens, f"{_text(conversation)}{draft}")
+
+    def parser(self, _prompt: Sequence[int]) -> "RawParser":
+        return RawParser(self._vocabulary.piece, self.end_ids)
+
+    def guide(self, _conversation: Conversation, _prompt: Sequence[int]) -> None:
+        """Raw answers are always free."""
+
+    def _tokens(self, text: str) -> list[int]:
         begin = self._vocabulary.begin_id
         tokens = self._vocabulary.tokenize(text, special=True)
         return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
 
-    def parser(self, _prompt: Sequence[int]) -> "RawParser":
-        """See `Dialect.parser`."""
-        return RawParser(self._vocabulary.piece, self.end_ids)
 
-    def guide(self, _conversation: Conversation, _prompt: Sequence[int]) -> None:
-        """See `Dialect.guide`. There is none."""
+def _text(conversation: Conversation) -> str:
+    return "".join(message.content for message in conversation.messages)
 
 
 class RawParser:
-    """Every token but the one that ends the answer is text, markers too."""
+    """Every token is text, markers included, except for end tokens."""
 
     reasoning_tokens = 0
     answering = True
@@ -58,11 +65,9 @@ class RawParser:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token: int) -> Sequence[Event]:
-        """See `Parser.feed`."""
         return self._text(b"" if token in self._end_ids else self._piece(token))
 
-    def close(self, *, cut: bool) -> Sequence[Event]:  # noqa: ARG002 (nothing is held back but half a character)
-        """See `Parser.close`."""
+    def close(self, *, cut: bool) -> Sequence[Event]:  # noqa: ARG002 (a cut makes no difference)
         return self._text(b"", final=True)
 
     def _text(self, data: bytes, *, final: bool = False) -> Sequence[Event]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ossctl.errors import OssctlError
-from ossctl.storage.whole_file import write_whole
+from ossctl.storage.atomic import atomic_write
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -22,6 +22,6 @@ def write_state(path: Path, records: Mapping[str, Any]) -> None:
     """Replace the file if possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(records, indent=1).encode())
+        atomic_write(path, json.dumps(records, indent=1).encode())
     except (OSError, OssctlError):
         return

@@ -66,6 +66,7 @@ def _placement_arguments(settings: Settings) -> list[str]:
     if in_ram and in_ram == tuple(range(len(in_ram))):
         arguments += ["-ncmoe", str(len(in_ram))]
     elif in_ram:
-        numbers = "|".join(map(str, in_ram))
-        arguments += ["-ot", rf"blk\.({numbers})\.ffn_(up|down|gate|gate_up)_exps=CPU"]
+        from ossctl.runtime.model import experts_pattern  # imports llama.cpp
+
+        arguments += ["-ot", f"{experts_pattern(in_ram)}=CPU"]
     return arguments

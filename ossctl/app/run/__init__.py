@@ -1,1 +1,1 @@
-"""One answer for a script, or many through standard input."""
+"""`ossctl run`: one answer for a script, or many with `--serve-stdin`."""

@@ -1,56 +1,44 @@
-"""What the options of `ossctl run` mean: texts, schemas, tools."""
+"""Turns the options of `ossctl run` into a request, or into defaults for `--serve-stdin`."""
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.options import GenerationOptions, json_format_of
 from ossctl.app.inference.request import GenerationSpec
-from ossctl.app.run.run import Asked
-from ossctl.app.tools.options import tools_of
+from ossctl.app.run.run import RunRequest
+from ossctl.app.tools.options import ToolOptions
 from ossctl.app.user_text import Attached, prompt_of, read_piped, read_text, text_of
 from ossctl.dialect import Conversation, Message
 from ossctl.errors import UsageError
-from ossctl.storage.journal import refuse_existing
+from ossctl.storage.journal import check_output_path
 
-# What a stream of requests says line by line.
-_ONE_ANSWER = {
-    "words": "a prompt",
-    "files": "--file",
-    "system": "--system",
-    "schema": "--schema",
-    "tools": "--tool",
-    "commands": "--tool-cmd",
-    "raw": "--raw",
-    "n": "--n",
-    "sink": "--output",
-}
-_SEED_BITS = 32  # of a drawn one: short enough to type again
+_SEED_BITS = 32  # of a random seed: short enough to type again
 
 
 @dataclass(frozen=True)
-class RunOptions(GenerationOptions):
-    """The options as they were given; what each means is in the command's help."""
+class RunOptions:
+    """The options of the command line."""
 
     words: Sequence[str] = ()
     files: Sequence[Path] = ()
-    tools: Sequence[str] = ()
-    commands: Sequence[str] = ()
-    tool_seconds: float = 60.0
+    generation: GenerationOptions = field(default_factory=GenerationOptions)
+    tools: ToolOptions = field(default_factory=ToolOptions)
     raw: bool = False
     n: int = 1
     sink: Path | None = None
 
-    def asked(self) -> Asked:
-        """Read the files and standard input, and put the question. Raises UsageError."""
+    def request(self) -> RunRequest:
+        """Read the files and stdin. Raises UsageError."""
         self._refuse_contradictions()
         if self.sink is not None:
-            refuse_existing(self.sink, overwrite=True)
-        tools, commands = tools_of(self.tools, self.commands, self.tool_seconds)
-        json_format = json_format_of(self.schema)
-        system = text_of(self.system)
+            check_output_path(self.sink, overwrite=True)
+        generation = self.generation
+        tools, commands = self.tools.parse()
+        json_format = json_format_of(generation.schema)
+        system = text_of(generation.system)
         files = [Attached(str(path), read_text(path)) for path in self.files]
         prompt = prompt_of(self.words, read_piped(), files)
         prompt = prompt if self.raw else prompt.strip("\r\n")
@@ -59,42 +47,45 @@ class RunOptions(GenerationOptions):
             messages,
             tools,
             json_format=json_format,
-            effort=self.effort,
-            date=self.date,
-            max_reasoning_tokens=self.max_reasoning_tokens,
+            effort=generation.effort,
+            date=generation.date,
+            max_reasoning_tokens=generation.max_reasoning_tokens,
         )
-        question = GenerationSpec(
-            conversation, self.max_tokens, tuple(self.stops), self.sampling(secrets.randbits(_SEED_BITS))
-        )
-        return Asked(question, self.n, self.raw, commands)
+        sampling = generation.sampling(secrets.randbits(_SEED_BITS))
+        spec = GenerationSpec(conversation, generation.max_tokens, tuple(generation.stops), sampling)
+        return RunRequest(spec, self.n, self.raw, commands)
 
-    def for_every_line(self) -> Defaults:
-        """What a stream of requests takes from the options. Raises UsageError for any that it can't."""
+    def defaults_for_lines(self) -> Defaults:
+        """The defaults of `--serve-stdin`. Raises UsageError for options that it does not take."""
         self._refuse_contradictions()
-        for name, option in _ONE_ANSWER.items():
-            if getattr(self, name) != getattr(RunOptions, name):
-                raise UsageError(
-                    f"{option} has no meaning with --serve-stdin", "Each line says that for itself."
-                )
-        return self.defaults()
+        one_answer = {
+            "a prompt": self.words,
+            "--file": self.files,
+            "--system": self.generation.system,
+            "--schema": self.generation.schema,
+            "--tool": self.tools.tools,
+            "--tool-cmd": self.tools.commands,
+            "--raw": self.raw,
+            "--n": self.n > 1,
+            "--output": self.sink,
+        }
+        given = [option for option, value in one_answer.items() if value]
+        if given:
+            hint = "Requests are read from stdin."
+            raise UsageError(f"{given[0]} cannot be used with --serve-stdin", hint)
+        return self.generation.defaults()
 
     def _refuse_contradictions(self) -> None:
         chat = {
-            "--system": self.system,
-            "--schema": self.schema,
-            "--tool": self.tools,
-            "--tool-cmd": self.commands,
-            "--effort": self.effort,
-            "--max-reasoning-tokens": self.max_reasoning_tokens is not None,
+            "--system": self.generation.system,
+            "--schema": self.generation.schema,
+            "--tool": self.tools.tools,
+            "--tool-cmd": self.tools.commands,
+            "--effort": self.generation.effort,
+            "--max-reasoning-tokens": self.generation.max_reasoning_tokens is not None,
         }
         given = [name for name, value in chat.items() if value]
         if self.raw and given:
-            raise UsageError(
-                f"{given[0]} has no meaning with --raw", "It needs a chat format, and --raw has none."
-            )
-        if self.n > 1 and self.commands:
-            raise UsageError(
-                "--n and --tool-cmd do not go together", "Give one answer's calls their results."
-            )
-        if not all(self.stops):
-            raise UsageError("--stop is an empty text")
+            raise UsageError(f"{given[0]} cannot be used with --raw", "It needs a chat format.")
+        if self.n > 1 and self.tools.commands:
+            raise UsageError("--n cannot be used with --tool-cmd", "Tools work with a single answer.")

@@ -1,4 +1,4 @@
-"""`ossctl run`: one question, one answer or a few, and the calls in between."""
+"""`ossctl run`: answers one prompt, once or several times, and runs the tool calls of an answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from ossctl.dialect import Answer as Text
 from ossctl.dialect import Event, Message, Preamble, Reasoning, ToolCall
 from ossctl.errors import ExitCode, RequestError, UsageError
 from ossctl.planning.workload import Workload
-from ossctl.storage.whole_file import write_whole
+from ossctl.storage.atomic import atomic_write
 
 SCHEMA = "ossctl.run/1"
 
@@ -31,31 +31,31 @@ _EXIT_CODES = {
 
 
 class RunView(Protocol):
-    """Who sees what happens, as it happens."""
+    """Shows the progress of a run."""
 
     def answer(self, text: str) -> None:
-        """A piece of the answer; where there is more than one, none is shown as it comes."""
+        """Show a piece of the answer. Not called if there are several answers."""
 
     def reasoning(self, text: str) -> None:
-        """A piece of the reasoning before it."""
+        """Show a piece of the reasoning. Not called if there are several answers."""
 
     def remark(self, text: str) -> None:
-        """Something to know of how the model was loaded."""
+        """Show a remark about how the model was loaded."""
 
     def may_run(self, name: str, arguments: str) -> bool:
-        """Whether the user lets this call's program run."""
+        """Ask the user whether to run the program for this call."""
 
     def ran(self, outcome: ToolOutcome) -> None:
-        """It has ended."""
+        """Show the outcome of a program."""
 
 
 @dataclass(frozen=True)
 class RunAnswer:
-    """An answer, complete, with the calls that were made for it on the way. Times in seconds."""
+    """A complete answer. Times are in seconds since the model was loaded."""
 
     generation: Generation
-    question: GenerationSpec
-    made: tuple[ToolOutcome, ...]
+    spec: GenerationSpec
+    tool_outcomes: tuple[ToolOutcome, ...]
     first_token_seconds: float
     seconds: float
 
@@ -65,60 +65,59 @@ class RunAnswer:
 
     @property
     def is_half_json(self) -> bool:
-        """Whether it was to be JSON and ended before that was complete."""
+        """Whether the answer should be JSON, but ended before that was complete."""
         whole = (
             self.ending in (AnswerFinish.STOP, AnswerFinish.TOOL_CALLS)
             and not self.generation.stopped_by_string
         )
-        return self.question.conversation.json_format is not None and not whole
+        return self.spec.conversation.json_format is not None and not whole
 
     @property
     def exit_code(self) -> ExitCode:
-        """What a script gets to know of it."""
         return _EXIT_CODES.get(self.ending, ExitCode.CUT if self.is_half_json else ExitCode.DONE)
 
     def record(self) -> dict[str, Any]:
-        """For `--json`."""
+        """The answer's fields of `--json`."""
         seconds = {"first_token": self.first_token_seconds, "total": self.seconds}
         return {
             **answer_fields(self.generation, self.ending),
             "tool_results": [
                 {"name": o.call.name, "arguments": o.call.arguments, "result": o.result, "ok": o.ok}
-                for o in self.made
+                for o in self.tool_outcomes
             ],
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "seed": self.question.sampling.seed,
+            "seed": self.spec.sampling.seed,
         }
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """All that came of a run."""
+    """The answers of a run; `model` is the name of the model."""
 
     answers: tuple[RunAnswer, ...]
     model: str
-    question: GenerationSpec
+    spec: GenerationSpec
     load_seconds: float
 
     @property
     def exit_code(self) -> ExitCode:
-        """That of the first answer that is not as it should be."""
+        """That of the first answer with a problem."""
         codes = (answer.exit_code for answer in self.answers)
         return next((code for code in codes if code), ExitCode.DONE)
 
     def record(self) -> dict[str, Any]:
-        """The document of `--json`: the first answer's fields, and all answers if there are several."""
-        conversation, sampling = self.question.conversation, self.question.sampling
+        """The document of `--json`: the fields of the first answer, and `answers` if there are several."""
+        conversation, sampling = self.spec.conversation, self.spec.sampling
         settings = {
             "reasoning_effort": conversation.effort,
             "date": conversation.date,
             "max_reasoning_tokens": conversation.max_reasoning_tokens,
-            "max_tokens": self.question.max_tokens,
+            "max_tokens": self.spec.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
             "min_p": sampling.min_p,
-            "stop": self.question.stops or None,
+            "stop": self.spec.stops or None,
         }
         first, *others = records = [answer.record() for answer in self.answers]
         return {
@@ -132,44 +131,44 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a run asks for. `commands` are the programs behind the conversation's tools, by name."""
+class RunRequest:
+    """A prompt to answer `n` times. `commands` are the programs for tools, by the tools' names."""
 
-    question: GenerationSpec
+    spec: GenerationSpec
     n: int = 1
     raw: bool = False
     commands: Mapping[str, ToolCommand] = field(default_factory=dict)
 
 
-def run(asked: Asked, model: Path, options: LoadOptions, view: RunView) -> RunResult:
-    """Load `model` and ask it.
+def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -> RunResult:
+    """Load `model` and answer the request.
 
-    Raises ModelError, MemoryShortage, UsageError for what this model can't be asked, Interrupted.
+    Raises ModelError, MemoryShortage, UsageError for a request that the model does not support, Interrupted.
     """
     started = monotonic()
-    options = replace(options, parallel=asked.n)
-    prompt, answer = asked.question.likely_tokens
+    options = replace(options, parallel=request.n)
+    prompt, answer = request.spec.likely_tokens
     workload = Workload(
-        request_tokens=None if asked.commands else asked.question.max_total_tokens,
+        request_tokens=None if request.commands else request.spec.max_total_tokens,
         prompt_tokens=prompt,
         answer_tokens=answer,
     )
     explain_crashes("The answer is lost.")
-    with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=asked.raw) as loaded:
+    with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=request.raw) as loaded:
         load_seconds = monotonic() - started
         for remark in loaded.remarks:
             view.remark(remark)
-        question = _fitted(asked.question, loaded)
-        with Client(loaded, interrupt) as asking:
+        spec = _with_default_effort(request.spec, loaded)
+        with Client(loaded, interrupt) as client:
             try:
-                answers = Answering(asking, interrupt, view, asked.commands).answers(question, asked.n)
+                answers = ToolLoop(client, interrupt, view, request.commands).run(spec, request.n)
             except RequestError as error:
                 raise UsageError(error.message) from None
-        return RunResult(answers, loaded.name, question, load_seconds)
+        return RunResult(answers, loaded.name, spec, load_seconds)
 
 
 def answer_fields(generation: Generation, ending: AnswerFinish) -> dict[str, Any]:
-    """What a complete generation brought, for JSON."""
+    """The JSON fields of a complete generation."""
     return {
         "answer": generation.content,
         "reasoning": generation.reasoning,
@@ -186,51 +185,50 @@ def answer_fields(generation: Generation, ending: AnswerFinish) -> dict[str, Any
 
 
 def save(text: str, path: Path) -> None:
-    """Put an answer into a file, whole or not at all. Raises OssctlError."""
-    write_whole(path, text.encode("utf-8", "replace"))
+    """Write an answer to a file, atomically. Raises OssctlError."""
+    atomic_write(path, text.encode("utf-8", "replace"))
 
 
-def _fitted(question: GenerationSpec, model: LoadedModel) -> GenerationSpec:
-    """With the model's own default of effort, so that it can be told."""
-    conversation = question.conversation
+def _with_default_effort(spec: GenerationSpec, model: LoadedModel) -> GenerationSpec:
+    """Set the model's default effort, so that it is reported. Raises UsageError."""
+    conversation = spec.conversation
     refuse_unsupported(conversation.effort, conversation.max_reasoning_tokens, model)
     effort = conversation.effort or model.dialect.default_effort
-    return replace(question, conversation=replace(conversation, effort=effort))
+    return replace(spec, conversation=replace(conversation, effort=effort))
 
 
-class Answering:
-    """Asks, shows what comes, and makes the calls that have a program."""
+class ToolLoop:
+    """Generates answers, shows them as they arrive, and runs the programs for their tool calls."""
 
     def __init__(
-        self, asking: Client, interrupt: Interrupt, view: RunView, commands: Mapping[str, ToolCommand]
+        self, client: Client, interrupt: Interrupt, view: RunView, commands: Mapping[str, ToolCommand]
     ) -> None:
-        self._asking = asking
+        self._client = client
         self._interrupt = interrupt
         self._view = view
         self._commands = commands
         self._started = monotonic()
-        self._apart = False  # whether something was said before the answer
+        self._after_preamble = False
 
-    def answers(self, question: GenerationSpec, n: int) -> tuple[RunAnswer, ...]:
-        """`n` answers, each with a seed of its own; a single one with the calls that it makes."""
-        seed = question.sampling.seed
+    def run(self, spec: GenerationSpec, n: int) -> tuple[RunAnswer, ...]:
+        """Generate `n` answers with consecutive seeds, or a single one with its tool calls."""
         if n == 1:
-            return (self._with_calls(question),)
-        questions = [
-            replace(question, sampling=replace(question.sampling, seed=seed + place)) for place in range(n)
-        ]
-        return self._all(questions)
+            return (self._with_calls(spec),)
+        seeds = range(spec.sampling.seed, spec.sampling.seed + n)
+        return self._generate([replace(spec, sampling=replace(spec.sampling, seed=seed)) for seed in seeds])
 
-    def _with_calls(self, question: GenerationSpec) -> RunAnswer:
-        made: list[ToolOutcome] = []
+    def _with_calls(self, spec: GenerationSpec) -> RunAnswer:
+        """Generate, run the calls and generate again, until an answer has none that can be run."""
+        outcomes: list[ToolOutcome] = []
         while True:
-            (answer,) = self._all([question])
+            (answer,) = self._generate([spec])
             calls = answer.generation.calls
-            if len(made) >= MAX_ROUNDS or not calls or any(call.name not in self._commands for call in calls):
-                return replace(answer, made=tuple(made))
-            outcomes = [self._call(call) for call in calls]
-            made += outcomes
-            question = _continued(question, answer.generation, outcomes)
+            can_run = calls and all(call.name in self._commands for call in calls)
+            if not can_run or len(outcomes) >= MAX_ROUNDS:
+                return replace(answer, tool_outcomes=tuple(outcomes))
+            latest = [self._call(call) for call in calls]
+            outcomes += latest
+            spec = _next_round(spec, answer.generation, latest)
 
     def _call(self, call: ToolCall) -> ToolOutcome:
         command = self._commands[call.name]
@@ -241,35 +239,36 @@ class Answering:
         self._view.ran(outcome)
         return outcome
 
-    def _all(self, questions: Sequence[GenerationSpec]) -> tuple[RunAnswer, ...]:
+    def _generate(self, specs: Sequence[GenerationSpec]) -> tuple[RunAnswer, ...]:
         answers: dict[int, RunAnswer] = {}
         first: dict[int, float] = {}
-        for place, news in self._asking.answers(questions):
+        for index, arrival in self._client.answers(specs):
             now = monotonic() - self._started
-            first.setdefault(place, now)
-            if isinstance(news, Generation):
-                answers[place] = RunAnswer(news, questions[place], (), first[place], now)
-            elif len(questions) == 1:
-                self._show(news)
-        return tuple(answers[place] for place in range(len(questions)))
+            first.setdefault(index, now)
+            if isinstance(arrival, Generation):
+                answers[index] = RunAnswer(arrival, specs[index], (), first[index], now)
+            elif len(specs) == 1:
+                self._show(arrival)
+        return tuple(answers[index] for index in range(len(specs)))
 
     def _show(self, event: Event) -> None:
         match event:
             case Reasoning(text):
                 self._view.reasoning(text)
             case Preamble(text):
-                self._apart = True
+                self._after_preamble = True
                 self._view.answer(text)
             case Text(text):
-                self._view.answer(f"\n\n{text}" if self._apart else text)  # as in `Generation.content`
-                self._apart = False
+                separator = "\n\n" if self._after_preamble else ""  # as in `Generation.content`
+                self._view.answer(separator + text)
+                self._after_preamble = False
 
 
-def _continued(
-    question: GenerationSpec, generation: Generation, outcomes: Sequence[ToolOutcome]
+def _next_round(
+    spec: GenerationSpec, generation: Generation, outcomes: Sequence[ToolOutcome]
 ) -> GenerationSpec:
-    """The question with the calls and what they brought: the next round's."""
-    said = Message(
+    """Append the answer and the results of its calls to the conversation."""
+    answer = Message(
         "assistant",
         generation.content,
         generation.reasoning,
@@ -277,6 +276,6 @@ def _continued(
         token_ids=tuple(generation.tokens),
     )
     results = [Message("tool", outcome.result, tool=outcome.call.name) for outcome in outcomes]
-    conversation = question.conversation
-    messages = (*conversation.messages, said, *results)
-    return replace(question, conversation=replace(conversation, messages=messages))
+    conversation = spec.conversation
+    messages = (*conversation.messages, answer, *results)
+    return replace(spec, conversation=replace(conversation, messages=messages))

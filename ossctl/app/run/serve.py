@@ -1,8 +1,8 @@
-"""`ossctl run --serve-stdin`: requests on standard input, their answers on standard output, a line each.
+"""`ossctl run --serve-stdin`: reads requests from stdin and writes events to stdout, as JSON lines.
 
-In come a request of a batch's short form, `{"id", "prompt" or "messages", …}`, or `{"cancel": id}`. Out go
-`{"ready": {…}}` once, then for every request any number of `{"id", "delta"}` and one of `{"id", "done"}` and
-`{"id", "error"}`.
+A request has the short form of a batch, `{"id", "prompt" or "messages", …}`, and `{"cancel": id}` ends one.
+The output starts with `{"ready": {…}}`. Each request then gets any number of `{"id", "delta"}`, and either
+`{"id", "done"}` or `{"id", "error"}`.
 """
 
 import contextlib
@@ -22,122 +22,122 @@ from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_mode
 from ossctl.app.inference.request import prepare_generation, refuse_unsupported
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
-from ossctl.app.wire.chat_completions import custom_id_of, read_record, task_of
+from ossctl.app.wire.chat_completions import custom_id_of, parse_task, read_record
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.reader import EndOfInput, Reader
 from ossctl.app.wire.source import Source
 from ossctl.dialect import Answer, Event, Preamble, Reasoning
 from ossctl.errors import RequestError
 from ossctl.planning.workload import Purpose, Workload
-from ossctl.storage.journal import Journal, standard_output
+from ossctl.storage.journal import Journal, stdout_journal
 
-_WAITING = 4096  # requests read and not answered: a client that sends more has to wait
-
+_MAX_UNANSWERED = 4096  # requests in flight: a client that sends more is blocked
 
 _Arrival = Line | tuple[str, Event] | Generation | Exception | EndOfInput | None
 
 
 class LineServer:
-    """Answers the requests of one stream, several at once."""
+    """Answers the requests of one stream in parallel."""
 
     def __init__(self, model: LoadedModel, sink: Journal, defaults: Defaults) -> None:
         self._model = model
         self._sink = sink
         self._defaults = defaults
         self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
-        self._seeds: dict[str, int] = {}  # of the requests that are not answered yet, by their ids
-        self._apart: set[str] = set()  # those that said something before their answer
+        self._seeds: dict[str, int] = {}  # of unanswered requests, by id
+        self._after_preamble: set[str] = set()  # ids
 
     def run(self, lines: Iterator[Line], interrupt: Interrupt) -> None:
-        """Until `lines` end and all are answered.
+        """Answer all `lines`.
 
-        Raises Interrupted, OutputClosed, UsageError if the input broke off, OssctlError.
+        Raises Interrupted, OutputClosed, UsageError if the input cannot be read to its end, and OssctlError
+        if the output cannot be written or the model fails.
         """
         interrupt.on_signal = lambda: self._arrivals.put(None)
         runner = self._model.runner
         ready = {"model": self._model.name, "parallel": runner.n_seq, "context": runner.n_ctx_seq}
         self._sink.append(msgspec.json.encode({"ready": ready}))
-        self._reader = Reader(lines, self._arrivals.put, _WAITING)
+        self._reader = Reader(lines, self._arrivals.put, _MAX_UNANSWERED)
         self._reader.start()
-        with EngineThread(runner, self._arrivals.put) as worker:
+        with EngineThread(runner, self._arrivals.put) as engine:
             reading, error = True, None
             while reading or self._seeds:
-                arrivals = list(self._next())
+                arrivals = list(self._next_arrivals())
                 interrupt.check()
                 for end in (arrival for arrival in arrivals if isinstance(arrival, EndOfInput)):
                     reading, error = False, end.error
-                events = [event for arrival in arrivals for event in self._events(arrival, worker)]
+                events = [event for arrival in arrivals for event in self._events(arrival, engine)]
                 if events:
                     self._sink.append(b"\n".join(map(msgspec.json.encode, events)))
         if error is not None:
             raise error
 
-    def _next(self) -> Iterator[_Arrival]:
-        """What has come; waits for the first."""
+    def _next_arrivals(self) -> Iterator[_Arrival]:
+        """Wait for an arrival; yield it and all others that are in the queue."""
         yield self._arrivals.get()
         with contextlib.suppress(Empty):
             while True:
                 yield self._arrivals.get_nowait()
 
-    def _events(self, arrival: _Arrival, worker: EngineThread) -> Iterator[dict[str, Any]]:
+    def _events(self, arrival: _Arrival, engine: EngineThread) -> Iterator[dict[str, Any]]:
         if isinstance(arrival, Exception):
             raise arrival
         if isinstance(arrival, Line):
-            yield from self._take(arrival, worker)
+            yield from self._submit(arrival, engine)
         elif isinstance(arrival, Generation):
-            yield self._last(arrival)
+            yield self._final_event(arrival)
         elif isinstance(arrival, tuple):
             yield from self._delta(*arrival)
 
-    def _take(self, line: Line, worker: EngineThread) -> Iterator[dict[str, Any]]:
+    def _submit(self, line: Line, engine: EngineThread) -> Iterator[dict[str, Any]]:
         try:
             record = read_record(line)
             if "cancel" in record:
-                self._cancel(record, worker)
+                self._cancel(record, engine)
                 self._reader.done()
                 return
-            generation = self._begin(record, line)
+            generation = self._prepare(record, line)
         except RequestError as error:
             self._reader.done()
             yield _error(custom_id_of(line), error, line.number)
         else:
-            worker.submit(generation)
+            engine.submit(generation)
 
-    def _begin(self, record: dict[str, Any], line: Line) -> Generation:
+    def _prepare(self, record: dict[str, Any], line: Line) -> Generation:
         streams = record.pop("stream", True)
         if not isinstance(streams, bool):
             raise RequestError("stream must be true or false")
-        task = task_of(record, line, self._defaults)
+        task = parse_task(record, line, self._defaults)
         if task.custom_id in self._seeds:
-            raise RequestError(f"id: {task.custom_id[:80]!r} is not answered yet")
+            raise RequestError(f"id: {task.custom_id[:80]!r} is still being answered")
         watch = (lambda event: self._arrivals.put((task.custom_id, event))) if streams else None
         generation = prepare_generation(self._model, task, task.custom_id, watch)
         self._seeds[task.custom_id] = task.sampling.seed
         return generation
 
-    def _cancel(self, record: dict[str, Any], worker: EngineThread) -> None:
-        """Cancelling what is answered already is no error: the two may cross."""
+    def _cancel(self, record: dict[str, Any], engine: EngineThread) -> None:
+        """Cancel a request. An unknown id is ignored, because the answer may have been on its way."""
         if len(record) > 1:
-            raise RequestError("a line that cancels has nothing but cancel")
-        worker.cancel(str(record["cancel"]))
+            raise RequestError("a line with cancel must have no other fields")
+        engine.cancel(str(record["cancel"]))
 
     def _delta(self, request_id: str, event: Event) -> Iterator[dict[str, Any]]:
         match event:
             case Reasoning(text):
                 yield {"id": request_id, "delta": {"reasoning": text}}
             case Preamble(text):
-                self._apart.add(request_id)
+                self._after_preamble.add(request_id)
                 yield {"id": request_id, "delta": {"answer": text}}
             case Answer(text):
-                if request_id in self._apart:  # as in `Generation.content`
-                    self._apart.discard(request_id)
+                if request_id in self._after_preamble:  # as in `Generation.content`
+                    self._after_preamble.discard(request_id)
                     text = f"\n\n{text}"
                 yield {"id": request_id, "delta": {"answer": text}}
 
-    def _last(self, generation: Generation) -> dict[str, Any]:
+    def _final_event(self, generation: Generation) -> dict[str, Any]:
         request_id = generation.request.id
         seed = self._seeds.pop(request_id)
-        self._apart.discard(request_id)
+        self._after_preamble.discard(request_id)
         self._reader.done()
         if generation.error is not None:
             return _error(request_id, generation.error)
@@ -146,15 +146,15 @@ class LineServer:
 
 
 def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[str], None]) -> None:
-    """Load `model` and answer standard input; `say` tells the user what is worth knowing of the load.
+    """Load `model` and answer the requests on stdin; `say` prints remarks for the user.
 
-    Raises what `LineServer.run` and `load_model` raise.
+    Raises as `load_model` and `LineServer.run` do.
     """
-    explain_crashes("Answers that were sent are complete.")
+    explain_crashes("All answers sent so far are complete.")
     with (
         Interrupt() as interrupt,
         load_model(model, options, Workload(Purpose.BATCH), interrupt) as loaded,
-        standard_output() as sink,
+        stdout_journal() as sink,
     ):
         for remark in loaded.remarks:
             say(remark)

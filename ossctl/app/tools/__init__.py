@@ -1,1 +1,1 @@
-"""Functions that a model may call."""
+"""Functions that the model can call, and the user's programs that run them."""

@@ -1,4 +1,4 @@
-"""Functions of the model's that are programs of the user's."""
+"""Runs the user's programs for the model's tool calls."""
 
 import contextlib
 import os
@@ -16,19 +16,20 @@ import msgspec
 
 from ossctl.dialect import ToolCall
 
-MAX_ROUNDS = 8  # of calls, before a model that only calls is stopped
-MAX_OUTPUT_BYTES = 64 * 1024  # some 16,000 tokens: more would push out what was asked
+MAX_ROUNDS = 8  # of tool calls, in case the model never stops calling
+MAX_OUTPUT_BYTES = 64 * 1024  # about 16,000 tokens: more would crowd out the conversation
 _READ_BYTES = 16 * 1024
 _POLL_SECONDS = 0.05
 
-# What a program gets of this process's environment: enough to start, and none of its secrets.
-_ENVIRONMENT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+# The environment variables that a program gets: enough to start, but no secrets.
+_POSIX = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _WINDOWS = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "APPDATA")
+_ENVIRONMENT = {*_POSIX, *_WINDOWS}
 
 
 @dataclass(frozen=True)
 class ToolOutcome:
-    """What a call brought. `result` is what the model reads; `ok` is whether the program did its work."""
+    """The outcome of a tool call. `result` is the text for the model, an error message unless `ok`."""
 
     call: ToolCall
     result: str
@@ -37,31 +38,31 @@ class ToolOutcome:
 
 @dataclass(frozen=True)
 class ToolCommand:
-    """A program, not run by a shell, that gets a call's arguments as JSON on its standard input.
+    """A program that gets the arguments of a call as JSON on stdin, and is killed after `seconds`.
 
-    After `seconds` it is stopped.
+    It is not run by a shell.
     """
 
     argv: tuple[str, ...]
     seconds: float
 
     def run(self, call: ToolCall, keep_going: Callable[[], bool]) -> ToolOutcome:
-        """Run the program. What goes wrong is for the model to know; `keep_going` False stops it."""
+        """Run the program while `keep_going()` is true. Failures are results for the model, not raised."""
         try:
             arguments = msgspec.json.encode(msgspec.json.decode(call.arguments.strip() or "{}"))
         except msgspec.DecodeError as error:
             return _failed(call, f"the arguments are not valid JSON: {error}")
-        with tempfile.TemporaryFile() as given:
-            given.write(arguments)
-            given.seek(0)
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write(arguments)
+            stdin.seek(0)
             try:
-                process = subprocess.Popen(  # noqa: S603 (the user named this program)
+                process = subprocess.Popen(  # noqa: S603 (the user chose this program)
                     self.argv,
-                    stdin=given,
+                    stdin=stdin,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    env={name: os.environ[name] for name in (*_ENVIRONMENT, *_WINDOWS) if name in os.environ},
-                    start_new_session=True,  # so that what it starts ends with it
+                    env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},
+                    start_new_session=True,  # so that its children can be killed with it
                 )
             except OSError as error:
                 return _failed(call, f"{self.argv[0]} cannot be run: {error.strerror}")
@@ -72,24 +73,24 @@ class ToolCommand:
     ) -> ToolOutcome:
         if process.stdout is None or process.stderr is None:
             raise ValueError("the program's output is not piped")
-        output, complaint = _Capture(process.stdout), _Capture(process.stderr)
+        output, errors = _Capture(process.stdout), _Capture(process.stderr)
         deadline = monotonic() + self.seconds
-        while (code := _code(process)) is None and not output.full and keep_going():
+        while (code := _wait(process)) is None and not output.full and keep_going():
             if monotonic() > deadline:
                 break
         _kill(process)
         text = output.text()
         if output.full:
-            return ToolOutcome(call, f"{text}\n[cut: only {MAX_OUTPUT_BYTES:,} bytes are taken]", ok=True)
+            return ToolOutcome(call, f"{text}\n[truncated after {MAX_OUTPUT_BYTES:,} bytes]", ok=True)
         if code is None:
-            return _failed(call, f"it took more than {self.seconds:g} s and was stopped")
+            return _failed(call, f"killed because it took more than {self.seconds:g} s")
         if code != 0:
-            return _failed(call, f"exit code {code}: {(complaint.text() or text).strip()}")
+            return _failed(call, f"exit code {code}: {(errors.text() or text).strip()}")
         return ToolOutcome(call, text.rstrip("\r\n"), ok=True)
 
 
 class _Capture:
-    """Reads a pipe to its end on a thread, and keeps what is within the limit."""
+    """Reads a pipe on a thread and keeps the first MAX_OUTPUT_BYTES."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -99,8 +100,8 @@ class _Capture:
         self._thread.start()
 
     def text(self) -> str:
-        """What has come, when the program has ended."""
-        self._thread.join(1.0)  # a program of its own session may still hold the pipe
+        """The output so far; call it after the program has ended."""
+        self._thread.join(1.0)  # a child in another session may still hold the pipe open
         return bytes(self._data).decode("utf-8", "replace")
 
     def _read(self) -> None:
@@ -110,7 +111,8 @@ class _Capture:
                 self.full = self.full or len(self._data) == MAX_OUTPUT_BYTES
 
 
-def _code(process: subprocess.Popen[bytes]) -> int | None:
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    """Wait a moment; return the exit code if the program has ended."""
     try:
         return process.wait(_POLL_SECONDS)
     except subprocess.TimeoutExpired:
@@ -118,7 +120,7 @@ def _code(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the program and all that it started."""
+    """Kill the program and its children."""
     if sys.platform == "win32":
         process.kill()
     else:

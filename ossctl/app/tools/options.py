@@ -1,10 +1,11 @@
-"""The functions that options give the model: what they are, and the programs behind them."""
+"""The functions that `--tool` and `--tool-cmd` give the model."""
 
 import os
 import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ossctl.app.inference.options import json_object
@@ -16,19 +17,26 @@ from ossctl.errors import UsageError
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def tools_of(
-    tools: Sequence[str], commands: Sequence[str], seconds: float
-) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
-    """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
+@dataclass(frozen=True)
+class ToolOptions:
+    """The tool options as they were given. `unasked` runs programs without asking the user."""
 
-    A function that has only a program takes no arguments. Raises UsageError.
-    """
-    offered = {name: _tool(name, Path(file)) for name, file in _pairs(tools, "--tool", "FILE")}
-    programs = {}
-    for name, command in _pairs(commands, "--tool-cmd", "COMMAND"):
-        programs[name] = ToolCommand(_argv(name, command), seconds)
-        offered.setdefault(name, Tool(name))
-    return tuple(offered.values()), programs
+    tools: Sequence[str] = ()
+    commands: Sequence[str] = ()
+    seconds: float = 60.0
+    unasked: bool = False
+
+    def parse(self) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
+        """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
+
+        A function that has only a program takes no arguments. Raises UsageError.
+        """
+        offered = {name: _tool(name, Path(file)) for name, file in _pairs(self.tools, "--tool", "FILE")}
+        programs = {}
+        for name, command in _pairs(self.commands, "--tool-cmd", "COMMAND"):
+            programs[name] = ToolCommand(_argv(name, command), self.seconds)
+            offered.setdefault(name, Tool(name))
+        return tuple(offered.values()), programs
 
 
 def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:
@@ -36,17 +44,17 @@ def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not value.strip():
-            raise UsageError(f"{option} {text}: it has to be NAME={what}")
+            raise UsageError(f"{option} {text}: expected NAME={what}")
         if not _NAME.fullmatch(name):
-            raise UsageError(f"{option} {text}: a name is 1 to 64 letters, digits, - and _")
+            raise UsageError(f"{option} {text}: the name must be 1 to 64 letters, digits, - and _")
         if name in dict(pairs):
-            raise UsageError(f"{option}: there are two of {name}")
+            raise UsageError(f"{option}: {name} is given twice")
         pairs.append((name, value))
     return pairs
 
 
 def _tool(name: str, file: Path) -> Tool:
-    """A schema of arguments, or a whole function as OpenAI writes it."""
+    """Read the JSON schema of a function's arguments, or a function in OpenAI's format."""
     content = json_object(read_text(file), str(file))
     function = content.get("function", content)
     if "parameters" in function:
@@ -55,7 +63,7 @@ def _tool(name: str, file: Path) -> Tool:
     if not isinstance(content, dict) or content.get("type", "object") != "object":
         raise UsageError(f"{file} is not the JSON schema of an object")
     if not isinstance(description, str):
-        raise UsageError(f"{file}: the description is not a text")
+        raise UsageError(f"{file}: the description is not a string")
     return Tool(name, description, {key: value for key, value in content.items() if key != "description"})
 
 

@@ -1,1 +1,1 @@
-"""Lines and bodies as other programs write them."""
+"""Requests in OpenAI's JSON formats, from JSON lines, tables and text files."""

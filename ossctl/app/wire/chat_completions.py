@@ -1,6 +1,6 @@
-"""Requests as OpenAI's Batch API writes them, and our shorthands.
+"""Parses requests in the format of OpenAI's Batch API, and in shorter forms of it.
 
-A field that is not supported is an error, by its name. It is never ignored.
+A field that is not supported is never ignored: it is an error that names the field.
 """
 
 import re
@@ -20,16 +20,16 @@ from ossctl.errors import RequestError
 _MAX_STOPS = 16
 _MAX_CHOICES = 128  # OpenAI's limit for n
 
-# Fields that are accepted with the value that asks for what happens anyway.
-_ONLY: dict[str, float] = {"stream": False, "frequency_penalty": 0, "presence_penalty": 0}
+# Fields that are accepted only with their default value.
+_FIXED: dict[str, float] = {"stream": False, "frequency_penalty": 0, "presence_penalty": 0}
 
 _T = TypeVar("_T")
 
 
 class Options(ConversationOptions, forbid_unknown_fields=True, kw_only=True):
-    """The fields of a request's body besides what is asked."""
+    """The fields of a request's body, except its messages."""
 
-    model: str | None = None  # the batch runs one model; the answer names it
+    model: str | None = None  # ignored: one model answers all requests, and the records name it
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     temperature: float | None = None
@@ -61,7 +61,7 @@ class BatchLine(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
-    """`{"prompt": …}` or `{"messages": […]}`, with an id and any option of a body."""
+    """`{"prompt": …}` or `{"messages": […]}`, with an optional id and any options of a body."""
 
     prompt: str | None = None
     messages: list[ChatMessage] | None = None
@@ -71,41 +71,36 @@ class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Task(GenerationSpec):
-    """A line of the input, understood. `asked` is all that it asks for, in 16 bytes, without its number."""
+    """A parsed request. `request_key` is a 16-byte hash of it and of the defaults that apply to it."""
 
     line: int
     custom_id: str
     n: int = 1
-    asked: bytes = b""
-
-
-def read_task(line: Line, defaults: Defaults) -> Task:
-    """Understand a line. Raises RequestError, which names the field."""
-    return task_of(read_record(line), line, defaults)
+    request_key: bytes = b""
 
 
 def read_record(line: Line) -> dict[str, Any]:
-    """The JSON object on a line, or the fields of a row. Raises RequestError."""
+    """Return the JSON object on a line, or the fields of a row. Raises RequestError."""
     if line.error is not None:
         raise line.error
     return _decode(line.data) if line.fields is None else line.fields
 
 
-def task_of(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
-    """What the object on `line` asks for. Raises RequestError, which names the field."""
+def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
+    """Parse the record on `line`; `defaults` apply where it sets nothing. Raises RequestError."""
     options: Options
     if "body" in record:
         batch_line = _convert(record, BatchLine)
         options, messages, custom_id = batch_line.body, batch_line.body.messages, batch_line.custom_id
     else:
         options = shorthand = _convert(record, Shorthand)
-        messages, custom_id = _asked(shorthand), _id(shorthand, line)
+        messages, custom_id = _messages(shorthand), _id(shorthand, line)
     if custom_id == "":
         raise RequestError("the id is empty")
-    for name, only in _ONLY.items():
+    for name, supported in _FIXED.items():
         value = getattr(options, name)
-        if value not in (None, only):
-            raise RequestError(f"{name} is {_json(value)}, only {_json(only)} is supported")
+        if value not in (None, supported):
+            raise RequestError(f"{name} is {_json(value)}, only {_json(supported)} is supported")
     task = Task(
         line=line.number,
         custom_id=str(custom_id),
@@ -116,31 +111,31 @@ def task_of(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
         timeout=defaults.timeout,
         n=_choices(options),
     )
-    return replace(task, asked=_asked_for(task, options, defaults))
+    return replace(task, request_key=_request_key(task, options, defaults))
 
 
-def _asked_for(task: Task, options: Options, defaults: Defaults) -> bytes:
-    """All that a change of the request changes, hashed. The line's number and today are no part of it."""
+def _request_key(task: Task, options: Options, defaults: Defaults) -> bytes:
+    """Hash all that the answer depends on, except today's date and the line number in its seed."""
     conversation = replace(task.conversation, date=options.date or defaults.date)
     sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
-    whole = (conversation, task.max_tokens, task.stops, sampling, task.n, options.seed is None)
-    return blake2b(msgspec.json.encode(whole), digest_size=16).digest()
+    contents = (conversation, task.max_tokens, task.stops, sampling, task.n, options.seed is None)
+    return blake2b(msgspec.json.encode(contents), digest_size=16).digest()
 
 
 def custom_id_of(line: Line) -> str:
-    """The id under which to report a line, understood or not: its own if it can be found."""
+    """The id of a line, valid or not: its own if it has one, else `default_id`."""
     try:
         record = read_record(line)
     except RequestError:
         record = {}
-    for found in (record.get("custom_id"), record.get("id")):
-        if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
-            return str(found)
+    for value in (record.get("custom_id"), record.get("id")):
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            return str(value)
     return default_id(line)
 
 
 def default_id(line: Line) -> str:
-    """The id of a line that has none."""
+    """The id of a line without one."""
     return f"line-{line.number}"
 
 
@@ -166,19 +161,19 @@ def _convert(record: dict[str, Any], kind: type[_T]) -> _T:
     try:
         return msgspec.convert(record, kind)
     except msgspec.ValidationError as error:
-        raise RequestError(_readable(str(error))) from None
+        raise RequestError(_reworded(str(error))) from None
 
 
-def _readable(complaint: str) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.body.n`" as "body.n: expected int, got str"."""
+def _reworded(message: str) -> str:
+    """Turn msgspec's "Expected `int`, got `str` - at `$.body.n`" into "body.n: expected int, got str"."""
     if field := re.fullmatch(
         r"Object (?:contains (unknown)|missing (required)) field `(.*?)`(?: - at `\$\.?(.*)`)?",
-        complaint,
+        message,
         re.DOTALL,
     ):
         unknown, _, name, where = field.groups(default="")
         return f"{where}.{name}".removeprefix(".") + (" is not supported" if unknown else " is missing")
-    what, _, where = complaint.rpartition(" - at ") if " - at " in complaint else (complaint, "", "")
+    what, _, where = message.rpartition(" - at ") if " - at " in message else (message, "", "")
     what = what.replace("`", "")
     where = re.sub(r"^\$\.?", "", where.strip("`"))
     what = what.replace("Invalid RFC3339 encoded date", "Must be YYYY-MM-DD")
@@ -186,19 +181,19 @@ def _readable(complaint: str) -> str:
     return f"{where}: {what[0].lower()}{what[1:]}" if where else what
 
 
-def _asked(shorthand: Shorthand) -> list[ChatMessage]:
+def _messages(shorthand: Shorthand) -> list[ChatMessage]:
     if (shorthand.prompt is None) == (shorthand.messages is None):
-        raise RequestError("a line has a body, a prompt or messages, and just one of them")
+        raise RequestError("a line needs exactly one of body, prompt and messages")
     if shorthand.prompt is not None:
         return [ChatMessage("user", shorthand.prompt)]
     return shorthand.messages or []
 
 
 def _id(shorthand: Shorthand, line: Line) -> str | int:
-    given = [i for i in (shorthand.custom_id, shorthand.id) if i is not None]
-    if len(given) > 1:
-        raise RequestError("a line has an id or a custom_id, not both")
-    return given[0] if given else default_id(line)
+    if shorthand.custom_id is not None and shorthand.id is not None:
+        raise RequestError("a line can have an id or a custom_id, not both")
+    given = shorthand.id if shorthand.custom_id is None else shorthand.custom_id
+    return default_id(line) if given is None else given
 
 
 def _choices(options: Options) -> int:
@@ -221,7 +216,7 @@ def _max_tokens(options: Options) -> int | None:
 def _stops(options: Options) -> tuple[str, ...]:
     stops = [options.stop] if isinstance(options.stop, str) else options.stop or []
     if not all(stops):
-        raise RequestError("stop has an empty string")
+        raise RequestError("stop contains an empty string")
     if len(stops) > _MAX_STOPS:
         raise RequestError(f"stop has {len(stops)} strings, at most {_MAX_STOPS} are supported")
     return tuple(stops)
@@ -248,7 +243,7 @@ def _or(value: _T | None, default: _T) -> _T:
 def _logit_bias(options: Options) -> dict[int, float]:
     bias = options.logit_bias or {}
     if not all(re.fullmatch("0|[1-9][0-9]{0,9}", token) for token in bias):
-        raise RequestError("logit_bias maps token ids to numbers")
+        raise RequestError("logit_bias must map token ids to numbers")
     return {int(token): value for token, value in bias.items()}
 
 

@@ -1,4 +1,4 @@
-"""Reading a batch's input line by line, in bounded memory."""
+"""Reads lines in bounded memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ _SKIP_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the input that is not blank; `number` counts from 1.
+    """A non-blank line of the input; `number` counts from 1.
 
-    `data` is JSON, unless the line is a row of a table or plain text: then `fields` has what it says. `error`
-    tells why it has neither.
+    A line of JSON has `data`, a row of a table or a line of text has `fields`. One that cannot be read has
+    neither, but an `error`.
     """
 
     number: int
@@ -27,7 +27,7 @@ class Line:
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """The lines of `file`. One that is too long is skipped without being held in memory."""
+    """Yield the non-blank lines of `file`. A line that is too long is skipped, and has an `error`."""
     number = 0
     while data := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -42,12 +42,11 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
 
 
 def too_long(n_bytes: int) -> str:
-    """What is wrong with a line of so many bytes."""
-    return f"{n_bytes:,} bytes are more than the {MAX_LINE_BYTES:,} that a line may have"
+    return f"{n_bytes:,} bytes, more than the limit of {MAX_LINE_BYTES:,} for a line"
 
 
 def skip_rest(file: BinaryIO) -> int:
-    """Read on to the end of the line; return how many bytes that was, without its ending."""
+    """Skip to the end of the line; return the bytes skipped, without the line ending."""
     skipped = 0
     while data := file.readline(_SKIP_BYTES):
         skipped += len(data.rstrip(b"\r\n"))
@@ -56,6 +55,6 @@ def skip_rest(file: BinaryIO) -> int:
     return skipped
 
 
-def asked_by(line: Line) -> bytes:
-    """What stands for the request of a line that is not understood."""
+def raw_content(line: Line) -> bytes:
+    """The content of a line as bytes, whether or not it is a valid request."""
     return line.data or repr(line.fields or (line.error.message if line.error else "")).encode()

@@ -1,6 +1,6 @@
-"""Conversations as Chat Completions writes them: messages, tools, formats, effort.
+"""The conversation of a Chat Completions request: messages, tools, response format, effort.
 
-What has no meaning where it stands is an error that names the field.
+A field that is invalid, or not allowed where it is, is an error that names it.
 """
 
 import datetime as dt
@@ -15,9 +15,9 @@ from ossctl.dialect import Conversation, Effort, JsonFormat, Message, Role, Tool
 from ossctl.errors import RequestError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI's rule for functions and formats
-_CALLED = re.compile(r"[A-Za-z0-9_.-]{1,256}")  # a model may have called what does not exist
+_CALLED_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")  # a model may call functions that do not exist
 
-_MAX_DEPTH = 100  # levels of a schema; Python's own limit is not far
+_MAX_DEPTH = 100  # of a schema, well below Python's recursion limit
 
 
 class ContentPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ class Function(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    strict: bool | None = None  # arguments are held to the schema whenever a call is
+    strict: bool | None = None  # accepted: wherever calls are constrained, so are their arguments
 
 
 class ChatTool(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,7 +69,7 @@ class JsonSchema(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     schema: dict[str, Any]
     description: str | None = None
-    strict: bool | None = None  # it always is
+    strict: bool | None = None  # accepted: a schema is always enforced
 
 
 class ResponseFormat(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,12 +78,12 @@ class ResponseFormat(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ConversationOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The fields of a request that say more about its conversation."""
+    """The fields of a request, besides the messages, that make up its conversation."""
 
     response_format: ResponseFormat | None = None
     tools: list[ChatTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChatToolChoice | None = None
-    parallel_tool_calls: bool | None = None  # one call at a time is what either value allows
+    parallel_tool_calls: bool | None = None  # accepted: an answer has one call at a time anyway
     reasoning_effort: Effort | None = None
     max_reasoning_tokens: int | None = None
     date: dt.date | None = None
@@ -92,7 +92,7 @@ class ConversationOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
 def read_conversation(
     messages: Sequence[ChatMessage], options: ConversationOptions, defaults: Defaults
 ) -> Conversation:
-    """Understand a request's messages and what belongs to them. Raises RequestError."""
+    """Convert the messages and options of a request. Raises RequestError, which names the field."""
     if not messages:
         raise RequestError("messages is empty")
     budget = options.max_reasoning_tokens
@@ -116,10 +116,10 @@ def _instructions(messages: Sequence[ChatMessage], defaults: Defaults) -> Iterat
 
 
 def _messages(messages: Sequence[ChatMessage]) -> Iterator[Message]:
-    called: dict[str, str] = {}  # the functions by the ids of their calls
+    called: dict[str, str] = {}  # function names by call id
     for position, message in enumerate(messages):
         field = f"messages[{position}]"
-        _check_place(message, field)
+        _check_fields(message, field)
         calls = tuple(_calls(message.tool_calls or (), field))
         called.update((call.id, call.function.name) for call in message.tool_calls or ())
         yield Message(
@@ -127,18 +127,18 @@ def _messages(messages: Sequence[ChatMessage]) -> Iterator[Message]:
             _text(message),
             message.reasoning_content or "",
             calls,
-            tool=_answered(message, called, field),
+            tool=_called_function(message, called, field),
         )
 
 
-def _check_place(message: ChatMessage, field: str) -> None:
-    """Fields that only some roles have."""
+def _check_fields(message: ChatMessage, field: str) -> None:
+    """Raise RequestError for fields that the message's role does not allow, or for missing content."""
     if message.role != "assistant":
         for name in ("reasoning_content", "tool_calls"):
             if getattr(message, name):
-                raise RequestError(f"{field}.{name} is for the assistant's messages only")
+                raise RequestError(f"{field}.{name} is only allowed in assistant messages")
     if message.role != "tool" and message.tool_call_id is not None:
-        raise RequestError(f"{field}.tool_call_id is for messages of role tool only")
+        raise RequestError(f"{field}.tool_call_id is only allowed in tool messages")
     if message.content is None and not message.tool_calls:
         raise RequestError(f"{field}.content is missing")
 
@@ -154,23 +154,21 @@ def _calls(calls: Sequence[ChatToolCall], field: str) -> Iterator[ToolCall]:
     for position, call in enumerate(calls):
         name = call.function.name
         if call.id in seen:
-            raise RequestError(f"{field}.tool_calls[{position}].id: there are two of {call.id[:80]!r}")
+            raise RequestError(f"{field}.tool_calls[{position}].id: duplicate {call.id[:80]!r}")
         seen.add(call.id)
-        if not _CALLED.fullmatch(name):
-            raise RequestError(f"{field}.tool_calls[{position}].function.name: {name!r} is not a name")
+        if not _CALLED_NAME.fullmatch(name):
+            raise RequestError(f"{field}.tool_calls[{position}].function.name: {name!r} is not a valid name")
         yield ToolCall(name, call.function.arguments)
 
 
-def _answered(message: ChatMessage, called: dict[str, str], field: str) -> str:
-    """The function whose result a tool's message is."""
+def _called_function(message: ChatMessage, called: dict[str, str], field: str) -> str:
+    """The function whose result a tool message holds; "" for other roles."""
     if message.role != "tool":
         return ""
     if message.tool_call_id is None:
         raise RequestError(f"{field}.tool_call_id is missing")
     if message.tool_call_id not in called:
-        raise RequestError(
-            f"{field}.tool_call_id: no message before makes the call {message.tool_call_id[:80]!r}"
-        )
+        raise RequestError(f"{field}.tool_call_id: no earlier call has the id {message.tool_call_id[:80]!r}")
     return called[message.tool_call_id]
 
 
@@ -179,11 +177,11 @@ def _tools(tools: Sequence[ChatTool]) -> Iterator[Tool]:
     for position, tool in enumerate(tools):
         function = tool.function
         if not _NAME.fullmatch(function.name):
-            hint = "must be 1 to 64 letters, digits, - and _"
-            raise RequestError(f"tools[{position}].function.name is {function.name!r}, {hint}")
+            rule = "must be 1 to 64 letters, digits, - and _"
+            raise RequestError(f"tools[{position}].function.name is {function.name!r}, {rule}")
         if function.name in seen:
-            raise RequestError(f"tools[{position}].function.name: there are two of {function.name!r}")
-        if _deeper_than(_MAX_DEPTH, function.parameters):
+            raise RequestError(f"tools[{position}].function.name: duplicate {function.name!r}")
+        if _is_deeper(function.parameters, _MAX_DEPTH):
             raise RequestError(f"tools[{position}].function.parameters: nested too deeply")
         if function.parameters and function.parameters.get("type", "object") != "object":
             raise RequestError(f"tools[{position}].function.parameters: the type must be object")
@@ -191,12 +189,12 @@ def _tools(tools: Sequence[ChatTool]) -> Iterator[Tool]:
         yield Tool(function.name, function.description or "", function.parameters)
 
 
-def _deeper_than(levels: int, value: object) -> bool:
+def _is_deeper(value: object, levels: int) -> bool:
     if isinstance(value, dict):
         value = list(value.values())
     if not isinstance(value, list):
         return False
-    return levels == 0 or any(_deeper_than(levels - 1, item) for item in value)
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in value)
 
 
 def _tool_choice(
@@ -218,15 +216,15 @@ def _json_format(response_format: ResponseFormat | None, default: JsonFormat | N
     if response_format is None:
         return default
     if response_format.type != "json_schema" and response_format.json_schema is not None:
-        raise RequestError(f"response_format.json_schema has no meaning with type {response_format.type}")
+        raise RequestError("response_format.json_schema is only allowed with type json_schema")
     if response_format.type == "text":
         return None
     if response_format.type == "json_object":
         return JsonFormat({"type": "object"})
-    wanted = response_format.json_schema
-    if wanted is None:
+    schema = response_format.json_schema
+    if schema is None:
         raise RequestError("response_format.json_schema is missing")
-    if not _NAME.fullmatch(wanted.name):
-        hint = "must be 1 to 64 letters, digits, - and _"
-        raise RequestError(f"response_format.json_schema.name is {wanted.name!r}, {hint}")
-    return JsonFormat(wanted.schema, wanted.name, wanted.description or "")
+    if not _NAME.fullmatch(schema.name):
+        rule = "must be 1 to 64 letters, digits, - and _"
+        raise RequestError(f"response_format.json_schema.name is {schema.name!r}, {rule}")
+    return JsonFormat(schema.schema, schema.name, schema.description or "")

@@ -1,4 +1,4 @@
-"""Where a batch's requests come from: JSON lines, tables or text, plain or compressed, a file or stdin."""
+"""The input of a batch: JSON lines, a table or text, in a file that may be compressed, or on stdin."""
 
 import contextlib
 import csv
@@ -17,13 +17,13 @@ import numpy as np
 from ossctl.app.wire.lines import MAX_LINE_BYTES, Line, read_lines, skip_rest, too_long
 from ossctl.app.wire.sizes import Sizes
 from ossctl.errors import RequestError, UsageError
-from ossctl.storage.compression import READ_ERRORS, is_compressed, open_decoded, reason_of
+from ossctl.storage.compression import READ_ERRORS, describe_read_error, is_compressed, open_decoded
 
 _BYTE_ORDER_MARK = "\ufeff"
 
 
 class Format(StrEnum):
-    """What a line of the input is."""
+    """The format of an input."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -32,7 +32,7 @@ class Format(StrEnum):
 
 
 def format_of(path: Path) -> Format:
-    """What the name of a file says; JSON lines if it says nothing."""
+    """The format for the suffix of `path`, which may be followed by .gz or .zst; JSON lines by default."""
     name = path.with_suffix("") if is_compressed(path) else path
     kinds = {".csv": Format.CSV, ".tsv": Format.TSV, ".txt": Format.TEXT}
     return kinds.get(name.suffix.lower(), Format.JSONL)
@@ -40,14 +40,14 @@ def format_of(path: Path) -> Format:
 
 @dataclass(frozen=True)
 class Source:
-    """An input; `path` None is stdin. `limit` takes the first so many requests, `sample` so many of those.
+    """An input, stdin if `path` is None. A table must have the column `required_column`, if that is given.
 
-    `required` is a column that a table has to have.
+    `limit` selects the first N requests, `sample` a random N of these, the same ones for the same `seed`.
     """
 
     path: Path | None
     format: Format = Format.JSONL
-    required: str = ""
+    required_column: str = ""
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
@@ -57,8 +57,8 @@ class Source:
         return "standard input" if self.path is None else str(self.path)
 
     @property
-    def can_be_read_twice(self) -> bool:
-        """Not a pipe or a device, where what is read is gone."""
+    def is_rereadable(self) -> bool:
+        """Whether the input is not a pipe or a device, which can be read only once."""
         if self.path is None:
             return False
         with contextlib.suppress(OSError):
@@ -66,29 +66,28 @@ class Source:
         return True
 
     def lines(self) -> Iterator[Line]:
-        """Every line that is not blank. Raises UsageError; while reading, any of READ_ERRORS."""
+        """Yield the non-blank lines, up to `limit`. Raises UsageError, and READ_ERRORS while reading."""
         with self._open() as file:
             yield from islice(self._lines(file), self.limit)
 
-    def picked(self, survey: "Survey | None") -> Iterator[Line]:
-        """The lines to answer: those that were there when the survey was made, or of these the sample."""
+    def selected(self, survey: "Survey | None") -> Iterator[Line]:
+        """Yield the lines to answer: the sample, or all lines that the survey saw. Raises as `lines` does."""
         if survey is None:
             yield from self.lines()
             return
-        places = range(survey.count) if survey.picked is None else survey.picked
-        wanted = iter(places)
-        next_place = next(wanted, None)
-        for place, line in enumerate(self.lines()):
-            if place == next_place:
+        indices = iter(range(survey.count) if survey.selected is None else survey.selected)
+        wanted = next(indices, None)
+        for index, line in enumerate(self.lines()):
+            if index == wanted:
                 yield line
-                next_place = next(wanted, None)
-            if next_place is None:
+                wanted = next(indices, None)
+            if wanted is None:
                 return
 
     def survey(self, id_of: Callable[[Line], str]) -> "Survey":
-        """Count the requests and compare their ids, before any is answered.
+        """Read the input once to count the requests, estimate their sizes and check that ids are unique.
 
-        Raises UsageError for an input that can't be read, has no requests, or has two of one id.
+        Raises UsageError if the input cannot be read, is empty or has a duplicate id.
         """
         ids, sizes = array("Q"), Sizes()
         n_bytes = self._size()
@@ -98,18 +97,18 @@ class Source:
                 sizes.add(line)
             self._refuse_duplicates(ids, id_of)
         except READ_ERRORS as error:
-            raise UsageError(f"cannot read {self.name}: {reason_of(error)}") from None
+            raise UsageError(f"cannot read {self.name}: {describe_read_error(error)}") from None
         if not ids:
-            raise UsageError(f"{self.name} holds no requests", "It needs a JSON object a line.")
-        picked = None
+            raise UsageError(f"{self.name} contains no requests", "Expected one JSON object per line.")
+        selected = None
         if self.sample is not None and self.sample < len(ids):
             chosen = random.Random(self.seed).sample(range(len(ids)), self.sample)  # noqa: S311
-            picked = array("Q", sorted(chosen))
-            ids = array("Q", (ids[place] for place in picked))
-        return Survey(ids, picked, n_bytes, sizes)
+            selected = array("Q", sorted(chosen))
+            ids = array("Q", (ids[index] for index in selected))
+        return Survey(ids, selected, n_bytes, sizes)
 
     def has_grown(self, survey: "Survey") -> bool:
-        """Whether the file is longer than it was then."""
+        """Whether the file is longer than when it was surveyed."""
         return self._size() > survey.n_bytes
 
     def _size(self) -> int:
@@ -138,35 +137,35 @@ class Source:
             case Format.TEXT:
                 return map(_as_text, read_lines(file))
             case Format.CSV:
-                return _read_table(file, ",", self.name, self.required)
+                return _read_table(file, ",", self.name, self.required_column)
             case Format.TSV:
-                return _read_table(file, "\t", self.name, self.required)
+                return _read_table(file, "\t", self.name, self.required_column)
 
     def _refuse_duplicates(self, ids: "array[int]", id_of: Callable[[Line], str]) -> None:
-        ordered = np.sort(np.frombuffer(ids, np.uint64)) if ids else np.empty(0, np.uint64)
-        again = {int(value) for value in ordered[1:][ordered[1:] == ordered[:-1]]}
+        ordered = np.sort(np.asarray(ids))
+        repeated = {int(value) for value in ordered[1:][ordered[1:] == ordered[:-1]]}
         first: dict[str, int] = {}
-        for line in self.lines() if again else ():
+        for line in self.lines() if repeated else ():
             custom_id = id_of(line)
-            if id_hash(custom_id) not in again:
+            if id_hash(custom_id) not in repeated:
                 continue
             if custom_id in first:
                 raise UsageError(
                     f"lines {first[custom_id]} and {line.number} have the same id {custom_id[:80]!r}",
-                    "--assign-ids gives every line its number as an id.",
+                    "Use --assign-ids to make line numbers the ids.",
                 )
             first[custom_id] = line.number
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What an input was found to hold: 8-byte hashes of the ids to answer, in order.
+    """The result of `Source.survey`: `ids` are hashes of the ids of the requests to answer, in input order.
 
-    `picked` are their places among all lines, None if these are all. `n_bytes` is how long the file was.
+    For a sample, `selected` are the indices of its lines in the input. `n_bytes` is the size of the file.
     """
 
     ids: "array[int]"
-    picked: "array[int] | None"
+    selected: "array[int] | None"
     n_bytes: int
     sizes: Sizes
 
@@ -176,7 +175,7 @@ class Survey:
 
 
 def id_hash(custom_id: str) -> int:
-    """8 bytes in place of an id, so that a million take 8 MB."""
+    """A 64-bit hash of an id, so that a million ids take 8 MB."""
     return int.from_bytes(blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
@@ -190,7 +189,7 @@ def _as_text(line: Line) -> Line:
 
 
 def _read_table(file: BinaryIO, delimiter: str, name: str, required: str) -> Iterator[Line]:
-    """The rows of a table whose first row names the columns. Raises UsageError for a header of no use."""
+    """Yield the rows of a table, by the columns of its header. Raises UsageError if that is not valid."""
     csv.field_size_limit(MAX_LINE_BYTES)
     texts = _TableLines(file)
     rows = csv.reader(texts, delimiter=delimiter, strict=True)
@@ -207,14 +206,14 @@ def _read_table(file: BinaryIO, delimiter: str, name: str, required: str) -> Ite
         if texts.problem:
             if not header:
                 raise UsageError(f"{name}: the header is not valid: {texts.problem}")
-            yield Line(number, error=RequestError(f"not a row of the table: {texts.problem}"))
+            yield Line(number, error=RequestError(f"invalid row: {texts.problem}"))
         elif not any(cell.strip() for cell in row):
             continue
         elif not header:
             header = _checked_header(row, name, required)
         elif len(row) != len(header):
-            problem = f"{len(row)} columns, the header has {len(header)}"
-            yield Line(number, error=RequestError(f"not a row of the table: {problem}"))
+            problem = f"{len(row)} columns, but the header has {len(header)}"
+            yield Line(number, error=RequestError(f"invalid row: {problem}"))
         else:
             yield Line(number, fields=dict(zip(header, row, strict=True)))
 
@@ -222,17 +221,17 @@ def _read_table(file: BinaryIO, delimiter: str, name: str, required: str) -> Ite
 def _checked_header(row: list[str], name: str, required: str) -> list[str]:
     header = [cell.strip() for cell in row]
     if len(set(header)) < len(header):
-        raise UsageError(f"{name}: two columns of its header have one name")
+        raise UsageError(f"{name}: the header has two columns of the same name")
     if required and required not in header:
         columns = ", ".join(header[:8])
         raise UsageError(
-            f"{name} has no column {required}", f"Say with --prompt how to make a prompt of: {columns}."
+            f"{name} has no column {required}", f"Use --prompt to build prompts from its columns: {columns}."
         )
     return header
 
 
 class _TableLines:
-    """Lines for the csv module, in bounded memory; `problem` is what is wrong with the latest."""
+    """Feeds lines to the csv module in bounded memory; `problem` says what is wrong with the latest one."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def undo(repl: "Repl", _argument: str) -> None:
     """`/undo`"""
     turn = repl.chat.undo()
-    repl.measure()
-    repl.say(f"Message {turn.number} and its answer are taken back. /edit would have kept it to change.")
+    repl.meter.measure(repl.chat)
+    repl.say(f"Took back message {turn.number} and its answer. To change a message, use /edit instead.")
 
 
 def retry(repl: "Repl", argument: str) -> None:
-    """`/retry [EFFORT]`: the effort is for this answer alone."""
+    """`/retry [EFFORT]`: the effort holds for this answer only."""
     if not argument:
         repl.retry()
         return
@@ -36,14 +36,15 @@ def retry(repl: "Repl", argument: str) -> None:
 
 
 def edit(repl: "Repl", argument: str) -> None:
-    """`/edit [N]`: the message is at the prompt again; sending it goes on from there."""
+    """`/edit [N]`: puts the message into the prompt. Sending it replaces the message and what follows."""
     if argument and not argument.isdecimal():
-        raise UsageError(f"{argument} is no number of a message", "/context shows them.")
-    turn = repl.chat.turn(int(argument)) if argument else repl.chat.last_turn
-    repl.draft, repl.editing = turn.text, turn
+        raise UsageError(f"{argument} is not a message number", "/context shows them.")
+    history = repl.chat.history
+    turn = history.turn(int(argument)) if argument else history.last_turn
+    repl.composer.edit(turn)
     if later := len(repl.chat.transcript.turns) - turn.number:
         messages = "the message" if later == 1 else f"the {later} messages"
-        repl.say(f"Sending it takes back {messages} after it, too; Ctrl-C leaves all as it is.")
+        repl.say(f"Sending it takes back {messages} after it; Ctrl-C cancels the edit.")
 
 
 def copy(repl: "Repl", _argument: str) -> None:
@@ -56,6 +57,6 @@ def copy(repl: "Repl", _argument: str) -> None:
 
 
 def require_effort(repl: "Repl") -> None:
-    """Raise UsageError if the model knows no effort."""
+    """Raise UsageError if the model has no effort."""
     if repl.chat.effort is None:
         raise UsageError(f"effort is for gpt-oss; {repl.chat.model.name} has no such setting")

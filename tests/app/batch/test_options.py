@@ -1,4 +1,4 @@
-"""Options of `ossctl batch` that cannot be: refused before a model is looked for."""
+"""Invalid options of `ossctl batch` are refused before a model is looked for."""
 
 from pathlib import Path
 
@@ -29,29 +29,38 @@ CSV, JSONL, OUT = Path("people.csv"), Path("in.jsonl"), Path("out.jsonl")
     [
         (BatchOptions(CSV), "people.csv has no column prompt"),
         (BatchOptions(CSV, prompt="{{ name"), "--prompt: "),
-        (BatchOptions(CSV, prompt=" "), "--prompt is an empty text"),
+        (BatchOptions(CSV, prompt=" "), "--prompt is empty"),
         (BatchOptions(CSV, prompt="@missing.j2"), "cannot read missing.j2"),
-        (BatchOptions(CSV, formats=(Format.CSV, Format.TSV)), "--csv and --tsv exclude each other"),
+        (BatchOptions(CSV, formats=(Format.CSV, Format.TSV)), "--csv and --tsv cannot be combined"),
         (BatchOptions(JSONL, generation=GenerationOptions(schema="{")), "--schema is not valid JSON"),
-        (BatchOptions(JSONL, generation=GenerationOptions(stops=[""])), "--stop is an empty text"),
         (BatchOptions(JSONL, generation=GenerationOptions(top_p=2)), "--top-p is 2"),
-        (BatchOptions(JSONL, report=JSONL), "in.jsonl is not to be replaced by a report"),
+        (BatchOptions(JSONL, report=JSONL), "--report would overwrite in.jsonl"),
         (BatchOptions(JSONL, OUT), "out.jsonl exists"),
-        (BatchOptions(JSONL, OUT, resume=True, overwrite=True), "--resume and --overwrite exclude"),
+        (
+            BatchOptions(JSONL, OUT, resume=True, overwrite=True),
+            "--resume and --overwrite cannot be",
+        ),
         (BatchOptions(JSONL, resume=True), "--resume needs an output that is a file"),
-        (BatchOptions(JSONL, OUT, retry_failed=True), "--retry-failed is for --resume"),
+        (BatchOptions(JSONL, OUT, retry_failed=True), "--retry-failed needs --resume"),
         (BatchOptions(JSONL, JSONL, overwrite=True), "in.jsonl is the input"),
         (BatchOptions(STREAM, sample=2), "--sample needs an input that is a file"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(folder: Path, options: BatchOptions, said: str) -> None:
+def test_contradictory_and_invalid_options_are_refused(
+    folder: Path, options: BatchOptions, said: str
+) -> None:
     with pytest.raises(UsageError) as refused:
         options.job().prepare()
     assert refused.value.message.startswith(said)
     assert OUT.read_text() == "precious\n"
 
 
-def test_the_plan_is_told_how_much_a_batch_reads_and_writes(folder: Path) -> None:
+def test_an_empty_stop_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="--stop is an empty text"):
+        GenerationOptions(stops=[".", ""])
+
+
+def test_the_workload_estimates_the_tokens_of_a_batch(folder: Path) -> None:
     job = BatchOptions(JSONL, generation=GenerationOptions(max_tokens=7)).job()
     workload = workload_of(job, job.prepare())
     assert (workload.purpose, workload.requests, workload.prompt_tokens, workload.answer_tokens) == (

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from openai.types.chat import ChatCompletion
 
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.generation import Generation
-from ossctl.app.wire.chat_completions import Task, read_task
+from ossctl.app.wire.chat_completions import Task
 from ossctl.app.wire.lines import Line
 from ossctl.dialect import Answer, Event, Message, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
@@ -29,7 +30,7 @@ def line_of(record: object) -> Line:
 
 
 def task_of(record: object, defaults: Defaults = NOTHING_ELSE) -> Task:
-    return read_task(line_of(record), defaults)
+    return LineParser(defaults).parse(line_of(record))
 
 
 def batch_line(**body: object) -> dict[str, object]:
@@ -110,7 +111,7 @@ def test_an_answer_record_has_the_shape_of_a_chat_completion() -> None:
     assert body["settings"] == {"seed": NUMBER}
 
 
-def test_the_settings_are_what_it_takes_to_ask_again() -> None:
+def test_the_settings_reproduce_the_request() -> None:
     asked = {"seed": 5, "reasoning_effort": "low", "date": "2026-01-31"}
     for task in (
         task_of(batch_line(**asked)),
@@ -143,7 +144,7 @@ def test_a_recorded_message_with_calls_can_be_sent_back() -> None:
     )
 
 
-def test_finish_details_say_what_is_odd_about_an_answer_and_nothing_else() -> None:
+def test_finish_details_are_only_for_cut_and_recovered_answers() -> None:
     assert "finish_details" not in choice_of(Reasoning("plan"), Answer("Hi"))
     assert "finish_details" not in choice_of(Answer("Hi"), finish=FinishReason.LENGTH)
     cut = choice_of(Reasoning("plan"), finish=FinishReason.REPETITION)

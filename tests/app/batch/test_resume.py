@@ -1,4 +1,4 @@
-"""Outputs read back: torn ends repaired, foreign files refused, later records in place of earlier ones."""
+"""Reading an output back: torn ends, files that are not outputs, several records of an id."""
 
 import itertools
 import json
@@ -11,31 +11,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ossctl.app.batch.finalize import settle
+from ossctl.app.batch.finalize import finalize
 from ossctl.app.batch.records import ID_PREFIX
-from ossctl.app.batch.resume import RecordState, continue_at, read_back
+from ossctl.app.batch.resume import RecordState, read_back, resume_journal
 from ossctl.app.wire.source import id_hash
 from ossctl.errors import UsageError
 from ossctl.storage.compression import encoder_for, open_decoded
-from ossctl.storage.journal import Journal, Keeping, OutputFile
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile
 
 
-def record_id(asked: str) -> str:
-    return ID_PREFIX + asked.encode().hex().ljust(32, "0")
+def record_id(request: str) -> str:
+    return ID_PREFIX + request.encode().hex().ljust(32, "0")
 
 
-def line(custom_id: str, asked: str = "x", *, failed: bool = False) -> bytes:
+def line(custom_id: str, request: str = "x", *, failed: bool = False) -> bytes:
     error = {"code": "timeout", "message": "m", "line": 1} if failed else None
     response = None if failed else {"status_code": 200}
-    record = {"id": record_id(asked), "custom_id": custom_id, "response": response, "error": error}
+    record = {"id": record_id(request), "custom_id": custom_id, "response": response, "error": error}
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
 @contextmanager
 def resumed(path: Path) -> Iterator[Journal]:
-    with OutputFile(Keeping(path), overwrite=False) as output:
+    with OutputFile(FilePolicy(path), overwrite=False) as output:
         _, torn = read_back(path, flat=False)
-        with continue_at(output, torn) as journal:
+        with resume_journal(output, torn) as journal:
             yield journal
 
 
@@ -59,9 +59,9 @@ def test_a_torn_last_line_is_repaired(tmp_path: Path, kind: str) -> None:
     assert path.read_bytes() == whole + kept + line("d")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(["gz", "zst"]), st.integers(0, 6), st.integers(1, 400))
-def test_a_compressed_output_is_gone_on_with_wherever_it_was_cut(
+def test_a_compressed_output_is_resumed_wherever_it_was_cut(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, count: int, cut: int
 ) -> None:
     path = tmp_path_factory.mktemp("cut") / f"out.jsonl.{suffix}"
@@ -90,15 +90,15 @@ def test_a_compressed_output_is_gone_on_with_wherever_it_was_cut(
         b"\n",
     ],
 )
-def test_a_file_of_somebody_elses_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_output_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "out.jsonl").write_bytes(content)
-    with pytest.raises(UsageError, match="is not the output of a batch: line 1 is no record"):
+    with pytest.raises(UsageError, match="is not the output of a batch: line 1 is not a record"):
         read_back(tmp_path / "out.jsonl", flat=False)
 
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl").write_bytes(line("a") + line("b")[:50] + b"\n" + line("c"))
-    with pytest.raises(UsageError, match="line 2 is no record"):
+    with pytest.raises(UsageError, match="line 2 is not a record"):
         read_back(tmp_path / "out.jsonl", flat=False)
 
 
@@ -106,10 +106,10 @@ def test_records_of_the_other_form_are_refused(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl").write_bytes(line("a"))
     with pytest.raises(UsageError, match="are OpenAI's") as refused:
         read_back(tmp_path / "out.jsonl", flat=True)
-    assert refused.value.hint == "Leave --flat away."
+    assert refused.value.hint == "Remove --flat."
 
 
-def test_an_output_tells_of_every_request_how_it_went(tmp_path: Path) -> None:
+def test_the_state_of_every_request_is_known(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(line("a") + line("b", failed=True) + line("c") + line("a", "later"))
     finished, _ = read_back(path, flat=False)
@@ -122,18 +122,18 @@ def test_an_output_tells_of_every_request_how_it_went(tmp_path: Path) -> None:
     assert finished.orphaned_failures() == 0
 
 
-def settled(path: Path, order: list[str] | None, *, complete: bool = True) -> list[str]:
-    """The ids in the output afterwards, an asterisk at those whose request is the later one."""
+def finalized(path: Path, order: list[str] | None, *, complete: bool = True) -> list[str]:
+    """The ids in the finalized output, with an asterisk after those of later records."""
     hashes = None if order is None else array("Q", map(id_hash, order))
-    with OutputFile(Keeping(path), overwrite=False) as output:
-        settle(output, hashes, input_is_complete=complete)
+    with OutputFile(FilePolicy(path), overwrite=False) as output:
+        finalize(output, hashes, input_is_complete=complete)
     with open_decoded(path) as file:
         records = [json.loads(each) for each in file.read().splitlines()]
     return [record["custom_id"] + "*" * (record["id"] == record_id("later")) for record in records]
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
-def test_the_last_record_of_each_id_stays_in_the_order_that_is_wanted(tmp_path: Path, suffix: str) -> None:
+def test_the_last_record_of_each_id_is_kept_in_the_given_order(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out.jsonl{suffix}"
 
     def write() -> None:
@@ -149,15 +149,15 @@ def test_the_last_record_of_each_id_stays_in_the_order_that_is_wanted(tmp_path: 
         path.write_bytes(encoder.encode(b"".join(lines)) + encoder.finish())
 
     write()
-    assert settled(path, None) == ["c", "gone", "b", "old", "a*"]
-    assert settled(path, ["a", "b", "c"]) == ["a*", "b", "c", "old"]
+    assert finalized(path, None) == ["c", "gone", "b", "old", "a*"]
+    assert finalized(path, ["a", "b", "c"]) == ["a*", "b", "c", "old"]
     write()
-    assert settled(path, ["a", "b", "c"], complete=False) == ["a*", "b", "c", "gone", "old"]
+    assert finalized(path, ["a", "b", "c"], complete=False) == ["a*", "b", "c", "gone", "old"]
 
 
-def test_what_is_as_it_should_be_is_not_touched(tmp_path: Path) -> None:
+def test_an_output_that_needs_no_change_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(line("a") + line("b"))
     before = path.stat()
-    assert settled(path, ["a", "b"]) == ["a", "b"]
+    assert finalized(path, ["a", "b"]) == ["a", "b"]
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""The batch over a scripted model: bounded reading, streaming writing, failures that stay alone."""
+"""BatchRunner with a scripted model: bounded reading, streaming output, isolated failures."""
 
 import datetime as dt
 import io
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ossctl.app.batch.line_parser import Understanding
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
-from ossctl.app.batch.runner import Batch, Form, Rules
+from ossctl.app.batch.runner import BatchRunner, Codec, Rules
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt
@@ -26,7 +26,7 @@ from ossctl.app.wire.source import Source
 from ossctl.dialect import Answer, Conversation, Effort, Event
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.base import Chunk, Logits
-from ossctl.storage.journal import Keeping, OutputFile
+from ossctl.storage.journal import FilePolicy, OutputFile
 from tests.support.scripted import ScriptedRunner
 
 END = 0
@@ -42,6 +42,9 @@ class BytesDialect:
 
     def render(self, conversation: Conversation) -> list[int]:
         return list(conversation.messages[-1].content.encode())
+
+    def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
+        return list(draft.encode())
 
     def parser(self, prompt: Sequence[int]) -> "BytesParser":
         return BytesParser()
@@ -86,16 +89,16 @@ def answer(
     surveyed: bool = False,
 ) -> BatchSummary:
     loaded = LoadedModel("scripted", runner, BytesDialect(), lambda token: bytes([token]))
-    form = Form(
-        Understanding(defaults or Defaults()),
+    codec = Codec(
+        LineParser(defaults or Defaults()),
         ResultRecords(ModelIdentity("scripted", b"scripted", loaded.piece)),
     )
     with (
-        OutputFile(Keeping(path), overwrite=True) as output,
+        OutputFile(FilePolicy(path), overwrite=True) as output,
         output.journal() as journal,
         Interrupt() as interrupt,
     ):
-        batch = Batch(loaded, form, journal, lambda _: None, Rules())
+        batch = BatchRunner(loaded, codec, journal, lambda _: None, Rules())
         return batch.run(lines, interrupt, ids_are_unique=surveyed)
 
 
@@ -110,7 +113,7 @@ def test_every_line_gets_one_record(tmp_path: Path) -> None:
     assert sorted(failed) == [8, 24]
 
 
-def test_the_runs_effort_and_date_hold_for_lines_that_name_none(tmp_path: Path) -> None:
+def test_effort_and_date_options_apply_to_lines_that_set_none(tmp_path: Path) -> None:
     lines = io.BytesIO(b'{"prompt": "x"}\n{"prompt": "x", "reasoning_effort": "low", "date": "2025-12-24"}')
     defaults = Defaults(dt.date(2026, 1, 31), "medium")
     _, records = run(lines, EndingRunner(n_vocab=256), tmp_path / "out", defaults)
@@ -132,7 +135,7 @@ def test_the_runs_effort_and_date_hold_for_lines_that_name_none(tmp_path: Path) 
         ({"stop": "x"}, ""),
     ],
 )
-def test_a_cut_answer_is_an_error_where_it_had_to_be_json(
+def test_a_cut_answer_is_an_error_if_it_had_to_be_json(
     wanted: dict[str, Any], how: str, tmp_path: Path
 ) -> None:
     line = {"prompt": "Hi", "max_tokens": 3, "logit_bias": {str(END): -100, str(ord("x")): 100}, **wanted}
@@ -144,7 +147,7 @@ def test_a_cut_answer_is_an_error_where_it_had_to_be_json(
         assert record["error"] is None
 
 
-def test_reading_waits_for_the_engine_and_writing_for_nothing(tmp_path: Path) -> None:
+def test_reading_is_bounded_and_records_are_written_at_once(tmp_path: Path) -> None:
     path = tmp_path / "out"
     ahead = []
 
@@ -185,9 +188,9 @@ class BreakingOff(io.RawIOBase):
             raise self._error from None
 
 
-def test_an_input_that_breaks_off_is_answered_so_far(tmp_path: Path) -> None:
+def test_an_input_that_breaks_off_is_answered_up_to_there(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with pytest.raises(UsageError, match=r"any further: Input/output error"):
+    with pytest.raises(UsageError, match=r"the rest of the input: Input/output error"):
         run(BreakingOff(OSError(5, "Input/output error")), EndingRunner(n_vocab=256), path)
     assert len(path.read_text().splitlines()) == 3
 
@@ -197,7 +200,7 @@ def test_an_unexpected_error_of_the_reader_reaches_the_caller(tmp_path: Path) ->
         run(BreakingOff(ZeroDivisionError()), EndingRunner(n_vocab=256), tmp_path / "out")
 
 
-def test_a_failing_model_ends_the_batch_and_keeps_what_is_written(tmp_path: Path) -> None:
+def test_a_failing_model_ends_the_batch_and_keeps_written_records(tmp_path: Path) -> None:
     class FailingRunner(EndingRunner):
         def decode(self, chunks: Sequence[Chunk]) -> Logits:
             if len(self.decoded) == 3:
@@ -251,7 +254,7 @@ def main() -> None:
     runner.decoded = _Forgetful()
     job = Source(source)
     survey = job.survey(custom_id_of)
-    answer(job.picked(survey), runner, sink, surveyed=True)
+    answer(job.selected(survey), runner, sink, surveyed=True)
     print(own_peak_mib())
 
 

@@ -1,4 +1,4 @@
-"""The figures of a batch."""
+"""Percentiles and rates of a batch."""
 
 import numpy as np
 import pytest
@@ -17,12 +17,12 @@ def test_percentiles_are_right_to_two_percent(scale: float) -> None:
     assert latencies.longest == seconds.max()
 
 
-def test_without_answers_there_are_no_times() -> None:
+def test_latencies_and_rates_are_zero_without_answers() -> None:
     assert BatchSummary().report()["latency_seconds"] == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
     assert BatchSummary().tokens_per_second == 0
 
 
-def test_times_of_nothing_and_of_a_day_have_a_class() -> None:
+def test_zero_seconds_and_a_day_have_a_bucket() -> None:
     latencies = Latencies()
     for seconds in (0.0, 86_400.0):
         latencies.add(seconds)

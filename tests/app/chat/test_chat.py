@@ -1,4 +1,4 @@
-"""What a chat does beside saying and answering: making room, calling tools, stopping, keeping."""
+"""Chats: answers, a full context, tools, stopping and saving."""
 
 import sys
 import threading
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.app.chat.attachments import mentioned, read_attachment, with_attachments
-from ossctl.app.chat.chat import Tools
+from ossctl.app.chat.answer_loop import Tools
+from ossctl.app.chat.attachments import mentioned_files, read_attachment, with_attachments
+from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
-from ossctl.app.chat.export import exported, markdown_of, record_of
-from ossctl.app.chat.session_log import Book, remembered_of
-from ossctl.app.chat.settings import ChatSettings
-from ossctl.app.chat.start import Beginning, begin
+from ossctl.app.chat.export import export_of, markdown_of, record_of
+from ossctl.app.chat.session_log import SessionLog, load_session
+from ossctl.app.chat.start import StartOptions, start_chat
 from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.tools.command import ToolCommand
 from ossctl.dialect import Answer, Reasoning, Tool
@@ -52,9 +52,9 @@ def test_dropping_the_oldest_turns_leaves_room_and_is_marked(scripted: Scripted)
     chat = scripted.chat
     for _ in range(4):
         scripted.ask("x" * 300)
-    assert not chat.window("y" * 500).leaves_room
+    assert not chat.usage("y" * 500).fits_answer
     assert chat.drop_oldest("y" * 500) == 1
-    assert chat.window("y" * 500).leaves_room
+    assert chat.usage("y" * 500).fits_answer
     assert [row.seen for row in chat.report().turns] == [False, True, True, True]
     assert chat.transcript.messages()[0].content == "x" * 300
     scripted.ask("y" * 500)
@@ -66,9 +66,9 @@ def test_compacting_puts_the_models_own_summary_in_place_of_the_oldest_turns(scr
     chat = scripted.chat
     for _ in range(4):
         scripted.ask("x" * 300)
-    before = chat.window().used
+    before = chat.usage().used
     list(chat.compact())
-    assert chat.window().used < before
+    assert chat.usage().used < before
     cut = chat.transcript.cut
     assert cut is not None
     assert cut.summary == "Answer 5."
@@ -78,13 +78,13 @@ def test_compacting_puts_the_models_own_summary_in_place_of_the_oldest_turns(scr
     assert report.summary > 0
     assert not report.turns[0].seen
     tokens = sum(row.tokens for row in report.turns if row.seen) + report.summary + report.instructions
-    assert tokens == report.window.used
-    session = remembered_of(chat.book.sessions, chat.book.sessions.find(chat.book.session or ""))
+    assert tokens == report.usage.used
+    session = load_session(chat.log.sessions, chat.log.sessions.find(chat.log.session or ""))
     assert session.transcript.messages() == chat.transcript.messages()
-    text = markdown_of(exported(session))
+    text = markdown_of(export_of(session))
     assert "## You (out of context)" in text
     assert "> Answer 5." in text
-    roles = [message["role"] for message in record_of(exported(session))["messages"]]
+    roles = [message["role"] for message in record_of(export_of(session))["messages"]]
     assert roles.count("cut") == 1
     assert roles.count("user") == 4
 
@@ -97,7 +97,7 @@ def test_a_summary_that_did_not_come_changes_nothing(gpt_oss: LlamaModel) -> Non
     with scripted_chat(gpt_oss, answers, OPTIONS) as scripted:
         scripted.ask("Hello?")
         before = scripted.chat.transcript
-        with pytest.raises(OssctlError, match="there is no summary"):
+        with pytest.raises(OssctlError, match="the model wrote no summary"):
             list(scripted.chat.compact())
         assert scripted.chat.transcript == before
 
@@ -141,7 +141,7 @@ def test_an_answer_that_is_stopped_keeps_what_was_said(gpt_oss: LlamaModel) -> N
         assert answer.state == "stopped"
         assert 20 <= len(answer.message.content) < 1000
         assert scripted.ask("And?").ending is AnswerFinish.STOP
-        kept = remembered_of(chat.book.sessions, chat.book.sessions.listed(1)[0]).transcript
+        kept = load_session(chat.log.sessions, chat.log.sessions.recent(1)[0]).transcript
         assert [entry.message.content for entry in kept.answers] == [
             entry.message.content for entry in chat.transcript.answers
         ]
@@ -192,26 +192,26 @@ def test_a_session_goes_on_in_its_settings_but_for_those_given_anew(scripted: Sc
     chat = scripted.chat
     chat.settings = ChatSettings(system="Be brief.", temperature=0.5, seed=3)
     scripted.ask("Hello?")
-    beginning = Beginning(ChatSettings(temperature=0.1), ["temperature"], go_on=True)
-    again, remembered = begin(beginning, Book(chat.book.sessions))
-    assert remembered is not None
+    options = StartOptions(ChatSettings(temperature=0.1), ["temperature"], continue_latest=True)
+    again, resumed = start_chat(options, SessionLog(chat.log.sessions))
+    assert resumed is not None
     assert again.transcript.messages() == chat.transcript.messages()
     assert again.settings == ChatSettings(system="Be brief.", temperature=0.1, seed=3)
-    assert remembered.model.reference == "tiny"
+    assert resumed.model.reference == "tiny"
 
 
 def test_there_has_to_be_something_to_go_on_with() -> None:
-    with pytest.raises(UsageError, match="there is no chat to go on with"):
-        begin(Beginning(ChatSettings(), [], go_on=True), Book(Sessions.in_memory()))
+    with pytest.raises(UsageError, match="there is no chat to continue"):
+        start_chat(StartOptions(ChatSettings(), [], continue_latest=True), SessionLog(Sessions.in_memory()))
     with pytest.raises(UsageError, match="there is no session abc"):
-        begin(Beginning(ChatSettings(), [], resume="abc"), Book(Sessions.in_memory()))
+        start_chat(StartOptions(ChatSettings(), [], resume="abc"), SessionLog(Sessions.in_memory()))
 
 
 def test_a_database_that_fails_in_the_middle_is_said_and_the_chat_goes_on(scripted: Scripted) -> None:
     scripted.ask("Hello?")
-    scripted.chat.book.sessions.close()
+    scripted.chat.log.sessions.close()
     assert scripted.ask("And?").ending is AnswerFinish.STOP
-    assert scripted.chat.book.problem
+    assert scripted.chat.log.problem
     assert len(scripted.chat.transcript.turns) == 2
     scripted.chat.undo()
     assert scripted.ask("And now?").ending is AnswerFinish.STOP
@@ -222,6 +222,6 @@ def test_mentioned_files_are_found_in_a_sentence(tmp_path: Path, monkeypatch: py
     for name in ("a.txt", "with blank.txt"):
         (tmp_path / name).write_text(f"in {name}", "utf-8")
     text = 'Compare @a.txt, @"with blank.txt" (not @nothing.txt, me@a.txt or @a.txt!).'
-    assert mentioned(text) == [Path("a.txt"), Path("with blank.txt")]
-    attached = [read_attachment(path, 1000) for path in mentioned(text)]
+    assert mentioned_files(text) == [Path("a.txt"), Path("with blank.txt")]
+    attached = [read_attachment(path, 1000) for path in mentioned_files(text)]
     assert with_attachments("Hi", attached).startswith("Hi\n\na.txt:\n```\nin a.txt\n```")

@@ -1,4 +1,4 @@
-"""Turns cost what is new: what a chat decodes in each, counted in the runner itself."""
+"""A turn prefills only what is new: the tokens that a chat decodes in each, counted by the runner."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ossctl.app.chat.chat import Chat, Tools
+from ossctl.app.chat.answer_loop import Tools
+from ossctl.app.chat.chat import Chat
 from ossctl.app.chat.events import Answered
 from ossctl.app.tools.command import ToolCommand
 from ossctl.dialect import Tool
@@ -49,7 +50,7 @@ def roomy(gpt_oss: LlamaModel) -> Iterator[Scripted]:
 def rendered(scripted: Scripted) -> list[int]:
     """The prompt that the chat would ask now."""
     chat = scripted.chat
-    return scripted.dialect.render(chat._conversation(chat.transcript.messages()))
+    return scripted.dialect.render(chat.prompts.conversation(chat.transcript.messages()))
 
 
 many_turns = pytest.mark.parametrize("turns", [15, pytest.param(50, marks=pytest.mark.slow)])
@@ -69,20 +70,20 @@ def test_each_turn_decodes_the_last_answer_and_the_new_message_alone(tiny: Scrip
         else:
             last_answer = tiny.chat.transcript.answers[-2].message.content
             assert decoded == len(words(last_answer)) + len(words(text)) + headers
-    assert tiny.chat.answers == turns
+    assert tiny.chat.history.n_answers == turns
 
 
 def read_ahead(scripted: Scripted, text: str = "") -> int:
     """Tokens that are decoded while nobody waits; all of it is awaited."""
     scripted.runner.chunks.clear()
-    scripted.chat.look_ahead(text)
+    scripted.chat.prefill_ahead(text)
     wait_until_read(scripted.chat)
     return sum(len(chunk.tokens) for chunk in scripted.runner.chunks)
 
 
 def wait_until_read(chat: Chat) -> None:
     deadline = monotonic() + 30
-    while chat.talker.ahead is not None:
+    while chat.model_session.prefill_progress is not None:
         assert monotonic() < deadline
         sleep(0.005)
 
@@ -142,8 +143,8 @@ def test_a_message_that_ends_otherwise_than_it_was_begun_costs_what_is_new(tiny:
 def test_a_message_that_comes_while_the_model_reads_goes_on_from_there(tiny: Scripted) -> None:
     tiny.runner.chunks.clear()
     tiny.chat.settings = replace(tiny.chat.settings, system="Be brief. " * 600)
-    tiny.chat.look_ahead()
-    while (ahead := tiny.chat.talker.ahead) is not None and not ahead[0]:
+    tiny.chat.prefill_ahead()
+    while (ahead := tiny.chat.model_session.prefill_progress) is not None and not ahead[0]:
         sleep(0.001)
     events = list(tiny.chat.send("Hello?", lambda _: True))
     answered = events[-1]
@@ -157,7 +158,7 @@ def test_reading_ahead_gives_way_to_what_does_not_begin_so(tiny: Scripted) -> No
     tiny.chat.clear()
     tiny.chat.settings = replace(tiny.chat.settings, system="Be brief. " * 600)
     tiny.runner.chunks.clear()
-    tiny.chat.look_ahead()
+    tiny.chat.prefill_ahead()
     tiny.chat.settings = replace(tiny.chat.settings, system="")
     answered = tiny.take(tiny.chat.send("Hello?", lambda _: True))
     assert answered.prompt < 300
@@ -247,10 +248,10 @@ def test_however_a_message_is_written_the_model_has_read_what_was_sent(gpt_oss: 
     with scripted_chat(gpt_oss, thoughtful, replace(OPTIONS, n_seq=4, unified=True)) as scripted:
         chat = scripted.chat
         for _ in range(20):
-            chat.look_ahead()
+            chat.prefill_ahead()
             sent = message()
             for text in random.choices((sent, sent, message()), k=random.randint(0, 3)):
-                chat.look_ahead(text[: random.randint(0, len(text))])
+                chat.prefill_ahead(text[: random.randint(0, len(text))])
                 if random.random() < 0.5:
                     wait_until_read(chat)
             if chat.transcript.turns and random.random() < 0.3:
@@ -276,7 +277,8 @@ def fresh_logits(model: LlamaModel, options: ContextOptions, *steps: Ids) -> Log
 def asked(scripted: Scripted) -> Ids:
     """The prompt of the latest answer."""
     chat = scripted.chat
-    return np.array(scripted.dialect.render(chat._conversation(chat.transcript.messages()[:-1])), np.int32)
+    conversation = chat.prompts.conversation(chat.transcript.messages()[:-1])
+    return np.array(scripted.dialect.render(conversation), np.int32)
 
 
 def test_logits_are_bit_for_bit_those_of_a_fresh_evaluation(gpt_oss: LlamaModel) -> None:
@@ -323,7 +325,7 @@ def test_undo_retry_and_edit_decode_no_more_than_they_change(tiny: Scripted) -> 
     before = len(rendered(tiny))
     again = tiny.ask("Another question.")
     assert tiny.prompt_tokens_decoded() <= again.prompt - (before - _answer_size(tiny, -2))
-    chat.go_back_before(chat.turn(2))
+    chat.history.move_to(chat.transcript.before(chat.history.turn(2)))
     first = len(rendered(tiny)) - _answer_size(tiny, -1)
     edited = tiny.ask("Question 2, edited.")
     assert tiny.prompt_tokens_decoded() <= edited.prompt - first
@@ -339,7 +341,7 @@ def test_a_session_that_is_come_back_to_is_still_in_the_cache(roomy: Scripted) -
     chat = roomy.chat
     for turn in range(1, 4):
         roomy.ask(f"Question {turn}.")
-    first = chat.book.session
+    first = chat.log.session
     assert first is not None
     chat.clear()
     roomy.ask("Something else.")
@@ -358,7 +360,7 @@ def test_what_a_session_that_is_come_back_to_has_in_the_cache_counts_as_reused(r
     for turn in range(1, 4):
         read_ahead(roomy)
         roomy.ask(f"Question {turn}.")
-    first = chat.book.session
+    first = chat.log.session
     assert first is not None
     chat.clear()
     read_ahead(roomy)  # what all chats begin with

@@ -165,7 +165,7 @@ GREEDY = """
 import ctypes, sys
 from pathlib import Path
 import numpy as np
-from llama_cpp import llama_cpp as lib
+from ossctl.runtime.bindings import lib
 from ossctl.runtime.base import Chunk
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.devices import find_device, list_devices, placeable

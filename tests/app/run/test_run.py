@@ -1,4 +1,4 @@
-"""What `ossctl run` does with a model's calls: programs run, results go back, and it comes to an end."""
+"""Tool calls of `ossctl run`: programs run, results go back to the model, and the loop ends."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec
-from ossctl.app.run.run import Answering, RunAnswer
+from ossctl.app.run.run import RunAnswer, ToolLoop
 from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Conversation, Message, Tool
 from ossctl.engine.request import Sampling
@@ -33,7 +33,7 @@ class NoGrammars:
 
 @dataclass
 class Replies(ScriptedRunner):
-    """Writes the replies in turn: the one after as many calls as the conversation holds already."""
+    """Writes the replies in turn, by the number of calls that the conversation has already."""
 
     replies: Sequence[str] = ()
     n_vocab: int = TOY.size
@@ -54,7 +54,7 @@ class Replies(ScriptedRunner):
 
 @dataclass
 class Seen:
-    """Follows `View`."""
+    """A `RunView` that remembers."""
 
     allow: bool = True
     answers: list[str] = field(default_factory=list)
@@ -95,10 +95,10 @@ def answered(
     model = LoadedModel("toy", runner, dialect, TOY.piece)
     tools = tuple(Tool(name) for name in ("upper", "other"))
     conversation = Conversation((Message("user", "Upper case?"),), tools)
-    question = GenerationSpec(conversation, 500, (), Sampling(temperature=0))
+    spec = GenerationSpec(conversation, 500, (), Sampling(temperature=0))
     programs = {name: ToolCommand(tuple(argv), seconds) for name, argv in commands.items()}
-    with Interrupt() as interrupt, Client(model, interrupt) as asking:
-        (answer,) = Answering(asking, interrupt, seen, programs).answers(question, 1)
+    with Interrupt() as interrupt, Client(model, interrupt) as client:
+        (answer,) = ToolLoop(client, interrupt, seen, programs).run(spec, 1)
     return answer, runner
 
 
@@ -109,37 +109,37 @@ def test_a_call_runs_its_program_and_the_result_becomes_the_answer() -> None:
     )
     assert (answer.ending, answer.generation.content) == (AnswerFinish.STOP, "It is PEAR.")
     assert seen.asked == [("upper", '{"text":"pear"}')]
-    assert [(o.call.name, o.result, o.ok) for o in answer.made] == [("upper", "PEAR", True)]
+    assert [(o.call.name, o.result, o.ok) for o in answer.tool_outcomes] == [("upper", "PEAR", True)]
     assert answer.record()["tool_results"][0]["result"] == "PEAR"
     assert b"functions.upper to=assistant" in b"".join(map(TOY.piece, runner.tokens(0)))
 
 
-def test_the_second_round_computes_only_what_is_new() -> None:
+def test_the_second_round_prefills_only_new_tokens() -> None:
     _, runner = answered(Seen(), [call("upper", '{"text":"pear"}'), final("PEAR")], {"upper": UPPER})
     prompts = [chunk for chunks in runner.decoded for chunk in chunks if len(chunk.tokens) > 1]
     assert len(prompts[1].tokens) < len(prompts[0].tokens)
 
 
-def test_arguments_that_are_no_json_get_a_second_try() -> None:
+def test_the_model_can_correct_arguments_that_are_not_json() -> None:
     seen = Seen()
     replies = [call("upper", '{"text":'), call("upper", '{"text":"fig"}'), final("FIG")]
     answer, _ = answered(seen, replies, {"upper": UPPER})
-    assert [outcome.ok for outcome in answer.made] == [False, True]
+    assert [outcome.ok for outcome in answer.tool_outcomes] == [False, True]
     assert answer.generation.content == "FIG"
 
 
-def test_a_call_that_is_not_allowed_is_told_to_the_model_and_not_made() -> None:
+def test_a_call_that_the_user_denies_is_reported_to_the_model_and_not_run() -> None:
     seen = Seen(allow=False)
     answer, _ = answered(seen, [call("upper", '{"text":"fig"}'), final("I may not.")], {"upper": UPPER})
     assert answer.generation.content == "I may not."
-    assert [outcome.result for outcome in answer.made] == ["The user does not allow this call."]
+    assert [outcome.result for outcome in answer.tool_outcomes] == ["The user does not allow this call."]
     assert not seen.outcomes
 
 
-def test_a_program_that_hangs_ends_and_the_answer_still_comes() -> None:
+def test_a_hanging_program_is_killed_and_the_model_still_answers() -> None:
     hanging = (sys.executable, "-c", "import time; time.sleep(60)")
     answer, _ = answered(Seen(), [call("upper", "{}"), final("No luck.")], {"upper": hanging}, 0.3)
-    assert "more than 0.3 s" in answer.made[0].result
+    assert "more than 0.3 s" in answer.tool_outcomes[0].result
     assert answer.generation.content == "No luck."
 
 
@@ -147,12 +147,12 @@ def test_a_call_without_a_program_is_the_answer() -> None:
     answer, _ = answered(Seen(), [call("other", '{"a":1}')], {"upper": UPPER})
     assert answer.ending is AnswerFinish.TOOL_CALLS
     assert answer.record()["tool_calls"] == [{"name": "other", "arguments": '{"a":1}'}]
-    assert not answer.made
+    assert not answer.tool_outcomes
 
 
-def test_a_model_that_only_calls_is_stopped() -> None:
+def test_a_model_that_never_stops_calling_is_stopped() -> None:
     answer, _ = answered(Seen(), [call("upper", '{"text":"fig"}')], {"upper": UPPER})
-    assert len(answer.made) == MAX_ROUNDS
+    assert len(answer.tool_outcomes) == MAX_ROUNDS
     assert answer.ending is AnswerFinish.TOOL_CALLS
 
 

@@ -1,4 +1,4 @@
-"""Programs behind a model's calls: they get JSON, and cannot hang, flood or see what is not theirs."""
+"""Programs that run tool calls: arguments and results, time and output limits, environment."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def error_of(outcome: ToolOutcome) -> str:
     return str(json.loads(outcome.result)["error"])
 
 
-def test_it_gets_the_arguments_and_gives_the_result() -> None:
+def test_a_program_gets_the_arguments_and_returns_the_result() -> None:
     outcome = run("import sys, json; print(json.load(sys.stdin)['city'].upper())", '{"city": "Oslo"}')
     assert outcome.ok
     assert outcome.result == "OSLO"
@@ -32,13 +32,13 @@ def test_arguments_longer_than_a_pipe_holds_reach_a_program_that_does_not_read_t
     assert run("print('done')", json.dumps({"text": "x" * 1_000_000})).result == "done"
 
 
-def test_arguments_that_are_no_json_are_told_to_the_model_and_nothing_runs(tmp_path: Path) -> None:
+def test_arguments_that_are_not_json_are_reported_to_the_model_and_nothing_runs(tmp_path: Path) -> None:
     outcome = run(f"open({str(tmp_path / 'ran')!r}, 'w')", '{"city": ')
     assert "not valid JSON" in error_of(outcome)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_program_that_dies_tells_its_code_and_what_it_said() -> None:
+def test_a_failing_program_is_reported_with_its_exit_code_and_stderr() -> None:
     assert error_of(run("import sys; sys.exit('no such city')")) == "exit code 1: no such city"
 
 
@@ -54,7 +54,7 @@ def test_a_program_that_hangs_is_stopped() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups")
-def test_what_a_hanging_program_started_ends_with_it(tmp_path: Path) -> None:
+def test_children_of_a_hanging_program_are_killed_with_it(tmp_path: Path) -> None:
     child = tmp_path / "child"
     program = (
         "import subprocess, sys, time, pathlib;"
@@ -68,23 +68,23 @@ def test_what_a_hanging_program_started_ends_with_it(tmp_path: Path) -> None:
     assert not _alive(int(child.read_text()))
 
 
-def test_a_flood_is_cut_and_ended() -> None:
+def test_endless_output_is_truncated_and_the_program_killed() -> None:
     started = time.monotonic()
     outcome = run("while True: print('x' * 1000)", seconds=60.0)
     assert outcome.result.startswith("xxx")
-    assert "cut: only 65,536 bytes" in outcome.result
+    assert "truncated after 65,536 bytes" in outcome.result
     assert len(outcome.result) < MAX_OUTPUT_BYTES + 100
     assert time.monotonic() - started < 20
 
 
-def test_an_interrupt_ends_it_at_once() -> None:
+def test_an_interrupt_kills_the_program_at_once() -> None:
     started = time.monotonic()
     command = ToolCommand((sys.executable, "-c", "import time; time.sleep(60)"), 60.0)
     command.run(ToolCall("tool", "{}"), lambda: time.monotonic() - started < 0.3)
     assert time.monotonic() - started < 10
 
 
-def test_secrets_in_the_environment_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_does_not_see_secrets_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
     seen = json.loads(run("import os, json; print(json.dumps(dict(os.environ)))").result)
     assert "HF_TOKEN" not in seen
@@ -92,7 +92,7 @@ def test_secrets_in_the_environment_stay_here(monkeypatch: pytest.MonkeyPatch) -
 
 
 def _alive(pid: int) -> bool:
-    """Whether the process still runs; one that only waits to be collected does not."""
+    """Whether the process is running; a zombie is not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.wire.chat_completions import Options, Task, custom_id_of, read_task
+from ossctl.app.wire.chat_completions import Options, Task, custom_id_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.messages import ConversationOptions
 from ossctl.dialect import (
@@ -38,7 +39,7 @@ def line_of(record: object) -> Line:
 
 
 def task_of(record: object, defaults: Defaults = NOTHING_ELSE) -> Task:
-    return read_task(line_of(record), defaults)
+    return LineParser(defaults).parse(line_of(record))
 
 
 def batch_line(**body: object) -> dict[str, object]:
@@ -67,7 +68,9 @@ def refusal(record: object) -> str:
 def test_the_three_forms_of_a_line_ask_the_same(record: dict[str, object], custom_id: str) -> None:
     # The seed is the line's number: the same file gives the same answers, and its lines differ.
     conversation, sampling = Conversation((Message("user", "Hi"),)), Sampling(seed=NUMBER)
-    assert replace(task_of(record), asked=b"") == Task(conversation, None, (), sampling, NUMBER, custom_id)
+    assert replace(task_of(record), request_key=b"") == Task(
+        conversation, None, (), sampling, NUMBER, custom_id
+    )
 
 
 def test_every_option_reaches_the_request() -> None:
@@ -116,7 +119,7 @@ def test_tools_format_effort_date_and_budget_reach_the_conversation() -> None:
         assert task_of(record).conversation == expected
 
 
-def test_values_that_ask_for_what_happens_anyway_are_accepted() -> None:
+def test_the_supported_values_of_fixed_fields_are_accepted() -> None:
     neutral = {
         "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0.0, "logprobs": False,
         "stop": [], "logit_bias": {}, "response_format": {"type": "text"}, "model": "anything",
@@ -145,7 +148,7 @@ def test_a_field_that_is_not_supported_is_named_and_never_ignored(name: str, val
 
 
 @pytest.mark.parametrize("name", ConversationOptions.__struct_fields__)
-def test_a_field_of_a_body_is_refused_in_a_message_and_beside_the_body(name: str) -> None:
+def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> None:
     assert refusal({**BATCH_LINE, name: None}) == f"{name} is not supported"
     assert refusal({"messages": [{**HI, name: None}]}) == f"messages[0].{name} is not supported"
 
@@ -171,8 +174,8 @@ def test_a_field_of_a_body_is_refused_in_a_message_and_beside_the_body(name: str
         ({"max_tokens": True}, "body.max_tokens: expected int | null, got bool"),
         ({"stop": [1]}, "body.stop[0]: expected str, got int"),
         ({"logit_bias": {"5": "x"}}, "body.logit_bias[...]: expected float, got str"),
-        ({"logit_bias": {"five": 1}}, "logit_bias maps token ids to numbers"),
-        ({"logit_bias": {"9" * 5000: 1}}, "logit_bias maps token ids to numbers"),
+        ({"logit_bias": {"five": 1}}, "logit_bias must map token ids to numbers"),
+        ({"logit_bias": {"9" * 5000: 1}}, "logit_bias must map token ids to numbers"),
         ({"temperature": -1}, "temperature is -1.0, must be from 0 to 100"),
         ({"top_p": 2}, "top_p is 2.0, must be from 0 to 1"),
         ({"seed": 2**64}, "seed is 18446744073709551616, must be"),
@@ -180,8 +183,8 @@ def test_a_field_of_a_body_is_refused_in_a_message_and_beside_the_body(name: str
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs is 21, must be from 0 to 20"),
         ({"max_tokens": 0}, "max_tokens is 0, must be at least 1"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens and max_completion_tokens differ"),
-        ({"stop": ""}, "stop has an empty string"),
-        ({"stop": ["x", ""]}, "stop has an empty string"),
+        ({"stop": ""}, "stop contains an empty string"),
+        ({"stop": ["x", ""]}, "stop contains an empty string"),
         ({"stop": ["x"] * 17}, "stop has 17 strings, at most 16"),
         ({"prompt": "Hi"}, "body.prompt is not supported"),
     ],
@@ -193,10 +196,10 @@ def test_a_wrong_value_is_refused_with_the_path_to_it(body: dict[str, object], m
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({}, "a line has a body, a prompt or messages"),
-        ({"prompt": "Hi", "messages": [HI]}, "a line has a body, a prompt or messages"),
+        ({}, "a line needs exactly one of body, prompt and messages"),
+        ({"prompt": "Hi", "messages": [HI]}, "a line needs exactly one of body, prompt and messages"),
         ({"prompt": ["Hi"]}, "prompt: expected str | null, got array"),
-        ({"prompt": "Hi", "id": "a", "custom_id": "a"}, "a line has an id or a custom_id, not both"),
+        ({"prompt": "Hi", "id": "a", "custom_id": "a"}, "a line can have an id or a custom_id, not both"),
         ({"prompt": "Hi", "id": 1.5}, "id: expected "),
         ({"body": {"messages": [HI]}}, "custom_id is missing"),
         ({"custom_id": "a", "body": None}, "body: expected object, got null"),
@@ -207,7 +210,7 @@ def test_a_wrong_value_is_refused_with_the_path_to_it(body: dict[str, object], m
         (b"null", "not a JSON object"),
     ],
 )
-def test_a_line_of_another_form_is_refused(record: object, message: str) -> None:
+def test_a_line_of_another_shape_is_refused(record: object, message: str) -> None:
     assert refusal(record).startswith(message)
 
 
@@ -220,7 +223,7 @@ def test_a_line_of_another_form_is_refused(record: object, message: str) -> None
     ],
     ids=lambda data: repr(data[:20]),
 )  # fmt: skip
-def test_what_is_not_json_is_refused(data: bytes) -> None:
+def test_invalid_json_is_refused(data: bytes) -> None:
     assert refusal(data).startswith("not valid JSON: ")
     assert custom_id_of(line_of(data)) == "line-7"
 
@@ -236,15 +239,15 @@ def test_stop_is_one_string_or_some() -> None:
     assert task_of(batch_line(stop=["x", "yz"])).stops == ("x", "yz")
 
 
-def test_logprobs_alone_asks_for_the_chosen_tokens_only() -> None:
+def test_logprobs_without_top_logprobs_gives_the_sampled_tokens_only() -> None:
     assert task_of(batch_line(logprobs=True)).sampling.logprobs == 0
 
 
-def test_of_a_key_given_twice_the_last_counts_as_in_most_json_readers() -> None:
+def test_the_last_of_duplicate_keys_counts_as_in_most_json_parsers() -> None:
     assert task_of(b'{"prompt": "a", "prompt": "b"}').conversation.messages == (Message("user", "b"),)
 
 
-def test_a_line_that_is_not_understood_goes_by_its_own_id_where_it_has_one() -> None:
+def test_an_invalid_line_keeps_its_own_id_if_it_has_one() -> None:
     assert custom_id_of(line_of({"custom_id": "a", "nonsense": 1})) == "a"
     assert custom_id_of(line_of({"custom_id": "a", "id": "b", "prompt": "Hi"})) == "a"
     assert custom_id_of(line_of({"id": 5})) == "5"
@@ -252,10 +255,10 @@ def test_a_line_that_is_not_understood_goes_by_its_own_id_where_it_has_one() -> 
         assert custom_id_of(line_of(data)) == "line-7"
 
 
-def test_a_line_that_was_not_read_is_refused_for_that_reason() -> None:
+def test_an_unreadable_line_is_refused_with_the_reason() -> None:
     line = Line(NUMBER, b"", RequestError("too long"))
     with pytest.raises(RequestError, match=r"^too long$"):
-        read_task(line, NOTHING_ELSE)
+        LineParser(NOTHING_ELSE).parse(line)
     assert custom_id_of(line) == "line-7"
 
 
@@ -267,14 +270,14 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(F
 RECORDS = st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda record: {"prompt": "Hi", **record})
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary() | RECORDS.map(lambda record: json.dumps(record).encode()))
 @example(b'{"prompt":"Hi","custom_id":"\\ud83d\\ude00 \\u0000\\n"}')
 def test_any_bytes_give_a_task_or_a_refusal_that_can_be_recorded(data: bytes) -> None:
     line = Line(NUMBER, data)
     records = ResultRecords(ModelIdentity("m", b"m", lambda _: b""))
     try:
-        custom_id, error = read_task(line, NOTHING_ELSE).custom_id, RequestError("no room")
+        custom_id, error = LineParser(NOTHING_ELSE).parse(line).custom_id, RequestError("no room")
     except RequestError as refused:
         custom_id, error = custom_id_of(line), refused
     record = records.failure(line, custom_id, data, error)

@@ -1,18 +1,19 @@
-"""What an error of a line says."""
+"""The error messages of invalid lines."""
 
 import json
 
 import pytest
 
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.wire.chat_completions import custom_id_of, read_task
+from ossctl.app.wire.chat_completions import custom_id_of
 from ossctl.app.wire.lines import Line
 from ossctl.errors import RequestError
 
 
 def fault(**fields: object) -> str:
     with pytest.raises(RequestError) as caught:
-        read_task(Line(1, json.dumps({"prompt": "x", **fields}).encode()), Defaults())
+        LineParser(Defaults()).parse(Line(1, json.dumps({"prompt": "x", **fields}).encode()))
     return caught.value.message
 
 
@@ -21,7 +22,7 @@ def test_a_field_of_any_name_is_named(name: str) -> None:
     assert fault(**{name: 1}) == f"{name} is not supported"
 
 
-def test_the_field_that_was_given_is_named() -> None:
+def test_errors_name_the_field_that_was_given() -> None:
     assert fault(max_completion_tokens=0).startswith("max_completion_tokens is 0")
     assert fault(stream=True) == "stream is true, only false is supported"
 

@@ -1,4 +1,4 @@
-"""The input of a batch as lines, whatever bytes it holds."""
+"""Any bytes are read as lines, in bounded memory."""
 
 import io
 import tracemalloc
@@ -41,7 +41,7 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         (b'{"prompt": "\xe2\x80\xa8"}\n', [(1, b'{"prompt": "\xe2\x80\xa8"}')]),  # JSON may hold U+2028
     ],
 )
-def test_lines_are_numbered_as_an_editor_does_and_blank_ones_left_out(
+def test_lines_are_numbered_as_in_an_editor_and_blank_ones_left_out(
     data: bytes, found: list[tuple[int, bytes]]
 ) -> None:
     assert numbered(data) == found
@@ -57,11 +57,11 @@ def test_a_line_that_is_too_long_is_skipped_with_its_number(
     assert (before, after) == (Line(1, b"before"), Line(3, b"after"))
     assert (skipped.number, skipped.data) == (2, b"")
     assert skipped.error is not None
-    assert f"more than the {LIMIT} that a line may have" in skipped.error.message
+    assert f"more than the limit of {LIMIT} for a line" in skipped.error.message
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n"])
-def test_a_line_of_just_the_limit_is_read(short_limit: None, ending: bytes) -> None:
+def test_a_line_of_exactly_the_limit_is_read(short_limit: None, ending: bytes) -> None:
     assert numbered(b"x" * LIMIT + ending) == [(1, b"x" * LIMIT)]
 
 
@@ -78,7 +78,7 @@ def test_the_real_limit_is_16_mib() -> None:
     assert sizes == [(1, limit, True), (2, 0, False), (3, 2, True)]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(st.binary(max_size=2 * LIMIT) | st.sampled_from([b"\n", b"\r\n", b"x"])).map(b"".join))
 @example(b"x" * 40 + b"\n" * 3 + b"y" * 17 + b"\n" + b"z" * 16)
 def test_any_bytes_are_split_at_newlines_and_nothing_is_lost(data: bytes) -> None:
@@ -93,7 +93,7 @@ def test_any_bytes_are_split_at_newlines_and_nothing_is_lost(data: bytes) -> Non
     assert not found
 
 
-def test_a_line_that_does_not_end_is_not_held_in_memory(short_limit: None, tmp_path: Path) -> None:
+def test_an_endless_line_is_not_held_in_memory(short_limit: None, tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     with path.open("wb") as file:
         file.truncate(100 * 1024 * 1024)  # zeros, which take no room on the disk
@@ -109,7 +109,7 @@ def test_a_line_that_does_not_end_is_not_held_in_memory(short_limit: None, tmp_p
     assert peak < 10 * 1024 * 1024
 
 
-def test_the_length_of_a_long_line_is_without_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_length_of_a_long_line_excludes_the_line_ending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MAX_LINE_BYTES", 16)
     (line,) = read_lines(io.BytesIO(b"x" * 20 + b"\r\n"))
     assert line.error is not None

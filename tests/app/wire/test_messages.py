@@ -1,4 +1,4 @@
-"""Messages, tools, formats and effort of a line: what they mean, and which field a refusal names."""
+"""Messages, tools, formats and effort of a request, and the field that an error names."""
 
 import datetime as dt
 import json
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.wire.chat_completions import read_task
 from ossctl.app.wire.lines import Line
 from ossctl.dialect import Conversation, JsonFormat, Message, Tool, ToolCall, ToolChoice
 from ossctl.errors import RequestError
@@ -24,12 +24,12 @@ NAME_RULE = "must be 1 to 64 letters, digits, - and _"
 
 def conversation_of(defaults: Defaults | None = None, **body: object) -> Conversation:
     line = Line(1, json.dumps({"messages": [HI], **body}).encode())
-    return read_task(line, defaults or Defaults()).conversation
+    return LineParser(defaults or Defaults()).parse(line).conversation
 
 
 def refusal_of(line: bytes) -> str:
     with pytest.raises(RequestError) as refused:
-        read_task(Line(1, line), Defaults())
+        LineParser(Defaults()).parse(Line(1, line))
     assert refused.value.code == "invalid_request"
     return refused.value.message
 
@@ -58,11 +58,11 @@ def json_schema(**fields: object) -> Object:
     return {"type": "json_schema", "json_schema": {"name": "place", "schema": PLACE, **fields}}
 
 
-def test_a_line_that_asks_for_nothing_special_is_its_messages_alone() -> None:
+def test_a_line_without_options_is_a_plain_conversation() -> None:
     assert conversation_of() == Conversation((Message("user", "Hi"),))
 
 
-def test_calls_and_their_results_are_joined_by_the_calls_ids() -> None:
+def test_calls_and_results_are_matched_by_call_id() -> None:
     messages = [
         {"role": "system", "content": "Be brief."},
         HI,
@@ -150,7 +150,7 @@ def test_response_format_is_text_any_object_or_a_schema(
     assert conversation_of(response_format=response_format).json_format == meaning
 
 
-def test_effort_date_and_budget_are_the_lines_own_or_the_defaults() -> None:
+def test_effort_date_and_budget_default_to_the_options() -> None:
     defaults = Defaults(dt.date(2025, 1, 2), "low", 50)
     inherited = conversation_of(defaults, date=None, reasoning_effort=None, max_reasoning_tokens=None)
     assert (inherited.date, inherited.effort, inherited.max_reasoning_tokens) == (
@@ -182,12 +182,12 @@ def test_effort_date_and_budget_are_the_lines_own_or_the_defaults() -> None:
         ([{**HI, "reasoning_content": 5}], "messages[0].reasoning_content: expected str | null, got int"),
     ],
 )
-def test_a_message_that_is_not_one_is_refused_by_its_place(messages: object, message: str) -> None:
+def test_an_invalid_message_is_refused_with_its_path(messages: object, message: str) -> None:
     assert refusal(messages=messages) == message
 
 
 @pytest.mark.parametrize("kind", ["image_url", "input_audio", "file", "refusal", "input_text", ""])
-def test_a_content_part_that_is_not_text_is_refused_by_its_type(kind: str) -> None:
+def test_a_content_part_other_than_text_is_refused_by_its_type(kind: str) -> None:
     parts = [{"type": "text", "text": "What is this?"}, {"type": kind, kind or "url": {}}]
     message = f"messages[1].content[1].type: '{kind}' is not supported"
     assert refusal(messages=[HI, {**HI, "content": parts}]) == message
@@ -203,7 +203,7 @@ def test_a_content_part_that_is_not_text_is_refused_by_its_type(kind: str) -> No
         ({"type": "text", "text": "Hi", "cache": 1}, "messages[0].content[0].cache is not supported"),
     ],
 )
-def test_a_broken_content_part_is_refused_by_its_place(part: object, message: str) -> None:
+def test_an_invalid_content_part_is_refused_with_its_path(part: object, message: str) -> None:
     assert refusal(messages=[{**HI, "content": [part]}]) == message
 
 
@@ -211,9 +211,9 @@ def test_a_broken_content_part_is_refused_by_its_place(part: object, message: st
     ("messages", "message"),
     [
         ([HI, calling(), {"role": "tool", "content": "4"}], "messages[2].tool_call_id is missing"),
-        ([HI, calling(), result("")], "messages[2].tool_call_id: no message before makes the call ''"),
-        ([HI, calling(), result("c2")], "messages[2].tool_call_id: no message before makes the call 'c2'"),
-        ([HI, result(), calling()], "messages[1].tool_call_id: no message before makes the call 'c1'"),
+        ([HI, calling(), result("")], "messages[2].tool_call_id: no earlier call has the id ''"),
+        ([HI, calling(), result("c2")], "messages[2].tool_call_id: no earlier call has the id 'c2'"),
+        ([HI, result(), calling()], "messages[1].tool_call_id: no earlier call has the id 'c1'"),
         ([HI, calling(), {**result(), "tool_call_id": 1}], "messages[2].tool_call_id: expected str | null"),
     ],
 )
@@ -225,14 +225,14 @@ def test_a_result_without_its_call_is_refused(messages: object, message: str) ->
 def test_only_the_assistant_calls_and_reasons(role: str) -> None:
     other = {**result(), "role": role} if role == "tool" else {"role": role, "content": "Hi"}
     for name, value in (("tool_calls", [call("c2")]), ("reasoning_content", "Hm.")):
-        message = f"messages[1].{name} is for the assistant's messages only"
+        message = f"messages[1].{name} is only allowed in assistant messages"
         assert refusal(messages=[calling(), {**other, name: value}]) == message
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])
 @pytest.mark.parametrize("call_id", ["c1", ""])
 def test_only_a_tool_answers_a_call(role: str, call_id: str) -> None:
-    message = "messages[1].tool_call_id is for messages of role tool only"
+    message = "messages[1].tool_call_id is only allowed in tool messages"
     assert refusal(messages=[calling(), {**result(call_id), "role": role}]) == message
 
 
@@ -255,23 +255,23 @@ def test_only_a_tool_answers_a_call(role: str, call_id: str) -> None:
         *(
             (
                 {"function": {"name": name, "arguments": ""}},
-                f"messages[0].tool_calls[0].function.name: {name!r} is not a name",
+                f"messages[0].tool_calls[0].function.name: {name!r} is not a valid name",
             )
             for name in ("", "a b", "f\n", "f<|message|>", "日本")
         ),
     ],
 )
-def test_a_call_that_is_not_one_is_refused_by_its_place(changes: Object, message: str) -> None:
+def test_an_invalid_call_is_refused_with_its_path(changes: Object, message: str) -> None:
     assert refusal(messages=[calling({**call(), **changes})]) == message
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "f\n", "x" * 65, "日本", "<|call|>"])
-def test_a_tools_name_that_no_one_could_call_is_refused(name: str) -> None:
+def test_an_invalid_tool_name_is_refused(name: str) -> None:
     assert refusal(tools=[tool(), tool(name)]) == f"tools[1].function.name is {name!r}, {NAME_RULE}"
 
 
-def test_two_tools_of_one_name_are_refused() -> None:
-    assert refusal(tools=[tool(), tool("a"), tool()]) == "tools[2].function.name: there are two of 'weather'"
+def test_duplicate_tool_names_are_refused() -> None:
+    assert refusal(tools=[tool(), tool("a"), tool()]) == "tools[2].function.name: duplicate 'weather'"
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_two_tools_of_one_name_are_refused() -> None:
         ([tool(strict="yes")], "tools[0].function.strict: expected bool | null, got str"),
     ],
 )
-def test_a_tool_that_is_not_one_is_refused_by_its_place(tools: object, message: str) -> None:
+def test_an_invalid_tool_is_refused_with_its_path(tools: object, message: str) -> None:
     assert refusal(tools=tools) == message
 
 
@@ -319,7 +319,7 @@ def test_a_call_cannot_be_required_of_a_function_that_is_not_offered(tools: obje
         ({"type": "function", "function": {"name": "f", "x": 1}}, "tool_choice.function.x is not supported"),
     ],
 )
-def test_a_tool_choice_that_is_not_one_is_refused_by_its_place(choice: object, message: str) -> None:
+def test_an_invalid_tool_choice_is_refused_with_its_path(choice: object, message: str) -> None:
     assert refusal(tools=[tool("f")], tool_choice=choice) == message
 
 
@@ -349,24 +349,22 @@ def test_a_tool_choice_that_is_not_one_is_refused_by_its_place(choice: object, m
         ),
     ],
 )
-def test_a_response_format_that_is_not_one_is_refused_by_its_place(
-    response_format: object, message: str
-) -> None:
+def test_an_invalid_response_format_is_refused_with_its_path(response_format: object, message: str) -> None:
     assert refusal(response_format=response_format) == message
 
 
 @pytest.mark.parametrize("kind", ["text", "json_object"])
-def test_a_schema_that_its_type_would_ignore_is_refused(kind: str) -> None:
+def test_a_schema_without_type_json_schema_is_refused(kind: str) -> None:
     assert refusal(response_format={**json_schema(), "type": kind}).startswith("response_format.json_schema ")
 
 
-def test_two_calls_of_one_id_in_a_message_are_refused() -> None:
+def test_duplicate_call_ids_in_a_message_are_refused() -> None:
     messages = [HI, calling(call("c1", "weather"), call("c1", "time")), result("c1")]
     assert refusal(messages=messages).startswith("messages[1].tool_calls[1].id")
 
 
 @pytest.mark.parametrize("effort", ["extreme", "none", "minimal", "Low", ""])
-def test_an_effort_that_gpt_oss_does_not_know_is_refused(effort: str) -> None:
+def test_an_unknown_effort_is_refused(effort: str) -> None:
     assert refusal(reasoning_effort=effort) == f"reasoning_effort: '{effort}' is not supported"
 
 
@@ -380,20 +378,20 @@ def test_an_effort_that_gpt_oss_does_not_know_is_refused(effort: str) -> None:
         (True, "max_reasoning_tokens: expected int | null, got bool"),
     ],
 )
-def test_a_budget_that_is_no_number_of_tokens_is_refused(budget: object, message: str) -> None:
+def test_an_invalid_reasoning_budget_is_refused(budget: object, message: str) -> None:
     assert refusal(max_reasoning_tokens=budget) == message
 
 
 @pytest.mark.parametrize(
     "date", ["today", "2025-02-30", "2025-1-1", "2025-01-01T00:00:00", "0000-01-01", " 2025-01-01", "", 2025]
 )
-def test_a_date_that_is_none_is_refused(date: object) -> None:
+def test_an_invalid_date_is_refused(date: object) -> None:
     assert refusal(date=date).startswith("date: ")
 
 
 @pytest.mark.parametrize("field", ["prompt", "tools", "response_format", "id", "x"])
 @pytest.mark.parametrize("half", ["\\ud800", "\\udc00", "a\\udfffb", "\\ud83d\\ud83d"])
-def test_half_a_surrogate_pair_anywhere_is_not_json(field: str, half: str) -> None:
+def test_an_unpaired_surrogate_is_not_json(field: str, half: str) -> None:
     assert refusal_of(f'{{"{field}": [{{"a": "{half}"}}]}}'.encode()).startswith("not valid JSON: ")
     assert refusal_of(f'{{"{field}": {{"{half}": 1}}}}'.encode()).startswith("not valid JSON: ")
 
@@ -409,13 +407,13 @@ def test_half_a_surrogate_pair_anywhere_is_not_json(field: str, half: str) -> No
     ids=["messages", "content", "parameters", "schema"],
 )
 @pytest.mark.parametrize(("opening", "inner", "closing"), [(b"[", b"", b"]"), (b'{"a":', b"1", b"}")])
-def test_nesting_without_end_is_not_json(body: Object, opening: bytes, inner: bytes, closing: bytes) -> None:
+def test_endless_nesting_is_not_json(body: Object, opening: bytes, inner: bytes, closing: bytes) -> None:
     before, _, after = json.dumps({"messages": [HI], **body}).encode().partition(b'"HERE"')
     nested = opening * 100_000 + inner + closing * 100_000
     assert refusal_of(before + nested + after) == "not valid JSON: nested too deeply"
 
 
-def test_in_a_line_of_openais_form_the_path_begins_at_the_body() -> None:
+def test_the_path_in_an_openai_line_starts_at_the_body() -> None:
     def whole(**body: object) -> bytes:
         return json.dumps({"custom_id": "a", "body": {"messages": [HI], **body}}).encode()
 
@@ -424,7 +422,7 @@ def test_in_a_line_of_openais_form_the_path_begins_at_the_body() -> None:
     assert refusal_of(whole(tools=[{**tool(), "type": "x"}])) == "body.tools[0].type: 'x' is not supported"
     assert refusal_of(whole(date="today")).startswith("body.date: ")
     assert refusal_of(whole(messages=[HI, result()])).endswith(
-        "messages[1].tool_call_id: no message before makes the call 'c1'"
+        "messages[1].tool_call_id: no earlier call has the id 'c1'"
     )
 
 
@@ -453,7 +451,7 @@ def understood(messages: list[Object], fields: Object) -> Conversation | str:
         return error.message
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(MESSAGES, st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3))
 def test_any_fields_make_a_conversation_or_a_refusal_in_one_line(
     messages: list[Object], fields: Object

@@ -1,4 +1,4 @@
-"""Where a batch's requests come from, in all their forms."""
+"""The input of a batch in all its formats."""
 
 import gzip
 from pathlib import Path
@@ -35,11 +35,11 @@ def test_requests_are_counted_without_blank_lines(tmp_path: Path) -> None:
 def test_an_input_without_requests_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(data)
-    with pytest.raises(UsageError, match="holds no requests"):
+    with pytest.raises(UsageError, match="contains no requests"):
         surveyed(path)
 
 
-def test_an_input_that_is_no_file_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_an_input_that_is_not_a_file_is_refused_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no input file at .*missing\.jsonl"):
         surveyed(tmp_path / "missing.jsonl")
     with pytest.raises(UsageError, match="is a directory"):
@@ -66,7 +66,7 @@ def test_a_name_that_the_system_refuses_is_a_usage_error() -> None:
         ("csv", Format.JSONL),
     ],
 )
-def test_the_name_of_a_file_tells_its_format(name: str, kind: Format) -> None:
+def test_the_format_follows_from_the_suffix(name: str, kind: Format) -> None:
     assert format_of(Path(name)) is kind
 
 
@@ -87,15 +87,15 @@ def test_a_table_with_tabs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        (b"1", "1 columns, the header has 2"),
-        (b"1,2,3", "3 columns, the header has 2"),
+        (b"1", "1 columns, but the header has 2"),
+        (b"1,2,3", "3 columns, but the header has 2"),
         (b"1,\xff", "not UTF-8"),
         (b'1,"a"b', "expected after"),
         (b'"1,2', "unexpected end of data"),
         (b"1,a\rb", "new-line character"),
     ],
 )
-def test_a_row_that_is_none_fails_alone(tmp_path: Path, row: bytes, problem: str) -> None:
+def test_an_invalid_row_fails_alone(tmp_path: Path, row: bytes, problem: str) -> None:
     good, bad, *rest = table(tmp_path / "in.csv", b"a,b\n1,2\n" + row + b"\n3,4\n")
     assert (good.fields, bad.number) == ({"a": "1", "b": "2"}, 3)
     assert bad.error is not None
@@ -108,14 +108,12 @@ def test_a_row_that_is_too_long_fails_alone(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(lines_module, "MAX_LINE_BYTES", 20)
     first, second = table(tmp_path / "in.csv", b"a,b\n1," + b"x" * 100 + b"\n3,4\n")
     assert first.error is not None
-    assert (
-        first.error.message == "not a row of the table: 102 bytes are more than the 20 that a line may have"
-    )
+    assert first.error.message == "invalid row: 102 bytes, more than the limit of 20 for a line"
     assert second.fields == {"a": "3", "b": "4"}
 
 
-def test_a_header_of_no_use_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="two columns of its header have one name"):
+def test_an_unusable_header_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the header has two columns of the same name"):
         table(tmp_path / "in.csv", "a,a\n1,2\n")
     (tmp_path / "in.csv").write_text("id,text\n1,2\n")
     with pytest.raises(UsageError, match="has no column prompt") as refused:
@@ -133,7 +131,7 @@ def test_lines_of_text(tmp_path: Path) -> None:
     ]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.sampled_from([Format.CSV, Format.TSV, Format.TEXT, Format.JSONL]))
 def test_any_bytes_are_lines_or_a_usage_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, kind: Format
@@ -149,10 +147,10 @@ def test_any_bytes_are_lines_or_a_usage_error(
 
 
 @pytest.mark.parametrize("cut", [20, -3])
-def test_a_compressed_input_that_is_cut_is_refused(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_compressed_input_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "in.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"prompt": "Hi"}\n' * 1000)[:cut])
-    with pytest.raises(UsageError, match=r"cannot read .*in\.jsonl\.gz: the compressed file is cut"):
+    with pytest.raises(UsageError, match=r"cannot read .*in\.jsonl\.gz: the compressed file is truncated"):
         surveyed(path)
 
 
@@ -169,7 +167,7 @@ def requests(path: Path, *ids: object) -> Path:
     return path
 
 
-def test_two_lines_of_one_id_are_refused_with_their_numbers(tmp_path: Path) -> None:
+def test_duplicate_ids_are_refused_with_their_line_numbers(tmp_path: Path) -> None:
     path = requests(tmp_path / "in.jsonl", '"a"', 7, '"b"', '"7"')
     with pytest.raises(UsageError, match="lines 2 and 4 have the same id '7'") as refused:
         surveyed(path)
@@ -188,7 +186,7 @@ def test_a_sample_is_the_same_every_time_and_another_with_another_seed(tmp_path:
 
     def drawn(seed: int) -> list[str]:
         source = Source(path, sample=10, seed=seed)
-        return [custom_id_of(line) for line in source.picked(source.survey(custom_id_of))]
+        return [custom_id_of(line) for line in source.selected(source.survey(custom_id_of))]
 
     assert drawn(0) == drawn(0)
     assert drawn(0) != drawn(1)
@@ -198,17 +196,17 @@ def test_a_sample_is_the_same_every_time_and_another_with_another_seed(tmp_path:
 
 def test_the_limit_comes_before_the_sample(tmp_path: Path) -> None:
     source = Source(requests(tmp_path / "in.jsonl", *range(100)), limit=5, sample=50)
-    lines = source.picked(source.survey(custom_id_of))
+    lines = source.selected(source.survey(custom_id_of))
     assert [custom_id_of(line) for line in lines] == ["0", "1", "2", "3", "4"]
 
 
-def test_what_is_added_after_the_survey_is_not_read_but_noticed(tmp_path: Path) -> None:
+def test_lines_added_after_the_survey_are_noticed_but_not_read(tmp_path: Path) -> None:
     source = Source(requests(tmp_path / "in.jsonl", 1, 2))
     survey = source.survey(custom_id_of)
     assert not source.has_grown(survey)
     with (tmp_path / "in.jsonl").open("a") as file:
         file.write('{"id": 1, "prompt": "again"}\n')
-    assert [custom_id_of(line) for line in source.picked(survey)] == ["1", "2"]
+    assert [custom_id_of(line) for line in source.selected(survey)] == ["1", "2"]
     assert source.has_grown(survey)
 
 
@@ -223,7 +221,7 @@ def test_what_is_added_after_the_survey_is_not_read_but_noticed(tmp_path: Path) 
         ([], None, (500, 500)),
     ],
 )
-def test_what_a_batch_will_read_and_write_is_guessed_from_its_lines(
+def test_the_tokens_of_a_batch_are_estimated_from_its_lines(
     lines: list[bytes], max_tokens: int | None, expected: tuple[int, int]
 ) -> None:
     sizes = Sizes()

@@ -1,13 +1,14 @@
-"""Commands on what the model sees, and on what it costs."""
+"""Commands on what the model sees, and on what it takes."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.attachments import read_attachment
-from ossctl.app.chat.context import ContextReport
+from ossctl.app.chat.context_window import ContextReport
 from ossctl.errors import UsageError
-from ossctl.repl.wording import duration, percent, tokens
+from ossctl.repl.wording import percent, tokens
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
@@ -18,24 +19,24 @@ _BAR = 40  # characters
 def file(repl: "Repl", argument: str) -> None:
     """`/file PATH`"""
     repl.ready()
-    attached = read_attachment(Path(argument.strip("\"'")), repl.chat.talker.n_ctx)
+    n_ctx = repl.chat.model_session.n_ctx
+    attached = read_attachment(Path(argument.strip("\"'")), n_ctx)
     count = repl.size_of(attached)
-    if count > repl.chat.talker.n_ctx:
+    if count > n_ctx:
         raise UsageError(
-            f"{attached.name} has {tokens(count)}, the context {repl.chat.talker.n_ctx:,}",
+            f"{attached.name} has {tokens(count)}, more than the context of {n_ctx:,}",
             "Attach the part that matters.",
         )
-    repl.attached.append(attached)
-    window = repl.chat.window()
-    free = max(0, window.size - window.used)
-    repl.say(f"{attached.name}: {tokens(count)} of {free:,} that are free. It goes with your next message.")
+    repl.composer.attach(attached)
+    free = repl.chat.usage().free
+    repl.say(f"{attached.name}: {tokens(count)} of {free:,} free. It will be sent with your next message.")
 
 
 def image(_repl: "Repl", _argument: str) -> None:
     """`/image`"""
     raise UsageError(
-        "images cannot be read: gpt-oss is a model of text",
-        "Describe it, or attach its text with /file.",
+        "images are not supported: gpt-oss takes text only",
+        "Describe the image, or attach its text with /file.",
     )
 
 
@@ -46,28 +47,28 @@ def context(repl: "Repl", _argument: str) -> None:
     latest = repl.chat.latest
     if latest is not None:
         repl.say(
-            f"The cache holds {repl.chat.cells:,} cells. Of the last prompt's {tokens(latest.prompt)} "
-            f"{latest.reused:,} were reused and {latest.computed:,} computed."
+            f"The cache holds {repl.chat.model_session.cells:,} cells. The last prompt had "
+            f"{tokens(latest.prompt)}: {latest.reused:,} cached, {latest.computed:,} prefilled."
         )
 
 
 def compact(repl: "Repl", _argument: str) -> None:
     """`/compact`"""
     repl.ready()
-    before = repl.chat.window()
-    repl.make_room("compact")
-    repl.say(f"{before.used:,} tokens became {repl.chat.window().used:,}.")
+    before = repl.chat.usage().used
+    repl.compact()
+    repl.say(f"The context went from {tokens(before)} to {repl.chat.usage().used:,}.")
 
 
 def stats(repl: "Repl", _argument: str) -> None:
     """`/stats`"""
-    totals = repl.totals
+    totals = repl.meter.totals
     if not totals.answers:
-        raise UsageError("nothing was answered yet")
+        raise UsageError("there are no answers yet")
     repl.say(
-        f"{totals.answers:,} {'answer' if totals.answers == 1 else 'answers'}, "
-        f"{tokens(totals.completion)} in {duration(totals.seconds)}",
-        f"{tokens(totals.computed)} of prompts computed, {totals.reused:,} taken from the cache",
+        f"{totals.answers:,} {'answer' if totals.answers == 1 else 'answers'}: "
+        f"{tokens(totals.generated)} in {duration(totals.seconds)}",
+        f"prompts: {tokens(totals.prefilled)} prefilled, {totals.cached:,} cached",
     )
     latest = repl.chat.latest
     if latest is not None:
@@ -80,22 +81,22 @@ def stats(repl: "Repl", _argument: str) -> None:
 def plan(repl: "Repl", _argument: str) -> None:
     """`/plan`"""
     repl.ready()
-    made = repl.chat.talker.model.plan
+    made = repl.chat.model_session.model.plan
     if made is not None:
-        repl.say(*repl.describe_plan(repl.models.name, made))
+        repl.say(*repl.describe_plan(repl.model.name, made))
 
 
 def _described(report: ContextReport) -> Iterator[str]:
-    window = report.window
-    filled = min(_BAR, round(window.share * _BAR))
-    yield f"Context: {percent(window)}"
+    usage = report.usage
+    filled = min(_BAR, round(usage.share * _BAR))
+    yield f"Context: {percent(usage)}"
     yield f"[{'#' * filled}{'.' * (_BAR - filled)}]"
     if report.instructions:
         yield f"     {report.instructions:>9,}  instructions and format"
     if report.summary:
-        yield f"     {report.summary:>9,}  summary of what is out of the context"
+        yield f"     {report.summary:>9,}  summary of the turns out of context"
     for turn in report.turns:
         mark = " " if turn.seen else "-"
         yield f"{mark}{turn.number:>3} {turn.tokens:>9,}  {turn.title}"
     if any(not turn.seen for turn in report.turns):
-        yield "- out of the context: the model does not see it any more"
+        yield "- out of context: the model no longer sees this turn"

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes."""
 
 import os
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 from ossctl.errors import OssctlError
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one move, in place of what is there. Raises OssctlError.
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write `data` to a temporary file and rename it to `path`. Raises OssctlError.
 
-    A device or a pipe is written to.
+    A symbolic link is followed; a device or a pipe is written to directly.
     """
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
-        target = path.resolve()  # through a symbolic link, which stays
+        target = path.resolve()
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             part.write_bytes(data)

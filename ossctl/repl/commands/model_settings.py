@@ -1,4 +1,4 @@
-"""Commands on how the model is asked, and on what is shown."""
+"""Commands that change how the model answers, and what is shown of it."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from ossctl.app.chat.settings import ChatSettings
+from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort
 from ossctl.errors import RequestError, UsageError
 from ossctl.repl.commands.answers import require_effort
 from ossctl.repl.view import ShowReasoning
-from ossctl.repl.wording import duration
+from ossctl.text import duration
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
 
-# What `/set` changes, and what each value is.
+# The names that `/set` takes, and what their values mean.
 SETTINGS = {
-    "temperature": "0 is greedy",
-    "top_p": "draw from the likeliest tokens of this share",
-    "top_k": "draw from so many tokens; 0 is all",
-    "min_p": "leave out tokens less likely than this share of the likeliest",
+    "temperature": "sampling temperature; 0 is greedy decoding",
+    "top_p": "nucleus sampling: the smallest set of tokens with this total probability",
+    "top_k": "sample from the K most likely tokens; 0 disables the limit",
+    "min_p": "drop tokens less likely than this times the most likely one",
     "seed": "of the next answer",
-    "max_tokens": "of reasoning and answer together; off is as many as fit",
-    "max_reasoning_tokens": "begin the answer after so many; off is never",
-    "stop": "end the answer before this text; off is nothing",
-    "date": "what the model is told today is; off is today",
+    "max_tokens": "maximum length of an answer, reasoning included; off: up to the context limit",
+    "max_reasoning_tokens": "limit of the reasoning; off: no limit",
+    "stop": "text that ends an answer; off: none",
+    "date": "current date to give the model; off: today",
 }
 _PARSE: Mapping[str, Callable[[str], Any]] = {
     "temperature": float,
@@ -45,26 +45,6 @@ _FIELDS = {"stop": "stops"}
 _LEAST = {"max_tokens": 1, "max_reasoning_tokens": 0}
 _CAN_BE_OFF = ("max_tokens", "max_reasoning_tokens", "stop", "date")
 _OFF = "off"
-_KEYS = (
-    ("Enter", "sends; Alt-Enter, or \\ at the end of a line, begins another line"),
-    ("Ctrl-C", "stops the answer; at the prompt, clears the line; once more leaves"),
-    ("Ctrl-X Ctrl-E", "opens your $EDITOR"),
-    ("@path", "in a message attaches that file"),
-)
-
-
-def help_(repl: "Repl", argument: str) -> None:
-    """`/help [COMMAND]`"""
-    if argument:
-        command = repl.registry.find(f"/{argument.lstrip('/')}")
-        if command is None:
-            raise UsageError(f"there is no command /{argument.lstrip('/')}", "/help shows all.")
-        aliases = f" Also {', '.join(command.aliases)}." if command.aliases else ""
-        repl.say(f"{command.usage}  {command.help}{aliases}")
-        return
-    width = max(len(command.usage) for command in repl.registry.commands)
-    repl.say(*(f"{command.usage:{width}}  {command.help}" for command in repl.registry.commands), "")
-    repl.say(*(f"{key:{width}}  {about}" for key, about in _KEYS))
 
 
 def effort(repl: "Repl", argument: str) -> None:
@@ -73,10 +53,12 @@ def effort(repl: "Repl", argument: str) -> None:
     require_effort(repl)
     if argument:
         repl.chat.settings = replace(repl.chat.settings, effort=msgspec.convert(argument, Effort))
-    efforts = ", ".join(get_args(Effort))
-    repl.say(f"The effort is {repl.chat.effort} (of {efforts}).")
+    repl.say(f"Effort: {repl.chat.effort} (one of {', '.join(get_args(Effort))}).")
     if argument and repl.chat.transcript.turns:
-        repl.say("It stands at the beginning of the conversation, which the next answer reads again.")
+        repl.say(
+            "This changes the start of the prompt, so the next answer has to process the whole conversation "
+            "again."
+        )
 
 
 def system(repl: "Repl", argument: str) -> None:
@@ -85,73 +67,75 @@ def system(repl: "Repl", argument: str) -> None:
         text = "" if argument == _OFF else text_of(argument)
         repl.chat.settings = replace(repl.chat.settings, system=text)
     text = repl.chat.settings.system
-    repl.say(f"Instructions: {text}" if text else "There are no instructions. /system TEXT gives some.")
+    repl.say(f"System prompt: {text}" if text else "There is no system prompt. /system TEXT sets one.")
 
 
 def model(repl: "Repl", argument: str) -> None:
     """`/model [MODEL]`"""
     if not argument:
         repl.ready()
-        talker = repl.chat.talker
-        repl.say(f"{repl.chat.model.name}, {talker.n_ctx:,} tokens of context: {repl.chat.model.path}")
+        n_ctx = repl.chat.model_session.n_ctx
+        repl.say(f"{repl.chat.model.name}, context of {n_ctx:,} tokens: {repl.chat.model.path}")
         return
     repl.chat.use(None, repl.chat.model)
-    if repl.interactive:
+    if repl.surface.interactive:
         repl.say(f"Loading {argument} …")
-    repl.models.exchange(argument)
+    repl.model.exchange(argument)
     settings = repl.chat.settings
-    if repl.models.talker().model.dialect.default_effort is None and (
+    if repl.model.session().dialect.default_effort is None and (
         settings.effort or settings.max_reasoning_tokens is not None
     ):
         repl.chat.settings = replace(settings, effort=None, max_reasoning_tokens=None)
-        repl.say("This model knows no effort: it is left out from now on.")
+        repl.say("This model has no effort setting; it is removed.")
     repl.ready()
-    repl.say(f"{repl.chat.model.name} goes on with the conversation.")
+    repl.say(f"{repl.chat.model.name} continues the conversation.")
 
 
 def reasoning(repl: "Repl", argument: str) -> None:
     """`/reasoning [show|fold|hide]`"""
+    view = repl.surface.view
     if argument:
-        repl.view.reasoning = msgspec.convert(argument, ShowReasoning)
-    repl.say(f"Reasoning: {repl.view.reasoning}.")
+        view.reasoning = msgspec.convert(argument, ShowReasoning)
+    repl.say(f"Reasoning: {view.reasoning}.")
 
 
 def set_(repl: "Repl", argument: str) -> None:
     """`/set [NAME [VALUE]]`"""
     name, _, value = argument.partition(" ")
     if name and name not in SETTINGS:
-        raise UsageError(f"there is no setting {name}", f"There are {', '.join(SETTINGS)}.")
+        raise UsageError(f"there is no setting {name}", f"Settings: {', '.join(SETTINGS)}.")
     if value.strip():
+        n_answers = repl.chat.history.n_answers
         try:
-            repl.chat.settings = _changed(repl.chat.settings, name, value.strip(), repl.chat.answers)
+            repl.chat.settings = _changed(repl.chat.settings, name, value.strip(), n_answers)
         except RequestError as error:
             raise UsageError(error.message) from None
-    for known, about in SETTINGS.items():
+    for known, meaning in SETTINGS.items():
         if name in ("", known):
-            repl.say(f"{known} {_shown(repl.chat.settings, known)}  ({about})")
+            repl.say(f"{known} {_shown(repl.chat.settings, known)}  ({meaning})")
 
 
 def tools(repl: "Repl", _argument: str) -> None:
     """`/tools`"""
     tools = repl.chat.tools
     if not tools.offered:
-        repl.say("There are no functions. ossctl chat --tool-cmd NAME=COMMAND gives the model one.")
+        repl.say("There are no functions. `ossctl chat --tool-cmd NAME=COMMAND` offers one to the model.")
     for tool in tools.offered:
         command = tools.commands.get(tool.name)
         runs = f"{' '.join(command.argv)}, at most {duration(command.seconds)}" if command else "no program"
         repl.say(f"{tool.name}: {tool.description or 'no description'} ({runs})")
 
 
-def _changed(settings: ChatSettings, name: str, value: str, answers: int) -> ChatSettings:
-    """The settings with another value. Raises UsageError, RequestError for one that can't be."""
+def _changed(settings: ChatSettings, name: str, value: str, n_answers: int) -> ChatSettings:
+    """The settings with another value. Raises UsageError or RequestError if it is invalid."""
     field = _FIELDS.get(name, name)
     off = value == _OFF and name in _CAN_BE_OFF
     try:
         parsed: Any = getattr(ChatSettings(), field) if off else _PARSE[name](value)
     except ValueError:
         raise UsageError(f"{name} cannot be {value}") from None
-    if name == "seed":  # of the next answer: every other before it had the one before
-        parsed = (parsed - answers) % 2**64
+    if name == "seed":  # of the next answer: the settings have that of the session's first
+        parsed = (parsed - n_answers) % 2**64
     if name in _LEAST and not off and parsed < _LEAST[name]:
         raise UsageError(f"{name} cannot be {value}")
     return replace(settings, **{field: parsed})

@@ -1,8 +1,10 @@
-"""Where the user types: keys, history, completion and the toolbar, by prompt_toolkit."""
+"""The input line of a chat: keys, history, completion and toolbar, with prompt_toolkit."""
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
@@ -16,11 +18,12 @@ from prompt_toolkit.styles import Style
 
 from ossctl.errors import Interrupted
 from ossctl.repl.completion import Candidate
+from ossctl.repl.toolbar import Part
 
-_LONGEST_KEPT = 20_000  # characters of a message that the history file takes
+_MAX_REMEMBERED = 20_000  # characters of a message that is written to the history file
 _OWNER_ONLY = 0o600
-_BETWEEN = " · "
-_REFRESH_SECONDS = 0.5  # while something goes on that the toolbar tells of
+_SEPARATOR = " · "
+_IDLE_SECONDS = 0.5
 
 _STYLE = Style.from_dict(
     {
@@ -32,74 +35,101 @@ _STYLE = Style.from_dict(
 )
 
 
-class Prompt:
-    """Asks for one message after the other."""
+class InputHost(Protocol):
+    """What the prompt needs from the chat. All methods are called on the prompt's thread."""
 
-    def __init__(
-        self,
-        history: Path,
-        complete: Callable[[str], list[Candidate]],
-        toolbar: Callable[[str, int], list[tuple[bool, str]]],
-        cleared: Callable[[], None],
-        check: Callable[[], None],
-    ) -> None:
-        """`toolbar` gives, for the text so far and the cursor's place in it, parts to show, each with whether
-        it is a warning. It is asked at every key, and twice a second.
+    def complete(self, text: str) -> Sequence[Candidate]:
+        """What may follow `text`, the text before the cursor."""
 
-        `cleared` is called when the user takes back what is typed. `check` raises Interrupted if the chat
-        was to end before the prompt could be left.
-        """
-        self._toolbar = toolbar
-        self._check = check
+    def toolbar(self, text: str) -> Sequence[Part]:
+        """The toolbar below `text`. Called with every redraw, so it must not change anything."""
+
+    def idle(self, text: str, cursor: int) -> None:
+        """Work between two keys: after every change of the text, and twice a second."""
+
+    def cleared(self) -> None:
+        """The user has discarded the text."""
+
+    def check(self) -> None:
+        """Raises Interrupted if a signal ended the chat before the prompt was shown."""
+
+
+class InputPrompt:
+    """Asks for one message at a time."""
+
+    def __init__(self, history: Path, host: InputHost) -> None:
+        self._host = host
+        self._wakeup = asyncio.Event()
+        self._redraw = False
         self._session: PromptSession[str] = PromptSession(
             message=[("class:prompt", "> ")],
             multiline=True,
             prompt_continuation=lambda _width, _line, wrapped: "" if wrapped else "  ",
             history=_History(history),
-            completer=_Completer(complete),
+            completer=_Completer(host.complete),
             complete_while_typing=True,
             complete_in_thread=False,
             enable_open_in_editor=True,
             tempfile_suffix=".md",
-            key_bindings=_keys(cleared),
+            key_bindings=_keys(host.cleared),
             bottom_toolbar=self._toolbar_text,
             style=_STYLE,
             include_default_pygments_style=False,
             reserve_space_for_menu=4,
         )
+        buffer = self._session.default_buffer
+        buffer.on_text_changed += lambda _: self._wakeup.set()
+        buffer.on_cursor_position_changed += lambda _: self._wakeup.set()
 
     def ask(self, draft: str = "") -> str:
-        """A message, `draft` to begin with. Raises EOFError, KeyboardInterrupt at an empty line, and what
-        `leave` was given."""
-        return self._session.prompt(default=draft, refresh_interval=_REFRESH_SECONDS, pre_run=self._begin)
+        """Let the user edit `draft` and return the message.
 
-    def when_shown(self, call: Callable[[], None]) -> None:
-        """Call that once, when the prompt is there for the first time."""
-        events = self._session.app.after_render
+        Raises EOFError, KeyboardInterrupt at an empty line, what `leave` was given, and the host's errors.
+        """
+        return self._session.prompt(default=draft, pre_run=self._begin)
 
-        def once(_: object) -> None:
-            events.remove_handler(once)
-            call()
-
-        events.add_handler(once)
-
-    def refresh(self) -> None:
-        """Draw the toolbar again, from any thread."""
-        self._session.app.invalidate()
+    def wake(self) -> None:
+        """Run the idle hook and redraw, from any thread."""
+        self._call_soon(self._wake)
 
     def leave(self, error: BaseException) -> None:
-        """Let `ask` raise `error`, from any thread or a signal handler."""
+        """Make `ask` raise `error`, from any thread or a signal handler."""
+        self._call_soon(lambda: self._exit(error))
+
+    def _call_soon(self, call: Callable[[], None]) -> None:
         app = self._session.app
         loop = app.loop
         if loop is not None and app.is_running:
             with contextlib.suppress(RuntimeError):  # it has just ended
-                loop.call_soon_threadsafe(self._exit, error)
+                loop.call_soon_threadsafe(call)
 
     def _begin(self) -> None:
         try:
-            self._check()
+            self._host.check()
         except Interrupted as error:
             self._exit(error)
+        self._wakeup = asyncio.Event()
+        self._session.app.create_background_task(self._run_idle())
+
+    async def _run_idle(self) -> None:
+        buffer = self._session.default_buffer
+        while True:
+            try:
+                self._host.idle(buffer.text, buffer.cursor_position)
+            except Exception as error:  # noqa: BLE001 (raised by `ask`)
+                self._exit(error)
+                return
+            if self._redraw:
+                self._session.app.invalidate()
+            self._redraw = False
+            timer = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._wake)
+            await self._wakeup.wait()
+            timer.cancel()
+            self._wakeup.clear()
+
+    def _wake(self) -> None:
+        self._redraw = True
+        self._wakeup.set()
 
     def _exit(self, error: BaseException) -> None:
         app = self._session.app
@@ -107,21 +137,20 @@ class Prompt:
             app.exit(exception=error)
 
     def _toolbar_text(self) -> StyleAndTextTuples:
-        buffer = self._session.default_buffer
-        parts = self._toolbar(buffer.text, buffer.cursor_position)
+        parts = list(self._host.toolbar(self._session.default_buffer.text))
         columns = get_app().output.get_size().columns
-        while len(parts) > 1 and len(_BETWEEN.join(text for _, text in parts)) >= columns:
-            parts = parts[1:]
+        while len(parts) > 1 and len(_SEPARATOR.join(part.text for part in parts)) >= columns:
+            del parts[0]
         fragments: StyleAndTextTuples = []
-        for warns, text in parts:
+        for part in parts:
             if fragments:
-                fragments.append(("class:toolbar", _BETWEEN))
-            fragments.append(("class:toolbar.warning" if warns else "class:toolbar", text))
+                fragments.append(("class:toolbar", _SEPARATOR))
+            fragments.append(("class:toolbar.warning" if part.is_warning else "class:toolbar", part.text))
         return fragments
 
 
 class _Completer(Completer):
-    def __init__(self, complete: Callable[[str], list[Candidate]]) -> None:
+    def __init__(self, complete: Callable[[str], Sequence[Candidate]]) -> None:
         self._complete = complete
 
     def get_completions(self, document: Document, _complete_event: CompleteEvent) -> Iterable[Completion]:
@@ -130,7 +159,7 @@ class _Completer(Completer):
 
 
 class _History(FileHistory):
-    """Shared by all chats. What cannot be kept is known to this one only."""
+    """The history file that all chats share. If it cannot be used, this chat has its own history."""
 
     def __init__(self, path: Path) -> None:
         with contextlib.suppress(OSError):
@@ -145,7 +174,7 @@ class _History(FileHistory):
             return []
 
     def store_string(self, string: str) -> None:
-        if len(string) <= _LONGEST_KEPT:
+        if len(string) <= _MAX_REMEMBERED:
             with contextlib.suppress(OSError):
                 super().store_string(string)
 

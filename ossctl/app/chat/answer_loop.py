@@ -1,0 +1,164 @@
+"""Generates the answer to a message: runs the tools that the model calls and continues with their results."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
+from ossctl.app.chat.history import ChatHistory
+from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
+from ossctl.app.chat.session_log import AnswerWriter
+from ossctl.app.inference.finish import answer_finish
+from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
+from ossctl.dialect import Answer, Message, Preamble, Reasoning, Tool, ToolCall
+from ossctl.engine.request import FinishReason
+from ossctl.errors import OssctlError
+
+if TYPE_CHECKING:  # these load llama.cpp's library, which the prompt does not wait for
+    from ossctl.app.chat.model_session import ModelSession
+    from ossctl.app.inference.generation import Generation
+
+Allow = Callable[[ToolCall], bool]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The functions that the model may call, and the programs that implement them."""
+
+    offered: tuple[Tool, ...] = ()
+    commands: Mapping[str, ToolCommand] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ToolRunner:
+    """Runs tools that the user allows."""
+
+    commands: Mapping[str, ToolCommand]
+    allow: Allow
+
+    def can_run(self, calls: Sequence[ToolCall]) -> bool:
+        """Whether there is a program for each of the calls."""
+        return all(call.name in self.commands for call in calls)
+
+    def run(self, call: ToolCall, keep_going: Callable[[], bool]) -> ToolOutcome:
+        """Ask the user, then run the program until it ends or `keep_going` returns False."""
+        if not self.allow(call):
+            return ToolOutcome(call, "The user does not allow this call.", ok=False)
+        return self.commands[call.name].run(call, keep_going)
+
+
+class AnswerLoop:
+    """Answers one message. Created before the message is added to the history.
+
+    `details` are saved with each message that the model writes.
+    """
+
+    def __init__(
+        self,
+        history: ChatHistory,
+        model: "ModelSession",
+        prompts: PromptBuilder,
+        tools: ToolRunner,
+        details: Mapping[str, Any],
+    ) -> None:
+        self.latest: Answered | None = None
+        self._history = history
+        self._before = history.transcript
+        self._model = model
+        self._prompts = prompts
+        self._tools = tools
+        self._details = details
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Call no more tools. May be called from any thread and from signal handlers."""
+        self._stopped = True
+
+    def run(self) -> Generator[ChatEvent]:
+        """Generate messages until one calls no tool.
+
+        If the model does not begin to answer, the history is as it was before. Raises UsageError if the model
+        cannot take the prompt.
+        """
+        for _ in range(MAX_ROUNDS):
+            try:
+                generation = yield from self._generate()
+            except OssctlError:
+                if self._history.transcript.awaits_answer:
+                    self._history.move_to(self._before)
+                raise
+            if not generation.tokens:
+                self._history.move_to(self._before)
+                break
+            calls = generation.calls
+            if self._stopped or not calls or not self._tools.can_run(calls):
+                break
+            for call in calls:
+                outcome = self._tools.run(call, lambda: not self._stopped)
+                self._history.add_message(Message("tool", outcome.result, tool=call.name))
+                yield ToolRan(outcome)
+            if self._stopped:
+                break
+        if self.latest is not None:
+            yield self.latest
+
+    def _generate(self) -> Generator[ChatEvent, None, "Generation"]:
+        started = monotonic()
+        with request_errors_as_usage_errors():
+            spec = self._prompts.answer(self._history.transcript.messages(), self._history.n_answers)
+            generation = self._model.prepare(spec, self._history.cache_key)
+            yield from self._follow(generation, spec.sampling.seed, started)
+        return generation
+
+    def _follow(self, generation: "Generation", seed: int, started: float) -> Generator[ChatEvent]:
+        """Yield the events of one generation, and save it meanwhile."""
+        first = 0.0
+        parts: dict[type, list[str]] = {Answer: [], Preamble: [], Reasoning: []}
+        writer: AnswerWriter | None = None
+        details = {**self._details, "seed": seed}
+        try:
+            with closing(self._model.stream(generation)) as events:
+                for event in events:
+                    if isinstance(event, Answer | Preamble | Reasoning):
+                        first = first or monotonic() - started
+                        parts[type(event)].append(event.text)
+                        writer = writer or self._history.start_answer(details)
+                        writer.update([*parts[Preamble], *parts[Answer]], parts[Reasoning])
+                    yield event
+        finally:
+            self.latest = self._measured(generation, seed, first, monotonic() - started)
+            if generation.tokens:
+                self._finish(writer or self._history.start_answer(details), generation, self.latest)
+
+    def _measured(self, generation: "Generation", seed: int, first: float, seconds: float) -> Answered:
+        if generation.finish is None:
+            generation.finish = FinishReason.CANCELLED
+        prompt, completion = len(generation.request.prompt), generation.completion_tokens
+        cut = generation.finish is FinishReason.LENGTH
+        return Answered(
+            ending=answer_finish(generation),
+            prompt=prompt,
+            reused=generation.cached_tokens - self._model.n_prefilled_ahead,
+            completion=completion,
+            reasoning=generation.reasoning_tokens,
+            seed=seed,
+            first_token_seconds=first,
+            seconds=seconds,
+            writing_seconds=generation.seconds - generation.first_token_seconds,
+            recovered=tuple(generation.recovered),
+            in_reasoning=not generation.content and not generation.calls and bool(generation.reasoning),
+            context_full=cut and prompt + completion >= self._model.n_ctx,
+        )
+
+    def _finish(self, writer: AnswerWriter, generation: "Generation", measured: Answered) -> None:
+        stopped = generation.finish is FinishReason.CANCELLED
+        message = Message(
+            "assistant",
+            generation.content,
+            generation.reasoning,
+            () if stopped else tuple(generation.calls),
+            token_ids=tuple(generation.tokens),
+        )
+        self._history.finish_answer(writer.finish(message, measured.record(), stopped=stopped))

@@ -1,0 +1,70 @@
+"""The settings of a chat: what the options of `ossctl chat` and `/set` change."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import msgspec
+
+from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.user_text import text_of
+from ossctl.dialect import Effort
+from ossctl.engine.request import Sampling
+
+_SEEDS = 2**64
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """If `date` is None, the model gets today's.
+
+    The first answer of a session uses `seed`, and each later one the next seed.
+    """
+
+    system: str = ""
+    effort: Effort | None = None
+    date: dt.date | None = None
+    max_tokens: int | None = None
+    max_reasoning_tokens: int | None = None
+    stops: tuple[str, ...] = ()
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, options: GenerationOptions) -> "ChatSettings":
+        """The settings given on the command line. Raises UsageError for a file that cannot be read."""
+        return cls(
+            system=text_of(options.system),
+            effort=options.effort,
+            date=options.date,
+            max_tokens=options.max_tokens,
+            max_reasoning_tokens=options.max_reasoning_tokens,
+            stops=tuple(options.stops),
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            min_p=options.min_p,
+            seed=options.seed or 0,
+        )
+
+    def sampling(self, n_answers: int) -> Sampling:
+        """The sampling settings after `n_answers` answers. Raises RequestError for a value out of range."""
+        seed = (self.seed + n_answers) % _SEEDS
+        sampling = Sampling(self.temperature, self.top_k, self.top_p, self.min_p, seed)
+        sampling.validate()
+        return sampling
+
+    def record(self) -> dict[str, Any]:
+        """The settings that are set, for the database and JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value not in (None, "", ())}
+
+
+def settings_of(record: Mapping[str, Any]) -> ChatSettings:
+    """The settings in a record, ignoring names that this version does not know."""
+    known = {field.name for field in fields(ChatSettings)}
+    return msgspec.convert({name: value for name, value in record.items() if name in known}, ChatSettings)

@@ -1,0 +1,56 @@
+"""Commands that share groups of options."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Replace each parameter that stands for a group of options by the options themselves.
+
+    A group is a function: its parameters are the options, its result is what the command receives. A command
+    takes one as `loading: Annotated[LoadOptions, loading_options]`.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    groups = {each.name: group for each in parameters if (group := _group_of(each)) is not None}
+    options = {name: inspect.signature(group).parameters for name, group in groups.items()}
+
+    @functools.wraps(function)
+    def call(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{option: given.pop(option) for option in options[name]})
+        function(**given)
+
+    flat = [[*options[each.name].values()] if each.name in groups else [each] for each in parameters]
+    _declare(call, [parameter for several in flat for parameter in several])
+    return call
+
+
+def redeclared(group: Callable[P, T], **annotations: Any) -> Callable[P, T]:
+    """`group` with other declarations of the options that are named."""
+
+    @functools.wraps(group)
+    def call(*args: P.args, **given: P.kwargs) -> T:
+        return group(*args, **given)
+
+    parameters = inspect.signature(group).parameters.values()
+    _declare(
+        call, [each.replace(annotation=annotations.get(each.name, each.annotation)) for each in parameters]
+    )
+    return call
+
+
+def _group_of(parameter: inspect.Parameter) -> Callable[..., object] | None:
+    if get_origin(parameter.annotation) is not Annotated:
+        return None
+    return next((each for each in get_args(parameter.annotation) if inspect.isfunction(each)), None)
+
+
+def _declare(function: Callable[..., object], parameters: list[inspect.Parameter]) -> None:
+    """Give `function` these parameters, where Typer looks for them."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {each.name: each.annotation for each in parameters}

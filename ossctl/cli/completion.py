@@ -1,0 +1,29 @@
+"""What the shell offers for models and saved chats."""
+
+import glob
+from pathlib import Path
+
+from ossctl.text import harmless
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Names of models, then files and folders; no name looks like a path."""
+    from ossctl.app.library.resolve import known_names
+
+    known = [name for name in known_names() if name.startswith(incomplete)]
+    folder, _, start = incomplete.rpartition("/")
+    try:
+        found = sorted(Path(folder or ".").glob(f"{glob.escape(start)}*")) if incomplete else []
+    except OSError:
+        found = []
+    folders = [f"{path.as_posix()}/" for path in found if path.is_dir()]
+    return [*known, *folders, *(path.as_posix() for path in found if path.suffix == ".gguf")]
+
+
+def complete_session(incomplete: str) -> list[tuple[str, str]]:
+    """Ids of saved chats, with their titles."""
+    from ossctl.app.chat.session_log import list_sessions
+    from ossctl.settings import Paths
+
+    found = list_sessions(Paths.from_environment().sessions)
+    return [(session.id, harmless(session.title)) for session in found if session.id.startswith(incomplete)]

@@ -1,0 +1,39 @@
+"""Shows answers while they are generated, and stops them at Ctrl-C."""
+
+from collections.abc import Generator
+from contextlib import closing
+
+from ossctl.app.chat.chat import Chat
+from ossctl.app.chat.events import Answered, ChatEvent
+from ossctl.repl.surface import Surface
+from ossctl.repl.terminal import Signals
+from ossctl.repl.view import View
+
+
+class AnswerDisplay:
+    """Runs a chat's answer to its end, whatever interrupts it."""
+
+    def __init__(self, chat: Chat, surface: Surface, signals: Signals) -> None:
+        self._chat = chat
+        self._surface = surface
+        self._signals = signals
+
+    def show(self, events: Generator[ChatEvent], view: View | None = None) -> Answered | None:
+        """Show the events; return the measurements of an answer, if that is what they are.
+
+        Closes `events` in any case. Raises Interrupted, KeyboardInterrupt at the second Ctrl-C.
+        """
+        answered = None
+        view = view or self._surface.view
+        stop = self._chat.stop if self._surface.interactive else self._signals.interrupt
+        with closing(events), self._signals.interrupts(stop):
+            view.begin()
+            try:
+                for event in events:
+                    view.take(event)
+                    self._signals.check()
+                    if isinstance(event, Answered):
+                        answered = event
+            finally:
+                view.end()
+        return answered

@@ -1,0 +1,150 @@
+"""What is printed where, and that no control character from outside reaches a terminal."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ossctl.app.library.resolve import has_nano
+from ossctl.cli.output import Output, columns
+from ossctl.errors import UsageError
+from tests.support.command import ossctl, small_model, write_jsonl
+from tests.support.hub import Hub
+from tests.support.models import byte_gpt_oss
+
+TITLE = "\x1b]0;owned\x07"  # sets the title of a terminal's window
+SHOWN = "�]0;owned�"
+
+WEATHER = {
+    "description": "Get the weather in a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+TOOL = f"""
+import sys
+sys.stdin.read()
+print({TITLE!r} + "rain")
+"""
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("out", "stdout", "stderr"),
+    [
+        (Output(), "one\ntwo\n", "note\nwarning\nossctl: wrong\nfix it\n"),
+        (Output(as_json=True), '{\n  "schema": "x/1"\n}\n', "note\nwarning\nossctl: wrong\nfix it\n"),
+        (Output(quiet=True), "one\ntwo\n", "warning\nossctl: wrong\nfix it\n"),
+    ],
+)
+def test_each_mode_prints_its_own(
+    out: Output, stdout: str, stderr: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.json({"schema": "x/1"})
+    out.text("one")
+    out.table([("two", "")])
+    out.note("note")
+    out.warning("warning")
+    out.error("wrong", "fix it")
+    assert capsys.readouterr() == (stdout, stderr)
+
+
+def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all_bytes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Output().write(TITLE)
+    Output().warning(TITLE)
+    assert capsys.readouterr() == (TITLE, f"{TITLE}\n")
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    Output().write(TITLE)
+    Output().warning(TITLE)
+    assert screen.getvalue() == f"{SHOWN}{SHOWN}\n"
+
+
+@pytest.mark.parametrize(("typed", "agreed"), [("y\n", True), (" YES\n", True), ("\n", False), ("", False)])
+def test_only_a_yes_is_a_yes(
+    typed: str, agreed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    assert Output().confirm("Delete it?") is agreed
+    assert capsys.readouterr() == ("", f"Delete it? [y/N] {'' if typed else chr(10)}")
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert columns([("model", "size"), ("a", "10"), ("b", "9")], right=(1,)) == [
+        "model  size",
+        "a        10",
+        "b         9",
+    ]
+    assert columns([]) == []
+
+
+def test_a_closed_stderr_is_silent_and_a_closed_stdout_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    Output().warning("a warning")
+    with pytest.raises(UsageError, match="standard output is closed"):
+        Output().text("data")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+class TestOnATerminal:
+    """What a user's screen gets of names and texts with control characters."""
+
+    def test_the_name_in_a_gguf_file_is_shown_without_its_control_characters(self, tmp_path: Path) -> None:
+        from tests.support.terminal import Terminal
+
+        path = byte_gpt_oss(tmp_path)
+        name = b"tiny gpt-oss, random weights"
+        path.write_bytes(path.read_bytes().replace(name, TITLE.encode().ljust(len(name))))
+        assert TITLE in ossctl("plan", path, cwd=tmp_path).stdout
+        for arguments in (("plan", path), ("run", "-m", path, "-vv", "-n", 1, "hi")):
+            with Terminal(*arguments, cwd=tmp_path) as terminal:
+                terminal.wait(SHOWN)
+                terminal.end()
+            assert TITLE.encode() not in terminal.raw
+
+    def test_the_name_of_a_file_on_the_hub_is_shown_without_its_control_characters(
+        self, tmp_path: Path
+    ) -> None:
+        from tests.support.terminal import Terminal
+
+        with Hub() as hub:
+            hub.add("org/model-GGUF", {f"{TITLE}.gguf": bytes(3_000_000)})
+            variables = {**hub.variables, "HF_HOME": str(tmp_path / "hf")}
+            with Terminal("pull", "hf:org/model-GGUF", cwd=tmp_path, variables=variables) as terminal:
+                terminal.wait(rf"{SHOWN}\.gguf · 3\.0 MB")
+                assert terminal.end() == 0
+        assert TITLE.encode() not in terminal.raw
+
+    @pytest.mark.skipif(not has_nano(), reason="nano is not made yet: make nano")
+    def test_the_result_of_a_tool_is_shown_without_its_control_characters(self, tmp_path: Path) -> None:
+        from tests.support.terminal import Terminal
+
+        (tmp_path / "city.json").write_text(json.dumps(WEATHER), "utf-8")
+        (tmp_path / "weather.py").write_text(TOOL, "utf-8")
+        tool = ("--tool", "get_weather=city.json", "--tool-cmd", f"get_weather={sys.executable} weather.py")
+        asked = ("run", "-m", "nano", "-t", 0, *tool, "What is the weather in Turku?")
+        with Terminal(*asked, cwd=tmp_path) as terminal:
+            terminal.wait(r"Run get_weather\(.*\)\? \[y/N\]")
+            terminal.press("y\n")
+            terminal.wait(rf"→ {SHOWN}rain")
+            terminal.end()
+        assert TITLE.encode() not in terminal.raw
+
+    def test_the_id_of_a_request_is_shown_without_its_control_characters(self, tmp_path: Path) -> None:
+        from tests.support.terminal import Terminal
+
+        write_jsonl(tmp_path / "in.jsonl", {"id": TITLE, "prompt": "Count.", "logit_bias": {"2": -100}})
+        arguments = ("batch", "in.jsonl", "-o", "out.jsonl", *small_model())
+        with Terminal(*arguments, cwd=tmp_path, columns=120) as terminal:
+            terminal.wait(rf"slowest .*: {SHOWN}")
+            terminal.press("\x03")
+            terminal.end()
+        assert TITLE.encode() not in terminal.raw

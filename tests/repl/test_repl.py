@@ -1,0 +1,286 @@
+"""Messages, edits and models of a chat, without a terminal."""
+
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from inspect import getgeneratorstate
+from itertools import count
+from pathlib import Path
+from time import sleep
+
+import pytest
+
+from ossctl.app.chat.answer_loop import Tools
+from ossctl.app.chat.background_load import BackgroundLoad, ModelFile
+from ossctl.app.chat.events import ChatEvent, Prefilling
+from ossctl.app.chat.model_session import ModelSession
+from ossctl.app.placement.load_options import LoadOptions
+from ossctl.app.tools.command import ToolCommand
+from ossctl.dialect import Answer, Tool
+from ossctl.errors import UsageError
+from ossctl.repl import surface
+from ossctl.repl.chat_model import ChatModel
+from ossctl.repl.commands import all_commands
+from ossctl.repl.repl import Repl
+from ossctl.repl.setup import Setup
+from ossctl.repl.surface import Surface
+from ossctl.repl.terminal import Signals
+from ossctl.repl.toolbar import toolbar
+from ossctl.repl.view import PlainView
+from ossctl.runtime.base import Chunk, Logits
+from ossctl.runtime.context import ContextOptions
+from ossctl.runtime.model import LlamaModel
+from tests.support.scripted_chat import GivenAnswers, Scripted, scripted_chat
+
+OPTIONS = ContextOptions(n_ctx=2048, n_ubatch=64, n_threads=1)
+
+
+class SettableLoad:
+    """A load that a test settles."""
+
+    file = ModelFile("tiny", Path("tiny.gguf"))
+    error: Exception | None = None
+
+    def __init__(self, session: ModelSession, *, settled: bool = True) -> None:
+        self.settled = settled
+        self._session = session
+
+    @property
+    def has_failed_session(self) -> bool:
+        return self._session.failed
+
+    def wait(self, _seconds: float) -> bool:
+        return self.settled
+
+    def session(self) -> ModelSession:
+        assert self.settled, "nothing may wait here"
+        return self._session
+
+
+class WatchedView(PlainView):
+    """Does what a test wants at each event."""
+
+    def __init__(self, out: io.StringIO) -> None:
+        super().__init__(out, out)
+        self.on_event: Callable[[ChatEvent], None] = lambda _: None
+
+    def take(self, event: ChatEvent) -> None:
+        super().take(event)
+        self.on_event(event)
+
+
+@dataclass
+class Opened:
+    """A Repl on a scripted chat."""
+
+    repl: Repl
+    scripted: Scripted
+    view: WatchedView
+    lines: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        return [turn.text for turn in self.repl.chat.transcript.turns]
+
+    def reply(self, question: str) -> str:
+        self.questions.append(question)
+        return self.replies.pop(0)
+
+
+def numbered(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+    for n in count(1):
+        yield dialect.spelt("hm", f"Answer {n}.")
+
+
+def opened_repl(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    view, lines = WatchedView(io.StringIO()), list[str]()
+    model = ChatModel("tiny", LoadOptions(), lambda _: SettableLoad.file)
+    monkeypatch.setattr(model, "_load", SettableLoad(scripted.chat.model_session))
+    setup = Setup(scripted.chat, model, Path("history"), lambda *_: (), lambda: ())
+    shown = Surface(lambda: view, lines.append, interactive=True)
+    opened = Opened(Repl(setup, shown, all_commands(), Signals(lambda: None)), scripted, view, lines)
+    monkeypatch.setattr(surface, "ask", opened.reply)
+    return opened
+
+
+@pytest.fixture
+def opened(gpt_oss: LlamaModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+    with scripted_chat(gpt_oss, numbered, OPTIONS) as scripted:
+        yield opened_repl(scripted, monkeypatch)
+
+
+@pytest.fixture
+def stops_during_prefill(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every prefill takes long, and is stopped as soon as it is visible."""
+    decode = opened.scripted.runner.decode
+
+    def slow(chunks: Sequence[Chunk]) -> Logits:
+        sleep(0.2)
+        return decode(chunks)
+
+    def stop(event: ChatEvent) -> None:
+        if isinstance(event, Prefilling):
+            opened.repl.chat.stop()
+
+    monkeypatch.setattr(opened.scripted.runner, "decode", slow)
+    opened.view.on_event = stop
+
+
+def test_a_message_that_was_sent_leaves_an_empty_composer(opened: Opened, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("Monday.", "utf-8")
+    opened.repl.handle(f"/file {notes}")
+    opened.repl.handle("When?")
+    composer = opened.repl.composer
+    assert (composer.draft, composer.editing, composer.attachments) == ("", None, ())
+    assert opened.texts == [f"When?\n\n{notes}:\n```\nMonday.\n```"]
+
+
+def test_a_message_that_is_stopped_before_its_answer_stays_in_the_composer(
+    opened: Opened, tmp_path: Path, stops_during_prefill: None
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("Monday.", "utf-8")
+    opened.repl.handle(f"/file {notes}")
+    opened.repl.handle("When?")
+    assert opened.lines[-1] == "Stopped before the answer began."
+    assert opened.texts == []
+    assert opened.repl.composer.take_draft() == "When?"
+    assert [file.name for file in opened.repl.composer.attachments] == [str(notes)]
+
+
+def test_an_edit_replaces_the_turn_and_what_follows_when_it_is_sent(opened: Opened) -> None:
+    for text in ("One?", "Two?", "Three?", "/edit 2"):
+        opened.repl.handle(text)
+    assert opened.repl.composer.take_draft() == "Two?"
+    assert opened.texts == ["One?", "Two?", "Three?"]
+    opened.repl.handle("Two, edited?")
+    assert opened.texts == ["One?", "Two, edited?"]
+    assert opened.repl.composer.editing is None
+
+
+@pytest.mark.parametrize("leave", ["/stats", None])
+def test_an_edit_ends_with_a_command_or_when_it_is_cleared(opened: Opened, leave: str | None) -> None:
+    for text in ("One?", "Two?", "/edit 1"):
+        opened.repl.handle(text)
+    if leave:
+        opened.repl.handle(leave)
+    else:
+        opened.repl.composer.cancel_edit()
+    opened.repl.handle("Three?")
+    assert opened.texts == ["One?", "Two?", "Three?"]
+
+
+def test_an_edit_that_is_not_sent_changes_nothing(opened: Opened) -> None:
+    for text in ("One?", "Two?", "/edit 1"):
+        opened.repl.handle(text)
+    turn = opened.repl.composer.editing
+    opened.repl.handle("x" * 3000)
+    assert opened.lines[-2].startswith("The message has ")
+    assert opened.texts == ["One?", "Two?"]
+    assert opened.repl.composer.editing == turn
+    assert opened.repl.composer.draft == "x" * 3000
+
+
+def test_a_message_for_which_the_user_frees_no_space_is_not_sent(opened: Opened) -> None:
+    for _ in range(4):
+        opened.repl.handle("x" * 300)
+    opened.replies = ["n"]
+    opened.repl.handle("y" * 500)
+    assert opened.lines[-1] == "Not sent. /compact, /undo and /clear free space."
+    assert opened.repl.composer.draft == "y" * 500
+    opened.replies = ["d"]
+    opened.repl.handle("y" * 500)
+    assert opened.texts[-1] == "y" * 500
+    assert opened.repl.chat.transcript.hidden == 1
+
+
+def test_a_second_ctrl_c_closes_the_answer_at_once_and_keeps_its_start(opened: Opened) -> None:
+    def interrupt(event: ChatEvent) -> None:
+        if isinstance(event, Answer):
+            raise KeyboardInterrupt
+
+    opened.view.on_event = interrupt
+    opened.repl.ready()
+    events = opened.repl.chat.send("Hello?", lambda _: True)
+    with pytest.raises(KeyboardInterrupt):
+        opened.repl._display.show(events)
+    assert getgeneratorstate(events) == "GEN_CLOSED"
+    assert [answer.state for answer in opened.repl.chat.transcript.answers] == ["stopped"]
+
+
+def test_the_toolbar_does_not_take_the_model_that_has_been_loaded(opened: Opened) -> None:
+    chat = opened.repl.chat
+    chat.use(None, chat.model)
+    assert [part.text for part in toolbar(opened.repl)] == ["loading tiny …"]
+    assert not chat.is_ready
+    opened.repl.update_model()
+    assert chat.is_ready
+    assert [part.text for part in toolbar(opened.repl)][:2] == ["tiny", "effort medium"]
+
+
+def test_the_toolbar_shows_that_a_model_could_not_be_loaded(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened.repl.chat.use(None, opened.repl.chat.model)
+    monkeypatch.setattr(SettableLoad, "error", UsageError("too large"))
+    opened.repl.update_model()
+    (part,) = toolbar(opened.repl)
+    assert (part.text, part.is_warning) == ("tiny is not loaded", True)
+
+
+def test_a_model_that_has_failed_is_loaded_again_while_the_prompt_waits_for_keys(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, session = opened.repl.chat, opened.repl.chat.model_session
+    again = SettableLoad(session, settled=False)
+    started: list[BackgroundLoad | None] = []
+
+    def start(_find: object, _options: object, _settled: object, previous: BackgroundLoad | None) -> object:
+        started.append(previous)
+        session.failed = False
+        return again
+
+    monkeypatch.setattr("ossctl.repl.chat_model.BackgroundLoad", start)
+    failed = opened.repl.model._load
+    session.failed = True
+    for _ in range(3):
+        opened.repl.update_model()
+        assert [part.text for part in toolbar(opened.repl)] == ["loading tiny …"]
+    assert started == [failed]  # it is closed by the load that replaces it
+    again.settled = True
+    opened.repl.update_model()
+    assert chat.is_ready
+    opened.repl.handle("Hello?")
+    assert opened.texts == ["Hello?"]
+
+
+@pytest.mark.parametrize(
+    ("replies", "asked", "ran"), [(["n", "n"], 2, 0), (["y", "y"], 2, 2), (["a"], 1, 2), (["", "y"], 2, 1)]
+)
+def test_tools_run_once_always_or_not_at_all_as_the_user_says(
+    gpt_oss: LlamaModel,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    replies: list[str],
+    asked: int,
+    ran: int,
+) -> None:
+    def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+        while True:
+            yield dialect.call("note", "{}")
+            yield dialect.spelt("hm", "Done.")
+
+    log = tmp_path / "log"
+    program = (sys.executable, "-c", f"open({str(log)!r}, 'a').write('x')")
+    tools = Tools((Tool("note"),), {"note": ToolCommand(program, 20.0)})
+    with scripted_chat(gpt_oss, answers, OPTIONS, tools=tools) as scripted:
+        opened = opened_repl(scripted, monkeypatch)
+        opened.replies = replies
+        opened.repl.handle("Note it.")
+        opened.repl.handle("And again.")
+    assert len(opened.questions) == asked
+    assert (log.read_text("utf-8") if log.exists() else "") == "x" * ran
