@@ -60,13 +60,13 @@ def test_the_chapter_on_batches_runs_as_printed(tmp_path: Path) -> None:
     assert [line[0] for line in lines if re.match("[ab]  |line-3  ", line)].count("a") == 1
     (status,) = [line for line in lines if " of 24 done" in line]
     assert 0 < int(status.split()[0]) < 24
-    assert "not running; --resume goes on" in lines
+    assert "not running; --resume continues it" in lines
     assert "24" in lines  # different ids after the kill and the resume
     assert re.search(r"\d+ of 24 done, \d+ skipped", done.stderr)
     answers = (tmp_path / "many-answers.jsonl").read_text("utf-8").splitlines()
     assert sorted(int(json.loads(line)["custom_id"]) for line in answers) == list(range(1, 25))
     assert {line[:2] for line in lines if re.match("[12]: ", line)} == {"1:", "2:"}
-    assert "requests  2: 2 to answer, 0 wrong" in lines
+    assert "requests  2: 2 to answer, 0 invalid" in lines
 
 
 @needs_shell

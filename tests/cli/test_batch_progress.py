@@ -21,7 +21,7 @@ import termios
 
 SUMMARY = re.compile(
     r"4 of 4 done · \d+ tokens in( \(\d+ cached\))?, \d+ out · \d+\.\d tokens/s"
-    r" · an answer \d+\.\d s, 99 % below \d+\.\d s · \d+\.\d s"
+    r" · latency p50 \d+\.\d s, p99 \d+\.\d s · \d+\.\d s"
 )
 TIME_LEFT = re.compile(r" (--:--|\d\d:\d\d) left")
 SPEED = re.compile(

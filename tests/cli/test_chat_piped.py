@@ -98,7 +98,7 @@ def test_list_show_search_and_export(spoken: Path) -> None:
     assert "[colour]" in found
     hits = json.loads(ossctl("sessions", "search", "colour", "--json", cwd=spoken).stdout)["hits"]
     assert [hit["session"] for hit in hits if hit["role"] == "user"] == [session]
-    assert ossctl("sessions", "search", "zeppelin", cwd=spoken).said == ["No message has these words."]
+    assert ossctl("sessions", "search", "zeppelin", cwd=spoken).said == ["No message contains these words."]
     assert ossctl("sessions", "export", session, "-o", "chat.json", cwd=spoken).code == 0
     exported = json.loads((spoken / "chat.json").read_text("utf-8"))
     assert exported == json.loads(ossctl("sessions", "show", session, "--json", cwd=spoken).stdout)
@@ -125,7 +125,7 @@ def test_deleting_has_to_be_confirmed(tmp_path: Path) -> None:
     chat(tmp_path, "Say hi.\n", "-n", 2)
     session = only_session(tmp_path)
     assert ossctl("sessions", "delete", session, cwd=tmp_path).code == 2
-    assert ossctl("sessions", "delete", session, "-y", cwd=tmp_path).said == ["1 deleted."]
+    assert ossctl("sessions", "delete", session, "-y", cwd=tmp_path).said == ["1 chat deleted."]
     assert ossctl("sessions", "show", session, cwd=tmp_path).code == 2
     assert ossctl("sessions", "list", cwd=tmp_path).said == ["There are no saved chats."]
 
@@ -204,7 +204,7 @@ Say hi again.
         "goes on with the conversation.",
         "The model sees this summary from now on",
         "out of the context: the model does not see it any more",
-        "sequences at once  4",
+        "parallel sequences  4",
         "There is no clipboard to copy to.",
         "/resume ID",
     ):

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_asked_for_and_no_is_the_default(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     terminal = pull(served, tmp_path, small_disk)
-    terminal.expect("It does not fit: 7.0 MB too little on the disk of .*Fetch it anyway\\? \\[y/N\\]")
+    terminal.expect("It does not fit: .* needs 7.0 MB more disk space.*Fetch it anyway\\? \\[y/N\\]")
     terminal.sendline("")
     code, written = end_of(terminal)
     assert code == 4
