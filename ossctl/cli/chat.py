@@ -9,7 +9,7 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.completion import complete_session
 from ossctl.cli.offer import choose_model
-from ossctl.cli.options import GenerationGroup, LoadingGroup, ModelOption, SystemOption, TextOutput, ToolGroup
+from ossctl.cli.options import ChatOutput, GenerationGroup, LoadingGroup, ModelOption, SystemOption, ToolGroup
 from ossctl.cli.output import Output
 from ossctl.errors import ModelError, UsageError
 
@@ -42,7 +42,7 @@ def chat(
     tools: ToolGroup,
     generation: GenerationGroup,
     loading: LoadingGroup,
-    out: TextOutput,
+    out: ChatOutput,
 ) -> None:
     """Chat with a model.
 

@@ -49,6 +49,7 @@ SchemaOption = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results, warnings and errors.")]
 VerboseOption = Annotated[
     int,
     typer.Option(
@@ -298,14 +299,21 @@ def tool_options(
     return ToolOptions(tools or (), commands or (), seconds, unasked=unasked)
 
 
-def text_output(*, verbose: VerboseOption = 0) -> Output:
-    """The output of a command that prints text."""
+def chat_output(*, verbose: VerboseOption = 0) -> Output:
+    """The output of a chat, which has a screen of its own."""
     return _output(Output(), verbose)
 
 
-def json_output(*, as_json: JsonOption = False, verbose: VerboseOption = 0) -> Output:
+def text_output(*, quiet: QuietOption = False, verbose: VerboseOption = 0) -> Output:
+    """The output of a command that prints text."""
+    return _output(Output(quiet=quiet), verbose)
+
+
+def json_output(
+    *, as_json: JsonOption = False, quiet: QuietOption = False, verbose: VerboseOption = 0
+) -> Output:
     """The output of a command that prints text or one JSON document."""
-    return _output(Output(as_json), verbose)
+    return _output(Output(as_json, quiet), verbose)
 
 
 def _output(out: Output, verbose: int) -> Output:
@@ -316,5 +324,6 @@ def _output(out: Output, verbose: int) -> Output:
 GenerationGroup = Annotated["GenerationOptions", generation_options]
 LoadingGroup = Annotated["LoadOptions", loading_options]
 ToolGroup = Annotated["ToolOptions", tool_options]
+ChatOutput = Annotated[Output, chat_output]
 TextOutput = Annotated[Output, text_output]
 JsonOutput = Annotated[Output, json_output]

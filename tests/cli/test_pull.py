@@ -105,6 +105,14 @@ def test_stdout_is_the_path_and_the_rest_is_said(served: Hub, tmp_path: Path) ->
     assert last == f"hf:{REPO}:m.gguf is ready: 3.0 MB, SHA-256 verified."
 
 
+def test_in_quiet_mode_the_path_is_all(served: Hub, tmp_path: Path) -> None:
+    result = pull(served, tmp_path, f"hf:{REPO}", "-q")
+    assert (result.code, result.stderr) == (0, "")
+    assert Path(result.stdout.strip()).read_bytes() == DATA
+    missing = pull(served, tmp_path, "hf:no/such", "-q")
+    assert missing.said[0].startswith("ossctl: ")
+
+
 def test_a_split_model_prints_its_first_part(served: Hub, tmp_path: Path) -> None:
     served.add("org/split", PARTS)
     result = pull(served, tmp_path, "hf:org/split:m-00002-of-00002.gguf")
