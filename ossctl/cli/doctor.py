@@ -18,14 +18,19 @@ def doctor(
     *,
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", metavar="MODEL", help="Test with it.  [default: the smallest here]"),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="Model for the test.  [default: the smallest on this machine]",
+        ),
     ] = None,
     out: JsonOutput,
 ) -> None:
-    """Say what this installation can do, and how to fix what it cannot.
+    """Check this installation and suggest fixes.
 
-    Looks at the build of llama.cpp, devices, memory, disk, models and settings, and generates a few tokens on
-    every device to compare them with the CPU's. The exit code is 1 if something needs fixing.
+    Checks the llama.cpp build, devices, memory, disk, models and settings, and compares a few tokens
+    generated on every device with the CPU's. The exit code is 1 if something needs fixing.
     """
     from ossctl.app.doctor.checks import examine
     from ossctl.app.library.resolve import locate

@@ -152,7 +152,10 @@ def test_ls_shows_an_unfinished_download_and_rm_deletes_it(hub: Hub, tmp_path: P
     user = User(tmp_path, hub)
     hub.faults += [Cut(100_000), Status(404)]
     assert user("pull", "20b").code == 4
-    assert user("ls").stdout == f"unfinished: hf:{OTHER}, 0.1 MB; pull goes on, rm deletes it\n"
+    assert (
+        user("ls").stdout
+        == f"unfinished: hf:{OTHER}, 0.1 MB; `ossctl pull` resumes it, `ossctl rm` deletes it\n"
+    )
     (unfinished,) = user.json("ls")["unfinished"]
     assert unfinished["bytes"] == 100_000
     assert user("rm", f"hf:{OTHER}", "-y").code == 0
@@ -224,7 +227,7 @@ def test_show_includes_the_tensors_of_all_shards(owner: User) -> None:
 def test_verify_of_an_intact_model(user: User) -> None:
     result = user("verify", f"hf:{SPLIT}")
     assert result.code == 0
-    assert result.stdout.splitlines() == [f"smol-0000{n}-of-00002.gguf  sha256 is right" for n in (1, 2)]
+    assert result.stdout.splitlines() == [f"smol-0000{n}-of-00002.gguf  SHA-256 matches" for n in (1, 2)]
 
 
 def test_verify_finds_one_changed_bit(user: User, tiny: bytes) -> None:
@@ -281,7 +284,7 @@ def test_verify_can_be_stopped(owner: User, tmp_path: Path, tiny: bytes) -> None
 def test_verify_of_a_file_without_a_known_hash_checks_that_it_is_complete(user: User) -> None:
     result = user("verify", smollm2())
     assert result.code == 0
-    assert "complete; nobody has written down its sha256" in result.stdout
+    assert "complete; the expected SHA-256 is not known" in result.stdout
 
 
 def test_rm_says_what_it_frees_and_gives_the_space_back(user: User, tiny: bytes) -> None:

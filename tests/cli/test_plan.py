@@ -35,7 +35,9 @@ def test_a_plan_says_where_the_model_goes_and_what_is_left(tmp_path: Path) -> No
     assert result.code == 0
     assert result.stderr == ""
     first, *rest = result.stdout.splitlines()
-    assert re.fullmatch(r"gpt-oss-120b \(59\.0 GiB\): all layers on the GPU, experts of \d\d in RAM", first)
+    assert re.fullmatch(
+        r"gpt-oss-120b \(59\.0 GiB\): all layers on the GPU, experts of \d\d layers in RAM", first
+    )
     assert any(re.match(r"GPU0 +23\.4 GiB", line) for line in rest)
     assert any(re.match(r"RAM +60\.8 GiB", line) for line in rest)
     assert "Generation waits for RAM bandwidth" in result.stdout
@@ -110,7 +112,7 @@ def test_a_computer_with_unified_memory_is_planned_for_by_name(tmp_path: Path, c
     assert ram["free_bytes"] == int(ram["total_bytes"] * 0.95) - used
     said = plan(tmp_path, "120b", "--gpu", computer).stdout
     assert "all on the GPU" in said
-    assert "GPU0 works in the computer's RAM: what it takes is not available there." in said
+    assert "GPU0 shares the computer's RAM: memory that it uses is not available as RAM." in said
     assert "With a GPU of" not in said
 
 
@@ -136,7 +138,7 @@ def test_without_a_model_all_are_compared(tmp_path: Path) -> None:
     rows = {line.split()[0]: line for line in result.stdout.splitlines() if line}
     assert "all on the GPU" in rows["20b"]
     assert "does not fit" in rows["120b"]
-    assert "does not fit, by its size" in rows["deepseek-r1"]
+    assert "too large" in rows["deepseek-r1"]
     assert "`ossctl plan qwen3-30b` asks the hub" in rows["qwen3-30b"]
     both = json.loads(plan(tmp_path, "--vram", "16GiB", "--ram", "16GiB", "--json").stdout)
     assert both["schema"] == "ossctl.plans/1"

@@ -80,7 +80,7 @@ def arrived(folder: Path) -> int:
 def assert_pulled(result: Result, data: bytes = DATA) -> None:
     assert result.code == 0, result.stderr
     assert Path(result.stdout.strip()).read_bytes() == data
-    assert "sha256 is verified" in result.said[-1]
+    assert "SHA-256 verified" in result.said[-1]
 
 
 def assert_refused(result: Result, code: int, *says: str) -> None:
@@ -101,8 +101,16 @@ def test_stdout_is_the_path_and_messages_go_to_stderr(served: Hub, tmp_path: Pat
     assert first == f"{REPO} · m.gguf · 3.0 MB · licence apache-2.0"
     assert unknown == "Whether it fits this machine is not known: m.gguf on the hub is not a GGUF file."
     assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0.2 s at 100 Mbit/s; ")
-    assert where.endswith("GB free there")
-    assert last == f"hf:{REPO}:m.gguf is here, 3.0 MB, and its sha256 is verified."
+    assert where.endswith("GB free")
+    assert last == f"hf:{REPO}:m.gguf is ready: 3.0 MB, SHA-256 verified."
+
+
+def test_in_quiet_mode_the_path_is_all(served: Hub, tmp_path: Path) -> None:
+    result = pull(served, tmp_path, f"hf:{REPO}", "-q")
+    assert (result.code, result.stderr) == (0, "")
+    assert Path(result.stdout.strip()).read_bytes() == DATA
+    missing = pull(served, tmp_path, "hf:no/such", "-q")
+    assert missing.said[0].startswith("ossctl: ")
 
 
 def test_a_split_model_prints_its_first_shard(served: Hub, tmp_path: Path) -> None:
@@ -122,7 +130,7 @@ def test_a_newer_file_of_the_catalogue_is_pulled_with_a_note(served: Hub, tmp_pa
     result = pull(served, tmp_path, "20B")
     assert_pulled(result)
     assert "is newer than this ossctl" in result.stderr
-    assert result.said[-1].startswith("20b is here")
+    assert result.said[-1].startswith("20b is ready")
 
 
 def test_faults_of_every_kind_in_one_pull(served: Hub, tmp_path: Path) -> None:
@@ -248,7 +256,7 @@ def test_off_a_terminal_a_model_too_large_for_the_disk_is_an_error(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     result = pull(served, tmp_path, HF_HOME=str(small_disk))
-    assert_refused(result, 4, "it does not fit: 0.9 MB too little on the disk of", "-y")
+    assert_refused(result, 4, "needs 0.9 MB more disk space", "-y")
     assert served.served == []
 
 
@@ -263,7 +271,7 @@ def test_it_shows_the_plan_before_it_starts(served: Hub, tmp_path: Path) -> None
 def test_off_a_terminal_a_model_too_large_for_memory_is_an_error(served: Hub, tmp_path: Path) -> None:
     served.add("org/vast", {"vast.gguf": enormous(tmp_path / "vast.gguf").read_bytes()})
     result = pull(served, tmp_path, "hf:org/vast")
-    assert_refused(result, 5, "does not fit into", "`ossctl pull hf:org/vast -y` fetches it all the same.")
+    assert_refused(result, 5, "does not fit into", "`ossctl pull hf:org/vast -y` fetches it anyway.")
     assert "on this machine: does not fit; it needs" in result.stderr
     assert served.served == []
     assert pull(served, tmp_path, "hf:org/vast", "-y").code == 0

@@ -84,7 +84,7 @@ def test_it_asks_about_a_model_too_large_for_the_disk_and_no_is_the_default(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     terminal = pull(served, tmp_path, small_disk)
-    terminal.expect("It does not fit: 7.0 MB too little on the disk of .*Fetch it anyway\\? \\[y/N\\]")
+    terminal.expect("It does not fit: .* needs 7.0 MB more disk space.*Fetch it anyway\\? \\[y/N\\]")
     terminal.sendline("")
     code, written = end_of(terminal)
     assert code == 4
