@@ -124,7 +124,7 @@ def delete(
 ) -> None:
     """Delete chats for good."""
     kept = _open(out)
-    found = [kept.find(each) for each in dict.fromkeys(chosen)]
+    found = {session.id: session for session in map(kept.find, chosen)}.values()
     if not yes:
         if not out.can_ask:
             raise UsageError("deleting has to be confirmed, and there is no terminal to ask on", "Give -y.")
