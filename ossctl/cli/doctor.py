@@ -20,6 +20,13 @@ def doctor(
         str | None,
         typer.Option("-m", "--model", metavar="MODEL", help="Test with it.  [default: the smallest here]"),
     ] = None,
+    reset_corrections: Annotated[
+        bool,
+        typer.Option(
+            "--reset-corrections",
+            help="First forget that loading a model ran out of memory, and plan with all of it again.",
+        ),
+    ] = False,
     out: JsonOutput,
 ) -> None:
     """Say what this installation can do, and how to fix what it cannot.
@@ -29,10 +36,13 @@ def doctor(
     """
     from ossctl.app.doctor.checks import examine
     from ossctl.app.library.resolve import locate
+    from ossctl.app.placement.memory_corrections import Corrections
 
     path = None if model is None else locate(model).first
     if path is not None and not path.is_file():
         raise ModelError(f"no model file at {model}", "Check the path given with -m.")
+    if reset_corrections:
+        Corrections.saved().reset()
     checks = []
     for check in examine(path):
         checks.append(check)
