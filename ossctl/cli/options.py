@@ -158,6 +158,7 @@ def generation_options(
     ] = None,
 ) -> "GenerationOptions":
     from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.user_text import encodable
 
     return GenerationOptions(
         effort=effort,
@@ -168,7 +169,7 @@ def generation_options(
         top_k=top_k,
         min_p=min_p,
         seed=seed,
-        stops=tuple(stops or ()),
+        stops=tuple(map(encodable, stops or ())),
         date=date.date() if date else None,
     )
 
