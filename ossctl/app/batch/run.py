@@ -22,6 +22,7 @@ from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crash
 from ossctl.app.inference.request import check_schema, refuse_unsupported
 from ossctl.app.library.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
+from ossctl.app.user_text import encodable
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
@@ -231,8 +232,8 @@ class _Report:
             "complete": ending == _COMPLETE,
             "ending": ending,
             "model": self.model or None,
-            "input": job.source.name,
-            "output": "standard output" if job.sink.path is None else str(job.sink.path),
+            "input": encodable(job.source.name),
+            "output": "standard output" if job.sink.path is None else encodable(str(job.sink.path)),
             **self.summary.report(),
         }
 

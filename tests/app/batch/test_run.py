@@ -3,6 +3,7 @@
 import gzip
 import json
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,13 +26,14 @@ from tests.support.scripted import ScriptedRunner
 LINES = b"".join(b'{"prompt": "%d"}\n' % number for number in range(50))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_a_report_is_written_if_loading_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(*_: object) -> None:
         raise MemoryShortage("too large for this machine")
 
     monkeypatch.setattr(batch_run, "load_model", load_model)
     monkeypatch.setattr(batch_run, "explain_crashes", lambda _: None)
-    source, report = tmp_path / "in.jsonl", tmp_path / "report.json"
+    source, report = tmp_path / "in\udce9.jsonl", tmp_path / "report.json"  # a name that is not UTF-8
     source.write_bytes(LINES)
     sink = Sink(tmp_path / "out.jsonl", report=report)
     job = BatchJob(Source(source), sink, LineParser(Defaults()), Rules())
@@ -39,6 +41,7 @@ def test_a_report_is_written_if_loading_fails(tmp_path: Path, monkeypatch: pytes
         run_batch(job, job.prepare(), BatchModel(tmp_path / "a.gguf", LoadOptions()), print, print)
     written = json.loads(report.read_bytes())
     assert (written["complete"], written["ending"]) == (False, "too large for this machine")
+    assert written["input"] == str(tmp_path / "in\ufffd.jsonl")
     assert (written["model"], written["done"], written["failed"]) == (None, 0, 0)
     assert not (tmp_path / "out.jsonl").exists()
 
