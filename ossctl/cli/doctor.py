@@ -25,6 +25,13 @@ def doctor(
             help="Model for the test.  [default: the smallest on this machine]",
         ),
     ] = None,
+    reset_corrections: Annotated[
+        bool,
+        typer.Option(
+            "--reset-corrections",
+            help="First forget that loading a model ran out of memory, and plan with all of it again.",
+        ),
+    ] = False,
     out: JsonOutput,
 ) -> None:
     """Check this installation and suggest fixes.
@@ -34,10 +41,13 @@ def doctor(
     """
     from ossctl.app.doctor.checks import examine
     from ossctl.app.library.resolve import locate
+    from ossctl.app.placement.memory_corrections import Corrections
 
     path = None if model is None else locate(model).first
     if path is not None and not path.is_file():
         raise ModelError(f"no model file at {model}", "Check the path given with -m.")
+    if reset_corrections:
+        Corrections.saved().reset()
     checks = []
     for check in examine(path):
         checks.append(check)

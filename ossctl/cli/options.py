@@ -168,6 +168,7 @@ def generation_options(
 ) -> "GenerationOptions":
     """How answers are generated."""
     from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.user_text import encodable
 
     return GenerationOptions(
         effort=effort,
@@ -178,7 +179,7 @@ def generation_options(
         top_k=top_k,
         min_p=min_p,
         seed=seed,
-        stops=tuple(stops or ()),
+        stops=tuple(map(encodable, stops or ())),
         date=date.date() if date else None,
     )
 

@@ -138,7 +138,7 @@ def delete(
 ) -> None:
     """Delete chats permanently."""
     kept = _open(out)
-    found = [kept.find(each) for each in dict.fromkeys(chosen)]
+    found = {session.id: session for session in map(kept.find, chosen)}.values()
     listed = "".join(f"{each.id}  {each.messages} messages  {each.title}\n" for each in found)
     if not yes and not out.may_delete(f"{listed}Delete permanently?"):
         return

@@ -126,7 +126,8 @@ def test_deleting_has_to_be_confirmed(tmp_path: Path) -> None:
     chat(tmp_path, "Say hi.\n", "-n", 2)
     session = only_session(tmp_path)
     assert ossctl("sessions", "delete", session, cwd=tmp_path).code == 2
-    assert ossctl("sessions", "delete", session, "-y", cwd=tmp_path).said == ["1 chat deleted."]
+    twice = ossctl("sessions", "delete", session, session[:5], "-y", cwd=tmp_path)
+    assert twice.said == ["1 chat deleted."]
     assert ossctl("sessions", "show", session, cwd=tmp_path).code == 2
     assert ossctl("sessions", "list", cwd=tmp_path).said == ["There are no saved chats."]
 
