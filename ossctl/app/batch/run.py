@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from ossctl.app.batch.finalize import finalize
+from ossctl.app.batch.held_records import HeldRecords
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
-from ossctl.app.batch.reorder_spool import ReorderSpool
 from ossctl.app.batch.resume import FinishedRequests, Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner, Codec, Rules
 from ossctl.app.batch.summary import BatchSummary
@@ -181,7 +181,7 @@ class _Output:
         self._tail: Tail | None = None
         self._stack = stack
         self.finished: FinishedRequests | None = None
-        self.spool: ReorderSpool | None = None
+        self.spool: HeldRecords | None = None
         if sink.path is None or not sink.is_file:
             return
         policy = FilePolicy(sink.path, sink.durable, Paths.from_environment().state / "rescued")
@@ -197,7 +197,7 @@ class _Output:
         if self._file is None:
             return Journal(lambda: path.open("wb", buffering=0), str(path))
         earlier = self.finished.spooled if self.finished else {}
-        self.spool = ReorderSpool(path, earlier, durable=self._sink.durable)
+        self.spool = HeldRecords(path, earlier, durable=self._sink.durable)
         self._stack.callback(self.spool.close)
         return self._file.journal() if self._tail is None else resume_journal(self._file, self._tail)
 
