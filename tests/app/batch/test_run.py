@@ -47,7 +47,9 @@ def test_a_report_is_written_if_loading_fails(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(LINES)[:-9], gzip.compress(LINES)[:40] + b"#" * 40, b"no gzip"]
+    "data",
+    [gzip.compress(LINES)[:-9], gzip.compress(LINES)[:40] + b"#" * 40, b"no gzip"],
+    ids=["cut off", "overwritten", "no gzip"],
 )
 def test_a_status_says_that_the_input_is_damaged(tmp_path: Path, data: bytes) -> None:
     source = tmp_path / "in.jsonl.gz"
