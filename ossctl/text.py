@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import TextIO
 
+_LONGEST_LINE = 500  # characters
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _RETURN = re.compile(r"\r+(?=\n|\Z)")  # at the end of a piece of text, the newline may be in the next one
 _FEED = re.compile(r"[\v\f]")
@@ -29,6 +30,12 @@ def can_encode(stream: TextIO | None, text: str) -> bool:
     except (LookupError, UnicodeEncodeError):
         return False
     return True
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, cut if it is long, for tool calls and their results."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from ossctl.text import can_encode, duration, harmless
+from ossctl.text import can_encode, duration, harmless, one_line
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,9 @@ def test_symbols_are_used_where_the_encoding_has_them(encoding: str, can: bool) 
 def test_no_stream_encodes_nothing_but_ascii() -> None:
     assert can_encode(None, "ok")
     assert not can_encode(None, "✓")
+
+
+def test_a_call_is_shown_on_one_line_of_500_characters() -> None:
+    assert one_line(' {\n  "a":\t1\n}\n') == '{ "a": 1 }'
+    assert one_line("x" * 500) == "x" * 500
+    assert one_line("x" * 501) == f"{'x' * 500}…"

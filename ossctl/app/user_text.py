@@ -32,7 +32,7 @@ def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached]
 
     Raises UsageError if there is neither.
     """
-    question = " ".join(words).strip()
+    question = encodable(" ".join(words)).strip()
     texts = [*files, Attached("", piped)] if piped and piped.strip() else [*files]
     if piped and texts and not question and not files:
         return piped
@@ -61,7 +61,7 @@ def read_text(path: Path) -> str:
 
 def text_of(given: str) -> str:
     """The value of a TEXT|@FILE option: the text itself or that of the file. Raises UsageError."""
-    return read_text(Path(given[1:])).strip() if given.startswith("@") else given
+    return read_text(Path(given[1:])).strip() if given.startswith("@") else encodable(given)
 
 
 def read_piped() -> str | None:
@@ -69,6 +69,11 @@ def read_piped() -> str | None:
     if sys.stdin is None or sys.stdin.isatty():
         return None
     return decoded(sys.stdin.buffer.read(), "standard input")
+
+
+def encodable(text: str) -> str:
+    """Replace lone surrogates, which stand for bytes that are not UTF-8 and which no encoding has."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def decoded(data: bytes, name: str) -> str:
@@ -88,6 +93,6 @@ def decoded(data: bytes, name: str) -> str:
 def _fenced(attached: Attached) -> str:
     longest = max(map(len, re.findall("`+", attached.text)), default=0)
     fence = "`" * max(3, longest + 1)
-    title = f"{attached.name}:\n" if attached.name else ""
+    title = f"{encodable(attached.name)}:\n" if attached.name else ""
     text = attached.text.rstrip("\r\n")
     return f"{title}{fence}\n{text}\n{fence}"

@@ -112,7 +112,7 @@ def _remove_old_wheels() -> None:
 
 def _pip(arguments: Sequence[str], environment: Mapping[str, str], log: Path | None = None) -> None:
     """Run pip with its output in `log`. Raises BuildError."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(  # noqa: S603
         command,
         env=environment,

@@ -1,1 +1,1 @@
-"""The command line: parse, call one function of `app`, render."""
+"""The command line: parse options, call one function of `app`, print the result."""

@@ -32,7 +32,7 @@ _STREAM = Path("-")
 def batch_options(
     *,
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A file of requests, .jsonl, .csv, .tsv or .txt; - is stdin.")
+        Path, typer.Argument(metavar="IN", help="Requests as .jsonl, .csv, .tsv or .txt; - is stdin.")
     ],
     sink: Annotated[
         Path,
@@ -40,19 +40,21 @@ def batch_options(
             "-o",
             "--output",
             metavar="OUT",
-            help="Where the answers go; - is stdout. A .gz or .zst is compressed, as IN may be.",
+            help="Output file; - is stdout. Files named .gz or .zst are compressed, for IN as well.",
         ),
     ] = _STREAM,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with OUT: what is finished in it stays.")
+        bool, typer.Option("--resume", help="Continue OUT and keep its finished answers.")
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="With --resume, run what failed again.")
+        bool, typer.Option("--retry-failed", help="With --resume, run failed requests again.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check every line, count tokens, estimate the time; answer nothing."),
+        typer.Option(
+            "--dry-run", help="Check every request, count tokens and estimate the time, without answering."
+        ),
     ] = False,
     prompt: Annotated[
         str | None,
@@ -60,17 +62,15 @@ def batch_options(
             "-p",
             "--prompt",
             metavar="TEMPLATE|@FILE",
-            help="Make each prompt of a record's fields, as 'Summarise: {{ text }}' (Jinja).",
+            help="Jinja template for prompts, filled with a record's fields: 'Summarise: {{ text }}'.",
         ),
     ] = None,
-    text: Annotated[bool, typer.Option("--text", help="Each line of IN is a prompt.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="IN is a table with commas.")] = False,
-    tsv: Annotated[bool, typer.Option("--tsv", help="IN is a table with tabs.")] = False,
-    assign_ids: Annotated[
-        bool, typer.Option("--assign-ids", help="Lines have their numbers as ids.")
-    ] = False,
+    text: Annotated[bool, typer.Option("--text", help="Read each line of IN as a prompt.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Read IN as comma-separated values.")] = False,
+    tsv: Annotated[bool, typer.Option("--tsv", help="Read IN as tab-separated values.")] = False,
+    assign_ids: Annotated[bool, typer.Option("--assign-ids", help="Use line numbers as ids.")] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="The first so many requests.")
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Run only the first N requests.")
     ] = None,
     sample: Annotated[
         int | None,
@@ -78,34 +78,35 @@ def batch_options(
             "--sample",
             metavar="N",
             min=1,
-            help="So many requests, drawn by --seed: the same ones every time.",
+            help="Run a random sample of N requests; --seed fixes which.",
         ),
     ] = None,
     order: Annotated[
         Literal["done", "input"],
-        typer.Option("--order", help="Write answers as they are done, or in IN's order."),
+        typer.Option("--order", help="Write answers as they finish, or in the order of IN."),
     ] = "done",
     flat: Annotated[
-        bool, typer.Option("--flat", help="Write content, reasoning… at the top of each record.")
+        bool,
+        typer.Option("--flat", help="Write content, reasoning and the like at the top level of each record."),
     ] = False,
     keep_input: Annotated[
-        bool, typer.Option("--keep-input", help='Repeat the input\'s record under "input".')
+        bool, typer.Option("--keep-input", help='Copy the input record to "input".')
     ] = False,
-    durable: Annotated[
-        bool, typer.Option("--durable", help="Have each answer on the disk itself, against a loss of power.")
-    ] = False,
+    durable: Annotated[bool, typer.Option("--durable", help="fsync after every answer.")] = False,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE", help="Write a summary as JSON at the end.")
+        Path | None, typer.Option("--report", metavar="FILE", help="Write a JSON summary to FILE at the end.")
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Give up an answer that takes longer."),
+        typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Time limit per request."),
     ] = None,
     max_errors: Annotated[
-        int | None, typer.Option("--max-errors", metavar="N", min=0, help="Stop when more lines fail.")
+        int | None,
+        typer.Option("--max-errors", metavar="N", min=0, help="Stop after more than N failed requests."),
     ] = None,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first that fails.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed request.")] = False,
 ) -> "BatchOptions":
+    """What to read, how to write it, and what to do about failures."""
     from ossctl.app.batch.options import BatchOptions
     from ossctl.app.wire.source import Format
 
@@ -141,7 +142,7 @@ _Seed = Annotated[
         envvar="OSSCTL_SEED",
         metavar="N",
         min=0,
-        help="Line 1 draws by N + 1, line 2 by N + 2…  [default: 0]",
+        help="Base seed: line i uses seed N + i.  [default: 0]",
     ),
 ]
 BatchGenerationGroup = Annotated["GenerationOptions", redeclared(generation_options, seed=_Seed)]
@@ -158,12 +159,12 @@ def batch(
     loading: LoadingGroup,
     out: TextOutput,
 ) -> None:
-    """Answer every request of a file, many at once.
+    """Answer every request in a file, many in parallel.
 
-    A line is an OpenAI Batch request, {"prompt": "…"} or {"messages": […]}; they may be mixed. With --prompt
-    it may be any record. Every answer is written the moment it is complete, and --resume goes on after any
-    interruption. A line that cannot be answered becomes an error record, and the others go on; then the exit
-    code is 3. The options of generation hold for every line that does not say otherwise.
+    A line is an OpenAI Batch request, {"prompt": "…"} or {"messages": […]}, and a file may mix them. With
+    --prompt, a line may be any record. Each answer is written as soon as it is complete, and --resume
+    continues after an interruption. A failed request becomes an error record and the others continue; the
+    exit code is then 3. Generation options apply to requests that do not set their own.
     """
     from ossctl.app.batch.run import BatchModel
 
@@ -197,13 +198,13 @@ def _check(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: O
 @command
 def batch_status(
     *,
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="The output of a batch.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output file of the batch.")],
     source: Annotated[
-        Path | None, typer.Option("--of", metavar="IN", help="Its input, to tell how much is left.")
+        Path | None, typer.Option("--of", metavar="IN", help="Its input file, to show how much is left.")
     ] = None,
     out: JsonOutput,
 ) -> None:
-    """Tell how far a batch is, while it runs or after it broke off, from its output."""
+    """Show the progress of a batch, running or stopped."""
     from ossctl.app.batch.status import read_status
     from ossctl.app.wire.source import Source, format_of
 

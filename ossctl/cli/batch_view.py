@@ -1,4 +1,4 @@
-"""What is told of a batch: live on a terminal, in plain lines elsewhere, before it and after it."""
+"""What a batch prints: progress, its summary, a dry run and the status of its output."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
@@ -43,7 +43,7 @@ def _latency(summary: "BatchSummary") -> str:
 
 
 class PlainProgress:
-    """A line every ten seconds."""
+    """Prints a line every ten seconds."""
 
     def __init__(self, total: int | None, out: Output) -> None:
         self._total, self._out = total, out
@@ -62,9 +62,9 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """Two lines: how many are done, a bar, the time left; how fast, how much was cached, the slowest request.
+    """Shows two lines: counts, bar and time left; speed, cached share and the slowest request.
 
-    They appear with the first news.
+    They appear with the first call of `watch`.
     """
 
     def __init__(self, total: int | None, out: Output) -> None:
@@ -126,39 +126,39 @@ def _speed(summary: "BatchSummary") -> str:
 
 
 def batch_progress(total: int | None, out: Output, *, to_stdout: bool) -> PlainProgress | LiveProgress:
-    """The way to watch that stderr allows. With the answers on the same terminal, lines are it."""
+    """The kind of progress that stderr can show; plain lines if the answers go to the same terminal."""
     shares_terminal = to_stdout and out.on_terminal
     return LiveProgress(total, out) if out.is_live and not shares_terminal else PlainProgress(total, out)
 
 
 def dry_run_lines(found: "DryRun") -> Iterator[str]:
-    """What `--dry-run` prints."""
+    """The lines of `ossctl batch --dry-run`."""
     from ossctl.cli.plan_view import in_one_line
 
     wrong = found.errors.total()
     total = found.valid + wrong + found.skipped
-    skipped = f", {found.skipped:,} finished already" if found.skipped else ""
-    yield f"requests  {total:,}: {found.valid:,} to answer, {wrong:,} wrong{skipped}"
+    skipped = f", {found.skipped:,} already finished" if found.skipped else ""
+    yield f"requests  {total:,}: {found.valid:,} to answer, {wrong:,} invalid{skipped}"
     for line, message in found.first_errors:
         yield f"          line {line}: {message}"
     if wrong > len(found.first_errors):
         yield f"          … and {wrong - len(found.first_errors):,} more"
     yield (
-        f"prompts   {found.prompt_tokens:,} tokens, {found.shared_tokens:,} of them shared; "
-        f"the longest {found.longest_prompt:,}"
+        f"prompts   {found.prompt_tokens:,} tokens, {found.shared_tokens:,} in shared prefixes; "
+        f"longest {found.longest_prompt:,}"
     )
-    unlimited = f", {found.unlimited:,} without a limit of their own" if found.unlimited else ""
-    yield f"answers   at most {found.answer_tokens:,} tokens{unlimited}"
+    unlimited = f"; {found.unlimited:,} requests without a limit" if found.unlimited else ""
+    yield f"answers   up to {found.answer_tokens:,} tokens{unlimited}"
     if found.plan is not None:
-        yield f"plan      {in_one_line(found.plan)}, {found.plan.settings.parallel} at once"
+        yield f"plan      {in_one_line(found.plan)}, {found.plan.settings.parallel} in parallel"
     speed = found.speed
-    yield f"speed     {speed.prompt:,.0f} tokens/s in, {speed.answer:,.0f} tokens/s out (measured)"
+    yield f"speed     prompts {speed.prompt:,.0f} tokens/s, answers {speed.answer:,.0f} tokens/s (measured)"
     prompts, answers = duration(found.prompt_seconds), duration(found.answer_seconds)
-    yield f"time      {prompts} for prompts, at most {answers} for answers"
+    yield f"time      prompts {prompts}, answers up to {answers}"
 
 
 def status_lines(status: "BatchStatus") -> Iterator[str]:
-    """What `ossctl batch status` prints."""
+    """The lines of `ossctl batch status`."""
     of = "" if status.total is None else f" of {status.total:,}"
     codes = ", ".join(f"{count:,} {code}" for code, count in status.errors.most_common())
     failed = f", {status.failed:,} failed ({codes})" if status.failed else ""
@@ -172,6 +172,6 @@ def status_lines(status: "BatchStatus") -> Iterator[str]:
         left = status.seconds_left
         yield "running" + ("" if left is None else f", {duration(left)} left")
     elif status.total is None or status.done + status.failed < status.total:
-        yield "not running; --resume goes on"
+        yield "not running; --resume continues it"
     if status.torn and not status.running:
-        yield "the last line is not whole: --resume repairs it"
+        yield "the last line is incomplete; --resume repairs it"

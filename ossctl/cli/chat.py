@@ -9,7 +9,7 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.completion import complete_session
 from ossctl.cli.offer import choose_model
-from ossctl.cli.options import GenerationGroup, LoadingGroup, ModelOption, SystemOption, TextOutput, ToolGroup
+from ossctl.cli.options import ChatOutput, GenerationGroup, LoadingGroup, ModelOption, SystemOption, ToolGroup
 from ossctl.cli.output import Output
 from ossctl.errors import ModelError, UsageError
 
@@ -27,7 +27,7 @@ def chat(
     *,
     context: typer.Context,
     model: ModelOption = None,
-    go_on: Annotated[bool, typer.Option("-c", "--continue", help="Go on with the latest chat.")] = False,
+    go_on: Annotated[bool, typer.Option("-c", "--continue", help="Continue the latest chat.")] = False,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -35,19 +35,19 @@ def chat(
             metavar="ID",
             show_default=False,
             autocompletion=complete_session,
-            help="Go on with this one; `ossctl sessions list` shows all.",
+            help="Continue this chat; `ossctl sessions list` shows IDs.",
         ),
     ] = None,
     system: SystemOption = "",
     tools: ToolGroup,
     generation: GenerationGroup,
     loading: LoadingGroup,
-    out: TextOutput,
+    out: ChatOutput,
 ) -> None:
-    """Talk with a model.
+    """Chat with a model.
 
-    The prompt is there at once, while the model loads; /help shows the commands and keys. Every chat is saved
-    as it goes on. What is piped in is answered line by line, with the answers alone on stdout.
+    The prompt appears at once, while the model loads; /help lists commands and keys. Every chat is saved
+    as you go. Piped input is answered line by line, with only the answers on stdout.
     """
     from ossctl.app.chat.answer_loop import Tools
     from ossctl.app.chat.chat_settings import ChatSettings
@@ -59,7 +59,7 @@ def chat(
 
     out.open_stdout()
     if resume is not None and go_on:
-        raise UsageError("--continue and --resume are two different chats", "Give one of them.")
+        raise UsageError("--continue and --resume exclude each other", "Use one of them.")
     paths = Paths.from_environment()
     settings = ChatSettings.of(replace(generation, system=system))
     start = StartOptions(settings, _given(context), resume, go_on, Tools(*tools.parse()))
@@ -79,7 +79,7 @@ def chat(
     except ModelError as error:
         if resumed is None or model is not None:
             raise
-        hint = f"`ossctl chat --resume {resumed.id} -m MODEL` goes on with another model."
+        hint = f"`ossctl chat --resume {resumed.id} -m MODEL` continues with another model."
         raise ModelError(f"the model of this chat: {error.message}", f"{hint} {error.hint}".strip()) from None
 
 
@@ -94,7 +94,7 @@ def _talk(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Ou
 
 
 def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Output) -> None:
-    """With an offer to fetch a model that is not here, when that turns out."""
+    """Chat on the terminal. If the model is not on this machine, offer to fetch it and start again."""
     from ossctl.repl.interactive import run_interactive
 
     try:
@@ -109,7 +109,7 @@ def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOption
 
 
 def _given(context: typer.Context) -> list[str]:
-    """The settings that the command line or the environment names."""
+    """Names of the settings that come from the command line or the environment."""
     from ossctl.app.chat.chat_settings import ChatSettings
 
     def is_given(option: str) -> bool:
@@ -120,13 +120,13 @@ def _given(context: typer.Context) -> list[str]:
 
 
 def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
-    """What -m means. Raises ModelError, UsageError, MemoryShortage."""
+    """Find the model that -m names. Raises ModelError, UsageError, MemoryShortage."""
     from ossctl.app.chat.background_load import ModelFile
     from ossctl.app.library.resolve import choose, is_path
 
     choice = choose(reference, loading)
     if reference is not None and is_path(reference):
-        reference = str(choice.path.absolute())  # a chat may go on from another folder
+        reference = str(choice.path.absolute())  # the chat may be continued from another folder
     return ModelFile(reference or "", choice.path, choice.warning)
 
 

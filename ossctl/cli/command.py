@@ -1,4 +1,4 @@
-"""Commands that share groups of options."""
+"""Commands that take groups of options."""
 
 import functools
 import inspect
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Replace each parameter that stands for a group of options by the options themselves.
+    """Replace each parameter that takes a group of options by the options themselves.
 
-    A group is a function: its parameters are the options, its result is what the command receives. A command
+    A group is a function: its parameters are the options, and the command receives its result. A command
     takes one as `loading: Annotated[LoadOptions, loading_options]`.
     """
     parameters = inspect.signature(function).parameters.values()
@@ -31,7 +31,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def redeclared(group: Callable[P, T], **annotations: Any) -> Callable[P, T]:
-    """`group` with other declarations of the options that are named."""
+    """A copy of `group` in which the named options have other annotations."""
 
     @functools.wraps(group)
     def call(*args: P.args, **given: P.kwargs) -> T:
@@ -51,6 +51,6 @@ def _group_of(parameter: inspect.Parameter) -> Callable[..., object] | None:
 
 
 def _declare(function: Callable[..., object], parameters: list[inspect.Parameter]) -> None:
-    """Give `function` these parameters, where Typer looks for them."""
+    """Set the parameters that Typer sees."""
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     function.__annotations__ = {each.name: each.annotation for each in parameters}

@@ -1,4 +1,4 @@
-"""What the shell offers for models and saved chats."""
+"""Shell completion of models and saved chats."""
 
 import glob
 from pathlib import Path
@@ -7,7 +7,7 @@ from ossctl.text import harmless
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Names of models, then files and folders; no name looks like a path."""
+    """Model names, then matching files and folders."""
     from ossctl.app.library.resolve import known_names
 
     known = [name for name in known_names() if name.startswith(incomplete)]
@@ -21,7 +21,7 @@ def complete_model(incomplete: str) -> list[str]:
 
 
 def complete_session(incomplete: str) -> list[tuple[str, str]]:
-    """Ids of saved chats, with their titles."""
+    """IDs of saved chats, with their titles."""
     from ossctl.app.chat.session_log import list_sessions
     from ossctl.settings import Paths
 

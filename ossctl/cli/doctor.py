@@ -18,21 +18,36 @@ def doctor(
     *,
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", metavar="MODEL", help="Test with it.  [default: the smallest here]"),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="Model for the test.  [default: the smallest on this machine]",
+        ),
     ] = None,
+    reset_corrections: Annotated[
+        bool,
+        typer.Option(
+            "--reset-corrections",
+            help="First forget that loading a model ran out of memory, and plan with all of it again.",
+        ),
+    ] = False,
     out: JsonOutput,
 ) -> None:
-    """Say what this installation can do, and how to fix what it cannot.
+    """Check this installation and suggest fixes.
 
-    Looks at the build of llama.cpp, devices, memory, disk, models and settings, and generates a few tokens on
-    every device to compare them with the CPU's. The exit code is 1 if something needs fixing.
+    Checks the llama.cpp build, devices, memory, disk, models and settings, and compares a few tokens
+    generated on every device with the CPU's. The exit code is 1 if something needs fixing.
     """
     from ossctl.app.doctor.checks import examine
     from ossctl.app.library.resolve import locate
+    from ossctl.app.placement.memory_corrections import Corrections
 
     path = None if model is None else locate(model).first
     if path is not None and not path.is_file():
         raise ModelError(f"no model file at {model}", "Check the path given with -m.")
+    if reset_corrections:
+        Corrections.saved().reset()
     checks = []
     for check in examine(path):
         checks.append(check)

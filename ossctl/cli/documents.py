@@ -1,4 +1,4 @@
-"""The models on this machine as JSON. While a schema keeps its number its fields keep their meaning."""
+"""JSON documents about models. Fields keep their meaning until the number of their schema changes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ def ls_document(
     unfinished: list["Unfinished"],
     absent: list["Entry"],
 ) -> dict[str, Any]:
-    """`ossctl.ls/1`; `outcomes` are those of the listings."""
+    """`ossctl.ls/1`, with an outcome for each listing."""
     return {
         "schema": "ossctl.ls/1",
         "models": [_listing(*each) for each in zip(listings, outcomes, strict=True)],
@@ -25,7 +25,7 @@ def ls_document(
 
 
 def show_document(found: "Description") -> dict[str, Any]:
-    """`ossctl.show/1` of a model that is here."""
+    """`ossctl.show/1` of a model on this machine."""
     return {
         "schema": "ossctl.show/1",
         "here": True,
@@ -40,12 +40,12 @@ def show_document(found: "Description") -> dict[str, Any]:
 
 
 def absent_document(entry: "Entry") -> dict[str, Any]:
-    """`ossctl.show/1` of a model that is not here."""
+    """`ossctl.show/1` of a model that is only in the catalogue."""
     return {"schema": "ossctl.show/1", "here": False, "catalogue": _entry(entry)}
 
 
 def verify_document(verdicts: list["Verdict"]) -> dict[str, Any]:
-    """`ossctl.verify/1`: `ok` is that nothing was found, `verified` that every hash was known, and right."""
+    """`ossctl.verify/1`: `ok` if there is no problem, `verified` if every hash was known and matches."""
     ok = not any(verdict.problem for verdict in verdicts)
     return {
         "schema": "ossctl.verify/1",
@@ -74,7 +74,7 @@ def rm_document(removal: "Removal", freed: int) -> dict[str, Any]:
 
 
 def does_fit(outcome: "Fit | None") -> bool | None:
-    """Whether a model fits this machine; None if that cannot be told."""
+    """Whether a model fits this machine, or None if its shape is unknown."""
     from ossctl.app.placement.fit import DoesNotFit
 
     return None if outcome is None else not isinstance(outcome, DoesNotFit)

@@ -1,4 +1,4 @@
-"""The program: its commands and the one place where errors become messages and exit codes."""
+"""The program: its commands, and the one place that turns errors into messages and exit codes."""
 
 import gc
 import sys
@@ -24,7 +24,7 @@ from ossctl.errors import ExitCode, OssctlError
 
 
 class Commands(TyperGroup):
-    """Commands of which some have names of two words: `batch IN` and `batch status OUT`."""
+    """A group whose commands may have names of two words: `batch IN` and `batch status OUT`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         two_words = " ".join(args[:2])
@@ -35,7 +35,7 @@ app = typer.Typer(
     name="ossctl",
     cls=Commands,
     no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: without rich it is there twice as fast
+    rich_markup_mode=None,  # importing rich would double the time of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -71,15 +71,15 @@ def ossctl(
 
 
 def main() -> None:
-    """Run the command line and leave with the exit code that scripts can rely on."""
-    gc.freeze()  # the imports stay; without this, collecting them takes 25 ms, in the middle of planning
+    """Run the command line and exit with a code from `ExitCode`."""
+    gc.freeze()  # imports are never freed; a full collection would take 25 ms to check them
     try:
         app()
     except OssctlError as error:
         if error.message:
             Output().error(error.message, error.hint)
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 (the boundary: whatever arrives here is a bug)
+    except Exception as error:  # noqa: BLE001 (the boundary: anything else is a bug)
         sys.exit(_report_bug(error))
 
 
@@ -87,7 +87,7 @@ def _report_bug(error: Exception) -> ExitCode:
     trace = "".join(traceback.format_exception(error))
     path = _save_trace(trace)
     shows_trace = path is None or "-vv" in sys.argv
-    hint = trace if shows_trace else f"This is a bug. The traceback is in {path}; please report it."
+    hint = trace if shows_trace else f"This is a bug; please report it with the traceback in {path}."
     Output().error(f"unexpected error: {type(error).__name__}: {error}", hint)
     return ExitCode.FAILED
 

@@ -17,9 +17,8 @@ from ossctl.cli.documents import (
     verify_document,
 )
 from ossctl.cli.options import JsonOutput, YesOption
-from ossctl.cli.output import Output
 from ossctl.cli.transfer import gigabytes, transfer_progress
-from ossctl.errors import ModelError, UsageError
+from ossctl.errors import ModelError
 
 if TYPE_CHECKING:
     from ossctl.app.library.inventory import Description, Entry, Listing
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
     from ossctl.app.placement.fit import Fit
 
 _LISTING_HEAD = ("NAME", "SIZE", "TYPE", "FROM", "LAST USED", "VERIFIED", "FITS", "")
-_ENTRY_HEAD = ("TO FETCH", "SIZE", "LICENCE", "")
+_ENTRY_HEAD = ("AVAILABLE", "SIZE", "LICENCE", "")
 _FITS = {True: "yes", False: "no", None: ""}
 
 _Reference = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A name that `ossctl ls` shows, hf:ORG/REPO…, or a path.")
+    str, typer.Argument(metavar="MODEL", help="A name from `ossctl ls`, hf:ORG/REPO…, or a path.")
 ]
 
 
@@ -39,14 +38,14 @@ _Reference = Annotated[
 def ls(
     *,
     everything: Annotated[
-        bool, typer.Option("-a", "--all", help="Also those that could be fetched by name.")
+        bool, typer.Option("-a", "--all", help="Also list models that `ossctl pull` can fetch by name.")
     ] = False,
     out: JsonOutput,
 ) -> None:
     """List the models on this machine.
 
-    Models of LM Studio, llama.cpp and Ollama are listed where llama.cpp can load them; they are used where
-    they are, never copied.
+    Models of LM Studio, llama.cpp and Ollama are included if llama.cpp can load them. They are used in place,
+    never copied.
     """
     from ossctl.app.library.inventory import entries_to_fetch, fits_here, list_models, unfinished_downloads
 
@@ -58,16 +57,21 @@ def ls(
         out.table([_LISTING_HEAD, *map(_listing_row, listings, outcomes)])
     for each in unfinished:
         of = f" of {gigabytes(each.total)}" if each.total else ""
-        out.text(f"unfinished: {each.name}, {gigabytes(each.n_bytes)}{of}; pull goes on, rm deletes it")
+        out.text(
+            f"unfinished: {each.name}, {gigabytes(each.n_bytes)}{of}; "
+            "`ossctl pull` resumes it, `ossctl rm` deletes it"
+        )
     if absent:
         out.table([_ENTRY_HEAD, *map(_entry_row, absent)])
     if not listings and not unfinished and not absent:
-        out.note("No model is on this machine yet. `ossctl ls -a` lists what `ossctl pull` knows.")
+        out.note(
+            "There are no models on this machine yet. `ossctl ls -a` lists what `ossctl pull` can fetch."
+        )
 
 
 @command
 def show(*, reference: _Reference, out: JsonOutput) -> None:
-    """Describe a model: architecture, context, licence, chat format, tensors."""
+    """Describe a model: architecture, context size, licence, chat format, tensors."""
     from ossctl.app.library.inventory import Description, describe
 
     found = describe(reference)
@@ -81,9 +85,9 @@ def show(*, reference: _Reference, out: JsonOutput) -> None:
 
 @command
 def verify(*, reference: _Reference, out: JsonOutput) -> None:
-    """Check the files of a model: their structure, and their sha256 against the record of it.
+    """Check the structure and the SHA-256 of a model's files.
 
-    The exit code is 4 if one is damaged.
+    The exit code is 4 if a file is damaged.
     """
     from ossctl.app.library.verification import verify_model
 
@@ -92,7 +96,7 @@ def verify(*, reference: _Reference, out: JsonOutput) -> None:
     bad = [verdict for verdict in verdicts if verdict.problem]
     out.json(verify_document(verdicts))
     for verdict in (each for each in verdicts if not each.problem):
-        state = "sha256 is right" if verdict.expected else "complete; nobody has written down its sha256"
+        state = "SHA-256 matches" if verdict.expected else "complete; the expected SHA-256 is not known"
         out.text(f"{verdict.path.name}  {state}")
     if bad:
         raise ModelError(bad[0].problem, bad[0].hint)
@@ -102,7 +106,7 @@ def verify(*, reference: _Reference, out: JsonOutput) -> None:
 def rm(*, reference: _Reference, yes: YesOption = False, out: JsonOutput) -> None:
     """Delete a model from the Hugging Face cache.
 
-    What it frees is said before. Contents that other commits or repositories use stay.
+    Shows what will be freed, and asks. Files shared with other commits or repositories are kept.
     """
     from ossctl.app.library.removal import plan_removal, remove
 
@@ -110,30 +114,23 @@ def rm(*, reference: _Reference, yes: YesOption = False, out: JsonOutput) -> Non
     freed = removal.n_bytes
     for line in _removal_lines(removal):
         out.note(line)
-    if not yes:
-        _ask(out, f"Delete it and free {gigabytes(freed)}?")
+    if not yes and not out.may_delete(f"Delete it and free {gigabytes(freed)}?"):
+        return
     remove(removal)
     out.json(rm_document(removal, freed))
     out.note(f"{gigabytes(freed)} freed")
 
 
-def _ask(out: Output, question: str) -> None:
-    if not out.can_ask:
-        raise UsageError("nothing was deleted: there is nobody to ask", "Give -y to delete it.")
-    if not out.confirm(question):
-        raise typer.Exit
-
-
 def _removal_lines(removal: "Removal") -> list[str]:
     lines = [f"{path} · {gigabytes(path.stat().st_size)}" for path in removal.contents]
     if removal.shared:
-        lines.append(f"{len(removal.shared)} of its files are used elsewhere in the cache, and stay.")
+        lines.append(f"kept, because the cache uses them elsewhere: {len(removal.shared)} of its files")
     return lines
 
 
 def _listing_row(listing: "Listing", outcome: "Fit | None") -> tuple[str, ...]:
     model = listing.model
-    label = model.label if model.origin == "Ollama" else ""  # the others' paths say it
+    label = model.label if model.origin == "Ollama" else ""  # the names of other models are paths
     return (
         _at_home(model.name),
         gigabytes(model.n_bytes),
@@ -166,7 +163,7 @@ def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
         ("shape", entry.model.shape),
         ("licence", entry.model.licence),
         ("from", str(entry.variant.reference)),
-        ("", f"not on this machine: `ossctl pull {entry.name}` fetches it"),
+        ("", f"not on this machine; `ossctl pull {entry.name}` fetches it"),
     ]
 
 
@@ -175,7 +172,7 @@ def _description_rows(found: "Description") -> list[tuple[str, str]]:
 
     model, listing = found.listing.model, found.listing
     types = ", ".join(f"{name} {gigabytes(n_bytes)}" for name, n_bytes in found.types.most_common())
-    came_from = f"{model.origin}, {model.repo} at {model.commit}" if model.repo else str(model.origin)
+    origin = f"{model.origin}, {model.repo} at {model.commit}" if model.repo else str(model.origin)
     rows = [
         ("name", model.name),
         ("for", found.entry.model.about if found.entry else ""),
@@ -187,8 +184,8 @@ def _description_rows(found: "Description") -> list[tuple[str, str]]:
         ("context", f"{found.context:,} tokens" if found.context else ""),
         ("chat format", found.chat_format),
         ("tensors", types),
-        ("from", came_from),
-        ("verified", "yes" if listing.verified else f"no: `ossctl verify {model.name}` does it"),
+        ("from", origin),
+        ("verified", "yes" if listing.verified else f"no; `ossctl verify {model.name}` checks it"),
         ("last used", _day(listing.used) or "never"),
         ("problem", listing.problem),
         *(("file", str(path)) for path in model.files),
@@ -197,7 +194,7 @@ def _description_rows(found: "Description") -> list[tuple[str, str]]:
 
 
 def _at_home(name: str) -> str:
-    """A path as a shell takes it, and short."""
+    """Shorten a path in the home folder to `~/…`, as shells expand it."""
     home = str(Path.home()) + os.sep
     return f"~{os.sep}{name.removeprefix(home)}" if name.startswith(home) and os.name == "posix" else name
 

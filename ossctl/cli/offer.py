@@ -1,4 +1,4 @@
-"""Choosing a model, with the offer to fetch one that is not there."""
+"""Choosing a model, and offering to fetch one that is not on this machine."""
 
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 
 def choose_model(reference: str | None, options: "LoadOptions", out: Output) -> "ModelChoice":
-    """What -m means, for loading with `options`.
+    """Find the model that -m names, to be loaded with `options`.
 
-    On a terminal a model that is not here is offered to be fetched, never fetched unasked. Raises
-    ModelError, UsageError, Interrupted.
+    If it is not on this machine, offer on a terminal to fetch it. Raises ModelError, UsageError, Interrupted.
     """
     from ossctl.app.library.resolve import NANO, NotPulled, choose, has_nano
 
@@ -28,7 +27,7 @@ def choose_model(reference: str | None, options: "LoadOptions", out: Output) -> 
         missing = error
     out.warning(f"{missing.message[0].upper()}{missing.message[1:]}.")
     if reference is None:
-        out.warning(f"The one for this machine is {missing.reference}:")
+        out.warning(f"Recommended for this machine: {missing.reference}")
     plan = prepare(missing.reference, out)
     answer = _ask(out, *([NANO] if reference is None and has_nano() else []))
     if answer == NANO:
@@ -41,7 +40,7 @@ def choose_model(reference: str | None, options: "LoadOptions", out: Output) -> 
 
 
 def model_file(reference: str | None, options: "LoadOptions", out: Output) -> "Path":
-    """The file of the model to load, after any warning about it. Raises what `choose_model` raises."""
+    """Choose a model, print any warning about it, and return its file. Raises what `choose_model` raises."""
     choice = choose_model(reference, options, out)
     if choice.warning:
         out.warning(choice.warning)
@@ -49,11 +48,11 @@ def model_file(reference: str | None, options: "LoadOptions", out: Output) -> "P
 
 
 def _ask(out: Output, *others: str) -> str:
-    """`y`, `n` or one of `others`; Enter is yes."""
+    """Ask for `y`, `n` or one of `others`; Enter means yes."""
     choices = "/".join(("Y", "n", *others))
-    look_around = ", or look around with nano" if others else ""
+    or_try = f", or try {others[0]} first" if others else ""
     while True:
-        answer = out.ask(f"Fetch it{look_around}? [{choices}]")
+        answer = out.ask(f"Fetch it{or_try}? [{choices}]")
         chosen = "n" if answer is None else answer.lower() or "y"
         if chosen in ("y", "n", *others):
             return chosen

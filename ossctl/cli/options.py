@@ -1,6 +1,6 @@
-"""Options and groups of options that several commands share.
+"""Options that several commands share, alone and in groups.
 
-A group's options are declared once, by the function that makes a value of them; see `ossctl.cli.command`.
+A group is a function that turns its options into one value; `ossctl.cli.command` inserts it into a command.
 """
 
 from datetime import datetime
@@ -24,9 +24,8 @@ ModelOption = Annotated[
         metavar="MODEL",
         envvar="OSSCTL_MODEL",
         autocompletion=complete_model,
-        help="20b, 120b, another name that `ossctl ls -a` shows, nano (a toy in the package), hf:ORG/REPO… "
-        "or the path of a .gguf file.  "
-        "[default: the largest gpt-oss here that fits]",
+        help="20b, 120b, another name from `ossctl ls -a`, nano (a toy model in the package), hf:ORG/REPO… "
+        "or the path of a .gguf file.  [default: the largest gpt-oss on this machine that fits]",
     ),
 ]
 SystemOption = Annotated[
@@ -36,7 +35,7 @@ SystemOption = Annotated[
         "--system",
         metavar="TEXT|@FILE",
         show_default=False,
-        help="Instructions for the whole conversation.",
+        help="System prompt for the whole conversation.",
     ),
 ]
 SchemaOption = Annotated[
@@ -45,11 +44,12 @@ SchemaOption = Annotated[
         "--schema",
         metavar="JSON|FILE",
         show_default=False,
-        help="The answer is JSON that fits this JSON schema.",
+        help="Constrain the answer to JSON that matches this schema.",
     ),
 ]
-YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Ask nothing.")]
+YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results, warnings and errors.")]
 VerboseOption = Annotated[
     int,
     typer.Option(
@@ -57,13 +57,13 @@ VerboseOption = Annotated[
         "--verbose",
         count=True,
         show_default=False,
-        help="Show the log on stderr; -vv with llama.cpp's own and tracebacks.",
+        help="Log to stderr; -vv adds llama.cpp's log and tracebacks.",
     ),
 ]
 
 
 def _tokens(text: str) -> str:
-    """A number of tokens, or `max`."""
+    """Check that `text` is a number of tokens or `max`."""
     if text.strip().lower() == "max":
         return "max"
     if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
@@ -76,7 +76,7 @@ def generation_options(
     effort: Annotated[
         Literal["low", "medium", "high"] | None,
         typer.Option(
-            "-e", "--effort", envvar="OSSCTL_EFFORT", help="How much gpt-oss reasons.  [default: medium]"
+            "-e", "--effort", envvar="OSSCTL_EFFORT", help="Reasoning effort of gpt-oss.  [default: medium]"
         ),
     ] = None,
     max_tokens: Annotated[
@@ -87,7 +87,7 @@ def generation_options(
             envvar="OSSCTL_MAX_TOKENS",
             metavar="N",
             min=1,
-            help="Tokens of reasoning and answer together.  [default: as many as fit]",
+            help="Maximum tokens to generate, reasoning included.  [default: up to the context limit]",
         ),
     ] = None,
     max_reasoning_tokens: Annotated[
@@ -97,12 +97,18 @@ def generation_options(
             envvar="OSSCTL_MAX_REASONING_TOKENS",
             metavar="N",
             min=0,
-            help="Begin the answer after so many tokens of reasoning.",
+            help="Limit the reasoning to N tokens.",
         ),
     ] = None,
     temperature: Annotated[
         float,
-        typer.Option("-t", "--temperature", envvar="OSSCTL_TEMPERATURE", metavar="T", help="0 is greedy."),
+        typer.Option(
+            "-t",
+            "--temperature",
+            envvar="OSSCTL_TEMPERATURE",
+            metavar="T",
+            help="Sampling temperature; 0 is greedy decoding.",
+        ),
     ] = 1.0,
     top_p: Annotated[
         float,
@@ -110,13 +116,16 @@ def generation_options(
             "--top-p",
             envvar="OSSCTL_TOP_P",
             metavar="P",
-            help="Draw from the likeliest tokens of this share.",
+            help="Nucleus sampling: sample from the smallest set of tokens with total probability P.",
         ),
     ] = 1.0,
     top_k: Annotated[
         int,
         typer.Option(
-            "--top-k", envvar="OSSCTL_TOP_K", metavar="K", help="Draw from so many tokens; 0 is all."
+            "--top-k",
+            envvar="OSSCTL_TOP_K",
+            metavar="K",
+            help="Sample from the K most likely tokens; 0 disables the limit.",
         ),
     ] = 0,
     min_p: Annotated[
@@ -125,7 +134,7 @@ def generation_options(
             "--min-p",
             envvar="OSSCTL_MIN_P",
             metavar="P",
-            help="Leave out tokens less likely than this share of the likeliest.",
+            help="Drop tokens less likely than P times the most likely one.",
         ),
     ] = 0.0,
     seed: Annotated[
@@ -135,7 +144,7 @@ def generation_options(
             envvar="OSSCTL_SEED",
             metavar="N",
             min=0,
-            help="For the same answer again.  [default: drawn]",
+            help="Random seed, for reproducible answers.  [default: random]",
         ),
     ] = None,
     stops: Annotated[
@@ -144,7 +153,7 @@ def generation_options(
             "--stop",
             metavar="TEXT",
             show_default=False,
-            help="End the answer before this text; may be given several times.",
+            help="Stop generating before TEXT; can be repeated.",
         ),
     ] = None,
     date: Annotated[
@@ -153,11 +162,13 @@ def generation_options(
             "--date",
             metavar="YYYY-MM-DD",
             formats=["%Y-%m-%d"],
-            help="What the model is told today is.  [default: today]",
+            help="Current date to give the model.  [default: today]",
         ),
     ] = None,
 ) -> "GenerationOptions":
+    """How answers are generated."""
     from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.user_text import encodable
 
     return GenerationOptions(
         effort=effort,
@@ -168,7 +179,7 @@ def generation_options(
         top_k=top_k,
         min_p=min_p,
         seed=seed,
-        stops=tuple(stops or ()),
+        stops=tuple(map(encodable, stops or ())),
         date=date.date() if date else None,
     )
 
@@ -182,7 +193,7 @@ def loading_options(
             metavar="N|max",
             envvar="OSSCTL_CTX",
             parser=_tokens,
-            help="Tokens that one request may use, prompt and answer together.  [default: planned]",
+            help="Context size in tokens per request, for prompt and answer together.  [default: automatic]",
         ),
     ] = None,
     parallel: Annotated[
@@ -193,7 +204,7 @@ def loading_options(
             envvar="OSSCTL_PARALLEL",
             min=1,
             max=256,
-            help="Requests that are answered at once.  [default: planned]",
+            help="Requests to process in parallel.  [default: automatic]",
         ),
     ] = None,
     gpu_layers: Annotated[
@@ -203,7 +214,7 @@ def loading_options(
             metavar="N",
             envvar="OSSCTL_GPU_LAYERS",
             min=0,
-            help="Layers on GPUs, the output counted as one.  [default: planned]",
+            help="Layers to offload to GPUs, counting the output layer.  [default: automatic]",
         ),
     ] = None,
     cpu_moe: Annotated[
@@ -213,12 +224,12 @@ def loading_options(
             metavar="N",
             envvar="OSSCTL_CPU_MOE",
             min=0,
-            help="Layers that keep their experts in RAM.  [default: planned]",
+            help="Keep the MoE experts of N layers in RAM.  [default: automatic]",
         ),
     ] = None,
     kv: Annotated[
         Literal["f16", "q8_0"] | None,
-        typer.Option("--kv", envvar="OSSCTL_KV", help="Type of the cache.  [default: f16]"),
+        typer.Option("--kv", envvar="OSSCTL_KV", help="Data type of the KV cache.  [default: f16]"),
     ] = None,
     ubatch: Annotated[
         int | None,
@@ -228,7 +239,7 @@ def loading_options(
             envvar="OSSCTL_UBATCH",
             min=1,
             max=65_536,
-            help="Tokens of a prompt that are computed at once.  [default: planned]",
+            help="Prompt tokens per physical batch (llama.cpp's --ubatch-size).  [default: automatic]",
         ),
     ] = None,
     threads: Annotated[
@@ -239,7 +250,7 @@ def loading_options(
             envvar="OSSCTL_THREADS",
             min=0,
             max=512,
-            help="CPU threads; 0 is one a core.",
+            help="CPU threads; 0 means one per physical core.",
         ),
     ] = 0,
     device: Annotated[
@@ -248,10 +259,11 @@ def loading_options(
             "--device",
             metavar="NAME[,NAME]",
             envvar="OSSCTL_DEVICE",
-            help="Use these devices only; cpu is none.  [default: all]",
+            help="Devices to use, such as CUDA0,CUDA1; cpu means no GPU.  [default: all]",
         ),
     ] = None,
 ) -> "LoadOptions":
+    """How the model is placed in memory."""
     from ossctl.app.placement.load_options import LoadOptions
 
     return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
@@ -265,7 +277,7 @@ def tool_options(
             "--tool",
             metavar="NAME=FILE",
             show_default=False,
-            help="A function that the model may call; FILE is the JSON schema of its arguments.",
+            help="Function that the model may call; FILE is the JSON schema of its arguments.",
         ),
     ] = None,
     commands: Annotated[
@@ -274,25 +286,35 @@ def tool_options(
             "--tool-cmd",
             metavar="NAME=COMMAND",
             show_default=False,
-            help="Answer its calls with this program: arguments as JSON on stdin, the result on stdout.",
+            help="Program that answers calls of NAME: arguments as JSON on stdin, result on stdout.",
         ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--tool-timeout", metavar="SECONDS", min=0.1, help="For one call.")
+        float, typer.Option("--tool-timeout", metavar="SECONDS", min=0.1, help="Time limit per tool call.")
     ] = 60.0,
-    unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run them without asking.")] = False,
+    unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run tool programs without asking.")] = False,
 ) -> "ToolOptions":
+    """Which functions the model may call, and which programs answer."""
     from ossctl.app.tools.options import ToolOptions
 
     return ToolOptions(tools or (), commands or (), seconds, unasked=unasked)
 
 
-def text_output(*, verbose: VerboseOption = 0) -> Output:
+def chat_output(*, verbose: VerboseOption = 0) -> Output:
+    """The output of a chat, which has a screen of its own."""
     return _output(Output(), verbose)
 
 
-def json_output(*, as_json: JsonOption = False, verbose: VerboseOption = 0) -> Output:
-    return _output(Output(as_json), verbose)
+def text_output(*, quiet: QuietOption = False, verbose: VerboseOption = 0) -> Output:
+    """The output of a command that prints text."""
+    return _output(Output(quiet=quiet), verbose)
+
+
+def json_output(
+    *, as_json: JsonOption = False, quiet: QuietOption = False, verbose: VerboseOption = 0
+) -> Output:
+    """The output of a command that prints text or one JSON document."""
+    return _output(Output(as_json, quiet), verbose)
 
 
 def _output(out: Output, verbose: int) -> Output:
@@ -303,5 +325,6 @@ def _output(out: Output, verbose: int) -> Output:
 GenerationGroup = Annotated["GenerationOptions", generation_options]
 LoadingGroup = Annotated["LoadOptions", loading_options]
 ToolGroup = Annotated["ToolOptions", tool_options]
+ChatOutput = Annotated[Output, chat_output]
 TextOutput = Annotated[Output, text_output]
 JsonOutput = Annotated[Output, json_output]

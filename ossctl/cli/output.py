@@ -34,7 +34,7 @@ class Output:
             self.write(f"{text}\n")
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Print each line as it comes. In JSON mode `lines` is not even iterated."""
+        """Print each line as it comes. In JSON mode `lines` is not iterated."""
         if not self.as_json:
             for line in lines:
                 self.text(line)
@@ -64,7 +64,7 @@ class Output:
             raise OssctlError(f"cannot write standard output: {error.strerror}") from None
 
     def note(self, text: str) -> None:
-        """Print a line that is good to know. Prints nothing in quiet mode."""
+        """Print a line of information. Prints nothing in quiet mode."""
         if not self.quiet:
             self.aside(f"{text}\n")
 
@@ -99,6 +99,14 @@ class Output:
         answer = self.ask(f"{question} [y/N]")
         return answer is not None and answer.lower() in ("y", "yes")
 
+    def may_delete(self, question: str) -> bool:
+        """Ask before deleting something. Raises UsageError if there is no terminal to ask on."""
+        if not self.can_ask:
+            raise UsageError(
+                "nothing was deleted: there is no terminal to ask on", "Use -y to delete without asking."
+            )
+        return self.confirm(question)
+
     @property
     def on_terminal(self) -> bool:
         """Whether stdout is a terminal."""
@@ -110,7 +118,7 @@ class Output:
         return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
 
     def console(self) -> "Console":
-        """Rich's console on stderr. Pass what comes from outside through `harmless` first."""
+        """Rich's console on stderr. Text from outside must go through `harmless` first."""
         from rich.console import Console
 
         return Console(stderr=True)

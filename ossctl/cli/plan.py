@@ -21,8 +21,8 @@ def machine_options(
         typer.Option(
             "--vram",
             metavar="SIZE[,SIZE]",
-            help="GPUs that are sold with so much, as 16GiB,24GiB, of which drivers keep a part; in MiB, as "
-            "15842MiB, all of it is to be had. 0 is none.",
+            help="GPU memory of another machine: in GiB as sold, such as 16GiB,24GiB, less what the driver "
+            "keeps; in MiB as usable, such as 15842MiB. 0 means no GPU.",
         ),
     ] = None,
     gpu: Annotated[
@@ -30,12 +30,13 @@ def machine_options(
         typer.Option(
             "--gpu",
             metavar="NAME",
-            help='A card, as 4090 or "RTX 4060 Ti 16GB", or a computer whose GPU shares its memory, as '
-            '"M4 Max 64GB", "Strix Halo 128GB" or "DGX Spark"; may be repeated.',
+            help='GPU of another machine, such as 4090 or "RTX 4060 Ti 16GB", or a computer with unified '
+            'memory, such as "M4 Max 64GB", "Strix Halo 128GB" or "DGX Spark"; can be repeated.',
         ),
     ] = None,
-    ram: Annotated[str | None, typer.Option("--ram", metavar="SIZE", help="So much RAM.")] = None,
+    ram: Annotated[str | None, typer.Option("--ram", metavar="SIZE", help="RAM of another machine.")] = None,
 ) -> "MachineOptions":
+    """Which machine to plan for."""
     from ossctl.app.plan.report import MachineOptions
 
     return MachineOptions(vram, ram, tuple(gpu or ()))
@@ -50,7 +51,8 @@ def plan(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="20b, 120b, another name, hf:ORG/REPO…, a path; without, all are compared."
+            metavar="MODEL",
+            help="20b, 120b, another name, hf:ORG/REPO… or a path; without it, all models are compared.",
         ),
     ] = None,
     batch: Annotated[bool, typer.Option("--batch", help="Plan for a batch instead of a chat.")] = False,
@@ -58,18 +60,18 @@ def plan(
         bool,
         typer.Option(
             "--llama-args",
-            help="Print a llama-server command line, with room for what older servers reserve besides.",
+            help="Print an equivalent llama-server command line, with spare memory for older versions.",
         ),
     ] = False,
     options: MachineGroup,
     loading: LoadingGroup,
     out: JsonOutput,
 ) -> None:
-    """Show how a model would be placed in memory, on this machine or another, before it is loaded.
+    """Show how a model would be placed in memory, without loading it.
 
-    Nothing is loaded, and nothing downloaded but the header of a model that is neither here nor known. Each
-    loading option that is given is kept, and the rest is planned around it. The exit code is 5 if the model
-    does not fit.
+    --vram, --gpu and --ram plan for another machine. At most the header of a model is downloaded. Loading
+    options are kept as given, and the rest is planned around them. The exit code is 5 if the model does not
+    fit.
     """
     from ossctl.app.plan.report import plan_all, plan_one, unplanned
     from ossctl.planning.workload import Purpose, Workload
@@ -106,7 +108,7 @@ def _show_one(report: "Report", out: Output, *, llama_args: bool) -> None:
     from ossctl.cli.plan_view import describe_plan
 
     if out.as_json and llama_args:
-        raise UsageError("--json and --llama-args are two different outputs", "Give one of them.")
+        raise UsageError("--json and --llama-args exclude each other", "Use one of them.")
     outcome = report.fit
     out.json(plan_record(report))
     if isinstance(outcome, DoesNotFit):

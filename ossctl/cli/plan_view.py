@@ -1,4 +1,4 @@
-"""A plan as text: the table that a person reads, and a chart of memory by purpose."""
+"""A plan as text: a table of settings, and a chart of memory by purpose."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ossctl.planning.plan import Plan
 
 _BAR = 44  # characters
-_BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, kept clear, free
+_BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, reserved, free
 
 
 def describe_plan(report: "Report", plan: "Plan", out: Output) -> Iterator[str]:
@@ -26,7 +26,7 @@ def describe_plan(report: "Report", plan: "Plan", out: Output) -> Iterator[str]:
     yield ""
     yield from _settings(plan)
     yield ""
-    yield f"Generation waits for {bottleneck(plan)}."
+    yield f"Generation is limited by {bottleneck(plan)}."
     yield from (f"{line[0].upper()}{line[1:]}." for line in _remarks(plan))
     yield from (f"{line[0].upper()}{line[1:]}." for line in alternatives(plan))
     for gpu in report.machine.unusable:
@@ -34,10 +34,10 @@ def describe_plan(report: "Report", plan: "Plan", out: Output) -> Iterator[str]:
 
 
 def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]:
-    """The lines of `ossctl plan`: each model and how well it would run."""
+    """The lines of `ossctl plan`: each model and how it would run."""
     from ossctl.planning.plan import Plan
 
-    rows = [("model", "size", "on disk", "context", "how")]
+    rows = [("model", "size", "on disk", "context", "placement")]
     for report in reports:
         outcome = report.fit
         size, here = format_bytes(outcome.shape.file_bytes), "yes" if report.here else "no"
@@ -46,15 +46,15 @@ def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]
         else:
             rows.append((report.model, size, here, "", _why_not(outcome)))
     for other in others:
-        how = "does not fit, by its size" if other.too_large else f"`ossctl plan {other.model}` asks the hub"
+        how = "too large" if other.too_large else f"`ossctl plan {other.model}` asks the hub"
         rows.append((other.model, format_bytes(int(other.gigabytes * 1e9)), "no", "", how))
     yield from columns(rows, right=(1, 3))
     yield ""
-    yield "`ossctl plan MODEL` shows more of one."
+    yield "`ossctl plan MODEL` shows the details of one."
 
 
 def in_one_line(outcome: "Fit") -> str:
-    """How a model would run, or why it would not."""
+    """How a model would run, or why it cannot."""
     from ossctl.planning.plan import Plan
 
     if isinstance(outcome, Plan):
@@ -71,7 +71,7 @@ def _why_not(shortage: "DoesNotFit") -> str:
 
 
 def _where(plan: "Plan") -> str:
-    """Where the model is, in a sentence."""
+    """Where the model's layers are."""
     settings, shape = plan.settings, plan.shape
     if not settings.devices:
         return "on the CPU"
@@ -83,14 +83,15 @@ def _where(plan: "Plan") -> str:
         layers = f"{settings.gpu_layers} of {shape.n_layers + 1} layers on {gpus}"
     if not settings.experts_in_ram:
         return layers
-    return f"{layers}, experts of {len(settings.experts_in_ram)} in RAM"
+    n_layers = len(settings.experts_in_ram)
+    return f"{layers}, experts of {n_layers} {'layer' if n_layers == 1 else 'layers'} in RAM"
 
 
 def _memory(plan: "Plan", symbols: str) -> Iterator[str]:
     from ossctl.app.plan.memory import memory_rows
 
     titles = [f"{name} {symbol}" for name, symbol in zip(
-        ("weights", "cache", "compute", "kept clear", "free"), symbols, strict=True
+        ("weights", "cache", "compute", "reserved", "free"), symbols, strict=True
     )]  # fmt: skip
     rows = [("", "available", *titles)]
     bars = []
@@ -108,7 +109,7 @@ def _memory(plan: "Plan", symbols: str) -> Iterator[str]:
 
 
 def _bar(amounts: tuple[int, ...], symbols: str) -> str:
-    """`_BAR` characters divided by `amounts`; what is there at all has at least one."""
+    """`_BAR` characters in proportion to `amounts`, at least one for each that is not 0."""
     whole = sum(amounts) or 1
     widths = [max(amount > 0, round(amount / whole * _BAR)) for amount in amounts]
     widths[widths.index(max(widths))] += _BAR - sum(widths)
@@ -117,20 +118,20 @@ def _bar(amounts: tuple[int, ...], symbols: str) -> str:
 
 def _settings(plan: "Plan") -> Iterator[str]:
     settings = plan.settings
-    shared = ", shared by all" if settings.unified and settings.parallel > 1 else ""
+    shared = ", shared by all sequences" if settings.unified and settings.parallel > 1 else ""
     loading = "mapped from the file" if settings.load_mode.value == "mmap" else "read into memory"
     whole = plan.shape.n_layers + 1
-    full = ", all that it can use" if settings.ctx == plan.shape.n_ctx_train else ""
+    full = ", the model's maximum" if settings.ctx == plan.shape.n_ctx_train else ""
     rows = [
         ("context", f"{settings.ctx:,} tokens{full}{shared}", _origin(plan, "ctx")),
-        ("sequences at once", f"{settings.parallel}", _origin(plan, "parallel")),
+        ("parallel sequences", f"{settings.parallel}", _origin(plan, "parallel")),
         ("layers on GPUs", f"{settings.gpu_layers} of {whole}", _origin(plan, "gpu_layers")),
     ]
     if plan.shape.expert_layers:
         rows.append(("experts in RAM", f"{len(settings.experts_in_ram)} layers", _origin(plan, "cpu_moe")))
     rows += [
         ("batch, ubatch", f"{settings.batch:,}, {settings.ubatch:,} tokens", _origin(plan, "ubatch")),
-        ("cache type", settings.kv_type.value, _origin(plan, "kv_type")),
+        ("KV cache type", settings.kv_type.value, _origin(plan, "kv_type")),
         ("threads", f"{settings.threads}", _origin(plan, "threads")),
         ("weights", f"{loading}{', repacked for the CPU' if settings.repack else ''}", ""),
     ]
@@ -138,26 +139,27 @@ def _settings(plan: "Plan") -> Iterator[str]:
         split = ", ".join(
             f"{n} on {name}" for name, n in zip(settings.devices, settings.device_layers, strict=True)
         )
-        rows.append(("layers by GPU", split, ""))
+        rows.append(("layers per GPU", split, ""))
     yield from columns(rows)
 
 
 def _origin(plan: "Plan", name: str) -> str:
-    return "as you said" if plan.origins[name] == "user" else ""
+    return "as given" if plan.origins[name] == "user" else ""
 
 
 def _remarks(plan: "Plan") -> Iterator[str]:
-    """What the user should know of a plan that had to give something up, and what is kept clear."""
+    """What the plan had to give up, and what the reserved memory is for."""
     settings, shape = plan.settings, plan.shape
     if (
         plan.origins["ctx"] == "plan"
         and plan.workload.purpose == "interactive"
         and settings.ctx < shape.n_ctx_train
     ):
-        short = " and is short for a model that reasons" if settings.ctx < 8_192 else ""
-        yield f"the context is {settings.ctx:,} of the model's {shape.n_ctx_train:,} tokens, what fits{short}"
+        short = "; that is short for a reasoning model" if settings.ctx < 8_192 else ""
+        most = shape.n_ctx_train
+        yield f"memory limits the context to {settings.ctx:,} of the model's {most:,} tokens{short}"
     if settings.devices:
-        yield "kept clear on a GPU is what its driver and kernels take beside llama.cpp's buffers"
+        yield "GPU memory is reserved for the driver and kernels, outside llama.cpp's buffers"
     for device in plan.devices:
         if device.shares_ram:
-            yield f"{device.name} works in the computer's RAM: what it takes is not available there"
+            yield f"{device.name} shares the computer's RAM: memory that it uses is not available as RAM"

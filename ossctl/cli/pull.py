@@ -15,7 +15,7 @@ from ossctl.text import duration
 if TYPE_CHECKING:
     from ossctl.app.library.pull import LocalModel, PullPlan
 
-_TYPICAL_RATE = 100e6 / 8  # bytes a second of a home line
+_TYPICAL_RATE = 100e6 / 8  # bytes per second of a home connection
 
 
 @command
@@ -24,16 +24,17 @@ def pull(
     reference: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="20b, 120b, another name, or hf:ORG/REPO[:FILE-or-QUANT][@REVISION]."
+            metavar="MODEL",
+            help="20b, 120b, another name, or hf:ORG/REPO[:FILE-or-QUANT][@REVISION].",
         ),
     ],
     yes: YesOption = False,
     out: TextOutput,
 ) -> None:
-    """Fetch a model, all of its parts, and verify it.
+    """Fetch a model and verify it.
 
-    It goes into the Hugging Face cache, which other tools share. A pull that was interrupted goes on where
-    it was. The path of the model is printed at the end.
+    The model is stored in the Hugging Face cache, where other tools find it. An interrupted pull resumes
+    where it stopped. The path of the model is printed at the end.
     """
     plan = prepare(reference, out)
     approve(plan, out, yes=yes)
@@ -41,7 +42,7 @@ def pull(
 
 
 def prepare(reference: str, out: Output) -> "PullPlan":
-    """Find out what a pull takes, and show it. Raises ModelError, UsageError."""
+    """Plan a pull and show what it needs. Raises ModelError, UsageError."""
     from ossctl.app.library.pull import plan_pull
     from ossctl.cli.plan_view import in_one_line
 
@@ -58,38 +59,39 @@ def prepare(reference: str, out: Output) -> "PullPlan":
         out.note(f"on this machine: {in_one_line(plan.fit)}")
     if plan.to_fetch:
         time = f"{duration(plan.to_fetch / _TYPICAL_RATE)} at 100 Mbit/s"
-        free = f"{gigabytes(plan.free)} free there"
+        free = f"{gigabytes(plan.free)} free"
         out.note(f"{gigabytes(plan.to_fetch)} to fetch into {plan.cache}, {time}; {free}")
     return plan
 
 
 def approve(plan: "PullPlan", out: Output, *, yes: bool) -> None:
-    """Ask about what does not fit, on the disk or in memory; what is here already is not asked about.
+    """Ask for confirmation if the model does not fit on the disk or in memory.
 
-    Off a terminal, without -y, raises ModelError for the disk and MemoryShortage; ModelError for a no.
+    Raises ModelError if the user declines. If there is no terminal to ask on, raises ModelError for the disk
+    and MemoryShortage for memory.
     """
     if yes or not plan.to_fetch or (plan.fits_on_disk and plan.shortage is None):
         return
     lacking = []
     if not plan.fits_on_disk:
-        lacking.append(f"{gigabytes(plan.to_fetch - plan.free)} too little on the disk of {plan.cache}")
+        lacking.append(f"{plan.cache} needs {gigabytes(plan.to_fetch - plan.free)} more disk space")
     if plan.shortage is not None:
         lacking.append(plan.shortage.error.message)
     if out.can_ask:
         if not out.confirm(f"It does not fit: {'; '.join(lacking)}. Fetch it anyway?"):
             raise ModelError("nothing was fetched")
     elif plan.fits_on_disk:
-        raise MemoryShortage(lacking[0], f"`ossctl pull {plan.reference} -y` fetches it all the same.")
+        raise MemoryShortage(lacking[0], f"`ossctl pull {plan.reference} -y` fetches it anyway.")
     else:
-        hint = f"Free some, set HF_HOME to another disk, or try `ossctl pull {plan.reference} -y`."
+        hint = f"Free some space, set HF_HOME to another disk, or use `ossctl pull {plan.reference} -y`."
         raise ModelError(f"it does not fit: {'; '.join(lacking)}", hint)
 
 
 def carry_out(plan: "PullPlan", out: Output) -> "LocalModel":
-    """Fetch and verify, showing how far it is. Raises ModelError, Interrupted."""
+    """Fetch and verify a model, and show the progress. Raises ModelError, Interrupted."""
     from ossctl.app.library.pull import pull as run_pull
 
     with transfer_progress(out) as progress:
-        model = run_pull(plan, progress.watch, progress.say)
-    out.note(f"{model.name} is here, {gigabytes(plan.model.n_bytes)}, and its sha256 is verified.")
+        model = run_pull(plan, progress.watch, progress.note)
+    out.note(f"{model.name} is ready: {gigabytes(plan.model.n_bytes)}, SHA-256 verified.")
     return model

@@ -26,34 +26,43 @@ def run(
     *,
     prompt: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PROMPT]...", show_default=False, help="What to ask; words are joined."),
+        typer.Argument(
+            metavar="[PROMPT]...", show_default=False, help="The prompt; words are joined with spaces."
+        ),
     ] = None,
     model: ModelOption = None,
     files: Annotated[
         list[Path] | None,
-        typer.Option("-f", "--file", metavar="FILE", show_default=False, help="A text file to ask about."),
+        typer.Option(
+            "-f",
+            "--file",
+            metavar="FILE",
+            show_default=False,
+            help="Text file to append to the prompt; can be repeated.",
+        ),
     ] = None,
     system: SystemOption = "",
     raw: Annotated[
-        bool, typer.Option("--raw", help="Give the model the text as it stands, without a chat format.")
+        bool, typer.Option("--raw", help="Send the prompt as it is, without a chat template.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as one JSON object.")] = False,
     extract: Annotated[
-        bool, typer.Option("-x", "--extract", help="Print the first code block only.")
+        bool, typer.Option("-x", "--extract", help="Print only the first code block.")
     ] = False,
     show_reasoning: Annotated[
-        bool, typer.Option("--show-reasoning", help="Show the reasoning on stderr.")
+        bool, typer.Option("--show-reasoning", help="Print the reasoning on stderr.")
     ] = False,
     sink: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write FILE, when all of it is there."),
+        typer.Option("-o", "--output", metavar="FILE", help="Write the complete answer to FILE."),
     ] = None,
-    count: Annotated[int, typer.Option("--n", metavar="N", min=1, max=64, help="Answers to give.")] = 1,
+    count: Annotated[int, typer.Option("--n", metavar="N", min=1, max=64, help="Generate N answers.")] = 1,
     tools: ToolGroup,
     serve_stdin: Annotated[
         bool,
         typer.Option(
-            "--serve-stdin", help="Keep the model loaded: a request a line on stdin, events on stdout."
+            "--serve-stdin",
+            help="Keep the model loaded: one JSON request per line on stdin, events on stdout.",
         ),
     ] = False,
     schema: SchemaOption = "",
@@ -61,11 +70,11 @@ def run(
     loading: LoadingGroup,
     out: TextOutput,
 ) -> None:
-    """Answer one prompt, on stdout.
+    """Answer one prompt on stdout.
 
-    Text that is piped in comes after the prompt, fenced from it; without a prompt it is the prompt. stdout
-    has the answer and nothing else. The exit code tells a cut answer (6), one that repeats itself (7), a
-    refusal (8) and an empty one (1) from a good one (0).
+    Piped text is appended to the prompt in a code fence; without a prompt, it is the prompt. Only the answer
+    goes to stdout. The exit code is 6 if the answer was cut off, 7 if the model repeated itself, 8 if it
+    refused and 1 if it gave no answer.
     """
     from ossctl.app.run.options import RunOptions
     from ossctl.app.run.run import run as ask
@@ -74,7 +83,7 @@ def run(
     out.open_stdout()
     if tools.commands and not tools.unasked and not out.can_ask:
         raise UsageError(
-            "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
+            "--tool-cmd runs programs, and there is no terminal to ask on", "Use --yes to allow it."
         )
     date = generation.date or datetime.now().astimezone().date()
     generation = replace(generation, system=system, schema=schema, date=date)

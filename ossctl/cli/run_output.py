@@ -1,4 +1,4 @@
-"""What `ossctl run` shows: the answer on stdout, all else on stderr."""
+"""The output of `ossctl run`: the answer on stdout, everything else on stderr."""
 
 import json
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from ossctl.cli.output import Output
 from ossctl.errors import ExitCode
+from ossctl.text import one_line
 
 if TYPE_CHECKING:
     from ossctl.app.run.run import RunAnswer, RunResult
     from ossctl.app.tools.command import ToolOutcome
 
 _BETWEEN = "---\n"
-_LONGEST_SHOWN = 200  # characters of a call or its result
 
 
 @dataclass
 class RunOutput:
-    """Follows `ossctl.app.run.run.RunView`, and prints the result.
+    """Prints a run as it happens, and its result.
 
-    `whole`: nothing is printed before it is complete.
+    With `whole`, nothing is printed before the answer is complete.
     """
 
     out: Output
@@ -38,37 +38,32 @@ class RunOutput:
         return not (self.whole or self.as_json or self.extract or self.sink)
 
     def answer(self, text: str) -> None:
-        """See `View.answer`."""
         if self._streams:
             self.out.write(text)
             self._tail = text[-1:]
 
     def reasoning(self, text: str) -> None:
-        """See `View.reasoning`."""
         if self.show_reasoning:
             self.out.aside(text)
 
     def remark(self, text: str) -> None:
-        """See `View.remark`."""
         self.out.warning(text)
 
     def may_run(self, name: str, arguments: str) -> bool:
-        """See `View.may_run`."""
-        return self.yes or self.out.confirm(f"Run {name}({_short(arguments)})?")
+        return self.yes or self.out.confirm(f"Run {name}({one_line(arguments)})?")
 
     def ran(self, outcome: "ToolOutcome") -> None:
-        """See `View.ran`."""
         failed = "" if outcome.ok else "failed: "
-        call = f"{outcome.call.name}({_short(outcome.call.arguments)})"
-        self.out.note(f"{call} → {failed}{_short(outcome.result)}")
+        call = f"{outcome.call.name}({one_line(outcome.call.arguments)})"
+        self.out.note(f"{call} → {failed}{one_line(outcome.result)}")
 
     def broke_off(self) -> None:
-        """The answer ends here: a message on the same terminal begins a line."""
+        """End the line of an unfinished answer, so that an error message starts a new one."""
         if self._tail not in ("", "\n") and self.out.on_terminal:
             self.out.write("\n")
 
     def finish(self, result: "RunResult") -> ExitCode:
-        """Print what has not been printed yet, and say what is wrong with it."""
+        """Print what has not been printed yet, then what is wrong with it."""
         if self.show_reasoning and any(answer.generation.reasoning for answer in result.answers):
             self.out.aside("\n")
         if self._streams:
@@ -82,11 +77,11 @@ class RunOutput:
         for answer in result.answers:
             self._explain(answer)
         if self._without_block:
-            self.out.error("the answer has no code block", "The answer is on stderr.")
+            self.out.error("the answer has no code block", "The whole answer is on stderr.")
         return result.exit_code or (ExitCode.FAILED if self._without_block else ExitCode.DONE)
 
     def _text(self, answer: "RunAnswer") -> str | None:
-        """What goes out for an answer, ending with a line; None for nothing."""
+        """The text to print for an answer, or None if there is none."""
         content = answer.generation.content
         if answer.is_half_json or not content:
             return None
@@ -119,7 +114,7 @@ class RunOutput:
         if answer.is_half_json:
             what = what or "a stop string ended the answer"
             unprinted = "" if self.as_json else " and was not printed"
-            hint = f"Its JSON is not complete{unprinted}. {hint}".strip()
+            hint = f"The JSON is incomplete{unprinted}. {hint}".strip()
         if what:
             self.out.error(what, hint)
 
@@ -129,20 +124,15 @@ def _complaint(answer: "RunAnswer") -> tuple[str, str]:
     count = answer.generation.completion_tokens
     tokens = f"{count:,} {'token' if count == 1 else 'tokens'}"
     what, hint = {
-        "length": (f"the answer was cut at {tokens}", "Raise --max-tokens or --ctx."),
+        "length": (f"the answer was cut off at {tokens}", "Raise --max-tokens or --ctx."),
         "repetition": ("the model repeated itself and was stopped", "Try another --seed or --effort."),
         "refusal": ("the model refused", ""),
         "empty": (
             "the model gave no answer",
-            "Try another --seed, or --show-reasoning to see what it thought.",
+            "Try another --seed, or --show-reasoning to see why.",
         ),
     }.get(answer.ending, ("", ""))
     if answer.generation.cut_in_reasoning:
-        what = f"{what}, in its reasoning: there is no answer"
+        what = f"the reasoning was cut off at {tokens}, so there is no answer"
         hint = "Raise --max-tokens, or set --max-reasoning-tokens."
     return what, hint
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}…"

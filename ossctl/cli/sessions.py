@@ -1,4 +1,4 @@
-"""`ossctl sessions`: chats that were saved."""
+"""`ossctl sessions`: saved chats."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,7 +9,6 @@ from ossctl.cli.command import command
 from ossctl.cli.completion import complete_session
 from ossctl.cli.options import JsonOutput, TextOutput, YesOption
 from ossctl.cli.output import Output
-from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.chat.export import ExportedChat
@@ -18,7 +17,10 @@ if TYPE_CHECKING:
 sessions = typer.Typer(no_args_is_help=True, help="Find, read, export and delete saved chats.")
 
 SessionArgument = Annotated[
-    str, typer.Argument(metavar="ID", autocompletion=complete_session, help="The beginning of its id.")
+    str,
+    typer.Argument(
+        metavar="ID", autocompletion=complete_session, help="ID of the chat, or its first characters."
+    ),
 ]
 
 
@@ -28,11 +30,11 @@ def list_(
     *,
     limit: Annotated[
         int | None,
-        typer.Option("-n", "--limit", metavar="N", min=1, show_default=False, help="The latest N only."),
+        typer.Option("-n", "--limit", metavar="N", min=1, show_default=False, help="List only the latest N."),
     ] = None,
     out: JsonOutput,
 ) -> None:
-    """The saved chats, the latest first."""
+    """List saved chats, latest first."""
     found = _open(out).recent(limit)
     out.json({"schema": "ossctl.sessions/1", "sessions": [_record(each) for each in found]})
     rows = [
@@ -48,7 +50,7 @@ def list_(
 @sessions.command()
 @command
 def show(*, session: SessionArgument, out: JsonOutput) -> None:
-    """Print a chat, as Markdown."""
+    """Print a chat as Markdown."""
     from ossctl.app.chat.export import markdown_of, record_of
 
     found = _exported(_open(out), session)
@@ -60,11 +62,16 @@ def show(*, session: SessionArgument, out: JsonOutput) -> None:
 @command
 def search(
     *,
-    words: Annotated[list[str], typer.Argument(metavar="WORDS", help="What a message has to hold.")],
-    limit: Annotated[int, typer.Option("-n", "--limit", metavar="N", min=1, help="Show so many.")] = 50,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="WORDS", help="Words, or their first letters, that a message must contain."),
+    ],
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", metavar="N", min=1, help="Show at most N messages.")
+    ] = 50,
     out: JsonOutput,
 ) -> None:
-    """Messages that hold all the words; a word may be the beginning of one."""
+    """Find messages that contain all the words."""
     hits = _open(out).search(" ".join(words), limit)
     records = [
         {"session": hit.session.id, "role": hit.role, "excerpt": hit.excerpt, "created": hit.created}
@@ -73,7 +80,7 @@ def search(
     out.json({"schema": "ossctl.sessions-search/1", "hits": records})
     out.lines(f"{hit.session.id}  {hit.role:9}  {' '.join(hit.excerpt.split())}" for hit in hits)
     if not hits:
-        out.note("No message has these words.")
+        out.note("No message contains these words.")
 
 
 @sessions.command()
@@ -84,16 +91,21 @@ def export(
     sink: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", show_default=False, help="Write FILE instead of stdout."
+            "-o", "--output", metavar="FILE", show_default=False, help="Write to FILE instead of stdout."
         ),
     ] = None,
     form: Annotated[
         Literal["md", "json"] | None,
-        typer.Option("--format", show_default=False, help="By default as FILE is called, else md."),
+        typer.Option(
+            "--format", show_default=False, help="Output format.  [default: from FILE's extension, else md]"
+        ),
     ] = None,
     out: TextOutput,
 ) -> None:
-    """Write a chat as Markdown or JSON. What the model no longer saw is marked."""
+    """Export a chat as Markdown or JSON.
+
+    Messages that the model no longer saw are marked.
+    """
     import json
 
     from ossctl.app.chat.export import markdown_of, record_of, save_new
@@ -117,25 +129,23 @@ def delete(
     *,
     chosen: Annotated[
         list[str],
-        typer.Argument(metavar="ID...", autocompletion=complete_session, help="The beginnings of ids."),
+        typer.Argument(
+            metavar="ID...", autocompletion=complete_session, help="IDs of chats, or their first characters."
+        ),
     ],
     yes: YesOption = False,
     out: JsonOutput,
 ) -> None:
-    """Delete chats for good."""
+    """Delete chats permanently."""
     kept = _open(out)
-    found = [kept.find(each) for each in dict.fromkeys(chosen)]
-    if not yes:
-        if not out.can_ask:
-            raise UsageError("deleting has to be confirmed, and there is no terminal to ask on", "Give -y.")
-        for each in found:
-            out.warning(f"{each.id}  {each.messages} messages  {each.title}")
-        if not out.confirm("Delete for good?"):
-            return
+    found = {session.id: session for session in map(kept.find, chosen)}.values()
+    listed = "".join(f"{each.id}  {each.messages} messages  {each.title}\n" for each in found)
+    if not yes and not out.may_delete(f"{listed}Delete permanently?"):
+        return
     for each in found:
         kept.delete(each.id)
     out.json({"schema": "ossctl.sessions-delete/1", "deleted": [each.id for each in found]})
-    out.note(f"{len(found)} deleted.")
+    out.note(f"{len(found)} {'chat' if len(found) == 1 else 'chats'} deleted.")
 
 
 def _open(out: Output) -> "Sessions":

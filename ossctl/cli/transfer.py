@@ -1,4 +1,4 @@
-"""Watching bytes go by: a live bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of downloads and of hashing: a live bar on a terminal, plain lines elsewhere."""
 
 import time
 from typing import TYPE_CHECKING, Self
@@ -15,14 +15,14 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 def gigabytes(n_bytes: int) -> str:
-    """`12.1 GB`, `98.4 MB`: 10^9 and 10^6 bytes, as disks and the hub count."""
+    """`12.1 GB`, `98.4 MB`: decimal units, as disks and the hub use them."""
     if n_bytes >= 1_000_000_000:
         return f"{n_bytes / 1e9:,.1f} GB"
     return f"{n_bytes / 1e6:,.1f} MB"
 
 
 class PlainTransfer:
-    """A line every ten seconds, and when something other than bytes happens."""
+    """Prints a line every ten seconds, and when a new message comes."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
@@ -40,7 +40,7 @@ class PlainTransfer:
             self._out.note(describe(transfer, speed))
         self._doing = doing
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self._out.note(text)
 
     def __enter__(self) -> Self:
@@ -51,7 +51,7 @@ class PlainTransfer:
 
 
 class LiveTransfer:
-    """One line: bytes, bar, speed, time left, and what else goes on."""
+    """Shows one line: bytes, bar, speed, time left, and a message if there is one."""
 
     def __init__(self, out: Output) -> None:
         from rich.progress import (
@@ -80,12 +80,12 @@ class LiveTransfer:
 
     def watch(self, transfer: "Transfer") -> None:
         doing = f" · {harmless(transfer.status)}" if transfer.status else ""
-        if self._task is None:  # what was there before has not been fast
+        if self._task is None:  # bytes of an earlier pull must not count as speed
             self._task = self._progress.add_task(doing, completed=transfer.done, total=transfer.total)
             self._progress.start()
         self._progress.update(self._task, completed=transfer.done, description=doing)
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self._progress.console.print(harmless(text), markup=False, highlight=False)
 
     def __enter__(self) -> Self:
@@ -96,12 +96,12 @@ class LiveTransfer:
 
 
 def transfer_progress(out: Output) -> PlainTransfer | LiveTransfer:
-    """The way to watch that stderr allows."""
+    """The kind of progress that stderr can show."""
     return LiveTransfer(out) if out.is_live else PlainTransfer(out)
 
 
 def describe(transfer: "Transfer", speed: float) -> str:
-    """`3.1 of 12.1 GB · 45.2 MB/s · 3 min left`; `speed` in bytes a second."""
+    """`3.1 of 12.1 GB · 45.2 MB/s · 3 min 20 s left`; `speed` in bytes per second."""
     left = transfer.total - transfer.done
     parts = [f"{transfer.done / 1e9:,.1f} of {gigabytes(transfer.total)}"]
     if transfer.total < 1_000_000_000:

@@ -7,7 +7,7 @@ from enum import Enum, auto
 import msgspec
 
 from ossctl.dialect import Answer, Event, Reasoning, Recovered, ToolCall
-from ossctl.harmony.header import Kind, MessageHeader, Part, may_continue, read_header
+from ossctl.harmony.header_fields import Kind, MessageHeader, Part, may_continue, read_header
 from ossctl.harmony.markers import Markers
 
 # A longer part of a header is taken for text that has lost its header.

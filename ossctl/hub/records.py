@@ -1,6 +1,7 @@
 """When files were verified and when models were last used."""
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -88,7 +89,8 @@ class FileRecords:
 
 
 def _key(file: Path) -> str:
-    return str(file.resolve())
+    """The path as text, also if it is not UTF-8."""
+    return os.fsencode(file.resolve()).decode("utf-8", "backslashreplace")
 
 
 def _size_and_mtime(file: Path) -> tuple[int, int]:

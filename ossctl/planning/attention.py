@@ -16,9 +16,11 @@ class AttentionCosts:
 
     def prefers_plain(self, prompt_tokens: int, answer_tokens: int) -> bool:
         """Whether a request takes less time with plain attention. Every token attends to all before it."""
-        prefill = prompt_tokens**2 / 2 * (self.prefill_plain - self.prefill_flash)
-        cells = answer_tokens * (prompt_tokens + answer_tokens / 2)
-        return prefill + cells * (self.decode_plain - self.decode_flash) < 0
+        prefill = prompt_tokens**2 / 2  # pairs of a token and a cell
+        decode = answer_tokens * (prompt_tokens + answer_tokens / 2)
+        prefill_gain = prefill * (self.prefill_flash - self.prefill_plain)
+        decode_gain = decode * (self.decode_flash - self.decode_plain)
+        return prefill_gain + decode_gain > 0
 
 
 # Used until they are measured: two cores of a Xeon with AVX-512 (llama-cpp-python 0.3.36).

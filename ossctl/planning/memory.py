@@ -59,7 +59,7 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
         weights[cpu if number in in_ram else home] += layer.expert_bytes
         kv[home] += caches[number]
     weights[homes[-1]] += shape.output_bytes - (shape.tied_bytes if homes[-1] == cpu else 0)
-    if settings.repack:  # the file stays mapped
+    if settings.repack:  # into a copy; the file stays mapped
         weights[cpu] *= 2
     weights[cpu] += shape.embedding_bytes
     compute = _compute(shape, settings, devices, homes)

@@ -5,7 +5,7 @@ from ossctl.planning.settings import Settings
 from ossctl.planning.shape import KvType, ModelShape
 from ossctl.planning.workload import Purpose, Workload
 
-_QUICKLY_REPACKED = 2 * GIB  # weights that take a second or two
+_QUICKLY_REPACKED = 2 * GIB  # weights, repacked in a second or two
 _FEW_CELLS = 256  # 8 sequences of SmolLM2: plain is 13 % slower with 64 cells, 24 % faster with 256
 _LONG_BATCH = 200  # requests after which a slower load pays off
 

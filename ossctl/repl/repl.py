@@ -87,7 +87,10 @@ class Repl:
             self.say(error.hint)
 
     def warn_unsaved(self) -> None:
-        """Tell the user, once, if the chat is not saved."""
+        """Tell the user, once, if the chat is not saved, or now saved as a copy."""
+        if left := self.chat.log.take_left():
+            copy = self.chat.log.session
+            self.say(f"Another chat has continued session {left}; this one continues as a copy, {copy}.")
         if self.chat.log.problem and not self._warned_unsaved:
             self.say(f"This chat is not saved: {self.chat.log.problem}")
             self._warned_unsaved = True

@@ -11,9 +11,9 @@ from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
 from ossctl.dialect import Answer, Preamble, Reasoning, ToolCall
 from ossctl.repl.markdown import THEME, MarkdownStream
 from ossctl.repl.screen import LiveArea
-from ossctl.repl.view import Clock, ShowReasoning, short
+from ossctl.repl.view import Clock, ShowReasoning
 from ossctl.repl.wording import thought, tokens
-from ossctl.text import can_encode, duration, harmless
+from ossctl.text import can_encode, duration, harmless, one_line
 
 _SECONDS_BETWEEN_FRAMES = 1 / 15
 _MAX_SHARE = 0.08  # of one core for drawing
@@ -124,11 +124,13 @@ class RichView:
     def _call(self, name: str, arguments: str) -> list[str]:
         self._answer = MarkdownStream(self._console)
         self._thoughts, self._folded, self._shown_thoughts = "", False, 0
-        return self._lines(Text.assemble(("● ", "cyan"), (name, "bold"), f"({short(harmless(arguments))})"))
+        return self._lines(
+            Text.assemble(("● ", "cyan"), (name, "bold"), f"({one_line(harmless(arguments))})")
+        )
 
     def _result(self, *, ok: bool, result: str) -> list[str]:
         mark = ("  → ", "dim") if ok else ("  ✗ ", "red")
-        return [*self._lines(Text.assemble(mark, (short(harmless(result)), "dim"))), ""]
+        return [*self._lines(Text.assemble(mark, (one_line(harmless(result)), "dim"))), ""]
 
     def _status(self, columns: int) -> list[str]:
         """The status line: what is happening, and how to stop it."""

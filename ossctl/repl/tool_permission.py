@@ -2,8 +2,7 @@
 
 from ossctl.dialect import ToolCall
 from ossctl.repl.surface import Surface
-from ossctl.repl.view import short
-from ossctl.text import harmless
+from ossctl.text import harmless, one_line
 
 
 class ToolPermission:
@@ -20,7 +19,7 @@ class ToolPermission:
         if not self._surface.interactive:
             return False
         self._surface.view.pause()
-        question = f"Run {call.name}({short(harmless(call.arguments))})?"
+        question = f"Run {call.name}({one_line(harmless(call.arguments))})?"
         chosen = self._surface.choose(question, ("yes", "no", "always"), "no")
         self._allow_all = chosen == "always"
         return chosen != "no"

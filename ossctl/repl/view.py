@@ -6,11 +6,10 @@ from typing import Literal, Protocol, TextIO
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
 from ossctl.dialect import Answer, Preamble, Reasoning, ToolCall
 from ossctl.repl.wording import thought
-from ossctl.text import for_stream
+from ossctl.text import for_stream, one_line
 
 ShowReasoning = Literal["show", "fold", "hide"]
 
-_MAX_SHOWN = 500  # characters of a call or its result
 _BETWEEN = "\n\n"
 
 
@@ -62,9 +61,9 @@ class PlainView:
                 self._write(text)
             case ToolCall(name, arguments):
                 self._fold()
-                self._say(f"calls {name}({short(arguments)})")
+                self._say(f"calls {name}({one_line(arguments)})")
             case ToolRan(outcome):
-                self._say(f"  → {'' if outcome.ok else 'failed: '}{short(outcome.result)}")
+                self._say(f"  → {'' if outcome.ok else 'failed: '}{one_line(outcome.result)}")
             case Answered():
                 self._fold()
 
@@ -134,9 +133,3 @@ class Clock:
         """Tokens per second."""
         seconds = monotonic() - (self._first or monotonic())
         return self.pieces / seconds if seconds > 0.5 else 0.0
-
-
-def short(text: str) -> str:
-    """A call or a result on one line, cut if it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]}…"

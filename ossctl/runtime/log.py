@@ -85,8 +85,8 @@ class LlamaLog:
 
 def _without_function_name(line: str) -> str:
     """The text after `llama_model_load: ` and the like."""
-    head, colon, rest = line.partition(": ")
-    return rest if colon and " " not in head else line
+    name, colon, rest = line.partition(": ")
+    return rest if colon and " " not in name else line
 
 
 @functools.cache

@@ -85,6 +85,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _prepare(connection: sqlite3.Connection, name: str) -> None:
+    connection.text_factory = _decode
     connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, only a power loss can lose a commit
     connection.execute("PRAGMA foreign_keys = ON")
     if _version(connection) == len(MIGRATIONS):
@@ -99,6 +100,11 @@ def _prepare(connection: sqlite3.Connection, name: str) -> None:
         for migrate in MIGRATIONS[version:]:
             migrate(connection)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _decode(text: bytes) -> str:
+    """Decode a text of the database, which another program may have written."""
+    return text.decode("utf-8", "replace")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -6,7 +6,10 @@ after every line if `durable`. `--resume` repairs a torn last line.
 """
 
 import contextlib
+import itertools
 import os
+import shutil
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -15,12 +18,12 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from ossctl.errors import OssctlError, OutputClosed, UsageError
+from ossctl.storage.atomic import Replacement, create_file
 from ossctl.storage.compression import Encoder, PlainEncoder, encoder_for
 from ossctl.storage.lock import try_lock
 
 _SYNC_SECONDS = 30.0  # as often as Linux itself writes back dirty pages; an fsync may take 0.1 s
 _CHECK_SECONDS = 1.0  # how often to check that the file has not been deleted
-_COPY_BYTES = 1 << 20
 _EXISTS_HINT = "Use --resume to continue it, or --overwrite to replace it."
 
 
@@ -131,15 +134,11 @@ class Journal:
         what = f"{policy.path} was deleted or replaced while the batch was running"
         if policy.rescue_dir is None:
             raise OssctlError(what)
-        copy = policy.rescue_dir / policy.path.name
         try:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with copy.open("wb") as target:
-                file.seek(0)
-                while data := file.read(_COPY_BYTES):
-                    target.write(data)
+            copy = _copy_to_folder(file, policy.rescue_dir, policy.path.name)
         except OSError as error:
-            raise OssctlError(f"{what}, and {copy} cannot be written: {error.strerror}") from None
+            problem = f"its contents cannot be saved in {policy.rescue_dir}: {error.strerror}"
+            raise OssctlError(f"{what}, and {problem}") from None
         raise OssctlError(
             what, f"Its contents were saved as {copy}: move it back and continue with --resume."
         )
@@ -211,23 +210,24 @@ class OutputFile:
             raise OssctlError(f"cannot write {self.path}: {error.strerror}") from None
 
     def replace(self, write: Callable[[BinaryIO], None]) -> None:
-        """Replace the file atomically by one that `write` fills. Raises OssctlError."""
-        part = self.path.resolve().with_name(f".{self.path.name}.part")
+        """Replace the file atomically by one that `write` fills. Raises OssctlError.
+
+        The new file is locked before it is moved, and the old one until then.
+        """
         try:
-            with part.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            self.close()  # Windows cannot replace an open file
-            part.replace(self.path.resolve())
+            with Replacement(self.path) as replacement:
+                try_lock(replacement.file)
+                with replacement.buffered() as file:
+                    write(file)
+                if sys.platform == "win32":
+                    self.close()  # an open file cannot be replaced there
+                replacement.commit()
+                new = replacement.detach()
         except OSError as error:
-            raise OssctlError(
-                f"cannot write {part}: {error.strerror}", f"{self.path} is unchanged."
-            ) from None
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-        self._file = self._open("r+b")
+            hint = f"{self.path} is unchanged."
+            raise OssctlError(f"cannot write {self.path}: {error.strerror}", hint) from None
+        self.close()
+        self._file = self._open("r+b") if sys.platform == "win32" else new
 
     def _open(self, mode: str) -> BinaryIO:
         try:
@@ -284,6 +284,24 @@ def check_output_path(path: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{path} exists", _EXISTS_HINT)
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UsageError(f"cannot write {path}: Permission denied")
+
+
+def _copy_to_folder(file: BinaryIO, folder: Path, name: str) -> Path:
+    """Copy the contents of an open file, with its mode, to a new file: `name`, or `name` with a number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    while True:
+        with contextlib.suppress(FileExistsError):
+            target = create_file(path, stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+            break
+        path = next(names)
+    with target, open(target.fileno(), "wb", closefd=False) as buffered:
+        file.seek(0)
+        shutil.copyfileobj(file, buffered)
+        buffered.flush()
+        os.fsync(target.fileno())
+    return path
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Literal, Self
 
 from ossctl.errors import UsageError
-from ossctl.storage.database import open_database, open_in_memory, sqlite_errors, transaction
+from ossctl.storage.database import (
+    DatabaseUnusable,
+    open_database,
+    open_in_memory,
+    sqlite_errors,
+    transaction,
+)
 
 State = Literal["partial", "whole", "stopped"]
 
@@ -64,6 +70,18 @@ class SearchHit:
     created: str
 
 
+@dataclass(frozen=True)
+class Fork:
+    """A copy of a session, and the ids of its messages by those of the original."""
+
+    id: str
+    ids: Mapping[int, int]
+
+
+class TipMoved(Exception):
+    """Another process has continued the session."""
+
+
 class Sessions:
     """The sessions of one database. SQLite's errors are raised as DatabaseUnusable."""
 
@@ -101,9 +119,13 @@ class Sessions:
             )
         return session
 
-    def add(self, session: str, parent: int | None, message: StoredMessage) -> int:
-        """Add `message` after `parent`, make it the session's tip and return its id."""
+    def add(self, session: str, parent: int | None, message: StoredMessage, tip: int | None) -> int:
+        """Add `message` after `parent`, make it the session's tip and return its id.
+
+        Raises TipMoved, and changes nothing, if the tip is not `tip`.
+        """
         with self._transaction():
+            self._check_tip(session, tip)
             return self._insert(session, parent, message)
 
     def update(self, message_id: int, message: StoredMessage) -> None:
@@ -118,9 +140,10 @@ class Sessions:
                 ),
             )  # fmt: skip
 
-    def move_tip(self, session: str, message_id: int | None) -> None:
-        """Continue the session after `message_id`, or from its start if that is None."""
+    def move_tip(self, session: str, message_id: int | None, tip: int | None) -> None:
+        """Continue the session after `message_id`, or from its start if that is None. Raises TipMoved."""
         with self._transaction():
+            self._check_tip(session, tip)
             self._set_tip(session, message_id)
 
     def set_settings(self, session: str, settings: str) -> None:
@@ -128,30 +151,42 @@ class Sessions:
         with self._transaction():
             self._connection.execute("UPDATE sessions SET settings = ? WHERE id = ?", (settings, session))
 
-    def fork(self, session: str, settings: str) -> tuple[str, list[StoredMessage]]:
-        """Copy the current branch into a new session; return its id and messages."""
-        origin, messages = self.find(session), self.messages(session)
+    def fork(
+        self, session: str, settings: str, tip: int | None, kept: Collection[int] | None = None
+    ) -> "Fork":
+        """Copy the branch up to `tip` into a new session, or all messages `kept`, among them that branch."""
+        origin = self.find(session)
         with self._transaction():
+            wanted = {message.id for message in self._branch(tip)} if kept is None else set(kept)
             copy = self.create(origin.title, settings, session)
-            copied: dict[int, int] = {}
-            parent = None
-            for message in messages:
-                covers = None if message.covers is None else copied[message.covers]
-                parent = self._insert(copy, parent, replace(message, covers=covers))
-                copied[message.id] = parent
-        return copy, self.messages(copy)
+            rows = self._connection.execute(
+                f"SELECT parent, {_FIELDS}, id FROM messages WHERE session = ? ORDER BY id",  # noqa: S608
+                (session,),
+            )
+            copied: dict[int | None, int | None] = {None: None}
+            for parent, *fields in rows.fetchall():
+                message = StoredMessage(*fields)
+                if message.id in wanted:
+                    moved = replace(message, covers=copied[message.covers])
+                    copied[message.id] = self._insert(copy, copied[parent], moved)
+            self._set_tip(copy, copied[tip])
+        return Fork(copy, {old: new for old, new in copied.items() if old is not None and new is not None})
 
     def messages(self, session: str) -> list[StoredMessage]:
         """Return the current branch, from the first message to the tip."""
         with sqlite_errors(self._name):
-            rows = self._connection.execute(
-                f"""WITH RECURSIVE branch (id, depth) AS (
-                    SELECT tip, 0 FROM sessions WHERE id = ? AND tip IS NOT NULL
-                    UNION ALL
-                    SELECT parent, depth + 1 FROM branch JOIN messages USING (id) WHERE parent IS NOT NULL
-                ) SELECT {_FIELDS}, id FROM branch JOIN messages USING (id) ORDER BY depth DESC""",  # noqa: S608
-                (session,),
-            ).fetchall()
+            row = self._connection.execute("SELECT tip FROM sessions WHERE id = ?", (session,)).fetchone()
+            return self._branch(row[0]) if row else []
+
+    def _branch(self, tip: int | None) -> list[StoredMessage]:
+        rows = self._connection.execute(
+            f"""WITH RECURSIVE branch (id, depth) AS (
+                SELECT ?, 0
+                UNION ALL
+                SELECT parent, depth + 1 FROM branch JOIN messages USING (id) WHERE parent IS NOT NULL
+            ) SELECT {_FIELDS}, id FROM branch JOIN messages USING (id) ORDER BY depth DESC""",  # noqa: S608
+            (tip,),
+        ).fetchall()
         return [StoredMessage(*row) for row in rows]
 
     def count_answers(self, session: str) -> int:
@@ -222,6 +257,13 @@ class Sessions:
         )  # fmt: skip
         self._set_tip(session, cursor.lastrowid)
         return int(cursor.lastrowid or 0)
+
+    def _check_tip(self, session: str, expected: int | None) -> None:
+        found = self._connection.execute("SELECT tip FROM sessions WHERE id = ?", (session,)).fetchone()
+        if found is None:
+            raise DatabaseUnusable(f"session {session} was deleted")
+        if found[0] != expected:
+            raise TipMoved
 
     def _set_tip(self, session: str, message_id: int | None) -> None:
         self._connection.execute(

@@ -4,12 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.app.user_text import Attached, decoded, first_code_block, prompt_of, read_text
+from ossctl.app.user_text import Attached, decoded, first_code_block, prompt_of, read_text, text_of
 from ossctl.errors import UsageError
 
 
 def test_words_are_joined() -> None:
     assert prompt_of(["Say", "hi", "twice"], None) == "Say hi twice"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("caf\udce9", "caf\ufffd"), ("\ud83d\ude00", "\U0001f600"), ("\ud83d!", "\ufffd!")],
+)
+def test_a_command_line_that_is_not_utf8_becomes_text(given: str, expected: str) -> None:
+    assert text_of(given) == prompt_of([given], None) == expected
+    assert expected in prompt_of([], None, [Attached(given, "the name of a file")])
 
 
 def test_a_piped_text_alone_is_the_prompt() -> None:

@@ -314,14 +314,14 @@ def test_a_dry_run_checks_every_line_and_answers_none(tmp_path: Path, model: tup
     result = ossctl("batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", *model, cwd=tmp_path)
     assert result.code == 3
     lines = result.stdout.splitlines()
-    assert lines[0] == "requests  7: 5 to answer, 2 wrong"
+    assert lines[0] == "requests  7: 5 to answer, 2 invalid"
     assert lines[1] == "          line 6: max_tokens is 0, must be at least 1"
     assert lines[2].startswith("          line 7: the prompt has 2,")
     prompts = [word for word in lines[3].replace(",", "").split() if word.isdigit()]
     total, shared, longest = map(int, prompts)
     assert 5 * longest - 5 <= total <= 5 * longest
     assert shared >= 4 * (longest - 80)
-    assert lines[4] == "answers   at most 50 tokens"
+    assert lines[4] == "answers   up to 50 tokens"
     assert [line.split()[0] for line in lines[5:]] == ["plan", "speed", "time"]
     assert "on the CPU" in lines[5]
     assert not (tmp_path / "out.jsonl").exists()
@@ -333,7 +333,7 @@ def test_a_dry_run_with_resume_counts_unfinished_requests(tmp_path: Path, model:
     ossctl(*arguments, "--limit", 3, cwd=tmp_path)
     before = (tmp_path / "out.jsonl").read_bytes()
     result = ossctl(*arguments, "--resume", "--dry-run", cwd=tmp_path)
-    assert result.stdout.startswith("requests  4: 1 to answer, 0 wrong, 3 finished already\n")
+    assert result.stdout.startswith("requests  4: 1 to answer, 0 invalid, 3 already finished\n")
     assert (tmp_path / "out.jsonl").read_bytes() == before
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ossctl.app.batch.reorder_spool import spool_path
+from ossctl.app.batch.held_records import held_path
 from ossctl.storage.compression import open_decoded
 from tests.support.command import (
     Record,
@@ -100,7 +100,7 @@ def test_after_repeated_kills_every_request_is_answered_once(
         written = output.read_bytes() if output.exists() else b""
         assert written.startswith(kept), "what was finished has changed"
         kept = written[: written.rfind(b"\n") + 1]
-        finished |= {*whole_lines(output), *whole_lines(spool_path(output))}
+        finished |= {*whole_lines(output), *whole_lines(held_path(output))}
     result = ossctl(*arguments, cwd=tmp_path)
     assert result.code == 0, result.stderr
     assert output.read_bytes().startswith(kept)
@@ -197,7 +197,7 @@ def test_a_torn_end_is_reported_and_repaired_and_any_other_file_left_alone(
     output = tmp_path / "out.jsonl"
     *whole, last = output.read_bytes().splitlines(keepends=True)
     output.write_bytes(b"".join(whole) + last[:100])
-    assert "the last line is not whole" in ossctl("batch", "status", output, cwd=tmp_path).stdout
+    assert "the last line is incomplete" in ossctl("batch", "status", output, cwd=tmp_path).stdout
     assert ossctl(*arguments, cwd=tmp_path).said[0].startswith("1 of 4 done, 3 skipped")
     assert output.read_bytes().startswith(b"".join(whole))
     output.write_bytes(b"precious")
@@ -261,12 +261,12 @@ def test_a_kill_in_input_order_keeps_records_that_wait_for_slower_ones(
     output = tmp_path / name
     arguments = ("batch", "in.jsonl", "-o", output, *model)
     assert run_and_kill(
-        *arguments, "--order", "input", folder=tmp_path, after=lambda: n_lines(spool_path(output)) >= 9
+        *arguments, "--order", "input", folder=tmp_path, after=lambda: n_lines(held_path(output)) >= 9
     )
-    waiting = whole_lines(spool_path(output))
+    waiting = whole_lines(held_path(output))
     counted = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)
     assert counted["done"] == len(waiting)
-    with spool_path(output).open("ab") as file:
+    with held_path(output).open("ab") as file:
         file.write(waiting[0][:100])  # torn
     gone = json.loads(waiting[3])["custom_id"]
     kept = [request for request in quick(30) if request["id"] != gone]
@@ -281,7 +281,7 @@ def test_a_kill_in_input_order_keeps_records_that_wait_for_slower_ones(
     assert (names if order == "input" else sorted(names)) == (
         expected if order == "input" else sorted(expected)
     )
-    assert not spool_path(output).exists()
+    assert not held_path(output).exists()
 
 
 def test_a_compressed_output_is_resumed_after_a_kill(tmp_path: Path, model: tuple[object, ...]) -> None:

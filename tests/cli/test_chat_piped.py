@@ -99,7 +99,7 @@ def test_list_show_search_and_export(spoken: Path) -> None:
     assert "[colour]" in found
     hits = json.loads(ossctl("sessions", "search", "colour", "--json", cwd=spoken).stdout)["hits"]
     assert [hit["session"] for hit in hits if hit["role"] == "user"] == [session]
-    assert ossctl("sessions", "search", "zeppelin", cwd=spoken).said == ["No message has these words."]
+    assert ossctl("sessions", "search", "zeppelin", cwd=spoken).said == ["No message contains these words."]
     assert ossctl("sessions", "export", session, "-o", "chat.json", cwd=spoken).code == 0
     exported = json.loads((spoken / "chat.json").read_text("utf-8"))
     assert exported == json.loads(ossctl("sessions", "show", session, "--json", cwd=spoken).stdout)
@@ -126,7 +126,8 @@ def test_deleting_has_to_be_confirmed(tmp_path: Path) -> None:
     chat(tmp_path, "Say hi.\n", "-n", 2)
     session = only_session(tmp_path)
     assert ossctl("sessions", "delete", session, cwd=tmp_path).code == 2
-    assert ossctl("sessions", "delete", session, "-y", cwd=tmp_path).said == ["1 deleted."]
+    twice = ossctl("sessions", "delete", session, session[:5], "-y", cwd=tmp_path)
+    assert twice.said == ["1 chat deleted."]
     assert ossctl("sessions", "show", session, cwd=tmp_path).code == 2
     assert ossctl("sessions", "list", cwd=tmp_path).said == ["There are no saved chats."]
 
@@ -205,7 +206,7 @@ Say hi again.
         "continues the conversation.",
         "From now on the model sees this summary.",
         "out of context: the model no longer sees this turn",
-        "sequences at once  4",
+        "parallel sequences  4",
         "There is no clipboard to copy to.",
         "/resume ID",
     ):

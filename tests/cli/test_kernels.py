@@ -1,4 +1,4 @@
-"""A build of llama.cpp that kills or lies, on any CPU: caught, named and worked around."""
+"""Kernels that crash or compute nonsense, simulated on any CPU: detected, reported and avoided."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def forget(folder: Path) -> Path:
-    """Leave the trial to the program that is started in `folder`; where it will be remembered."""
+    """Delete the cached trial, so that the next program in `folder` runs one, and return its path."""
     record = folder / "home" / "state" / "kernels.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def forget(folder: Path) -> Path:
     ],
     ids=["an illegal instruction", "a bad address", "wrong numbers"],
 )
-def test_kernels_that_fail_are_left_out_with_a_line_and_a_remedy(
+def test_kernels_that_fail_are_disabled_with_a_warning(
     tmp_path: Path, faults: str, fault: dict[str, str], named: str
 ) -> None:
     right = ossctl(*ASK, cwd=tmp_path)
@@ -61,7 +61,7 @@ def test_kernels_that_fail_are_left_out_with_a_line_and_a_remedy(
     assert json.loads(plan.stdout)["plan"]["repack"] is False
 
 
-def test_what_was_tried_is_not_tried_again(tmp_path: Path, faults: str) -> None:
+def test_a_trial_is_cached(tmp_path: Path, faults: str) -> None:
     record = forget(tmp_path)
     assert ossctl(*ASK, cwd=tmp_path).code == 6
     written = record.stat().st_mtime_ns
@@ -77,7 +77,9 @@ def test_what_was_tried_is_not_tried_again(tmp_path: Path, faults: str) -> None:
     assert json.loads(record.read_text()).keys() == {"another build", *records}
 
 
-def test_doctor_names_the_fault_its_price_and_the_command_that_mends_it(tmp_path: Path, faults: str) -> None:
+def test_doctor_reports_the_failure_the_speed_and_the_command_that_rebuilds(
+    tmp_path: Path, faults: str
+) -> None:
     healthy = ossctl("doctor", "-m", smollm2(), cwd=tmp_path)
     (line,) = [line for line in healthy.stdout.splitlines() if " kernels " in line]
     assert line.startswith("✓ kernels")
@@ -92,7 +94,7 @@ def test_doctor_names_the_fault_its_price_and_the_command_that_mends_it(tmp_path
     assert "on the CPU" in lines[-1]
 
 
-def test_a_build_for_another_processor_is_said_before_it_kills(tmp_path: Path, faults: str) -> None:
+def test_a_build_for_another_processor_is_an_error(tmp_path: Path, faults: str) -> None:
     forget(tmp_path)
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="1", CRASH_SIGNAL="4")
     assert (result.code, result.stdout) == (1, "")
@@ -104,7 +106,7 @@ def test_a_build_for_another_processor_is_said_before_it_kills(tmp_path: Path, f
 
 
 @pytest.mark.parametrize("number", [signal.SIGILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE])
-def test_no_signal_of_native_code_is_left_naked(tmp_path: Path, faults: str, number: signal.Signals) -> None:
+def test_a_signal_in_native_code_is_reported(tmp_path: Path, faults: str, number: signal.Signals) -> None:
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_AT="3", CRASH_SIGNAL=str(number.value))
     assert result.code == 1
     first, second = result.said
@@ -118,7 +120,7 @@ def test_no_signal_of_native_code_is_left_naked(tmp_path: Path, faults: str, num
     assert "Hello" not in told
 
 
-def test_an_assertion_that_fails_is_told_with_its_place(tmp_path: Path, faults: str) -> None:
+def test_a_failed_assertion_is_reported_with_its_line(tmp_path: Path, faults: str) -> None:
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, ABORT_AT="3")
     assert result.code == 1
     assert result.said[0] == (
@@ -126,7 +128,9 @@ def test_an_assertion_that_fails_is_told_with_its_place(tmp_path: Path, faults: 
     )
 
 
-def test_a_batch_that_dies_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path, faults: str) -> None:
+def test_a_batch_that_crashes_keeps_finished_answers_and_says_how_to_resume(
+    tmp_path: Path, faults: str
+) -> None:
     requests = [{"id": str(n), "prompt": f"Say {n}.", "max_tokens": 2 + 8 * n} for n in range(4)]
     write_jsonl(tmp_path / "in.jsonl", *requests)
     batch = ("batch", "in.jsonl", "-o", "out.jsonl", "-m", smollm2(), "--ctx", 512, "--parallel", 4)
@@ -143,17 +147,17 @@ def test_a_batch_that_dies_keeps_what_is_finished_and_says_how_to_go_on(tmp_path
     assert set(by_id(records)) == {"0", "1", "2", "3"}
 
 
-def test_a_chat_that_dies_has_kept_what_was_said(tmp_path: Path, faults: str) -> None:
+def test_a_chat_that_crashes_has_saved_its_messages(tmp_path: Path, faults: str) -> None:
     chat = ("chat", "-m", smollm2(), "-t", 0, "-n", 60, "--threads", 1)
     died = ossctl(*chat, cwd=tmp_path, stdin=b"Hello\n", LD_PRELOAD=faults, CRASH_AT="10", CRASH_SIGNAL="11")
     assert died.code == 1
-    assert "What was said is saved: `ossctl chat -c` goes on." in died.said[-2]
+    assert "Your messages are saved: `ossctl chat -c` continues." in died.said[-2]
     assert "Hello" in ossctl("sessions", "list", cwd=tmp_path).stdout
 
 
 @has_rpc
 @pytest.mark.parametrize("tampering", ["", NOTHING], ids=["right", "wrong"])
-def test_a_device_is_tried_before_it_is_used(tmp_path: Path, tampering: str) -> None:
+def test_a_device_is_tested_before_it_is_used(tmp_path: Path, tampering: str) -> None:
     record_file, folder = forget(tmp_path), tmp_path / "site"
     folder.mkdir()
     with rpc_server(tampering) as address:
@@ -177,7 +181,7 @@ def test_a_device_is_tried_before_it_is_used(tmp_path: Path, tampering: str) -> 
         assert record["problems"] == {}
 
 
-def test_what_was_not_tested_is_not_taken_for_tested(tmp_path: Path, faults: str) -> None:
+def test_an_incomplete_trial_is_not_cached(tmp_path: Path, faults: str) -> None:
     record = forget(tmp_path)
     planned = ossctl("plan", smollm2(), cwd=tmp_path)  # tests nothing, remembers nothing
     assert (planned.code, record.exists()) == (0, False)
@@ -188,7 +192,7 @@ def test_what_was_not_tested_is_not_taken_for_tested(tmp_path: Path, faults: str
     assert record.exists()
 
 
-def test_a_verdict_holds_also_where_nothing_can_be_remembered(tmp_path: Path, faults: str) -> None:
+def test_a_trial_counts_even_if_it_cannot_be_cached(tmp_path: Path, faults: str) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "state").write_text("a file")
     result = ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_GEMM=str(signal.SIGILL.value))
@@ -196,7 +200,7 @@ def test_a_verdict_holds_also_where_nothing_can_be_remembered(tmp_path: Path, fa
     assert "failed a self-test: the process died with SIGILL" in result.stderr
 
 
-def test_what_failed_is_tested_again_on_another_day(tmp_path: Path, faults: str) -> None:
+def test_a_failed_target_is_tested_again_on_another_day(tmp_path: Path, faults: str) -> None:
     record = forget(tmp_path)
     ossctl(*ASK, cwd=tmp_path, LD_PRELOAD=faults, CRASH_GEMM="4")
     ((key, found),) = json.loads(record.read_text()).items()
@@ -206,7 +210,7 @@ def test_what_failed_is_tested_again_on_another_day(tmp_path: Path, faults: str)
 
 
 @pytest.mark.parametrize("command", [("plan", smollm2()), ("doctor",), ASK], ids=["plan", "doctor", "run"])
-def test_a_build_that_dies_when_it_is_set_up_is_told_by_every_command(
+def test_a_build_that_crashes_while_loading_is_reported_by_every_command(
     tmp_path: Path, faults: str, command: tuple[object, ...]
 ) -> None:
     result = ossctl(*command, cwd=tmp_path, LD_PRELOAD=faults, CRASH_INIT=str(signal.SIGILL.value))
@@ -225,7 +229,7 @@ def test_a_terminal_is_usable_after_a_crash(tmp_path: Path, faults: str) -> None
         raw = termios.tcgetattr(terminal.process.child_fd)
         assert not raw[3] & termios.ICANON
         terminal.enter("Tell me about cats.")
-        terminal.wait("llama.cpp crashed: SIGSEGV. What was said is saved")
+        terminal.wait("llama.cpp crashed: SIGSEGV. Your messages are saved")
         after = termios.tcgetattr(terminal.process.child_fd)
         for flags in range(4):
             assert after[flags] & before[flags] == before[flags]

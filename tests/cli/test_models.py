@@ -28,7 +28,7 @@ NAMES = {SMALL: "tiny-Q8_0.gguf", OTHER: "gpt-oss-20b-MXFP4.gguf"}
 
 @dataclass(frozen=True)
 class User:
-    """Somebody whose home is `folder`, and who uses `hub`."""
+    """A user whose home is `folder` and who uses `hub`."""
 
     folder: Path
     hub: Hub
@@ -56,7 +56,7 @@ class User:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """gpt-oss's architecture in half a megabyte."""
+    """A gpt-oss model of half a megabyte."""
     return byte_gpt_oss(tmp_path_factory.mktemp("tiny")).read_bytes()
 
 
@@ -87,13 +87,13 @@ def pulled(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def owner(hub: Hub, pulled: Path) -> User:
-    """Whoever pulled them; for what changes nothing."""
+    """The user who pulled them, for tests that change nothing."""
     return User(pulled, hub)
 
 
 @pytest.fixture
 def user(hub: Hub, pulled: Path, tmp_path: Path) -> User:
-    """Somebody with a copy of that home, in which nothing was verified yet."""
+    """A user with a copy of that home without verifications."""
     folder = tmp_path / "home"
     shutil.copytree(pulled, folder, symlinks=True)
     return User(folder, hub)
@@ -113,7 +113,7 @@ def split(path: Path, stem: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(stem.parent.glob("smol-*.gguf"))}
 
 
-def test_ls_says_where_models_came_from_and_whether_they_were_verified(owner: User, tiny: bytes) -> None:
+def test_ls_shows_origin_and_verification(owner: User, tiny: bytes) -> None:
     result = owner("ls")
     head, *lines = result.stdout.splitlines()
     assert head.split() == ["NAME", "SIZE", "TYPE", "FROM", "LAST", "USED", "VERIFIED", "FITS"]
@@ -152,14 +152,17 @@ def test_ls_shows_an_unfinished_download_and_rm_deletes_it(hub: Hub, tmp_path: P
     user = User(tmp_path, hub)
     hub.faults += [Cut(100_000), Status(404)]
     assert user("pull", "20b").code == 4
-    assert user("ls").stdout == f"unfinished: hf:{OTHER}, 0.1 MB; pull goes on, rm deletes it\n"
+    assert (
+        user("ls").stdout
+        == f"unfinished: hf:{OTHER}, 0.1 MB; `ossctl pull` resumes it, `ossctl rm` deletes it\n"
+    )
     (unfinished,) = user.json("ls")["unfinished"]
     assert unfinished["bytes"] == 100_000
     assert user("rm", f"hf:{OTHER}", "-y").code == 0
     assert user.files() == set()
 
 
-def test_rm_does_not_take_a_file_from_a_pull_that_is_fetching_it(hub: Hub, tmp_path: Path) -> None:
+def test_rm_does_not_delete_a_file_that_is_being_pulled(hub: Hub, tmp_path: Path) -> None:
     user = User(tmp_path, hub)
     hub.faults += [Slow(100_000)]
     with ThreadPoolExecutor() as pool:
@@ -199,21 +202,21 @@ def test_show_describes_a_model(owner: User, tiny: bytes) -> None:
     assert document["fits"] is True
 
 
-def test_show_of_a_known_model_says_who_should_take_it(owner: User) -> None:
+def test_show_of_a_model_of_the_catalogue_says_what_it_is_for(owner: User) -> None:
     document = owner.json("show", "20b")
     assert document["here"] is True
     assert document["licence"] == "Apache-2.0"
     assert "16 GB" in document["catalogue"]["about"]
 
 
-def test_show_of_a_known_model_that_is_not_here_says_how_to_get_it(owner: User) -> None:
+def test_show_of_a_model_that_is_not_here_says_how_to_pull_it(owner: User) -> None:
     result = owner("show", "gpt-oss-120b")
     assert result.code == 0
     assert "`ossctl pull 120b` fetches it" in result.stdout
     assert owner.json("show", "120b")["here"] is False
 
 
-def test_show_counts_the_tensors_of_all_parts(owner: User) -> None:
+def test_show_includes_the_tensors_of_all_shards(owner: User) -> None:
     document = owner.json("show", f"hf:{SPLIT}")
     assert document["chat_format"] == "none"
     assert len(document["files"]) == 2
@@ -221,10 +224,10 @@ def test_show_counts_the_tensors_of_all_parts(owner: User) -> None:
     assert sum(document["bytes_by_type"].values()) == expected
 
 
-def test_verify_finds_every_file_right(user: User) -> None:
+def test_verify_of_an_intact_model(user: User) -> None:
     result = user("verify", f"hf:{SPLIT}")
     assert result.code == 0
-    assert result.stdout.splitlines() == [f"smol-0000{n}-of-00002.gguf  sha256 is right" for n in (1, 2)]
+    assert result.stdout.splitlines() == [f"smol-0000{n}-of-00002.gguf  SHA-256 matches" for n in (1, 2)]
 
 
 def test_verify_finds_one_changed_bit(user: User, tiny: bytes) -> None:
@@ -244,7 +247,7 @@ def test_verify_finds_one_changed_bit(user: User, tiny: bytes) -> None:
     assert user("verify", f"hf:{SMALL}").code == 0
 
 
-def test_verify_finds_a_file_that_is_too_short_without_reading_it_all(user: User, tiny: bytes) -> None:
+def test_verify_finds_a_truncated_file_without_hashing_it(user: User, tiny: bytes) -> None:
     path = user.cache / "models--org--small-GGUF" / "blobs" / sha256(tiny)
     path.write_bytes(tiny[:-1000])
     result = user("verify", f"hf:{SMALL}")
@@ -278,10 +281,10 @@ def test_verify_can_be_stopped(owner: User, tmp_path: Path, tiny: bytes) -> None
     ]
 
 
-def test_what_nobody_has_a_hash_of_is_said_to_be_only_complete(user: User) -> None:
+def test_verify_of_a_file_without_a_known_hash_checks_that_it_is_complete(user: User) -> None:
     result = user("verify", smollm2())
     assert result.code == 0
-    assert "complete; nobody has written down its sha256" in result.stdout
+    assert "complete; the expected SHA-256 is not known" in result.stdout
 
 
 def test_rm_says_what_it_frees_and_gives_the_space_back(user: User, tiny: bytes) -> None:
@@ -310,7 +313,7 @@ def test_rm_leaves_the_other_models_of_a_repository(user: User, tiny: bytes) -> 
     assert user("verify", f"hf:{SMALL}").code == 0
 
 
-def test_rm_keeps_what_another_file_of_the_cache_is_too(user: User, tiny: bytes) -> None:
+def test_rm_keeps_a_blob_that_another_file_uses(user: User, tiny: bytes) -> None:
     snapshot = next((user.cache / "models--org--small-GGUF" / "snapshots").iterdir())
     (snapshot / "same.gguf").symlink_to((snapshot / NAMES[SMALL]).readlink())
     document = user.json("rm", "-y", f"hf:{SMALL}:Q8_0")
@@ -319,8 +322,8 @@ def test_rm_keeps_what_another_file_of_the_cache_is_too(user: User, tiny: bytes)
     assert (snapshot / "same.gguf").read_bytes() == tiny
 
 
-def test_rm_keeps_what_hugging_face_shares_between_repositories(user: User, tiny: bytes) -> None:
-    """huggingface-hub may keep a content in one place for all repositories, and link to it."""
+def test_rm_keeps_a_blob_that_repositories_share(user: User, tiny: bytes) -> None:
+    """huggingface-hub can keep blobs of several repositories in one store, with symlinks to it."""
     blob = user.cache / "models--org--small-GGUF" / "blobs" / sha256(tiny)
     store = user.cache / "blobs" / "ab" / ("ab" * 32)  # named by a hash, but not by the sha256
     store.parent.mkdir(parents=True)
@@ -353,7 +356,7 @@ def test_rm_keeps_what_hugging_face_shares_between_repositories(user: User, tiny
         (["verify", "."], 4, "is a directory"),
     ],
 )
-def test_what_cannot_be_done_is_said(user: User, arguments: list[str], code: int, says: str) -> None:
+def test_bad_references_are_errors(user: User, arguments: list[str], code: int, says: str) -> None:
     for name in ("words.gguf", "m-00001-of-00002.gguf", "m-00002-of-00002.gguf"):
         (user.folder / name).write_text("words", "utf-8")
     if says.endswith("is missing"):
@@ -365,14 +368,14 @@ def test_what_cannot_be_done_is_said(user: User, arguments: list[str], code: int
     assert result.stdout == ""
 
 
-def test_several_models_that_are_meant_are_listed(user: User) -> None:
+def test_the_error_for_an_ambiguous_reference_lists_the_models(user: User) -> None:
     assert user("pull", f"hf:{SMALL}:F16").code == 0
     result = user("show", f"hf:{SMALL}")
     assert result.code == 2
     assert "has 2 models: F16, Q8_0" in result.stderr
 
 
-def test_models_of_other_programs_are_listed_where_they_are(hub: Hub, tmp_path: Path, tiny: bytes) -> None:
+def test_models_of_other_programs_are_listed_and_not_modified(hub: Hub, tmp_path: Path, tiny: bytes) -> None:
     user = User(tmp_path, hub)
     studio = tmp_path / ".lmstudio" / "models" / "lmstudio-community" / "gpt-oss-20b-GGUF"
     cpp = tmp_path / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "llama.cpp"

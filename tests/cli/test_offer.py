@@ -166,8 +166,8 @@ def test_a_later_part_that_is_cut_is_seen_before_anything_is_loaded(hub: Hub, ho
 @pytest.mark.parametrize(
     ("answer", "code", "says"),
     [
-        ("", 0, "20b is here"),
-        ("what?", 0, "20b is here"),
+        ("", 0, "20b is ready"),
+        ("what?", 0, "20b is ready"),
         ("n", 4, "there is no gpt-oss model on this machine"),
         pytest.param(
             "nano",
@@ -186,11 +186,11 @@ def test_on_a_terminal_it_is_offered(hub: Hub, home: Path, answer: str, code: in
         program, arguments, env=found, cwd=str(home), encoding="utf-8", timeout=60, dimensions=(24, 200)
     )
     terminal.expect("There is no gpt-oss model on this machine.")
-    terminal.expect("The one for this machine is 20b:")
+    terminal.expect("Recommended for this machine: 20b")
     terminal.expect(f"{GPT_OSS[1]} · 0.5 MB")
     terminal.expect(rf"to fetch into {home / 'hf' / 'hub'}, [\d.]+ m?s at 100 Mbit/s")
     choices = "[Y/n/nano]" if has_nano() else "[Y/n]"
-    terminal.expect_exact(f"Fetch it{', or look around with nano' if has_nano() else ''}? {choices}")
+    terminal.expect_exact(f"Fetch it{', or try nano first' if has_nano() else ''}? {choices}")
     assert not (home / "hf").exists()
     terminal.sendline(answer)
     if answer == "what?":

@@ -80,7 +80,7 @@ def arrived(folder: Path) -> int:
 def assert_pulled(result: Result, data: bytes = DATA) -> None:
     assert result.code == 0, result.stderr
     assert Path(result.stdout.strip()).read_bytes() == data
-    assert "sha256 is verified" in result.said[-1]
+    assert "SHA-256 verified" in result.said[-1]
 
 
 def assert_refused(result: Result, code: int, *says: str) -> None:
@@ -94,25 +94,33 @@ def assert_refused(result: Result, code: int, *says: str) -> None:
         assert text in error
 
 
-def test_stdout_is_the_path_and_the_rest_is_said(served: Hub, tmp_path: Path) -> None:
+def test_stdout_is_the_path_and_messages_go_to_stderr(served: Hub, tmp_path: Path) -> None:
     result = pull(served, tmp_path)
     assert_pulled(result)
     first, unknown, where, last = result.said
     assert first == f"{REPO} · m.gguf · 3.0 MB · licence apache-2.0"
     assert unknown == "Whether it fits this machine is not known: m.gguf on the hub is not a GGUF file."
     assert where.startswith(f"3.0 MB to fetch into {tmp_path / 'hf' / 'hub'}, 0.2 s at 100 Mbit/s; ")
-    assert where.endswith("GB free there")
-    assert last == f"hf:{REPO}:m.gguf is here, 3.0 MB, and its sha256 is verified."
+    assert where.endswith("GB free")
+    assert last == f"hf:{REPO}:m.gguf is ready: 3.0 MB, SHA-256 verified."
 
 
-def test_a_split_model_prints_its_first_part(served: Hub, tmp_path: Path) -> None:
+def test_in_quiet_mode_the_path_is_all(served: Hub, tmp_path: Path) -> None:
+    result = pull(served, tmp_path, f"hf:{REPO}", "-q")
+    assert (result.code, result.stderr) == (0, "")
+    assert Path(result.stdout.strip()).read_bytes() == DATA
+    missing = pull(served, tmp_path, "hf:no/such", "-q")
+    assert missing.said[0].startswith("ossctl: ")
+
+
+def test_a_split_model_prints_its_first_shard(served: Hub, tmp_path: Path) -> None:
     served.add("org/split", PARTS)
     result = pull(served, tmp_path, "hf:org/split:m-00002-of-00002.gguf")
     assert_pulled(result, PARTS["m-00001-of-00002.gguf"])
     assert "2.0 MB in 2 parts" in result.said[0]
 
 
-def test_a_name_of_the_catalogue_is_pulled_and_a_newer_file_is_said(served: Hub, tmp_path: Path) -> None:
+def test_a_newer_file_of_the_catalogue_is_pulled_with_a_note(served: Hub, tmp_path: Path) -> None:
     repository = served.add(
         "ggml-org/gpt-oss-20b-GGUF",
         {"gpt-oss-20b-MXFP4.gguf": DATA},
@@ -122,7 +130,7 @@ def test_a_name_of_the_catalogue_is_pulled_and_a_newer_file_is_said(served: Hub,
     result = pull(served, tmp_path, "20B")
     assert_pulled(result)
     assert "is newer than this ossctl" in result.stderr
-    assert result.said[-1].startswith("20b is here")
+    assert result.said[-1].startswith("20b is ready")
 
 
 def test_faults_of_every_kind_in_one_pull(served: Hub, tmp_path: Path) -> None:
@@ -141,7 +149,7 @@ def test_faults_of_every_kind_in_one_pull(served: Hub, tmp_path: Path) -> None:
     assert sum("503" in line for line in result.said) == 1
 
 
-def test_a_damaged_file_is_named_and_fetched_again_once(served: Hub, tmp_path: Path) -> None:
+def test_a_checksum_mismatch_is_reported_and_retried_once(served: Hub, tmp_path: Path) -> None:
     served.faults += [Flip(at=10)]
     result = pull(served, tmp_path)
     assert_pulled(result)
@@ -152,7 +160,7 @@ def test_a_damaged_file_is_named_and_fetched_again_once(served: Hub, tmp_path: P
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-def test_after_kill_9_the_next_pull_goes_on(served: Hub, tmp_path: Path) -> None:
+def test_after_kill_9_the_next_pull_resumes(served: Hub, tmp_path: Path) -> None:
     served.every = Slow(SLOW)
     with starting(served, tmp_path) as process:
         arrived(tmp_path)
@@ -168,7 +176,7 @@ def test_after_kill_9_the_next_pull_goes_on(served: Hub, tmp_path: Path) -> None
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("fault", [Slow(SLOW), Stall(65536, seconds=30)], ids=["flowing", "stalled"])
-def test_a_signal_ends_it_at_once_and_the_next_pull_goes_on(
+def test_a_signal_ends_it_at_once_and_the_next_pull_resumes(
     served: Hub, tmp_path: Path, number: signal.Signals, fault: Slow | Stall
 ) -> None:
     served.every = fault
@@ -230,7 +238,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_is_said_and_the_next_pull_goes_on(
+def test_a_full_disk_is_an_error_and_the_next_pull_resumes(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     full = pull(served, tmp_path, REFERENCE, "-y", HF_HOME=str(small_disk))
@@ -244,15 +252,15 @@ def test_a_disk_that_fills_is_said_and_the_next_pull_goes_on(
     assert served.served[-1].start == kept
 
 
-def test_off_a_terminal_what_does_not_fit_is_refused_before_it_starts(
+def test_off_a_terminal_a_model_too_large_for_the_disk_is_an_error(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     result = pull(served, tmp_path, HF_HOME=str(small_disk))
-    assert_refused(result, 4, "it does not fit: 0.9 MB too little on the disk of", "-y")
+    assert_refused(result, 4, "needs 0.9 MB more disk space", "-y")
     assert served.served == []
 
 
-def test_it_says_how_the_model_would_run_before_it_comes(served: Hub, tmp_path: Path) -> None:
+def test_it_shows_the_plan_before_it_starts(served: Hub, tmp_path: Path) -> None:
     served.add("org/smol", {"smol.gguf": smollm2().read_bytes()})
     result = pull(served, tmp_path, "hf:org/smol")
     assert result.code == 0
@@ -260,12 +268,10 @@ def test_it_says_how_the_model_would_run_before_it_comes(served: Hub, tmp_path: 
     assert len(served.served) == 1  # the header was read from the hub, and the file fetched once
 
 
-def test_off_a_terminal_what_memory_cannot_hold_is_refused_before_it_starts(
-    served: Hub, tmp_path: Path
-) -> None:
+def test_off_a_terminal_a_model_too_large_for_memory_is_an_error(served: Hub, tmp_path: Path) -> None:
     served.add("org/vast", {"vast.gguf": enormous(tmp_path / "vast.gguf").read_bytes()})
     result = pull(served, tmp_path, "hf:org/vast")
-    assert_refused(result, 5, "does not fit into", "`ossctl pull hf:org/vast -y` fetches it all the same.")
+    assert_refused(result, 5, "does not fit into", "`ossctl pull hf:org/vast -y` fetches it anyway.")
     assert "on this machine: does not fit; it needs" in result.stderr
     assert served.served == []
     assert pull(served, tmp_path, "hf:org/vast", "-y").code == 0
@@ -297,7 +303,7 @@ def test_a_header_that_cannot_be_read_does_not_stop_a_pull(served: Hub, tmp_path
         (f"{REFERENCE}@nowhere", 4, ["has no revision nowhere", "tree/main"]),
     ],
 )
-def test_what_cannot_be_pulled_is_said(
+def test_bad_references_are_errors(
     served: Hub, tmp_path: Path, reference: str, code: int, says: list[str]
 ) -> None:
     served.add("org/gated", {"m.gguf": DATA}, gated=True)
@@ -305,7 +311,7 @@ def test_what_cannot_be_pulled_is_said(
     assert_refused(pull(served, tmp_path, reference), code, *says)
 
 
-def test_a_file_too_large_for_one_piece_names_the_command_that_can(served: Hub, tmp_path: Path) -> None:
+def test_the_error_for_a_file_too_large_for_http_names_another_command(served: Hub, tmp_path: Path) -> None:
     class Huge(bytes):
         def __len__(self) -> int:
             return 65_369_017_728
@@ -328,7 +334,7 @@ def no_network(found: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("change", "says"), [(offline, "HF_HUB_OFFLINE is set"), (no_network, "cannot reach http://127.0.0.1:9")]
 )
-def test_without_a_network_it_says_what_is_on_this_machine(
+def test_without_a_network_the_error_lists_local_models(
     served: Hub, tmp_path: Path, change: Callable[[dict[str, str]], dict[str, str]], says: str
 ) -> None:
     nothing = run("20b", folder=tmp_path, found=change(variables(served, tmp_path)))
@@ -339,7 +345,7 @@ def test_without_a_network_it_says_what_is_on_this_machine(
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_without_permission_is_said(served: Hub, tmp_path: Path) -> None:
+def test_a_cache_without_permission_is_an_error(served: Hub, tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir(mode=0o500)
     assert_refused(pull(served, tmp_path), 4, "Permission denied")
 
@@ -347,7 +353,7 @@ def test_a_cache_without_permission_is_said(served: Hub, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("variable", "says"), [("HF_HUB_CACHE", f"cannot store {REFERENCE} in"), ("HF_HOME", "Check HF_HOME")]
 )
-def test_a_cache_that_is_a_file_is_said(served: Hub, tmp_path: Path, variable: str, says: str) -> None:
+def test_a_cache_that_is_a_file_is_an_error(served: Hub, tmp_path: Path, variable: str, says: str) -> None:
     file = tmp_path / "file"
     file.write_text("in the way", "utf-8")
     assert_refused(

@@ -62,7 +62,7 @@ def end_of(terminal: "pexpect.spawn[str]") -> tuple[int, str]:
     return terminal.exitstatus, written
 
 
-def test_one_bar_counts_all_parts_with_speed_and_time_left(served: Hub, tmp_path: Path) -> None:
+def test_one_bar_shows_all_shards_with_speed_and_time_left(served: Hub, tmp_path: Path) -> None:
     served.every = Slow(4_000_000)
     code, written = end_of(pull(served, tmp_path, tmp_path / "hf"))
     assert code == 0
@@ -73,18 +73,18 @@ def test_one_bar_counts_all_parts_with_speed_and_time_left(served: Hub, tmp_path
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") > 0
 
 
-def test_what_goes_on_instead_of_bytes_is_shown(served: Hub, tmp_path: Path) -> None:
+def test_retries_are_shown(served: Hub, tmp_path: Path) -> None:
     served.faults += [Cut(1_000_000), Status(503, retry_after=2)]
     terminal = pull(served, tmp_path, tmp_path / "hf")
     terminal.expect("the server returned 503, busy; retrying in 2 s")
     assert end_of(terminal)[0] == 0
 
 
-def test_what_does_not_fit_is_asked_for_and_no_is_the_default(
+def test_it_asks_about_a_model_too_large_for_the_disk_and_no_is_the_default(
     served: Hub, tmp_path: Path, small_disk: Path
 ) -> None:
     terminal = pull(served, tmp_path, small_disk)
-    terminal.expect("It does not fit: 7.0 MB too little on the disk of .*Fetch it anyway\\? \\[y/N\\]")
+    terminal.expect("It does not fit: .* needs 7.0 MB more disk space.*Fetch it anyway\\? \\[y/N\\]")
     terminal.sendline("")
     code, written = end_of(terminal)
     assert code == 4
@@ -127,7 +127,9 @@ def test_rm_says_what_it_frees_and_no_is_the_default(
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n", 4), ("y", 0)])
-def test_what_memory_cannot_hold_is_asked_about(served: Hub, tmp_path: Path, answer: str, code: int) -> None:
+def test_it_asks_about_a_model_too_large_for_memory(
+    served: Hub, tmp_path: Path, answer: str, code: int
+) -> None:
     data = enormous(tmp_path / "vast.gguf").read_bytes()
     served.repositories["org/model-GGUF"].commits[0] = {"vast.gguf": data}
     terminal = pull(served, tmp_path, tmp_path / "hf")

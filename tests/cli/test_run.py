@@ -69,7 +69,7 @@ def test_a_cut_answer_is_exit_code_6_and_reported(tmp_path: Path) -> None:
     result = ossctl("run", *SMOL, "Tell me a story.", "-n", 1, cwd=tmp_path)
     assert result.code == 6
     assert len(result.stdout.split()) == 1
-    assert result.said == ["ossctl: the answer was cut at 1 token", "Raise --max-tokens or --ctx."]
+    assert result.said == ["ossctl: the answer was cut off at 1 token", "Raise --max-tokens or --ctx."]
 
 
 def test_an_empty_answer_is_exit_code_1_and_reported(tmp_path: Path) -> None:
@@ -114,14 +114,14 @@ def test_an_answer_without_a_code_block_prints_nothing_and_loses_nothing(tmp_pat
     assert result.said == [
         *answer.splitlines(),
         "ossctl: the answer has no code block",
-        "The answer is on stderr.",
+        "The whole answer is on stderr.",
     ]
 
 
 def test_a_cut_answer_without_a_code_block_is_reported_as_cut(tmp_path: Path) -> None:
     result = ossctl("run", *SMOL, "Tell me a story.", "-n", 2, "-x", cwd=tmp_path)
     assert (result.code, result.stdout) == (6, "")
-    assert "ossctl: the answer was cut at 2 tokens" in result.said
+    assert "ossctl: the answer was cut off at 2 tokens" in result.said
 
 
 def test_an_output_file_is_written_atomically(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_schema_is_followed_and_incomplete_json_is_not_printed(tmp_path: Path)
         assert isinstance(json.loads(whole.stdout)["a"], int)
     half = ossctl("run", *SMOL, "Give a number.", "-n", 2, "--schema", schema, cwd=tmp_path)
     assert (half.code, half.stdout) == (6, "")
-    assert "Its JSON is not complete and was not printed." in half.stderr
+    assert "The JSON is incomplete and was not printed." in half.stderr
 
 
 def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:

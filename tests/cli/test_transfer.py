@@ -1,4 +1,4 @@
-"""How far a download is, in words."""
+"""The progress of a transfer as text."""
 
 import pytest
 
@@ -25,15 +25,15 @@ from ossctl.cli.transfer import PlainTransfer, describe, gigabytes
         ),
     ],
 )
-def test_bytes_speed_and_time_left_are_said(transfer: Transfer, speed: float, text: str) -> None:
+def test_bytes_speed_and_time_left_are_shown(transfer: Transfer, speed: float, text: str) -> None:
     assert describe(transfer, speed) == text
 
 
-def test_sizes_are_counted_as_disks_are() -> None:
+def test_sizes_are_in_decimal_units() -> None:
     assert (gigabytes(12_109_566_560), gigabytes(98_400_000)) == ("12.1 GB", "98.4 MB")
 
 
-def test_off_a_terminal_what_goes_on_is_said_once_and_not_at_every_tick(
+def test_off_a_terminal_a_status_is_printed_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with PlainTransfer(Output()) as progress:

@@ -226,3 +226,11 @@ def test_a_verification_is_valid_until_the_file_changes(tmp_path: Path) -> None:
     assert records.verified(path) is not None
     path.write_bytes(b"bb")
     assert records.verified(path) is None
+
+
+def test_a_file_whose_name_is_not_utf8_is_remembered(tmp_path: Path) -> None:
+    records = FileRecords(tmp_path / "records.db")
+    for name in ("caf\udce9.gguf", "caf\udce8.gguf"):
+        records.note_used(tmp_path / name)
+        assert records.used(tmp_path / name) is not None
+    assert records.used(tmp_path / "caf\udcea.gguf") is None

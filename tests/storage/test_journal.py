@@ -4,19 +4,21 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
 from ossctl.errors import ExitCode, OssctlError, OutputClosed, UsageError
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path
+from ossctl.storage.lock import is_locked
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are POSIX")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 
 
@@ -127,3 +129,90 @@ def test_a_line_written_in_parts_is_complete(tmp_path: Path) -> None:
         journal.append(b"a longer line")
         journal.append(b"")
     assert path.read_bytes() == b"a longer line\n\n"
+
+
+def test_each_rescue_of_a_deleted_output_is_kept(tmp_path: Path) -> None:
+    rescued = tmp_path / "rescued"
+    for text in (b"one", b"two", b"three"):
+        policy = FilePolicy(tmp_path / "out.jsonl", rescue_dir=rescued)
+        with OutputFile(policy, overwrite=False) as output:
+            journal = output.journal()
+            journal.append(text)
+            policy.path.unlink()
+            with pytest.raises(OssctlError, match="was deleted or replaced") as failure:
+                journal.close()
+        (saved,) = (path for path in rescued.iterdir() if path.read_bytes() == text + b"\n")
+        assert f"saved as {saved}:" in failure.value.hint
+    assert len(list(rescued.iterdir())) == 3
+
+
+@posix_only
+def test_a_rescue_does_not_write_through_a_planted_link(tmp_path: Path) -> None:
+    rescued, target = tmp_path / "rescued", tmp_path / "target"
+    rescued.mkdir()
+    (rescued / "out.jsonl").symlink_to(target)
+    policy = FilePolicy(tmp_path / "out.jsonl", rescue_dir=rescued)
+    with OutputFile(policy, overwrite=False) as output:
+        journal = output.journal()
+        journal.append(b"text")
+        policy.path.chmod(0o600)
+        policy.path.unlink()
+        with pytest.raises(OssctlError, match="was deleted or replaced"):
+            journal.close()
+    assert not target.exists()
+    assert (rescued / "out-2.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def put(text: bytes) -> Callable[[BinaryIO], None]:
+    def write(file: BinaryIO) -> None:
+        file.write(text)
+
+    return write
+
+
+@posix_only
+def test_a_replaced_output_is_locked_all_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"old\n")
+    seen = []
+
+    def fsync(_: int) -> None:  # the last step before and the first after the move
+        seen.append((path.read_bytes(), is_locked(path)))
+
+    with OutputFile(FilePolicy(path), overwrite=False) as output:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            output.replace(put(b"new\n"))
+        assert seen == [(b"old\n", True), (b"new\n", True)]
+        with pytest.raises(UsageError, match="another batch"):
+            OutputFile(FilePolicy(path), overwrite=False)
+        with output.journal() as journal:
+            journal.append(b"more")
+    assert path.read_bytes() == b"new\nmore\n"
+    assert not is_locked(path)
+
+
+@posix_only
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_replaced_output_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"old\n")
+    path.chmod(mode)
+    with OutputFile(FilePolicy(path), overwrite=False) as output:
+        output.replace(put(b"new\n"))
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new\n", mode)
+
+
+def test_a_failed_replacement_leaves_the_output_and_its_lock(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"old\n")
+
+    def fail(_: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with OutputFile(FilePolicy(path), overwrite=False) as output:
+        with pytest.raises(OssctlError, match="No space left on device"):
+            output.replace(fail)
+        with pytest.raises(UsageError, match="another batch"):
+            OutputFile(FilePolicy(path), overwrite=False)
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"old\n"]

@@ -13,7 +13,7 @@ import pytest
 
 from ossctl.errors import UsageError
 from ossctl.storage.database import MIGRATIONS, DatabaseUnusable
-from ossctl.storage.sessions import Sessions, StoredMessage
+from ossctl.storage.sessions import Sessions, StoredMessage, TipMoved
 
 
 def message(text: str, role: str = "user") -> StoredMessage:
@@ -33,30 +33,56 @@ def test_a_session_shows_the_branch_up_to_its_tip(path: Path) -> None:
     sessions = Sessions.open(path)
     session = sessions.create("title", "{}")
     assert contents(sessions, session) == []
-    first = sessions.add(session, None, message("one"))
-    second = sessions.add(session, first, message("two", "assistant"))
-    sessions.move_tip(session, first)
-    sessions.add(session, first, message("another two", "assistant"))
+    first = sessions.add(session, None, message("one"), None)
+    second = sessions.add(session, first, message("two", "assistant"), first)
+    sessions.move_tip(session, first, second)
+    other = sessions.add(session, first, message("another two", "assistant"), first)
     assert contents(sessions, session) == ["one", "another two"]
-    sessions.move_tip(session, second)
+    sessions.move_tip(session, second, other)
     assert contents(Sessions.open(path), session) == ["one", "two"]
     assert sessions.count_answers(session) == 2
-    sessions.move_tip(session, None)
+    sessions.move_tip(session, None, second)
     assert contents(sessions, session) == []
 
 
 def test_a_fork_is_independent_of_its_origin(path: Path) -> None:
     sessions = Sessions.open(path)
     origin = sessions.create("title", "{}")
-    first = sessions.add(origin, None, message("one"))
-    sessions.add(origin, first, StoredMessage("cut", "summary", covers=first))
-    copy, messages = sessions.fork(origin, "{}")
+    first = sessions.add(origin, None, message("one"), None)
+    tip = sessions.add(origin, first, StoredMessage("cut", "summary", covers=first), first)
+    copy = sessions.fork(origin, "{}", tip).id
+    messages = sessions.messages(copy)
     assert [m.content for m in messages] == ["one", "summary"]
     assert messages[1].covers == messages[0].id != first
-    sessions.add(copy, messages[1].id, message("two"))
+    sessions.add(copy, messages[1].id, message("two"), messages[1].id)
     sessions.delete(origin)
     assert contents(sessions, copy) == ["one", "summary", "two"]
     assert sessions.find(copy).origin == origin
+
+
+def test_a_session_that_another_process_continued_is_left_as_it_is(path: Path) -> None:
+    sessions, others = Sessions.open(path), Sessions.open(path)
+    session = sessions.create("title", "{}")
+    first = sessions.add(session, None, message("one"), None)
+    tip = others.add(session, first, message("theirs"), first)
+    for attempt in (first, None, tip + 1):
+        with pytest.raises(TipMoved):
+            sessions.add(session, first, message("ours"), attempt)
+        with pytest.raises(TipMoved):
+            sessions.move_tip(session, None, attempt)
+    assert contents(sessions, session) == ["one", "theirs"]
+    others.delete(session)
+    with pytest.raises(DatabaseUnusable, match=f"session {session} was deleted"):
+        sessions.add(session, first, message("ours"), first)
+
+
+def test_text_that_is_not_utf8_can_be_read(path: Path) -> None:
+    sessions = Sessions.open(path)
+    session = sessions.create("title", "{}")
+    sessions.add(session, None, message("one"), None)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE messages SET content = CAST(X'636166E9' AS TEXT)")
+    assert contents(sessions, session) == ["caf\ufffd"]
 
 
 @pytest.mark.parametrize("indexed", [True, False], ids=["FTS5", "without FTS5"])
@@ -67,9 +93,9 @@ def test_search_finds_all_words_in_any_branch(path: Path, indexed: bool) -> None
     elif not sessions._has_index:
         pytest.skip("this SQLite has no FTS5")
     session = sessions.create("title", "{}")
-    first = sessions.add(session, None, message("What is the capital of France?"))
-    sessions.add(session, first, message("Paris, 100% sure.", "assistant"))
-    sessions.move_tip(session, first)
+    first = sessions.add(session, None, message("What is the capital of France?"), None)
+    second = sessions.add(session, first, message("Paris, 100% sure.", "assistant"), first)
+    sessions.move_tip(session, first, second)
     assert [hit.role for hit in sessions.search("france capital")] == ["user"]
     assert [hit.session.id for hit in sessions.search("Par")] == [session]
     assert "[Paris]" in sessions.search("Paris")[0].excerpt
@@ -154,7 +180,7 @@ def test_several_threads_write_at_once(path: Path) -> None:
         session = sessions.create(f"writer {number}", "{}")
         parent = None
         for turn in range(40):
-            parent = sessions.add(session, parent, message(f"{number} {turn}"))
+            parent = sessions.add(session, parent, message(f"{number} {turn}"), parent)
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for writer in writers:
@@ -173,7 +199,7 @@ sessions = Sessions.open(Path(sys.argv[1]))
 session = sessions.create("killed", "{}")
 parent = None
 for n in range(100_000):
-    parent = sessions.add(session, parent, StoredMessage("user", f"message {n}"))
+    parent = sessions.add(session, parent, StoredMessage("user", f"message {n}"), parent)
     print(n, flush=True)
 """
 

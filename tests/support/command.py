@@ -119,7 +119,7 @@ def start(*arguments: object, cwd: Path) -> Live:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "ossctl", *map(str, arguments)]
+    return [sys.executable, "-P", "-m", "ossctl", *map(str, arguments)]
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:

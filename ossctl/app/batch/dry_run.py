@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -20,10 +21,11 @@ from ossctl.engine.engine import Engine
 from ossctl.engine.request import Request
 from ossctl.errors import ExitCode, RequestError
 from ossctl.planning.plan import Plan
-from ossctl.runtime.base import Runner, Tokens
+from ossctl.runtime.base import DecodeAborted, Runner, Tokens
 
 _MAX_ERRORS_SHOWN = 20
 _PROMPT, _ANSWER = 128, 16  # tokens of the requests that measure the speed
+_HINT = "Nothing was written."
 _QUEUED = 64  # requests that are sorted by prompt at a time
 
 
@@ -75,15 +77,17 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
     if job.sink.resume and job.sink.path is not None and job.sink.path.exists():
         finished, _ = read_back(job.sink.path, flat=job.sink.flat)
     workload = workload_of(job, survey)
-    explain_crashes("Nothing was written.")
+    explain_crashes(_HINT)
     with Interrupt() as interrupt, load_model(model.path, model.options, workload, interrupt) as loaded:
         for remark in loaded.remarks:
             say(remark)
         checker = _Checker(loaded, job, ResultRecords(identity_of(model.path, loaded)), finished)
         for line in job.source.selected(survey):
-            interrupt.check("Nothing was written.")
+            interrupt.check(_HINT)
             checker.check(line)
-        return checker.result()
+        result = checker.result()
+        result.speed = measure_speed(loaded.runner, interrupt)
+        return result
 
 
 class _Checker:
@@ -122,7 +126,6 @@ class _Checker:
     def result(self) -> DryRun:
         while len(self._queue):
             self._count_shared()
-        self._result.speed = measure_speed(self._model.runner)
         return self._result
 
     def _is_finished(self, line: Line, request_key: bytes) -> bool:
@@ -156,22 +159,27 @@ class _Checker:
         self._previous = prompt
 
 
-def measure_speed(runner: Runner) -> Speed:
-    """Measure the model with one short request per sequence."""
+def measure_speed(runner: Runner, interrupt: Interrupt) -> Speed:
+    """Measure the model with one short request per sequence. Raises Interrupted."""
     engine = Engine(runner)
     length = max(1, min(_PROMPT, runner.n_ctx_seq - _ANSWER))
     random = np.random.default_rng(0)
     for number in range(runner.n_seq):
         prompt = random.integers(0, runner.n_vocab, length).astype(np.int32)
         engine.submit(Request(str(number), prompt, _ANSWER))
-    started = perf_counter()
-    while engine.stats.prompt_tokens < runner.n_seq * length:
-        engine.step()
-    prompted, generated = perf_counter(), engine.stats.generated_tokens
-    while engine.busy:
-        engine.step()
-    ended = perf_counter()
-    return Speed(
-        runner.n_seq * length / (prompted - started),
-        (engine.stats.generated_tokens - generated) / (ended - prompted),
-    )
+    n_prompt = runner.n_seq * length
+    interrupt.on_signal = runner.abort  # a step of a large model takes seconds
+
+    def step_while(unfinished: Callable[[], bool]) -> float:
+        started = perf_counter()
+        while unfinished():
+            interrupt.check(_HINT)
+            with suppress(DecodeAborted):
+                engine.step()
+        interrupt.check(_HINT)
+        return perf_counter() - started
+
+    prompt_seconds = step_while(lambda: engine.stats.prompt_tokens < n_prompt)
+    generated = engine.stats.generated_tokens
+    answer_seconds = step_while(lambda: engine.busy)
+    return Speed(n_prompt / prompt_seconds, (engine.stats.generated_tokens - generated) / answer_seconds)

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from ossctl.app.batch.held_records import held_path
 from ossctl.app.batch.records import ID_PREFIX
-from ossctl.app.batch.reorder_spool import spool_path
 from ossctl.app.wire.source import id_hash
 from ossctl.errors import UsageError
 from ossctl.storage.compression import (
@@ -214,7 +214,7 @@ def read_records(lines: OutputLines) -> Iterator[tuple[Record, bytes]]:
 
 def spooled_records(output: Path) -> Iterator[tuple[Record, bytes]]:
     """Yield the records in the spool of an output, if it has one. Raises as `read_records` does."""
-    path = spool_path(output)
+    path = held_path(output)
     if path.exists():
         yield from read_records(OutputLines(path))
 

@@ -4,15 +4,16 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from ossctl.app.batch.finalize import finalize
+from ossctl.app.batch.held_records import HeldRecords
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
-from ossctl.app.batch.reorder_spool import ReorderSpool
 from ossctl.app.batch.resume import FinishedRequests, Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner, Codec, Rules
 from ossctl.app.batch.summary import BatchSummary
@@ -21,6 +22,7 @@ from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crash
 from ossctl.app.inference.request import check_schema, refuse_unsupported
 from ossctl.app.library.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
+from ossctl.app.user_text import encodable
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
@@ -30,6 +32,7 @@ from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output
 
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
+_COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -126,24 +129,26 @@ def run_batch(
     explain_crashes(job.sink.crash_hint)
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         output = _Output(job, stack)
+        report = stack.enter_context(_report_at_end(job))
         loaded = stack.enter_context(
             load_model(model.path, model.options, workload_of(job, survey), interrupt)
         )
+        report.model = loaded.name
         for remark in loaded.remarks:
             say(remark)
         records = ResultRecords(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)
         codec = Codec(parser_for(job, loaded), records)
         with output.journal() as journal:
             runner = BatchRunner(loaded, codec, journal, watch, job.rules)
+            report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
-            with _report_at_end(job, runner.summary, loaded.name):
-                try:
-                    runner.run(lines, interrupt, output.finished, output.spool, ids_are_unique=surveyed)
-                except OssctlError:
-                    if not journal.broken:
-                        output.finalize(journal, runner, complete=False)
-                    raise
-                output.finalize(journal, runner, complete=True)
+            try:
+                runner.run(lines, interrupt, output.finished, output.spool, ids_are_unique=surveyed)
+            except OssctlError:
+                if not journal.broken:
+                    output.finalize(journal, runner, complete=False)
+                raise
+            output.finalize(journal, runner, complete=True)
         if survey is not None and job.source.has_grown(survey):
             say(f"{job.source.name} has grown; use --resume to answer the new requests.")
         return runner.summary
@@ -176,7 +181,7 @@ class _Output:
         self._tail: Tail | None = None
         self._stack = stack
         self.finished: FinishedRequests | None = None
-        self.spool: ReorderSpool | None = None
+        self.spool: HeldRecords | None = None
         if sink.path is None or not sink.is_file:
             return
         policy = FilePolicy(sink.path, sink.durable, Paths.from_environment().state / "rescued")
@@ -192,7 +197,7 @@ class _Output:
         if self._file is None:
             return Journal(lambda: path.open("wb", buffering=0), str(path))
         earlier = self.finished.spooled if self.finished else {}
-        self.spool = ReorderSpool(path, earlier, durable=self._sink.durable)
+        self.spool = HeldRecords(path, earlier, durable=self._sink.durable)
         self._stack.callback(self.spool.close)
         return self._file.journal() if self._tail is None else resume_journal(self._file, self._tail)
 
@@ -214,28 +219,39 @@ class _Output:
             finalize(self._file, order, input_is_complete=whole)
 
 
+@dataclass
+class _Report:
+    """The batch for the report of `--report`. `model` is empty until it is loaded."""
+
+    model: str = ""
+    summary: BatchSummary = field(default_factory=BatchSummary)
+
+    def document(self, job: BatchJob, ending: str) -> dict[str, Any]:
+        return {
+            "schema": REPORT_SCHEMA,
+            "complete": ending == _COMPLETE,
+            "ending": ending,
+            "model": self.model or None,
+            "input": encodable(job.source.name),
+            "output": "standard output" if job.sink.path is None else encodable(str(job.sink.path)),
+            **self.summary.report(),
+        }
+
+
 @contextlib.contextmanager
-def _report_at_end(job: BatchJob, summary: BatchSummary, model: str) -> Iterator[None]:
-    """Write the report of `--report`, however the block ends."""
-    ending = "broken off"
+def _report_at_end(job: BatchJob) -> Iterator[_Report]:
+    """Write the report, however the block ends."""
+    report, ending = _Report(), "broken off"
     try:
-        yield
-        ending = "complete"
+        yield report
+        ending = _COMPLETE
     except OssctlError as error:
         ending = error.message or ending
         raise
     finally:
         if job.sink.report is not None:
-            document = {
-                "schema": REPORT_SCHEMA,
-                "complete": ending == "complete",
-                "ending": ending,
-                "model": model,
-                "input": job.source.name,
-                "output": "standard output" if job.sink.path is None else str(job.sink.path),
-                **summary.report(),
-            }
-            atomic_write(job.sink.report, msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+            encoded = msgspec.json.encode(report.document(job, ending))
+            atomic_write(job.sink.report, msgspec.json.format(encoded) + b"\n")
 
 
 def _is_same_file(a: Path | int, b: Path | int) -> bool:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 
+from ossctl.app.batch.held_records import HeldRecords
 from ossctl.app.batch.line_parser import LineParser
+from ossctl.app.batch.output_order import OrderedWriter, UnorderedWriter, Writer
 from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.records import ResultRecords
-from ossctl.app.batch.reorder_spool import ReorderSpool
 from ossctl.app.batch.resume import FinishedRequests, RecordState
 from ossctl.app.batch.summary import BatchSummary
-from ossctl.app.batch.writer import OrderedWriter, UnorderedWriter, Writer
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
@@ -106,7 +106,7 @@ class BatchRunner:
         lines: Iterator[Line],
         interrupt: Interrupt,
         finished: FinishedRequests | None = None,
-        spool: ReorderSpool | None = None,
+        spool: HeldRecords | None = None,
         *,
         ids_are_unique: bool = False,
     ) -> BatchSummary:

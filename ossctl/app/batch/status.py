@@ -112,7 +112,7 @@ def read_status(path: Path, source: Source | None = None) -> BatchStatus:
         _count(status, record, line)
     status.torn = lines.tail.is_torn
     if source is not None:
-        status.total = sum(1 for _ in source.lines())
+        status.total = source.count()
     return status
 
 

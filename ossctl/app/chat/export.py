@@ -53,8 +53,11 @@ def record_of(chat: ExportedChat) -> dict[str, Any]:
 
 
 def save_new(path: Path, text: str) -> None:
-    """Write `text` to a new file. Raises UsageError if `path` exists, OssctlError if it cannot be written."""
-    if path.exists() and (path.is_file() or path.is_dir()):
+    """Write `text` to a new file. Raises UsageError if `path` exists, OssctlError if it cannot be written.
+
+    A dangling symbolic link counts as a file, because it may lead anywhere. A device is written to.
+    """
+    if path.is_file() or path.is_dir() or (path.is_symlink() and not path.exists()):
         raise UsageError(f"{path} exists", "Choose another name.")
     atomic_write(path, text.encode("utf-8", "replace"))
 

@@ -2,6 +2,7 @@
 
 import array
 import functools
+import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ import msgspec
 from ossctl import __version__
 from ossctl.app.chat.chat_settings import ChatSettings, settings_of
 from ossctl.app.chat.transcript import ContextCut, Entry, MessageEntry, State, Transcript
+from ossctl.app.user_text import encodable
 from ossctl.dialect import Message, ToolCall
 from ossctl.errors import UsageError
 from ossctl.storage.database import DatabaseUnusable
-from ossctl.storage.sessions import Sessions, StoredMessage, StoredSession
+from ossctl.storage.sessions import Sessions, StoredMessage, StoredSession, TipMoved
 
 __all__ = [
     "AnswerWriter",
@@ -33,7 +35,8 @@ __all__ = [
     "title_of",
 ]
 
-_SECONDS_BETWEEN_WRITES = 0.1  # of an unfinished answer
+_SECONDS_BETWEEN_WRITES = 0.1  # of an unfinished answer that is short
+_CHARACTERS_PER_SECOND = 100_000  # to write of an unfinished answer, each time the whole of it
 _MAX_TITLE = 60  # characters
 _CUT = "cut"
 
@@ -65,7 +68,8 @@ class SavedSession:
 class SessionLog:
     """Writes one session at a time to the database.
 
-    If the database fails, `problem` describes why, and from then on nothing is saved.
+    If another chat continues the session meanwhile, a copy of it is continued here. If the database fails,
+    `problem` describes why, and from then on nothing is saved.
     """
 
     def __init__(self, sessions: Sessions, problem: str = "") -> None:
@@ -74,6 +78,9 @@ class SessionLog:
         self.session: str | None = None  # id
         self._context: tuple[ChatSettings, SessionModel] | None = None
         self._unsaved_id = -1  # ids of entries that are not in the database count down from here
+        self._tip: int | None = None  # of the session, as it was last read or written here
+        self._rows: dict[int, int] = {}  # ids in the session, by the ids of entries
+        self._left: str | None = None  # the session that another chat has continued
 
     def note_settings(self, settings: ChatSettings, model: SessionModel) -> None:
         """Save the settings and the model that the session uses from now on."""
@@ -85,36 +92,68 @@ class SessionLog:
     def add(self, transcript: Transcript, entry: _AnyEntry) -> _AnyEntry:
         """Save `entry` after the transcript and return it with its id. The first entry creates a session."""
         if self.session is None and not self.problem:
-            self._create(title_of(entry.message.content) if isinstance(entry, MessageEntry) else "")
-        stored = _stored(entry)
-        row_id = self._try(lambda session: self.sessions.add(session, transcript.tip, stored))
+            self._create(
+                encodable(title_of(entry.message.content)) if isinstance(entry, MessageEntry) else ""
+            )
+
+        def write(session: str) -> int:
+            stored = self._stored(entry)
+            row_id = self.sessions.add(session, self._row(transcript.tip), stored, self._tip)
+            self._rows[row_id] = self._tip = row_id
+            return row_id
+
+        row_id = self._try(write)
         self._unsaved_id -= row_id is None
         return replace(entry, id=self._unsaved_id if row_id is None else row_id)
 
     def rewrite(self, entry: MessageEntry) -> None:
         """Save the current text and state of an answer."""
-        self._try(lambda _: self.sessions.update(entry.id, _stored(entry)))
+        self._try(lambda _: self.sessions.update(self._rows[entry.id], self._stored(entry)))
 
     def move_tip(self, transcript: Transcript) -> None:
         """Continue the session after the last entry of `transcript`."""
-        self._try(lambda session: self.sessions.move_tip(session, transcript.tip))
+
+        def write(session: str) -> None:
+            tip = self._row(transcript.tip)
+            self.sessions.move_tip(session, tip, self._tip)
+            self._tip = tip
+
+        self._try(write)
+
+    def take_left(self) -> str | None:
+        """The session that another chat has continued, so that a copy is continued here; once."""
+        left, self._left = self._left, None
+        return left
 
     def start_new(self) -> None:
         """Close the session. The next entry creates another one."""
-        self.session = None
+        self.session = self._tip = None
+        self._rows = {}
 
     def open(self, reference: str) -> SavedSession:
         """Continue the session whose id starts with `reference`. Raises UsageError."""
         saved = load_session(self.sessions, self.sessions.find(reference))
         self.session, self._context = saved.id, None
+        self._tip = saved.transcript.tip
+        self._rows = {entry.id: entry.id for entry in saved.transcript.entries}
         return saved
 
     def fork(self) -> SavedSession:
         """Copy the session and continue the copy. Raises UsageError if there is no session."""
         if self.session is None:
             raise UsageError("there is nothing to fork yet", "Send a message first.")
-        copy, _ = self.sessions.fork(self.session, self._record())
-        return self.open(copy)
+        return self.open(self.sessions.fork(self.session, self._record(), self._tip).id)
+
+    def _leave(self, session: str) -> str:
+        """Continue a copy of the session, with all messages that were read or written here."""
+        fork = self.sessions.fork(session, self._record(), self._tip, self._rows.values())
+        self._rows = {entry: fork.ids[row] for entry, row in self._rows.items()}
+        self._tip = None if self._tip is None else fork.ids[self._tip]
+        self.session, self._left = fork.id, session
+        return fork.id
+
+    def _row(self, entry: int | None) -> int | None:
+        return None if entry is None else self._rows[entry]
 
     def _create(self, title: str) -> None:
         try:
@@ -129,20 +168,41 @@ class SessionLog:
             settings, model = self._context
             described = {"reference": model.reference, "name": model.name, "path": model.path}
             record = {"model": described, **settings.record(), **record}
-        return msgspec.json.encode(record).decode()
+        return _as_json(record)
+
+    def _stored(self, entry: Entry) -> StoredMessage:
+        if isinstance(entry, ContextCut):
+            covers = self._rows[entry.covers]
+            return StoredMessage(_CUT, encodable(entry.summary), covers=covers, created=entry.created)
+        message = entry.message
+        calls = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
+        return StoredMessage(
+            role=message.role,
+            content=encodable(message.content),
+            reasoning=encodable(message.reasoning),
+            calls=_as_json(calls),
+            tool=encodable(message.tool),
+            token_ids=array.array("i", message.token_ids).tobytes(),
+            state=entry.state,
+            created=entry.created,
+            details=_as_json(dict(entry.details)),
+        )
 
     def _try(self, write: Callable[[str], _Result]) -> _Result | None:
         if self.session is None or self.problem:
             return None
         try:
-            return write(self.session)
-        except DatabaseUnusable as error:
+            try:
+                return write(self.session)
+            except TipMoved:
+                return write(self._leave(self.session))
+        except UsageError as error:
             self.problem = error.message
             return None
 
 
 class AnswerWriter:
-    """Saves an answer several times a second while it is generated."""
+    """Saves an answer several times a second while it is generated, less often as it grows."""
 
     def __init__(self, log: SessionLog, transcript: Transcript, details: Mapping[str, Any]) -> None:
         self._log = log
@@ -152,11 +212,12 @@ class AnswerWriter:
 
     def update(self, content: Sequence[str], reasoning: Sequence[str]) -> None:
         """Save the answer so far, unless it was saved a moment ago."""
-        now = monotonic()
-        if now >= self._next:
-            self._next = now + _SECONDS_BETWEEN_WRITES
-            message = Message("assistant", "".join(content), "".join(reasoning))
-            self._log.rewrite(replace(self._entry, message=message))
+        if monotonic() < self._next:
+            return
+        message = Message("assistant", "".join(content), "".join(reasoning))
+        self._log.rewrite(replace(self._entry, message=message))
+        length = len(message.content) + len(message.reasoning)
+        self._next = monotonic() + max(_SECONDS_BETWEEN_WRITES, length / _CHARACTERS_PER_SECOND)
 
     def finish(self, message: Message, details: Mapping[str, Any], *, stopped: bool) -> MessageEntry:
         """Save the final answer and return its entry."""
@@ -210,22 +271,8 @@ def title_of(text: str) -> str:
     return line if len(line) <= _MAX_TITLE else f"{line[: _MAX_TITLE - 1].rstrip()}…"
 
 
-def _stored(entry: Entry) -> StoredMessage:
-    if isinstance(entry, ContextCut):
-        return StoredMessage(_CUT, entry.summary, covers=entry.covers, created=entry.created)
-    message = entry.message
-    calls = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
-    return StoredMessage(
-        role=message.role,
-        content=message.content,
-        reasoning=message.reasoning,
-        calls=msgspec.json.encode(calls).decode(),
-        tool=message.tool,
-        token_ids=array.array("i", message.token_ids).tobytes(),
-        state=entry.state,
-        created=entry.created,
-        details=msgspec.json.encode(dict(entry.details)).decode(),
-    )
+def _as_json(value: object) -> str:
+    return encodable(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":")))
 
 
 def _entry(row: StoredMessage) -> Entry:

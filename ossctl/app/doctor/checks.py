@@ -12,6 +12,7 @@ from ossctl.app.library.inventory import Listing, list_models
 from ossctl.app.library.resolve import NANO, has_nano, locate
 from ossctl.app.placement.kernel_trial import Trial, run_trial
 from ossctl.app.placement.machine import this_machine
+from ossctl.app.placement.memory_corrections import Corrections
 from ossctl.app.placement.self_test import (
     CPU,
     CPU_EXTRA,
@@ -62,6 +63,7 @@ def examine(model: Path | None) -> Iterator[Check]:
     yield from _build()
     yield from _devices(machine)
     yield from _memory(machine)
+    yield from _corrections()
     yield from _disk()
     listings = list_models()
     yield from _models(listings)
@@ -151,6 +153,16 @@ def _memory(machine: Machine) -> Iterator[Check]:
         yield Check("memory", Severity.FIX, text, fix)
     else:
         yield Check("memory", Severity.OK, text)
+
+
+def _corrections() -> Iterator[Check]:
+    for each in Corrections.saved().all():
+        text = (
+            f"plans for {each.model} leave out {format_bytes(each.n_bytes)}, because loading it ran out of "
+            f"memory on {each.date}"
+        )
+        fix = f"This ends on {each.ends}, or now with `ossctl doctor --reset-corrections`."
+        yield Check("memory", Severity.NOTE, text, fix)
 
 
 def _disk() -> Iterator[Check]:

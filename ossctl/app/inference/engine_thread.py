@@ -1,4 +1,15 @@
-"""The thread of the engine, so that I/O and signals never wait for a decode."""
+"""The thread of the engine, so that I/O and signals never wait for a decode.
+
+What it shares with other threads:
+
+- Its inbox, and the queue behind `deliver`, which are thread-safe.
+- Submitted generations. Only this thread changes one until it is delivered; others may read its `tokens`,
+  `finish` and `error`, which can be a step old.
+- `running` and `num_computed_tokens`, which read the engine's lists in single operations of the interpreter.
+- The flag of `Runner.abort`, a byte that llama.cpp polls.
+- The vocabulary, whose caches only ever gain entries; the renderer's cache, which has a lock.
+- llama.cpp's log, which keeps its reports per thread.
+"""
 
 import logging
 from collections.abc import Callable

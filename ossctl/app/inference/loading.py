@@ -111,7 +111,7 @@ class _Loader:
         self._shape, self._workload, self._overrides = shape, workload, overrides
         self._kernels = current_trial()
         self._machine = this_machine(self._kernels)
-        self._corrections = Corrections(Paths.from_environment().state / "corrections.json")
+        self._corrections = Corrections.saved()
         self._less = self._corrections.get(self._machine, shape)  # bytes of memory not to count on
 
     def load(self, parts: ExitStack) -> LoadedModel:
@@ -152,6 +152,8 @@ class _Loader:
     def _corrected(self, first: Plan, plan: Plan) -> list[str]:
         """Remember the shortage, if there was one, and return a message about the smaller plan."""
         if plan is first:
+            if not self._less:
+                self._corrections.forget(self._machine, plan.shape)
             return []
         self._corrections.remember(self._machine, plan.shape, self._less)
         return [f"Not enough memory for the plan; loaded with {_changes(first, plan)}."]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.user_text import read_text, text_of
+from ossctl.app.user_text import encodable, read_text, text_of
 from ossctl.dialect import Effort, JsonFormat
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError, UsageError
@@ -77,7 +77,7 @@ def json_format_of(given: str) -> JsonFormat | None:
 def json_object(text: str, name: str) -> dict[str, Any]:
     """Parse `text` as a JSON object. Raises UsageError, which names `name`."""
     try:
-        value = msgspec.json.decode(text)
+        value = msgspec.json.decode(encodable(text))
     except msgspec.DecodeError as error:
         raise UsageError(f"{name} is not valid JSON: {error}") from None
     if not isinstance(value, dict):

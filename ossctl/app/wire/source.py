@@ -70,6 +70,11 @@ class Source:
         with self._open() as file:
             yield from islice(self._lines(file), self.limit)
 
+    def count(self) -> int:
+        """Count the lines. Raises UsageError if the input cannot be read to its end."""
+        with _read_errors_as_usage_errors(self.name):
+            return sum(1 for _ in self.lines())
+
     def selected(self, survey: "Survey | None") -> Iterator[Line]:
         """Yield the lines to answer: the sample, or all lines that the survey saw. Raises as `lines` does."""
         if survey is None:
@@ -91,13 +96,11 @@ class Source:
         """
         ids, sizes = array("Q"), Sizes()
         n_bytes = self._size()
-        try:
+        with _read_errors_as_usage_errors(self.name):
             for line in self.lines():
                 ids.append(id_hash(id_of(line)))
                 sizes.add(line)
             self._refuse_duplicates(ids, id_of)
-        except READ_ERRORS as error:
-            raise UsageError(f"cannot read {self.name}: {describe_read_error(error)}") from None
         if not ids:
             raise UsageError(f"{self.name} contains no requests", "Expected one JSON object per line.")
         selected = None
@@ -172,6 +175,14 @@ class Survey:
     @property
     def count(self) -> int:
         return len(self.ids)
+
+
+@contextlib.contextmanager
+def _read_errors_as_usage_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except READ_ERRORS as error:
+        raise UsageError(f"cannot read {name}: {describe_read_error(error)}") from None
 
 
 def id_hash(custom_id: str) -> int:

@@ -1,14 +1,17 @@
 """Loading by plan: llama.cpp reports what was predicted, and less memory than planned is lived with."""
 
+import datetime as dt
 import json
 import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ossctl.app.doctor.checks import _corrections
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadOptions, by_device, differences, load_model
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
@@ -94,7 +97,7 @@ def test_less_memory_than_planned_gives_a_smaller_plan_that_is_said_and_remember
     assert int(n_ctx) == ctx
     assert said.startswith("Not enough memory for the plan; loaded with ")
     (kept,) = json.loads((tmp_path / "home" / "state" / "corrections.json").read_text("utf-8")).values()
-    assert kept > 0
+    assert kept["n_bytes"] > 0
     assert load(500 * MIB) == [sequences, n_ctx, shared]  # the next time at once, and silently
 
 
@@ -123,6 +126,49 @@ def test_corrections_belong_to_a_machine_and_a_model(tmp_path: Path) -> None:
     assert corrections.get(Machine((), 32 * GIB, 30 * GIB, 4), SHAPE) == 0
     path.write_text("damaged", "utf-8")
     assert corrections.get(MACHINE, SHAPE) == 0
+
+
+def with_free(n_bytes: int) -> Machine:
+    return replace(MACHINE, devices=(replace(MACHINE.devices[0], free=n_bytes),))
+
+
+def test_a_correction_holds_for_some_days_or_until_more_memory_is_free(tmp_path: Path) -> None:
+    path, day = tmp_path / "corrections.json", dt.date(2026, 3, 30)
+
+    def later(days: int) -> Corrections:
+        return Corrections(path, day + dt.timedelta(days))
+
+    later(0).remember(MACHINE, SHAPE, 256 * MIB)
+    assert [later(days).get(MACHINE, SHAPE) > 0 for days in (0, 1, 6, 7, 400)] == [True] * 3 + [False] * 2
+    assert [len(later(days).all()) for days in (6, 7)] == [1, 0]
+    frees = (GIB, 7 * GIB, 7 * GIB + 100 * MIB, 8 * GIB, 80 * GIB)
+    assert [later(1).get(with_free(free), SHAPE) > 0 for free in frees] == [True] * 3 + [False] * 2
+    later(7).remember(with_free(8 * GIB), SHAPE, GIB)
+    assert later(8).get(with_free(8 * GIB), SHAPE) == GIB
+    later(8).forget(MACHINE, SHAPE)
+    assert later(8).all() == []
+
+
+def test_corrections_can_be_seen_and_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path))
+    corrections = Corrections.saved()
+    assert list(_corrections()) == []
+    corrections.remember(MACHINE, SHAPE, 256 * MIB)
+    (check,) = _corrections()
+    assert f"plans for {SHAPE.name} leave out 256 MiB" in check.message
+    assert "`ossctl doctor --reset-corrections`" in check.fix
+    corrections.reset()
+    assert list(_corrections()) == []
+    corrections.reset()
+
+
+@pytest.mark.parametrize(
+    "record", [256 * MIB, "x", {}, {"model": "m", "n_bytes": 1, "date": "never", "free": 1}]
+)
+def test_a_damaged_correction_is_none(tmp_path: Path, record: object) -> None:
+    path = tmp_path / "corrections.json"
+    path.write_text(json.dumps({"a": record}), "utf-8")
+    assert Corrections(path).all() == []
 
 
 def test_a_correction_is_taken_off_what_is_free() -> None:

@@ -1,4 +1,4 @@
-"""Which model is recommended to whom."""
+"""The recommended model for a machine."""
 
 import pytest
 
@@ -20,7 +20,9 @@ from ossctl.planning.machine import GIB, Machine
         ([], 4, "20b"),
     ],
 )
-def test_the_largest_that_gpus_compute_is_recommended(vram: list[int], ram: int, name: str) -> None:
+def test_the_largest_model_with_all_layers_on_gpus_is_recommended(
+    vram: list[int], ram: int, name: str
+) -> None:
     here = Machine((), ram * GIB, ram * GIB, 8, ())
     machine = hypothetical(here, vram=[nominal(size * GIB) for size in vram], ram=ram * GIB)
     assert recommended_for(machine).name == name

@@ -1,4 +1,4 @@
-"""Machines that users describe, and GPUs that cannot be used."""
+"""Hypothetical machines, devices as the planner sees them, and GPUs that cannot be used."""
 
 from dataclasses import replace
 
@@ -37,32 +37,32 @@ NOTHING = Machine((), 16 * GIB, 15 * GIB, 4)
         ("0", 0),
     ],
 )
-def test_sizes_are_written_as_people_do(text: str, n_bytes: int) -> None:
+def test_sizes_can_have_several_units(text: str, n_bytes: int) -> None:
     assert parse_size(text, "--vram") == n_bytes
 
 
 @pytest.mark.parametrize("text", ["", "much", "-4GiB", "16GiBs", "1e3GiB", "GiB", "99999999TiB", "nan"])
-def test_what_is_no_size_is_wrong_usage(text: str) -> None:
+def test_an_invalid_size_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError, match="--vram"):
         parse_size(text, "--vram")
 
 
 @pytest.mark.parametrize("label", ["32GiB", "32", "32 gib"])
-def test_what_a_card_is_sold_as_is_never_all_free(label: str) -> None:
+def test_a_part_of_the_size_on_the_label_is_not_free(label: str) -> None:
     memory = parse_vram(label)
     assert (memory.total, memory.free) == (32 * GIB, int(32 * GIB * 0.975))
     assert parse_vram("32GB").free == int(32 * 10**9 * 0.975)
 
 
 @pytest.mark.parametrize("size", ["32105MiB", "32105 mib"])
-def test_a_size_in_mib_is_what_is_to_be_had(size: str) -> None:
+def test_a_size_in_mib_is_free_in_full(size: str) -> None:
     memory = parse_vram(size)
     assert memory.total == memory.free == 32_105 * MIB
     (device,) = hypothetical(NOTHING, vram=[memory]).devices
     assert device.free == 32_105 * MIB
 
 
-def test_a_card_by_name_has_what_its_driver_reports_and_its_own_backend() -> None:
+def test_a_card_has_its_drivers_memory_and_its_own_backend() -> None:
     nvidia, amd, intel = hypothetical(NOTHING, cards=["5090", "rx 7900 xtx", "Arc B580"]).devices
     assert (nvidia.total, nvidia.free) == (32_105 * MIB, 31_600 * MIB)
     assert [device.name for device in (nvidia, amd, intel)] == ["GPU0", "GPU1", "GPU2"]
@@ -71,7 +71,7 @@ def test_a_card_by_name_has_what_its_driver_reports_and_its_own_backend() -> Non
     assert hypothetical(NOTHING, cards=["5090"]).ram_total == NOTHING.ram_total
 
 
-def test_a_computer_with_one_memory_has_it_once() -> None:
+def test_unified_memory_is_counted_once() -> None:
     spark = hypothetical(NOTHING, cards=["DGX Spark"])
     (gpu,) = spark.devices
     assert gpu.shares_ram
@@ -79,7 +79,7 @@ def test_a_computer_with_one_memory_has_it_once() -> None:
     assert spark.ram_free == gpu.free == int(spark.ram_total * 0.95)
 
 
-def test_memory_that_is_shared_is_named_once_in_the_name_or_by_ram() -> None:
+def test_unified_memory_is_given_by_the_name_or_by_ram_but_not_both() -> None:
     by_name = hypothetical(NOTHING, cards=["M4 Max 64GB"])
     assert by_name == hypothetical(NOTHING, cards=["M4 Max"], ram=64 * GIB)
     with pytest.raises(UsageError, match="already sets the RAM"):
@@ -90,13 +90,13 @@ def test_memory_that_is_shared_is_named_once_in_the_name_or_by_ram() -> None:
         hypothetical(NOTHING, cards=["DGX Spark", "DGX Spark"])
 
 
-def test_an_integrated_gpu_gives_way_to_a_card_and_keeps_its_ram() -> None:
+def test_an_integrated_gpu_is_not_used_beside_a_card_but_its_ram_is() -> None:
     both = hypothetical(NOTHING, cards=["Strix Halo 128GB", "RTX 3090"])
     assert [device.description for device in both.devices] == ["RTX 3090"]
     assert both.ram_total == 128 * GIB
 
 
-def test_what_is_not_given_stays_as_it_is() -> None:
+def test_this_machines_values_are_the_defaults() -> None:
     machine = hypothetical(NOTHING, vram=[nominal(8 * GIB), nominal(24 * GIB)])
     assert [device.name for device in machine.devices] == ["GPU0", "GPU1"]
     assert machine.ram_total == NOTHING.ram_total
@@ -109,11 +109,11 @@ def test_what_is_not_given_stays_as_it_is() -> None:
 def found(
     name: str, backend: str, kind: DeviceKind, total: int, free: int = 0, pci: str = ""
 ) -> runtime.BackendDevice:
-    """A device as ggml would report it, in MiB."""
+    """A device as ggml reports it, with memory in MiB."""
     return runtime.BackendDevice(name, backend, name, kind, (free or total) * MIB, total * MIB, pci)
 
 
-def test_a_card_that_two_backends_see_is_one_device() -> None:
+def test_a_card_listed_by_two_backends_is_one_device() -> None:
     seen = [
         found("CUDA0", "CUDA", GPU, 24_000, pci="0000:01:00.0"),
         found("CUDA1", "CUDA", GPU, 16_000, pci="0000:02:00.0"),
@@ -127,7 +127,7 @@ def test_a_card_that_two_backends_see_is_one_device() -> None:
     assert [device.name for device in placeable(seen)] == ["RPC0", "CUDA0", "CUDA1", "Vulkan2"]
 
 
-def test_a_gb10_in_a_build_with_vulkan_is_one_device_in_one_memory() -> None:
+def test_a_gb10_in_a_build_with_vulkan_is_one_device_that_shares_ram() -> None:
     seen = [
         found("CUDA0", "CUDA", IGPU, 122_502, 117_377),
         found("Vulkan0", "Vulkan", IGPU, 183_000),
@@ -140,16 +140,14 @@ def test_a_gb10_in_a_build_with_vulkan_is_one_device_in_one_memory() -> None:
     assert not fits("120b", replace(spark, ram_free=60 * GIB)), "what others have of the RAM is not free"
 
 
-def test_an_igpu_beside_another_machine_is_used() -> None:
+def test_an_integrated_gpu_beside_an_rpc_device_is_used() -> None:
     seen = [found("RPC0", "RPC", GPU, 8_000), found("Vulkan0", "Vulkan", IGPU, 65_258)]
     assert [device.name for device in placeable(seen)] == ["RPC0", "Vulkan0"]
 
 
 @pytest.mark.parametrize("backend", ["Vulkan", "ROCm"])
-def test_what_an_apus_firmware_keeps_from_the_ram_is_no_ram(
-    backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A Strix Halo of 128 GB with 96 GB for the GPU leaves 31 GiB to the system."""
+def test_the_carveout_of_an_apu_is_not_taken_from_ram(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Strix Halo with 128 GB, 96 GB of it for the GPU, leaves 31 GiB to the system."""
     monkeypatch.setattr("ossctl.runtime.host.carved_out", lambda *_: 96 * GIB)
     total = 96 * 1024 + (15_900 if backend == "Vulkan" else 0)  # Vulkan adds half of the RAM
     gpu = planned_device(found("GPU0", backend, IGPU, total, total - 500), 31 * GIB)
@@ -157,7 +155,7 @@ def test_what_an_apus_firmware_keeps_from_the_ram_is_no_ram(
     assert fits("120b", Machine((gpu,), 31 * GIB, 29 * GIB, 16))
 
 
-def test_an_apu_that_maps_ram_takes_it_from_the_ram() -> None:
+def test_memory_of_an_apu_beyond_the_carveout_is_taken_from_ram() -> None:
     gpu = planned_device(found("Vulkan0", "Vulkan", IGPU, 65_258, 65_082), 125 * GIB)
     assert (gpu.shares_ram, gpu.carveout) == (True, 0)
     machine = Machine((gpu,), 125 * GIB, 120 * GIB, 16)
@@ -165,12 +163,12 @@ def test_an_apu_that_maps_ram_takes_it_from_the_ram() -> None:
     assert not fits("20b", replace(machine, ram_free=16 * GIB))
 
 
-def test_a_macs_gpu_shares_though_ggml_calls_it_a_gpu() -> None:
+def test_a_macs_gpu_shares_ram_although_ggml_calls_it_discrete() -> None:
     gpu = planned_device(found("MTL0", "MTL", GPU, 10_922), 16 * GIB)
     assert (gpu.backend, gpu.shares_ram, gpu.carveout) == ("Metal", True, 0)
 
 
-def test_a_card_has_no_more_free_than_it_has() -> None:
+def test_free_memory_is_limited_to_the_total() -> None:
     managed = planned_device(found("CUDA0", "CUDA", GPU, 24_000, 60_000), 64 * GIB)
     assert managed.free == managed.total == 24_000 * MIB
 
@@ -182,18 +180,18 @@ SHAPES = {
 
 
 def fits(model: str, machine: Machine) -> bool:
-    """Whether all of it goes onto the machine's GPU."""
+    """Whether all of the model fits on the machine's GPU."""
     outcome = fit_of(SHAPES[model], machine)
     return isinstance(outcome, Plan) and outcome.all_on_gpu
 
 
-def test_this_machine_can_be_described() -> None:
+def test_this_machine_has_ram_and_cores() -> None:
     machine = this_machine()
     assert 0 < machine.ram_free <= machine.ram_total
     assert machine.cores >= 1
 
 
-def test_a_gpu_that_this_build_cannot_use_is_named_with_the_fix() -> None:
+def test_a_gpu_that_this_build_does_not_support_is_reported_with_the_fix() -> None:
     (gpu,) = unusable_gpus(["NVIDIA", "NVIDIA"], [], ["CPU", "RPC"])
     assert gpu.description == "NVIDIA GPU"
     assert gpu.fix.endswith("-m ossctl.build cuda")
@@ -202,7 +200,7 @@ def test_a_gpu_that_this_build_cannot_use_is_named_with_the_fix() -> None:
     assert unusable_gpus([], [], ["CPU"]) == ()
 
 
-def test_a_gpu_that_a_variable_hides_is_told_from_one_without_a_driver(
+def test_a_gpu_hidden_by_a_variable_and_one_without_a_driver_are_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

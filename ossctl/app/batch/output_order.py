@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from ossctl.app.batch.reorder_spool import ReorderSpool
+from ossctl.app.batch.held_records import HeldRecords
 from ossctl.storage.journal import Journal
 
 
@@ -49,7 +49,7 @@ class OrderedWriter:
     a copy on disk.
     """
 
-    def __init__(self, inner: UnorderedWriter, spool: ReorderSpool | None = None) -> None:
+    def __init__(self, inner: UnorderedWriter, spool: HeldRecords | None = None) -> None:
         self._inner = inner
         self._spool = spool
         self._next = 0

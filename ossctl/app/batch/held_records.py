@@ -8,13 +8,13 @@ from ossctl.storage.journal import FilePolicy, Journal, OutputFile
 _MAX_APPENDS = 4096  # before the file is rewritten without the records that have left
 
 
-def spool_path(output: Path) -> Path:
+def held_path(output: Path) -> Path:
     """The path of the spool, beside `output`."""
     path = output.resolve()
     return path.with_name(f".{path.name}.waiting")
 
 
-class ReorderSpool:
+class HeldRecords:
     """Keeps a copy of waiting records on disk, so that they survive the process."""
 
     def __init__(self, output: Path, earlier: dict[str, bytes], *, durable: bool) -> None:
@@ -22,7 +22,7 @@ class ReorderSpool:
 
         Raises UsageError if the file can't be written.
         """
-        self._path = spool_path(output)
+        self._path = held_path(output)
         self._earlier = earlier
         if not earlier:
             self._path.unlink(missing_ok=True)
