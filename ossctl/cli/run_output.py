@@ -1,7 +1,7 @@
 """What `ossctl run` shows: the answer on stdout, all else on stderr."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,12 @@ from ossctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from ossctl.app.run.run import RunAnswer, RunResult
+    from ossctl.app.tools.approval import ToolApproval
     from ossctl.app.tools.command import ToolOutcome
 
 _BETWEEN = "---\n"
 _LONGEST_SHOWN = 200  # characters of a call or its result
+_CALL_HINT = "--tool-cmd NAME=COMMAND runs a program for a function; --json prints the call."
 
 
 @dataclass
@@ -30,8 +32,20 @@ class RunOutput:
     show_reasoning: bool = False
     yes: bool = False
     sink: Path | None = None
+    may_run: "ToolApproval" = field(init=False)
     _tail: str = ""  # the last character on stdout
     _without_block: bool = False  # whether an answer had no code block to print
+    _unanswered: bool = False  # whether an answer ended with a call, which is not printed
+
+    def __post_init__(self) -> None:
+        from ossctl.app.tools.approval import ToolApproval
+
+        self.may_run = ToolApproval(self.out.warning, self._ask, unasked=self.yes)
+
+    def _ask(self, question: str) -> str:
+        from ossctl.repl.terminal import ask
+
+        return ask(question, self.out.aside)
 
     @property
     def _streams(self) -> bool:
@@ -51,10 +65,6 @@ class RunOutput:
     def remark(self, text: str) -> None:
         """See `View.remark`."""
         self.out.warning(text)
-
-    def may_run(self, name: str, arguments: str) -> bool:
-        """See `View.may_run`."""
-        return self.yes or self.out.confirm(f"Run {name}({_short(arguments)})?")
 
     def ran(self, outcome: "ToolOutcome") -> None:
         """See `View.ran`."""
@@ -83,7 +93,8 @@ class RunOutput:
             self._explain(answer)
         if self._without_block:
             self.out.error("the answer has no code block", "The answer is on stderr.")
-        return result.exit_code or (ExitCode.FAILED if self._without_block else ExitCode.DONE)
+        incomplete = self._without_block or self._unanswered
+        return result.exit_code or (ExitCode.FAILED if incomplete else ExitCode.DONE)
 
     def _text(self, answer: "RunAnswer") -> str | None:
         """What goes out for an answer, ending with a line; None for nothing."""
@@ -122,6 +133,10 @@ class RunOutput:
             hint = f"Its JSON is not complete{unprinted}. {hint}".strip()
         if what:
             self.out.error(what, hint)
+        if generation.calls and not what and not self.as_json:
+            self._unanswered = True
+            calls = ", ".join(f"{call.name}({_short(call.arguments)})" for call in generation.calls)
+            self.out.error(f"the model called {calls} and gave no answer", _CALL_HINT)
 
 
 def _complaint(answer: "RunAnswer") -> tuple[str, str]:

@@ -16,7 +16,6 @@ import msgspec
 
 from ossctl.dialect import ToolCall
 
-MAX_ROUNDS = 8  # of tool calls, in case the model never stops calling
 MAX_OUTPUT_BYTES = 64 * 1024  # about 16,000 tokens: more would crowd out the conversation
 _READ_BYTES = 16 * 1024
 _POLL_SECONDS = 0.05
