@@ -71,7 +71,8 @@ def _tool(name: str, file: Path) -> Tool:
         raise UsageError(f"{file} is not the JSON schema of an object")
     if not isinstance(description, str):
         raise UsageError(f"{file}: the description is not a string")
-    return Tool(name, description, {key: value for key, value in content.items() if key != "description"})
+    parameters = {key: value for key, value in content.items() if key != "description"}
+    return Tool(name, description, parameters, strict=function.get("strict") is True)
 
 
 def _argv(name: str, command: str) -> tuple[str, ...]:
