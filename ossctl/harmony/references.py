@@ -45,6 +45,7 @@ class _Resolver:
             if isinstance(reference, str):
                 if reference in around or depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
                     continue
+                self._nodes += 1
                 target = self._target(reference)
                 yield from ((reference, target), *self._parts(target, (*around, reference), depth + 1))
             elif part is not schema:

@@ -132,11 +132,12 @@ def test_all_lines_of_a_comment_are_comments() -> None:
     ]
 
 
-def test_references_that_multiply_are_cut_off() -> None:
-    definitions = {
-        f"d{n}": {"type": "object", "properties": {"a": ref(f"d{n + 1}"), "b": ref(f"d{n + 1}")}}
-        for n in range(60)
-    }
+@pytest.mark.parametrize("key", ["properties", "allOf"])
+def test_references_that_multiply_are_cut_off(key: str) -> None:
+    definitions: dict[str, Any] = {}
+    for n in range(60):
+        parts = [ref(f"d{n + 1}")] * 3
+        definitions[f"d{n}"] = {key: parts if key == "allOf" else dict(zip("abc", parts, strict=True))}
     parameters = {**ref("d0"), "$defs": definitions}
     text = tools_section([Namespace("functions", tools=(Tool("f", "", parameters),))])
     assert len(text) < 200_000
