@@ -47,11 +47,15 @@ class Message:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may call. If `parameters` is None, it takes none."""
+    """A function that the model may call. If `parameters` is None, it takes none.
+
+    The arguments of every call of a `strict` function fit its parameters.
+    """
 
     name: str
     description: str = ""
     parameters: Schema | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)

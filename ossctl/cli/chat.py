@@ -60,6 +60,7 @@ def chat(
     out.open_stdout()
     if resume is not None and go_on:
         raise UsageError("--continue and --resume exclude each other", "Use one of them.")
+    tools.refuse_unaskable(can_ask=_is_interactive(out))
     paths = Paths.from_environment()
     settings = ChatSettings.of(replace(generation, system=system))
     start = StartOptions(settings, _given(context), resume, go_on, Tools(*tools.parse()))
@@ -87,10 +88,14 @@ def _talk(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Ou
     """Chat on the terminal, or answer the lines of a pipe."""
     from ossctl.repl.piped import run_piped
 
-    if sys.stdin is not None and sys.stdin.isatty() and out.on_terminal:
+    if _is_interactive(out):
         _run_interactive(setup, reference, loading, out)
     elif failure := run_piped(setup):
         raise typer.Exit(failure.exit_code)
+
+
+def _is_interactive(out: Output) -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and out.on_terminal
 
 
 def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Output) -> None:

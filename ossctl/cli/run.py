@@ -81,10 +81,7 @@ def run(
     from ossctl.cli.run_output import RunOutput
 
     out.open_stdout()
-    if tools.commands and not tools.unasked and not out.can_ask:
-        raise UsageError(
-            "--tool-cmd runs programs, and there is no terminal to ask on", "Use --yes to allow it."
-        )
+    tools.refuse_unaskable(can_ask=out.can_ask)
     date = generation.date or datetime.now().astimezone().date()
     generation = replace(generation, system=system, schema=schema, date=date)
     options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)

@@ -1,7 +1,7 @@
 """The output of `ossctl run`: the answer on stdout, everything else on stderr."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,11 @@ from ossctl.text import one_line
 
 if TYPE_CHECKING:
     from ossctl.app.run.run import RunAnswer, RunResult
+    from ossctl.app.tools.approval import ToolApproval
     from ossctl.app.tools.command import ToolOutcome
 
 _BETWEEN = "---\n"
+_CALL_HINT = "--tool-cmd NAME=COMMAND runs a program for a function; --json prints the call."
 
 
 @dataclass
@@ -30,8 +32,20 @@ class RunOutput:
     show_reasoning: bool = False
     yes: bool = False
     sink: Path | None = None
+    may_run: "ToolApproval" = field(init=False)
     _tail: str = ""  # the last character on stdout
     _without_block: bool = False  # whether an answer had no code block to print
+    _unanswered: bool = False  # whether an answer ended with a call, which is not printed
+
+    def __post_init__(self) -> None:
+        from ossctl.app.tools.approval import ToolApproval
+
+        self.may_run = ToolApproval(self.out.warning, self._ask, unasked=self.yes)
+
+    def _ask(self, question: str) -> str:
+        from ossctl.repl.terminal import ask
+
+        return ask(question, self.out.aside)
 
     @property
     def _streams(self) -> bool:
@@ -48,9 +62,6 @@ class RunOutput:
 
     def remark(self, text: str) -> None:
         self.out.warning(text)
-
-    def may_run(self, name: str, arguments: str) -> bool:
-        return self.yes or self.out.confirm(f"Run {name}({one_line(arguments)})?")
 
     def ran(self, outcome: "ToolOutcome") -> None:
         failed = "" if outcome.ok else "failed: "
@@ -78,7 +89,8 @@ class RunOutput:
             self._explain(answer)
         if self._without_block:
             self.out.error("the answer has no code block", "The whole answer is on stderr.")
-        return result.exit_code or (ExitCode.FAILED if self._without_block else ExitCode.DONE)
+        incomplete = self._without_block or self._unanswered
+        return result.exit_code or (ExitCode.FAILED if incomplete else ExitCode.DONE)
 
     def _text(self, answer: "RunAnswer") -> str | None:
         """The text to print for an answer, or None if there is none."""
@@ -117,6 +129,10 @@ class RunOutput:
             hint = f"The JSON is incomplete{unprinted}. {hint}".strip()
         if what:
             self.out.error(what, hint)
+        if generation.calls and not what and not self.as_json:
+            self._unanswered = True
+            calls = ", ".join(f"{call.name}({one_line(call.arguments)})" for call in generation.calls)
+            self.out.error(f"the model called {calls} and gave no answer", _CALL_HINT)
 
 
 def _complaint(answer: "RunAnswer") -> tuple[str, str]:

@@ -16,9 +16,11 @@ from ossctl.dialect import (
     stable_tokens,
 )
 from ossctl.errors import RequestError
-from ossctl.guide import GrammarCompiler, Guide
+from ossctl.guide import Grammar, GrammarCompiler, Guide
 from ossctl.harmony import markers as harmony_markers
+from ossctl.harmony.call_guide import BothGuides, CallGuide
 from ossctl.harmony.guide import Alphabet, BudgetGuide, FormatGuide, Opening
+from ossctl.harmony.headers import TokenIndex, header_trie
 from ossctl.harmony.layout import DEFAULT_EFFORT, FUNCTIONS, JSON, HarmonyMessage, lay_out
 from ossctl.harmony.markers import Markers
 from ossctl.harmony.parser import HarmonyParser
@@ -34,6 +36,8 @@ class HarmonyTokenizer(harmony_markers.Tokenizer, Protocol):
     def size(self) -> int: ...
     @property
     def end_ids(self) -> frozenset[int]: ...
+    @property
+    def pieces(self) -> Sequence[bytes]: ...
 
 
 class HarmonyDialect:
@@ -45,6 +49,7 @@ class HarmonyDialect:
         self._grammars = grammars
         self._renderer = Renderer(tokenizer, markers)
         self._split_once = functools.lru_cache(maxsize=512)(self._split)  # every turn renders them again
+        self._headers = functools.lru_cache(maxsize=64)(header_trie)  # the lines of a batch share them
         self._alphabet = Alphabet(
             markers,
             tokenizer.special_ids,
@@ -82,7 +87,23 @@ class HarmonyDialect:
         if openings:
             reasoning = Opening(self._renderer.header("analysis"), None, self._markers.end)
             return FormatGuide(self._alphabet, [reasoning, *openings], budget)
-        return None if budget is None else BudgetGuide(self._alphabet, self.parser(()), budget)
+        budget_guide = None if budget is None else BudgetGuide(self._alphabet, self.parser(()), budget)
+        if not conversation.tools:
+            return budget_guide
+        calls = self._call_guide(conversation)
+        return calls if budget_guide is None else BothGuides(budget_guide, calls)
+
+    def _call_guide(self, conversation: Conversation) -> CallGuide:
+        offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
+        headers = self._headers(tuple(tool.name for tool in offered))
+        grammars = {
+            tool.name: self._arguments(tool, position) for position, tool in enumerate(offered) if tool.strict
+        }
+        return CallGuide(self._alphabet, self._token_index, headers, self._tokenizer.piece, grammars)
+
+    @functools.cached_property
+    def _token_index(self) -> TokenIndex:
+        return TokenIndex(self._tokenizer.pieces, self._tokenizer.special_ids)
 
     def _split(self, answer: Message) -> list[HarmonyMessage]:
         """The messages in the token ids of an earlier answer.
@@ -113,9 +134,9 @@ class HarmonyDialect:
             return
         for position, tool in enumerate(conversation.tools if choice.mode != "none" else ()):
             if choice.name in ("", tool.name):
-                yield self._call(tool, f"tools[{position}].function.parameters")
+                header = self._renderer.header("commentary", f"{FUNCTIONS}.{tool.name}", JSON)
+                yield Opening(header, self._arguments(tool, position), self._markers.call)
 
-    def _call(self, tool: Tool, field: str) -> Opening:
+    def _arguments(self, tool: Tool, position: int) -> Grammar:
         schema = _NO_PARAMETERS if tool.parameters is None else {"type": "object", **tool.parameters}
-        header = self._renderer.header("commentary", f"{FUNCTIONS}.{tool.name}", JSON)
-        return Opening(header, self._grammars.json(schema, field), self._markers.call)
+        return self._grammars.json(schema, f"tools[{position}].function.parameters")

@@ -1,6 +1,7 @@
 """Rendering tools in the TypeScript-like form that the models were trained on.
 
-Layout and punctuation follow the reference renderer exactly, irregularities included.
+Layout and punctuation follow the reference renderer exactly, irregularities included. Where the reference
+writes `any` for a known type, loses a choice or breaks TypeScript's syntax, the type is written in its style.
 """
 
 import re
@@ -11,6 +12,19 @@ from typing import Any
 import msgspec
 
 from ossctl.dialect import Tool
+from ossctl.harmony.references import in_place
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "array": (list,),
+    "object": (dict,),
+}
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')  # in a string of TypeScript
+_IDENTIFIER = re.compile(r"[^\W\d][\w$]*|\$[\w$]*")
 
 
 @dataclass(frozen=True)
@@ -29,33 +43,92 @@ def tools_section(namespaces: Iterable[Namespace]) -> str:
 
 
 def typescript(schema: Any, indent: str = "") -> str:
-    """The type of a JSON schema; `any` for what this form cannot express."""
-    if not isinstance(schema, Mapping):
-        return "any"
-    if isinstance(variants := schema.get("oneOf"), list):
+    """The type of a JSON schema without references; `any` for what this form cannot express."""
+    if isinstance(schema, Mapping) and isinstance(variants := schema.get("oneOf"), list):
         return "".join(f"\n{indent} | {_variant(variant, indent)}" for variant in variants)
-    match schema.get("type"):
-        case [*kinds] if names := [kind for kind in kinds if isinstance(kind, str)]:
-            text = " | ".join("number" if name == "integer" else name for name in names)
-        case "object":
-            text = "".join(_object(schema, indent))
-        case "string":
-            text = _string(schema)
-        case "number" | "integer":
-            text = "number"
-        case "boolean":
-            text = "boolean"
-        case "array":
-            text = f"{typescript(schema['items'], indent)}[]" if "items" in schema else "Array<any>"
-        case _:
-            text = "any"
-    return text
+    return " | ".join(_alternatives(schema, indent))
 
 
-def _string(schema: Mapping[str, Any]) -> str:
+def _alternatives(schema: Any, indent: str) -> list[str]:
+    """The members of the union that a schema is; one for any other type."""
+    if not isinstance(schema, Mapping):
+        return ["any"]
+    if "const" in schema:
+        return [_literal(schema["const"])]
+    kinds = schema.get("type")
+    names = [kind for kind in kinds if isinstance(kind, str)] if isinstance(kinds, list) else []
     values = schema.get("enum")
-    texts = [f'"{value}"' for value in values if isinstance(value, str)] if isinstance(values, list) else []
-    return " | ".join(texts) or "string"
+    if isinstance(values, list) and (literals := [_literal(v) for v in values if _is_of(v, kinds or names)]):
+        return literals + ["null"] * ("null" in names and "null" not in literals)
+    if names:
+        return [_of_kind(name, schema, indent) for name in names]
+    if isinstance(variants := schema.get("anyOf"), list) and variants and not isinstance(kinds, str):
+        members = [member for variant in variants for member in _members(variant, indent)]
+        return ["any"] if "any" in members else list(dict.fromkeys(members))
+    return [_single(schema, indent)]
+
+
+def _members(schema: Any, indent: str) -> list[str]:
+    """The alternatives of a schema within a union or a list, `nullable` and `oneOf` included."""
+    if isinstance(schema, Mapping) and isinstance(schema.get("oneOf"), list):
+        members = [member for variant in schema["oneOf"] for member in _members(variant, indent)]
+    else:
+        members = _alternatives(schema, indent)
+    nullable = isinstance(schema, Mapping) and schema.get("nullable") is True
+    return [*members, "null"] if nullable and "null" not in members else members
+
+
+def _single(schema: Mapping[str, Any], indent: str) -> str:
+    """The type of a schema that is no union."""
+    match schema.get("type"):
+        case str(name) if name in _KINDS:
+            return _of_kind(name, schema, indent)
+        case None if isinstance(schema.get("properties"), Mapping):
+            return _of_kind("object", schema, indent)
+        case None if "items" in schema or "prefixItems" in schema:
+            return _array(schema, indent)
+        case _:
+            return "any"
+
+
+def _of_kind(name: str, schema: Mapping[str, Any], indent: str) -> str:
+    if name == "object" and (isinstance(schema.get("type"), str) or _has_members(schema)):
+        return "".join(_object(schema, indent))
+    if name == "array":
+        return _array(schema, indent)
+    return "number" if name == "integer" else name
+
+
+def _array(schema: Mapping[str, Any], indent: str) -> str:
+    items, first = schema.get("items"), schema.get("prefixItems")
+    if isinstance(first, list) and first:
+        types = [" | ".join(_members(item, indent)) for item in first]
+        rest = [f"...{_list_of(items, indent)}"] if isinstance(items, Mapping) else []
+        return f"[{', '.join([*types, *rest])}]"
+    return _list_of(items, indent) if "items" in schema else "Array<any>"
+
+
+def _list_of(items: Any, indent: str) -> str:
+    members = _members(items, indent)
+    return f"{members[0]}[]" if len(members) == 1 else f"({' | '.join(members)})[]"
+
+
+def _is_of(value: Any, kinds: Any) -> bool:
+    """Whether a value of an enum is of one of the schema's types, as far as these are known."""
+    types = kinds if isinstance(kinds, list) else [kinds]
+    known = [_KINDS[kind] for kind in types if isinstance(kind, str) and kind in _KINDS]
+    return not known or any(
+        isinstance(value, kind) and (bool in kind or not isinstance(value, bool)) for kind in known
+    )
+
+
+def _literal(value: Any) -> str:
+    return _quoted(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _quoted(text: str) -> str:
+    """A string as TypeScript: as it is between quotes, where that is possible."""
+    return msgspec.json.encode(text).decode() if _ESCAPED.search(text) else f'"{text}"'
 
 
 def _namespace(namespace: Namespace) -> Iterator[str]:
@@ -67,7 +140,7 @@ def _namespace(namespace: Namespace) -> Iterator[str]:
     yield f"namespace {namespace.name} {{\n"
     for tool in namespace.tools:
         yield from (f"// {line}" for line in _lines(tool.description))
-        parameters = "" if tool.parameters is None else f"_: {typescript(tool.parameters)}"
+        parameters = "" if tool.parameters is None else f"_: {typescript(in_place(tool.parameters))}"
         yield f"type {tool.name} = ({parameters}) => any;\n"
     yield f"}} // namespace {namespace.name}"
 
@@ -78,28 +151,47 @@ def _lines(text: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
+def _has_members(schema: Mapping[str, Any]) -> bool:
+    return any(isinstance(schema.get(key), Mapping) for key in ("properties", "additionalProperties"))
+
+
 def _object(schema: Mapping[str, Any], indent: str) -> Iterator[str]:
     if isinstance(description := schema.get("description"), str):
-        yield f"{indent}// {description}\n"
+        yield from _comment(description, indent)
     yield "{\n"
     properties, required = schema.get("properties"), schema.get("required")
     needed = required if isinstance(required, list) else []
     if isinstance(properties, Mapping):
         for name, value in properties.items():
-            yield from _property(name if name in needed else f"{name}?", value, indent)
+            key = name if _IDENTIFIER.fullmatch(name) else _quoted(name)
+            yield from _property(key if name in needed else f"{key}?", value, indent)
+    others = schema.get("additionalProperties")
+    if isinstance(others, Mapping) or (others is True and not properties):
+        yield f"{indent}[key: string]: {_nullable(others, f'{indent}    ')},\n"
     yield f"{indent}}}"
+
+
+def _comment(text: str, indent: str) -> Iterator[str]:
+    yield from (f"{indent}// {line}\n" for line in _lines(text) or [""])
+
+
+def _one_line(text: str) -> str:
+    """A text that ends no comment."""
+    return " ".join(_lines(text)) if "\n" in text else text
 
 
 def _property(name: str, schema: Any, indent: str) -> Iterator[str]:
     value = schema if isinstance(schema, Mapping) else {}
     if isinstance(title := value.get("title"), str):
-        yield f"{indent}// {title}\n{indent}//\n"
+        yield from _comment(title, indent)
+        yield f"{indent}//\n"
     description = value.get("description")
     if "oneOf" not in value and isinstance(description, str):
-        yield f"{indent}// {description}\n"
+        yield from _comment(description, indent)
     if isinstance(examples := value.get("examples"), list) and examples:
         yield f"{indent}// Examples:\n"
-        yield from (f'{indent}// - "{example}"\n' for example in examples if isinstance(example, str))
+        texts = (_one_line(example) for example in examples if isinstance(example, str))
+        yield from (f'{indent}// - "{text}"\n' for text in texts)
     if isinstance(variants := value.get("oneOf"), list):
         yield from _one_of(name, value, variants, indent)
         return
@@ -111,15 +203,15 @@ def _one_of(name: str, schema: Mapping[str, Any], variants: list[Any], indent: s
     description = schema.get("description")
     first = variants[0].get("description") if variants and isinstance(variants[0], Mapping) else None
     above = isinstance(description, str) and description != first
-    if above:
-        yield f"{indent}// {description}\n"
+    if isinstance(description, str) and above:
+        yield from _comment(description, indent)
     yield from (f"{indent}// {comment}\n" for comment in _default(schema))
     yield f"{indent}{name}:\n"
     for position, variant in enumerate(variants):
         comments = list(_default(variant))
         own = variant.get("description") if isinstance(variant, Mapping) else None
         if isinstance(own, str) and own != description and not (position == 0 and above):
-            comments.insert(0, own)
+            comments.insert(0, _one_line(own))
         comment = f" // {' '.join(comments)}" if comments else ""
         yield f"{indent} | {_nullable(variant, f'{indent}   ')}{comment}\n"
     yield f"{indent},\n"
@@ -130,13 +222,15 @@ def _variant(schema: Any, indent: str) -> str:
     comments = []
     if isinstance(schema, Mapping):
         if isinstance(schema.get("description"), str):
-            comments.append(schema["description"])
+            comments.append(_one_line(schema["description"]))
         comments += _default(schema, quoted=True)
     text = _nullable(schema, f"{indent}   ")
     return f"{text} // {' '.join(comments)}" if comments else text
 
 
 def _nullable(schema: Any, indent: str) -> str:
+    if isinstance(schema, Mapping) and not isinstance(schema.get("oneOf"), list):
+        return " | ".join(_members(schema, indent))
     text = typescript(schema, indent)
     nullable = isinstance(schema, Mapping) and schema.get("nullable") is True
     return f"{text} | null" if nullable and "null" not in text else text
@@ -150,6 +244,6 @@ def _default(schema: Any, *, quoted: bool = False) -> Iterator[str]:
     if not isinstance(default, str):
         yield f"default: {msgspec.json.encode(default).decode()}"
     elif not schema.get("enum") or not isinstance(schema["enum"], list):
-        yield f'default: "{default}"'
+        yield f'default: "{_one_line(default)}"'
     else:
-        yield f"default: {msgspec.json.encode(default).decode() if quoted else default}"
+        yield f"default: {msgspec.json.encode(default).decode() if quoted else _one_line(default)}"

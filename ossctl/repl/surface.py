@@ -28,6 +28,10 @@ class Surface:
         for line in lines:
             self._write_line(harmless(line))
 
+    def ask(self, question: str) -> str:
+        """Read a line after a question. Raises KeyboardInterrupt at Ctrl-C."""
+        return ask(question)
+
     def choose(self, question: str, choices: Sequence[str], default: str) -> str:
         """Let the user pick one of `choices` by its start; `default` if they cannot be asked."""
         if not self.interactive:

@@ -53,12 +53,38 @@ def _local_modes(on: int = 0, off: int = 0) -> Iterator[None]:
         _set_terminal(before)
 
 
-def ask(question: str) -> str:
-    """Read a line from the terminal, "" at its end. Ignores what was typed before the question."""
-    with _visible_typing():
-        sys.stdout.write(question)
-        sys.stdout.flush()
+def ask(question: str, write: Callable[[str], None] | None = None) -> str:
+    """Read a line from the terminal, "" at its end. Ignores what was typed before the question.
+
+    The question goes to `write`, or stdout. Ctrl-C does what it does without a question, and raises
+    KeyboardInterrupt in any case.
+    """
+    with _visible_typing(), _interruptible():
+        (write or _write)(question)
         return sys.stdin.readline().strip()
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C, after the present handler of SIGINT has run."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_interrupt(signum: int, frame: FrameType | None) -> None:
+        if callable(before):
+            before(signum, frame)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is on_interrupt:  # the handler may have set another one
+            signal.signal(signal.SIGINT, before)
 
 
 class Signals:

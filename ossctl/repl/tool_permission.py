@@ -1,8 +1,8 @@
-"""Asks the user before a tool runs."""
+"""Asks the user of a chat before a tool runs."""
 
+from ossctl.app.tools.approval import ToolApproval
 from ossctl.dialect import ToolCall
 from ossctl.repl.surface import Surface
-from ossctl.text import harmless, one_line
 
 
 class ToolPermission:
@@ -10,16 +10,13 @@ class ToolPermission:
 
     def __init__(self, surface: Surface, *, allow_all: bool) -> None:
         self._surface = surface
-        self._allow_all = allow_all
+        self._approval = ToolApproval(surface.say, surface.ask, unasked=allow_all)
 
     def __call__(self, call: ToolCall) -> bool:
         """Whether the call may run."""
-        if self._allow_all:
+        if self._approval.unasked:
             return True
         if not self._surface.interactive:
             return False
         self._surface.view.pause()
-        question = f"Run {call.name}({one_line(harmless(call.arguments))})?"
-        chosen = self._surface.choose(question, ("yes", "no", "always"), "no")
-        self._allow_all = chosen == "always"
-        return chosen != "no"
+        return self._approval(call)

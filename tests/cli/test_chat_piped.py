@@ -53,6 +53,12 @@ def test_a_line_that_fails_is_said_and_the_others_go_on(tmp_path: Path) -> None:
     assert result.stdout.strip()
 
 
+def test_tools_that_need_approval_are_refused_as_run_refuses_them(tmp_path: Path) -> None:
+    result = chat(tmp_path, "Say hi.\n", "--tool-cmd", "x=python")
+    assert (result.code, result.stdout) == (2, "")
+    assert "there is no terminal to ask on" in result.said[0]
+
+
 def test_what_is_no_text_is_an_error(tmp_path: Path) -> None:
     done = ossctl("chat", *MODEL, cwd=tmp_path, stdin=b"\xff\xfe\n")
     assert done.code == 2

@@ -53,6 +53,11 @@ def test_each_mode_prints_its_own(
     assert capsys.readouterr() == (stdout, stderr)
 
 
+def test_a_closed_standard_input_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert not Output().can_ask
+
+
 def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all_bytes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +137,7 @@ class TestOnATerminal:
         tool = ("--tool", "get_weather=city.json", "--tool-cmd", f"get_weather={sys.executable} weather.py")
         asked = ("run", "-m", "nano", "-t", 0, *tool, "What is the weather in Turku?")
         with Terminal(*asked, cwd=tmp_path) as terminal:
-            terminal.wait(r"Run get_weather\(.*\)\? \[y/N\]")
+            terminal.wait(r"Run get_weather\(.*\)\?\s+\[y\]es/\[n\]o/\[a\]lways:")
             terminal.press("y\n")
             terminal.wait(rf"→ {SHOWN}rain")
             terminal.end()

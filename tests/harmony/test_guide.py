@@ -105,9 +105,8 @@ def spelt(tokens: set[int], vocabulary: ToyVocabulary = TOY) -> set[str]:
 # a budget alone
 
 
-def test_without_a_schema_a_required_call_or_a_budget_an_answer_is_free() -> None:
-    conversation = Conversation((Message("user", "hi"),), tools=TOOLS)
-    assert DIALECTS["bytes"].guide(conversation, ()) is None
+def test_without_a_schema_tools_or_a_budget_an_answer_is_free() -> None:
+    assert DIALECTS["bytes"].guide(Conversation((Message("user", "hi"),)), ()) is None
 
 
 @pytest.mark.parametrize("budget", [0, 1, 5, 100])
@@ -415,3 +414,99 @@ def test_whatever_is_chosen_the_answer_is_well_formed_and_fits(seed: int) -> Non
             assert isinstance(json.loads(last.text)["n"], int)
             seen.add("answer")
     assert seen == {"answer", "get", "get_weather", "now"}
+
+
+# tools that may be called
+
+
+CONTENT_TYPES = ["", " ", " json", " code"]
+CONTENT_TYPES += [f"{blank}<|constrain|>{json}" for blank in ("", " ") for json in ("json", " json")]
+OFFERED = {
+    f"{before}<|channel|>{channel}{after}{content_type}"
+    for to in (" to=functions.get", " to=functions.get_weather", " to=functions.now")
+    for before, after in ((to, ""), ("", to))
+    for channel in ("analysis", "commentary")
+    for content_type in CONTENT_TYPES
+}
+TEXT = {"<|channel|>analysis", "<|channel|>commentary", "<|channel|>final"}
+
+
+@pytest.mark.parametrize("dialect", ["bytes", "words"])
+@pytest.mark.parametrize("before", ["", f"<|channel|>analysis<|message|>Hm.<|end|>{NEXT}"])
+@pytest.mark.parametrize(
+    ("choice", "expected"), [(ToolChoice(), {*TEXT, *OFFERED}), (ToolChoice("none"), TEXT)]
+)
+def test_only_functions_that_are_offered_can_be_called(
+    dialect: str, before: str, choice: ToolChoice, expected: set[str]
+) -> None:
+    def made() -> Guide:
+        return guide_of(dialect=dialect, tools=TOOLS, tool_choice=choice)
+
+    assert headers(VOCABULARIES[dialect], made, before) == expected
+
+
+def test_with_tools_an_answer_may_reason_speak_and_reason_again_before_it_calls() -> None:
+    follow(
+        guide_of(tools=TOOLS),
+        f"<|channel|>analysis<|message|>Hm.<|end|>{NEXT}<|channel|>commentary<|message|>Well:<|end|>{NEXT}"
+        f"<|channel|>analysis<|message|>So.<|end|>{NEXT}"
+        '<|channel|>commentary to=functions.get <|constrain|>json<|message|>{"any": thing',
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "ends"),
+    [
+        ("<|channel|>analysis", {"<|end|>"}),
+        ("<|channel|>commentary", {"<|end|>", "<|return|>"}),
+        ("<|channel|>final", {"<|return|>"}),
+        ("<|channel|>commentary to=functions.get <|constrain|>json", {"<|call|>"}),
+    ],
+)
+def test_with_tools_text_is_free_and_ends_as_its_channel_does(header: str, ends: set[str]) -> None:
+    guide = follow(guide_of(tools=TOOLS), f"{header}<|message|>")
+    for token in TOY.ids("as it pleases"):
+        assert choices(guide) == set(range(256)) | {TOY.ids(end)[0] for end in ends}
+        guide.accept(token)
+
+
+def test_the_arguments_of_a_strict_function_fit_its_schema_whoever_chooses_the_call() -> None:
+    strict = Tool("get", "", SCHEMA, strict=True)
+    for header in (
+        "<|channel|>commentary to=functions.get <|constrain|>json<|message|>",
+        " to=functions.get<|channel|>commentary<|message|>",
+    ):
+        guide = follow(guide_of(tools=(strict, GET_WEATHER)), header)
+        assert forced(guide) == '{"n":'
+        follow(guide, "12}")
+        assert forced(guide) == "<|call|>"
+    free = follow(
+        guide_of(tools=(strict, GET_WEATHER)), " to=functions.get_weather<|channel|>commentary json"
+    )
+    follow(free, '<|message|>{"m":"anything"}<|call|>')
+
+
+def test_an_unenforceable_schema_of_a_strict_function_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"^tools\[1\]\.function\.parameters: "):
+        guide_of(tools=(NOW, Tool("bad", "", {"not": {}}, strict=True)))
+    guide_of(tools=(NOW, Tool("bad", "", {"not": {}})))
+
+
+def test_a_spent_budget_opens_the_answer_when_there_are_tools() -> None:
+    guide = follow(guide_of(tools=TOOLS, budget=2), "<|channel|>analysis<|message|>ab")
+    assert forced(guide) == TO_ANSWER
+    follow(guide, "As it pleases<|return|>")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_is_chosen_only_offered_functions_are_called(seed: int) -> None:
+    called = set()
+    for ids in walks(seed, tools=(Tool("get", "", SCHEMA, strict=True), NOW), budget=30):
+        events = events_of(ids)
+        assert not [what for what in complaints(events) if "not valid JSON" not in what], TOY.spelt(ids)
+        for event in events:
+            if isinstance(event, ToolCall):
+                called.add(event.name)
+                if event.name == "get":
+                    assert isinstance(json.loads(event.arguments)["n"], int)
+    assert called == {"get", "now"}

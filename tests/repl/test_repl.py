@@ -86,8 +86,12 @@ class Opened:
         return [turn.text for turn in self.repl.chat.transcript.turns]
 
     def reply(self, question: str) -> str:
+        """The next reply; Ctrl-C stops the answer and the question."""
         self.questions.append(question)
-        return self.replies.pop(0)
+        if (reply := self.replies.pop(0)) == "\x03":
+            self.repl.chat.stop()
+            raise KeyboardInterrupt
+        return reply
 
 
 def numbered(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
@@ -284,3 +288,17 @@ def test_tools_run_once_always_or_not_at_all_as_the_user_says(
         opened.repl.handle("And again.")
     assert len(opened.questions) == asked
     assert (log.read_text("utf-8") if log.exists() else "") == "x" * ran
+
+
+def test_ctrl_c_at_the_question_stops_the_answer_and_is_recorded_as_a_stop(
+    gpt_oss: LlamaModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = ToolCommand((sys.executable, "-c", "pass"), 20.0)
+    tools = Tools((Tool("note"),), {"note": program})
+    with scripted_chat(gpt_oss, lambda given: [given.call("note", "{}")], OPTIONS, tools=tools) as scripted:
+        opened = opened_repl(scripted, monkeypatch)
+        opened.replies = ["\x03"]
+        opened.repl.handle("Note it.")
+        *_, result = opened.repl.chat.transcript.messages()
+    assert "the user stopped this call" in result.content
+    assert opened.lines[-1].startswith("Stopped.")

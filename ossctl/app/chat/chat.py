@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ossctl.app.chat.answer_loop import Allow, AnswerLoop, ToolRunner, Tools
+from ossctl.app.chat.answer_loop import AnswerLoop, Tools
 from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.context_window import ContextAccounting, ContextReport, ContextUsage
 from ossctl.app.chat.events import Answered, ChatEvent
@@ -15,6 +15,7 @@ from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
 from ossctl.app.chat.session_log import SavedSession, SessionLog, SessionModel
 from ossctl.app.chat.transcript import Transcript, Turn
+from ossctl.app.tools.runner import Allow, ToolRunner
 from ossctl.dialect import Conversation, Effort, Message
 from ossctl.engine.request import FinishReason
 from ossctl.errors import OssctlError, RequestError

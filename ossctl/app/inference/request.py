@@ -10,6 +10,7 @@ from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message
 from ossctl.engine.request import Request, Sampling
 from ossctl.errors import RequestError, UsageError
+from ossctl.harmony.references import in_place
 from ossctl.planning.attention import USUAL_TOKENS
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class GenerationSpec:
         """
         if self.max_tokens is None:
             return None
-        return 2 * len(repr(self.conversation).encode()) + _TEMPLATE_TOKENS + self.max_tokens
+        text = repr((self.conversation, [in_place(tool.parameters) for tool in self.conversation.tools]))
+        return 2 * len(text.encode()) + _TEMPLATE_TOKENS + self.max_tokens
 
     @property
     def likely_tokens(self) -> tuple[int, int]:

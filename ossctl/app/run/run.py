@@ -13,9 +13,10 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.inference.request import GenerationSpec, refuse_unsupported
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
+from ossctl.app.tools.command import ToolCommand, ToolOutcome, denied
+from ossctl.app.tools.runner import MAX_ROUNDS, ROUNDS_EXHAUSTED, ToolRunner
 from ossctl.dialect import Answer as Text
-from ossctl.dialect import Event, Message, Preamble, Reasoning, ToolCall
+from ossctl.dialect import Event, Message, Preamble, Reasoning, ToolCall, ToolChoice
 from ossctl.errors import ExitCode, RequestError, UsageError
 from ossctl.planning.workload import Workload
 from ossctl.storage.atomic import atomic_write
@@ -40,9 +41,9 @@ class RunView(Protocol):
         """Show a piece of the reasoning. Not called if there are several answers."""
 
     def remark(self, text: str) -> None:
-        """Show a remark about how the model was loaded."""
+        """Show a remark about how the model was loaded, or about the answer."""
 
-    def may_run(self, name: str, arguments: str) -> bool:
+    def may_run(self, call: ToolCall) -> bool:
         """Ask the user whether to run the program for this call."""
 
     def ran(self, outcome: ToolOutcome) -> None:
@@ -206,7 +207,7 @@ class ToolLoop:
         self._client = client
         self._interrupt = interrupt
         self._view = view
-        self._commands = commands
+        self._tools = ToolRunner(commands, view.may_run)
         self._started = monotonic()
         self._after_preamble = False
 
@@ -220,23 +221,22 @@ class ToolLoop:
     def _with_calls(self, spec: GenerationSpec) -> RunAnswer:
         """Generate, run the calls and generate again, until an answer has none that can be run."""
         outcomes: list[ToolOutcome] = []
-        while True:
+        for n_rounds in range(1, MAX_ROUNDS + 1):
             (answer,) = self._generate([spec])
-            calls = answer.generation.calls
-            can_run = calls and all(call.name in self._commands for call in calls)
-            if not can_run or len(outcomes) >= MAX_ROUNDS:
+            if not self._tools.can_run(answer.generation.calls):
                 return replace(answer, tool_outcomes=tuple(outcomes))
-            latest = [self._call(call) for call in calls]
+            latest = [self._call(call) for call in answer.generation.calls]
             outcomes += latest
-            spec = _next_round(spec, answer.generation, latest)
+            spec = _next_round(spec, answer.generation, latest, may_call=n_rounds < MAX_ROUNDS)
+        self._view.remark(ROUNDS_EXHAUSTED)
+        (answer,) = self._generate([spec])
+        return replace(answer, tool_outcomes=tuple(outcomes))
 
     def _call(self, call: ToolCall) -> ToolOutcome:
-        command = self._commands[call.name]
-        if not self._view.may_run(call.name, call.arguments):
-            return ToolOutcome(call, "The user does not allow this call.", ok=False)
-        outcome = command.run(call, self._interrupt.keep_going)
+        outcome = self._tools.run(call, self._interrupt.keep_going)
         self._interrupt.check()
-        self._view.ran(outcome)
+        if outcome != denied(call):
+            self._view.ran(outcome)
         return outcome
 
     def _generate(self, specs: Sequence[GenerationSpec]) -> tuple[RunAnswer, ...]:
@@ -265,7 +265,7 @@ class ToolLoop:
 
 
 def _next_round(
-    spec: GenerationSpec, generation: Generation, outcomes: Sequence[ToolOutcome]
+    spec: GenerationSpec, generation: Generation, outcomes: Sequence[ToolOutcome], *, may_call: bool
 ) -> GenerationSpec:
     """Append the answer and the results of its calls to the conversation."""
     answer = Message(
@@ -278,4 +278,5 @@ def _next_round(
     results = [Message("tool", outcome.result, tool=outcome.call.name) for outcome in outcomes]
     conversation = spec.conversation
     messages = (*conversation.messages, answer, *results)
-    return replace(spec, conversation=replace(conversation, messages=messages))
+    choice = conversation.tool_choice if may_call else ToolChoice("none")
+    return replace(spec, conversation=replace(conversation, messages=messages, tool_choice=choice))

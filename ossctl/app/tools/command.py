@@ -16,7 +16,6 @@ import msgspec
 
 from ossctl.dialect import ToolCall
 
-MAX_ROUNDS = 8  # of tool calls, in case the model never stops calling
 MAX_OUTPUT_BYTES = 64 * 1024  # about 16,000 tokens: more would crowd out the conversation
 _READ_BYTES = 16 * 1024
 _POLL_SECONDS = 0.05
@@ -49,11 +48,13 @@ class ToolCommand:
     def run(self, call: ToolCall, keep_going: Callable[[], bool]) -> ToolOutcome:
         """Run the program while `keep_going()` is true. Failures are results for the model, not raised."""
         try:
-            arguments = msgspec.json.encode(msgspec.json.decode(call.arguments.strip() or "{}"))
-        except msgspec.DecodeError as error:
-            return _failed(call, f"the arguments are not valid JSON: {error}")
+            arguments = program_input(call)
+        except ValueError as error:
+            return failed(call, str(error))
+        if not keep_going():
+            return stopped(call)
         with tempfile.TemporaryFile() as stdin:
-            stdin.write(arguments)
+            stdin.write(arguments.encode())
             stdin.seek(0)
             try:
                 process = subprocess.Popen(  # noqa: S603 (the user chose this program)
@@ -65,7 +66,7 @@ class ToolCommand:
                     start_new_session=True,  # so that its children can be killed with it
                 )
             except OSError as error:
-                return _failed(call, f"{self.argv[0]} cannot be run: {error.strerror}")
+                return failed(call, f"{self.argv[0]} cannot be run: {error.strerror}")
         return self._outcome(call, process, keep_going)
 
     def _outcome(
@@ -75,17 +76,19 @@ class ToolCommand:
             raise ValueError("the program's output is not piped")
         output, errors = _Capture(process.stdout), _Capture(process.stderr)
         deadline = monotonic() + self.seconds
-        while (code := _wait(process)) is None and not output.full and keep_going():
-            if monotonic() > deadline:
-                break
+        going = True
+        while (code := _wait(process)) is None and not output.full and monotonic() < deadline and going:
+            going = keep_going()
         _kill(process)
         text = output.text()
         if output.full:
             return ToolOutcome(call, f"{text}\n[truncated after {MAX_OUTPUT_BYTES:,} bytes]", ok=True)
+        if code is None and not going:
+            return stopped(call)
         if code is None:
-            return _failed(call, f"killed because it took more than {self.seconds:g} s")
+            return failed(call, f"killed because it took more than {self.seconds:g} s")
         if code != 0:
-            return _failed(call, f"exit code {code}: {(errors.text() or text).strip()}")
+            return failed(call, f"exit code {code}: {(errors.text() or text).strip()}")
         return ToolOutcome(call, text.rstrip("\r\n"), ok=True)
 
 
@@ -129,6 +132,25 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _failed(call: ToolCall, reason: str) -> ToolOutcome:
+def program_input(call: ToolCall) -> str:
+    """The JSON that the program gets on stdin. Raises ValueError if the arguments are not JSON."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(call.arguments.strip() or "{}")).decode()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the arguments are not valid JSON: {error}") from None
+
+
+def denied(call: ToolCall) -> ToolOutcome:
+    """The outcome of a call that the user refused."""
+    return ToolOutcome(call, "The user does not allow this call.", ok=False)
+
+
+def stopped(call: ToolCall) -> ToolOutcome:
+    """The outcome of a call that the user stopped, before or while its program ran."""
+    return failed(call, "the user stopped this call")
+
+
+def failed(call: ToolCall, reason: str) -> ToolOutcome:
+    """The outcome of a call without a result; the model gets the reason."""
     result = msgspec.json.encode({"error": reason}).decode()
     return ToolOutcome(call, result, ok=False)

@@ -26,6 +26,13 @@ class ToolOptions:
     seconds: float = 60.0
     unasked: bool = False
 
+    def refuse_unaskable(self, *, can_ask: bool) -> None:
+        """Raise UsageError if programs need the user's consent and there is no terminal to ask on."""
+        if self.commands and not self.unasked and not can_ask:
+            raise UsageError(
+                "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
+            )
+
     def parse(self) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
         """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
 
@@ -64,7 +71,8 @@ def _tool(name: str, file: Path) -> Tool:
         raise UsageError(f"{file} is not the JSON schema of an object")
     if not isinstance(description, str):
         raise UsageError(f"{file}: the description is not a string")
-    return Tool(name, description, {key: value for key, value in content.items() if key != "description"})
+    parameters = {key: value for key, value in content.items() if key != "description"}
+    return Tool(name, description, parameters, strict=function.get("strict") is True)
 
 
 def _argv(name: str, command: str) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class Function(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    strict: bool | None = None  # accepted: wherever calls are constrained, so are their arguments
+    strict: bool | None = None
 
 
 class ChatTool(msgspec.Struct, forbid_unknown_fields=True):
@@ -186,7 +186,8 @@ def _tools(tools: Sequence[ChatTool]) -> Iterator[Tool]:
         if function.parameters and function.parameters.get("type", "object") != "object":
             raise RequestError(f"tools[{position}].function.parameters: the type must be object")
         seen.add(function.name)
-        yield Tool(function.name, function.description or "", function.parameters)
+        description = function.description or ""
+        yield Tool(function.name, description, function.parameters, strict=bool(function.strict))
 
 
 def _is_deeper(value: object, levels: int) -> bool:

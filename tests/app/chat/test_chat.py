@@ -18,6 +18,7 @@ from ossctl.app.chat.session_log import SessionLog, load_session
 from ossctl.app.chat.start import StartOptions, start_chat
 from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.tools.command import ToolCommand
+from ossctl.app.tools.runner import MAX_ROUNDS
 from ossctl.dialect import Answer, Reasoning, Tool
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.context import ContextOptions
@@ -119,6 +120,21 @@ def test_calls_run_their_program_and_the_answer_goes_on(gpt_oss: LlamaModel) -> 
         assert roles == ["user", "assistant", "tool", "assistant"]
         (ran,) = (e for e in scripted.chat.send("Again?", lambda _: False) if isinstance(e, ToolRan))
         assert "does not allow" in ran.outcome.result
+
+
+def test_a_model_that_never_stops_calling_has_to_answer_with_the_last_result(gpt_oss: LlamaModel) -> None:
+    def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+        for _ in range(MAX_ROUNDS):
+            yield dialect.call("note", "not JSON")
+        yield dialect.spelt("hm", "So be it.")
+
+    tools = Tools((Tool("note"),), {"note": ToolCommand(("no-such-program",), 20.0)})
+    with scripted_chat(gpt_oss, answers, OPTIONS, tools=tools) as scripted:
+        answered = scripted.ask("Note it.")
+        assert answered.rounds_exhausted
+        roles = [message.role for message in scripted.chat.transcript.messages()]
+        assert roles == ["user", *["assistant", "tool"] * MAX_ROUNDS, "assistant"]
+        assert scripted.chat.transcript.answers[-1].message.content == "So be it."
 
 
 def test_an_answer_that_is_stopped_keeps_what_was_said(gpt_oss: LlamaModel) -> None:

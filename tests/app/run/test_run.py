@@ -13,8 +13,9 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.run.run import RunAnswer, ToolLoop
-from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
-from ossctl.dialect import Conversation, Message, Tool
+from ossctl.app.tools.command import ToolCommand, ToolOutcome
+from ossctl.app.tools.runner import MAX_ROUNDS
+from ossctl.dialect import Conversation, Message, Tool, ToolCall
 from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.runtime.base import Logits
@@ -61,6 +62,7 @@ class Seen:
     reasonings: list[str] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     outcomes: list[ToolOutcome] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def answer(self, text: str) -> None:
         self.answers.append(text)
@@ -69,10 +71,10 @@ class Seen:
         self.reasonings.append(text)
 
     def remark(self, text: str) -> None:
-        raise AssertionError(text)
+        self.remarks.append(text)
 
-    def may_run(self, name: str, arguments: str) -> bool:
-        self.asked.append((name, arguments))
+    def may_run(self, call: ToolCall) -> bool:
+        self.asked.append((call.name, call.arguments))
         return self.allow
 
     def ran(self, outcome: ToolOutcome) -> None:
@@ -150,10 +152,16 @@ def test_a_call_without_a_program_is_the_answer() -> None:
     assert not answer.tool_outcomes
 
 
-def test_a_model_that_never_stops_calling_is_stopped() -> None:
-    answer, _ = answered(Seen(), [call("upper", '{"text":"fig"}')], {"upper": UPPER})
+def test_a_model_that_never_stops_calling_has_to_answer_with_the_last_result() -> None:
+    seen = Seen()
+    replies = [*[call("upper", '{"text":"fig"}')] * MAX_ROUNDS, final("FIG")]
+    answer, runner = answered(seen, replies, {"upper": UPPER})
     assert len(answer.tool_outcomes) == MAX_ROUNDS
-    assert answer.ending is AnswerFinish.TOOL_CALLS
+    assert (answer.ending, answer.generation.content) == (AnswerFinish.STOP, "FIG")
+    prompt = b"".join(map(TOY.piece, runner.tokens(0)))
+    assert prompt.count(b"functions.upper to=assistant") == MAX_ROUNDS
+    assert b"namespace functions" not in prompt
+    assert len(seen.remarks) == 1
 
 
 @pytest.mark.parametrize("preamble", ["", "<|channel|>commentary<|message|>Look:<|end|><|start|>assistant"])

@@ -33,8 +33,9 @@ def test_arguments_longer_than_a_pipe_holds_reach_a_program_that_does_not_read_t
 
 
 def test_arguments_that_are_not_json_are_reported_to_the_model_and_nothing_runs(tmp_path: Path) -> None:
-    outcome = run(f"open({str(tmp_path / 'ran')!r}, 'w')", '{"city": ')
-    assert "not valid JSON" in error_of(outcome)
+    for arguments in ('{"city": ', '"\\ud800"', "[" * 100_000):
+        outcome = run(f"open({str(tmp_path / 'ran')!r}, 'w')", arguments)
+        assert "not valid JSON" in error_of(outcome)
     assert not (tmp_path / "ran").exists()
 
 
@@ -80,8 +81,16 @@ def test_endless_output_is_truncated_and_the_program_killed() -> None:
 def test_an_interrupt_kills_the_program_at_once() -> None:
     started = time.monotonic()
     command = ToolCommand((sys.executable, "-c", "import time; time.sleep(60)"), 60.0)
-    command.run(ToolCall("tool", "{}"), lambda: time.monotonic() - started < 0.3)
+    outcome = command.run(ToolCall("tool", "{}"), lambda: time.monotonic() - started < 0.3)
     assert time.monotonic() - started < 10
+    assert error_of(outcome) == "the user stopped this call"
+
+
+def test_a_program_whose_call_was_stopped_before_does_not_start(tmp_path: Path) -> None:
+    program = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    outcome = ToolCommand((sys.executable, "-c", program), 20.0).run(ToolCall("tool", "{}"), lambda: False)
+    assert error_of(outcome) == "the user stopped this call"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_program_does_not_see_secrets_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

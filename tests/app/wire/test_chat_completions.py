@@ -108,7 +108,7 @@ def test_tools_format_effort_date_and_budget_reach_the_conversation() -> None:
     }  # fmt: skip
     expected = Conversation(
         (Message("user", "Hi"),),
-        tools=(Tool("weather", "Now.", PLACE), Tool("time")),
+        tools=(Tool("weather", "Now.", PLACE), Tool("time", strict=True)),
         tool_choice=ToolChoice("none"),
         json_format=JsonFormat(PLACE, "place", "Where."),
         effort="low",

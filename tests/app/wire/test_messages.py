@@ -110,7 +110,7 @@ def test_tools_are_read_with_description_and_parameters() -> None:
     tools = [tool(), tool("a-B_9", description="Does it.", parameters=PLACE, strict=True), tool("x" * 64)]
     assert conversation_of(tools=tools).tools == (
         Tool("weather"),
-        Tool("a-B_9", "Does it.", PLACE),
+        Tool("a-B_9", "Does it.", PLACE, strict=True),
         Tool("x" * 64),
     )
 

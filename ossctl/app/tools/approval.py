@@ -1,0 +1,88 @@
+"""Asks the user before a tool runs, and shows exactly what its program will get."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from os import terminal_size
+
+import msgspec
+
+from ossctl.app.tools.command import program_input
+from ossctl.dialect import ToolCall
+
+_MAX_LINE = 70  # characters of a call that is shown on one line
+_CHOICES = "[y]es/[n]o/[a]lways: "
+
+
+@dataclass
+class ToolApproval:
+    """Asks about each call until the user answers "always" for its tool.
+
+    `say` shows a line. `ask` reads a line after a question; it raises KeyboardInterrupt at Ctrl-C, which
+    means no. If `unasked`, every call may run.
+    """
+
+    say: Callable[[str], None]
+    ask: Callable[[str], str]
+    unasked: bool = False
+    size: Callable[[], terminal_size] = shutil.get_terminal_size
+    _always: set[str] = field(default_factory=set)
+
+    def __call__(self, call: ToolCall) -> bool:
+        """Whether the call may run."""
+        if self.unasked or call.name in self._always:
+            return True
+        try:
+            return self._show(call) and self._choose(call.name)
+        except KeyboardInterrupt:
+            self.say("")
+            return False
+
+    def _show(self, call: ToolCall) -> bool:
+        """Show the whole call, a screen at a time. Returns whether the user looked at all of it."""
+        columns, height = self.size()
+        rows = list(_rows(call_text(call), max(columns - 1, 20)))
+        page = max(height - 2, 5)
+        for start in range(0, len(rows), page):
+            for row in rows[start : start + page]:
+                self.say(row)
+            if (left := len(rows) - start - page) > 0 and self.ask(f"{left:,} more lines; Enter/[n]o: "):
+                return False
+        return True
+
+    def _choose(self, name: str) -> bool:
+        while True:
+            given = self.ask(_CHOICES).lower()
+            if not given or "no".startswith(given):
+                return False
+            if "always".startswith(given):
+                self._always.add(name)
+                return True
+            if "yes".startswith(given):
+                return True
+
+
+def call_text(call: ToolCall) -> str:
+    """The question about a call: its name, and the JSON that its program gets.
+
+    Characters that are invisible or control a terminal are spelt as JSON escapes, which mean the same.
+    """
+    arguments = program_input(call)
+    if len(call.name) + len(arguments) > _MAX_LINE:
+        arguments = msgspec.json.format(arguments, indent=2)
+    return f"Run {call.name}({_visible(arguments)})?"
+
+
+def _visible(text: str) -> str:
+    return re.sub(r"[^\n]", lambda found: found[0] if found[0].isprintable() else _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
+
+
+def _rows(text: str, columns: int) -> Iterator[str]:
+    for line in text.split("\n"):
+        yield from (line[start : start + columns] for start in range(0, max(len(line), 1), columns))

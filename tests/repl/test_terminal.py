@@ -1,0 +1,63 @@
+"""Questions on a terminal."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from threading import Timer
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
+
+import pty
+
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.repl.terminal import Signals, ask
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The other end of the terminal that is standard input."""
+    near, far = pty.openpty()
+    with os.fdopen(far, "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield near
+    os.close(near)
+
+
+def after_the_question(act: object, *arguments: object) -> Timer:
+    timer = Timer(0.1, act, arguments)  # type: ignore[arg-type]
+    timer.start()
+    return timer
+
+
+def test_a_question_is_answered_with_a_line_typed_after_it(keyboard: int) -> None:
+    os.write(keyboard, b"yes\n")  # before it
+    shown: list[str] = []
+    after_the_question(os.write, keyboard, b"no\n")
+    assert ask("Well? ", shown.append) == "no"
+    assert shown == ["Well? "]
+
+
+@pytest.mark.usefixtures("keyboard")
+def test_the_first_ctrl_c_ends_a_question_and_stops_the_answer() -> None:
+    stops: list[bool] = []
+    signals = Signals(lambda: None)
+    with signals, signals.interrupts(lambda: stops.append(True)):
+        after_the_question(os.kill, os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            ask("Well? ", lambda _: None)
+        assert stops == [True]
+
+
+@pytest.mark.usefixtures("keyboard")
+def test_the_first_ctrl_c_ends_a_question_and_is_noted() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt() as interrupt:
+        after_the_question(os.kill, os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            ask("Well? ", lambda _: None)
+        assert not interrupt.keep_going()
+    assert signal.getsignal(signal.SIGINT) is before
