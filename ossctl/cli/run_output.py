@@ -88,7 +88,7 @@ class RunOutput:
     def _text(self, answer: "RunAnswer") -> str | None:
         """What goes out for an answer, ending with a line; None for nothing."""
         content = answer.generation.content
-        if answer.is_half_json or not content:
+        if answer.is_half_json or answer.misfit or not content:
             return None
         if self.extract:
             from ossctl.app.user_text import first_code_block
@@ -120,6 +120,8 @@ class RunOutput:
             what = what or "a stop string ended the answer"
             unprinted = "" if self.as_json else " and was not printed"
             hint = f"Its JSON is not complete{unprinted}. {hint}".strip()
+        elif answer.misfit:
+            what, hint = answer.misfit, "Try another --seed."
         if what:
             self.out.error(what, hint)
 

@@ -62,6 +62,7 @@ def prepare_generation(
     `conversation` is as in `Request`. Raises RequestError if the model's format cannot express the
     conversation or a schema cannot be enforced.
     """
+    _refuse_oversized(model, spec.conversation)
     prompt = model.dialect.render(spec.conversation)
     request = replace(_request(model, spec, request_id, prompt), conversation=conversation)
     return Generation(request, model.dialect.parser(prompt), spec.stops, on_event)

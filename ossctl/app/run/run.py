@@ -1,5 +1,6 @@
 """`ossctl run`: answers one prompt, once or several times, and runs the tool calls of an answer."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import GenerationSpec, refuse_unsupported
+from ossctl.app.inference.request import GenerationSpec, check_schema, refuse_unsupported
+from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.command import MAX_ROUNDS, ToolCommand, ToolOutcome
 from ossctl.dialect import Answer as Text
@@ -72,8 +74,16 @@ class RunAnswer:
         )
         return self.spec.conversation.json_format is not None and not whole
 
+    @functools.cached_property
+    def misfit(self) -> str:
+        """How the answer breaks its schema, "" if it does not."""
+        error = misfit_of(self.spec.conversation, self.generation)
+        return error.message if error else ""
+
     @property
     def exit_code(self) -> ExitCode:
+        if self.misfit:
+            return ExitCode.FAILED
         return _EXIT_CODES.get(self.ending, ExitCode.CUT if self.is_half_json else ExitCode.DONE)
 
     def record(self) -> dict[str, Any]:
@@ -159,6 +169,7 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
         for remark in loaded.remarks:
             view.remark(remark)
         spec = _with_default_effort(request.spec, loaded)
+        check_schema(spec.conversation.json_format, loaded)
         with Client(loaded, interrupt) as client:
             try:
                 answers = ToolLoop(client, interrupt, view, request.commands).run(spec, request.n)
