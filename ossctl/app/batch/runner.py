@@ -265,8 +265,7 @@ class BatchRunner:
         self._write(pending.index, lambda: self._records.answer(line, task, pending.choices))
 
     def _fail(self, index: int, line: Line, custom_id: str, request_key: bytes, error: RequestError) -> None:
-        self.summary.failed += 1
-        self.summary.errors[error.code] += 1
+        self.summary.add_error(error)
         self._write(index, lambda: self._records.failure(line, custom_id, request_key, error))
         limit = self._rules.max_errors
         if limit is not None and self.summary.failed > limit:
