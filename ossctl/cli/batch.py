@@ -140,7 +140,7 @@ _Seed = Annotated[
         "--seed",
         envvar="OSSCTL_SEED",
         metavar="N",
-        min=0,
+        min=-1,
         help="Line 1 draws by N + 1, line 2 by N + 2…  [default: 0]",
     ),
 ]

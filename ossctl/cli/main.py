@@ -30,6 +30,18 @@ class Commands(TyperGroup):
         two_words = " ".join(args[:2])
         return super().parse_args(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Name the environment variable of an option only if the invalid value is from there."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            option, context = error.param, error.ctx
+            if option is not None and context is not None and error.param_hint is None:
+                source = context.get_parameter_source(option.name or "")
+                if source is not None and source.name == "COMMANDLINE":
+                    error.param_hint = [*option.opts]
+            raise
+
 
 app = typer.Typer(
     name="ossctl",

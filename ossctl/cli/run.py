@@ -17,6 +17,7 @@ from ossctl.cli.options import (
     SystemOption,
     TextOutput,
     ToolGroup,
+    is_from_environment,
 )
 from ossctl.errors import OssctlError, UsageError
 
@@ -24,6 +25,7 @@ from ossctl.errors import OssctlError, UsageError
 @command
 def run(
     *,
+    context: typer.Context,
     prompt: Annotated[
         list[str] | None,
         typer.Argument(metavar="[PROMPT]...", show_default=False, help="What to ask; words are joined."),
@@ -76,6 +78,8 @@ def run(
         raise UsageError(
             "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
         )
+    if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
+        raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
     date = generation.date or datetime.now().astimezone().date()
     generation = replace(generation, system=system, schema=schema, date=date)
     options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)

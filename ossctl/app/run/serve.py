@@ -8,7 +8,7 @@ The output starts with `{"ready": {…}}`. Each request then gets any number of 
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -21,7 +21,7 @@ from ossctl.app.inference.finish import answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import prepare_generation, refuse_unsupported
+from ossctl.app.inference.request import prepare_generation, supported_reasoning
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
@@ -209,7 +209,10 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
     ):
         for remark in loaded.remarks:
             say(remark)
-        refuse_unsupported(defaults.effort, defaults.max_reasoning_tokens, loaded)
+        effort, budget = supported_reasoning(
+            defaults.effort, defaults.max_reasoning_tokens, loaded, defaults.optional
+        )
+        defaults = replace(defaults, effort=effort, max_reasoning_tokens=budget)
         LineServer(loaded, sink, defaults).run(Source(None).lines(), interrupt)
 
 
