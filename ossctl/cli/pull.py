@@ -35,7 +35,19 @@ def pull(
     It goes into the Hugging Face cache, which other tools share. A pull that was interrupted goes on where
     it was. The path of the model is printed at the end.
     """
-    plan = prepare(reference, out)
+    from ossctl.app.library.pull import Unreachable, verified_copy
+
+    try:
+        plan = prepare(reference, out)
+    except Unreachable as error:
+        model = verified_copy(reference)
+        if model is None:
+            raise
+        out.note(
+            f"{model.name} is here and verified. The hub was not asked for a newer one: {error.message}."
+        )
+        out.text(str(model.first))
+        return
     approve(plan, out, yes=yes)
     out.text(str(carry_out(plan, out).first))
 
