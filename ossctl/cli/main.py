@@ -1,6 +1,7 @@
 """The program: its commands and the one place where errors become messages and exit codes."""
 
 import gc
+import logging
 import sys
 import time
 import traceback
@@ -98,7 +99,7 @@ def main() -> None:
 def _report_bug(error: Exception) -> ExitCode:
     trace = "".join(traceback.format_exception(error))
     path = _save_trace(trace)
-    shows_trace = path is None or "-vv" in sys.argv
+    shows_trace = path is None or logging.getLogger().isEnabledFor(logging.DEBUG)
     hint = trace if shows_trace else f"This is a bug. The traceback is in {path}; please report it."
     Output().error(f"unexpected error: {type(error).__name__}: {error}", hint)
     return ExitCode.FAILED

@@ -43,9 +43,7 @@ def pull(
         model = verified_copy(reference)
         if model is None:
             raise
-        out.note(
-            f"{model.name} is here and verified. The hub was not asked for a newer one: {error.message}."
-        )
+        out.note(f"{model.name} is here and verified. A newer one was not looked for: {error.message}.")
         out.text(str(model.first))
         return
     approve(plan, out, yes=yes)

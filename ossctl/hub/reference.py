@@ -1,4 +1,4 @@
-"""References to models on the hub: `hf:ORG/REPO[:FILE-or-QUANT][@REVISION]`, and addresses of pages of the hub."""
+"""References to models on the hub: `hf:ORG/REPO[:FILE-or-QUANT][@REVISION]`, and addresses of pages."""
 
 import re
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class HubReference:
 
     @classmethod
     def of_address(cls, text: str) -> "HubReference | None":
-        """The model of a page such as `https://huggingface.co/ORG/REPO/blob/main/FILE`, or of `hf.co/ORG/REPO`.
+        """The model of a page, as `https://huggingface.co/ORG/REPO/blob/main/FILE` or `hf.co/ORG/REPO:QUANT`.
 
         None for any other text.
         """

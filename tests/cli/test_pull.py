@@ -346,7 +346,7 @@ def test_without_a_network_a_verified_model_is_there(
     result = run(REFERENCE, folder=tmp_path, found=change(variables(served, tmp_path)))
     assert (result.code, result.stdout) == (0, there.stdout)
     (note,) = result.said
-    assert note.startswith(f"{REFERENCE}:m.gguf is here and verified. The hub was not asked")
+    assert note.startswith(f"{REFERENCE}:m.gguf is here and verified. A newer one was not looked for: ")
 
 
 def test_a_drafter_beside_a_model_is_not_another_choice(served: Hub, tmp_path: Path) -> None:
