@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
 # For the man page and docs/reference/exit-codes.md.
 EXIT_CODES = {
     ExitCode.DONE: "done",
-    ExitCode.FAILED: "unexpected error, or the model gave no answer",
+    ExitCode.FAILED: "unexpected error, or the model gave no answer that can be used",
     ExitCode.USAGE: "wrong usage or unreadable input",
     ExitCode.SOME_FAILED: "the batch is complete, but some requests failed",
     ExitCode.MODEL: "the model is missing, incomplete or corrupt",

@@ -59,6 +59,7 @@ FLOORS = (
 ONLY_IN = {
     "llama_cpp": {"runtime"},
     "llguidance": {"engine"},
+    "jsonschema": {"app"},
     "typer": {"cli"},
     "rich": {"cli", "repl"},
     "prompt_toolkit": {"repl"},
@@ -70,6 +71,7 @@ ONLY_IN = {
 SLOW_TO_IMPORT = {
     "llama_cpp",
     "llguidance",
+    "jsonschema",
     "httpx2",
     "huggingface_hub",
     "prompt_toolkit",

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ossctl.errors import UsageError
 
 _BYTE_ORDER_MARK = "\ufeff"
+_MAX_BYTES = 16 * 1024 * 1024  # far beyond any context window: 1,000,000 tokens of English are some 4 MB
 
 # A fenced code block of Markdown. The closing fence is at least as long as the opening one, and missing if
 # the answer was cut off.
@@ -51,9 +53,10 @@ def first_code_block(answer: str) -> str | None:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file. Raises UsageError if it can't be read or is not text."""
+    """Read a UTF-8 file. Raises UsageError if it can't be read, is not text or too long for any model."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = _read(file, str(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     return decoded(data, str(path))
@@ -65,10 +68,21 @@ def text_of(given: str) -> str:
 
 
 def read_piped() -> str | None:
-    """Read all of stdin; None if it is a terminal or closed. Raises UsageError."""
+    """Read all of stdin; None if it is a terminal or closed. Raises UsageError as `read_text` does."""
     if sys.stdin is None or sys.stdin.isatty():
         return None
-    return decoded(sys.stdin.buffer.read(), "standard input")
+    return decoded(_read(sys.stdin.buffer, "standard input"), "standard input")
+
+
+def _read(file: BinaryIO, name: str) -> bytes:
+    data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        size = f"{_MAX_BYTES // 1024**2} MiB"
+        raise UsageError(
+            f"cannot read {name}: it has more than {size}, which no context window holds",
+            "`ossctl batch` answers a file request by request.",
+        )
+    return data
 
 
 def encodable(text: str) -> str:

@@ -141,7 +141,7 @@ _Seed = Annotated[
         "--seed",
         envvar="OSSCTL_SEED",
         metavar="N",
-        min=0,
+        min=-1,
         help="Base seed: line i uses seed N + i.  [default: 0]",
     ),
 ]

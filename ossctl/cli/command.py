@@ -13,20 +13,27 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     """Replace each parameter that takes a group of options by the options themselves.
 
     A group is a function: its parameters are the options, and the command receives its result. A command
-    takes one as `loading: Annotated[LoadOptions, loading_options]`.
+    takes one as `loading: Annotated[LoadOptions, loading_options]`. Groups and commands may also take
+    Typer's `context`.
     """
     parameters = inspect.signature(function).parameters.values()
     groups = {each.name: group for each in parameters if (group := _group_of(each)) is not None}
+    names = {each.name for each in parameters}
     options = {name: inspect.signature(group).parameters for name, group in groups.items()}
 
     @functools.wraps(function)
     def call(**given: Any) -> None:
+        context = given.get("context")
         for name, group in groups.items():
-            given[name] = group(**{option: given.pop(option) for option in options[name]})
+            of_group = {option: given.pop(option) for option in options[name] if option != "context"}
+            given[name] = group(**of_group | ({"context": context} if "context" in options[name] else {}))
+        if "context" not in names:
+            given.pop("context", None)
         function(**given)
 
     flat = [[*options[each.name].values()] if each.name in groups else [each] for each in parameters]
-    _declare(call, [parameter for several in flat for parameter in several])
+    by_name = {parameter.name: parameter for several in flat for parameter in several}
+    _declare(call, [*by_name.values()])
     return call
 
 

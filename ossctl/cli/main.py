@@ -1,6 +1,7 @@
 """The program: its commands, and the one place that turns errors into messages and exit codes."""
 
 import gc
+import logging
 import sys
 import time
 import traceback
@@ -29,6 +30,18 @@ class Commands(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         two_words = " ".join(args[:2])
         return super().parse_args(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Name the environment variable of an option only if the invalid value is from there."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            option, context = error.param, error.ctx
+            if option is not None and context is not None and error.param_hint is None:
+                source = context.get_parameter_source(option.name or "")
+                if source is not None and source.name == "COMMANDLINE":
+                    error.param_hint = [*option.opts]
+            raise
 
 
 app = typer.Typer(
@@ -86,7 +99,7 @@ def main() -> None:
 def _report_bug(error: Exception) -> ExitCode:
     trace = "".join(traceback.format_exception(error))
     path = _save_trace(trace)
-    shows_trace = path is None or "-vv" in sys.argv
+    shows_trace = path is None or logging.getLogger().isEnabledFor(logging.DEBUG)
     hint = trace if shows_trace else f"This is a bug; please report it with the traceback in {path}."
     Output().error(f"unexpected error: {type(error).__name__}: {error}", hint)
     return ExitCode.FAILED

@@ -4,7 +4,7 @@ A group is a function that turns its options into one value; `ossctl.cli.command
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -71,12 +71,23 @@ def _tokens(text: str) -> str:
     return str(int(text))
 
 
+def is_from_environment(context: typer.Context, option: str) -> bool:
+    """Whether the environment sets an option, rather than the command line."""
+    source: Any = context.get_parameter_source(option)
+    return source is not None and source.name == "ENVIRONMENT"
+
+
 def generation_options(
     *,
+    context: typer.Context,
     effort: Annotated[
         Literal["low", "medium", "high"] | None,
         typer.Option(
-            "-e", "--effort", envvar="OSSCTL_EFFORT", help="Reasoning effort of gpt-oss.  [default: medium]"
+            "-e",
+            "--effort",
+            envvar="OSSCTL_EFFORT",
+            case_sensitive=False,
+            help="Reasoning effort of gpt-oss.  [default: medium]",
         ),
     ] = None,
     max_tokens: Annotated[
@@ -143,7 +154,7 @@ def generation_options(
             "--seed",
             envvar="OSSCTL_SEED",
             metavar="N",
-            min=0,
+            min=-1,
             help="Random seed, for reproducible answers.  [default: random]",
         ),
     ] = None,
@@ -181,6 +192,9 @@ def generation_options(
         seed=seed,
         stops=tuple(map(encodable, stops or ())),
         date=date.date() if date else None,
+        from_environment=frozenset(
+            name for name in ("effort", "max_reasoning_tokens") if is_from_environment(context, name)
+        ),
     )
 
 

@@ -36,7 +36,17 @@ def pull(
     The model is stored in the Hugging Face cache, where other tools find it. An interrupted pull resumes
     where it stopped. The path of the model is printed at the end.
     """
-    plan = prepare(reference, out)
+    from ossctl.app.library.pull import Unreachable, verified_copy
+
+    try:
+        plan = prepare(reference, out)
+    except Unreachable as error:
+        model = verified_copy(reference)
+        if model is None:
+            raise
+        out.note(f"{model.name} is here and verified. A newer one was not looked for: {error.message}.")
+        out.text(str(model.first))
+        return
     approve(plan, out, yes=yes)
     out.text(str(carry_out(plan, out).first))
 

@@ -17,6 +17,7 @@ from ossctl.cli.options import (
     SystemOption,
     TextOutput,
     ToolGroup,
+    is_from_environment,
 )
 from ossctl.errors import OssctlError, UsageError
 
@@ -24,6 +25,7 @@ from ossctl.errors import OssctlError, UsageError
 @command
 def run(
     *,
+    context: typer.Context,
     prompt: Annotated[
         list[str] | None,
         typer.Argument(
@@ -82,6 +84,8 @@ def run(
 
     out.open_stdout()
     tools.refuse_unaskable(can_ask=out.can_ask)
+    if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
+        raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
     date = generation.date or datetime.now().astimezone().date()
     generation = replace(generation, system=system, schema=schema, date=date)
     options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)

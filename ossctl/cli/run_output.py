@@ -95,7 +95,7 @@ class RunOutput:
     def _text(self, answer: "RunAnswer") -> str | None:
         """The text to print for an answer, or None if there is none."""
         content = answer.generation.content
-        if answer.is_half_json or not content:
+        if answer.is_half_json or answer.misfit or not content:
             return None
         if self.extract:
             from ossctl.app.user_text import first_code_block
@@ -127,6 +127,8 @@ class RunOutput:
             what = what or "a stop string ended the answer"
             unprinted = "" if self.as_json else " and was not printed"
             hint = f"The JSON is incomplete{unprinted}. {hint}".strip()
+        elif answer.misfit:
+            what, hint = answer.misfit, "Try another --seed."
         if what:
             self.out.error(what, hint)
         if generation.calls and not what and not self.as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import numpy as np
 
+from ossctl.engine.closed_schema import closed, find_culprit
 from ossctl.errors import RequestError
 from ossctl.guide import GuideFailed, Mask
 
@@ -49,7 +50,9 @@ class JsonGrammars:
         except ValueError as error:  # nested too deeply
             raise RequestError(f"{field}: {error}") from None
         if matcher.is_error():
-            raise RequestError(f"{field}: {_reason(matcher.get_error())}")
+            reason = _reason(matcher.get_error())
+            pointer = find_culprit(schema, lambda part: self._error_of(part) == reason)
+            raise RequestError(f"{field}: {f'at {pointer}: ' if pointer else ''}{reason}")
         return JsonGrammar(matcher.deep_copy(), self._vocabulary.size)
 
     @functools.cached_property
@@ -59,10 +62,23 @@ class JsonGrammars:
         return LLTokenizer(TokenizerWrapper(_Tokens(self._vocabulary)), n_vocab=self._vocabulary.size)
 
     def _compile(self, schema: str) -> "LLMatcher":
+        """A matcher for the closed schema, or for `schema` itself if that is not satisfiable when closed."""
+        matcher = self._compile_text(msgspec.json.encode(closed(msgspec.json.decode(schema))).decode())
+        return self._compile_text(schema) if matcher.is_error() else matcher
+
+    def _compile_text(self, schema: str) -> "LLMatcher":
         from llguidance import LLMatcher
 
         grammar = LLMatcher.grammar_from_json_schema(schema, overrides=_COMPACT)
         return LLMatcher(self._tokenizer, grammar, log_level=0)
+
+    def _error_of(self, schema: Any) -> str:
+        """Why `schema` cannot be compiled, "" if it can."""
+        try:
+            matcher = self._compile_text(msgspec.json.encode(schema).decode())
+        except ValueError as error:
+            return str(error)
+        return _reason(matcher.get_error()) if matcher.is_error() else ""
 
 
 class JsonGrammar:

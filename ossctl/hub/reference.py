@@ -1,7 +1,8 @@
-"""References to models on the hub: `hf:ORG/REPO[:FILE-or-QUANT][@REVISION]`."""
+"""References to models on the hub: `hf:ORG/REPO[:FILE-or-QUANT][@REVISION]`, and addresses of pages."""
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from ossctl.errors import ModelError, UsageError
 from ossctl.hub.shards import first_shards, matching, quantisation_of
@@ -11,6 +12,13 @@ MAIN = "main"
 
 _FORM = re.compile(
     r"hf:(?P<repo>[\w.-]+/[\w.-]+)(:(?P<selector>[^@:]+))?(@(?P<revision>[^@:\s]+))?", re.ASCII
+)
+
+
+_ADDRESS = re.compile(
+    r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/(?P<repo>[\w.-]+/[\w.-]+)"
+    r"(/(blob|resolve|raw|tree)/(?P<revision>[^/]+)(/(?P<path>.+))?|:(?P<selector>[^@:/]+))?/?",
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -36,6 +44,26 @@ class HubReference:
             )
         return cls(match["repo"], match["selector"] or "", match["revision"] or MAIN)
 
+    @classmethod
+    def of_address(cls, text: str) -> "HubReference | None":
+        """The model of a page, as `https://huggingface.co/ORG/REPO/blob/main/FILE` or `hf.co/ORG/REPO:QUANT`.
+
+        None for any other text.
+        """
+        match = _ADDRESS.fullmatch(re.sub(r"[?#].*", "", text.strip()))
+        if match is None:
+            return None
+        path = unquote(match["path"] or "")
+        selector = match["selector"] or (path if path.lower().endswith(".gguf") else "")
+        return cls(match["repo"], selector, unquote(match["revision"] or MAIN))
+
+    @classmethod
+    def of_repo(cls, text: str) -> "HubReference | None":
+        """The model that `ORG/REPO[:QUANT]` names, as for llama.cpp's -hf; None for any other text."""
+        match = _FORM.fullmatch(f"{PREFIX}{text}")
+        is_file = text.lower().endswith(".gguf") and (match is None or not match["selector"])
+        return None if match is None or is_file or text.startswith(".") else cls.parse(f"{PREFIX}{text}")
+
     def selects(self, first_file: str) -> bool:
         """Whether the selector matches the model whose first shard is `first_file`."""
         return not self.selector or bool(matching([first_file], self.selector))
@@ -52,6 +80,11 @@ def select(reference: HubReference, names: list[str]) -> str:
     Raises ModelError if there is none, UsageError if there are several.
     """
     models = first_shards(names)
+    if not models and any(name.lower().endswith(".gguf") for name in names):
+        raise ModelError(
+            f"{reference.repo} has no model to chat with",
+            "Its GGUF files are projectors, importance matrices or drafters.",
+        )
     if not models:
         files = ", ".join(sorted(names)[:8]) or "no files"
         raise ModelError(

@@ -10,6 +10,10 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 # GGUF files that are not language models: multimodal projectors and importance matrices.
 _NOT_A_MODEL = re.compile(r"(^|[-._/])(mmproj|imatrix)([-._]|$)", re.IGNORECASE)
 
+# GGUF files that only draft for another model of the same folder.
+_DRAFTER = re.compile(r"(^|/)mtp(-[^/]*$|/)|(^|[-._/])eagle-?[23]([-._/]|$)", re.IGNORECASE)
+_PERHAPS_A_DRAFTER = re.compile(r"(^|[-._/])(mtp|draft|drafter)([-._/]|$)", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -41,8 +45,18 @@ def shard_names(name: str) -> tuple[str, ...]:
 
 def first_shards(names: Iterable[str]) -> list[str]:
     """The first shard, which may be missing, of each model among the files `names`."""
-    models = (name for name in names if name.lower().endswith(".gguf") and not _NOT_A_MODEL.search(name))
-    return sorted({shard_names(name)[0] for name in models})
+    models = [name for name in names if name.lower().endswith(".gguf") and not _NOT_A_MODEL.search(name)]
+    return sorted({shard_names(name)[0] for name in models if not _is_drafter(name, models)})
+
+
+def _is_drafter(name: str, names: Iterable[str]) -> bool:
+    """Whether the file `name` only drafts for another model among `names`."""
+    if _DRAFTER.search(name):
+        return True
+    found = _PERHAPS_A_DRAFTER.search(name)
+    return found is not None and any(
+        other.startswith(name[: found.start()]) and not _PERHAPS_A_DRAFTER.search(other) for other in names
+    )
 
 
 def matching(models: Iterable[str], selector: str) -> list[str]:

@@ -1,12 +1,13 @@
 """Runs the lines that the user enters: messages and slash commands."""
 
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.attachments import mentioned_files, missing_files, read_attachment, with_attachments
 from ossctl.app.chat.events import ChatEvent
 from ossctl.app.inference.finish import AnswerFinish
-from ossctl.app.inference.request import refuse_unsupported
+from ossctl.app.inference.request import supported_reasoning
 from ossctl.app.user_text import Attached
 from ossctl.errors import OssctlError, UsageError
 from ossctl.repl.answer_display import AnswerDisplay
@@ -107,7 +108,11 @@ class Repl:
         self._use(session)
         if self._introduced is not session:
             settings = self.chat.settings
-            refuse_unsupported(settings.effort, settings.max_reasoning_tokens, session.model)
+            effort, budget = supported_reasoning(
+                settings.effort, settings.max_reasoning_tokens, session.model, settings.optional
+            )
+            if (effort, budget) != (settings.effort, settings.max_reasoning_tokens):
+                self.chat.settings = replace(settings, effort=effort, max_reasoning_tokens=budget)
             self.say(*self.model.remarks())
             self._introduced = session
 

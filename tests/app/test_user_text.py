@@ -1,10 +1,19 @@
 """Prompts from words, stdin and files; input that is not text; code blocks."""
 
+import io
 from pathlib import Path
 
 import pytest
 
-from ossctl.app.user_text import Attached, decoded, first_code_block, prompt_of, read_text, text_of
+from ossctl.app.user_text import (
+    Attached,
+    decoded,
+    first_code_block,
+    prompt_of,
+    read_piped,
+    read_text,
+    text_of,
+)
 from ossctl.errors import UsageError
 
 
@@ -93,3 +102,26 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 )
 def test_the_first_code_block(answer: str, code: str | None) -> None:
     assert first_code_block(answer) == code
+
+
+def test_what_is_longer_than_any_context_is_refused_after_so_many_bytes(tmp_path: Path) -> None:
+    with (tmp_path / "long.txt").open("wb") as file:
+        file.truncate(2**40)  # a hole: to read it all would take minutes and all memory
+    with pytest.raises(UsageError, match=r"cannot read .*long\.txt: it has more than 16 MiB") as caught:
+        read_text(tmp_path / "long.txt")
+    assert "ossctl batch" in caught.value.hint
+
+
+def test_endless_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+            buffer[:] = b"y" * len(buffer)
+            return len(buffer)
+
+    stream = io.BufferedReader(Endless())  # type: ignore[type-var]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+    with pytest.raises(UsageError, match="cannot read standard input: it has more than 16 MiB"):
+        read_piped()

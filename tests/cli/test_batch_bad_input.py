@@ -77,7 +77,7 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     "max_tokens a string": (b'{"prompt": "Hi", "max_tokens": "8"}', "max_tokens: expected int"),
     "max_tokens a fraction": (b'{"prompt": "Hi", "max_tokens": 1.5}', "max_tokens: expected int"),
     "a temperature below 0": (b'{"prompt": "Hi", "temperature": -1}', "temperature is -1"),
-    "a seed below 0": (b'{"prompt": "Hi", "seed": -1}', "seed is -1"),
+    "a seed below 0": (b'{"prompt": "Hi", "seed": -2}', "seed is -2"),
     "no answers": (b'{"prompt": "Hi", "n": 0}', "n is 0"),
     "an empty id": (b'{"prompt": "Hi", "id": ""}', "the id is empty"),
     "an empty stop string": (b'{"prompt": "Hi", "stop": ""}', "stop"),
@@ -119,9 +119,11 @@ def test_a_bad_line_is_an_error_record_with_its_number_and_the_reason(bad_lines:
     assert BAD_LINES[kind][1] in record["error"]["message"]
 
 
-def test_bad_lines_leave_only_the_summary_on_stderr(bad_lines: Result) -> None:
-    (summary,) = bad_lines.said
+def test_bad_lines_leave_the_summary_and_the_most_common_errors_on_stderr(bad_lines: Result) -> None:
+    summary, *errors = bad_lines.said
     assert summary.startswith(f"2 done, {len(BAD_LINES)} failed · ")
+    assert len(errors) == 4
+    assert all(" failed" in line for line in errors)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

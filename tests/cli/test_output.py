@@ -2,12 +2,15 @@
 
 import io
 import json
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 
 from ossctl.app.library.resolve import has_nano
+from ossctl.app.run.options import RunOptions
+from ossctl.cli.main import main
 from ossctl.cli.output import Output, columns
 from ossctl.errors import UsageError
 from tests.support.command import ossctl, small_model, write_jsonl
@@ -153,3 +156,30 @@ class TestOnATerminal:
             terminal.press("\x03")
             terminal.end()
         assert TITLE.encode() not in terminal.raw
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [(["-v", "-v"], True), (["-vv"], True), (["-v"], False), (["-vvv"], True), (["--", "-vv"], False)],
+)
+def test_a_bug_shows_its_traceback_to_those_who_ask_for_everything(
+    arguments: list[str], shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def broken(self: RunOptions) -> None:
+        raise ValueError("oops")
+
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path))
+    monkeypatch.setattr(RunOptions, "request", broken)
+    monkeypatch.setattr("sys.argv", ["ossctl", "run", "-m", "nano", *arguments])
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    level = logging.getLogger().level
+    try:
+        with pytest.raises(SystemExit) as left:
+            main()
+    finally:
+        logging.getLogger().setLevel(level)
+    assert left.value.code == 1
+    stderr = capsys.readouterr().err
+    assert "unexpected error: ValueError: oops" in stderr
+    assert ("Traceback (most recent call last)" in stderr) == shown

@@ -344,6 +344,24 @@ def test_without_a_network_the_error_lists_local_models(
     assert_refused(result, 4, says, f"On this machine: {REFERENCE}:m.gguf.")
 
 
+@pytest.mark.parametrize("change", [offline, no_network])
+def test_without_a_network_a_verified_model_is_there(
+    served: Hub, tmp_path: Path, change: Callable[[dict[str, str]], dict[str, str]]
+) -> None:
+    there = pull(served, tmp_path)
+    result = run(REFERENCE, folder=tmp_path, found=change(variables(served, tmp_path)))
+    assert (result.code, result.stdout) == (0, there.stdout)
+    (note,) = result.said
+    assert note.startswith(f"{REFERENCE}:m.gguf is here and verified. A newer one was not looked for: ")
+
+
+def test_a_drafter_beside_a_model_is_not_another_choice(served: Hub, tmp_path: Path) -> None:
+    served.add("org/mtp-GGUF", {"m-Q4_0.gguf": DATA, "MTP/m-MTP-Q8_0.gguf": b"x", "mtp-m.gguf": b"x"})
+    result = pull(served, tmp_path, "hf.co/org/mtp-GGUF")
+    assert result.code == 0
+    assert result.stdout.rstrip().endswith("m-Q4_0.gguf")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_cache_without_permission_is_an_error(served: Hub, tmp_path: Path) -> None:
     (tmp_path / "hf").mkdir(mode=0o500)

@@ -4,7 +4,7 @@ import pytest
 
 from ossctl.app.library.pull import Transfer
 from ossctl.cli.output import Output
-from ossctl.cli.transfer import PlainTransfer, describe, gigabytes
+from ossctl.cli.transfer import LiveTransfer, PlainTransfer, describe, gigabytes
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,10 @@ def test_off_a_terminal_a_status_is_printed_once(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "0.0 of 2.0 MB · the server returned 503; retrying in 3 s\n"
+
+
+def test_a_file_name_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveTransfer(Output()) as progress:
+        progress.watch(Transfer(0, 2_000_000, "m[/x].gguf; [red]"))
+        progress.note("checking m[/x].gguf")
+    assert "checking m[/x].gguf" in capsys.readouterr().err

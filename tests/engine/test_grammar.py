@@ -1,9 +1,11 @@
 """JSON schemas as masks over a vocabulary."""
 
+import itertools
 import json
 from random import Random
 from typing import Any
 
+import jsonschema
 import pytest
 
 from ossctl.engine.grammar import JsonGrammar, JsonGrammars
@@ -208,3 +210,108 @@ def test_tokens_of_several_bytes_are_masked_by_their_bytes() -> None:
     made = JsonGrammars(vocabulary).json({"type": ["boolean", "integer"]}, "schema")
     names = {vocabulary.piece(token) for token in allowed(made)}
     assert names == {b"true", b"tr", b"t", b"f", b"12", b"-", *(b"%d" % n for n in range(10))}
+
+
+OPEN = {"additionalProperties": True}
+A, B = ({"properties": {name: {"type": "integer"}}} for name in "ab")
+BASED = {
+    "$ref": "#/$defs/base",
+    **B,
+    "$defs": {"base": {**A, "required": ["a"]}, "other": {"$ref": "#/$defs/base"}},
+}
+
+
+def fits(schema: Any, text: str) -> bool:
+    made = grammar(schema)
+    for token in TOY.tokenize(text):
+        if made.banned()[token]:
+            return False
+        made.accept(token)
+    return made.complete
+
+
+@pytest.mark.parametrize(
+    ("schema", "fitting", "others"),
+    [
+        (A, ['{"a":1}', "{}"], ['{"a":1,"b":2}', '{"b":1}', r'{"\u0061":1}']),
+        (A | OPEN, ['{"a":1}', '{"a":1,"b":"x"}'], []),
+        ({"type": "object"}, ["{}", '{"b":1}'], []),
+        ({"properties": {"in": A}}, ['{"in":{"a":1}}'], ['{"in":{"b":1}}', '{"c":1}']),
+        ({"properties": {"in": {"items": A, "type": "array"}}}, ['{"in":[{"a":1}]}'], ['{"in":[{"b":1}]}']),
+        ({"anyOf": [A, B | {"required": ["b"]}]}, ['{"a":1}', '{"b":1}'], ['{"a":1,"b":1}']),
+        ({"allOf": [A, B]}, ['{"a":1}', '{"a":1,"b":1}'], ['{"a":1,"c":1}', '{"b":"x"}']),
+        ({"allOf": [A | OPEN, B]}, ['{"a":1,"c":1}'], []),
+        (BASED, ['{"a":1,"b":1}'], ['{"a":1,"b":1,"c":1}']),
+        (
+            {"properties": {"x": {"$ref": "#/$defs/base"}}, "$defs": BASED["$defs"]},
+            ['{"x":{"a":1}}'],
+            ['{"x":{"a":1,"c":1}}'],
+        ),
+        (A | {"required": ["a", "z"]}, ['{"a":1,"z":true}'], ['{"a":1,"z":1,"y":1}']),
+        (A | {"patternProperties": {"^x": {}}}, ['{"a":1,"xy":1}'], ['{"a":1,"b":1}']),
+        (A | {"required": ["a"], "minProperties": 2}, ['{"a":1,"b":1}'], ['{"a":1}']),
+        ({"properties": {"next": {"$ref": "#"}}}, ['{"next":{"next":{}}}'], ['{"next":{"a":1}}']),
+        ({"properties": {}}, ["{}"], ['{"a":1}']),
+        ({"properties": {"properties": {"type": "string"}}}, ['{"properties":"x"}'], ['{"a":1}']),
+    ],
+)
+def test_an_object_has_the_properties_that_are_named_unless_others_are_allowed(
+    schema: dict[str, Any], fitting: list[str], others: list[str]
+) -> None:
+    schema = schema if "allOf" in schema or "anyOf" in schema else {"type": "object", **schema}
+    assert [text for text in fitting if not fits(schema, text)] == []
+    assert [text for text in others if fits(schema, text)] == []
+
+
+BOUNDS = (None, -1.5, -1, -0.5, -0.0, 0, 0.05, 0.5, 1, 1.5, 2)
+NUMBERS = (
+    "0",
+    "-0",
+    "0.0",
+    "-0.0",
+    "0.05",
+    "-0.05",
+    "0.5",
+    "-0.5",
+    "1",
+    "1.0",
+    "-1",
+    "1.5",
+    "-1.5",
+    "0.7",
+    "2",
+)
+
+
+@pytest.mark.parametrize("low", BOUNDS)
+def test_a_number_lies_within_its_bounds(low: float | None) -> None:
+    for high, excluded in itertools.product(BOUNDS, (False, True)):
+        names = ("exclusiveMinimum", "exclusiveMaximum") if excluded else ("minimum", "maximum")
+        limits = {name: limit for name, limit in zip(names, (low, high), strict=True) if limit is not None}
+        try:
+            grammar({"type": "number", **limits})
+        except RequestError:
+            continue  # no number is within
+        for text in NUMBERS:
+            if fits({"type": "number", **limits}, text):
+                jsonschema.validate(json.loads(text), limits)
+
+
+@pytest.mark.parametrize(
+    ("schema", "where"),
+    [
+        ({"properties": {"deep": {"items": {"type": "string", "format": "path"}}}}, "/properties/deep/items"),
+        ({"$defs": {"a/b": {"format": "path"}}, "$ref": "#/$defs/a~1b"}, "/$defs/a~1b"),
+        ({"anyOf": [{"type": "null"}, {"format": "path"}]}, "/anyOf/1"),
+        ({"prefixItems": [{}, {"items": {"format": "path"}}]}, "/prefixItems/1/items"),
+    ],
+)
+def test_an_error_points_into_the_schema(schema: dict[str, Any], where: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        grammar(schema)
+    assert caught.value.message == f"schema: at {where}: Unknown format: path"
+
+
+def test_an_error_of_the_whole_schema_has_no_pointer() -> None:
+    with pytest.raises(RequestError, match=r"^schema: Unknown format: path$"):
+        grammar({"type": "string", "format": "path"})

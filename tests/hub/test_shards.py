@@ -28,6 +28,35 @@ def test_projectors_and_importance_matrices_are_not_models() -> None:
 
 
 @pytest.mark.parametrize(
+    ("drafter", "model"),
+    [
+        ("mtp-gemma-4-E4B-it.gguf", "gemma-4-E4B-it-Q4_K_XL.gguf"),
+        ("MTP/gemma-MTP-Q8_0.gguf", "gemma-Q4_K_XL.gguf"),
+        ("gemma-MTP-Q8_0.gguf", "gemma-Q4_K_XL.gguf"),
+        ("gpt-oss-20b-eagle3-F16.gguf", "gpt-oss-20b-mxfp4.gguf"),
+        ("draft/Qwen3-0.6B-Q8_0.gguf", "Qwen3-32B-Q8_0.gguf"),
+        ("Qwen3-32B-draft-Q8_0.gguf", "Qwen3-32B-Q4_K_M-00001-of-00002.gguf"),
+        ("org/repo/Qwen3-Drafter.gguf", "org/repo/Qwen3-Q8_0.gguf"),
+    ],
+)
+def test_a_drafter_is_not_a_model(drafter: str, model: str) -> None:
+    assert first_shards([drafter, model]) == [model]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Qwen3.6-MTP-Q4_K_M.gguf", "Qwen3.6-MTP-Q8_0.gguf"],  # models with a drafter inside
+        ["Qwen3-DRAFT-0.6B.gguf"],
+        ["a/Qwen3.6-MTP-Q8_0.gguf", "b/SmolLM2.gguf"],
+        ["rwkv-5-eagle-7b.gguf", "drafting-table.gguf", "smtp.gguf"],
+    ],
+)
+def test_a_model_alone_may_be_named_like_a_drafter(names: list[str]) -> None:
+    assert first_shards(names) == sorted(names)
+
+
+@pytest.mark.parametrize(
     ("selector", "found"),
     [
         ("Q4_K_M", ["m-Q4_K_M.gguf"]),

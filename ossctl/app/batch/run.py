@@ -19,7 +19,7 @@ from ossctl.app.batch.runner import BatchRunner, Codec, Rules
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
-from ossctl.app.inference.request import check_schema, refuse_unsupported
+from ossctl.app.inference.request import check_schema, supported_reasoning
 from ossctl.app.library.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
 from ossctl.app.user_text import encodable
@@ -157,9 +157,12 @@ def run_batch(
 def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:
     """The job's parser, with defaults of the model. Raises UsageError for options it does not support."""
     defaults = job.parser.defaults
-    refuse_unsupported(defaults.effort, defaults.max_reasoning_tokens, model)
+    effort, budget = supported_reasoning(
+        defaults.effort, defaults.max_reasoning_tokens, model, defaults.optional
+    )
     check_schema(defaults.json_format, model)
-    defaults = replace(defaults, effort=defaults.effort or model.dialect.default_effort)
+    effort = effort or model.dialect.default_effort
+    defaults = replace(defaults, effort=effort, max_reasoning_tokens=budget)
     return replace(job.parser, defaults=defaults)
 
 

@@ -23,6 +23,7 @@ from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import prepare_choices
+from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.wire.chat_completions import Task, default_id
 from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.reader import EndOfInput, Reader
@@ -264,8 +265,7 @@ class BatchRunner:
         self._write(pending.index, lambda: self._records.answer(line, task, pending.choices))
 
     def _fail(self, index: int, line: Line, custom_id: str, request_key: bytes, error: RequestError) -> None:
-        self.summary.failed += 1
-        self.summary.errors[error.code] += 1
+        self.summary.add_error(error)
         self._write(index, lambda: self._records.failure(line, custom_id, request_key, error))
         limit = self._rules.max_errors
         if limit is not None and self.summary.failed > limit:
@@ -288,6 +288,7 @@ def _error_of(task: Task, choices: list[Generation]) -> RequestError | None:
     """The first error among the choices, if any: one of them fails the whole line."""
     for number, choice in enumerate(choices, 1):
         error = choice.error or _incomplete_json(task, choice) or _repetition(choice)
+        error = error or misfit_of(task.conversation, choice)
         if error is not None:
             which = f"choice {number} of {len(choices)}: " if len(choices) > 1 else ""
             return RequestError(f"{which}{error.message}", error.code)

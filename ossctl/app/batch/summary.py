@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ossctl.app.inference.generation import Generation
-from ossctl.errors import ExitCode
+from ossctl.errors import ExitCode, RequestError
 
 _GROWTH = 1.02  # of bucket boundaries: percentiles are accurate to 1 %
+_MAX_MESSAGES = 1_000  # different ones that are counted
+_MAX_MESSAGES_SHOWN = 3
+_MAX_MESSAGE = 200  # characters
 _SHORTEST = 1e-3  # seconds, of the first bucket
 
 
@@ -48,9 +51,9 @@ class BatchSummary:
     Lines are `skipped` if an earlier run finished them, with an error if they are also `failed_before`.
     `changed` lines were answered again because their request or the model has changed. Of the `done` lines,
     `cut_in_reasoning` reached their token limit before the answer began, and `recovered` broke the model's
-    format. `running_tokens` are the tokens generated so far for the `running` requests, `slowest` is the id
-    and the age in seconds of the oldest one. `journal_seconds` is the time spent on encoding and writing
-    records.
+    format. `errors` counts the codes of errors, `error_messages` their texts. `running_tokens` are the tokens
+    generated so far for the `running` requests, `slowest` is the id and the age in seconds of the oldest one.
+    `journal_seconds` is the time spent on encoding and writing records.
     """
 
     done: int = 0
@@ -67,6 +70,7 @@ class BatchSummary:
     seconds: float = 0.0
     journal_seconds: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
+    error_messages: Counter[str] = field(default_factory=Counter)
     latency: Latencies = field(default_factory=Latencies)
     first_token: Latencies = field(default_factory=Latencies)
     running: int = 0
@@ -106,6 +110,13 @@ class BatchSummary:
                 self.latency.add(generation.seconds)
                 self.first_token.add(generation.first_token_seconds)
 
+    def add_error(self, error: RequestError) -> None:
+        """Count a failed line."""
+        self.failed += 1
+        self.errors[error.code] += 1
+        if error.message in self.error_messages or len(self.error_messages) < _MAX_MESSAGES:
+            self.error_messages[error.message] += 1
+
     def report(self) -> dict[str, object]:
         """The fields of `--report`."""
         return {
@@ -130,6 +141,11 @@ class BatchSummary:
 
     def remarks(self) -> Iterator[str]:
         """Yield hints for answers that are missing, recovered or failed."""
+        shown = self.error_messages.most_common(_MAX_MESSAGES_SHOWN)
+        for message, count in shown:
+            yield f"{count:,} failed: {message[:_MAX_MESSAGE]}"
+        if others := self.failed - sum(count for _, count in shown):
+            yield f"{others:,} failed with other errors: see error in the records."
         if self.cut_in_reasoning:
             yield (
                 f"{self.cut_in_reasoning:,} used up their tokens on reasoning and have no answer: "

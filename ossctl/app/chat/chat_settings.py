@@ -19,7 +19,8 @@ _SEEDS = 2**64
 class ChatSettings:
     """If `date` is None, the model gets today's.
 
-    The first answer of a session uses `seed`, and each later one the next seed.
+    The first answer of a session uses `seed`, and each later one the next seed. `optional` names the settings
+    that hold only for models that support them.
     """
 
     system: str = ""
@@ -33,6 +34,7 @@ class ChatSettings:
     top_k: int = 0
     min_p: float = 0.0
     seed: int = 0
+    optional: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, options: GenerationOptions) -> "ChatSettings":
@@ -46,9 +48,10 @@ class ChatSettings:
             stops=tuple(options.stops),
             temperature=options.temperature,
             top_p=options.top_p,
-            top_k=options.top_k,
+            top_k=0 if options.top_k == -1 else options.top_k,
             min_p=options.min_p,
             seed=options.seed or 0,
+            optional=options.from_environment,
         )
 
     def sampling(self, n_answers: int) -> Sampling:
@@ -61,7 +64,7 @@ class ChatSettings:
     def record(self) -> dict[str, Any]:
         """The settings that are set, for the database and JSON."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value not in (None, "", ())}
+        return {name: value for name, value in values.items() if value not in (None, "", (), frozenset())}
 
 
 def settings_of(record: Mapping[str, Any]) -> ChatSettings:

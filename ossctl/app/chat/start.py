@@ -32,7 +32,7 @@ def start_chat(options: StartOptions, log: SessionLog) -> tuple[Chat, SavedSessi
     """The chat, and the session that it continues, if any. Raises UsageError."""
     reference = _reference(options, log)
     settings = options.settings
-    if "seed" not in options.given:
+    if "seed" not in options.given or settings.seed == -1:
         settings = replace(settings, seed=int.from_bytes(os.urandom(_SEED_BYTES)))
     chat = Chat(log, settings, SessionModel(""), options.tools)
     saved = None

@@ -14,7 +14,7 @@ class Defaults:
     `date` is the current date given to the model. Without one the model gets `today`, which does not count
     as part of the request. Line i uses seed `sampling.seed` + i, so that lines differ but a second run gives
     the same answers. `system` is the system message of conversations that have none. `timeout` is in seconds
-    from the start of an answer.
+    from the start of an answer. `optional` names the defaults that hold only for models that support them.
     """
 
     date: dt.date | None = None
@@ -27,3 +27,4 @@ class Defaults:
     system: str = ""
     json_format: JsonFormat | None = None
     timeout: float | None = None
+    optional: frozenset[str] = frozenset()

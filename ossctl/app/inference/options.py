@@ -17,7 +17,10 @@ from ossctl.errors import RequestError, UsageError
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """The options as given on the command line; the commands' help explains them. Raises UsageError."""
+    """The options as given on the command line; the commands' help explains them. Raises UsageError.
+
+    Those `from_environment` hold only for models that support them.
+    """
 
     system: str = ""
     schema: str = ""
@@ -31,6 +34,7 @@ class GenerationOptions:
     date: dt.date | None = None
     effort: Effort | None = None
     max_reasoning_tokens: int | None = None
+    from_environment: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not all(self.stops):
@@ -47,6 +51,7 @@ class GenerationOptions:
             self.sampling(default_seed=0),
             system=text_of(self.system),
             json_format=json_format_of(self.schema),
+            optional=self.from_environment,
         )
 
     def sampling(self, default_seed: int) -> Sampling:
@@ -54,9 +59,9 @@ class GenerationOptions:
         sampling = Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
-            top_k=self.top_k,
+            top_k=0 if self.top_k == -1 else self.top_k,
             min_p=self.min_p,
-            seed=default_seed if self.seed is None else self.seed,
+            seed=default_seed if self.seed in (None, -1) else self.seed,
         )
         try:
             sampling.validate()

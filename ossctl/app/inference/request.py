@@ -1,6 +1,6 @@
 """What to generate, and the generations made of it for a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,7 @@ def prepare_generation(
     `conversation` is as in `Request`. Raises RequestError if the model's format cannot express the
     conversation or a schema cannot be enforced.
     """
+    _refuse_oversized(model, spec.conversation)
     prompt = model.dialect.render(spec.conversation)
     request = replace(_request(model, spec, request_id, prompt), conversation=conversation)
     return Generation(request, model.dialect.parser(prompt), spec.stops, on_event)
@@ -121,9 +122,21 @@ def check_schema(json_format: JsonFormat | None, model: "LoadedModel") -> None:
         raise UsageError(f"--schema: {reason or error.message}") from None
 
 
-def refuse_unsupported(effort: Effort | None, max_reasoning_tokens: int | None, model: "LoadedModel") -> None:
-    """Raise UsageError for an option that `model` does not support, before any request."""
-    given = {"--effort": effort, "--max-reasoning-tokens": max_reasoning_tokens}
+def supported_reasoning(
+    effort: Effort | None,
+    max_reasoning_tokens: int | None,
+    model: "LoadedModel",
+    optional: Collection[str] = (),
+) -> tuple[Effort | None, int | None]:
+    """Both settings, or None if `model` does not support them and those given are `optional`.
+
+    Raises UsageError for others that it does not support, before any request.
+    """
+    if model.dialect.default_effort is not None:
+        return effort, max_reasoning_tokens
+    given = {"effort": effort, "max_reasoning_tokens": max_reasoning_tokens}
     for name, value in given.items():
-        if value is not None and model.dialect.default_effort is None:
-            raise UsageError(f"{name} is for gpt-oss; {model.name} has no such setting")
+        if value is not None and name not in optional:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} is for gpt-oss; {model.name} has no such setting")
+    return None, None

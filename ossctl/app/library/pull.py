@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.app.library.resolve import all_models, hub_reference, open_records
+from ossctl.app.library.resolve import all_models, hub_reference, open_records, verified_copy
 from ossctl.app.placement.fit import DoesNotFit, Fit, fit_of
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.remote_shape import remote_shape
@@ -18,7 +18,16 @@ from ossctl.hub.hub import HubModel, Unreachable, find_model
 from ossctl.hub.local import LocalModel
 from ossctl.hub.store import ModelPull, Transfer, free_bytes, missing_bytes
 
-__all__ = ["LocalModel", "PullPlan", "Transfer", "find_on_hub", "plan_pull", "pull"]
+__all__ = [
+    "LocalModel",
+    "PullPlan",
+    "Transfer",
+    "Unreachable",
+    "find_on_hub",
+    "plan_pull",
+    "pull",
+    "verified_copy",
+]
 
 _RESUME_HINT = "Run the same command again to resume."
 _MAX_NAMES = 5
@@ -76,8 +85,11 @@ def find_on_hub(reference: str, say: Callable[[str], None]) -> HubModel:
     Raises ModelError (no such model, no access, no network) and UsageError.
     """
     wanted = hub_reference(reference)
+    is_here = verified_copy(reference) is not None
 
     def wait(seconds: float, reason: str) -> None:
+        if is_here:
+            raise Unreachable(f"the hub does not answer: {reason}")
         if seconds >= 1:
             say(f"{reason}; retrying in {seconds:.0f} s")
         time.sleep(seconds)
@@ -85,7 +97,7 @@ def find_on_hub(reference: str, say: Callable[[str], None]) -> HubModel:
     try:
         return find_model(wanted, wait)
     except Unreachable as error:
-        raise ModelError(error.message, f"{error.hint} {_local_models()}") from None
+        raise Unreachable(error.message, f"{error.hint} {_local_models()}".strip()) from None
 
 
 def pull(plan: PullPlan, on_progress: Callable[[Transfer], None], say: Callable[[str], None]) -> LocalModel:

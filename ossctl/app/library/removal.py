@@ -7,7 +7,7 @@ from ossctl.errors import ModelError, UsageError
 from ossctl.hub.cache import RepoFolder
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.local import Origin
-from ossctl.hub.reference import PREFIX, HubReference
+from ossctl.hub.reference import HubReference
 from ossctl.hub.removal import Removal, removal_of
 
 __all__ = ["Removal", "plan_removal", "remove"]
@@ -20,7 +20,7 @@ def plan_removal(reference: str) -> Removal:
     """
     if reference == NANO:
         raise UsageError("nano is part of ossctl and cannot be deleted", "Uninstall ossctl to remove it.")
-    if is_path(reference) and catalogue().find(reference) is None and not reference.startswith(PREFIX):
+    if is_path(reference) and catalogue().find(reference) is None:
         raise UsageError(f"{reference} is a path, not a pulled model", "Delete the file yourself.")
     wanted = hub_reference(reference)
     folder = RepoFolder.of(wanted.repo)

@@ -69,11 +69,12 @@ def locate(reference: str) -> LocalModel:
     """The model on this machine that `reference` means. Raises ModelError and UsageError."""
     if reference == NANO:
         return _nano()
-    if reference.startswith(PREFIX):
-        return _locate_in_cache(HubReference.parse(reference))
     entry = catalogue().find(reference)
     if entry is not None:
         return _locate_entry(entry)
+    on_hub = as_hub_reference(reference)
+    if on_hub is not None:
+        return _locate_in_cache(on_hub)
     if is_path(reference):
         return model_at(Path(reference))
     raise unknown_name(reference)
@@ -83,16 +84,31 @@ def hub_reference(reference: str) -> HubReference:
     """The reference to the hub that a name or `hf:ORG/REPO` stands for. Raises ModelError and UsageError."""
     if reference == NANO:
         raise UsageError("nano is part of ossctl, so there is nothing to fetch", "Use it with -m nano.")
-    if reference.startswith(PREFIX):
-        return HubReference.parse(reference)
     entry = catalogue().find(reference)
     if entry is not None:
         return entry.variant.pinned
+    on_hub = as_hub_reference(reference)
+    if on_hub is not None:
+        return on_hub
     if is_path(reference):
         raise UsageError(
             f"{reference} is a path, not a model to fetch", "For a repository write hf:ORG/REPO."
         )
     raise unknown_name(reference)
+
+
+def as_hub_reference(reference: str) -> HubReference | None:
+    """The model on the hub that `hf:ORG/REPO`, an address or, unless it is a path here, `ORG/REPO` means.
+
+    None for anything else. Raises UsageError for `hf:` with something else after it.
+    """
+    if reference.startswith(PREFIX):
+        return HubReference.parse(reference)
+    on_hub = HubReference.of_address(reference)
+    if on_hub is not None:
+        return on_hub
+    on_hub = HubReference.of_repo(reference)
+    return on_hub if on_hub and not Path(on_hub.repo).parent.exists() else None
 
 
 def has_nano() -> bool:
@@ -109,6 +125,8 @@ def is_path(reference: str) -> bool:
     """Whether `reference` looks like a path or is an existing one. Raises UsageError if it is blank."""
     if not reference.strip():
         raise UsageError("the name of the model is empty", "`ossctl ls --all` lists all names.")
+    if as_hub_reference(reference) is not None:
+        return False
     path = Path(reference)
     return path.name != reference or bool(path.suffix) or path.exists()
 
@@ -118,6 +136,15 @@ def unknown_name(name: str) -> ModelError:
     nearest = catalogue().nearest(name, *_nano_name())
     suggestion = f"Did you mean {' or '.join(nearest)}? " if nearest else ""
     return ModelError(f"no model is called {name}", f"{suggestion}`ossctl ls --all` lists all names.")
+
+
+def verified_copy(reference: str) -> LocalModel | None:
+    """The model that `reference` means, if it is here, complete and verified. Raises UsageError."""
+    try:
+        model = locate(reference)
+    except ModelError:
+        return None
+    return model if is_verified(model, open_records()) else None
 
 
 def open_records() -> FileRecords:

@@ -53,7 +53,7 @@ class RunOptions:
         )
         sampling = generation.sampling(secrets.randbits(_SEED_BITS))
         spec = GenerationSpec(conversation, generation.max_tokens, tuple(generation.stops), sampling)
-        return RunRequest(spec, self.n, self.raw, commands)
+        return RunRequest(spec, self.n, self.raw, commands, generation.from_environment)
 
     def defaults_for_lines(self) -> Defaults:
         """The defaults of `--serve-stdin`. Raises UsageError for options that it does not take."""
@@ -75,14 +75,19 @@ class RunOptions:
             raise UsageError(f"{given[0]} cannot be used with --serve-stdin", hint)
         return self.generation.defaults()
 
+    def _is_given(self, name: str) -> bool:
+        """Whether the command line sets an option that the environment can also set."""
+        generation = self.generation
+        return getattr(generation, name) is not None and name not in generation.from_environment
+
     def _refuse_contradictions(self) -> None:
         chat = {
             "--system": self.generation.system,
             "--schema": self.generation.schema,
             "--tool": self.tools.tools,
             "--tool-cmd": self.tools.commands,
-            "--effort": self.generation.effort,
-            "--max-reasoning-tokens": self.generation.max_reasoning_tokens is not None,
+            "--effort": self._is_given("effort"),
+            "--max-reasoning-tokens": self._is_given("max_reasoning_tokens"),
         }
         given = [name for name, value in chat.items() if value]
         if self.raw and given:

@@ -1,5 +1,6 @@
 """`ossctl run`: answers one prompt, once or several times, and runs the tool calls of an answer."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import GenerationSpec, refuse_unsupported
+from ossctl.app.inference.request import GenerationSpec, check_schema, supported_reasoning
+from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.command import ToolCommand, ToolOutcome, denied
 from ossctl.app.tools.runner import MAX_ROUNDS, ROUNDS_EXHAUSTED, ToolRunner
@@ -73,8 +75,16 @@ class RunAnswer:
         )
         return self.spec.conversation.json_format is not None and not whole
 
+    @functools.cached_property
+    def misfit(self) -> str:
+        """How the answer breaks its schema, "" if it does not."""
+        error = misfit_of(self.spec.conversation, self.generation)
+        return error.message if error else ""
+
     @property
     def exit_code(self) -> ExitCode:
+        if self.misfit:
+            return ExitCode.FAILED
         return _EXIT_CODES.get(self.ending, ExitCode.CUT if self.is_half_json else ExitCode.DONE)
 
     def record(self) -> dict[str, Any]:
@@ -133,12 +143,16 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A prompt to answer `n` times. `commands` are the programs for tools, by the tools' names."""
+    """A prompt to answer `n` times. `commands` are the programs for tools, by the tools' names.
+
+    `optional` names the settings that hold only for models that support them.
+    """
 
     spec: GenerationSpec
     n: int = 1
     raw: bool = False
     commands: Mapping[str, ToolCommand] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
 
 
 def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -> RunResult:
@@ -159,7 +173,8 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
         load_seconds = monotonic() - started
         for remark in loaded.remarks:
             view.remark(remark)
-        spec = _with_default_effort(request.spec, loaded)
+        spec = _with_reasoning_of(loaded, request)
+        check_schema(spec.conversation.json_format, loaded)
         with Client(loaded, interrupt) as client:
             try:
                 answers = ToolLoop(client, interrupt, view, request.commands).run(spec, request.n)
@@ -190,12 +205,15 @@ def save(text: str, path: Path) -> None:
     atomic_write(path, text.encode("utf-8", "replace"))
 
 
-def _with_default_effort(spec: GenerationSpec, model: LoadedModel) -> GenerationSpec:
+def _with_reasoning_of(model: LoadedModel, request: RunRequest) -> GenerationSpec:
     """Set the model's default effort, so that it is reported. Raises UsageError."""
-    conversation = spec.conversation
-    refuse_unsupported(conversation.effort, conversation.max_reasoning_tokens, model)
-    effort = conversation.effort or model.dialect.default_effort
-    return replace(spec, conversation=replace(conversation, effort=effort))
+    conversation = request.spec.conversation
+    effort, budget = supported_reasoning(
+        conversation.effort, conversation.max_reasoning_tokens, model, request.optional
+    )
+    effort = effort or model.dialect.default_effort
+    conversation = replace(conversation, effort=effort, max_reasoning_tokens=budget)
+    return replace(request.spec, conversation=conversation)
 
 
 class ToolLoop:

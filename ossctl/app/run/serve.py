@@ -7,6 +7,8 @@ The output starts with `{"ready": {…}}`. Each request then gets any number of 
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -19,10 +21,11 @@ from ossctl.app.inference.finish import answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import prepare_generation, refuse_unsupported
+from ossctl.app.inference.request import prepare_generation, supported_reasoning
+from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
-from ossctl.app.wire.chat_completions import custom_id_of, parse_task, read_record
+from ossctl.app.wire.chat_completions import Task, custom_id_of, parse_task, read_record
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.reader import EndOfInput, Reader
 from ossctl.app.wire.source import Source
@@ -33,19 +36,34 @@ from ossctl.storage.journal import Journal, stdout_journal
 
 _MAX_UNANSWERED = 4096  # requests in flight: a client that sends more is blocked
 
-_Arrival = Line | tuple[str, Event] | Generation | Exception | EndOfInput | None
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A request that is ready for the engine, or why it cannot be answered."""
+
+    task: Task
+    result: Generation | RequestError
+
+
+_Arrival = Line | _Prepared | tuple[str, Event] | Generation | Exception | EndOfInput | None
 
 
 class LineServer:
-    """Answers the requests of one stream in parallel."""
+    """Answers the requests of one stream in parallel.
+
+    A thread of its own tokenizes prompts, so that a long one does not delay the events of other requests.
+    """
 
     def __init__(self, model: LoadedModel, sink: Journal, defaults: Defaults) -> None:
         self._model = model
         self._sink = sink
         self._defaults = defaults
         self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
-        self._seeds: dict[str, int] = {}  # of unanswered requests, by id
+        self._unanswered: dict[str, Task] = {}  # by id
+        self._cancelled: set[str] = set()  # ids of requests that were not ready for the engine
+        self._preparing: set[str] = set()  # ids
         self._after_preamble: set[str] = set()  # ids
+        self._preparer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
 
     def run(self, lines: Iterator[Line], interrupt: Interrupt) -> None:
         """Answer all `lines`.
@@ -59,9 +77,9 @@ class LineServer:
         self._sink.append(msgspec.json.encode({"ready": ready}))
         self._reader = Reader(lines, self._arrivals.put, _MAX_UNANSWERED)
         self._reader.start()
-        with EngineThread(runner, self._arrivals.put) as engine:
+        with self._preparer, EngineThread(runner, self._arrivals.put) as engine:
             reading, error = True, None
-            while reading or self._seeds:
+            while reading or self._unanswered:
                 arrivals = list(self._next_arrivals())
                 interrupt.check()
                 for end in (arrival for arrival in arrivals if isinstance(arrival, EndOfInput)):
@@ -83,43 +101,77 @@ class LineServer:
         if isinstance(arrival, Exception):
             raise arrival
         if isinstance(arrival, Line):
+            yield from self._accept(arrival, engine)
+        elif isinstance(arrival, _Prepared):
             yield from self._submit(arrival, engine)
         elif isinstance(arrival, Generation):
             yield self._final_event(arrival)
         elif isinstance(arrival, tuple):
             yield from self._delta(*arrival)
 
-    def _submit(self, line: Line, engine: EngineThread) -> Iterator[dict[str, Any]]:
+    def _accept(self, line: Line, engine: EngineThread) -> Iterator[dict[str, Any]]:
         try:
             record = read_record(line)
             if "cancel" in record:
                 self._cancel(record, engine)
                 self._reader.done()
-                return
-            generation = self._prepare(record, line)
+            else:
+                self._start(record, line)
         except RequestError as error:
             self._reader.done()
             yield _error(custom_id_of(line), error, line.number)
-        else:
-            engine.submit(generation)
 
-    def _prepare(self, record: dict[str, Any], line: Line) -> Generation:
+    def _start(self, record: dict[str, Any], line: Line) -> None:
         streams = record.pop("stream", True)
         if not isinstance(streams, bool):
             raise RequestError("stream must be true or false")
         task = parse_task(record, line, self._defaults)
-        if task.custom_id in self._seeds:
+        unsupported = {"n": task.n > 1, "logprobs": task.sampling.logprobs is not None}
+        for name in (name for name, given in unsupported.items() if given):
+            raise RequestError(f"{name} is not supported with --serve-stdin")
+        if task.custom_id in self._unanswered:
             raise RequestError(f"id: {task.custom_id[:80]!r} is still being answered")
+        self._unanswered[task.custom_id] = task
+        self._preparing.add(task.custom_id)
+        self._preparer.submit(self._prepare, task, streams=streams)
+
+    def _prepare(self, task: Task, *, streams: bool) -> None:
+        """Render and tokenize a request, on the preparer's thread."""
         watch = (lambda event: self._arrivals.put((task.custom_id, event))) if streams else None
-        generation = prepare_generation(self._model, task, task.custom_id, watch)
-        self._seeds[task.custom_id] = task.sampling.seed
-        return generation
+        try:
+            generation = prepare_generation(self._model, task, task.custom_id, watch)
+            self._arrivals.put(_Prepared(task, generation))
+        except RequestError as error:
+            self._arrivals.put(_Prepared(task, error))
+        except Exception as error:  # noqa: BLE001 (a bug: don't lose it with the thread)
+            self._arrivals.put(error)
+
+    def _submit(self, prepared: _Prepared, engine: EngineThread) -> Iterator[dict[str, Any]]:
+        request_id = prepared.task.custom_id
+        self._preparing.discard(request_id)
+        if isinstance(prepared.result, RequestError):
+            self._forget(request_id)
+            yield _error(request_id, prepared.result, prepared.task.line)
+            return
+        engine.submit(prepared.result)
+        if request_id in self._cancelled:
+            engine.cancel(request_id)
 
     def _cancel(self, record: dict[str, Any], engine: EngineThread) -> None:
         """Cancel a request. An unknown id is ignored, because the answer may have been on its way."""
         if len(record) > 1:
             raise RequestError("a line with cancel must have no other fields")
-        engine.cancel(str(record["cancel"]))
+        request_id = str(record["cancel"])
+        if request_id in self._preparing:
+            self._cancelled.add(request_id)
+        engine.cancel(request_id)
+
+    def _forget(self, request_id: str) -> Task:
+        """Release the id of an answered request, and let the reader continue."""
+        self._reader.done()
+        self._after_preamble.discard(request_id)
+        self._cancelled.discard(request_id)
+        return self._unanswered.pop(request_id)
 
     def _delta(self, request_id: str, event: Event) -> Iterator[dict[str, Any]]:
         match event:
@@ -136,13 +188,12 @@ class LineServer:
 
     def _final_event(self, generation: Generation) -> dict[str, Any]:
         request_id = generation.request.id
-        seed = self._seeds.pop(request_id)
-        self._after_preamble.discard(request_id)
-        self._reader.done()
-        if generation.error is not None:
-            return _error(request_id, generation.error)
+        task = self._forget(request_id)
+        error = generation.error or misfit_of(task.conversation, generation)
+        if error is not None:
+            return _error(request_id, error)
         fields = answer_fields(generation, answer_finish(generation))
-        return {"id": request_id, "done": {**fields, "seed": seed}}
+        return {"id": request_id, "done": {**fields, "seed": task.sampling.seed}}
 
 
 def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[str], None]) -> None:
@@ -158,7 +209,10 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
     ):
         for remark in loaded.remarks:
             say(remark)
-        refuse_unsupported(defaults.effort, defaults.max_reasoning_tokens, loaded)
+        effort, budget = supported_reasoning(
+            defaults.effort, defaults.max_reasoning_tokens, loaded, defaults.optional
+        )
+        defaults = replace(defaults, effort=effort, max_reasoning_tokens=budget)
         LineServer(loaded, sink, defaults).run(Source(None).lines(), interrupt)
 
 

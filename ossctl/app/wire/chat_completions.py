@@ -4,9 +4,11 @@ A field that is not supported is never ignored: it is an error that names the fi
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Literal, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -19,6 +21,16 @@ from ossctl.errors import RequestError
 
 _MAX_STOPS = 16
 _MAX_CHOICES = 128  # OpenAI's limit for n
+
+_INTEGERS = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_reasoning_tokens",
+    "top_k",
+    "seed",
+    "top_logprobs",
+    "n",
+)
 
 # Fields that are accepted only with their default value.
 _FIXED: dict[str, float] = {"stream": False, "frequency_penalty": 0, "presence_penalty": 0}
@@ -90,10 +102,10 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
     """Parse the record on `line`; `defaults` apply where it sets nothing. Raises RequestError."""
     options: Options
     if "body" in record:
-        batch_line = _convert(record, BatchLine)
+        batch_line = _convert({**record, "body": _with_usual_numbers(record["body"])}, BatchLine)
         options, messages, custom_id = batch_line.body, batch_line.body.messages, batch_line.custom_id
     else:
-        options = shorthand = _convert(record, Shorthand)
+        options = shorthand = _convert(_with_usual_numbers(record), Shorthand)
         messages, custom_id = _messages(shorthand), _id(shorthand, line)
     if custom_id == "":
         raise RequestError("the id is empty")
@@ -139,6 +151,22 @@ def default_id(line: Line) -> str:
     return f"line-{line.number}"
 
 
+def _with_usual_numbers(fields: Any) -> Any:
+    """`fields` with 50.0 as the integer 50, and -1 as in llama.cpp and vLLM: any seed, no limit of top_k."""
+    if not isinstance(fields, dict):
+        return fields
+    fields = dict(fields)
+    for name in _INTEGERS:
+        value = fields.get(name)
+        if isinstance(value, float) and value.is_integer():
+            fields[name] = int(value)
+    if fields.get("seed") == -1:
+        del fields["seed"]
+    if fields.get("top_k") == -1:
+        fields["top_k"] = 0
+    return fields
+
+
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -161,10 +189,10 @@ def _convert(record: dict[str, Any], kind: type[_T]) -> _T:
     try:
         return msgspec.convert(record, kind)
     except msgspec.ValidationError as error:
-        raise RequestError(_reworded(str(error))) from None
+        raise RequestError(_reworded(str(error), kind)) from None
 
 
-def _reworded(message: str) -> str:
+def _reworded(message: str, kind: type) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.body.n`" into "body.n: expected int, got str"."""
     if field := re.fullmatch(
         r"Object (?:contains (unknown)|missing (required)) field `(.*?)`(?: - at `\$\.?(.*)`)?",
@@ -177,8 +205,29 @@ def _reworded(message: str) -> str:
     what = what.replace("`", "")
     where = re.sub(r"^\$\.?", "", where.strip("`"))
     what = what.replace("Invalid RFC3339 encoded date", "Must be YYYY-MM-DD")
-    what = re.sub("^Invalid enum value (.*)$", r"\1 is not supported", what)
+    if what.startswith("Invalid enum value "):
+        values = _join([repr(value) for value in _values(kind, where)])
+        what = f"{what.removeprefix('Invalid enum value ')} is not supported, must be {values}"
     return f"{where}: {what[0].lower()}{what[1:]}" if where else what
+
+
+def _values(kind: Any, where: str) -> list[str]:
+    """The values that the field at `where` of a request can have, as `body.messages[0].role`."""
+    kinds = [kind]
+    for step in re.findall(r"[^.\[\]]+", where):
+        hints = [get_type_hints(each).get(step) for each in kinds if isinstance(each, type)]
+        items = [item for each in kinds if get_origin(each) is list for item in get_args(each)]
+        kinds = [member for each in (*hints, *items) for member in _members(each)]
+    return [value for each in kinds if get_origin(each) is Literal for value in get_args(each)]
+
+
+def _members(kind: Any) -> Sequence[Any]:
+    """The members of a union, or `kind` itself."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _join(names: list[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "another"
 
 
 def _messages(shorthand: Shorthand) -> list[ChatMessage]:

@@ -145,7 +145,7 @@ def _check_fields(message: ChatMessage, field: str) -> None:
 
 def _text(message: ChatMessage) -> str:
     if isinstance(message.content, list):
-        return "".join(part.text for part in message.content)
+        return "\n".join(part.text for part in message.content)  # as llama.cpp and vLLM do
     return message.content or ""
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import random
+import re
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,9 +77,12 @@ class Source:
             return sum(1 for _ in self.lines())
 
     def selected(self, survey: "Survey | None") -> Iterator[Line]:
-        """Yield the lines to answer: the sample, or all lines that the survey saw. Raises as `lines` does."""
+        """Yield the lines to answer: the sample, or all lines that the survey saw.
+
+        Raises as `lines` does, and UsageError for JSON that is not one object per line.
+        """
         if survey is None:
-            yield from self.lines()
+            yield from self._checked_lines()
             return
         indices = iter(range(survey.count) if survey.selected is None else survey.selected)
         wanted = next(indices, None)
@@ -97,7 +101,7 @@ class Source:
         ids, sizes = array("Q"), Sizes()
         n_bytes = self._size()
         with _read_errors_as_usage_errors(self.name):
-            for line in self.lines():
+            for line in self._checked_lines():
                 ids.append(id_hash(id_of(line)))
                 sizes.add(line)
             self._refuse_duplicates(ids, id_of)
@@ -109,6 +113,15 @@ class Source:
             selected = array("Q", sorted(chosen))
             ids = array("Q", (ids[index] for index in selected))
         return Survey(ids, selected, n_bytes, sizes)
+
+    def _checked_lines(self) -> Iterator[Line]:
+        """Yield `lines`. Raises UsageError if the first one shows that they are one JSON document."""
+        for index, line in enumerate(self.lines()):
+            if index == 0 and self.format is Format.JSONL and (kind := _kind_of_document(line.data)):
+                values = ".[]" if kind == "array" else "."
+                hint = f"Make lines of it: jq -c '{values}' {self.path or 'FILE'} > lines.jsonl"
+                raise UsageError(f"{self.name} is a JSON {kind}, not one JSON object per line", hint)
+            yield line
 
     def has_grown(self, survey: "Survey") -> bool:
         """Whether the file is longer than when it was surveyed."""
@@ -188,6 +201,13 @@ def _read_errors_as_usage_errors(name: str) -> Iterator[None]:
 def id_hash(custom_id: str) -> int:
     """A 64-bit hash of an id, so that a million ids take 8 MB."""
     return int.from_bytes(blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+
+
+def _kind_of_document(first_line: bytes) -> str:
+    """ "array" or "object" for the first line of a whole JSON document, "" for a line of JSON lines."""
+    if first_line == b"{":
+        return "object"
+    return "array" if re.match(rb"\[\s*(\{|$)", first_line) else ""
 
 
 def _as_text(line: Line) -> Line:

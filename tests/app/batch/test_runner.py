@@ -124,6 +124,16 @@ def test_effort_and_date_options_apply_to_lines_that_set_none(tmp_path: Path) ->
     ]
 
 
+def test_an_answer_that_does_not_fit_its_schema_is_an_error(tmp_path: Path) -> None:
+    """The scripted model has no grammar, so its empty answers are not even JSON."""
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
+    lines = io.BytesIO(json.dumps({"prompt": "x", "response_format": schema}).encode())
+    summary, (record,) = run(lines, EndingRunner(n_vocab=256), tmp_path / "out")
+    assert (summary.done, summary.failed) == (0, 1)
+    assert record["error"]["code"] == "schema_unsatisfied"
+    assert record["error"]["message"].startswith("line 1: the answer does not fit the schema: ")
+
+
 @pytest.mark.parametrize(
     ("wanted", "how"),
     [

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ossctl.app.batch.summary import BatchSummary, Latencies
+from ossctl.errors import RequestError
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 300.0])
@@ -28,3 +29,18 @@ def test_zero_seconds_and_a_day_have_a_bucket() -> None:
         latencies.add(seconds)
     assert latencies.percentile(50) < 0.002
     assert latencies.percentile(99) == pytest.approx(86_400, rel=0.02)
+
+
+def test_lines_that_fail_alike_are_one_remark() -> None:
+    summary = BatchSummary()
+    for _ in range(1_200):
+        summary.add_error(RequestError("body.audio is not supported"))
+    for number in range(1_500):
+        summary.add_error(RequestError(f"no {number}"))
+    assert list(summary.remarks()) == [
+        "1,200 failed: body.audio is not supported",
+        "1 failed: no 0",
+        "1 failed: no 1",
+        "1,498 failed with other errors: see error in the records.",
+    ]
+    assert summary.errors == {"invalid_request": 2_700}

@@ -1,10 +1,13 @@
 """What is known of a request before its model is."""
 
+from dataclasses import dataclass
+
 import pytest
 
-from ossctl.app.inference.request import GenerationSpec
-from ossctl.dialect import Conversation, Message
+from ossctl.app.inference.request import GenerationSpec, supported_reasoning
+from ossctl.dialect import Conversation, Effort, Message
 from ossctl.engine.request import Sampling
+from ossctl.errors import UsageError
 
 
 @pytest.mark.parametrize(("max_tokens", "writes"), [(None, 500), (20, 20), (4_000, 500)])
@@ -14,3 +17,40 @@ def test_how_much_it_reads_and_writes_is_guessed_from_its_text_and_its_limit(
     messages = (Message("system", "Be brief. " * 4), Message("user", "word " * 800))
     spec = GenerationSpec(Conversation(messages), max_tokens, (), Sampling())
     assert spec.likely_tokens == (1_010, writes)
+
+
+@dataclass
+class _Model:
+    dialect: "_Dialect"
+    name: str = "tiny"
+
+
+@dataclass
+class _Dialect:
+    default_effort: Effort | None
+
+
+PLAIN, REASONING = _Model(_Dialect(None)), _Model(_Dialect("medium"))
+
+
+def supported(
+    model: _Model, effort: Effort | None, budget: int | None, *optional: str
+) -> tuple[Effort | None, int | None]:
+    return supported_reasoning(effort, budget, model, optional)  # type: ignore[arg-type]
+
+
+def test_a_setting_of_the_environment_holds_for_models_that_have_it() -> None:
+    assert supported(REASONING, "low", 5, "effort", "max_reasoning_tokens") == ("low", 5)
+    assert supported(PLAIN, "low", 5, "effort", "max_reasoning_tokens") == (None, None)
+    assert supported(PLAIN, None, None) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("effort", "budget", "option"), [("low", 5, "--effort"), (None, 0, "--max-reasoning-tokens")]
+)
+def test_a_setting_of_the_command_line_that_the_model_lacks_is_refused(
+    effort: Effort | None, budget: int | None, option: str
+) -> None:
+    assert supported(REASONING, effort, budget) == (effort, budget)
+    with pytest.raises(UsageError, match=f"^{option} is for gpt-oss; tiny has no such setting$"):
+        supported(PLAIN, effort, budget, *(["max_reasoning_tokens"] if effort else []))

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -85,7 +86,7 @@ def test_every_option_reaches_the_request() -> None:
 
 
 def test_roles_parts_and_reasoning_of_messages_are_kept() -> None:
-    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     messages = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": parts},
@@ -94,7 +95,7 @@ def test_roles_parts_and_reasoning_of_messages_are_kept() -> None:
     ]
     assert task_of({"messages": messages}).conversation.messages == (
         Message("developer", "Be brief."),
-        Message("user", "one two"),
+        Message("user", "one\ntwo"),
         Message("assistant", "", "plan"),
         Message("user", ""),
     )
@@ -117,6 +118,31 @@ def test_tools_format_effort_date_and_budget_reach_the_conversation() -> None:
     )
     for record in (batch_line(**options), {"prompt": "Hi", **options}, {"messages": [HI], **options}):
         assert task_of(record).conversation == expected
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
+def test_text_parts_are_joined_by_a_newline(role: str) -> None:
+    parts = [{"type": "text", "text": text} for text in ("What is 47", "plus 38?")]
+    call = {"id": "c", "function": {"name": "f", "arguments": ""}}
+    message = {"role": role, "content": parts, **({"tool_call_id": "c"} if role == "tool" else {})}
+    before = [HI, {"role": "assistant", "tool_calls": [call]}]
+    conversation = task_of({"messages": [*before, message]}).conversation
+    assert conversation.messages[-1].content == "What is 47\nplus 38?"
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"max_tokens": 50.0, "n": 2.0}, {"max_tokens": 50, "n": 2}),
+        ({"max_reasoning_tokens": 5.0, "seed": 7.0}, {"max_reasoning_tokens": 5, "seed": 7}),
+        ({"seed": -1}, {}),
+        ({"seed": -1.0, "top_k": -1.0}, {"top_k": 0}),
+        ({"top_k": -1}, {"top_k": 0}),
+    ],
+)
+def test_numbers_have_their_usual_meaning(given: dict[str, Any], same: dict[str, Any]) -> None:
+    assert task_of(batch_line(**given)) == task_of(batch_line(**same))
+    assert task_of({"prompt": "Hi", **given}) == task_of({"prompt": "Hi", **same})
 
 
 def test_the_supported_values_of_fixed_fields_are_accepted() -> None:

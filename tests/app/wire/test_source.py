@@ -228,3 +228,29 @@ def test_the_tokens_of_a_batch_are_estimated_from_its_lines(
     for number, data in enumerate(lines, 1):
         sizes.add(Line(number, data))
     assert sizes.likely_tokens(max_tokens) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "values"),
+    [
+        ('[{"prompt": "a"},\n {"prompt": "b"}]', "array", ".[]"),
+        ('\n[\n  {"prompt": "a"}\n]\n', "array", ".[]"),
+        ('\ufeff[ {"prompt": "a"}]', "array", ".[]"),
+        ('{\n  "prompt": "a"\n}', "object", "."),
+    ],
+)
+def test_a_json_document_is_named_with_the_way_to_make_lines_of_it(
+    tmp_path: Path, text: str, kind: str, values: str
+) -> None:
+    path = tmp_path / "in.json"
+    path.write_text(text, "utf-8")
+    for read in (lambda source: source.survey(custom_id_of), lambda source: list(source.selected(None))):
+        with pytest.raises(UsageError) as caught:
+            read(Source(path))
+        assert caught.value.message == f"{path} is a JSON {kind}, not one JSON object per line"
+        assert caught.value.hint == f"Make lines of it: jq -c '{values}' {path} > lines.jsonl"
+
+
+def test_a_line_with_an_array_is_a_line_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('[1, 2]\n{"prompt": "x"}\n')
+    assert Source(tmp_path / "in.jsonl").survey(custom_id_of).count == 2
