@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ossctl.app.chat.chat_settings import ChatSettings
+from ossctl.app.chat.paths import kind_of
 from ossctl.app.chat.session_log import SavedSession
 from ossctl.app.chat.transcript import ContextCut, MessageEntry, Transcript
 from ossctl.errors import UsageError
@@ -54,9 +55,12 @@ def record_of(chat: ExportedChat) -> dict[str, Any]:
 
 def save_new(path: Path, text: str) -> None:
     """Write `text` to a new file. Raises UsageError if `path` exists, OssctlError if it cannot be written."""
-    if path.exists() and (path.is_file() or path.is_dir()):
+    if kind_of(path) in ("file", "folder"):
         raise UsageError(f"{path} exists", "Choose another name.")
-    atomic_write(path, text.encode("utf-8", "replace"))
+    try:
+        atomic_write(path, text.encode("utf-8", "replace"))
+    except (ValueError, RuntimeError):  # a zero byte, or links in a loop
+        raise UsageError(f"cannot write {path}: no file can have this name") from None
 
 
 def _paragraphs(chat: ExportedChat) -> Iterator[str]:
