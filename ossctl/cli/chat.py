@@ -39,6 +39,10 @@ def chat(
         ),
     ] = None,
     system: SystemOption = "",
+    obey: Annotated[
+        bool,
+        typer.Option("--commands", help="Obey slash commands and @path in what is piped in, too."),
+    ] = False,
     tools: ToolGroup,
     generation: GenerationGroup,
     loading: LoadingGroup,
@@ -73,6 +77,7 @@ def chat(
         model_names=_model_names,
         resumed=resumed,
         may_run_all=tools.unasked,
+        obeys=obey or _is_interactive(out),
     )
     try:
         _talk(setup, reference, loading, out)
@@ -87,10 +92,14 @@ def _talk(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Ou
     """Chat on the terminal, or answer the lines of a pipe."""
     from ossctl.repl.piped import run_piped
 
-    if sys.stdin is not None and sys.stdin.isatty() and out.on_terminal:
+    if _is_interactive(out):
         _run_interactive(setup, reference, loading, out)
     elif failure := run_piped(setup):
         raise typer.Exit(failure.exit_code)
+
+
+def _is_interactive(out: Output) -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and out.on_terminal
 
 
 def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Output) -> None:

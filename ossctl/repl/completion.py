@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ossctl.app.chat.paths import names_in, user_path
-from ossctl.repl.registry import Command, Registry
+from ossctl.repl.registry import Command, Registry, looks_like_command
 
 _MAX_PATHS = 200
 _MENTION = re.compile(r'(?<!\S)@("[^"\n]*|[^\s"]*)\Z')  # an unfinished one
@@ -26,7 +26,7 @@ Values = Callable[[str], Sequence[tuple[str, str]]]  # (value, description) pair
 
 def candidates(text: str, registry: Registry[Any], values: Values) -> list[Candidate]:
     """Completions of `text`, the text before the cursor."""
-    if text.startswith("/") and "\n" not in text:
+    if looks_like_command(text):
         name, blank, argument = text.partition(" ")
         if not blank:
             return _commands(name, registry)

@@ -14,7 +14,7 @@ from ossctl.repl.composer import Composer
 from ossctl.repl.context_space import ContextSpace
 from ossctl.repl.draft_prefill import DraftPrefill
 from ossctl.repl.meter import Meter
-from ossctl.repl.registry import Registry
+from ossctl.repl.registry import Command, Registry, looks_like_command
 from ossctl.repl.setup import Leave, Setup
 from ossctl.repl.surface import Surface
 from ossctl.repl.terminal import Signals
@@ -43,6 +43,7 @@ class Repl:
         self.composer = Composer()
         self.meter = Meter()
         self.first_error: OssctlError | None = None
+        self._obeys = setup.obeys
         self._signals = signals
         self._display = AnswerDisplay(setup.chat, surface, signals)
         self._space = ContextSpace(setup.chat, surface, self._display, self.meter)
@@ -55,13 +56,16 @@ class Repl:
         """Show lines to the user, apart from the answers."""
         self.surface.say(*lines)
 
-    def handle(self, text: str) -> None:
-        """Run a line and report its errors. Raises Leave, Interrupted."""
+    def handle(self, text: str, *, pasted: bool = False) -> None:
+        """Run a line and report its errors. Raises Leave, Interrupted.
+
+        A line that was `pasted` is a message.
+        """
         try:
-            if text.startswith("/"):
+            command = self._command(text) if self._obeys and not pasted else None
+            if command is not None:
                 self.composer.cancel_edit()
-                command, argument = self.registry.parse(text)
-                command.run(self, argument)
+                command[0].run(self, command[1])
             elif text.strip():
                 self.send(text)
         except KeyboardInterrupt:
@@ -76,6 +80,14 @@ class Repl:
         finally:
             self._signals.check()
         self.warn_unsaved()
+
+    def _command(self, text: str) -> "tuple[Command[Repl], str] | None":
+        """The command in `text`. If it is mistyped, the text stays in the composer."""
+        try:
+            return self.registry.parse(text)
+        except UsageError:
+            self.composer.draft = text
+            raise
 
     def report(self, error: OssctlError) -> None:
         """Show an error and its hint."""
@@ -123,7 +135,7 @@ class Repl:
 
     def follow_message(self, text: str) -> None:
         """Prefill the message that the user is writing, `text` so far."""
-        if self.composer.editing is None and not text.startswith("/"):
+        if self.composer.editing is None and not looks_like_command(text):
             self._prefill.follow(text)
 
     def send(self, text: str) -> None:
@@ -171,6 +183,8 @@ class Repl:
 
     def _with_files(self, text: str) -> str:
         """The message with all attached and mentioned files."""
+        if not self._obeys:
+            return text
         n_ctx = self.chat.model_session.n_ctx
         mentioned = [read_attachment(path, n_ctx) for path in mentioned_files(text)]
         for name in missing_files(text):

@@ -22,7 +22,7 @@ class Setup:
     """The chat, its model and the command line's options.
 
     `resumed` is the session that the chat continues. `model_names` completes `/model`. With
-    `may_run_all`, tools run without asking.
+    `may_run_all`, tools run without asking. `obeys`: slash commands run and `@path` attaches a file.
     """
 
     chat: Chat
@@ -33,6 +33,7 @@ class Setup:
     resumed: SavedSession | None = None
     reasoning: ShowReasoning = "fold"
     may_run_all: bool = False
+    obeys: bool = True
 
 
 class Leave(Exception):

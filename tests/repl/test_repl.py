@@ -152,6 +152,19 @@ def test_a_message_that_is_stopped_before_its_answer_stays_in_the_composer(
     assert [file.name for file in opened.repl.composer.attachments] == [str(notes)]
 
 
+def test_a_mistyped_command_stays_in_the_composer(opened: Opened) -> None:
+    for text in ("/hlep me", "/effort huge"):
+        opened.repl.handle(text)
+        assert opened.repl.composer.take_draft() == text
+    assert opened.texts == []
+
+
+def test_what_is_pasted_is_a_message_also_if_it_names_a_command(opened: Opened) -> None:
+    opened.repl.handle("/clear", pasted=True)
+    opened.repl.handle("/no_think Hello?")
+    assert opened.texts == ["/clear", "/no_think Hello?"]
+
+
 def test_an_edit_replaces_the_turn_and_what_follows_when_it_is_sent(opened: Opened) -> None:
     for text in ("One?", "Two?", "Three?", "/edit 2"):
         opened.repl.handle(text)
