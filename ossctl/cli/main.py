@@ -2,9 +2,7 @@
 
 import gc
 import sys
-import time
 import traceback
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -84,21 +82,11 @@ def main() -> None:
 
 
 def _report_bug(error: Exception) -> ExitCode:
+    from ossctl.settings import save_crash_report
+
     trace = "".join(traceback.format_exception(error))
-    path = _save_trace(trace)
+    path = save_crash_report(f"ossctl {__version__}\n{trace}")
     shows_trace = path is None or "-vv" in sys.argv
     hint = trace if shows_trace else f"This is a bug. The traceback is in {path}; please report it."
     Output().error(f"unexpected error: {type(error).__name__}: {error}", hint)
     return ExitCode.FAILED
-
-
-def _save_trace(trace: str) -> Path | None:
-    from ossctl.settings import Paths
-
-    path = Paths.from_environment().state / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"ossctl {__version__}, Python {sys.version}\n{trace}", encoding="utf-8")
-    except OSError:
-        return None
-    return path

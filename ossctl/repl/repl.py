@@ -10,14 +10,14 @@ from ossctl.app.inference.request import refuse_unsupported
 from ossctl.app.user_text import Attached
 from ossctl.errors import OssctlError, UsageError
 from ossctl.repl.answer_display import AnswerDisplay
-from ossctl.repl.composer import Composer
 from ossctl.repl.context_space import ContextSpace
 from ossctl.repl.draft_prefill import DraftPrefill
+from ossctl.repl.guard import Guard
 from ossctl.repl.meter import Meter
 from ossctl.repl.registry import Command, Registry, looks_like_command
 from ossctl.repl.setup import Leave, Setup
 from ossctl.repl.surface import Surface
-from ossctl.repl.terminal import Signals
+from ossctl.repl.terminal import PressedTwice, Signals
 from ossctl.repl.tool_permission import ToolPermission
 from ossctl.repl.wording import complaints, statistics, tokens
 from ossctl.text import duration
@@ -40,10 +40,11 @@ class Repl:
         self.describe_plan = setup.describe_plan
         self.surface = surface
         self.registry = registry
-        self.composer = Composer()
+        self.composer = setup.composer
         self.meter = Meter()
         self.first_error: OssctlError | None = None
         self._obeys = setup.obeys
+        self._guard = Guard()
         self._signals = signals
         self._display = AnswerDisplay(setup.chat, surface, signals)
         self._space = ContextSpace(setup.chat, surface, self._display, self.meter)
@@ -62,24 +63,32 @@ class Repl:
         A line that was `pasted` is a message.
         """
         try:
-            command = self._command(text) if self._obeys and not pasted else None
-            if command is not None:
-                self.composer.cancel_edit()
-                command[0].run(self, command[1])
-            elif text.strip():
-                self.send(text)
-        except KeyboardInterrupt:
-            if self.surface.interactive:
+            self._run(text, pasted=pasted)
+        except KeyboardInterrupt as interrupt:
+            if not self.surface.interactive:
+                raise
+            if isinstance(interrupt, PressedTwice):
                 raise Leave from None
+            self.say("Stopped.")
+        except Leave:
             raise
-        except UsageError as error:
-            self.report(error)
-        except OssctlError as error:
-            self._signals.check()
-            self.report(error)
+        except Exception as error:
+            if not isinstance(error, UsageError):
+                self._signals.check()
+            if not isinstance(error, OssctlError) and not self.surface.interactive:
+                raise
+            self.report_any(error)
         finally:
             self._signals.check()
         self.warn_unsaved()
+
+    def _run(self, text: str, *, pasted: bool) -> None:
+        command = self._command(text) if self._obeys and not pasted else None
+        if command is not None:
+            self.composer.cancel_edit()
+            command[0].run(self, command[1])
+        elif text.strip():
+            self.send(text)
 
     def _command(self, text: str) -> "tuple[Command[Repl], str] | None":
         """The command in `text`. If it is mistyped, the text stays in the composer."""
@@ -98,6 +107,14 @@ class Repl:
         if error.hint:
             self.say(error.hint)
 
+    def report_any(self, error: Exception) -> None:
+        """Show an error, also an unexpected one."""
+        if isinstance(error, OssctlError):
+            self.report(error)
+            return
+        self._guard.note(error)
+        self.report(OssctlError(self._guard.problem, "This is a bug; please report it."))
+
     def warn_unsaved(self) -> None:
         """Tell the user, once, if the chat is not saved."""
         if self.chat.log.problem and not self._warned_unsaved:
@@ -106,7 +123,8 @@ class Repl:
 
     def ready(self) -> None:
         """Wait until the chat has its model. Raises what loading raises."""
-        self._ensure_load()
+        if not self._ensure_load() and self.model.error is not None and self._introduced is not None:
+            self.model.start_load()  # it worked before, and may again
         if not self.model.settled:
             try:
                 self._wait()
