@@ -271,6 +271,48 @@ def test_a_model_that_has_failed_is_loaded_again_while_the_prompt_waits_for_keys
     assert opened.texts == ["Hello?"]
 
 
+def test_ctrl_c_while_another_model_loads_goes_back_to_the_previous_one(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened.repl.chat.model_session
+
+    class Interrupted(SettableLoad):
+        def session(self) -> ModelSession:
+            raise KeyboardInterrupt
+
+    loads = iter([Interrupted(session), SettableLoad(session)])
+    monkeypatch.setattr("ossctl.repl.chat_model.BackgroundLoad", lambda *_: next(loads))
+    opened.repl.handle("/model other")
+    assert opened.lines[-2:] == ["Stopped: other is not loaded.", "tiny is loaded again."]
+    opened.repl.handle("Hello?")
+    assert opened.texts == ["Hello?"]
+
+
+def test_ctrl_c_in_a_command_stops_it_and_nothing_else(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opened.repl.chat, "fork", interrupted)
+    opened.repl.handle("/fork")
+    assert opened.lines == ["Stopped."]
+
+
+def test_an_unexpected_error_of_a_command_is_reported(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path))
+    monkeypatch.setattr(opened.repl.chat, "fork", fail)
+    opened.repl.handle("/fork")
+    assert opened.lines[0] == "Unexpected error: RuntimeError: odd."
+    (report,) = tmp_path.glob("state/crash-*.txt")
+    assert "RuntimeError: odd" in report.read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("replies", "asked", "ran"), [(["n", "n"], 2, 0), (["y", "y"], 2, 2), (["a"], 1, 2), (["", "y"], 2, 1)]
 )
