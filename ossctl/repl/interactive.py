@@ -53,7 +53,7 @@ class _Terminal:
                 repl.warn_unsaved()
                 if setup.resumed is not None:
                     show_session(repl, setup.resumed)
-                with contextlib.suppress(KeyboardInterrupt):  # between two prompts
+                with contextlib.suppress(KeyboardInterrupt):  # pressed twice
                     self._loop()
                 self._farewell()
             finally:
@@ -101,23 +101,20 @@ class _Terminal:
             self._prompt.leave(error)
 
     def _loop(self) -> None:
+        """Ask for lines and run them. Ctrl-C leaves if it is pressed again at the next prompt."""
         warned = False
         while True:
             try:
                 text = self._ask(self._repl.composer.take_draft())
-            except EOFError:
+                warned = False
+                self._repl.handle(text, pasted=self._prompt.pasted)
+            except (EOFError, Leave):
                 return
             except KeyboardInterrupt:
                 if warned:
                     return
                 warned = True
                 self._repl.say("Press Ctrl-C again, or Ctrl-D, to leave.")
-                continue
-            warned = False
-            try:
-                self._repl.handle(text, pasted=self._prompt.pasted)
-            except Leave:
-                return
 
     def _ask(self, draft: str) -> str:
         self._repl.begin_message(draft)

@@ -481,7 +481,7 @@ def test_ctrl_z_at_the_prompt_suspends_and_the_text_is_still_there(shell: Termin
     shell.press(" and more")
     shell.wait("> some text and more")
     shell.press("\x03\x04")
-    shell.wait(r"\$ $")
+    shell.wait(r">\s*\n\$\s*$")
 
 
 def test_ctrl_z_during_an_answer_suspends_and_the_answer_comes_back_whole(
@@ -498,7 +498,7 @@ def test_ctrl_z_during_an_answer_suspends_and_the_answer_comes_back_whole(
     shown = " ".join(shell.text.split())
     assert all(" ".join(line.split()[:6]) in shown for line in str(content).splitlines())
     shell.press("\x04")
-    shell.wait(r"\$ $")
+    shell.wait(r"Saved: .*\n\$\s*$")
 
 
 def child_of(terminal: Terminal) -> int:

@@ -283,7 +283,7 @@ def test_ctrl_c_while_another_model_loads_goes_back_to_the_previous_one(
     loads = iter([Interrupted(session), SettableLoad(session)])
     monkeypatch.setattr("ossctl.repl.chat_model.BackgroundLoad", lambda *_: next(loads))
     opened.repl.handle("/model other")
-    assert opened.lines[-2:] == ["Stopped: other is not loaded.", "tiny is loaded again."]
+    assert opened.lines[-2:] == ["Loading other was stopped.", "tiny is loaded again."]
     opened.repl.handle("Hello?")
     assert opened.texts == ["Hello?"]
 

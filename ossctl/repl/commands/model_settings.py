@@ -84,9 +84,7 @@ def model(repl: "Repl", argument: str) -> None:
     try:
         repl.model.exchange(str(user_path(argument)) if argument.startswith("~") else argument)
     except KeyboardInterrupt:
-        raise UsageError(
-            f"stopped: {argument} is not loaded", f"{repl.model.name} is loaded again."
-        ) from None
+        raise UsageError(f"loading {argument} was stopped", f"{repl.model.name} is loaded again.") from None
     settings = repl.chat.settings
     if repl.model.session().dialect.default_effort is None and (
         settings.effort or settings.max_reasoning_tokens is not None
