@@ -1,6 +1,8 @@
 """The folders in which ossctl stores its files."""
 
 import os
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,3 +32,14 @@ class Paths:
         if home:
             return cls(state=Path(home) / "state", data=Path(home) / "data")
         return cls(platformdirs.user_state_path("ossctl"), platformdirs.user_data_path("ossctl"))
+
+
+def save_crash_report(trace: str) -> Path | None:
+    """Write the traceback of an unexpected error to a file and return its path, or None if that fails."""
+    path = Paths.from_environment().state / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{' '.join(sys.argv[:2])}, Python {sys.version}\n{trace}", "utf-8", "replace")
+    except OSError:
+        return None
+    return path

@@ -59,6 +59,8 @@ def read_text(path: Path) -> str:
             data = _read(file, str(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:  # a zero byte, or half a surrogate pair
+        raise UsageError(f"cannot read {path}: no file can have this name") from None
     return decoded(data, str(path))
 
 

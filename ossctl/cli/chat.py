@@ -39,6 +39,10 @@ def chat(
         ),
     ] = None,
     system: SystemOption = "",
+    obey: Annotated[
+        bool,
+        typer.Option("--commands", help="Obey slash commands and @path in what is piped in, too."),
+    ] = False,
     tools: ToolGroup,
     generation: GenerationGroup,
     loading: LoadingGroup,
@@ -74,6 +78,7 @@ def chat(
         model_names=_model_names,
         resumed=resumed,
         may_run_all=tools.unasked,
+        obeys=obey or _is_interactive(out),
     )
     try:
         _talk(setup, reference, loading, out)

@@ -3,9 +3,7 @@
 import gc
 import logging
 import sys
-import time
 import traceback
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -97,21 +95,11 @@ def main() -> None:
 
 
 def _report_bug(error: Exception) -> ExitCode:
+    from ossctl.settings import save_crash_report
+
     trace = "".join(traceback.format_exception(error))
-    path = _save_trace(trace)
+    path = save_crash_report(f"ossctl {__version__}\n{trace}")
     shows_trace = path is None or logging.getLogger().isEnabledFor(logging.DEBUG)
     hint = trace if shows_trace else f"This is a bug; please report it with the traceback in {path}."
     Output().error(f"unexpected error: {type(error).__name__}: {error}", hint)
     return ExitCode.FAILED
-
-
-def _save_trace(trace: str) -> Path | None:
-    from ossctl.settings import Paths
-
-    path = Paths.from_environment().state / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"ossctl {__version__}, Python {sys.version}\n{trace}", encoding="utf-8")
-    except OSError:
-        return None
-    return path

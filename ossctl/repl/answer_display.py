@@ -26,14 +26,17 @@ class AnswerDisplay:
         answered = None
         view = view or self._surface.view
         stop = self._chat.stop if self._surface.interactive else self._signals.interrupt
-        with closing(events), self._signals.interrupts(stop):
+        signals = self._signals
+        with closing(events), signals.interrupts(stop), signals.suspends(view.pause):
             view.begin()
             try:
                 for event in events:
-                    view.take(event)
+                    with signals.undisturbed():
+                        view.take(event)
                     self._signals.check()
                     if isinstance(event, Answered):
                         answered = event
             finally:
-                view.end()
+                with signals.undisturbed():
+                    view.end()
         return answered

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ossctl.app.chat.background_load import BackgroundLoad, ModelFile
 from ossctl.app.chat.session_log import SessionModel
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.errors import OssctlError
 
 if TYPE_CHECKING:
     from ossctl.app.chat.model_session import ModelSession
@@ -77,15 +76,14 @@ class ChatModel:
     def exchange(self, reference: str) -> None:
         """Wait until another model is loaded instead.
 
-        If that fails, starts to load the previous one again and raises the error.
+        If that fails or is interrupted, starts to load the previous one again and raises the error.
         """
         self._find(reference)
         previous, self._reference = self._reference, reference
-        self.close()
+        self.start_load()
         try:
             self.session()
-        except OssctlError:
-            self.close()
+        except (Exception, KeyboardInterrupt):
             self._reference = previous
             self.start_load()
             raise

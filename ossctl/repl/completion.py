@@ -3,11 +3,10 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ossctl.app.chat.attachments import expand_home
-from ossctl.repl.registry import Command, Registry
+from ossctl.app.chat.paths import names_in, user_path
+from ossctl.repl.registry import Command, Registry, looks_like_command
 
 _MAX_PATHS = 200
 _MENTION = re.compile(r'(?<!\S)@("[^"\n]*|[^\s"]*)\Z')  # an unfinished one
@@ -27,7 +26,7 @@ Values = Callable[[str], Sequence[tuple[str, str]]]  # (value, description) pair
 
 def candidates(text: str, registry: Registry[Any], values: Values) -> list[Candidate]:
     """Completions of `text`, the text before the cursor."""
-    if text.startswith("/") and "\n" not in text:
+    if looks_like_command(text):
         name, blank, argument = text.partition(" ")
         if not blank:
             return _commands(name, registry)
@@ -50,19 +49,11 @@ def _quoted(path: str) -> str:
 def paths(start: str) -> Iterator[str]:
     """Files and folders whose path starts with `start`; hidden ones only if the name starts with a dot."""
     folder, slash, name = start.rpartition("/")
-    directory = expand_home(Path(f"{folder}{slash}")) if slash else Path()
-    try:
-        entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
-    except OSError:
-        return
-    count = 0
-    for entry in entries:
-        if not entry.name.startswith(name) or (entry.name.startswith(".") and not name.startswith(".")):
-            continue
-        count += 1
-        if count > _MAX_PATHS:
-            return
-        yield f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}"
+    found = names_in(user_path(f"{folder}{slash}"))
+    shown = ((entry, is_folder) for entry, is_folder in found if entry.startswith(name))
+    visible = [each for each in shown if name.startswith(".") or not each[0].startswith(".")]
+    for entry, is_folder in sorted(visible)[:_MAX_PATHS]:
+        yield f"{folder}{slash}{entry}{'/' if is_folder else ''}"
 
 
 def _commands(start: str, registry: Registry[Any]) -> list[Candidate]:

@@ -1,24 +1,31 @@
 """The input line of a chat: keys, history, completion and toolbar, with prompt_toolkit."""
 
 import asyncio
+import codecs
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import get_app
+from prompt_toolkit.application import get_app, run_in_terminal
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import completion_is_selected, has_completions
+from prompt_toolkit.filters import completion_is_selected, has_completions, is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory
+from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.styles import Style
 
 from ossctl.errors import Interrupted
 from ossctl.repl.completion import Candidate
+from ossctl.repl.guard import Guard
 from ossctl.repl.toolbar import Part
+from ossctl.text import harmless
 
 _MAX_REMEMBERED = 20_000  # characters of a message that is written to the history file
 _OWNER_ONLY = 0o600
@@ -36,7 +43,10 @@ _STYLE = Style.from_dict(
 
 
 class InputHost(Protocol):
-    """What the prompt needs from the chat. All methods are called on the prompt's thread."""
+    """What the prompt needs from the chat. All methods are called on the prompt's thread.
+
+    An error that they raise is shown below the prompt.
+    """
 
     def complete(self, text: str) -> Sequence[Candidate]:
         """What may follow `text`, the text before the cursor."""
@@ -53,40 +63,60 @@ class InputHost(Protocol):
     def check(self) -> None:
         """Raises Interrupted if a signal ended the chat before the prompt was shown."""
 
+    def suspend(self) -> None:
+        """Stop the process until the user continues it. The terminal is in its usual mode."""
+
 
 class InputPrompt:
     """Asks for one message at a time."""
 
     def __init__(self, history: Path, host: InputHost) -> None:
         self._host = host
+        self._guard = Guard()
         self._wakeup = asyncio.Event()
+        self._pasted = ""  # the first word of a paste at the start of the text
         self._redraw = False
         self._session: PromptSession[str] = PromptSession(
             message=[("class:prompt", "> ")],
             multiline=True,
             prompt_continuation=lambda _width, _line, wrapped: "" if wrapped else "  ",
             history=_History(history),
-            completer=_Completer(host.complete),
+            completer=_Completer(lambda text: self._guard.call(lambda: host.complete(text), ())),
             complete_while_typing=True,
             complete_in_thread=False,
             enable_open_in_editor=True,
             tempfile_suffix=".md",
-            key_bindings=_keys(host.cleared),
+            key_bindings=self._keys(),
             bottom_toolbar=self._toolbar_text,
             style=_STYLE,
             include_default_pygments_style=False,
             reserve_space_for_menu=4,
         )
+        _replace_invalid_bytes(self._session.app.input)
         buffer = self._session.default_buffer
-        buffer.on_text_changed += lambda _: self._wakeup.set()
+        edit = buffer._open_file_in_editor  # noqa: SLF001
+        setattr(buffer, edit.__name__, lambda name: edit(name) and _replace_invalid_bytes_in(Path(name)))
+        buffer.on_text_changed += self._text_changed
         buffer.on_cursor_position_changed += lambda _: self._wakeup.set()
 
     def ask(self, draft: str = "") -> str:
         """Let the user edit `draft` and return the message.
 
-        Raises EOFError, KeyboardInterrupt at an empty line, what `leave` was given, and the host's errors.
+        Raises EOFError, KeyboardInterrupt at an empty line, and what `leave` was given.
         """
-        return self._session.prompt(default=draft, pre_run=self._begin)
+        self._pasted = ""
+        self._guard.clear()
+        return self._session.prompt(default=draft, pre_run=self._begin, set_exception_handler=False)
+
+    @property
+    def text(self) -> str:
+        """What is being written, or was when `ask` ended."""
+        return self._session.default_buffer.text
+
+    @property
+    def pasted(self) -> bool:
+        """Whether the first word of the text was pasted."""
+        return bool(self._pasted) and self.text.startswith(self._pasted)
 
     def wake(self) -> None:
         """Run the idle hook and redraw, from any thread."""
@@ -96,7 +126,18 @@ class InputPrompt:
         """Make `ask` raise `error`, from any thread or a signal handler."""
         self._call_soon(lambda: self._exit(error))
 
-    def _call_soon(self, call: Callable[[], None]) -> None:
+    def suspend(self) -> bool:
+        """Suspend the process, from a signal handler; False if no prompt is shown."""
+        if not self._session.app.is_running:
+            return False
+        self._call_soon(lambda: run_in_terminal(self._host.suspend))
+        return True
+
+    def print_above(self, write: Callable[[], None]) -> None:
+        """Call `write`, which may write lines, while the prompt is not shown."""
+        run_in_terminal(write)
+
+    def _call_soon(self, call: Callable[[], object]) -> None:
         app = self._session.app
         loop = app.loop
         if loop is not None and app.is_running:
@@ -109,17 +150,15 @@ class InputPrompt:
         except Interrupted as error:
             self._exit(error)
         self._wakeup = asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(self._loop_failed)
         self._session.app.create_background_task(self._run_idle())
 
     async def _run_idle(self) -> None:
         buffer = self._session.default_buffer
         while True:
-            try:
-                self._host.idle(buffer.text, buffer.cursor_position)
-            except Exception as error:  # noqa: BLE001 (raised by `ask`)
-                self._exit(error)
-                return
-            if self._redraw:
+            problem = self._guard.problem
+            self._guard.call(lambda: self._host.idle(buffer.text, buffer.cursor_position), None)
+            if self._redraw or self._guard.problem != problem:
                 self._session.app.invalidate()
             self._redraw = False
             timer = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._wake)
@@ -131,13 +170,42 @@ class InputPrompt:
         self._redraw = True
         self._wakeup.set()
 
+    def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._guard.note(context.get("exception") or RuntimeError(context["message"]))
+
     def _exit(self, error: BaseException) -> None:
         app = self._session.app
         if app.is_running and not app.is_done:
+            self._session.default_buffer.append_to_history()  # what was typed is not lost
             app.exit(exception=error)
 
+    def _text_changed(self, buffer: Buffer) -> None:
+        self._wakeup.set()
+        if not buffer.text:
+            self._pasted = ""
+
+    def _paste(self, event: KeyPressEvent) -> None:
+        buffer, data = event.current_buffer, event.data.replace("\r\n", "\n").replace("\r", "\n")
+        if buffer.cursor_position == 0:
+            self._pasted = data.partition(" ")[0]
+        buffer.insert_text(data)
+
+    def _keys(self) -> KeyBindings:
+        keys = _keys(self._cleared)
+        keys.add(Keys.BracketedPaste)(self._paste)
+        keys.add("c-z")(lambda _event: run_in_terminal(self._host.suspend) and None)
+        return keys
+
+    def _cleared(self) -> None:
+        self._pasted = ""
+        self._guard.clear()
+        self._guard.call(self._host.cleared, None)
+
     def _toolbar_text(self) -> StyleAndTextTuples:
-        parts = list(self._host.toolbar(self._session.default_buffer.text))
+        nothing: Sequence[Part] = ()
+        parts = list(self._guard.call(lambda: self._host.toolbar(self.text), nothing))
+        if self._guard.problem:
+            parts.append(Part(harmless(self._guard.problem), is_warning=True))
         columns = get_app().output.get_size().columns
         while len(parts) > 1 and len(_SEPARATOR.join(part.text for part in parts)) >= columns:
             del parts[0]
@@ -179,10 +247,31 @@ class _History(FileHistory):
                 super().store_string(string)
 
 
+def _replace_invalid_bytes(keys: Input) -> None:
+    """Replace bytes that are not text, typed or pasted. prompt_toolkit would insert them as surrogates."""
+    if sys.platform != "win32":
+        from prompt_toolkit.input.posix_utils import PosixStdinReader
+        from prompt_toolkit.input.vt100 import Vt100Input
+
+        if isinstance(keys, Vt100Input):
+            encoding = codecs.lookup(keys.stdin.encoding or "utf-8").name
+            encoding = "utf-8" if encoding == "ascii" else encoding
+            keys.stdin_reader = PosixStdinReader(keys.fileno(), errors="replace", encoding=encoding)
+
+
+def _replace_invalid_bytes_in(file: Path) -> bool:
+    """Replace what an editor wrote that is not UTF-8; False if the file is gone."""
+    try:
+        file.write_bytes(file.read_bytes().decode("utf-8", "replace").encode())
+    except OSError:
+        return False
+    return True
+
+
 def _keys(cleared: Callable[[], None]) -> KeyBindings:
     keys = KeyBindings()
 
-    @keys.add("enter", filter=~completion_is_selected)
+    @keys.add("enter", filter=~completion_is_selected & ~is_searching)
     def _send(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.document.text_before_cursor.endswith("\\"):
@@ -199,7 +288,7 @@ def _keys(cleared: Callable[[], None]) -> KeyBindings:
     def _new_line(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
-    @keys.add("c-c")
+    @keys.add("c-c", filter=~is_searching)
     @keys.add("<sigint>")
     def _clear(event: KeyPressEvent) -> None:
         if event.current_buffer.text:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ossctl import __version__
-from ossctl.errors import Interrupted
+from ossctl.errors import Interrupted, OssctlError
 from ossctl.repl.commands import all_commands
 from ossctl.repl.commands.model_settings import SETTINGS
 from ossctl.repl.commands.saved_chats import show_session
@@ -36,7 +36,9 @@ class _Terminal:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._registry = all_commands()
-        self._signals = Signals(self._end)
+        self._signals = Signals(self._end, self._suspend_prompt)
+        self._failure: Exception | None = None  # of a load, as far as the user has seen it
+        self._has_loaded = False
         surface = Surface(lambda: _view(setup.reasoning), _write_line, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
         self._prompt = InputPrompt(setup.history, self)
@@ -51,7 +53,7 @@ class _Terminal:
                 repl.warn_unsaved()
                 if setup.resumed is not None:
                     show_session(repl, setup.resumed)
-                with contextlib.suppress(KeyboardInterrupt):  # between two prompts
+                with contextlib.suppress(KeyboardInterrupt):  # pressed twice
                     self._loop()
                 self._farewell()
             finally:
@@ -68,6 +70,7 @@ class _Terminal:
     def idle(self, text: str, cursor: int) -> None:
         repl = self._repl
         repl.update_model()
+        self._check_load()
         repl.follow_message(text[:cursor])
         if repl.chat.is_ready:
             measure = partial(describe_file, context=repl.chat.context, used=repl.meter.used)
@@ -79,29 +82,47 @@ class _Terminal:
     def check(self) -> None:
         self._signals.check()
 
+    def suspend(self) -> None:
+        self._signals.suspend()
+
+    def _suspend_prompt(self) -> bool:
+        return self._prompt.suspend()
+
+    def _check_load(self) -> None:
+        """Leave if the chat's first model cannot be loaded; show why another one cannot."""
+        error = self._setup.model.error
+        self._has_loaded = self._has_loaded or self._repl.chat.is_ready
+        if error is None or error is self._failure:
+            return
+        self._failure = error
+        if self._has_loaded:
+            self._prompt.print_above(lambda: self._repl.report_any(error))
+        else:
+            self._prompt.leave(error)
+
     def _loop(self) -> None:
+        """Ask for lines and run them. Ctrl-C leaves if it is pressed again at the next prompt."""
         warned = False
         while True:
             try:
                 text = self._ask(self._repl.composer.take_draft())
-            except EOFError:
+                warned = False
+                self._repl.handle(text, pasted=self._prompt.pasted)
+            except (EOFError, Leave):
                 return
             except KeyboardInterrupt:
                 if warned:
                     return
                 warned = True
                 self._repl.say("Press Ctrl-C again, or Ctrl-D, to leave.")
-                continue
-            warned = False
-            try:
-                self._repl.handle(text)
-            except Leave:
-                return
 
     def _ask(self, draft: str) -> str:
         self._repl.begin_message(draft)
         try:
             return self._prompt.ask(draft)
+        except OssctlError:
+            self._repl.composer.draft = self._prompt.text
+            raise
         finally:
             self._mentions.settle()
 
@@ -120,9 +141,6 @@ class _Terminal:
 
     def _model_settled(self) -> None:
         """Called on the thread that loads the model."""
-        error = self._setup.model.error
-        if error is not None:
-            self._prompt.leave(error)
         self._prompt.wake()
         if suits_rich_view():
             import ossctl.repl.rich_view  # noqa: F401 (so that the first answer does not wait for it)

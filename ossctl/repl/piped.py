@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from signal import SIGINT
 
 from ossctl.app.user_text import decoded
-from ossctl.errors import Interrupted, OssctlError, OutputClosed
+from ossctl.errors import Interrupted, OssctlError, OutputClosed, UsageError
 from ossctl.repl.commands import all_commands
 from ossctl.repl.repl import Repl
 from ossctl.repl.setup import Leave, Setup
 from ossctl.repl.surface import Surface
 from ossctl.repl.terminal import Signals, silence
 from ossctl.repl.view import PlainView
+from ossctl.text import one_line
 
 
 def run_piped(setup: Setup) -> OssctlError | None:
@@ -22,12 +23,15 @@ def run_piped(setup: Setup) -> OssctlError | None:
     signals = Signals(setup.chat.stop)
     view = _AnswerView(sys.stdout, sys.stderr, setup.reasoning)
     surface = Surface(lambda: view, _write_line, interactive=False)
-    repl = Repl(setup, surface, all_commands(), signals)
+    registry = all_commands()
+    repl = Repl(setup, surface, registry, signals)
     with signals:
         try:
             repl.warn_unsaved()
             repl.ready()
             for line in _lines():
+                if not setup.obeys and registry.find(line.partition(" ")[0]) is not None:
+                    repl.say(f"'{one_line(line)}' is sent as a message; --commands runs slash commands.")
                 repl.handle(line)
         except Leave:
             pass
@@ -54,10 +58,19 @@ def _write_line(line: str) -> None:
         sys.stderr.flush()
 
 
+def _raw_lines() -> Iterator[bytes]:
+    if sys.stdin is None:  # closed
+        return
+    try:
+        yield from sys.stdin.buffer
+    except OSError as error:
+        raise UsageError(f"cannot read standard input: {error.strerror}") from None
+
+
 def _lines() -> Iterator[str]:
     """The lines of standard input. A backslash at the end of a line joins it with the next one."""
     joined: list[str] = []
-    for data in sys.stdin.buffer:
+    for data in _raw_lines():
         line = decoded(data, "standard input").rstrip("\r\n")
         if line.endswith("\\"):
             joined.append(line[:-1])

@@ -1,11 +1,15 @@
 """Slash commands. Each is declared once, for help, completion and error messages."""
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from ossctl.errors import UsageError
+
+_FIRST_WORD = re.compile(r"/[A-Za-z]*(?: |\Z)")
+_TYPO = 0.76  # similarity from which a word is taken for a mistyped command
 
 Kind = Literal["", "path", "session", "model", "setting", "turn", "command"]
 Target = TypeVar("Target")  # the object that commands act on
@@ -44,12 +48,20 @@ class Registry(Generic[Target]):
         """The command with exactly this name or alias."""
         return self._by_name.get(name.lower())
 
-    def parse(self, line: str) -> tuple[Command[Target], str]:
-        """The command in a line that starts with a slash, and its argument. Raises UsageError."""
-        name, _, argument = line.strip().partition(" ")
+    def parse(self, text: str) -> tuple[Command[Target], str] | None:
+        """The command in `text` and its argument; None if `text` is a message.
+
+        Paths, regular expressions, comments and switches of a chat template are messages, and so is
+        everything with several lines. Raises UsageError for a wrong argument or a mistyped command.
+        """
+        line = text.rstrip()
+        if not looks_like_command(line):
+            return None
+        name, _, argument = line.partition(" ")
         command = self.find(name)
         if command is None:
-            raise UsageError(f"there is no command {name}", self._suggestion(name))
+            self._refuse_typo(name)
+            return None
         argument = argument.strip()
         if argument and not command.arguments:
             raise UsageError(f"{command.name} takes no argument")
@@ -59,8 +71,15 @@ class Registry(Generic[Target]):
             raise UsageError(f"{command.name} needs an argument: {command.usage}")
         return command, argument
 
-    def _suggestion(self, name: str) -> str:
-        completed = [known for known in self._by_name if len(name) > 1 and known.startswith(name.lower())]
+    def _refuse_typo(self, name: str) -> None:
+        completed = [known for known in self._by_name if known.startswith(name.lower())]
         near = completed or difflib.get_close_matches(name.lower(), self._by_name, n=2)
-        question = f"Did you mean {' or '.join(near[:3])}? " if near else ""
-        return f"{question}/help lists all commands. Start with a space to send it as a message."
+        if completed or difflib.get_close_matches(name.lower(), near, cutoff=_TYPO):
+            question = f"Did you mean {' or '.join(near[:3])}? " if len(name) > 1 else ""
+            hint = f"{question}/help lists all commands. Start with a space to send it as a message."
+            raise UsageError(f"there is no command {name}", hint)
+
+
+def looks_like_command(text: str) -> bool:
+    """Whether `text` is one line that starts with a slash and a word of letters, as commands do."""
+    return _FIRST_WORD.match(text) is not None and len(text.splitlines()) == 1

@@ -11,14 +11,14 @@ from ossctl.app.inference.request import supported_reasoning
 from ossctl.app.user_text import Attached
 from ossctl.errors import OssctlError, UsageError
 from ossctl.repl.answer_display import AnswerDisplay
-from ossctl.repl.composer import Composer
 from ossctl.repl.context_space import ContextSpace
 from ossctl.repl.draft_prefill import DraftPrefill
+from ossctl.repl.guard import Guard
 from ossctl.repl.meter import Meter
-from ossctl.repl.registry import Registry
+from ossctl.repl.registry import Command, Registry, looks_like_command
 from ossctl.repl.setup import Leave, Setup
 from ossctl.repl.surface import Surface
-from ossctl.repl.terminal import Signals
+from ossctl.repl.terminal import PressedTwice, Signals
 from ossctl.repl.tool_permission import ToolPermission
 from ossctl.repl.wording import complaints, statistics, tokens
 from ossctl.text import duration
@@ -41,9 +41,11 @@ class Repl:
         self.describe_plan = setup.describe_plan
         self.surface = surface
         self.registry = registry
-        self.composer = Composer()
+        self.composer = setup.composer
         self.meter = Meter()
         self.first_error: OssctlError | None = None
+        self._obeys = setup.obeys
+        self._guard = Guard()
         self._signals = signals
         self._display = AnswerDisplay(setup.chat, surface, signals)
         self._space = ContextSpace(setup.chat, surface, self._display, self.meter)
@@ -56,27 +58,46 @@ class Repl:
         """Show lines to the user, apart from the answers."""
         self.surface.say(*lines)
 
-    def handle(self, text: str) -> None:
-        """Run a line and report its errors. Raises Leave, Interrupted."""
+    def handle(self, text: str, *, pasted: bool = False) -> None:
+        """Run a line and report its errors. Raises Leave, Interrupted.
+
+        A line that was `pasted` is a message.
+        """
         try:
-            if text.startswith("/"):
-                self.composer.cancel_edit()
-                command, argument = self.registry.parse(text)
-                command.run(self, argument)
-            elif text.strip():
-                self.send(text)
-        except KeyboardInterrupt:
-            if self.surface.interactive:
+            self._run(text, pasted=pasted)
+        except KeyboardInterrupt as interrupt:
+            if not self.surface.interactive:
+                raise
+            if isinstance(interrupt, PressedTwice):
                 raise Leave from None
+            self.say("Stopped.")
+        except Leave:
             raise
-        except UsageError as error:
-            self.report(error)
-        except OssctlError as error:
-            self._signals.check()
-            self.report(error)
+        except Exception as error:
+            if not isinstance(error, UsageError):
+                self._signals.check()
+            if not isinstance(error, OssctlError) and not self.surface.interactive:
+                raise
+            self.report_any(error)
         finally:
             self._signals.check()
         self.warn_unsaved()
+
+    def _run(self, text: str, *, pasted: bool) -> None:
+        command = self._command(text) if self._obeys and not pasted else None
+        if command is not None:
+            self.composer.cancel_edit()
+            command[0].run(self, command[1])
+        elif text.strip():
+            self.send(text)
+
+    def _command(self, text: str) -> "tuple[Command[Repl], str] | None":
+        """The command in `text`. If it is mistyped, the text stays in the composer."""
+        try:
+            return self.registry.parse(text)
+        except UsageError:
+            self.composer.draft = text
+            raise
 
     def report(self, error: OssctlError) -> None:
         """Show an error and its hint."""
@@ -86,6 +107,14 @@ class Repl:
         self.say(sentence if sentence.endswith((".", "?", "!", "…")) else f"{sentence}.")
         if error.hint:
             self.say(error.hint)
+
+    def report_any(self, error: Exception) -> None:
+        """Show an error, also an unexpected one."""
+        if isinstance(error, OssctlError):
+            self.report(error)
+            return
+        self._guard.note(error)
+        self.report(OssctlError(self._guard.problem, "This is a bug; please report it."))
 
     def warn_unsaved(self) -> None:
         """Tell the user, once, if the chat is not saved, or now saved as a copy."""
@@ -98,7 +127,8 @@ class Repl:
 
     def ready(self) -> None:
         """Wait until the chat has its model. Raises what loading raises."""
-        self._ensure_load()
+        if not self._ensure_load() and self.model.error is not None and self._introduced is not None:
+            self.model.start_load()  # it worked before, and may again
         if not self.model.settled:
             try:
                 self._wait()
@@ -131,7 +161,7 @@ class Repl:
 
     def follow_message(self, text: str) -> None:
         """Prefill the message that the user is writing, `text` so far."""
-        if self.composer.editing is None and not text.startswith("/"):
+        if self.composer.editing is None and not looks_like_command(text):
             self._prefill.follow(text)
 
     def send(self, text: str) -> None:
@@ -179,6 +209,8 @@ class Repl:
 
     def _with_files(self, text: str) -> str:
         """The message with all attached and mentioned files."""
+        if not self._obeys:
+            return text
         n_ctx = self.chat.model_session.n_ctx
         mentioned = [read_attachment(path, n_ctx) for path in mentioned_files(text)]
         for name in missing_files(text):

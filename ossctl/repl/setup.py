@@ -1,13 +1,14 @@
 """What a chat is started with."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.chat import Chat
 from ossctl.app.chat.session_log import SavedSession
 from ossctl.repl.chat_model import ChatModel
+from ossctl.repl.composer import Composer
 from ossctl.repl.view import ShowReasoning
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Setup:
     """The chat, its model and the command line's options.
 
     `resumed` is the session that the chat continues. `model_names` completes `/model`. With
-    `may_run_all`, tools run without asking.
+    `may_run_all`, tools run without asking. `composer` keeps what the user writes when the model
+    could not be loaded. `obeys`: slash commands run and `@path` attaches a file.
     """
 
     chat: Chat
@@ -33,6 +35,8 @@ class Setup:
     resumed: SavedSession | None = None
     reasoning: ShowReasoning = "fold"
     may_run_all: bool = False
+    obeys: bool = True
+    composer: Composer = field(default_factory=Composer)
 
 
 class Leave(Exception):

@@ -14,6 +14,8 @@ from ossctl.errors import Interrupted
 if sys.platform != "win32":
     import termios
 
+_SHOW_CURSOR = b"\x1b[?25h"
+
 
 def suits_rich_view() -> bool:
     """Whether stdout is a terminal with colour and cursor movement, and the user has not turned these off."""
@@ -87,14 +89,22 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
+class PressedTwice(KeyboardInterrupt):
+    """Ctrl-C was pressed again while an answer was being stopped."""
+
+
 class Signals:
     """Handles signals while it is entered: SIGTERM and SIGHUP end the chat, SIGINT what it is doing.
 
     `on_end` is called in the handler of a signal that ends the chat; from then on `check` raises Interrupted.
     """
 
-    def __init__(self, on_end: Callable[[], None]) -> None:
+    def __init__(self, on_end: Callable[[], None], at_prompt: Callable[[], bool] | None = None) -> None:
         self._on_end = on_end
+        self._at_prompt = at_prompt
+        self._usual_modes: Any = None  # of the terminal, before the chat
+        self._pause: Callable[[], None] = lambda: None
+        self._busy = self._suspend_later = False
         self._previous: dict[int, Any] = {}
         self._signum = 0
 
@@ -108,16 +118,61 @@ class Signals:
         self._signum = signal.SIGINT
         self._on_end()
 
+    def suspend(self, *, group: bool = True) -> None:
+        """Stop this process, or its process group, as Ctrl-Z does; return when it is continued."""
+        if sys.platform == "win32":
+            return
+        modes = _modes()
+        os.write(1, _SHOW_CURSOR)
+        _set_terminal(self._usual_modes)
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(0 if group else os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
+        _set_terminal(modes)
+
+    @contextmanager
+    def suspends(self, pause: Callable[[], None]) -> Iterator[None]:
+        """Call `pause` before the process is suspended, to leave the terminal as a shell needs it."""
+        self._pause = pause
+        try:
+            yield
+        finally:
+            self._pause = lambda: None
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Suspend the process at the end of the block instead of within it."""
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+            if self._suspend_later:
+                self._suspend_at_once()
+
+    def _on_suspend(self, _signum: int, _frame: FrameType | None) -> None:
+        if self._at_prompt is not None and self._at_prompt():
+            return
+        if self._busy:
+            self._suspend_later = True
+        else:
+            self._suspend_at_once()
+
+    def _suspend_at_once(self) -> None:
+        self._suspend_later = False
+        self._pause()
+        self.suspend(group=False)
+
     @contextmanager
     def interrupts(self, stop: Callable[[], None]) -> Iterator[None]:
-        """The first Ctrl-C calls `stop`, the second raises KeyboardInterrupt."""
+        """The first Ctrl-C calls `stop`, the second raises PressedTwice."""
         pressed = 0
 
         def on_interrupt(_signum: int, _frame: FrameType | None) -> None:
             nonlocal pressed
             pressed += 1
             if pressed > 1:
-                raise KeyboardInterrupt
+                raise PressedTwice
             stop()
 
         before = signal.signal(signal.SIGINT, on_interrupt)
@@ -132,6 +187,10 @@ class Signals:
             signum = getattr(signal, name, None)
             if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:  # under nohup
                 self._previous[signum] = signal.signal(signum, self._end)
+        if self._at_prompt is not None and sys.platform != "win32":
+            self._usual_modes = _modes()
+            if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+                self._previous[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._on_suspend)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -152,6 +211,15 @@ def silence(*streams: int) -> None:
         os.dup2(nowhere, stream)
 
 
+def _modes() -> Any:
+    try:
+        return termios.tcgetattr(sys.stdin)
+    except (termios.error, OSError):  # the terminal may be gone
+        return None
+
+
 def _set_terminal(modes: Any) -> None:
+    if modes is None:
+        return
     with contextlib.suppress(termios.error, OSError):  # the terminal may be gone
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, modes)

@@ -36,7 +36,9 @@ def only_session(folder: Path) -> str:
 
 
 def test_each_line_is_a_turn_and_stdout_has_the_answers_alone(tmp_path: Path) -> None:
-    result = chat(tmp_path, "Say hi.\n\nWhat did I say?\n/stats\n/exit\nNever said.\n", "-n", 12)
+    result = chat(
+        tmp_path, "Say hi.\n\nWhat did I say?\n/stats\n/exit\nNever said.\n", "--commands", "-n", 12
+    )
     assert result.code == 0
     first = ossctl("run", *MODEL, "-n", 12, "Say hi.", cwd=tmp_path).stdout
     assert result.stdout.startswith(first)
@@ -46,9 +48,9 @@ def test_each_line_is_a_turn_and_stdout_has_the_answers_alone(tmp_path: Path) ->
 
 
 def test_a_line_that_fails_is_said_and_the_others_go_on(tmp_path: Path) -> None:
-    result = chat(tmp_path, "/nothing\n/resume xyz\nSay hi.\n", "-n", 5)
+    result = chat(tmp_path, "/hlep\n/resume xyz\nSay hi.\n", "--commands", "-n", 5)
     assert result.code == 2
-    assert "There is no command /nothing." in result.stderr
+    assert "There is no command /hlep." in result.stderr
     assert "There is no session xyz." in result.stderr
     assert result.stdout.strip()
 
@@ -57,6 +59,27 @@ def test_tools_that_need_approval_are_refused_as_run_refuses_them(tmp_path: Path
     result = chat(tmp_path, "Say hi.\n", "--tool-cmd", "x=python")
     assert (result.code, result.stdout) == (2, "")
     assert "there is no terminal to ask on" in result.said[0]
+
+
+def test_lines_are_messages_and_nothing_else_unless_commands_are_allowed(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("the secret", "utf-8")
+    script = "Read @secret.txt please.\n/save stolen.md\n/etc/passwd is a file.\n"
+    result = chat(tmp_path, script, "-n", 2)
+    assert result.code == 0
+    assert "'/save stolen.md' is sent as a message; --commands runs slash commands." in result.stderr
+    assert not (tmp_path / "stolen.md").exists()
+    shown = ossctl("sessions", "show", only_session(tmp_path), cwd=tmp_path).stdout
+    assert "the secret" not in shown
+    assert "/save stolen.md" in shown
+    allowed = chat(tmp_path, script, "-n", 2, "--commands")
+    assert allowed.code == 0
+    assert "the secret" in (tmp_path / "stolen.md").read_text("utf-8")
+
+
+def test_a_closed_standard_input_has_no_lines(tmp_path: Path) -> None:
+    shell = ["sh", "-c", 'exec "$0" "$@" <&-', *command("chat", *MODEL)]
+    done = subprocess.run(shell, cwd=tmp_path, env=environment(tmp_path), capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_what_is_no_text_is_an_error(tmp_path: Path) -> None:
@@ -119,7 +142,14 @@ def test_list_show_search_and_export(spoken: Path) -> None:
 def test_a_chat_goes_on_with_its_own_model_and_settings(spoken: Path) -> None:
     session = only_session(spoken)
     result = ossctl(
-        "chat", "--resume", session, "--threads", 1, cwd=spoken, stdin=b"/system\n/set max_tokens\n"
+        "chat",
+        "--resume",
+        session,
+        "--threads",
+        1,
+        "--commands",
+        cwd=spoken,
+        stdin=b"/system\n/set max_tokens\n",
     )
     assert result.code == 0
     assert "System prompt: Be brief." in result.stderr
@@ -164,7 +194,7 @@ def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 
 def test_a_summary_is_no_answer(tmp_path: Path) -> None:
-    result = chat(tmp_path, "Say hi.\n/compact\n", "-n", 6)
+    result = chat(tmp_path, "Say hi.\n/compact\n", "--commands", "-n", 6)
     (session,) = json.loads(ossctl("sessions", "list", "--json", cwd=tmp_path).stdout)["sessions"]
     shown = json.loads(ossctl("sessions", "show", session["id"], "--json", cwd=tmp_path).stdout)
     said = {message["role"]: message["content"] for message in shown["messages"]}
@@ -174,7 +204,7 @@ def test_a_summary_is_no_answer(tmp_path: Path) -> None:
 
 def test_a_files_name_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(b"\xff\xd8")
-    result = chat(tmp_path, "/file picture\n", "-n", 2)
+    result = chat(tmp_path, "/file picture\n", "--commands", "-n", 2)
     assert "Cannot read picture: it is not UTF-8 text" in result.stderr
 
 
@@ -198,7 +228,7 @@ Say hi again.
 /copy
 /help
 """
-    result = chat(tmp_path, script)
+    result = chat(tmp_path, script, "--commands")
     for said in (
         "temperature 0.5",
         "top_p is 7.0, must be from 0 to 1",
@@ -224,6 +254,8 @@ Say hi again.
 
 def test_a_model_reads_the_words_of_another_and_not_its_tokens(tmp_path: Path) -> None:
     script = f"Hello!\n/model {smollm2()}\nSay hi.\n/model nano\nWhat is the capital of France?\n"
-    result = ossctl("chat", "-m", "nano", "-t", 0, "-n", 60, cwd=tmp_path, stdin=script.encode())
+    result = ossctl(
+        "chat", "-m", "nano", "-t", 0, "-n", 60, "--commands", cwd=tmp_path, stdin=script.encode()
+    )
     assert result.code == 0, result.stderr
     assert result.stdout.splitlines()[-1].startswith("The capital of France is Paris.")

@@ -438,3 +438,69 @@ def test_a_model_that_was_deleted_meanwhile_is_said_with_a_way_on(tmp_path: Path
         terminal.wait("the model of this chat: .*model.gguf")
         terminal.wait(r"ossctl chat --resume \w+ -m MODEL")
         assert terminal.end() == 4
+
+
+def test_what_is_typed_while_the_model_fails_to_load_is_not_lost(tmp_path: Path) -> None:
+    model = tmp_path / "broken.gguf"
+    os.mkfifo(model)
+    with Terminal("chat", "-m", model, cwd=tmp_path) as terminal:
+        terminal.wait(r"(?m)^> *$")
+        terminal.press("A long question")
+        terminal.wait("A long question")
+        model.write_bytes(b"no model")
+        assert terminal.end() != 0
+    assert "+A long question" in (tmp_path / "home" / "state" / "history").read_text("utf-8")
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Terminal]:
+    """A chat as a job of a shell."""
+    with Terminal("chat", *MODEL, cwd=tmp_path, columns=100, rows=30, shell=True) as terminal:
+        terminal.wait(LOADED)
+        yield terminal
+
+
+def continue_job(terminal: Terminal) -> None:
+    terminal.wait(r"\[1\]\+ +Stopped")
+    terminal.enter("echo back in the $((1 + 1))nd shell")
+    terminal.wait("back in the 2nd shell")
+    assert not terminal.screen.cursor.hidden
+    terminal.enter("fg")
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+def test_ctrl_z_at_the_prompt_suspends_and_the_text_is_still_there(shell: Terminal, signalled: bool) -> None:
+    shell.press("some text")
+    shell.wait("> some text")
+    if signalled:
+        os.kill(child_of(shell), signal.SIGTSTP)
+    else:
+        shell.press("\x1a")
+    continue_job(shell)
+    shell.wait(r"fg\n.*\n(.*\n)*> some text")
+    shell.press(" and more")
+    shell.wait("> some text and more")
+    shell.press("\x03\x04")
+    shell.wait(r">\s*\n\$\s*$")
+
+
+def test_ctrl_z_during_an_answer_suspends_and_the_answer_comes_back_whole(
+    shell: Terminal, tmp_path: Path
+) -> None:
+    shell.enter("Tell me a very long story about a dog.")
+    shell.wait(r"answering · \d\d tokens")
+    shell.press("\x1a")
+    continue_job(shell)
+    shell.wait(r"answering · \d\d+ tokens")
+    shell.press("\x03")
+    shell.wait("Stopped. The partial answer is kept")
+    (content,), *_ = rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'assistant'")
+    shown = " ".join(shell.text.split())
+    assert all(" ".join(line.split()[:6]) in shown for line in str(content).splitlines())
+    shell.press("\x04")
+    shell.wait(r"Saved: .*\n\$\s*$")
+
+
+def child_of(terminal: Terminal) -> int:
+    """The program that the shell of `terminal` runs."""
+    return os.tcgetpgrp(terminal.process.child_fd)

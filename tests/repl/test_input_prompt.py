@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Thread, get_ident
+from time import sleep
 
 import pytest
 from prompt_toolkit.application import create_app_session
@@ -26,6 +27,7 @@ class Host:
         self.on_idle: Callable[[], None] = lambda: None
         self.toolbars = 0
         self.signal = 0
+        self.suspended = False
 
     def complete(self, text: str) -> Sequence[Candidate]:
         return ()
@@ -41,6 +43,9 @@ class Host:
 
     def cleared(self) -> None:
         pass
+
+    def suspend(self) -> None:
+        self.suspended = True
 
     def check(self) -> None:
         if self.signal:
@@ -70,15 +75,101 @@ def test_the_host_works_when_the_prompt_appears_and_after_each_change(
     assert host.seen == [("> ", 2), ("> a", 3), ("> ab", 4), ("> ab", 3)]
 
 
-def test_an_error_of_the_host_ends_the_prompt(tmp_path: Path, keys: PipeInput) -> None:
+@pytest.mark.parametrize("callback", ["complete", "toolbar", "idle", "cleared", "suspend"])
+@pytest.mark.parametrize(
+    "error", [UsageError("no"), RuntimeError("no"), UnicodeEncodeError("utf-8", "", 0, 1, "no")]
+)
+def test_no_error_of_the_host_ends_the_prompt(
+    tmp_path: Path, keys: PipeInput, monkeypatch: pytest.MonkeyPatch, callback: str, error: Exception
+) -> None:
     host = Host()
+    calls: list[object] = []
 
-    def fail() -> None:
-        raise UsageError("no")
+    def fail(*arguments: object) -> None:
+        calls.append(arguments)
+        raise error
 
-    host.on_idle = fail
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path))
+    monkeypatch.setattr(host, callback, fail)
+    prompt = InputPrompt(tmp_path / "history", host)
+    Thread(target=lambda: press(keys, "ab", "\x03", "\x1a", "cd", "\r")).start()
+    assert prompt.ask() == "cd"
+    assert calls
+    assert bool(list(tmp_path.glob("state/crash-*.txt"))) != isinstance(error, UsageError)
+
+
+def press(keys: PipeInput, *each: str) -> None:
+    for text in each:
+        sleep(0.05)
+        keys.send_text(text)
+
+
+def typed(tmp_path: Path, keys: PipeInput, data: bytes) -> InputPrompt:
+    prompt = InputPrompt(tmp_path / "history", Host())
+    keys.send_bytes(data)
+    prompt.ask()
+    return prompt
+
+
+@pytest.mark.parametrize("around", [b"%b\r", b"\x1b[200~%b\x1b[201~\r"])
+@pytest.mark.parametrize("data", [b"caf\xe9", b"\xc3", b"\xed\xa0\x80", b"\xff\xfe", b"a\x80b"])
+def test_bytes_that_are_not_utf_8_are_replaced(
+    tmp_path: Path, keys: PipeInput, around: bytes, data: bytes
+) -> None:
+    text = typed(tmp_path, keys, around % data).text
+    assert "\ufffd" in text
+    assert text.encode().decode() == text
+    assert text in (tmp_path / "history").read_text("utf-8")
+
+
+def test_what_an_editor_writes_that_is_not_utf_8_is_replaced(
+    tmp_path: Path, keys: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nprintf 'caf\\351' > $1\n", "utf-8")
+    editor.chmod(0o700)
+    monkeypatch.setenv("EDITOR", str(editor))
+    monkeypatch.delenv("VISUAL", raising=False)
+    keys.send_text("\x18\x05")
+    assert InputPrompt(tmp_path / "history", Host()).ask() == "caf\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("data", "pasted"),
+    [
+        (b"\x1b[200~/clear\x1b[201~\r", True),
+        (b"\x1b[200~/save x\x1b[201~ y\r", True),
+        (b"/clear\r", False),
+        (b"/save \x1b[200~notes.md\x1b[201~\r", False),
+        (b"\x1b[200~/clear\x1b[201~\x03/clear\r", False),
+    ],
+)
+def test_a_message_knows_whether_its_start_was_pasted(
+    tmp_path: Path, keys: PipeInput, data: bytes, pasted: bool
+) -> None:
+    assert typed(tmp_path, keys, data).pasted == pasted
+
+
+@pytest.mark.parametrize("end", ["\r", "\x03"])
+def test_a_search_in_the_history_ends_with_enter_and_ctrl_c(
+    tmp_path: Path, keys: PipeInput, end: str
+) -> None:
+    typed(tmp_path, keys, b"hello\r")
+    keys.send_text(f"new\x12hel{end}")
+    prompt = InputPrompt(tmp_path / "history", Host())
+    Thread(target=lambda: press(keys, *" !\r")).start()
+    assert prompt.ask() == (" !hello" if end == "\r" else "new !")
+
+
+def test_what_is_typed_is_kept_when_the_prompt_is_left(tmp_path: Path, keys: PipeInput) -> None:
+    host = Host()
+    prompt = InputPrompt(tmp_path / "history", host)
+    host.on_idle = lambda: prompt.leave(UsageError("no")) if host.seen[-1][0] == "typed" else None
+    keys.send_text("typed")
     with pytest.raises(UsageError):
-        InputPrompt(tmp_path / "history", host).ask()
+        prompt.ask()
+    assert prompt.text == "typed"
+    assert "+typed" in (tmp_path / "history").read_text("utf-8")
 
 
 def test_another_thread_wakes_the_host_and_the_toolbar_is_drawn_after_its_work(

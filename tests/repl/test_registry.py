@@ -20,8 +20,38 @@ from ossctl.repl.commands import all_commands
     ],
 )
 def test_a_command_has_its_name_and_those_of_other_programs(line: str, name: str, argument: str) -> None:
-    command, rest = all_commands().parse(line)
-    assert (command.name, rest) == (name, argument)
+    found = all_commands().parse(line)
+    assert found is not None
+    assert (found[0].name, found[1]) == (name, argument)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/etc/passwd is what?",
+        "/etc",
+        "//comment",
+        "/* a comment */",
+        "/^[a-z]+$/",
+        "/s/a/b/",
+        "/no_think",
+        "/no_think What is 2 + 2?",
+        "/think",
+        "/system_override",
+        "/help\nme",
+        "/usr/lib/python3/foo.py\n  line 3\nError: x",
+        "/qqqqqq",
+        "/tmp is full",
+        "/home",
+        " /help",
+        "/save\u2028notes.md",
+        "/sävé",
+        "/help,",
+        "",
+    ],
+)
+def test_everything_else_that_starts_with_a_slash_is_a_message(text: str) -> None:
+    assert all_commands().parse(text) is None
 
 
 def test_no_two_commands_share_a_name() -> None:
@@ -38,7 +68,9 @@ def test_no_two_commands_share_a_name() -> None:
         ("/export", "/save needs an argument: /save FILE", ""),
         ("/effort huge", "huge is not one of low, medium, high: /effort [low|medium|high]", ""),
         ("/quit now", "/exit takes no argument", ""),
-        ("/qqqqqq", "no command /qqqqqq", "/help lists all commands."),
+        ("/hlep", "no command /hlep", "Did you mean /help"),
+        ("/stat please", "no command /stat", "Did you mean /stats?"),
+        ("/", "no command /", "/help lists all commands. Start with a space to send it as a message."),
     ],
 )
 def test_an_error_says_what_was_meant(line: str, message: str, hint: str) -> None:

@@ -156,6 +156,19 @@ def test_a_message_that_is_stopped_before_its_answer_stays_in_the_composer(
     assert [file.name for file in opened.repl.composer.attachments] == [str(notes)]
 
 
+def test_a_mistyped_command_stays_in_the_composer(opened: Opened) -> None:
+    for text in ("/hlep me", "/effort huge"):
+        opened.repl.handle(text)
+        assert opened.repl.composer.take_draft() == text
+    assert opened.texts == []
+
+
+def test_what_is_pasted_is_a_message_also_if_it_names_a_command(opened: Opened) -> None:
+    opened.repl.handle("/clear", pasted=True)
+    opened.repl.handle("/no_think Hello?")
+    assert opened.texts == ["/clear", "/no_think Hello?"]
+
+
 def test_an_edit_replaces_the_turn_and_what_follows_when_it_is_sent(opened: Opened) -> None:
     for text in ("One?", "Two?", "Three?", "/edit 2"):
         opened.repl.handle(text)
@@ -260,6 +273,48 @@ def test_a_model_that_has_failed_is_loaded_again_while_the_prompt_waits_for_keys
     assert chat.is_ready
     opened.repl.handle("Hello?")
     assert opened.texts == ["Hello?"]
+
+
+def test_ctrl_c_while_another_model_loads_goes_back_to_the_previous_one(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened.repl.chat.model_session
+
+    class Interrupted(SettableLoad):
+        def session(self) -> ModelSession:
+            raise KeyboardInterrupt
+
+    loads = iter([Interrupted(session), SettableLoad(session)])
+    monkeypatch.setattr("ossctl.repl.chat_model.BackgroundLoad", lambda *_: next(loads))
+    opened.repl.handle("/model other")
+    assert opened.lines[-2:] == ["Loading other was stopped.", "tiny is loaded again."]
+    opened.repl.handle("Hello?")
+    assert opened.texts == ["Hello?"]
+
+
+def test_ctrl_c_in_a_command_stops_it_and_nothing_else(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opened.repl.chat, "fork", interrupted)
+    opened.repl.handle("/fork")
+    assert opened.lines == ["Stopped."]
+
+
+def test_an_unexpected_error_of_a_command_is_reported(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path))
+    monkeypatch.setattr(opened.repl.chat, "fork", fail)
+    opened.repl.handle("/fork")
+    assert opened.lines[0] == "Unexpected error: RuntimeError: odd."
+    (report,) = tmp_path.glob("state/crash-*.txt")
+    assert "RuntimeError: odd" in report.read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A real pseudo-terminal with a screen: what a user would see, and what he types."""
 
 import re
+import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,10 @@ def _hang_up_ends_it() -> None:
 
 
 class Terminal:
-    """`ossctl` with its screen: `columns` by `rows`, and all that has scrolled away above."""
+    """`ossctl` with its screen: `columns` by `rows`, and all that has scrolled away above.
+
+    With `shell`, it is a job of a shell that can suspend and continue it.
+    """
 
     def __init__(
         self,
@@ -31,9 +35,13 @@ class Terminal:
         columns: int = 80,
         rows: int = 24,
         variables: Mapping[str, str] | None = None,
+        shell: bool = False,
     ) -> None:
         program, *rest = command(*arguments)
-        found = {"TERM": "xterm-256color", "LANG": "C.UTF-8", **(variables or {})}
+        line = f"{shlex.join([program, *rest])}\r"
+        if shell:
+            program, rest = "bash", ["--norc", "--noprofile", "-i"]
+        found = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "$ ", **(variables or {})}
         self.screen = pyte.HistoryScreen(columns, rows, history=100_000)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
@@ -48,6 +56,8 @@ class Terminal:
             preexec_fn=_hang_up_ends_it,
         )
         self.process.delaybeforesend = None
+        if shell:
+            self.process.send(line)
 
     @property
     def lines(self) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ossctl.app.chat.paths import kind_of, user_path
 from ossctl.app.user_text import Attached, prompt_of, read_text
 from ossctl.errors import UsageError
 
@@ -14,17 +15,15 @@ _MAX_BYTES_PER_TOKEN = 16  # of text; a larger file cannot fit into the context
 
 def read_attachment(path: Path, n_ctx: int) -> Attached:
     """Read a text file. Raises UsageError if it is not one, or is too large for `n_ctx` tokens."""
-    path = expand_home(path)
-    try:
-        if path.is_dir():
+    match kind_of(path):
+        case "folder":
             raise UsageError(f"cannot attach {path}: it is a folder", "Attach files one by one.")
-        if not path.exists():
+        case "missing":
             raise UsageError(f"there is no file {path}")
-        if not path.is_file():
+        case "other":
             raise UsageError(f"cannot attach {path}: it is a device or a pipe")
-        size = path.stat().st_size
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        case "file":
+            size = _size(path)
     if size > n_ctx * _MAX_BYTES_PER_TOKEN:
         raise UsageError(
             f"cannot attach {path}: {size / 1e6:,.1f} MB is too large; the context of {n_ctx:,} tokens holds "
@@ -53,14 +52,6 @@ def missing_files(text: str) -> list[str]:
     return [name for name in names if _file(name) is None and ("/" in name or Path(name).suffix)]
 
 
-def expand_home(path: Path) -> Path:
-    """`path` with `~` and `~user` replaced by home folders. An unknown user's stays as it is."""
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        return path
-
-
 def with_attachments(text: str, attached: Sequence[Attached]) -> str:
     """The message, followed by each file in a fenced block."""
     return prompt_of([text], None, attached) if attached else text
@@ -68,11 +59,12 @@ def with_attachments(text: str, attached: Sequence[Attached]) -> str:
 
 def _file(name: str) -> Path | None:
     """The file called `name`, with or without the punctuation at its end."""
-    for candidate in (name, name.rstrip(_PUNCTUATION)):
-        path = expand_home(Path(candidate))
-        try:
-            if candidate and path.is_file():
-                return path
-        except (OSError, ValueError):
-            return None
-    return None
+    paths = [user_path(each) for each in (name, name.rstrip(_PUNCTUATION)) if each]
+    return next((path for path in paths if kind_of(path) == "file"), None)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ossctl.app.chat.chat_settings import ChatSettings
+from ossctl.app.chat.paths import is_dangling, kind_of
 from ossctl.app.chat.session_log import SavedSession
 from ossctl.app.chat.transcript import ContextCut, MessageEntry, Transcript
 from ossctl.errors import UsageError
@@ -57,9 +58,12 @@ def save_new(path: Path, text: str) -> None:
 
     A dangling symbolic link counts as a file, because it may lead anywhere. A device is written to.
     """
-    if path.is_file() or path.is_dir() or (path.is_symlink() and not path.exists()):
+    if kind_of(path) in ("file", "folder") or is_dangling(path):
         raise UsageError(f"{path} exists", "Choose another name.")
-    atomic_write(path, text.encode("utf-8", "replace"))
+    try:
+        atomic_write(path, text.encode("utf-8", "replace"))
+    except (ValueError, RuntimeError):  # a zero byte, or links in a loop
+        raise UsageError(f"cannot write {path}: no file can have this name") from None
 
 
 def _paragraphs(chat: ExportedChat) -> Iterator[str]:

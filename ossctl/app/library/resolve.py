@@ -1,5 +1,6 @@
 """Resolve references to models: names, `hf:ORG/REPO` and paths."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def is_path(reference: str) -> bool:
     if as_hub_reference(reference) is not None:
         return False
     path = Path(reference)
-    return path.name != reference or bool(path.suffix) or path.exists()
+    return path.name != reference or bool(path.suffix) or os.path.exists(path)  # noqa: PTH110 (never raises)
 
 
 def unknown_name(name: str) -> ModelError:

@@ -1,11 +1,11 @@
 """Commands on what the model sees, and on what it takes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.attachments import read_attachment
 from ossctl.app.chat.context_window import ContextReport
+from ossctl.app.chat.paths import user_path
 from ossctl.errors import UsageError
 from ossctl.repl.wording import percent, tokens
 from ossctl.text import duration
@@ -20,7 +20,7 @@ def file(repl: "Repl", argument: str) -> None:
     """`/file PATH`"""
     repl.ready()
     n_ctx = repl.chat.model_session.n_ctx
-    attached = read_attachment(Path(argument.strip("\"'")), n_ctx)
+    attached = read_attachment(user_path(argument.strip("\"'")), n_ctx)
     count = repl.size_of(attached)
     if count > n_ctx:
         raise UsageError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from ossctl.app.chat.chat_settings import ChatSettings
+from ossctl.app.chat.paths import user_path
 from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort
 from ossctl.errors import RequestError, UsageError
@@ -80,7 +81,10 @@ def model(repl: "Repl", argument: str) -> None:
     repl.chat.use(None, repl.chat.model)
     if repl.surface.interactive:
         repl.say(f"Loading {argument} …")
-    repl.model.exchange(argument)
+    try:
+        repl.model.exchange(str(user_path(argument)) if argument.startswith("~") else argument)
+    except KeyboardInterrupt:
+        raise UsageError(f"loading {argument} was stopped", f"{repl.model.name} is loaded again.") from None
     settings = repl.chat.settings
     if repl.model.session().dialect.default_effort is None and (
         settings.effort or settings.max_reasoning_tokens is not None

@@ -1,12 +1,11 @@
 """Commands that find, leave and export saved chats."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ossctl.app.chat.attachments import expand_home
 from ossctl.app.chat.export import ExportedChat, markdown_of, record_of, save_new
+from ossctl.app.chat.paths import user_path
 from ossctl.app.chat.session_log import SavedSession, title_of
 from ossctl.errors import UsageError
 from ossctl.repl.setup import Leave
@@ -28,7 +27,7 @@ def save(repl: "Repl", argument: str) -> None:
     title = title_of(chat.transcript.turns[0].text)
     model = chat.model.name or repl.model.name
     exported = ExportedChat(chat.log.session or "", title, model, chat.settings, chat.transcript)
-    path = expand_home(Path(argument))
+    path = user_path(argument)
     if path.suffix.lower() == ".json":
         text = msgspec.json.format(msgspec.json.encode(record_of(exported))).decode() + "\n"
     else:
