@@ -151,7 +151,7 @@ def test_a_chat_that_crashes_has_saved_its_messages(tmp_path: Path, faults: str)
     chat = ("chat", "-m", smollm2(), "-t", 0, "-n", 60, "--threads", 1)
     died = ossctl(*chat, cwd=tmp_path, stdin=b"Hello\n", LD_PRELOAD=faults, CRASH_AT="10", CRASH_SIGNAL="11")
     assert died.code == 1
-    assert "What was said is saved: `ossctl chat -c` goes on." in died.said[-2]
+    assert "Your messages are saved: `ossctl chat -c` continues." in died.said[-2]
     assert "Hello" in ossctl("sessions", "list", cwd=tmp_path).stdout
 
 
@@ -229,7 +229,7 @@ def test_a_terminal_is_usable_after_a_crash(tmp_path: Path, faults: str) -> None
         raw = termios.tcgetattr(terminal.process.child_fd)
         assert not raw[3] & termios.ICANON
         terminal.enter("Tell me about cats.")
-        terminal.wait("llama.cpp crashed: SIGSEGV. What was said is saved")
+        terminal.wait("llama.cpp crashed: SIGSEGV. Your messages are saved")
         after = termios.tcgetattr(terminal.process.child_fd)
         for flags in range(4):
             assert after[flags] & before[flags] == before[flags]
