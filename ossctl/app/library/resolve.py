@@ -96,7 +96,7 @@ def hub_reference(reference: str) -> HubReference:
 
 
 def has_nano() -> bool:
-    """Whether this build includes nano, which a checkout has to train first."""
+    """Whether this build includes nano. A checkout has to train it first."""
     return NANO_FILE.exists()
 
 
