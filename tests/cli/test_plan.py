@@ -40,7 +40,7 @@ def test_a_plan_says_where_the_model_goes_and_what_is_left(tmp_path: Path) -> No
     )
     assert any(re.match(r"GPU0 +23\.4 GiB", line) for line in rest)
     assert any(re.match(r"RAM +60\.8 GiB", line) for line in rest)
-    assert "Generation waits for RAM bandwidth" in result.stdout
+    assert "Generation is limited by RAM bandwidth" in result.stdout
     assert re.search(r"With a GPU of \d+ GiB: ", result.stdout)
     assert re.search(r"With --ctx 8192: ", result.stdout)
 
