@@ -1,4 +1,4 @@
-"""The Hugging Face cache, which is shared with other tools: its layout, and the models in it.
+"""The Hugging Face cache, shared with other tools: its layout, and the models in it.
 
     models--ORG--REPO/
         blobs/<sha256>                  file contents

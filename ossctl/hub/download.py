@@ -1,7 +1,7 @@
 """Download a file from the hub, resuming after any interruption and hashing it meanwhile.
 
-huggingface-hub's own download starts over in each process, which is not acceptable for 60 GB on a home
-connection. So this appends to `blobs/<sha256>.incomplete` over its session, and the complete file becomes the
+huggingface-hub's own download starts over in each process. That is not acceptable for 60 GB on a home
+connection, so this appends to `blobs/<sha256>.incomplete` over its session. The complete file becomes the
 same blob.
 """
 
@@ -42,7 +42,7 @@ def fetch(
     """Download `file` to `path`, resuming from what `path` already contains.
 
     `on_progress` gets the number of bytes present, `wait(seconds, reason)` sleeps before a retry. Raises
-    ChecksumMismatch, which deletes `path`, ModelError (no access, no network) and OSError (disk full).
+    ChecksumMismatch (`path` is deleted), ModelError (no access, no network) and OSError (disk full).
     """
     backoff = Backoff(wait)
     with path.open("ab", buffering=0) as out, FollowingHash(path) as digest:

@@ -1,4 +1,4 @@
-"""Models of other programs on this machine, which are used in place and never modified."""
+"""Models of other programs on this machine. They are used in place and never modified."""
 
 import contextlib
 import json
@@ -73,7 +73,7 @@ def _ollama_folders() -> list[Path]:
 
 
 def _ollama_models(folder: Path) -> Iterator[LocalModel]:
-    """Read Ollama's manifests, `manifests/HOST/NAMESPACE/MODEL/TAG`, which list blobs by hash."""
+    """Read Ollama's manifests, `manifests/HOST/NAMESPACE/MODEL/TAG`. They list blobs by hash."""
     manifests = folder / "manifests"
     with contextlib.suppress(OSError):
         for manifest in sorted(path for path in manifests.rglob("*") if path.is_file()):

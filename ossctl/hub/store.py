@@ -121,7 +121,7 @@ class ModelPull:
             ) from None
 
     def _is_verified(self, pointer: Path, file: HubFile) -> bool:
-        """Whether a complete file has the right hash, which is computed unless a record has it."""
+        """Whether a complete file has the right hash. Hashes the file unless its hash is on record."""
         known = self._records.verified(pointer)
         if known is None or known.sha256 != file.sha256:
             sha256 = sha256_of(pointer, lambda done: self._update(done, f"verifying {file.name}"))

@@ -60,7 +60,7 @@ def reserved_bytes(
     *,
     pipelined: bool = False,
 ) -> tuple[int, ...]:
-    """Bytes of the compute buffer of each backend for the graph `nodes`, which is in order of execution.
+    """Bytes of the compute buffer of each backend for the graph `nodes`, given in order of execution.
 
     `nodes` does not include views. `inputs` are filled by the caller, on the CPU. `alignments` are bytes, one
     value per backend. With `pipelined`, several ubatches are in flight, each with its own copy of the inputs.

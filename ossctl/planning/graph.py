@@ -143,7 +143,7 @@ class _Graph:
         self.nodes: list[GraphNode] = []
         self.inputs: list[GraphNode] = []
         self._tokens = self._input(self._n * _INDEX)
-        self._input(self._n * widths.embd * _FLOAT)  # input embeddings, which are never used
+        self._input(self._n * widths.embd * _FLOAT)  # input embeddings; never used
         self._positions = self._input(self._n * _INDEX)
         self._out_ids = self._input(ubatch.n_outputs * _INDEX)
         self._masks = {
@@ -159,7 +159,7 @@ class _Graph:
         self._rotations = [self._input(_ROTATION * _ROTATION * _FLOAT) for _ in range(2 if rotated else 0)]
 
     def build(self, layers: Sequence[PlacedLayer], output: int) -> None:
-        """Append the nodes of all layers and of the output layer, which is on the backend `output`."""
+        """Append the nodes of all layers and of the output layer on the backend `output`."""
         hidden = self._op(self._cpu, self._w.embd, self._tokens)
         for number, layer in enumerate(layers):
             following = layers[number + 1].device if number + 1 < len(layers) else output
@@ -248,7 +248,7 @@ class _Graph:
         return self._product(layer, self._w.embd, active, self._w.ffn)
 
     def _experts(self, normed: GraphNode, layer: PlacedLayer, backend: int) -> GraphNode:
-        """The weighted sum of the experts' results, which is computed on `backend`."""
+        """The weighted sum of the experts' results, computed on `backend`."""
         w, device = self._w, layer.device
         router = self._vector(layer, w.n_expert * w.embd)  # float32
         logits = self._op(device, w.n_expert, *router, normed)
@@ -295,7 +295,7 @@ class _Graph:
         return GraphNode(source.backend, n_bytes or source.n_bytes, view_of=source.view_of or source)
 
     def _store(self, backend: int, values: GraphNode, indices: GraphNode) -> None:
-        """Write to the KV cache, which is allocated elsewhere."""
+        """Write to the KV cache, allocated elsewhere."""
         self._append(GraphNode(backend, 0, (values, indices), resident=True))
 
     def _op(self, backend: int, width: int, *sources: GraphNode, inplace: bool = False) -> GraphNode:

@@ -10,7 +10,7 @@ from ossctl.planning.settings import Settings
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
 
 _CPU_ALIGNMENT = 32  # TENSOR_ALIGNMENT, ggml-impl.h
-_GPU_ALIGNMENT = 128  # CUDA's; others are smaller, which changes the result by a few bytes
+_GPU_ALIGNMENT = 128  # CUDA's; smaller elsewhere, a difference of a few bytes
 _FLOAT = 4
 _OFFLOAD_MIN_TOKENS = 32  # default of GGML_OP_OFFLOAD_MIN_BATCH, ggml-cuda.cu
 
@@ -19,7 +19,7 @@ _OFFLOAD_MIN_TOKENS = 32  # default of GGML_OP_OFFLOAD_MIN_BATCH, ggml-cuda.cu
 # loading. An RPC server accounts for its own.
 _CONTEXT = {"CUDA": 300 * MIB, "ROCm": 300 * MIB, "RPC": 64 * MIB}
 _OTHER_CONTEXT = 256 * MIB
-_Q8_1 = 36 / 32  # bytes per activation, which GPUs quantise to q8_1 for matrix multiplications
+_Q8_1 = 36 / 32  # bytes per activation: GPUs quantise them to q8_1 for matrix multiplications
 _PROCESS = 400 * MIB  # Python, libraries, the vocabulary with its lookup tables
 _CONVERTS_KV = ("CUDA", "ROCm")  # their attention converts a quantised cache to f16, beside its result
 
@@ -110,7 +110,7 @@ def streams_experts(device: Device, settings: Settings) -> bool:
 
 
 def _host_overhead(shape: ModelShape, settings: Settings) -> int:
-    """Bytes of the process itself, and of the CPU kernels' workspace, which holds their input as f16."""
+    """Bytes of the process itself, and of the CPU kernels' workspace: their input as f16."""
     widest = max(shape.n_embd, shape.expert_width * shape.n_expert_used)
     if not settings.flash_attention:
         widest = max(widest, shape.n_heads * settings.cells)  # scores

@@ -17,8 +17,8 @@ from ossctl.planning.workload import Overrides, Purpose, Workload
 
 _N_BATCH = 2_048  # llama.cpp's default n_batch
 _LARGER_UBATCHES = (4_096, 2_048, 1_024)
-# For large experts in RAM, which are copied to the GPU once per ubatch: with gpt-oss-120b on an RTX 3090,
-# prefill was 1,682 tokens/s with a ubatch of 4,096 and 2,091 with 8,192.
+# Large experts in RAM are copied to the GPU once per ubatch: with gpt-oss-120b on an RTX 3090, prefill was
+# 1,682 tokens/s with a ubatch of 4,096 and 2,091 with 8,192.
 _LONG_UBATCH = 8_192
 _MAX_SLOWDOWN, _MAX_CTX_LOSS = 0.05, 1 / 8  # shares of generation speed and of the context given up for it
 _CTX_STEP = 1_024  # tokens
@@ -45,7 +45,7 @@ class Placed:
 
 
 class Search:
-    """Search for the best plan on `devices`, which are all or some of the machine's."""
+    """Search for the best plan on `devices`, all or some of the machine's."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Search:
         return self._with_layers(n_layers if wanted is None else min(wanted, n_layers), tier)
 
     def _can_match(self, rival: Placed, number: int, tier: Tier) -> bool:
-        """Whether this tier, which is no better than the rival's, may give as good a placement."""
+        """Whether this tier, no better than the rival's, may give as good a placement."""
         if number > rival.tier:
             return False
         if tier.placement is Placement.LAYERS_IN_RAM:  # more layers are better, even with fewer experts

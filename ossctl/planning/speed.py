@@ -1,4 +1,4 @@
-"""Estimate generation speed, which is limited by reading the weights of every token from memory."""
+"""Estimate generation speed from the bytes of weights that every token reads."""
 
 from ossctl.planning.settings import Settings
 from ossctl.planning.shape import ModelShape

@@ -104,7 +104,7 @@ def _batch(shape: ModelShape, workload: Workload, overrides: Overrides) -> Itera
 
 
 def _fast_ubatch(shape: ModelShape) -> int:
-    """A large ubatch for prefill with experts in RAM, which are copied to the GPU once per ubatch."""
+    """A large ubatch for prefill with experts in RAM: they are copied to the GPU once per ubatch."""
     return 4_096 if has_large_experts(shape) else 2_048
 
 

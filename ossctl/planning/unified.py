@@ -1,4 +1,4 @@
-"""Computers with unified memory, which CPU and GPU share, by name."""
+"""Computers with unified memory, shared by CPU and GPU, by name."""
 
 import re
 from collections.abc import Callable, Collection

@@ -127,7 +127,7 @@ def read_header_start(data: bytes) -> GgufHeader | None:
     """The header in the first bytes of a file; None if it is longer than `data`. Raises ModelError."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         raise ModelError("not a GGUF file", "ossctl runs models in llama.cpp's GGUF format.")
-    llama_log()  # ggml logs an error if the header is longer than `data`
+    llama_log()  # keeps ggml's error for an incomplete header off the terminal
     init = function("gguf_init_from_buffer", ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, _InitParams)
     handle = init(data, len(data), _HEADER_ONLY)
     if not handle:

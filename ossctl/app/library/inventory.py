@@ -90,7 +90,7 @@ def fit_of_entry(entry: Entry) -> Fit | None:
 
 
 def unfinished_downloads() -> list[Unfinished]:
-    """Partial downloads, which `ossctl pull` can resume."""
+    """Partial downloads that `ossctl pull` can resume."""
     return [_unfinished(folder, path) for folder in repo_folders() for path in folder.incomplete_files]
 
 

@@ -113,7 +113,7 @@ def as_hub_reference(reference: str) -> HubReference | None:
 
 
 def has_nano() -> bool:
-    """Whether this build includes nano, which a checkout has to train first."""
+    """Whether this build includes nano. A checkout has to train it first."""
     return NANO_FILE.exists()
 
 

@@ -170,7 +170,7 @@ def main() -> None:
             sys.exit(str(error))
         sys.stdout.write(json.dumps(asdict(run)) + "\n")
         sys.stdout.flush()
-    os._exit(0)  # skip freeing memory, which takes longer than the test
+    os._exit(0)  # freeing memory takes longer than the test
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""JSON objects in the state folder, which are only hints: they may be missing, damaged or not writable."""
+"""JSON objects in the state folder. They are hints only: files may be missing, damaged or not writable."""
 
 import json
 from collections.abc import Mapping
