@@ -41,7 +41,7 @@ def chat(
     system: SystemOption = "",
     obey: Annotated[
         bool,
-        typer.Option("--commands", help="Obey slash commands and @path in what is piped in, too."),
+        typer.Option("--commands", help="Run slash commands and attach @path files in piped input too."),
     ] = False,
     tools: ToolGroup,
     generation: GenerationGroup,

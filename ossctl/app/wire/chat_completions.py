@@ -14,6 +14,7 @@ import msgspec
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.messages import ChatMessage, ConversationOptions, read_conversation
 from ossctl.engine.request import Sampling
@@ -69,7 +70,7 @@ class BatchLine(msgspec.Struct, forbid_unknown_fields=True):
     custom_id: str | int
     body: Body
     method: Literal["POST"] = "POST"
-    url: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+    url: str = "/v1/chat/completions"
 
 
 class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
@@ -103,6 +104,8 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
     options: Options
     if "body" in record:
         batch_line = _convert({**record, "body": _with_usual_numbers(record["body"])}, BatchLine)
+        if endpoint_of(batch_line.url) is not Endpoint.CHAT_COMPLETIONS:
+            raise RequestError(f"url: {batch_line.url!r} is not supported")
         options, messages, custom_id = batch_line.body, batch_line.body.messages, batch_line.custom_id
     else:
         options = shorthand = _convert(_with_usual_numbers(record), Shorthand)
