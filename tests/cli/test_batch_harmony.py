@@ -418,8 +418,9 @@ def test_an_answer_cut_in_its_reasoning_is_empty_and_reported(
     assert choice["finish_details"] == {"cut_in": "reasoning"}
     assert _reasoning_tokens(reasoned["spent"]) == 20
     assert reasoning.said[0].startswith("6 of 8 done, 2 failed · ")
-    assert reasoning.said[1].startswith("1 used up their tokens on reasoning and have no answer: ")
-    assert len(reasoning.said) == 2
+    assert reasoning.said[1] == "2 failed: the answer reached its token limit in its reasoning"
+    assert reasoning.said[2].startswith("1 used up their tokens on reasoning and have no answer: ")
+    assert len(reasoning.said) == 3
 
 
 @pytest.mark.parametrize(("name", "budget"), [("none", 0), ("some", 5)])
