@@ -15,6 +15,7 @@ class Paths:
 
     state: Path
     data: Path
+    cache: Path
 
     @property
     def sessions(self) -> Path:
@@ -26,12 +27,21 @@ class Paths:
         """The input history of chats."""
         return self.state / "history"
 
+    @property
+    def prefixes(self) -> Path:
+        """The folder of computed prefixes."""
+        return self.cache / "prefixes"
+
     @classmethod
     def from_environment(cls) -> "Paths":
         home = os.environ.get("OSSCTL_HOME")
         if home:
-            return cls(state=Path(home) / "state", data=Path(home) / "data")
-        return cls(platformdirs.user_state_path("ossctl"), platformdirs.user_data_path("ossctl"))
+            return cls(*(Path(home) / name for name in ("state", "data", "cache")))
+        return cls(
+            platformdirs.user_state_path("ossctl"),
+            platformdirs.user_data_path("ossctl"),
+            platformdirs.user_cache_path("ossctl"),
+        )
 
 
 def save_crash_report(trace: str) -> Path | None:

@@ -30,9 +30,10 @@ class Attached:
 
 
 def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached] = ()) -> str:
-    """Join the words and append each text in a fence of its own. Piped text alone is the prompt as it is.
+    """Each text in a fence of its own, then the words. Piped text alone is the prompt as it is.
 
-    Raises UsageError if there is neither.
+    Texts come first, so that another question about them has the same prefix. Raises UsageError if there is
+    neither text nor words.
     """
     question = encodable(" ".join(words)).strip()
     texts = [*files, Attached("", piped)] if piped and piped.strip() else [*files]
@@ -40,7 +41,7 @@ def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached]
         return piped
     if not question and not texts:
         raise UsageError("there is no prompt", 'Give one, as in ossctl run "…", or pipe in a text.')
-    return "\n\n".join([*filter(None, [question]), *map(_fenced, texts)])
+    return "\n\n".join([*map(_fenced, texts), *filter(None, [question])])
 
 
 def first_code_block(answer: str) -> str | None:

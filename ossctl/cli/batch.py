@@ -10,6 +10,7 @@ from ossctl.cli.batch_view import batch_progress, describe, dry_run_lines, statu
 from ossctl.cli.command import command, redeclared
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
+    CacheGroup,
     JsonOutput,
     LoadingGroup,
     ModelOption,
@@ -157,6 +158,7 @@ def batch(
     schema: SchemaOption = "",
     generation: BatchGenerationGroup,
     loading: LoadingGroup,
+    cache: CacheGroup,
     out: TextOutput,
 ) -> None:
     """Answer every request in a file, many in parallel.
@@ -168,6 +170,7 @@ def batch(
     """
     from ossctl.app.batch.run import BatchModel
 
+    loading = replace(loading, cache_bytes=cache)
     generation = replace(generation, system=system, schema=schema)
     job = replace(options, generation=generation).job()
     survey = job.prepare()

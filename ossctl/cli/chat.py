@@ -9,7 +9,15 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.completion import complete_session
 from ossctl.cli.offer import choose_model
-from ossctl.cli.options import ChatOutput, GenerationGroup, LoadingGroup, ModelOption, SystemOption, ToolGroup
+from ossctl.cli.options import (
+    CacheGroup,
+    ChatOutput,
+    GenerationGroup,
+    LoadingGroup,
+    ModelOption,
+    SystemOption,
+    ToolGroup,
+)
 from ossctl.cli.output import Output
 from ossctl.errors import ModelError, UsageError
 
@@ -46,6 +54,7 @@ def chat(
     tools: ToolGroup,
     generation: GenerationGroup,
     loading: LoadingGroup,
+    cache: CacheGroup,
     out: ChatOutput,
 ) -> None:
     """Chat with a model.
@@ -62,6 +71,7 @@ def chat(
     from ossctl.settings import Paths
 
     out.open_stdout()
+    loading = replace(loading, cache_bytes=cache)
     if resume is not None and go_on:
         raise UsageError("--continue and --resume exclude each other", "Use one of them.")
     tools.refuse_unaskable(can_ask=_is_interactive(out))

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from ossctl import __version__
 from ossctl.cli.batch import batch, batch_status
+from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
 from ossctl.cli.doctor import doctor
 from ossctl.cli.models import ls, rm, show, verify
@@ -62,6 +63,7 @@ app.command()(show)
 app.command()(verify)
 app.command()(rm)
 app.add_typer(sessions, name="sessions")
+app.add_typer(cache, name="cache")
 
 
 def _show_version(*, wanted: bool) -> None:

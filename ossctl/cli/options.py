@@ -3,6 +3,7 @@
 A group is a function that turns its options into one value; `ossctl.cli.command` inserts it into a command.
 """
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -69,6 +70,15 @@ def _tokens(text: str) -> str:
     if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
         raise typer.BadParameter(f"{text!r} is neither a number of tokens nor `max`.")
     return str(int(text))
+
+
+def _n_bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not a size such as 8GiB or 500MB")
+    number, prefix, binary = found.groups()
+    power = " kmgt".index(prefix.lower() or " ")
+    return int(float(number) * (1024 if binary else 1000) ** power)
 
 
 def is_from_environment(context: typer.Context, option: str) -> bool:
@@ -283,6 +293,26 @@ def loading_options(
     return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
 
 
+def cache_options(
+    *,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither read nor write computed prompts on disk.")
+    ] = False,
+    cache_size: Annotated[
+        int | None,
+        typer.Option(
+            "--cache-size",
+            metavar="SIZE",
+            envvar="OSSCTL_CACHE_SIZE",
+            parser=_n_bytes,
+            help="Disk space for computed prompts, such as 8GiB.  [default: a tenth of what is free]",
+        ),
+    ] = None,
+) -> int | None:
+    """How many bytes the cache of computed prefixes may have; None if the user does not say."""
+    return 0 if no_cache else cache_size
+
+
 def tool_options(
     *,
     tools: Annotated[
@@ -338,6 +368,7 @@ def _output(out: Output, verbose: int) -> Output:
 
 GenerationGroup = Annotated["GenerationOptions", generation_options]
 LoadingGroup = Annotated["LoadOptions", loading_options]
+CacheGroup = Annotated[int | None, cache_options]
 ToolGroup = Annotated["ToolOptions", tool_options]
 ChatOutput = Annotated[Output, chat_output]
 TextOutput = Annotated[Output, text_output]

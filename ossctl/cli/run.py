@@ -10,6 +10,7 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
+    CacheGroup,
     GenerationGroup,
     LoadingGroup,
     ModelOption,
@@ -70,6 +71,7 @@ def run(
     schema: SchemaOption = "",
     generation: GenerationGroup,
     loading: LoadingGroup,
+    cache: CacheGroup,
     out: TextOutput,
 ) -> None:
     """Answer one prompt on stdout.
@@ -83,6 +85,7 @@ def run(
     from ossctl.cli.run_output import RunOutput
 
     out.open_stdout()
+    loading = replace(loading, cache_bytes=cache)
     tools.refuse_unaskable(can_ask=out.can_ask)
     if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")

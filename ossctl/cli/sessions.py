@@ -136,7 +136,9 @@ def delete(
     yes: YesOption = False,
     out: JsonOutput,
 ) -> None:
-    """Delete chats permanently."""
+    """Delete chats permanently, with what was computed of them."""
+    from ossctl.app.library.prefix_cache import clear_cache
+
     kept = _open(out)
     found = {session.id: session for session in map(kept.find, chosen)}.values()
     listed = "".join(f"{each.id}  {each.messages} messages  {each.title}\n" for each in found)
@@ -144,6 +146,7 @@ def delete(
         return
     for each in found:
         kept.delete(each.id)
+        clear_cache(owner=each.id)
     out.json({"schema": "ossctl.sessions-delete/1", "deleted": [each.id for each in found]})
     out.note(f"{len(found)} {'chat' if len(found) == 1 else 'chats'} deleted.")
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from time import perf_counter
 
+from ossctl.engine.persistence import Persistence
+from ossctl.engine.prefix_disk import PrefixDisk
 from ossctl.engine.request import EngineStats, Failed, Generated, Output, Prefilled, Request
 from ossctl.engine.sampler import BadLogits
 from ossctl.engine.sampler_pool import Sampled, SampleError, SampleJob, SamplerPool
@@ -19,10 +21,11 @@ class Engine:
     Not thread-safe: one thread submits, steps and cancels.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, disk: PrefixDisk | None = None) -> None:
         self._runner = runner
+        self._persistence = Persistence(runner, disk)
         self._samplers = SamplerPool(runner.n_vocab, runner.n_threads)
-        self._scheduler = Scheduler(runner)
+        self._scheduler = Scheduler(runner, self._persistence)
         self._sequences: dict[str, Sequence] = {}
         self.stats = EngineStats()
 
@@ -69,6 +72,13 @@ class Engine:
         self.stats.step_seconds += perf_counter() - started
         return outputs
 
+    def save(self, *, ending: bool = False) -> bool:
+        """Write the contents of one idle slot to disk, if that pays; False if there is none.
+
+        `ending`: the engine is not used any more, so that nothing better can follow.
+        """
+        return self._scheduler.save(ending=ending)
+
     def running(self) -> list[tuple[str, float]]:
         """The running requests and the seconds since each was admitted. From any thread."""
         now = perf_counter()
@@ -95,7 +105,7 @@ class Engine:
         """Logits of the batch, or None if the cache is full."""
         started = perf_counter()
         try:
-            return self._runner.decode([chunk for _, chunk in batch])
+            logits = self._runner.decode([chunk for _, chunk in batch])
         except CacheFull:
             return None
         except DecodeAborted as aborted:
@@ -106,6 +116,14 @@ class Engine:
             raise
         finally:
             self.stats.decode_seconds += perf_counter() - started
+        self._measure(batch, perf_counter() - started)
+        return logits
+
+    def _measure(self, batch: Batch, seconds: float) -> None:
+        n_tokens = sum(len(chunk.tokens) for _, chunk in batch)
+        self._persistence.measure(n_tokens, seconds)
+        for sequence, chunk in batch:
+            sequence.assigned_slot.unsaved_seconds += seconds * len(chunk.tokens) / n_tokens
 
     def _collect(self, batch: Batch, logits: Logits) -> list[Output]:
         for sequence, chunk in batch:

@@ -1,21 +1,11 @@
 """Shared prefixes of prompts, saved outside of the cache when no slot holds them any longer."""
 
-from dataclasses import dataclass
-
+from ossctl.engine.prefix_disk import SavedPrefix
 from ossctl.engine.sequence import Slot, common_prefix
-from ossctl.runtime.base import RollbackImpossible, Runner, Snapshot, Tokens
+from ossctl.runtime.base import RollbackImpossible, Runner, Tokens
 
 _MIN_TOKENS = 64  # below, restoring a prefix takes about as long as computing it
 _MAX_BYTES = 256 << 20  # of all prefixes; 1,000 tokens of gpt-oss-20b and its window take 24 MiB
-
-
-@dataclass(frozen=True)
-class SavedPrefix:
-    """The state of a sequence that holds `tokens`, int32 [n]; `snapshots` are of its prefixes, by length."""
-
-    tokens: Tokens
-    state: bytes
-    snapshots: dict[int, Snapshot]
 
 
 class PrefixStore:
@@ -48,16 +38,20 @@ class PrefixStore:
         except RollbackImpossible:
             return
         slot.truncate(len(tokens))
-        self._prefixes.append(SavedPrefix(tokens, self._runner.save(slot.seq), slot.snapshots))
-        while sum(len(saved.state) for saved in self._prefixes) > _MAX_BYTES:
-            del self._prefixes[0]
+        self._add(SavedPrefix(tokens, self._runner.save(slot.seq), slot.snapshots))
 
     def restore(self, saved: SavedPrefix, slot: Slot, n_tokens: int) -> None:
         """Make `slot` hold the first `n_tokens` tokens of a saved prefix. Raises RollbackImpossible."""
-        self._prefixes = [other for other in self._prefixes if other is not saved] + [saved]
+        self._add(saved)
         self._runner.load(slot.seq, len(saved.tokens), saved.state)
         self._runner.rollback(slot.seq, n_tokens, saved.snapshots.get(n_tokens))
         slot.resident, slot.snapshots = saved.tokens, dict(saved.snapshots)
+
+    def _add(self, saved: SavedPrefix) -> None:
+        """Make `saved` the most recently used one."""
+        self._prefixes = [other for other in self._prefixes if other is not saved] + [saved]
+        while sum(len(each.state) for each in self._prefixes) > _MAX_BYTES:
+            del self._prefixes[0]
 
     def _usable(self, saved: SavedPrefix, common: int) -> int:
         if common == len(saved.tokens) or not self._runner.needs_snapshots:

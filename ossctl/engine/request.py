@@ -71,6 +71,9 @@ class Request:
 
     Requests of one `conversation` run one at a time. They reuse its slot, which others get only when it is
     the least recently used. `checkpoint` lets the next one roll back to the end of this prompt.
+
+    Other prompts are expected to share the first `shared_lengths` tokens. What the request has computed is
+    written to disk if `persist`.
     """
 
     id: str
@@ -82,6 +85,8 @@ class Request:
     conversation: str = ""
     timeout: float | None = None
     checkpoint: bool = True
+    shared_lengths: tuple[int, ...] = ()
+    persist: bool = False
 
 
 @dataclass(frozen=True, slots=True)

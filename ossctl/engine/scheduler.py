@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from itertools import islice
 from time import perf_counter
 
+from ossctl.engine.persistence import Persistence
 from ossctl.engine.sequence import SHARE_MIN, Sequence, common_prefix
 from ossctl.engine.slots import Slots
 from ossctl.runtime.base import Chunk, Runner
@@ -22,9 +23,9 @@ class Scheduler:
     While any sequence decodes, batches stay around one ubatch, so that long prompts do not delay it.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, persistence: Persistence) -> None:
         self._runner = runner
-        self._slots = Slots(runner)
+        self._slots = Slots(runner, persistence)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of admission
         self._full = False  # a sequence was preempted: admit none until another leaves
@@ -69,6 +70,10 @@ class Scheduler:
         sequence.release_slot()
         self.running.remove(sequence)
         self._full = False
+
+    def save(self, *, ending: bool) -> bool:
+        """Write the contents of one idle slot to disk; False if none is worth it."""
+        return self._slots.save(ending=ending)
 
     def evict_or_preempt(self) -> Sequence | None:
         """Free cells of a full cache: evict an idle slot, else preempt the newest sequence.

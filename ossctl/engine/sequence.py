@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ossctl.engine.prefix_disk import DiskPrefix
 from ossctl.engine.repetition import RepetitionDetector
 from ossctl.engine.request import FinishReason, Request
 from ossctl.runtime.base import Chunk, Snapshot, Tokens
@@ -33,6 +34,9 @@ class Slot:
     conversation: str = ""  # of its latest request
     last_used: int = 0
     num_shared_tokens: int = 0
+    unsaved_seconds: float = 0.0  # that computing took, of what is not on disk
+    num_saved_tokens: int = 0  # on disk
+    persist: bool = False  # whether to write it to disk
 
     @classmethod
     def of(cls, n_slots: int) -> list["Slot"]:
@@ -48,6 +52,9 @@ class Slot:
         """Forget all but the first `n_tokens` tokens."""
         self.resident = self.resident[:n_tokens]
         self.num_shared_tokens = min(self.num_shared_tokens, n_tokens)
+        self.num_saved_tokens = min(self.num_saved_tokens, n_tokens)
+        if not n_tokens:
+            self.unsaved_seconds = 0.0
         self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
@@ -84,6 +91,9 @@ class Sequence:
         self.admitted_at = 0.0  # perf_counter at its first admission
         # prompt lengths at which the prefill pauses, to take a snapshot or to let others copy the prefix
         self.boundaries = {len(request.prompt)} if self.has_checkpoint else set[int]()
+        self.boundaries.update(request.shared_lengths)
+        self.on_disk: DiskPrefix | None = None
+        self.searched_disk = False
         self.max_tokens = min(request.max_tokens, max_length - len(request.prompt))
         self.finish: FinishReason | None = None
         self._repetition = RepetitionDetector()

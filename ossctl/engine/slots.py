@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from ossctl.engine.prefix_store import PrefixStore, SavedPrefix
+from ossctl.engine.persistence import Persistence
+from ossctl.engine.prefix_disk import DiskPrefix, SavedPrefix
+from ossctl.engine.prefix_store import PrefixStore
 from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
 from ossctl.runtime.base import RollbackImpossible, Runner
 
@@ -12,10 +14,11 @@ _LONG_PREFILL = 256
 
 @dataclass(frozen=True)
 class Match:
-    """A slot or saved prefix that holds `common` tokens of a prompt, `usable` of which can be reused."""
+    """What holds `common` tokens of a prompt, and how many of these can be reused: `usable`."""
 
     slot: Slot | None = None
     saved: SavedPrefix | None = None
+    on_disk: DiskPrefix | None = None
     common: int = 0
     usable: int = 0
 
@@ -23,8 +26,9 @@ class Match:
 class Slots:
     """Gives slots to sequences, with the prefixes of their prompts that are cached."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, persistence: Persistence) -> None:
         self._runner = runner
+        self._persistence = persistence
         self._slots = Slot.of(runner.n_seq)
         self._prefixes = PrefixStore(runner)
         self._clock = 0
@@ -47,7 +51,11 @@ class Slots:
                 best = found
         saved = self._prefixes.best(prompt)
         if saved is not None and saved[1] > best.usable:
-            return Match(None, saved[0], common_prefix(saved[0].tokens, prompt), saved[1])
+            common = common_prefix(saved[0].tokens, prompt)
+            best = Match(saved=saved[0], common=common, usable=saved[1])
+        on_disk = self._persistence.find(sequence, best.usable)
+        if on_disk is not None:
+            return Match(on_disk=on_disk, common=on_disk.n_tokens, usable=on_disk.n_tokens)
         return best
 
     def assign(self, sequence: Sequence, match: Match) -> None:
@@ -62,14 +70,21 @@ class Slots:
             slot.snapshots.pop(n_tokens, None)  # the one at the end of this prompt replaces it
         slot.owner, sequence.slot = sequence, slot
         slot.conversation = sequence.request.conversation
+        slot.persist = sequence.request.persist
         slot.num_shared_tokens = max(slot.num_shared_tokens, n_tokens)
         sequence.num_computed_tokens = n_tokens
         copied = match.slot is not None and match.slot is not slot
         sequence.num_shared_tokens = n_tokens if copied else 0
+        if copied and n_tokens:
+            self._persistence.save_head(slot, sequence, n_tokens)
         if not sequence.preempted:
             sequence.num_cached_tokens = n_tokens
         self._clock += 1
         slot.last_used = self._clock
+
+    def save(self, *, ending: bool) -> bool:
+        """Write the contents of one idle slot to disk; False if none is worth it."""
+        return any(self._persistence.save(slot, ending=ending) for slot in self._slots)
 
     def clear(self, slot: Slot) -> None:
         """Free the cells of an idle slot."""
@@ -106,6 +121,11 @@ class Slots:
 
     def _fill(self, slot: Slot, match: Match) -> int:
         """Fill `slot` with the usable part of `match`; return its length, 0 if that proves impossible."""
+        if match.on_disk:
+            saved = self._persistence.load(match.on_disk)
+            n_tokens = self._restore(saved, slot, match.usable) if saved else 0
+            slot.num_saved_tokens, slot.unsaved_seconds = n_tokens, 0.0
+            return n_tokens
         if match.saved:
             return self._restore(match.saved, slot, match.usable)
         if match.slot and match.usable:
@@ -137,6 +157,7 @@ class Slots:
                 self._runner.copy(source.seq, target.seq, n_tokens, snapshot)
                 target.resident = source.computed_tokens()
                 target.snapshots = dict(source.snapshots)
+                target.unsaved_seconds, target.num_saved_tokens = 0.0, 0
         except RollbackImpossible:
             self._runner.rollback(target.seq, 0)
             return 0

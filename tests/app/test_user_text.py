@@ -34,17 +34,17 @@ def test_a_piped_text_alone_is_the_prompt() -> None:
     assert prompt_of([], "What is\na pear?\n") == "What is\na pear?\n"
 
 
-def test_a_piped_text_comes_after_the_prompt_in_a_fence() -> None:
-    assert prompt_of(["Summarise this"], "one\ntwo\n") == "Summarise this\n\n```\none\ntwo\n```"
+def test_a_piped_text_comes_before_the_prompt_in_a_fence() -> None:
+    assert prompt_of(["Summarise this"], "one\ntwo\n") == "```\none\ntwo\n```\n\nSummarise this"
 
 
 def test_a_fence_is_longer_than_any_in_the_text() -> None:
-    assert prompt_of(["Explain"], "a\n````\nb\n````\n") == "Explain\n\n`````\na\n````\nb\n````\n`````"
+    assert prompt_of(["Explain"], "a\n````\nb\n````\n") == "`````\na\n````\nb\n````\n`````\n\nExplain"
 
 
 def test_files_come_with_their_names_and_before_piped_text() -> None:
     files = [Attached("a.txt", "one\n"), Attached("b.txt", "two")]
-    expected = "Compare\n\na.txt:\n```\none\n```\n\nb.txt:\n```\ntwo\n```\n\n```\nthree\n```"
+    expected = "a.txt:\n```\none\n```\n\nb.txt:\n```\ntwo\n```\n\n```\nthree\n```\n\nCompare"
     assert prompt_of(["Compare"], "three\n", files) == expected
 
 

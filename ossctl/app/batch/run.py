@@ -20,7 +20,7 @@ from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
 from ossctl.app.inference.request import check_schema, supported_reasoning
-from ossctl.app.library.fingerprint import fingerprint_of
+from ossctl.app.placement.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
 from ossctl.app.user_text import encodable
 from ossctl.app.wire.source import Source, Survey

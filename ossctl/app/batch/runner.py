@@ -129,7 +129,7 @@ class BatchRunner:
         self._writer: Writer = OrderedWriter(unordered, spool) if in_order else unordered
         reader.start()
         try:
-            with EngineThread(self._model.runner, self._arrivals.put) as engine:
+            with EngineThread(self._model.runner, self._arrivals.put, self._model.disk) as engine:
                 self._answer_all(engine, interrupt, _SUBMITTED_PER_SEQUENCE * n_seq)
         except OutputClosed:
             raise

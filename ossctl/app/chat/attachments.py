@@ -53,7 +53,7 @@ def missing_files(text: str) -> list[str]:
 
 
 def with_attachments(text: str, attached: Sequence[Attached]) -> str:
-    """The message, followed by each file in a fenced block."""
+    """Each file in a fenced block, then the message, so that another question has the same prefix."""
     return prompt_of([text], None, attached) if attached else text
 
 

@@ -9,6 +9,8 @@ from ossctl.app.chat.transcript import ContextCut, MessageEntry, Transcript, Tur
 from ossctl.dialect import Message
 from ossctl.errors import UsageError
 
+UNSAVED = "unsaved"  # the name, for the engine, of a chat that is not saved
+
 
 class ChatHistory:
     """`n_answers` counts all answers of the session, including those that were undone or retried."""
@@ -21,7 +23,7 @@ class ChatHistory:
     @property
     def cache_key(self) -> str:
         """The session's name for the engine, which keeps the cache cells of several."""
-        return self.log.session or "unsaved"
+        return self.log.session or UNSAVED
 
     @property
     def last_turn(self) -> Turn:

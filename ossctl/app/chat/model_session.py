@@ -2,13 +2,14 @@
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Self
 
 from ossctl.app.chat.events import Prefilling, Tick
+from ossctl.app.chat.history import UNSAVED
 from ossctl.app.chat.prefill_ahead import PrefillAhead
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
@@ -43,7 +44,7 @@ class ModelSession:
         self.cells = 0  # of the cache, for the conversation's latest prompt and answer
         self.n_prefilled_ahead = 0  # prompt tokens of the latest answer that were prefilled ahead
         self._arrivals: SimpleQueue[_Arrival | Generation | Exception | None] = SimpleQueue()
-        self._engine = EngineThread(model.runner, self._deliver)
+        self._engine = EngineThread(model.runner, self._deliver, model.disk)
         self._request_numbers = count(1)
         self._ahead = PrefillAhead(self._engine, model.dialect.parser, self._next_id)
         self._stop = False
@@ -69,6 +70,8 @@ class ModelSession:
         def on_event(event: Event) -> None:
             self._arrivals.put(_Arrival(request_id, event))
 
+        persist = conversation not in ("", UNSAVED)
+        spec = replace(spec, persist=persist)
         return prepare_generation(self.model, spec, request_id, on_event, conversation)
 
     def prefill_ahead(self, prompt: Tokens, conversation: str = "", *, checkpoint: bool = True) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ossctl.app.chat.history import UNSAVED
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Parser
@@ -45,7 +46,12 @@ class PrefillAhead:
             return
         self.cancel()
         request = Request(
-            self._next_id(), prompt, max_tokens=0, conversation=conversation, checkpoint=checkpoint
+            self._next_id(),
+            prompt,
+            max_tokens=0,
+            conversation=conversation,
+            checkpoint=checkpoint,
+            persist=conversation not in ("", UNSAVED),
         )
         self._latest = Generation(request, self._make_parser(prompt.tolist()))
         first = self._first

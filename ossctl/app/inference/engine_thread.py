@@ -20,9 +20,12 @@ from typing import Self
 
 from ossctl.app.inference.generation import Generation
 from ossctl.engine.engine import Engine
+from ossctl.engine.prefix_disk import PrefixDisk
 from ossctl.engine.request import Failed, Output, Prefilled
 from ossctl.errors import OssctlError, RequestError
 from ossctl.runtime.base import DecodeAborted, DecodeFailed, Runner
+
+_IDLE_SECONDS = 2.0  # from the last request until the cache is written to disk
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +42,14 @@ class EngineThread:
     exception that ended the thread. Cancelled generations are delivered as well.
     """
 
-    def __init__(self, runner: Runner, deliver: Callable[[Generation | Exception], None]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        deliver: Callable[[Generation | Exception], None],
+        disk: PrefixDisk | None = None,
+    ) -> None:
         self._runner = runner
-        self._engine = Engine(runner)
+        self._engine = Engine(runner, disk)
         self._deliver = deliver
         self._inbox: SimpleQueue[Generation | _Cancel | None] = SimpleQueue()
         self._live: dict[str, Generation] = {}
@@ -86,6 +94,8 @@ class EngineThread:
             while self._handle_inbox():
                 for output in self._step():
                     self._receive(output)
+            while not self._ending and self._engine.save(ending=True):
+                pass
             _log.info("%s", self._engine.stats)
         except DecodeFailed as error:
             hint = "Try a smaller --parallel or --ctx, which need less memory."
@@ -106,7 +116,7 @@ class EngineThread:
         """Submit and cancel as asked, blocking while the engine is idle; False to end the thread."""
         while True:
             try:
-                generation = self._inbox.get(block=not self._engine.busy)
+                generation = self._next()
             except Empty:
                 return True
             if generation is None:
@@ -115,6 +125,20 @@ class EngineThread:
                 self._cancel(generation.request_id)
             else:
                 self._submit(generation)
+
+    def _next(self) -> Generation | _Cancel | None:
+        """The next of the inbox. While the engine is idle, write to disk what it has computed, and wait.
+
+        Raises Empty while the engine is busy.
+        """
+        if self._engine.busy:
+            return self._inbox.get(block=False)
+        while True:
+            try:
+                return self._inbox.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                if not self._engine.save():
+                    return self._inbox.get()
 
     def _submit(self, generation: Generation) -> None:
         try:

@@ -3,13 +3,14 @@
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
+from ossctl.app.inference.disk_prefixes import DiskPrefixes
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.raw_dialect import RawDialect
 from ossctl.app.placement.kernel_trial import current_trial
@@ -68,6 +69,7 @@ class LoadedModel:
     remarks: tuple[str, ...] = ()
     plan: Plan | None = None
     reported: Mapping[str, DeviceUse] = field(default_factory=dict)
+    disk: DiskPrefixes | None = None
 
     @functools.cached_property
     def longest_piece(self) -> int:
@@ -88,7 +90,15 @@ def load_model(
     shape = shape_of_file(path)
 
     def load(plan: Plan, parts: ExitStack) -> LoadedModel:
-        return _load_by(plan, path, interrupt, parts, raw=raw)
+        loaded = _load_by(plan, path, interrupt, parts, raw=raw)
+        disk = DiskPrefixes(
+            path,
+            loaded.name,
+            plan,
+            any_length=not loaded.runner.needs_snapshots,
+            max_bytes=options.cache_bytes,
+        )
+        return replace(loaded, disk=parts.enter_context(closing(disk)))
 
     loader = _Loader(load, shape, workload, options.overrides(shape))
     with ExitStack() as parts:

@@ -1,6 +1,6 @@
 """What to generate, and the generations made of it for a model."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,8 @@ _TEMPLATE_TOKENS = 4_096  # for the text and markers of a chat template, a few h
 class GenerationSpec:
     """A conversation and how to answer it. If `max_tokens` is None, the answer may fill the context window.
 
-    `timeout` is in seconds from the start of the answer.
+    `timeout` is in seconds from the start of the answer. `similar` is another conversation with the prefix
+    that later prompts are expected to share. `persist` is as in `Request`.
     """
 
     conversation: Conversation
@@ -33,6 +34,8 @@ class GenerationSpec:
     stops: tuple[str, ...]
     sampling: Sampling
     timeout: float | None = field(default=None, kw_only=True)
+    similar: Conversation | None = field(default=None, kw_only=True)
+    persist: bool = field(default=False, kw_only=True)
 
     @property
     def max_total_tokens(self) -> int | None:
@@ -66,7 +69,12 @@ def prepare_generation(
     """
     _refuse_oversized(model, spec.conversation)
     prompt = model.dialect.render(spec.conversation)
-    request = replace(_request(model, spec, request_id, prompt), conversation=conversation)
+    request = replace(
+        _request(model, spec, request_id, prompt),
+        conversation=conversation,
+        shared_lengths=tuple(_shared_lengths(model, spec, prompt)),
+        persist=spec.persist,
+    )
     return Generation(request, model.dialect.parser(prompt), spec.stops, on_event)
 
 
@@ -96,6 +104,14 @@ def _refuse_oversized(model: "LoadedModel", conversation: Conversation) -> None:
     if least > n_ctx:
         reason = f"the prompt has more than {least:,} tokens, but the context window is {n_ctx:,}"
         raise RequestError(reason, code="context_length_exceeded")
+
+
+def _shared_lengths(model: "LoadedModel", spec: GenerationSpec, prompt: Sequence[int]) -> Iterator[int]:
+    """Yield the length of the prefix that the prompt has in common with that of the similar conversation."""
+    if spec.similar is not None and model.runner.needs_snapshots:
+        other = model.dialect.render(spec.similar)
+        pairs = enumerate(zip(prompt, other, strict=False))
+        yield next((n for n, (mine, others) in pairs if mine != others), min(len(prompt), len(other)))
 
 
 def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:

@@ -14,7 +14,8 @@ _NO_GPU = ("cpu", "none")
 class LoadOptions:
     """Options as given on the command line, None if omitted.
 
-    `ctx` is a number of tokens or `max`, `threads` 0 means one per core, `device` is a comma-separated list.
+    `ctx` is a number of tokens or `max`, `threads` 0 means one per core, `device` is a comma-separated list,
+    `cache_bytes` the limit of the cache of prefixes on disk; 0 turns it off.
     """
 
     ctx: int | str | None = None
@@ -25,6 +26,7 @@ class LoadOptions:
     ubatch: int | None = None
     threads: int | None = None
     device: str | None = None
+    cache_bytes: int | None = None
 
     def overrides(self, shape: ModelShape) -> Overrides:
         """The overrides for a plan of `shape`. Raises UsageError."""

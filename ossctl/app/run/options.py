@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ossctl.app.inference.defaults import Defaults
@@ -15,6 +15,7 @@ from ossctl.dialect import Conversation, Message
 from ossctl.errors import UsageError
 from ossctl.storage.journal import check_output_path
 
+_OTHER_WORDS = "…"  # a question that nobody asks, about the same texts
 _SEED_BITS = 32  # of a random seed: short enough to type again
 
 
@@ -40,7 +41,8 @@ class RunOptions:
         json_format = json_format_of(generation.schema)
         system = text_of(generation.system)
         files = [Attached(str(path), read_text(path)) for path in self.files]
-        prompt = prompt_of(self.words, read_piped(), files)
+        piped = read_piped()
+        prompt, another = prompt_of(self.words, piped, files), prompt_of([_OTHER_WORDS], piped, files)
         prompt = prompt if self.raw else prompt.strip("\r\n")
         messages = (*([Message("system", system)] if system else []), Message("user", prompt))
         conversation = Conversation(
@@ -52,7 +54,14 @@ class RunOptions:
             max_reasoning_tokens=generation.max_reasoning_tokens,
         )
         sampling = generation.sampling(secrets.randbits(_SEED_BITS))
-        spec = GenerationSpec(conversation, generation.max_tokens, tuple(generation.stops), sampling)
+        spec = GenerationSpec(
+            conversation,
+            generation.max_tokens,
+            tuple(generation.stops),
+            sampling,
+            similar=replace(conversation, messages=(*messages[:-1], Message("user", another))),
+            persist=True,
+        )
         return RunRequest(spec, self.n, self.raw, commands, generation.from_environment)
 
     def defaults_for_lines(self) -> Defaults:

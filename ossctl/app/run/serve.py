@@ -77,7 +77,7 @@ class LineServer:
         self._sink.append(msgspec.json.encode({"ready": ready}))
         self._reader = Reader(lines, self._arrivals.put, _MAX_UNANSWERED)
         self._reader.start()
-        with self._preparer, EngineThread(runner, self._arrivals.put) as engine:
+        with self._preparer, EngineThread(runner, self._arrivals.put, self._model.disk) as engine:
             reading, error = True, None
             while reading or self._unanswered:
                 arrivals = list(self._next_arrivals())

@@ -1,0 +1,81 @@
+"""When to read computed prefixes from disk, and when to write them."""
+
+from time import perf_counter
+
+from ossctl.engine.prefix_disk import DiskPrefix, PrefixDisk, SavedPrefix
+from ossctl.engine.sequence import Sequence, Slot, common_prefix
+from ossctl.runtime.base import Runner, Tokens
+
+_MIN_SAVED_SECONDS = 1.0  # of computing; less is not worth a file
+_MIN_SEARCHED_SECONDS = 0.1  # of computing; a search takes a few milliseconds at most
+_MIN_TOKENS = 64  # fewer are not stored
+_MIN_MEASURED = 16  # tokens of a decode that tells the speed of prefill
+_REST_SECONDS = 30.0  # between two writes of one slot, unless the engine ends
+
+
+class Persistence:
+    """Moves prefixes between the runner and a disk. Does nothing without a disk."""
+
+    def __init__(self, runner: Runner, disk: PrefixDisk | None) -> None:
+        self._runner = runner
+        self._disk = disk
+        self._prefill_seconds, self._prefill_tokens = 0.0, 0
+        self._heads: list[Tokens] = []  # shared prefixes that are on disk
+        self._saved_at: dict[int, float] = {}  # perf_counter, by slot
+
+    def measure(self, n_tokens: int, seconds: float) -> None:
+        """Count a decode of `n_tokens` tokens."""
+        if n_tokens >= _MIN_MEASURED:
+            self._prefill_tokens += n_tokens
+            self._prefill_seconds += seconds
+
+    def find(self, sequence: Sequence, usable: int) -> DiskPrefix | None:
+        """A prefix that holds much more of the prompt than its first `usable` tokens."""
+        missing = sequence.num_reusable_tokens - usable
+        if self._disk is None or missing < _MIN_TOKENS or self._seconds(missing) < _MIN_SEARCHED_SECONDS:
+            return None
+        if not sequence.searched_disk:
+            sequence.searched_disk = True
+            sequence.on_disk = self._disk.find(sequence.prompt[: sequence.num_reusable_tokens])
+        found = sequence.on_disk
+        return found if found is not None and found.n_tokens >= usable + _MIN_TOKENS else None
+
+    def load(self, found: DiskPrefix) -> SavedPrefix | None:
+        """Read a prefix; None if that is not possible any more."""
+        return self._disk.load(found) if self._disk is not None else None
+
+    def save_head(self, slot: Slot, sequence: Sequence, n_tokens: int) -> None:
+        """Write the first `n_tokens` tokens, which several prompts share. `slot` holds them alone."""
+        if self._disk is None or self._seconds(n_tokens) < _MIN_SAVED_SECONDS or n_tokens < _MIN_TOKENS:
+            return
+        head = sequence.prompt[:n_tokens]
+        on_disk = sequence.on_disk
+        if any(common_prefix(other, head) == n_tokens for other in self._heads):
+            return
+        self._heads.append(head)
+        if on_disk is None or on_disk.n_tokens < n_tokens:
+            self._disk.save(SavedPrefix(head, self._runner.save(slot.seq), dict(slot.snapshots)), "")
+
+    def save(self, slot: Slot, *, ending: bool) -> bool:
+        """Write what an idle `slot` holds, if that pays; return whether it does.
+
+        While the engine is not `ending`, what is computed soon after a write waits for the next one.
+        """
+        if self._disk is None or not slot.persist or slot.owner is not None:
+            return False
+        rests = perf_counter() - self._saved_at.get(slot.seq, -_REST_SECONDS) < _REST_SECONDS
+        n_unsaved = len(slot.resident) - slot.num_saved_tokens
+        if slot.unsaved_seconds < _MIN_SAVED_SECONDS or n_unsaved < _MIN_TOKENS or (rests and not ending):
+            return False
+        self._disk.save(
+            SavedPrefix(slot.resident, self._runner.save(slot.seq), dict(slot.snapshots)), slot.conversation
+        )
+        slot.unsaved_seconds, slot.num_saved_tokens = 0.0, len(slot.resident)
+        self._saved_at[slot.seq] = perf_counter()
+        return True
+
+    def _seconds(self, n_tokens: int) -> float:
+        """How long computing `n_tokens` takes; endless before the first prefill."""
+        if not self._prefill_tokens:
+            return float("inf")
+        return n_tokens * self._prefill_seconds / self._prefill_tokens

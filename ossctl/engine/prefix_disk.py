@@ -1,0 +1,37 @@
+"""What the engine needs of a disk that keeps computed prefixes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ossctl.runtime.base import Snapshot, Tokens
+
+
+@dataclass(frozen=True)
+class SavedPrefix:
+    """The state of a sequence that holds `tokens`, int32 [n]; `snapshots` are of its prefixes, by length."""
+
+    tokens: Tokens
+    state: bytes
+    snapshots: Mapping[int, Snapshot]
+
+
+@dataclass(frozen=True)
+class DiskPrefix:
+    """A prefix on disk that holds the first `n_tokens` tokens of a prompt. `entry` is the disk's own."""
+
+    n_tokens: int
+    entry: object
+
+
+class PrefixDisk(Protocol):
+    """Prefixes that outlive the process. No method raises."""
+
+    def find(self, prompt: Tokens) -> DiskPrefix | None:
+        """The prefix that holds most of `prompt`."""
+
+    def load(self, found: DiskPrefix) -> SavedPrefix | None:
+        """Read a prefix; None if that is not possible any more."""
+
+    def save(self, prefix: SavedPrefix, conversation: str) -> None:
+        """Write a prefix in the background. It replaces the older ones of a conversation with a name."""

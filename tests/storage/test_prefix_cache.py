@@ -1,0 +1,220 @@
+"""Computed prefixes on disk: found by their tokens, never wrong, never in the way."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ossctl.storage.prefix_cache import BLOCK, ComputedPrefix, PrefixCache, clear, entries
+
+KEY = b"model and settings"
+LARGE = 1 << 40
+
+
+def tokens(n: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    return np.random.default_rng(seed).integers(0, 50_000, n).astype(np.int32)
+
+
+def prefix(n: int, seed: int = 0, state: bytes = b"state", *, any_length: bool = True) -> ComputedPrefix:
+    return ComputedPrefix(tokens(n, seed), state, {}, any_length)
+
+
+def cache(folder: Path, key: bytes = KEY, max_bytes: int = LARGE) -> PrefixCache:
+    return PrefixCache(folder / "prefixes", key, "nano", max_bytes)
+
+
+def test_a_prefix_is_found_and_read_as_it_was_written(tmp_path: Path) -> None:
+    written = ComputedPrefix(tokens(1000), os.urandom(5000), {700: b"window", 1000: b""}, any_length=False)
+    assert cache(tmp_path).save(written)
+    found = cache(tmp_path).find(tokens(1000))
+    assert found is not None
+    assert found.n_tokens == 1000
+    read = cache(tmp_path).load(found)
+    assert read is not None
+    assert np.array_equal(read.tokens, written.tokens)
+    assert (read.state, read.snapshots, read.any_length) == (written.state, written.snapshots, False)
+
+
+def test_the_longest_common_prefix_wins_to_the_token(tmp_path: Path) -> None:
+    for n in (100, 900, 500):
+        cache(tmp_path).save(prefix(n))
+    cache(tmp_path).save(prefix(2000, seed=1))
+    prompt = np.concatenate([tokens(777), tokens(500, seed=2)])
+    found = cache(tmp_path).find(prompt)
+    assert found is not None
+    assert found.n_tokens == 777
+
+
+@pytest.mark.parametrize("n", [0, 1, BLOCK - 1])
+def test_short_prompts_and_short_prefixes_are_not_found(tmp_path: Path, n: int) -> None:
+    assert not cache(tmp_path).save(prefix(n))
+    cache(tmp_path).save(prefix(500))
+    assert cache(tmp_path).find(tokens(n)) is None
+
+
+def test_a_window_is_found_only_where_a_snapshot_is(tmp_path: Path) -> None:
+    cache(tmp_path).save(ComputedPrefix(tokens(900), b"s", {300: b"a", 610: b"b"}, any_length=False))
+    lengths = {}
+    for shared in (250, 320, 650, 899, 900):
+        found = cache(tmp_path).find(np.concatenate([tokens(shared), tokens(100, seed=5)]))
+        lengths[shared] = found.n_tokens if found else 0
+    assert lengths == {250: 0, 320: 300, 650: 610, 899: 610, 900: 900}
+
+
+def test_what_another_key_has_computed_is_never_found(tmp_path: Path) -> None:
+    cache(tmp_path, b"other weights").save(prefix(500))
+    assert cache(tmp_path).find(tokens(500)) is None
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "emptied", "replaced", "gone"])
+@pytest.mark.parametrize("where", [0.01, 0.5, 0.999])
+def test_damage_is_a_miss(tmp_path: Path, damage: str, where: float) -> None:
+    cache(tmp_path).save(prefix(500, state=bytes(10_000)))
+    (file,) = (tmp_path / "prefixes").glob("*.prefix")
+    data = bytearray(file.read_bytes())
+    at = int(len(data) * where)
+    if damage == "flipped":
+        data[at] ^= 4
+    damaged = {"cut": bytes(data[:at]), "emptied": b"", "replaced": b"x" * len(data)}
+    file.write_bytes(damaged.get(damage, bytes(data)))
+    if damage == "gone":
+        file.unlink()
+    found = cache(tmp_path).find(tokens(500))
+    assert found is None or cache(tmp_path).load(found) is None
+    assert cache(tmp_path).save(prefix(500, state=b"again"))
+    found = cache(tmp_path).find(tokens(500))
+    assert found is not None
+    read = cache(tmp_path).load(found)
+    assert read is not None
+    assert read.state == b"again"
+
+
+def test_a_damaged_index_is_replaced(tmp_path: Path) -> None:
+    cache(tmp_path).save(prefix(500))
+    (tmp_path / "prefixes" / "index.db").write_bytes(b"no database at all" * 500)
+    assert cache(tmp_path).find(tokens(500)) is None
+    assert cache(tmp_path).save(prefix(500))
+    assert cache(tmp_path).find(tokens(500)) is not None
+
+
+def test_the_least_recently_used_make_space(tmp_path: Path) -> None:
+    small = cache(tmp_path, max_bytes=3 * 12_500)
+    for seed in range(3):
+        small.save(prefix(500, seed, bytes(10_000)))
+    first = small.find(tokens(500, 0))
+    assert first is not None
+    small.load(first)
+    small.save(prefix(500, 3, bytes(10_000)))
+    assert [seed for seed in range(4) if small.find(tokens(500, seed))] == [0, 2, 3]
+    assert sum(file.stat().st_size for file in (tmp_path / "prefixes").glob("*.prefix")) < 3 * 12_500
+    assert not small.save(prefix(500, 4, bytes(100_000)))
+    assert len(entries(tmp_path / "prefixes")) == 3
+
+
+def test_a_conversation_has_its_latest_state_only(tmp_path: Path) -> None:
+    cache(tmp_path).save(prefix(500), "chat-1")
+    cache(tmp_path).save(prefix(600, seed=1), "chat-2")
+    cache(tmp_path).save(prefix(900), "chat-1")
+    found = entries(tmp_path / "prefixes")
+    assert [(each.owner, each.n_tokens, each.model) for each in found] == [
+        ("chat-1", 900, "nano"),
+        ("chat-2", 600, "nano"),
+    ]
+    assert clear(tmp_path / "prefixes", owner="chat-1") > 0
+    assert [each.owner for each in entries(tmp_path / "prefixes")] == ["chat-2"]
+    assert len([*(tmp_path / "prefixes").glob("*.prefix")]) == 1
+    clear(tmp_path / "prefixes", model="nano")
+    assert entries(tmp_path / "prefixes") == []
+
+
+def test_files_that_a_killed_process_left_are_deleted_after_an_hour(tmp_path: Path) -> None:
+    cache(tmp_path).save(prefix(500))
+    for name, age in (
+        ("old.prefix", 4000),
+        ("old.prefix.part", 4000),
+        ("new.prefix.part", 10),
+        ("my.txt", 4000),
+    ):
+        file = tmp_path / "prefixes" / name
+        file.write_bytes(b"x")
+        os.utime(file, (time.time() - age,) * 2)
+    cache(tmp_path).save(prefix(500, seed=1))
+    left = {file.name for file in (tmp_path / "prefixes").iterdir()}
+    assert left >= {"new.prefix.part", "my.txt"}
+    assert not left & {"old.prefix", "old.prefix.part"}
+    assert len(entries(tmp_path / "prefixes")) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+def test_only_the_user_can_read_it(tmp_path: Path) -> None:
+    cache(tmp_path).save(prefix(500))
+    folder = tmp_path / "prefixes"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+
+
+def test_a_folder_that_cannot_be_made_is_a_cache_without_entries(tmp_path: Path) -> None:
+    (tmp_path / "prefixes").write_text("a file, not a folder")
+    assert cache(tmp_path).find(tokens(500)) is None
+    assert not cache(tmp_path).save(prefix(500))
+    assert entries(tmp_path / "prefixes") == []
+
+
+def test_an_index_that_another_process_holds_is_a_miss(tmp_path: Path) -> None:
+    cache(tmp_path).save(prefix(500))
+    other = sqlite3.connect(tmp_path / "prefixes" / "index.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        assert cache(tmp_path).find(tokens(500)) is None
+        assert not cache(tmp_path).save(prefix(500, seed=1))
+    finally:
+        other.close()
+    assert cache(tmp_path).find(tokens(500)) is not None
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from ossctl.storage.prefix_cache import ComputedPrefix, PrefixCache
+cache = PrefixCache(Path(sys.argv[1]), b"model and settings", "nano", 1 << 40)
+print("ready", flush=True)
+for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 1_000_000):
+    tokens = np.random.default_rng(seed).integers(0, 50_000, 500).astype(np.int32)
+    cache.save(ComputedPrefix(tokens, bytes([seed % 256]) * 200_000, {}, True))
+"""
+
+
+def test_two_programs_write_at_once_and_a_killed_one_leaves_no_wrong_entry(tmp_path: Path) -> None:
+    folder = tmp_path / "prefixes"
+    for start in range(0, 60_000, 10_000):
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITER, folder, str(start + offset)], stdout=subprocess.PIPE
+            )
+            for offset in (0, 5_000)
+        ]
+        for writer in writers:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+        time.sleep(0.05 + start / 1_000_000)
+        for writer in writers:
+            writer.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+            writer.communicate()
+    read = 0
+    for start in range(0, 60_000, 5_000):
+        for seed in range(start, start + 200):
+            found = cache(tmp_path).find(tokens(500, seed))
+            if found is not None:
+                loaded = cache(tmp_path).load(found)
+                assert loaded is not None
+                assert loaded.state == bytes([seed % 256]) * 200_000
+                read += 1
+    assert read >= 12
+    assert read == len(entries(folder))
