@@ -66,6 +66,7 @@ class ResultRecords:
             ],
             "usage": _usage(generations),
             "settings": _settings(task),
+            **_metadata(task),
         }
         response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
         return self._encode(
@@ -122,6 +123,7 @@ def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
         "reasoning_tokens": usage["completion_tokens_details"]["reasoning_tokens"],
         "created": int(time.time()),
         "settings": _settings(task),
+        **_metadata(task),
         "error": None,
     }
 
@@ -152,6 +154,10 @@ def _settings(task: Task) -> dict[str, Any]:
     if conversation.max_reasoning_tokens is not None:
         settings["max_reasoning_tokens"] = conversation.max_reasoning_tokens
     return settings
+
+
+def _metadata(task: Task) -> dict[str, Any]:
+    return {} if task.metadata is None else {"metadata": task.metadata}
 
 
 def _usage(generations: Sequence[Generation]) -> dict[str, Any]:
