@@ -1,7 +1,7 @@
 """The fields of a body that are accepted without being supported, and why others are not.
 
-They are those of OpenAI, Azure, Groq, Together, LiteLLM, vLLM, llama.cpp and Ollama. Supported fields are in a
-struct instead.
+They are those of OpenAI, Azure, Groq, Together, LiteLLM, vLLM, llama.cpp and Ollama. Supported fields are
+those of a struct.
 """
 
 import functools

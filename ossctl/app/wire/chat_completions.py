@@ -19,11 +19,16 @@ from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.messages import ChatMessage, ConversationOptions, read_conversation
 from ossctl.app.wire.usual_form import usual_form
+from ossctl.dialect import Conversation
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
 
 _MAX_STOPS = 16
 _MAX_CHOICES = 128  # OpenAI's limit for n
+
+# Fields that the first version of request keys did not have. Unset ones are left out, so that old outputs can be
+# resumed.
+_ADDED = frozenset({"template_variables"})
 
 _T = TypeVar("_T")
 
@@ -121,8 +126,25 @@ def _request_key(task: Task, options: Options, defaults: Defaults) -> bytes:
     """Hash all that the answer depends on, except today's date and the line number in its seed."""
     conversation = replace(task.conversation, date=options.date or defaults.date)
     sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
-    contents = (conversation, task.max_tokens, task.stops, sampling, task.n, options.seed is None)
+    contents = (
+        _without_added(conversation),
+        task.max_tokens,
+        task.stops,
+        sampling,
+        task.n,
+        options.seed is None,
+    )
     return blake2b(msgspec.json.encode(contents), digest_size=16).digest()
+
+
+def _without_added(conversation: Conversation) -> dict[str, Any]:
+    """The fields of a conversation, without those in _ADDED that are not set."""
+    usual = Conversation(())
+    return {
+        name: value
+        for name, value in vars(conversation).items()
+        if name not in _ADDED or value != getattr(usual, name)
+    }
 
 
 def custom_id_of(line: Line) -> str:

@@ -365,6 +365,36 @@ def test_an_invalid_response_format_is_refused_with_its_path(response_format: ob
     assert refusal(response_format=response_format) == message
 
 
+def test_variables_of_the_template_reach_the_conversation() -> None:
+    given = {"enable_thinking": False, "note": None, "add_generation_prompt": True, "reasoning_effort": "max"}
+    found = conversation_of(chat_template_kwargs=given)
+    assert found.template_variables == {"enable_thinking": False, "reasoning_effort": "max"}
+    assert conversation_of(chat_template_kwargs={}) == conversation_of()
+
+
+def test_an_effort_among_the_variables_is_the_effort() -> None:
+    found = conversation_of(chat_template_kwargs={"reasoning_effort": "low"})
+    assert (found.effort, found.template_variables) == ("low", {})
+    assert refusal(chat_template_kwargs={"reasoning_effort": "low"}, reasoning_effort="high") == (
+        "reasoning_effort and chat_template_kwargs.reasoning_effort differ"
+    )
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "bos_token", "add_generation_prompt"])
+def test_a_variable_made_from_the_request_cannot_be_set(name: str) -> None:
+    assert refusal(chat_template_kwargs={name: "x"}).startswith(f"chat_template_kwargs.{name} cannot be set")
+
+
+def test_variables_are_part_of_a_requests_key_only_if_there_are_some() -> None:
+    def key(**body: object) -> str:
+        line = Line(7, json.dumps({"messages": [HI], **body}).encode())
+        return LineParser(Defaults()).parse(line).request_key.hex()
+
+    assert key() == "a9b543ef47c9aee85cf7d80970f4e7a0"  # as in outputs of the first version
+    assert key(chat_template_kwargs={}) == key()
+    assert len({key(), *(key(chat_template_kwargs={"thinking": value}) for value in (True, False))}) == 3
+
+
 @pytest.mark.parametrize("kind", ["text", "json_object"])
 def test_a_schema_without_type_json_schema_is_refused(kind: str) -> None:
     assert refusal(response_format={**json_schema(), "type": kind}).startswith("response_format.json_schema ")
