@@ -15,6 +15,7 @@ import msgspec
 
 from ossctl.app.inference.generation import Generation
 from ossctl.app.wire.chat_completions import Task, read_record
+from ossctl.app.wire.completions import CompletionTask, text_completion
 from ossctl.app.wire.lines import Line
 from ossctl.dialect import ToolCall
 from ossctl.engine.request import TokenLogprob
@@ -68,6 +69,8 @@ class ResultRecords:
             "settings": _settings(task),
             **_metadata(task),
         }
+        if isinstance(task, CompletionTask):
+            body = text_completion(body)
         response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
         return self._encode(
             line, {"id": record_id, "custom_id": task.custom_id, "response": response, "error": None}

@@ -26,8 +26,8 @@ from ossctl.errors import RequestError
 _MAX_STOPS = 16
 _MAX_CHOICES = 128  # OpenAI's limit for n
 
-# Fields that the first version of request keys did not have. Unset ones are left out, so that old outputs can be
-# resumed.
+# Fields that the first version of request keys did not have. Unset ones are left out of a key, so that old
+# outputs can be resumed.
 _ADDED = frozenset({"template_variables"})
 
 _T = TypeVar("_T")

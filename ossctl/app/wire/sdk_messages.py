@@ -157,11 +157,14 @@ def _usual_part(part: Any, field: str) -> Any:
         return part
     result = _cleaned(part)
     kind = result.get("type")
-    if isinstance(kind, str) and kind not in _TEXTS and any(name in kind for name in _OTHER_MEDIA):
+    if not isinstance(kind, str):
+        return result
+    if kind in _TEXTS:
+        name = _TEXTS[kind]
+        text = {"text": result.pop(name)} if name in result else {}
+        return {**result, **text, "type": "text"}
+    if any(name in kind for name in _OTHER_MEDIA):
         raise RequestError(f"{field}.type: {kind[:80]!r} is not supported: {_TEXT_ONLY}")
-    if kind in _TEXTS and (name := _TEXTS[kind]) in result:
-        result["text"] = result.pop(name)
-        result["type"] = "text"
     return result
 
 

@@ -469,11 +469,12 @@ def test_the_path_in_an_openai_line_starts_at_the_body() -> None:
 
 NAMES = st.sampled_from(
     ["role", "content", "type", "text", "tool_calls", "tool_call_id", "reasoning_content", "id", "function",
-     "name", "arguments", "parameters", "description", "strict", "schema", "json_schema", "x"]
+     "name", "arguments", "parameters", "description", "strict", "schema", "json_schema", "x", "refusal",
+     "reasoning", "thinking", "tool_name", "function_call", "images", "json", "choice", "thinking"]
 )  # fmt: skip
 WORDS = st.sampled_from(
     ["", "user", "assistant", "tool", "text", "function", "json_schema", "json_object", "required", "auto",
-     "none", "low", "2025-01-01", "c1", "weather"]
+     "none", "low", "2025-01-01", "c1", "weather", "refusal", "input_text", "image_url", "json"]
 )  # fmt: skip
 SCALARS = st.none() | st.booleans() | st.integers(-2, 9) | WORDS
 VALUES = st.recursive(
@@ -481,7 +482,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = ["tools", "tool_choice", "response_format", "reasoning_effort", "max_reasoning_tokens", "date"]
+FIELDS = [
+    "tools", "tool_choice", "response_format", "reasoning_effort", "max_reasoning_tokens", "date",
+    "functions", "function_call", "guided_json", "structured_outputs", "format", "chat_template_kwargs",
+]  # fmt: skip
 MESSAGES = st.lists(st.sampled_from([HI, calling(), result()]) | st.dictionaries(NAMES, VALUES), max_size=4)
 
 
