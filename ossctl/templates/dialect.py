@@ -84,7 +84,9 @@ class TemplateDialect:
         for part in rest:
             tokens += self._tokenizer.tokenize(part, special=True)
         begin = self._tokenizer.begin_id
-        return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+        tokens = tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+        self._refuse_unread_switch(conversation, tokens)
+        return tokens
 
     def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
         """A template may do anything with a message, so this compares the prompts for two of them."""
@@ -167,6 +169,12 @@ class TemplateDialect:
                 raise RequestError(
                     f"chat_template_kwargs.{name}: the model's chat template does not read it{hint}"
                 )
+
+    def _refuse_unread_switch(self, conversation: Conversation, prompt: Sequence[int]) -> None:
+        """Raise RequestError if reasoning is switched off, but the template opens it whatever is said."""
+        for name in _SWITCHES - self._reads:
+            if conversation.template_variables.get(name) is False and self._opens_reasoning(prompt):
+                raise RequestError(f"chat_template_kwargs.{name}: the model's chat template always reasons")
 
     def _entry(self, message: Message) -> dict[str, str]:
         role = "system" if message.role == "developer" else message.role  # most templates know only one

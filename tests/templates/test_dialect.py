@@ -252,6 +252,15 @@ def test_a_variable_that_the_template_does_not_read_is_refused(smol: LlamaModel)
         dialect_of(smol, SWITCHED).render(conversation)
 
 
+def test_reasoning_that_the_template_always_opens_cannot_be_switched_off(smol: LlamaModel) -> None:
+    conversation = replace(asked(Message("user", "Hi")), template_variables={"enable_thinking": False})
+    with pytest.raises(
+        RequestError, match=r"kwargs.enable_thinking: the model's chat template always reasons$"
+    ):
+        dialect_of(smol, "Answer: <think>").render(conversation)
+    dialect_of(smol, "Answer: ").render(conversation)
+
+
 def test_a_template_that_reads_the_effort_is_given_it(smol: LlamaModel) -> None:
     conversation = replace(asked(Message("user", "Hi")), effort="low")
     prompt = dialect_of(smol, "{{ reasoning_effort | default('high') }}").render(conversation)
