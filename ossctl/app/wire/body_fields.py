@@ -17,19 +17,21 @@ _IGNORED = frozenset({
     # who asks, and what a service keeps; `metadata` comes back in the record
     "metadata", "user", "safety_identifier", "store", "request_id", "session_id", "tags", "litellm_metadata",
     # prices, queues and routes
-    "service_tier", "priority", "provider", "route", "custom_llm_provider", "timeout", "num_retries",
-    "max_retries", "extra_headers", "id_slot",
+    "service_tier", "priority", "provider", "route", "models", "fallbacks", "custom_llm_provider", "api_base",
+    "api_key", "api_version", "base_url", "extra_headers", "timeout", "num_retries", "max_retries",
+    "drop_params", "id_slot",
     # caches; every prefix is shared anyway
     "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "cache_prompt", "cache_salt",
-    "keep_alive", "caching",
+    "keep_alive", "cache", "caching", "kv_transfer_params", "ec_transfer_params",
     # hints that a service may or may not use
     "prediction", "verbosity", "guided_decoding_backend",
     # how an answer is delivered: whole, with reasoning, usage and settings in fields of their own
-    "stream_options", "include_reasoning", "separate_reasoning", "timings_per_token", "return_progress",
+    "stream_options", "stream_interval", "usage", "include_reasoning", "separate_reasoning",
+    "timings_per_token", "return_progress",
     # an extra check by another model, which there is none of
     "safety_model", "compliance", "moderation",
     # act only together with a field that is refused
-    "mirostat_tau", "mirostat_eta", "early_stopping",
+    "mirostat_tau", "mirostat_eta", "early_stopping", "truncation_side",
 })  # fmt: skip
 
 # Change no answer if they have one of these values.
@@ -66,6 +68,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "return_tokens_as_token_ids": (False,),
     "return_prompt_text": (False,),
     "disable_tool_validation": (False,),
+    "watermarking": (False,),
 }
 
 _TEXT_ONLY = "the model reads and writes text only"
@@ -83,8 +86,11 @@ _REFUSED = {
     "web_search_options": _NO_WEB,
     "search_parameters": _NO_WEB,
     "search_settings": _NO_WEB,
+    "include_domains": _NO_WEB,
+    "exclude_domains": _NO_WEB,
     "plugins": _NO_WEB,
     "documents": "write them into a message",
+    "data_sources": "write what they say into a message",
     "chat_template": _TEMPLATE,
     "add_generation_prompt": _TEMPLATE,
     "continue_final_message": _TEMPLATE,
@@ -105,6 +111,7 @@ _REFUSED = {
     "allowed_token_ids": "use logit_bias",
     "skip_special_tokens": "control tokens are no text",
     "include_stop_str_in_output": "an answer ends before its stop string",
+    "think": "use reasoning_effort, max_reasoning_tokens or chat_template_kwargs",
     "thinking": "use reasoning_effort, max_reasoning_tokens or chat_template_kwargs",
     "reasoning": "use reasoning_effort or max_reasoning_tokens",
     "enable_thinking": "use chat_template_kwargs",

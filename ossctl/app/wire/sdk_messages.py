@@ -48,11 +48,11 @@ class _Calls:
         self._count = 0
 
     def add(self, call: Object) -> Object:
-        """`call` with an id."""
+        """`call` with an id, which no service would give."""
         given = call.get("id") not in (None, "")
         if not given:
             self._count += 1
-            call = {**call, "id": f"call_{self._count}"}
+            call = {**call, "id": f"#{self._count}"}
         function = call.get("function")
         name = function.get("name") if isinstance(function, dict) else None
         if isinstance(call["id"], str) and isinstance(name, str):
@@ -66,7 +66,7 @@ class _Calls:
     def answered_by(self, name: object) -> str | None:
         """The id of the first call of the function `name`, or of any that was given without an id."""
         for call_id, (function, given) in self._open.items():
-            if name == function if name is not None else not given:
+            if (name == function) if name is not None else not given:
                 del self._open[call_id]
                 return call_id
         return None

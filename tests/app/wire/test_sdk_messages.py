@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletionMessage
 
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.inference.defaults import Defaults
@@ -40,6 +41,14 @@ def test_empty_and_bookkeeping_fields_say_nothing(role: str) -> None:
     assert messages_of({"role": role, "content": "85", **EMPTY}) == messages_of(
         {"role": role, "content": "85"}
     )
+
+
+def test_what_openais_sdk_dumps_is_understood() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": CALL.arguments}}
+    for said in ({"content": "4"}, {"content": None, "tool_calls": [call]}):
+        dumped = ChatCompletionMessage.model_validate({"role": "assistant", **said}).model_dump()
+        assert {"refusal", "annotations", "audio", "function_call"} <= dumped.keys()
+        assert messages_of(HI, dumped) == messages_of(HI, {"role": "assistant", **said})
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking"])
