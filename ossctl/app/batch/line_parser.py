@@ -1,11 +1,15 @@
 """Parses lines of the input, which are requests or records to make prompts from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.wire.chat_completions import Task, custom_id_of, default_id, parse_task, read_record
+from ossctl.app.wire.completions import parse_completion_task
+from ossctl.app.wire.endpoints import Endpoint, OneEndpoint
 from ossctl.app.wire.lines import Line
+
+_PARSERS = {Endpoint.COMPLETIONS: parse_completion_task}
 
 
 class Template(Protocol):
@@ -27,7 +31,7 @@ class Column:
 
 @dataclass(frozen=True)
 class LineParser:
-    """Parses lines as requests, or as records if there is a `template` for their prompts.
+    """Parses the lines of one file as requests, or as records if there is a `template` for their prompts.
 
     With `assign_ids`, the ids are line numbers.
     """
@@ -35,6 +39,7 @@ class LineParser:
     defaults: Defaults
     template: Template | None = None
     assign_ids: bool = False
+    _endpoint: OneEndpoint = field(default_factory=OneEndpoint, repr=False, compare=False)
 
     def id_of(self, line: Line) -> str:
         """The id of a line's record in the output, whether or not the line is valid."""
@@ -47,5 +52,6 @@ class LineParser:
             id_field = "id" if record.get("custom_id") is None else "custom_id"
             given_id = None if self.assign_ids else record.get(id_field)
             record = {id_field: given_id, "prompt": self.template.render(record)}
-        task = parse_task(record, line, self.defaults)
+        parse = _PARSERS.get(self._endpoint.of(record, line.number), parse_task)
+        task: Task = parse(record, line, self.defaults)
         return replace(task, custom_id=default_id(line)) if self.assign_ids else task

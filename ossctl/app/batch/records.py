@@ -15,6 +15,7 @@ import msgspec
 
 from ossctl.app.inference.generation import Generation
 from ossctl.app.wire.chat_completions import Task, read_record
+from ossctl.app.wire.completions import CompletionTask, text_completion
 from ossctl.app.wire.lines import Line
 from ossctl.dialect import ToolCall
 from ossctl.engine.request import TokenLogprob
@@ -66,7 +67,10 @@ class ResultRecords:
             ],
             "usage": _usage(generations),
             "settings": _settings(task),
+            **_metadata(task),
         }
+        if isinstance(task, CompletionTask):
+            body = text_completion(body)
         response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
         return self._encode(
             line, {"id": record_id, "custom_id": task.custom_id, "response": response, "error": None}
@@ -122,6 +126,7 @@ def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
         "reasoning_tokens": usage["completion_tokens_details"]["reasoning_tokens"],
         "created": int(time.time()),
         "settings": _settings(task),
+        **_metadata(task),
         "error": None,
     }
 
@@ -152,6 +157,10 @@ def _settings(task: Task) -> dict[str, Any]:
     if conversation.max_reasoning_tokens is not None:
         settings["max_reasoning_tokens"] = conversation.max_reasoning_tokens
     return settings
+
+
+def _metadata(task: Task) -> dict[str, Any]:
+    return {} if task.metadata is None else {"metadata": task.metadata}
 
 
 def _usage(generations: Sequence[Generation]) -> dict[str, Any]:
