@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.wire.chat_completions import Task, custom_id_of, default_id, parse_task, read_record
 from ossctl.app.wire.lines import Line
+from ossctl.app.wire.responses import is_response_request, parse_response_task
 
 
 class Template(Protocol):
@@ -47,5 +48,6 @@ class LineParser:
             id_field = "id" if record.get("custom_id") is None else "custom_id"
             given_id = None if self.assign_ids else record.get(id_field)
             record = {id_field: given_id, "prompt": self.template.render(record)}
-        task = parse_task(record, line, self.defaults)
+        parse = parse_response_task if is_response_request(record) else parse_task
+        task: Task = parse(record, line, self.defaults)
         return replace(task, custom_id=default_id(line)) if self.assign_ids else task

@@ -16,6 +16,8 @@ import msgspec
 from ossctl.app.inference.generation import Generation
 from ossctl.app.wire.chat_completions import Task, read_record
 from ossctl.app.wire.lines import Line
+from ossctl.app.wire.response_object import response_object
+from ossctl.app.wire.responses import ResponseTask
 from ossctl.dialect import ToolCall
 from ossctl.engine.request import TokenLogprob
 from ossctl.errors import RequestError
@@ -67,6 +69,8 @@ class ResultRecords:
             "usage": _usage(generations),
             "settings": _settings(task),
         }
+        if isinstance(task, ResponseTask):
+            body = response_object(body, task.echo)
         response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
         return self._encode(
             line, {"id": record_id, "custom_id": task.custom_id, "response": response, "error": None}

@@ -103,12 +103,12 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
     """Parse the record on `line`; `defaults` apply where it sets nothing. Raises RequestError."""
     options: Options
     if "body" in record:
-        batch_line = _convert({**record, "body": _with_usual_numbers(record["body"])}, BatchLine)
+        batch_line = convert({**record, "body": _with_usual_numbers(record["body"])}, BatchLine)
         if endpoint_of(batch_line.url) is not Endpoint.CHAT_COMPLETIONS:
             raise RequestError(f"url: {batch_line.url!r} is not supported")
         options, messages, custom_id = batch_line.body, batch_line.body.messages, batch_line.custom_id
     else:
-        options = shorthand = _convert(_with_usual_numbers(record), Shorthand)
+        options = shorthand = convert(_with_usual_numbers(record), Shorthand)
         messages, custom_id = _messages(shorthand), _id(shorthand, line)
     if custom_id == "":
         raise RequestError("the id is empty")
@@ -188,7 +188,8 @@ def _decode(data: bytes) -> dict[str, Any]:
     return record
 
 
-def _convert(record: dict[str, Any], kind: type[_T]) -> _T:
+def convert(record: dict[str, Any], kind: type[_T]) -> _T:
+    """Convert `record` to a struct. Raises RequestError, which starts with the field."""
     try:
         return msgspec.convert(record, kind)
     except msgspec.ValidationError as error:
