@@ -30,7 +30,7 @@ from ossctl.storage.journal import Journal
 _IN_FLIGHT_PER_SEQUENCE = 4  # enough to refill a sequence at once
 _MIN_IN_FLIGHT = 64  # enough to find common prefixes
 _MIN_IN_FLIGHT_ORDERED = 1024  # with --order input, where finished lines wait for slower ones
-_TICK_SECONDS = 0.2  # between reports of the progress
+TICK_SECONDS = 0.2  # between reports of the progress
 
 Arrival = Line | Generation | Exception | EndOfInput | None
 
@@ -55,12 +55,20 @@ _Request = TypeVar("_Request", bound=LineRequest)
 _Parsed_co = TypeVar("_Parsed_co", bound=LineRequest, covariant=True)
 
 
-class LineReader(Protocol[_Parsed_co]):
-    """Parses lines into requests; see `LineParser`."""
+class Parser(Protocol[_Parsed_co]):
+    """Parses lines into requests, as `LineParser` does."""
 
     def id_of(self, line: Line) -> str: ...
 
     def parse(self, line: Line) -> _Parsed_co: ...
+
+
+@dataclass(frozen=True)
+class Codec(Generic[_Request]):
+    """Parses input lines and encodes output records."""
+
+    parser: Parser[_Request]
+    records: ResultRecords
 
 
 class LineRunner(ABC, Generic[_Request]):
@@ -73,8 +81,7 @@ class LineRunner(ABC, Generic[_Request]):
 
     def __init__(
         self,
-        parser: LineReader[_Request],
-        records: ResultRecords,
+        codec: Codec[_Request],
         journal: Journal,
         watch: Callable[[BatchSummary], None],
         rules: Rules,
@@ -82,8 +89,8 @@ class LineRunner(ABC, Generic[_Request]):
         self.summary = BatchSummary()
         self.ids = array("Q")  # hashes of the lines' ids, in input order
         self.needs_finalizing = False  # the output has several records of an id, or is out of order
-        self._parser = parser
-        self._records = records
+        self._parser = codec.parser
+        self._records = codec.records
         self._watch = watch
         self._rules = rules
         self._finished: FinishedRequests | None = None
@@ -148,7 +155,7 @@ class LineRunner(ABC, Generic[_Request]):
         self._writer.flush()
 
     def _report_if_due(self) -> None:
-        if monotonic() - self._watched >= _TICK_SECONDS:
+        if monotonic() - self._watched >= TICK_SECONDS:
             self._report_progress()
 
     def _report_progress(self) -> None:
@@ -156,9 +163,9 @@ class LineRunner(ABC, Generic[_Request]):
         self.summary.seconds = self._watched - self._started
         self._watch(self.summary)
 
-    def _next_arrival(self) -> Arrival:
+    def _next_arrival(self, seconds: float = TICK_SECONDS) -> Arrival:
         try:
-            return self._arrivals.get(timeout=_TICK_SECONDS)
+            return self._arrivals.get(timeout=seconds)
         except Empty:
             return None
 

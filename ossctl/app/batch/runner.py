@@ -6,10 +6,8 @@ The engine's thread generates, and delivers what it has to the queue of `LineRun
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ossctl.app.batch.line_parser import LineParser
-from ossctl.app.batch.line_runner import Arrival, LineRunner, Rules
+from ossctl.app.batch.line_runner import Arrival, Codec, LineRunner, Rules
 from ossctl.app.batch.prefix_queue import PrefixQueue
-from ossctl.app.batch.records import ResultRecords
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
@@ -24,14 +22,6 @@ from ossctl.errors import RequestError
 from ossctl.storage.journal import Journal
 
 _SUBMITTED_PER_SEQUENCE = 2  # the others wait in the prefix queue
-
-
-@dataclass(frozen=True)
-class Codec:
-    """Parses input lines and encodes output records."""
-
-    parser: LineParser
-    records: ResultRecords
 
 
 @dataclass
@@ -54,12 +44,12 @@ class BatchRunner(LineRunner[Task]):
     def __init__(
         self,
         model: LoadedModel,
-        codec: Codec,
+        codec: Codec[Task],
         journal: Journal,
         watch: Callable[[BatchSummary], None],
         rules: Rules,
     ) -> None:
-        super().__init__(codec.parser, codec.records, journal, watch, rules)
+        super().__init__(codec, journal, watch, rules)
         self.n_seq = model.runner.n_seq
         self._model = model
         self._engine: EngineThread | None = None
