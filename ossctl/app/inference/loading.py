@@ -10,6 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
+from ossctl.app.inference.embedding import refuse_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.raw_dialect import RawDialect
 from ossctl.app.placement.kernel_trial import current_trial
@@ -92,6 +93,7 @@ def load_model(
     UsageError, Interrupted.
     """
     started = perf_counter()
+    refuse_embedding_model(path)
     shape = shape_of_file(path)
 
     def load(plan: Plan, parts: ExitStack) -> LoadedModel:
