@@ -4,7 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+from jinja2.meta import find_undeclared_variables
 
 from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
@@ -16,6 +19,13 @@ from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
 # Inserted after the first character of every marker in a message, and removed by splitting there before
 # tokenizing. Unicode reserves this code point for internal use.
 _BREAK = "\ufdd0"
+
+_EFFORT = "reasoning_effort"
+
+# Variables that callers set for any model: templates of models that always or never reason do not read them.
+_SWITCHES = frozenset(
+    {"enable_thinking", "thinking", "thinking_budget", "preserve_thinking", "clear_thinking"}
+)
 
 
 class PromptTokenizer(Protocol):
@@ -50,8 +60,10 @@ class TemplateDialect:
         self._marker = _start_of_any(markers)
         self._prefixes = frozenset(marker[:end] for marker in markers for end in range(1, len(marker)))
         self._longest = max(map(len, markers), default=0)
+        environment = chat_environment()
         try:
-            self._template = chat_environment().from_string(template)
+            self._template = environment.from_string(template)
+            self._reads = frozenset(find_undeclared_variables(environment.parse(template)))
         except Exception as error:  # noqa: BLE001 (templates are programs: they can fail in any way)
             raise ModelError(f"the model's chat template is broken: {error}") from None
 
@@ -65,14 +77,16 @@ class TemplateDialect:
 
     def render(self, conversation: Conversation) -> list[int]:
         """Text of messages never becomes a control token."""
-        _refuse_unsupported(conversation)
+        self._refuse_unsupported(conversation)
         text = self._text(conversation)
         first, *rest = text.split(_BREAK)
         tokens = self._tokenizer.tokenize(first, special=True)
         for part in rest:
             tokens += self._tokenizer.tokenize(part, special=True)
         begin = self._tokenizer.begin_id
-        return tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+        tokens = tokens if begin is None or tokens[:1] == [begin] else [begin, *tokens]
+        self._refuse_unread_switch(conversation, tokens)
+        return tokens
 
     def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
         """A template may do anything with a message, so this compares the prompts for two of them."""
@@ -107,6 +121,7 @@ class TemplateDialect:
             now = datetime.combine(conversation.date, now.timetz())
         try:
             return self._template.render(
+                **self._variables(conversation),
                 messages=[self._entry(message) for message in conversation.messages],
                 strftime_now=now.strftime,
                 add_generation_prompt=True,
@@ -117,6 +132,49 @@ class TemplateDialect:
             raise RequestError(f"the model's chat template refuses these messages: {error}") from None
         except Exception as error:  # noqa: BLE001 (likewise)
             raise RequestError(f"the model's chat template fails on these messages: {error}") from None
+
+    def _variables(self, conversation: Conversation) -> dict[str, Any]:
+        effort = {} if conversation.effort is None else {_EFFORT: conversation.effort}
+        return {
+            **effort,
+            **{name: self._plain(value) for name, value in conversation.template_variables.items()},
+        }
+
+    def _plain(self, value: Any) -> Any:
+        """A JSON value whose strings never become control tokens."""
+        if isinstance(value, str):
+            return self._harmless(value)
+        if isinstance(value, list):
+            return [self._plain(item) for item in value]
+        if isinstance(value, dict):
+            return {self._harmless(name): self._plain(item) for name, item in value.items()}
+        return value
+
+    def _refuse_unsupported(self, conversation: Conversation) -> None:
+        """Raise RequestError for a field that would have no effect."""
+        given = {
+            "tools": conversation.tools,
+            "reasoning_effort": conversation.effort and _EFFORT not in self._reads,
+            "max_reasoning_tokens": conversation.max_reasoning_tokens is not None,
+            "tool_calls": any(message.calls for message in conversation.messages),
+            "a message of role tool": any(message.role == "tool" for message in conversation.messages),
+        }
+        for name, value in given.items():
+            if value:
+                raise RequestError(f"{name} is supported for gpt-oss only, this model has a chat template")
+        for name in conversation.template_variables:
+            if name not in self._reads | _SWITCHES:
+                nearest = "".join(get_close_matches(name, sorted(self._reads), n=1))
+                hint = f"; did you mean {nearest}?" if nearest else ""
+                raise RequestError(
+                    f"chat_template_kwargs.{name}: the model's chat template does not read it{hint}"
+                )
+
+    def _refuse_unread_switch(self, conversation: Conversation, prompt: Sequence[int]) -> None:
+        """Raise RequestError if reasoning is switched off, but the template opens it whatever is said."""
+        for name in _SWITCHES - self._reads:
+            if conversation.template_variables.get(name) is False and self._opens_reasoning(prompt):
+                raise RequestError(f"chat_template_kwargs.{name}: the model's chat template always reasons")
 
     def _entry(self, message: Message) -> dict[str, str]:
         role = "system" if message.role == "developer" else message.role  # most templates know only one
@@ -140,20 +198,6 @@ class TemplateDialect:
                 start = len(text) - length + 1
                 break
         return _BREAK.join([*parts, text[start:]])
-
-
-def _refuse_unsupported(conversation: Conversation) -> None:
-    """Raise RequestError for a field that would have no effect."""
-    given = {
-        "tools": conversation.tools,
-        "reasoning_effort": conversation.effort,
-        "max_reasoning_tokens": conversation.max_reasoning_tokens is not None,
-        "tool_calls": any(message.calls for message in conversation.messages),
-        "a message of role tool": any(message.role == "tool" for message in conversation.messages),
-    }
-    for name, value in given.items():
-        if value:
-            raise RequestError(f"{name} is supported for gpt-oss only, this model has a chat template")
 
 
 def _start_of_any(markers: frozenset[str]) -> re.Pattern[str] | None:

@@ -26,7 +26,8 @@ class GenerationSpec:
     """A conversation and how to answer it. If `max_tokens` is None, the answer may fill the context window.
 
     `timeout` is in seconds from the start of the answer. `similar` is another conversation with the prefix
-    that later prompts are expected to share. `persist` is as in `Request`.
+    that later prompts are expected to share. `persist` is as in `Request`. A `raw` conversation is a
+    text to be continued.
     """
 
     conversation: Conversation
@@ -36,6 +37,7 @@ class GenerationSpec:
     timeout: float | None = field(default=None, kw_only=True)
     similar: Conversation | None = field(default=None, kw_only=True)
     persist: bool = field(default=False, kw_only=True)
+    raw: bool = field(default=False, kw_only=True)
 
     @property
     def max_total_tokens(self) -> int | None:
@@ -68,27 +70,29 @@ def prepare_generation(
     conversation or a schema cannot be enforced.
     """
     _refuse_oversized(model, spec.conversation)
-    prompt = model.dialect.render(spec.conversation)
+    dialect = model.dialect_of(raw=spec.raw)
+    prompt = dialect.render(spec.conversation)
     request = replace(
         _request(model, spec, request_id, prompt),
         conversation=conversation,
         shared_lengths=tuple(_shared_lengths(model, spec, prompt)),
         persist=spec.persist,
     )
-    return Generation(request, model.dialect.parser(prompt), spec.stops, on_event)
+    return Generation(request, dialect.parser(prompt), spec.stops, on_event)
 
 
 def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_id: str) -> list[Generation]:
     """`n` generations for one prompt: ids ID, ID.1, ID.2, ... and consecutive seeds. Raises RequestError."""
     _refuse_oversized(model, spec.conversation)
-    prompt = model.dialect.render(spec.conversation)
+    dialect = model.dialect_of(raw=spec.raw)
+    prompt = dialect.render(spec.conversation)
     generations = []
     for index in range(n):
         sampling = replace(spec.sampling, seed=spec.sampling.seed + index)
         choice = replace(spec, sampling=sampling)
         name = f"{request_id}.{index}" if index else request_id
         request = _request(model, choice, name, prompt)
-        generations.append(Generation(request, model.dialect.parser(prompt), choice.stops))
+        generations.append(Generation(request, dialect.parser(prompt), choice.stops))
     return generations
 
 
@@ -109,19 +113,20 @@ def _refuse_oversized(model: "LoadedModel", conversation: Conversation) -> None:
 def _shared_lengths(model: "LoadedModel", spec: GenerationSpec, prompt: Sequence[int]) -> Iterator[int]:
     """Yield the length of the prefix that the prompt has in common with that of the similar conversation."""
     if spec.similar is not None and model.runner.needs_snapshots:
-        other = model.dialect.render(spec.similar)
+        other = model.dialect_of(raw=spec.raw).render(spec.similar)
         pairs = enumerate(zip(prompt, other, strict=False))
         yield next((n for n, (mine, others) in pairs if mine != others), min(len(prompt), len(other)))
 
 
 def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:
+    dialect = model.dialect_of(raw=spec.raw)
     return Request(
         id=request_id,
         prompt=np.array(prompt, np.int32),
         max_tokens=model.runner.n_ctx_seq if spec.max_tokens is None else spec.max_tokens,
         sampling=spec.sampling,
-        end_ids=model.dialect.end_ids,
-        guide=model.dialect.guide(spec.conversation, prompt),
+        end_ids=dialect.end_ids,
+        guide=dialect.guide(spec.conversation, prompt),
         timeout=spec.timeout,
     )
 
