@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ossctl.app.inference.client import Client
@@ -14,11 +15,14 @@ from ossctl.app.inference.loading import LoadOptions, load_model
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.dialect import Conversation, Message
 from ossctl.engine import persistence
-from ossctl.engine.request import Sampling
+from ossctl.engine.engine import Engine
+from ossctl.engine.request import Generated, Request, Sampling
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
+from ossctl.storage.prefix_cache import entries
 from tests.support.models import smollm2
 from tests.support.programs import share_trial
+from tests.support.scripted import run
 
 TEXT = "The river runs past the old stone bridge, and the market is on Monday. " * 12
 OPTIONS = LoadOptions(ctx=2048, threads=2)
@@ -104,3 +108,24 @@ def test_a_damaged_state_is_computed_again(home: Path) -> None:
 
 def test_by_default_a_tenth_of_the_free_disk_is_used(home: Path) -> None:
     assert 0 < default_size(home / "not" / "there") <= 32 << 30
+
+
+def test_what_requests_share_is_on_disk_while_they_run(model: Path) -> None:
+    rng = np.random.default_rng(7)
+    head = rng.integers(0, 250, 300)
+    prompts = [np.concatenate([head, rng.integers(0, 250, 40)]).astype(np.int32) for _ in range(4)]
+    options = replace(OPTIONS, parallel=2)
+    with Interrupt() as interrupt:
+        with load_model(model, options, Workload(Purpose.BATCH), interrupt) as loaded:
+            engine = Engine(loaded.runner, loaded.disk)
+            for number, prompt in enumerate(prompts[:3]):
+                engine.submit(Request(str(number), prompt, 5, Sampling(temperature=0)))
+            run(engine)  # and no more: a process that is killed saves nothing at its end
+        (entry,) = entries(Paths.from_environment().prefixes)
+        assert entry.n_tokens == 300
+        with load_model(model, options, Workload(Purpose.BATCH), interrupt) as loaded:
+            engine = Engine(loaded.runner, loaded.disk)
+            engine.submit(Request("later", prompts[3], 5, Sampling(temperature=0)))
+            (*_, last) = run(engine)["later"]
+            assert isinstance(last, Generated)
+            assert last.cached_tokens == 300
