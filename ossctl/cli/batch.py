@@ -49,6 +49,13 @@ def batch_options(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume, run failed requests again.")
     ] = False,
+    retry_cut: Annotated[
+        bool,
+        typer.Option(
+            "--retry-cut",
+            help="With --resume and a larger -n or --ctx, run requests again whose answer was cut.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     dry_run: Annotated[
         bool,
@@ -122,6 +129,7 @@ def batch_options(
         resume=resume,
         overwrite=overwrite,
         retry_failed=retry_failed,
+        retry_cut=retry_cut,
         order=order,
         flat=flat,
         keep_input=keep_input,

@@ -250,6 +250,69 @@ def test_a_signal_in_input_order_keeps_records_that_wait_for_slower_ones(
     assert all(record in records for record in kept)
 
 
+def open_ended(n: int) -> list[Record]:
+    """Requests of which every third ends at once and the others reach any limit."""
+    bias = dict.fromkeys(ENDS, -100)
+    return [
+        {
+            "id": f"r{number}",
+            "prompt": "Hi",
+            "logit_bias": {**bias, ENDS[0]: 100} if number % 3 == 0 else bias,
+        }
+        for number in range(n)
+    ]
+
+
+def test_another_token_limit_reruns_only_what_it_changes(tmp_path: Path, model: tuple[object, ...]) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *open_ended(9))
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model)
+    ossctl(*arguments, "-n", 4, cwd=tmp_path)
+    before = (tmp_path / "out.jsonl").read_bytes()
+    kept = ossctl(*arguments, "-n", 12, cwd=tmp_path)
+    assert kept.said[0].startswith("0 of 9 done, 9 skipped · ")
+    assert kept.said[1] == "6 were cut in an earlier run: use --retry-cut to run them again."
+    assert (kept.code, (tmp_path / "out.jsonl").read_bytes()) == (0, before)
+    same = ossctl(*arguments, "--retry-cut", "-n", 4, cwd=tmp_path)
+    assert (len(same.said), (tmp_path / "out.jsonl").read_bytes()) == (1, before), "cut there again"
+    longer = ossctl(*arguments, "--retry-cut", "-n", 12, cwd=tmp_path)
+    assert longer.said[0].startswith("6 of 9 done, 3 skipped · ")
+    once = ossctl(*arguments, "--retry-cut", "-n", 12, cwd=tmp_path)
+    assert once.said[0].startswith("0 of 9 done, 9 skipped · ")
+    shorter = ossctl(*arguments, "-n", 4, cwd=tmp_path)
+    assert shorter.said[0].startswith("6 of 9 done, 3 skipped, 6 changed · ")
+
+
+@pytest.mark.parametrize("order", ["done", "input"])
+def test_a_kill_while_cut_answers_are_retried_loses_none(
+    tmp_path: Path, model: tuple[object, ...], order: str
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *open_ended(24))
+    output = tmp_path / "out.jsonl"
+    arguments = ("batch", "in.jsonl", "-o", output, "--resume", "--order", order, *model)
+    ossctl(*arguments, "-n", 4, cwd=tmp_path)
+    before = whole_lines(output)
+    if order == "input":  # as a kill leaves them
+        held_path(output).write_bytes(b"\n".join([*before[9:], b""]))
+        output.write_bytes(b"\n".join([*before[:9], b""]))
+    retry = (*arguments, "--retry-cut", "-n", 300)
+    written = n_lines(output) + n_lines(held_path(output))
+    assert run_and_kill(
+        *retry, folder=tmp_path, after=lambda: n_lines(output) + n_lines(held_path(output)) > written + 2
+    )
+    assert {*before} <= {*whole_lines(output), *whole_lines(held_path(output))}
+    result = ossctl(*retry, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    records = records_in(output.read_text("utf-8"))
+    names = [record["custom_id"] for record in records]
+    expected = [f"r{number}" for number in range(24)]
+    assert sorted(names) == sorted(expected)
+    assert order == "done" or names == expected
+    for record in records:
+        ends_at_once = int(record["custom_id"][1:]) % 3 == 0
+        n_tokens = record["response"]["body"]["usage"]["completion_tokens"]
+        assert n_tokens == 1 if ends_at_once else n_tokens > 4
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
 @pytest.mark.parametrize("order", ["input", "done"])
 def test_a_kill_in_input_order_keeps_records_that_wait_for_slower_ones(

@@ -1,12 +1,12 @@
 """Encodes output records, in the format of OpenAI's Batch API or flat.
 
-The id of a record is a hash of the model and the request, so that `--resume` can tell which answers are still
-valid without a field that OpenAI's format does not have.
+The id of a record is a hash of the model and of all that the answer depends on, so that `--resume` can tell
+which answers are still valid without a field that OpenAI's format does not have.
 """
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -20,7 +20,8 @@ from ossctl.dialect import ToolCall
 from ossctl.engine.request import TokenLogprob
 from ossctl.errors import RequestError
 
-ID_PREFIX = "batch_req_ossctl1_"  # 1: the version of the hash
+ID_PREFIX = "batch_req_ossctl2_"  # 2: the version of the hash
+ID_PREFIX_1 = "batch_req_ossctl1_"  # its answers depended on max_tokens
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,17 @@ class ResultRecords:
     flat: bool = False
     keep_input: bool = False
 
-    def id_of(self, custom_id: str, request_key: bytes) -> str:
-        """The id of a request's record; `request_key` is its hash, or the content of an invalid line."""
+    def id_of(self, custom_id: str, request_key: bytes, prefix: str = ID_PREFIX) -> str:
+        """The id of a request's record; `request_key` is that of its answer or failure."""
         state = blake2b(self.model.fingerprint, digest_size=16)
         for part in (custom_id.encode("utf-8", "surrogatepass"), request_key):
             state.update(len(part).to_bytes(8))
             state.update(part)
-        return ID_PREFIX + state.hexdigest()
+        return prefix + state.hexdigest()
 
     def answer(self, line: Line, task: Task, generations: Sequence[Generation]) -> bytes:
         """Encode the record of an answered request, without a newline."""
-        record_id = self.id_of(task.custom_id, task.request_key)
+        record_id = self.id_of(task.custom_id, task.request_key.answer)
         if self.flat:
             fields = _flat(task, generations)
             return self._encode(line, {"id": record_id, "custom_id": task.custom_id, **fields})
@@ -61,8 +62,8 @@ class ResultRecords:
             "created": int(time.time()),
             "model": self.model.name,
             "choices": [
-                _choice(index, task, generation, self.model.piece)
-                for index, generation in enumerate(generations)
+                {**_choice(index, task, generation, self.model.piece), **tokens}
+                for index, (generation, tokens) in enumerate(_with_tokens(generations))
             ],
             "usage": _usage(generations),
             "settings": _settings(task),
@@ -110,8 +111,9 @@ def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
             "reasoning": generation.reasoning,
             "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in generation.calls],
             "finish_reason": generation.finish,
+            **tokens,
         }
-        for generation in generations
+        for generation, tokens in _with_tokens(generations)
     ]
     usage = _usage(generations)
     return {
@@ -124,6 +126,13 @@ def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
         "settings": _settings(task),
         "error": None,
     }
+
+
+def _with_tokens(generations: Sequence[Generation]) -> Iterator[tuple[Generation, dict[str, int]]]:
+    """Each choice with its token count, if there are several: the usage counts them together."""
+    for generation in generations:
+        several = len(generations) > 1
+        yield generation, {"completion_tokens": generation.completion_tokens} if several else {}
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from ossctl.app.batch.finalize import finalize
+from ossctl.app.batch.finished import FinishedRequests
 from ossctl.app.batch.held_records import HeldRecords
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
-from ossctl.app.batch.resume import FinishedRequests, Tail, read_back, resume_journal
+from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner, Codec, Rules
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 
+from ossctl.app.batch.finished import FinishedRequests, RecordState, wanted
 from ossctl.app.batch.held_records import HeldRecords
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.output_order import OrderedWriter, UnorderedWriter, Writer
 from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.records import ResultRecords
-from ossctl.app.batch.resume import FinishedRequests, RecordState
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
@@ -27,6 +27,7 @@ from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.wire.chat_completions import Task, default_id
 from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.reader import EndOfInput, Reader
+from ossctl.app.wire.request_key import RequestKey
 from ossctl.app.wire.source import id_hash
 from ossctl.engine.request import FinishReason
 from ossctl.errors import OssctlError, OutputClosed, RequestError, TooManyFailures, UsageError
@@ -45,7 +46,17 @@ class Rules:
 
     in_order: bool = False
     retry_failed: bool = False
+    retry_cut: bool = False
     max_errors: int | None = None
+
+    def keeps(self, state: RecordState) -> bool:
+        """Whether a resumed batch keeps a record of this state, and does not answer its request again."""
+        match state:
+            case RecordState.FAILED:
+                return not self.retry_failed
+            case RecordState.CUT:
+                return not self.retry_cut
+        return state is RecordState.DONE
 
 
 @dataclass(frozen=True)
@@ -218,7 +229,7 @@ class BatchRunner:
         try:
             task = self._parser.parse(line)
         except RequestError as error:
-            if not self._skip_finished(index, custom_id, raw_content(line)):
+            if not self._skip_finished(index, custom_id, RequestKey(raw=raw_content(line))):
                 self._fail(index, line, custom_id, raw_content(line), error)
             return
         if self._skip_finished(index, custom_id, task.request_key):
@@ -226,23 +237,27 @@ class BatchRunner:
         try:
             choices = prepare_choices(self._model, task, task.n, str(line.number))
         except RequestError as error:
-            self._fail(index, line, custom_id, task.request_key, error)
+            self._fail(index, line, custom_id, task.request_key.failure, error)
             return
         pending = _Pending(index, line, task, choices)
         self._pending.update((generation.request.id, pending) for generation in choices)
         self._queue.push(choices)
 
-    def _skip_finished(self, index: int, custom_id: str, request_key: bytes) -> bool:
+    def _skip_finished(self, index: int, custom_id: str, key: RequestKey) -> bool:
         """Whether an earlier run finished this request; if so, it is counted as skipped."""
         if self._finished is None:
             return False
-        state = self._finished.look_up(custom_id, self._records.id_of(custom_id, request_key))
+        n_ctx = self._model.runner.n_ctx_seq
+        state = self._finished.look_up(custom_id, wanted(self._records, custom_id, key, n_ctx))
         spooled = self._finished.spooled.pop(custom_id, None)
-        if state is RecordState.DONE or (state is RecordState.FAILED and not self._rules.retry_failed):
+        if self._rules.keeps(state):
             self.summary.skipped += 1
             self.summary.failed_before += state is RecordState.FAILED
+            self.summary.cut_before += state is RecordState.CUT
             self._writer.put(index, spooled)
             return True
+        if spooled is not None:
+            self._journal.append(spooled)  # until the new record replaces it
         self.summary.changed += state is RecordState.CHANGED
         self.needs_finalizing = self.needs_finalizing or state is not RecordState.MISSING
         return False
@@ -257,7 +272,7 @@ class BatchRunner:
         self.summary.add(pending.choices)
         error = _error_of(task, pending.choices)
         if error is not None:
-            self._fail(pending.index, line, task.custom_id, task.request_key, error)
+            self._fail(pending.index, line, task.custom_id, task.request_key.failure, error)
             return
         self.summary.done += 1
         self.summary.cut_in_reasoning += any(choice.cut_in_reasoning for choice in pending.choices)

@@ -48,7 +48,8 @@ class Latencies:
 class BatchSummary:
     """The progress of a batch, and its result. Counts are of lines unless they say tokens.
 
-    Lines are `skipped` if an earlier run finished them, with an error if they are also `failed_before`.
+    Lines are `skipped` if an earlier run finished them, with an error if they are also `failed_before`, or
+    with an answer that would get longer now if they are `cut_before`.
     `changed` lines were answered again because their request or the model has changed. Of the `done` lines,
     `cut_in_reasoning` reached their token limit before the answer began, and `recovered` broke the model's
     format. `errors` counts the codes of errors, `error_messages` their texts. `running_tokens` are the tokens
@@ -60,6 +61,7 @@ class BatchSummary:
     failed: int = 0
     skipped: int = 0
     failed_before: int = 0
+    cut_before: int = 0
     changed: int = 0
     cut_in_reasoning: int = 0
     recovered: int = 0
@@ -124,6 +126,7 @@ class BatchSummary:
             "failed": self.failed,
             "skipped": self.skipped,
             "failed_before": self.failed_before,
+            "cut_before": self.cut_before,
             "changed": self.changed,
             "errors": dict(sorted(self.errors.items())),
             "cut_in_reasoning": self.cut_in_reasoning,
@@ -158,3 +161,5 @@ class BatchSummary:
             yield f"{too_long:,} {which} not fit: use a larger --ctx with --resume --retry-failed."
         if self.failed_before:
             yield f"{self.failed_before:,} failed in an earlier run: use --retry-failed to run them again."
+        if self.cut_before:
+            yield f"{self.cut_before:,} were cut in an earlier run: use --retry-cut to run them again."

@@ -5,8 +5,7 @@ A field that is not supported is never ignored: it is an error that names the fi
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from dataclasses import dataclass, field, replace
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -17,6 +16,7 @@ from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.messages import ChatMessage, ConversationOptions, read_conversation
+from ossctl.app.wire.request_key import RequestKey
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
 
@@ -84,12 +84,12 @@ class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Task(GenerationSpec):
-    """A parsed request. `request_key` is a 16-byte hash of it and of the defaults that apply to it."""
+    """A parsed request. `request_key` identifies it and the defaults that apply to it."""
 
     line: int
     custom_id: str
     n: int = 1
-    request_key: bytes = b""
+    request_key: RequestKey = field(default_factory=RequestKey)
 
 
 def read_record(line: Line) -> dict[str, Any]:
@@ -129,12 +129,11 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
     return replace(task, request_key=_request_key(task, options, defaults))
 
 
-def _request_key(task: Task, options: Options, defaults: Defaults) -> bytes:
-    """Hash all that the answer depends on, except today's date and the line number in its seed."""
+def _request_key(task: Task, options: Options, defaults: Defaults) -> RequestKey:
+    """All that the answer depends on, except today's date and the line number in its seed."""
     conversation = replace(task.conversation, date=options.date or defaults.date)
     sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
-    contents = (conversation, task.max_tokens, task.stops, sampling, task.n, options.seed is None)
-    return blake2b(msgspec.json.encode(contents), digest_size=16).digest()
+    return RequestKey((conversation, task.stops, sampling, task.n, options.seed is None), task.max_tokens)
 
 
 def custom_id_of(line: Line) -> str:
