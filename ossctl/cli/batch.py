@@ -100,6 +100,13 @@ def batch_options(
         bool, typer.Option("--keep-input", help='Copy the input record to "input".')
     ] = False,
     durable: Annotated[bool, typer.Option("--durable", help="fsync after every answer.")] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Give the same answers whatever runs beside them, on a CPU; prompts share no prefixes.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write a JSON summary to FILE at the end.")
     ] = None,
@@ -139,6 +146,7 @@ def batch_options(
         max_errors=max_errors,
         fail_fast=fail_fast,
         dry_run=dry_run,
+        deterministic=deterministic,
     )
 
 

@@ -370,3 +370,50 @@ def test_a_pipeline_can_be_resumed(tmp_path: Path, model: tuple[object, ...]) ->
     ossctl(*arguments, cwd=tmp_path, stdin=lines[: lines.index(b"\n") + 1])
     result = ossctl(*arguments, cwd=tmp_path, stdin=lines)
     assert result.said[0].startswith("3 done, 1 skipped · ")
+
+
+def test_deterministic_answers_depend_on_nothing_else_that_runs(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    rng = random.Random(seed := random.randrange(1 << 32))
+    print(f"seed {seed}")
+    text = "".join(rng.choice("abcdefgh ") for _ in range(120))
+    never = dict.fromkeys(ENDS, -100)
+    requests: list[Record] = [
+        {"id": f"r{n}", "prompt": text[: rng.randrange(1, 120)], "seed": n, "temperature": n % 2}
+        for n in range(14)
+    ]
+    for request in requests:
+        request.update(logit_bias=never, max_tokens=rng.randrange(2, 30))
+    write_jsonl(tmp_path / "a.jsonl", *requests)
+    write_jsonl(tmp_path / "b.jsonl", *rng.sample(requests, 14))
+    command = ("batch", "--deterministic", *model)
+    assert ossctl(*command, "a.jsonl", "-o", "a-out.jsonl", cwd=tmp_path).code == 0
+    output = tmp_path / "b-out.jsonl"
+    resumed = (*command, "b.jsonl", "-o", output, "--resume", "--parallel", 3)
+    assert run_and_kill(*resumed, folder=tmp_path, after=lambda: n_lines(output) >= 3)
+    assert ossctl(*resumed, cwd=tmp_path).code == 0
+    bodies = [
+        {key: record["response"]["body"] for key, record in by_id(records_in(path.read_text())).items()}
+        for path in (tmp_path / "a-out.jsonl", output)
+    ]
+    first, second = ({key: body["choices"] for key, body in each.items()} for each in bodies)
+    assert first == second
+    assert bodies[0]["r0"]["settings"]["deterministic"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--parallel", 1), "--deterministic needs --parallel 2 or more"),
+        (("--parallel", 4, "--ctx", 512, "--gpu-layers", 0), ""),
+    ],
+)
+def test_what_deterministic_answers_need_is_checked(
+    tmp_path: Path, byte_model_path: Path, options: tuple[object, ...], said: str
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", QUICK)
+    result = ossctl(
+        "batch", "in.jsonl", "-o", "o.jsonl", "--deterministic", "-m", byte_model_path, *options, cwd=tmp_path
+    )
+    assert (result.code, said in result.stderr) == (2 if said else 0, True)

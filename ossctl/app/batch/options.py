@@ -42,6 +42,7 @@ class BatchOptions:
     max_errors: int | None = None
     fail_fast: bool = False
     dry_run: bool = False
+    deterministic: bool = False
 
     def job(self) -> BatchJob:
         """Raises UsageError for options that contradict each other or are invalid."""
@@ -72,6 +73,7 @@ class BatchOptions:
                 in_order=self.order == "input",
                 retry_failed=self.retry_failed,
                 retry_cut=self.retry_cut,
+                deterministic=self.deterministic,
                 max_errors=0 if self.fail_fast else self.max_errors,
             ),
         )

@@ -35,11 +35,15 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class ResultRecords:
-    """Encodes records, OpenAI's or `flat`; with `keep_input`, they repeat the input's record."""
+    """Encodes records, OpenAI's or `flat`; with `keep_input`, they repeat the input's record.
+
+    `deterministic` is written to the settings of each.
+    """
 
     model: ModelIdentity
     flat: bool = False
     keep_input: bool = False
+    deterministic: bool = False
 
     def id_of(self, custom_id: str, request_key: bytes, prefix: str = ID_PREFIX) -> str:
         """The id of a request's record; `request_key` is that of its answer or failure."""
@@ -53,7 +57,7 @@ class ResultRecords:
         """Encode the record of an answered request, without a newline."""
         record_id = self.id_of(task.custom_id, task.request_key.answer)
         if self.flat:
-            fields = _flat(task, generations)
+            fields = _flat(generations, self._settings(task))
             return self._encode(line, {"id": record_id, "custom_id": task.custom_id, **fields})
         identity = uuid.uuid4().hex
         body = {
@@ -66,7 +70,7 @@ class ResultRecords:
                 for index, (generation, tokens) in enumerate(_with_tokens(generations))
             ],
             "usage": _usage(generations),
-            "settings": _settings(task),
+            "settings": self._settings(task),
         }
         response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
         return self._encode(
@@ -80,6 +84,9 @@ class ResultRecords:
         answer = {"content": None} if self.flat else {"response": None}
         record_id = self.id_of(custom_id, request_key)
         return self._encode(line, {"id": record_id, "custom_id": custom_id, **answer, "error": details})
+
+    def _settings(self, task: Task) -> dict[str, Any]:
+        return {**_settings(task), **({"deterministic": True} if self.deterministic else {})}
 
     def _encode(self, line: Line, record: dict[str, Any]) -> bytes:
         if self.keep_input:
@@ -104,7 +111,7 @@ def _choice(index: int, task: Task, generation: Generation, piece: Callable[[int
     return choice
 
 
-def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
+def _flat(generations: Sequence[Generation], settings: dict[str, Any]) -> dict[str, Any]:
     choices = [
         {
             "content": generation.content,
@@ -123,7 +130,7 @@ def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
         "completion_tokens": usage["completion_tokens"],
         "reasoning_tokens": usage["completion_tokens_details"]["reasoning_tokens"],
         "created": int(time.time()),
-        "settings": _settings(task),
+        "settings": settings,
         "error": None,
     }
 

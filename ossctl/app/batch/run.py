@@ -26,6 +26,7 @@ from ossctl.app.placement.shapes import shards_of
 from ossctl.app.user_text import encodable
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
+from ossctl.planning.plan import Plan
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
 from ossctl.storage.atomic import atomic_write
@@ -110,10 +111,25 @@ class BatchModel:
 
 def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
     """The workload to plan memory for."""
-    if survey is None:
-        return Workload(Purpose.BATCH)
+    if survey is None or job.rules.deterministic:
+        return Workload(Purpose.BATCH)  # the same kernels for any input
     prompt, answer = survey.sizes.likely_tokens(job.parser.defaults.max_tokens)
     return Workload(Purpose.BATCH, survey.count, prompt_tokens=prompt, answer_tokens=answer)
+
+
+def check_deterministic(plan: Plan | None) -> None:
+    """Raise UsageError if answers depend on other requests even though these are isolated."""
+    if plan is None:
+        return
+    if plan.settings.devices:
+        raise UsageError("--deterministic works on the CPU only", "Add --gpu-layers 0.")
+    if plan.settings.parallel < 2:
+        raise UsageError("--deterministic needs --parallel 2 or more", "A lone sequence uses other kernels.")
+    if plan.settings.unified:
+        raise UsageError(
+            "--deterministic needs a cache for each sequence, which do not fit",
+            "Use a smaller --ctx or --parallel.",
+        )
 
 
 def run_batch(
@@ -137,7 +153,11 @@ def run_batch(
         report.model = loaded.name
         for remark in loaded.remarks:
             say(remark)
-        records = ResultRecords(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)
+        deterministic = job.rules.deterministic
+        if deterministic:
+            check_deterministic(loaded.plan)
+        identity = identity_of(model.path, loaded)
+        records = ResultRecords(identity, job.sink.flat, job.sink.keep_input, deterministic)
         codec = Codec(parser_for(job, loaded), records)
         with output.journal() as journal:
             runner = BatchRunner(loaded, codec, journal, watch, job.rules)

@@ -42,11 +42,15 @@ _TICK_SECONDS = 0.2  # between reports of the progress
 
 @dataclass(frozen=True)
 class Rules:
-    """How a batch runs. It stops when more than `max_errors` lines have failed, unless that is None."""
+    """How a batch runs. It stops when more than `max_errors` lines have failed, unless that is None.
+
+    If it is `deterministic`, an answer does not depend on the other requests.
+    """
 
     in_order: bool = False
     retry_failed: bool = False
     retry_cut: bool = False
+    deterministic: bool = False
     max_errors: int | None = None
 
     def keeps(self, state: RecordState) -> bool:
@@ -140,7 +144,8 @@ class BatchRunner:
         self._writer: Writer = OrderedWriter(unordered, spool) if in_order else unordered
         reader.start()
         try:
-            with EngineThread(self._model.runner, self._arrivals.put) as engine:
+            isolated = self._rules.deterministic
+            with EngineThread(self._model.runner, self._arrivals.put, isolated=isolated) as engine:
                 self._answer_all(engine, interrupt, _SUBMITTED_PER_SEQUENCE * n_seq)
         except OutputClosed:
             raise
