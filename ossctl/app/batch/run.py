@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ossctl.app.batch.energy import EnergyMeter
 from ossctl.app.batch.finalize import finalize
 from ossctl.app.batch.finished import FinishedRequests
 from ossctl.app.batch.held_records import HeldRecords
@@ -35,6 +36,7 @@ from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
 _COMPLETE = "complete"
+_ROWS = 4  # of activations that ggml's repacked kernels compute at once; the rest one by one (repack.cpp)
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,11 @@ def check_deterministic(plan: Plan | None) -> None:
         return
     if plan.settings.devices:
         raise UsageError("--deterministic works on the CPU only", "Add --gpu-layers 0.")
-    if plan.settings.parallel < 2:
-        raise UsageError("--deterministic needs --parallel 2 or more", "A lone sequence uses other kernels.")
+    if plan.settings.parallel % _ROWS:
+        raise UsageError(
+            f"--deterministic needs --parallel {_ROWS} or a multiple of it, not {plan.settings.parallel}",
+            f"llama.cpp computes {_ROWS} sequences at a time, and any others in another way.",
+        )
     if plan.settings.unified:
         raise UsageError(
             "--deterministic needs a cache for each sequence, which do not fit",
@@ -160,6 +165,7 @@ def run_batch(
         records = ResultRecords(identity, job.sink.flat, job.sink.keep_input, deterministic)
         codec = Codec(parser_for(job, loaded), records)
         with output.journal() as journal:
+            watch = _with_energy(watch, loaded.plan)
             runner = BatchRunner(loaded, codec, journal, watch, job.rules)
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
@@ -173,6 +179,17 @@ def run_batch(
         if survey is not None and job.source.has_grown(survey):
             say(f"{job.source.name} has grown; use --resume to answer the new requests.")
         return runner.summary
+
+
+def _with_energy(watch: Callable[[BatchSummary], None], plan: Plan | None) -> Callable[[BatchSummary], None]:
+    """`watch`, preceded by a reading of the energy from now on."""
+    meter = EnergyMeter.of_machine(plan.settings.devices if plan else ())
+
+    def watched(summary: BatchSummary) -> None:
+        summary.energy = meter.read()
+        watch(summary)
+
+    return watched
 
 
 def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:

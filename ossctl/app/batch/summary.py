@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ossctl.app.batch.energy import Energy
 from ossctl.app.inference.generation import Generation
 from ossctl.errors import ExitCode, RequestError
 
@@ -54,7 +55,8 @@ class BatchSummary:
     `cut_in_reasoning` reached their token limit before the answer began, and `recovered` broke the model's
     format. `errors` counts the codes of errors, `error_messages` their texts. `running_tokens` are the tokens
     generated so far for the `running` requests, `slowest` is the id and the age in seconds of the oldest one.
-    `journal_seconds` is the time spent on encoding and writing records.
+    `journal_seconds` is the time spent on encoding and writing records. `energy` is None if the machine
+    does not count it.
     """
 
     done: int = 0
@@ -71,6 +73,7 @@ class BatchSummary:
     reasoning_tokens: int = 0
     seconds: float = 0.0
     journal_seconds: float = 0.0
+    energy: Energy | None = None
     errors: Counter[str] = field(default_factory=Counter)
     error_messages: Counter[str] = field(default_factory=Counter)
     latency: Latencies = field(default_factory=Latencies)
@@ -140,6 +143,7 @@ class BatchSummary:
             "tokens_per_second": round(self.tokens_per_second, 2),
             "latency_seconds": self.latency.percentiles(),
             "first_token_seconds": self.first_token.percentiles(),
+            **({"energy": self.energy.report(self.completion_tokens)} if self.energy else {}),
         }
 
     def remarks(self) -> Iterator[str]:
