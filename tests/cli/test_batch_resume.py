@@ -390,7 +390,7 @@ def test_deterministic_answers_depend_on_nothing_else_that_runs(
     command = ("batch", "--deterministic", *model)
     assert ossctl(*command, "a.jsonl", "-o", "a-out.jsonl", cwd=tmp_path).code == 0
     output = tmp_path / "b-out.jsonl"
-    resumed = (*command, "b.jsonl", "-o", output, "--resume", "--parallel", 3)
+    resumed = (*command, "b.jsonl", "-o", output, "--resume", "--parallel", 8)
     assert run_and_kill(*resumed, folder=tmp_path, after=lambda: n_lines(output) >= 3)
     assert ossctl(*resumed, cwd=tmp_path).code == 0
     bodies = [
@@ -405,7 +405,7 @@ def test_deterministic_answers_depend_on_nothing_else_that_runs(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--parallel", 1), "--deterministic needs --parallel 2 or more"),
+        (("--parallel", 6), "--deterministic needs --parallel 4 or a multiple of it, not 6"),
         (("--parallel", 4, "--ctx", 512, "--gpu-layers", 0), ""),
     ],
 )
