@@ -49,6 +49,13 @@ def batch_options(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume, run failed requests again.")
     ] = False,
+    retry_cut: Annotated[
+        bool,
+        typer.Option(
+            "--retry-cut",
+            help="With --resume and a larger -n or --ctx, run requests again whose answer was cut.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     dry_run: Annotated[
         bool,
@@ -93,6 +100,13 @@ def batch_options(
         bool, typer.Option("--keep-input", help='Copy the input record to "input".')
     ] = False,
     durable: Annotated[bool, typer.Option("--durable", help="fsync after every answer.")] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Give the same answers whatever runs beside them, on a CPU; prompts share no prefixes.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write a JSON summary to FILE at the end.")
     ] = None,
@@ -122,6 +136,7 @@ def batch_options(
         resume=resume,
         overwrite=overwrite,
         retry_failed=retry_failed,
+        retry_cut=retry_cut,
         order=order,
         flat=flat,
         keep_input=keep_input,
@@ -131,6 +146,7 @@ def batch_options(
         max_errors=max_errors,
         fail_fast=fail_fast,
         dry_run=dry_run,
+        deterministic=deterministic,
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from time import perf_counter
 
+from ossctl.engine.isolation import Batch, decode_isolated
 from ossctl.engine.request import EngineStats, Failed, Generated, Output, Prefilled, Request
 from ossctl.engine.sampler import BadLogits
 from ossctl.engine.sampler_pool import Sampled, SampleError, SampleJob, SamplerPool
-from ossctl.engine.scheduler import Batch, Scheduler
+from ossctl.engine.scheduler import Scheduler
 from ossctl.engine.sequence import Sequence
 from ossctl.errors import RequestError
 from ossctl.guide import GuideFailed
@@ -16,13 +17,15 @@ from ossctl.runtime.base import CacheFull, DecodeAborted, DecodeFailed, Logits, 
 class Engine:
     """Continuous batching: requests join and leave between any two steps.
 
-    Not thread-safe: one thread submits, steps and cancels.
+    Not thread-safe: one thread submits, steps and cancels. If `isolated`, answers do not depend on the other
+    requests (`engine/isolation.py`).
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, *, isolated: bool = False) -> None:
         self._runner = runner
+        self._isolated = isolated
         self._samplers = SamplerPool(runner.n_vocab, runner.n_threads)
-        self._scheduler = Scheduler(runner)
+        self._scheduler = Scheduler(runner, isolated=isolated)
         self._sequences: dict[str, Sequence] = {}
         self.stats = EngineStats()
 
@@ -95,7 +98,8 @@ class Engine:
         """Logits of the batch, or None if the cache is full."""
         started = perf_counter()
         try:
-            return self._runner.decode([chunk for _, chunk in batch])
+            chunks = [chunk for _, chunk in batch]
+            return decode_isolated(self._runner, chunks) if self._isolated else self._runner.decode(chunks)
         except CacheFull:
             return None
         except DecodeAborted as aborted:

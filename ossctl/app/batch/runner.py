@@ -51,6 +51,7 @@ class BatchRunner(LineRunner[Task]):
     ) -> None:
         super().__init__(codec, journal, watch, rules)
         self.n_seq = model.runner.n_seq
+        self.n_ctx = model.runner.n_ctx_seq
         self._model = model
         self._engine: EngineThread | None = None
         self._queue = PrefixQueue()
@@ -58,7 +59,8 @@ class BatchRunner(LineRunner[Task]):
         self._submitted = 0
 
     def _answer_all(self, interrupt: Interrupt) -> None:
-        with EngineThread(self._model.runner, self._arrivals.put) as engine:
+        isolated = self._rules.deterministic
+        with EngineThread(self._model.runner, self._arrivals.put, isolated=isolated) as engine:
             self._engine = engine
             try:
                 self._keep_engine_busy(engine, interrupt, _SUBMITTED_PER_SEQUENCE * self.n_seq)
@@ -116,7 +118,7 @@ class BatchRunner(LineRunner[Task]):
         self.summary.add(pending.choices)
         error = _error_of(task, pending.choices)
         if error is not None:
-            self._fail(pending.index, line, task.custom_id, task.request_key, error)
+            self._fail(pending.index, line, task.custom_id, task.request_key.failure, error)
             return
         self.summary.done += 1
         self.summary.cut_in_reasoning += any(choice.cut_in_reasoning for choice in pending.choices)

@@ -39,9 +39,12 @@ class EngineThread:
     exception that ended the thread. Cancelled generations are delivered as well.
     """
 
-    def __init__(self, runner: Runner, deliver: Callable[[Generation | Exception], None]) -> None:
+    def __init__(
+        self, runner: Runner, deliver: Callable[[Generation | Exception], None], *, isolated: bool = False
+    ) -> None:
+        """`isolated` is as in `Engine`."""
         self._runner = runner
-        self._engine = Engine(runner)
+        self._engine = Engine(runner, isolated=isolated)
         self._deliver = deliver
         self._inbox: SimpleQueue[Generation | _Cancel | None] = SimpleQueue()
         self._live: dict[str, Generation] = {}

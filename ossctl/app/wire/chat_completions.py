@@ -5,8 +5,7 @@ A field that would change the answer is never ignored: if it is not supported, i
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from dataclasses import dataclass, field, replace
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -18,17 +17,14 @@ from ossctl.app.wire.body_fields import known_fields
 from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.messages import ChatMessage, ConversationOptions, read_conversation
+from ossctl.app.wire.request_key import RequestKey
 from ossctl.app.wire.usual_form import usual_form
-from ossctl.dialect import Conversation
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
 
 _MAX_STOPS = 16
 _MAX_CHOICES = 128  # OpenAI's limit for n
 
-# Fields that the first version of request keys did not have. Unset ones are left out of a key, so that old
-# outputs can be resumed.
-_ADDED = frozenset({"template_variables"})
 
 _T = TypeVar("_T")
 
@@ -75,15 +71,15 @@ class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Task(GenerationSpec):
-    """A parsed request. `request_key` is a 16-byte hash of it and of the defaults that apply to it.
+    """A parsed request. `request_key` identifies it and the defaults that apply to it.
 
-    `metadata` comes back in the record and is no part of the hash.
+    `metadata` comes back in the record and is no part of the key.
     """
 
     line: int
     custom_id: str
     n: int = 1
-    request_key: bytes = b""
+    request_key: RequestKey = field(default_factory=RequestKey)
     metadata: Any = None
 
 
@@ -122,29 +118,11 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
     return replace(task, request_key=_request_key(task, options, defaults))
 
 
-def _request_key(task: Task, options: Options, defaults: Defaults) -> bytes:
-    """Hash all that the answer depends on, except today's date and the line number in its seed."""
+def _request_key(task: Task, options: Options, defaults: Defaults) -> RequestKey:
+    """All that the answer depends on, except today's date and the line number in its seed."""
     conversation = replace(task.conversation, date=options.date or defaults.date)
     sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
-    contents = (
-        _without_added(conversation),
-        task.max_tokens,
-        task.stops,
-        sampling,
-        task.n,
-        options.seed is None,
-    )
-    return blake2b(msgspec.json.encode(contents), digest_size=16).digest()
-
-
-def _without_added(conversation: Conversation) -> dict[str, Any]:
-    """The fields of a conversation, without those in _ADDED that are not set."""
-    usual = Conversation(())
-    return {
-        name: value
-        for name, value in vars(conversation).items()
-        if name not in _ADDED or value != getattr(usual, name)
-    }
+    return RequestKey((conversation, task.stops, sampling, task.n, options.seed is None), task.max_tokens)
 
 
 def custom_id_of(line: Line) -> str:

@@ -15,6 +15,7 @@ from ossctl.app.inference.defaults import Defaults
 from ossctl.app.wire.chat_completions import Options, Task, custom_id_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.messages import ConversationOptions
+from ossctl.app.wire.request_key import RequestKey
 from ossctl.dialect import (
     Conversation,
     JsonFormat,
@@ -69,7 +70,7 @@ def refusal(record: object) -> str:
 def test_the_three_forms_of_a_line_ask_the_same(record: dict[str, object], custom_id: str) -> None:
     # The seed is the line's number: the same file gives the same answers, and its lines differ.
     conversation, sampling = Conversation((Message("user", "Hi"),)), Sampling(seed=NUMBER)
-    assert replace(task_of(record), request_key=b"") == Task(
+    assert replace(task_of(record), request_key=RequestKey()) == Task(
         conversation, None, (), sampling, NUMBER, custom_id
     )
 
