@@ -56,11 +56,14 @@ FIELDS: dict[str, dict[str, Any]] = {
     "effort": {"reasoning_effort": "low"},
     "budget": {"max_reasoning_tokens": 5},
     "date": {"date": "2025-12-24"},
-    "ignorable": {"model": "gpt-4o", "stream": False, "frequency_penalty": 0, "presence_penalty": 0},
+    "ignorable": {"model": "gpt-4o", "stream": False},
+    "penalties": {"frequency_penalty": 0.5, "presence_penalty": -0.5, "repetition_penalty": 1.1},
+    "lengths": {"min_tokens": 5, "ignore_eos": True, "max_tokens": 20},
+    "repeats": {"dry_multiplier": 0.8, "xtc_probability": 0.5, "top_n_sigma": 1.5},
 }
 UNSUPPORTED: dict[str, dict[str, Any]] = {
     "stream": {"stream": True},
-    "penalty": {"frequency_penalty": 0.5},
+    "penalty": {"frequency_penalty": 2.5},
     "functions": {"functions": []},
     "modalities": {"modalities": ["audio"]},
     "n": {"n": 129},

@@ -18,6 +18,7 @@ from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.dialect import Dialect
+from ossctl.engine.breakers import BreakerFinder, Breakers
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import MemoryShortage, ModelError
 from ossctl.harmony.dialect import HarmonyDialect
@@ -58,7 +59,7 @@ class LoadedModel:
     """A model ready to answer. `piece` returns the bytes of a token.
 
     `remarks` are messages for the user, such as a GPU that is not used or a plan that was reduced. `reported`
-    is the memory use according to llama.cpp, by device.
+    is the memory use according to llama.cpp, by device. `find_breakers` finds DRY's sequence breakers.
     """
 
     name: str
@@ -68,6 +69,7 @@ class LoadedModel:
     remarks: tuple[str, ...] = ()
     plan: Plan | None = None
     reported: Mapping[str, DeviceUse] = field(default_factory=dict)
+    find_breakers: Callable[[tuple[str, ...]], Breakers] = lambda _: Breakers()
 
     @functools.cached_property
     def longest_piece(self) -> int:
@@ -182,7 +184,8 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     runner.rollback(0, 0)
     reported = by_device(plan, {**model.buffers, **runner.buffers})
     remarks = tuple(differences(plan, reported))
-    return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks, plan, reported)
+    find_breakers = BreakerFinder(model.vocab).find
+    return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks, plan, reported, find_breakers)
 
 
 def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:

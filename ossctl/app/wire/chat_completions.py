@@ -16,8 +16,8 @@ from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
-from ossctl.app.wire.messages import ChatMessage, ConversationOptions, read_conversation
-from ossctl.engine.request import Sampling
+from ossctl.app.wire.messages import ChatMessage, read_conversation
+from ossctl.app.wire.sampling import SamplingOptions, read_sampling, sampling_key
 from ossctl.errors import RequestError
 
 _MAX_STOPS = 16
@@ -31,33 +31,26 @@ _INTEGERS = (
     "seed",
     "top_logprobs",
     "n",
+    "min_tokens",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
 )
 
 # Fields that are accepted only with their default value.
-_FIXED: dict[str, float] = {"stream": False, "frequency_penalty": 0, "presence_penalty": 0}
+_FIXED: dict[str, float] = {"stream": False}
 
 _T = TypeVar("_T")
 
 
-class Options(ConversationOptions, forbid_unknown_fields=True, kw_only=True):
+class Options(SamplingOptions, forbid_unknown_fields=True, kw_only=True):
     """The fields of a request's body, except its messages."""
 
     model: str | None = None  # ignored: one model answers all requests, and the records name it
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: int | None = None
     stop: str | list[str] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
     n: int | None = None
     stream: bool | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
 
 
 class Body(Options, forbid_unknown_fields=True, kw_only=True):
@@ -122,7 +115,7 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
         conversation=read_conversation(messages, options, defaults),
         max_tokens=_or(_max_tokens(options), defaults.max_tokens),
         stops=defaults.stops if options.stop is None else _stops(options),
-        sampling=_sampling(options, line.number, defaults.sampling),
+        sampling=read_sampling(options, line.number, defaults.sampling),
         timeout=defaults.timeout,
         n=_choices(options),
     )
@@ -133,7 +126,14 @@ def _request_key(task: Task, options: Options, defaults: Defaults) -> bytes:
     """Hash all that the answer depends on, except today's date and the line number in its seed."""
     conversation = replace(task.conversation, date=options.date or defaults.date)
     sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
-    contents = (conversation, task.max_tokens, task.stops, sampling, task.n, options.seed is None)
+    contents = (
+        conversation,
+        task.max_tokens,
+        task.stops,
+        sampling_key(sampling),
+        task.n,
+        options.seed is None,
+    )
     return blake2b(msgspec.json.encode(contents), digest_size=16).digest()
 
 
@@ -155,7 +155,7 @@ def default_id(line: Line) -> str:
 
 
 def _with_usual_numbers(fields: Any) -> Any:
-    """`fields` with 50.0 as the integer 50, and -1 as in llama.cpp and vLLM: any seed, no limit of top_k."""
+    """`fields` with 50.0 as the integer 50, and -1 as in llama.cpp and vLLM: any seed, no limit."""
     if not isinstance(fields, dict):
         return fields
     fields = dict(fields)
@@ -165,8 +165,9 @@ def _with_usual_numbers(fields: Any) -> Any:
             fields[name] = int(value)
     if fields.get("seed") == -1:
         del fields["seed"]
-    if fields.get("top_k") == -1:
-        fields["top_k"] = 0
+    for name in ("top_k", "top_n_sigma"):
+        if fields.get(name) == -1:
+            fields[name] = 0
     return fields
 
 
@@ -274,32 +275,5 @@ def _stops(options: Options) -> tuple[str, ...]:
     return tuple(stops)
 
 
-def _sampling(options: Options, line: int, default: Sampling) -> Sampling:
-    sampling = Sampling(
-        temperature=_or(options.temperature, default.temperature),
-        top_k=_or(options.top_k, default.top_k),
-        top_p=_or(options.top_p, default.top_p),
-        min_p=_or(options.min_p, default.min_p),
-        seed=_or(options.seed, default.seed + line),
-        logit_bias=_logit_bias(options),
-        logprobs=_logprobs(options),
-    )
-    sampling.validate()
-    return sampling
-
-
 def _or(value: _T | None, default: _T) -> _T:
     return default if value is None else value
-
-
-def _logit_bias(options: Options) -> dict[int, float]:
-    bias = options.logit_bias or {}
-    if not all(re.fullmatch("0|[1-9][0-9]{0,9}", token) for token in bias):
-        raise RequestError("logit_bias must map token ids to numbers")
-    return {int(token): value for token, value in bias.items()}
-
-
-def _logprobs(options: Options) -> int | None:
-    if options.top_logprobs is not None and not options.logprobs:
-        raise RequestError("top_logprobs needs logprobs: true")
-    return (options.top_logprobs or 0) if options.logprobs else None

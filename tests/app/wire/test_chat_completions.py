@@ -85,6 +85,43 @@ def test_every_option_reaches_the_request() -> None:
         assert (task.max_tokens, task.stops, task.sampling) == (9, ("END",), sampling)
 
 
+PENALTIES: dict[str, Any] = {
+    "frequency_penalty": 0.5, "presence_penalty": -0.5, "repetition_penalty": 1.1, "min_tokens": 3,
+    "ignore_eos": True, "top_n_sigma": 1.5, "dry_multiplier": 0.8, "dry_base": 2.0, "dry_allowed_length": 3,
+    "dry_penalty_last_n": 64, "dry_sequence_breakers": ["."], "xtc_probability": 0.5, "xtc_threshold": 0.2,
+}  # fmt: skip
+
+
+def test_penalties_and_samplers_reach_the_request_and_are_part_of_its_hash() -> None:
+    expected = Sampling(seed=NUMBER, **{**PENALTIES, "dry_sequence_breakers": (".",)})
+    assert task_of({"prompt": "Hi", **PENALTIES}).sampling == expected
+    keys = {
+        task_of({"prompt": "Hi", **({name: value} if name else {})}).request_key
+        for name, value in [("", None), *PENALTIES.items()]
+    }
+    assert len(keys) == 1 + len(PENALTIES)
+
+
+def test_requests_keep_the_hash_they_had_before_there_were_penalties() -> None:
+    """So that old outputs can be resumed."""
+    body = {
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello."}],
+        "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "seed": 7, "stop": ["x"],
+        "logprobs": True, "top_logprobs": 3, "logit_bias": {"5": 2}, "max_tokens": 9, "n": 2,
+        "reasoning_effort": "low", "response_format": {"type": "json_object"},
+    }  # fmt: skip
+    neutral = {"frequency_penalty": 0, "repetition_penalty": 1, "top_n_sigma": -1, "ignore_eos": False}
+    defaults = Defaults(
+        date=dt.date(2025, 1, 2),
+        sampling=Sampling(seed=3),
+        json_format=JsonFormat({"type": "object"}, "answer"),
+    )
+    for added in ({}, neutral):
+        line = {"custom_id": "a", "body": {**body, **added}}
+        assert task_of({"prompt": "Hello.", **added}).request_key.hex() == "ecb7c40549e4b98ddd8cc9f136c6cbf3"
+        assert task_of(line, defaults).request_key.hex() == "a842e943c920067ccd7a110a7536161e"
+
+
 def test_roles_parts_and_reasoning_of_messages_are_kept() -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     messages = [
@@ -138,6 +175,8 @@ def test_text_parts_are_joined_by_a_newline(role: str) -> None:
         ({"seed": -1}, {}),
         ({"seed": -1.0, "top_k": -1.0}, {"top_k": 0}),
         ({"top_k": -1}, {"top_k": 0}),
+        ({"top_n_sigma": -1}, {"top_n_sigma": 0}),
+        ({"min_tokens": 3.0}, {"min_tokens": 3}),
     ],
 )
 def test_numbers_have_their_usual_meaning(given: dict[str, Any], same: dict[str, Any]) -> None:
@@ -163,7 +202,7 @@ def test_null_is_the_same_as_leaving_an_option_out() -> None:
 @pytest.mark.parametrize(
     "name",
     ["functions", "function_call", "user", "metadata", "service_tier", "reasoning", "store", "prediction",
-     "modalities", "audio", "verbosity", "stream_options", "repetition_penalty", "Temperature"],
+     "modalities", "audio", "verbosity", "stream_options", "repeat_penalty", "Temperature"],
 )  # fmt: skip
 @pytest.mark.parametrize("value", [None, 0, []])
 def test_a_field_that_is_not_supported_is_named_and_never_ignored(name: str, value: object) -> None:
@@ -184,8 +223,10 @@ def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> 
     [
         ({"n": 0}, "n is 0, must be from 1 to 128"),
         ({"stream": True}, "stream is true, only false"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty is 0.5, only 0"),
-        ({"presence_penalty": -1}, "presence_penalty is -1.0, only 0"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty is 2.5, must be from -2 to 2"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0.0, must be more than 0"),
+        ({"dry_sequence_breakers": [""]}, "dry_sequence_breakers contains an empty string"),
+        ({"min_tokens": "many"}, "body.min_tokens: expected int | null, got str"),
         ({"response_format": {"type": "xml"}}, "body.response_format.type: "),
         ({"response_format": {"type": "text", "strict": True}}, "body.response_format.strict is not"),
         ({"messages": []}, "messages is empty"),
