@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal, Protocol
 
-from ossctl.guide import Guide
+from ossctl.guide import Guide, TextFormat
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["low", "medium", "high"]
@@ -79,8 +79,9 @@ class JsonFormat:
 class Conversation:
     """Everything an answer depends on, except for the sampling.
 
-    If `effort` is None, the model's default holds. `date` is the current date given to the model.
-    `max_reasoning_tokens` limits the reasoning; the answer follows.
+    The answer has a `json_format` or a `text_format` or neither. If `effort` is None, the model's default
+    holds. `date` is the current date given to the model. `max_reasoning_tokens` limits the reasoning; the
+    answer follows.
     """
 
     messages: tuple[Message, ...]
@@ -90,6 +91,7 @@ class Conversation:
     effort: Effort | None = None
     date: dt.date | None = None
     max_reasoning_tokens: int | None = None
+    text_format: TextFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class Dialect(Protocol):
         """A parser for the answer to `prompt`, which may already have opened the reasoning."""
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
-        """A guide that holds the answer to the conversation's schema, tools and budget; None if it is free.
+        """A guide that holds the answer to the conversation's format, tools and budget; None if it is free.
 
-        Raises RequestError for a schema that cannot be enforced.
+        Raises RequestError for a format that cannot be enforced.
         """

@@ -100,7 +100,9 @@ def _refuse_oversized(model: "LoadedModel", conversation: Conversation) -> None:
 
 
 def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:
-    sampling = spec.sampling
+    conversation, sampling = spec.conversation, spec.sampling
+    if sampling.ignore_eos and (conversation.json_format or conversation.text_format):
+        raise RequestError("ignore_eos is for answers without a format: one with a format ends when it fits")
     breakers = model.find_breakers(sampling.dry_sequence_breakers) if sampling.dry_multiplier else Breakers()
     return Request(
         id=request_id,
@@ -108,7 +110,7 @@ def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt
         max_tokens=model.runner.n_ctx_seq if spec.max_tokens is None else spec.max_tokens,
         sampling=sampling,
         end_ids=model.dialect.end_ids,
-        guide=model.dialect.guide(spec.conversation, prompt),
+        guide=model.dialect.guide(conversation, prompt),
         breakers=breakers,
         timeout=spec.timeout,
     )

@@ -39,6 +39,9 @@ _INTEGERS = (
 # Fields that are accepted only with their default value.
 _FIXED: dict[str, float] = {"stream": False}
 
+# Fields of a conversation that are part of its hash only if they are set, as in `sampling_key`.
+_ADDED = ("text_format",)
+
 _T = TypeVar("_T")
 
 
@@ -126,14 +129,9 @@ def _request_key(task: Task, options: Options, defaults: Defaults) -> bytes:
     """Hash all that the answer depends on, except today's date and the line number in its seed."""
     conversation = replace(task.conversation, date=options.date or defaults.date)
     sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
-    contents = (
-        conversation,
-        task.max_tokens,
-        task.stops,
-        sampling_key(sampling),
-        task.n,
-        options.seed is None,
-    )
+    asked = {name: value for name, value in vars(conversation).items() if name not in _ADDED or value}
+    unseeded = options.seed is None
+    contents = (asked, task.max_tokens, task.stops, sampling_key(sampling), task.n, unseeded)
     return blake2b(msgspec.json.encode(contents), digest_size=16).digest()
 
 

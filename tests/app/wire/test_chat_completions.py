@@ -24,6 +24,7 @@ from ossctl.dialect import (
 )
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
+from ossctl.guide import TextFormat
 
 HI = {"role": "user", "content": "Hi"}
 BATCH_LINE = {"custom_id": "a", "body": {"messages": [HI]}}
@@ -83,6 +84,35 @@ def test_every_option_reaches_the_request() -> None:
     for record in (batch_line(**options), {"prompt": "Hi", **options}, {"messages": [HI], **options}):
         task = task_of(record)
         assert (task.max_tokens, task.stops, task.sampling) == (9, ("END",), sampling)
+
+
+FORMATS: dict[str, tuple[Any, TextFormat]] = {
+    "choice": (["yes", "no"], TextFormat("choice", choices=("yes", "no"))),
+    "regex": ("[0-9]+", TextFormat("regex", "[0-9]+")),
+    "grammar": ('start: "a"', TextFormat("grammar", 'start: "a"')),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_choice_regex_or_grammar_replaces_any_default_format(name: str) -> None:
+    value, expected = FORMATS[name]
+    for defaults in (
+        Defaults(),
+        Defaults(json_format=JsonFormat({})),
+        Defaults(text_format=TextFormat("regex", "x")),
+    ):
+        for more in ({}, {"response_format": {"type": "text"}}):
+            conversation = task_of({"prompt": "Hi", name: value, **more}, defaults).conversation
+            assert (conversation.text_format, conversation.json_format) == (expected, None)
+    assert task_of({"prompt": "Hi", name: value}).request_key != task_of({"prompt": "Hi"}).request_key
+
+
+def test_a_request_has_the_default_format_unless_it_has_its_own() -> None:
+    defaults = Defaults(text_format=TextFormat("regex", "x"))
+    assert task_of({"prompt": "Hi"}, defaults).conversation.text_format == TextFormat("regex", "x")
+    for kind in ("text", "json_object"):
+        line = {"prompt": "Hi", "response_format": {"type": kind}}
+        assert task_of(line, defaults).conversation == task_of(line).conversation
 
 
 PENALTIES: dict[str, Any] = {
@@ -226,6 +256,14 @@ def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> 
         ({"frequency_penalty": 2.5}, "frequency_penalty is 2.5, must be from -2 to 2"),
         ({"repetition_penalty": 0}, "repetition_penalty is 0.0, must be more than 0"),
         ({"dry_sequence_breakers": [""]}, "dry_sequence_breakers contains an empty string"),
+        ({"choice": []}, "choice is empty"),
+        ({"choice": ["a", ""]}, "choice contains an empty string"),
+        ({"choice": "yes"}, "body.choice: expected array | null, got str"),
+        ({"choice": ["a"], "regex": "a"}, "choice and regex exclude each other: an answer has one format"),
+        (
+            {"grammar": "start: x", "response_format": {"type": "json_object"}},
+            "response_format and grammar exclude each other",
+        ),
         ({"min_tokens": "many"}, "body.min_tokens: expected int | null, got str"),
         ({"response_format": {"type": "xml"}}, "body.response_format.type: "),
         ({"response_format": {"type": "text", "strict": True}}, "body.response_format.strict is not"),
