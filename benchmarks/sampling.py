@@ -3,8 +3,8 @@
     python -m benchmarks.sampling [--rounds 5] [--against FOLDER]
 
 A model of thin layers with gpt-oss's whole vocabulary, so that sampling is a large part of the work: 32
-sequences on one thread, whose CPU time counts, because other programs hardly disturb it. Every round runs each
-kind once. `--against` is the root of another checkout, whose engine runs the plain kind as well: `before`.
+sequences on one thread. Speeds are per second of CPU time, which other programs hardly disturb. `--against`
+is the root of another checkout, whose engine runs the plain kind as well: `before`.
 """
 
 import argparse

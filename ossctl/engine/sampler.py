@@ -172,8 +172,8 @@ def _cut_below_sigmas(row: _Floats, n_sigmas: float) -> None:
     Defined in arXiv:2411.07641.
     """
     highest = _highest(row)
-    allowed = row[row > -np.inf]
-    row[row < highest - n_sigmas * allowed.std(dtype=np.float64)] = -np.inf
+    allowed = row if row.min() > -np.inf else row[row > -np.inf]
+    row[row < highest - n_sigmas * allowed.std()] = -np.inf
 
 
 def _top_choices(weights: _Floats, threshold: float) -> _Ids:
