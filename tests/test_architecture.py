@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
         "dialect",
         "engine",
         "errors",
+        "guide",
         "harmony",
         "hub",
         "planning",

@@ -8,6 +8,7 @@ import typer
 
 from ossctl.cli.batch_view import batch_progress, describe, dry_run_lines, status_lines
 from ossctl.cli.command import command, redeclared
+from ossctl.cli.format_options import ChoiceOption, GrammarOption, RegexOption
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     JsonOutput,
@@ -171,6 +172,9 @@ def batch(
     options: BatchGroup,
     system: SystemOption = "",
     schema: SchemaOption = "",
+    regex: RegexOption = "",
+    choices: ChoiceOption = None,
+    grammar: GrammarOption = None,
     generation: BatchGenerationGroup,
     loading: LoadingGroup,
     out: TextOutput,
@@ -184,7 +188,9 @@ def batch(
     """
     from ossctl.app.batch.run import BatchModel
 
-    generation = replace(generation, system=system, schema=schema)
+    generation = replace(
+        generation, system=system, schema=schema, regex=regex, choices=choices or (), grammar=grammar
+    )
     job = replace(options, generation=generation).job()
     survey = job.prepare()
     chosen = BatchModel(model_file(model, loading, out), loading)

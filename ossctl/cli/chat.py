@@ -9,8 +9,15 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.completion import complete_session
 from ossctl.cli.offer import choose_model
-from ossctl.cli.options import ChatOutput, GenerationGroup, LoadingGroup, ModelOption, SystemOption, ToolGroup
+from ossctl.cli.options import (
+    ChatOutput,
+    GenerationGroup,
+    LoadingGroup,
+    ModelOption,
+    SystemOption,
+)
 from ossctl.cli.output import Output
+from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:

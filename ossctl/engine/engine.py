@@ -129,7 +129,14 @@ class Engine:
         started = perf_counter()
         results = self._samplers.sample(
             [
-                SampleJob(row, sequence.request.sampling, sequence.uniform(), sequence.request.guide)
+                SampleJob(
+                    row,
+                    sequence.request.sampling,
+                    sequence.uniform(),
+                    sequence.request.guide,
+                    sequence.history,
+                    sequence.withheld_ids,
+                )
                 for sequence, row in zip(ready, logits, strict=True)
             ]
         )
@@ -183,6 +190,9 @@ class Engine:
             raise RequestError("the prompt is empty")
         if request.max_tokens < 0:
             raise RequestError(f"max_tokens is {request.max_tokens}, must be at least 0")
+        if sampling.min_tokens > request.max_tokens > 0:
+            limit = f"the answer is limited to {request.max_tokens:,} tokens"
+            raise RequestError(f"min_tokens is {sampling.min_tokens:,}, but {limit}")
         if len(prompt) > n_ctx:
             reason = f"the prompt has {len(prompt):,} tokens, but the context window is {n_ctx:,}"
             raise RequestError(reason, code="context_length_exceeded")

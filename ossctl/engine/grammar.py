@@ -1,4 +1,4 @@
-"""JSON schemas as masks over the vocabulary, compiled by llguidance."""
+"""JSON schemas and other grammars as masks over the vocabulary, compiled by llguidance."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 
 from ossctl.engine.closed_schema import closed, find_culprit
+from ossctl.engine.text_grammar import problem_of, source_of
 from ossctl.errors import RequestError
-from ossctl.guide import GuideFailed, Mask
+from ossctl.guide import GuideFailed, Mask, TextFormat
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -36,11 +37,15 @@ class GrammarVocabulary(Protocol):
 
 
 class JsonGrammars:
-    """Compiles JSON schemas and caches them. The first takes a second, to make a trie of the vocabulary."""
+    """Compiles JSON schemas and other grammars, and caches them.
+
+    The first takes a second, to make a trie of the vocabulary.
+    """
 
     def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._vocabulary = vocabulary
         self._matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile)
+        self._text_matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile_format)
 
     def json(self, schema: Any, field: str) -> "JsonGrammar":
         if "x-guidance" in schema:
@@ -55,6 +60,9 @@ class JsonGrammars:
             raise RequestError(f"{field}: {f'at {pointer}: ' if pointer else ''}{reason}")
         return JsonGrammar(matcher.deep_copy(), self._vocabulary.size)
 
+    def text(self, text_format: TextFormat) -> "JsonGrammar":
+        return JsonGrammar(self._text_matcher(text_format).deep_copy(), self._vocabulary.size)
+
     @functools.cached_property
     def _tokenizer(self) -> "LLTokenizer":
         from llguidance import LLTokenizer, TokenizerWrapper  # takes 15 ms; few commands need it
@@ -65,6 +73,17 @@ class JsonGrammars:
         """A matcher for the closed schema, or for `schema` itself if that is not satisfiable when closed."""
         matcher = self._compile_text(msgspec.json.encode(closed(msgspec.json.decode(schema))).decode())
         return self._compile_text(schema) if matcher.is_error() else matcher
+
+    def _compile_format(self, text_format: TextFormat) -> "LLMatcher":
+        """A matcher for `text_format`. Raises RequestError."""
+        from llguidance import LLMatcher
+
+        if problem := problem_of(text_format):
+            raise RequestError(f"{text_format.kind}: {problem}")
+        matcher = LLMatcher(self._tokenizer, source_of(text_format), log_level=0)
+        if matcher.is_error():
+            raise RequestError(f"{text_format.kind}: {_reason(matcher.get_error())}")
+        return matcher
 
     def _compile_text(self, schema: str) -> "LLMatcher":
         from llguidance import LLMatcher
@@ -112,7 +131,7 @@ class JsonGrammar:
     def _check(self) -> None:
         if self._matcher.is_error():
             reason = _reason(self._matcher.get_error())
-            raise GuideFailed(f"the schema became too complex to enforce: {reason}")
+            raise GuideFailed(f"the schema or grammar became too complex to enforce: {reason}")
 
 
 class _Tokens:

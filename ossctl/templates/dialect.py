@@ -11,9 +11,9 @@ from jinja2.meta import find_undeclared_variables
 
 from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
-from ossctl.guide import GrammarCompiler, Guide
+from ossctl.guide import Grammar, GrammarCompiler, Guide
 from ossctl.templates.environment import TemplateRefusal, chat_environment
-from ossctl.templates.guide import JsonGuide
+from ossctl.templates.guide import GrammarGuide
 from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
 
 # Inserted after the first character of every marker in a message, and removed by splitting there before
@@ -103,12 +103,19 @@ class TemplateDialect:
         return TemplateParser(self._tokenizer.piece, self._tokenizer.control_ids, thinking=opened)
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
-        """A guide for a JSON schema. Reasoning that the template has opened is free."""
-        if conversation.json_format is None:
+        """A guide for the answer's format. Reasoning that the template has opened is free."""
+        grammar = self._grammar(conversation)
+        if grammar is None:
             return None
-        grammar = self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
         tag = THINK_END.encode() if self._opens_reasoning(prompt) else b""
-        return JsonGuide(grammar, self._tokenizer.end_id, self._tokenizer.piece, after=tag)
+        return GrammarGuide(grammar, self._tokenizer.end_id, self._tokenizer.piece, after=tag)
+
+    def _grammar(self, conversation: Conversation) -> Grammar | None:
+        if conversation.text_format is not None:
+            return self._grammars.text(conversation.text_format)
+        if conversation.json_format is not None:
+            return self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
+        return None
 
     def _opens_reasoning(self, prompt: Sequence[int]) -> bool:
         tail = b"".join(map(self._tokenizer.piece, prompt[-16:])).decode("utf-8", "replace")

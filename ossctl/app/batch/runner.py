@@ -129,7 +129,7 @@ class BatchRunner(LineRunner[Task]):
 def _error_of(task: Task, choices: list[Generation]) -> RequestError | None:
     """The first error among the choices, if any: one of them fails the whole line."""
     for number, choice in enumerate(choices, 1):
-        error = choice.error or _incomplete_json(task, choice) or _repetition(choice)
+        error = choice.error or _incomplete(task, choice) or _repetition(choice)
         error = error or misfit_of(task.conversation, choice)
         if error is not None:
             which = f"choice {number} of {len(choices)}: " if len(choices) > 1 else ""
@@ -137,9 +137,10 @@ def _error_of(task: Task, choices: list[Generation]) -> RequestError | None:
     return None
 
 
-def _incomplete_json(task: Task, generation: Generation) -> RequestError | None:
+def _incomplete(task: Task, generation: Generation) -> RequestError | None:
     conversation = task.conversation
-    if conversation.json_format is None and conversation.tool_choice.mode != "required":
+    formatted = conversation.json_format or conversation.text_format
+    if formatted is None and conversation.tool_choice.mode != "required":
         return None
     how = {
         FinishReason.LENGTH: "reached its token limit",
@@ -148,7 +149,8 @@ def _incomplete_json(task: Task, generation: Generation) -> RequestError | None:
     }.get(generation.finish or FinishReason.STOP)
     if how is None:
         return None
-    where = "in its reasoning" if generation.cut_in_reasoning else "before its JSON was complete"
+    what = "it" if conversation.text_format else "its JSON"
+    where = "in its reasoning" if generation.cut_in_reasoning else f"before {what} was complete"
     return RequestError(f"the answer {how} {where}", code="schema_unsatisfied")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ossctl.dialect import Effort, JsonFormat
 from ossctl.engine.request import Sampling
+from ossctl.guide import TextFormat
 
 
 @dataclass(frozen=True)
@@ -26,5 +27,6 @@ class Defaults:
     today: dt.date | None = None
     system: str = ""
     json_format: JsonFormat | None = None
+    text_format: TextFormat | None = None
     timeout: float | None = None
     optional: frozenset[str] = frozenset()

@@ -11,6 +11,8 @@ from ossctl.errors import RequestError
 class Generation:
     """Collects the answer to a request. Stop strings apply to the answer only, not to the reasoning.
 
+    As in vLLM, they do not apply to the first `min_tokens` tokens.
+
     `tokens` are all that the model generated. `recovered` lists what was wrong with their format, without
     duplicates. `on_event` is called with each event once no stop string can discard it.
     """
@@ -66,6 +68,10 @@ class Generation:
         cut = self.finish in (FinishReason.LENGTH, FinishReason.REPETITION)
         return cut and bool(self.reasoning_tokens) and not self.content and not self.calls
 
+    @property
+    def _too_short(self) -> bool:
+        return len(self.tokens) <= self.request.sampling.min_tokens
+
     def feed(self, output: Generated) -> None:
         """Add the next token. Sets `finish` if the answer is complete with it."""
         if not self.tokens:
@@ -107,7 +113,7 @@ class Generation:
         for event in events:
             match event:
                 case Answer(text):
-                    self._add(self._stops.feed(text))
+                    self._add(text if self._too_short else self._stops.feed(text))
                     continue
                 case Reasoning(text):
                     self._reasoning.append(text)

@@ -12,7 +12,9 @@ from ossctl.app.inference.defaults import Defaults
 from ossctl.app.user_text import encodable, read_text, text_of
 from ossctl.dialect import Effort, JsonFormat
 from ossctl.engine.request import Sampling
+from ossctl.engine.text_grammar import problem_of
 from ossctl.errors import RequestError, UsageError
+from ossctl.guide import TextFormat
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,18 @@ class GenerationOptions:
 
     system: str = ""
     schema: str = ""
+    regex: str = ""
+    choices: Sequence[str] = ()
+    grammar: Path | None = None
     max_tokens: int | None = None
     stops: Sequence[str] = ()
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int | None = None
     date: dt.date | None = None
     effort: Effort | None = None
@@ -39,6 +47,35 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         if not all(self.stops):
             raise UsageError("--stop is an empty text")
+        if len(self.formats) > 1:
+            first, second, *_ = self.formats
+            raise UsageError(f"{first} and {second} exclude each other", "An answer has one format.")
+
+    @property
+    def formats(self) -> Sequence[str]:
+        """The options given that set the answer's format."""
+        options = {
+            "--schema": self.schema,
+            "--regex": self.regex,
+            "--choice": self.choices,
+            "--grammar": self.grammar,
+        }
+        return [name for name, value in options.items() if value]
+
+    def text_format(self) -> TextFormat | None:
+        """The format for `--regex`, `--choice` or `--grammar`, None if there is none. Raises UsageError."""
+        if self.regex:
+            given = TextFormat("regex", encodable(self.regex))
+        elif self.choices:
+            given = TextFormat("choice", choices=tuple(map(encodable, self.choices)))
+        elif self.grammar:
+            given = TextFormat("grammar", read_text(self.grammar))
+        else:
+            return None
+        if problem := problem_of(given):
+            where = f" {self.grammar}" if self.grammar else ""
+            raise UsageError(f"--{given.kind}{where}: {problem}")
+        return given
 
     def defaults(self) -> Defaults:
         """Defaults of requests. Raises UsageError."""
@@ -51,6 +88,7 @@ class GenerationOptions:
             self.sampling(default_seed=0),
             system=text_of(self.system),
             json_format=json_format_of(self.schema),
+            text_format=self.text_format(),
             optional=self.from_environment,
         )
 
@@ -61,6 +99,9 @@ class GenerationOptions:
             top_p=self.top_p,
             top_k=0 if self.top_k == -1 else self.top_k,
             min_p=self.min_p,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            repetition_penalty=self.repetition_penalty,
             seed=default_seed if self.seed in (None, -1) else self.seed,
         )
         try:

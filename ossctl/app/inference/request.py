@@ -8,6 +8,7 @@ import numpy as np
 
 from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message
+from ossctl.engine.breakers import Breakers
 from ossctl.engine.request import Request, Sampling
 from ossctl.errors import RequestError, UsageError
 from ossctl.harmony.references import in_place
@@ -103,13 +104,18 @@ def _refuse_oversized(model: "LoadedModel", conversation: Conversation) -> None:
 
 def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:
     dialect = model.dialect_of(raw=spec.raw)
+    conversation, sampling = spec.conversation, spec.sampling
+    if sampling.ignore_eos and (conversation.json_format or conversation.text_format):
+        raise RequestError("ignore_eos is for answers without a format: one with a format ends when it fits")
+    breakers = model.find_breakers(sampling.dry_sequence_breakers) if sampling.dry_multiplier else Breakers()
     return Request(
         id=request_id,
         prompt=np.array(prompt, np.int32),
         max_tokens=model.runner.n_ctx_seq if spec.max_tokens is None else spec.max_tokens,
-        sampling=spec.sampling,
+        sampling=sampling,
         end_ids=dialect.end_ids,
-        guide=dialect.guide(spec.conversation, prompt),
+        guide=dialect.guide(conversation, prompt),
+        breakers=breakers,
         timeout=spec.timeout,
     )
 

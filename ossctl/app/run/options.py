@@ -47,6 +47,7 @@ class RunOptions:
             messages,
             tools,
             json_format=json_format,
+            text_format=generation.text_format(),
             effort=generation.effort,
             date=generation.date,
             max_reasoning_tokens=generation.max_reasoning_tokens,
@@ -62,7 +63,7 @@ class RunOptions:
             "a prompt": self.words,
             "--file": self.files,
             "--system": self.generation.system,
-            "--schema": self.generation.schema,
+            **dict.fromkeys(self.generation.formats, True),
             "--tool": self.tools.tools,
             "--tool-cmd": self.tools.commands,
             "--raw": self.raw,
@@ -83,7 +84,7 @@ class RunOptions:
     def _refuse_contradictions(self) -> None:
         chat = {
             "--system": self.generation.system,
-            "--schema": self.generation.schema,
+            **dict.fromkeys(self.generation.formats, True),
             "--tool": self.tools.tools,
             "--tool-cmd": self.tools.commands,
             "--effort": self._is_given("effort"),

@@ -67,13 +67,14 @@ class RunAnswer:
         return answer_finish(self.generation)
 
     @property
-    def is_half_json(self) -> bool:
-        """Whether the answer should be JSON, but ended before that was complete."""
+    def is_incomplete(self) -> bool:
+        """Whether the answer should have a format, but ended before that was complete."""
         whole = (
             self.ending in (AnswerFinish.STOP, AnswerFinish.TOOL_CALLS)
             and not self.generation.stopped_by_string
         )
-        return self.spec.conversation.json_format is not None and not whole
+        conversation = self.spec.conversation
+        return bool(conversation.json_format or conversation.text_format) and not whole
 
     @functools.cached_property
     def misfit(self) -> str:
@@ -85,7 +86,7 @@ class RunAnswer:
     def exit_code(self) -> ExitCode:
         if self.misfit:
             return ExitCode.FAILED
-        return _EXIT_CODES.get(self.ending, ExitCode.CUT if self.is_half_json else ExitCode.DONE)
+        return _EXIT_CODES.get(self.ending, ExitCode.CUT if self.is_incomplete else ExitCode.DONE)
 
     def record(self) -> dict[str, Any]:
         """The answer's fields of `--json`."""
@@ -128,6 +129,9 @@ class RunResult:
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
             "min_p": sampling.min_p,
+            "frequency_penalty": sampling.frequency_penalty or None,
+            "presence_penalty": sampling.presence_penalty or None,
+            "repetition_penalty": None if sampling.repetition_penalty == 1 else sampling.repetition_penalty,
             "stop": self.spec.stops or None,
         }
         first, *others = records = [answer.record() for answer in self.answers]

@@ -16,10 +16,10 @@ from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.wire.body_fields import known_fields
 from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
-from ossctl.app.wire.messages import ChatMessage, ConversationOptions, read_conversation
+from ossctl.app.wire.messages import ChatMessage, read_conversation
 from ossctl.app.wire.request_key import RequestKey
+from ossctl.app.wire.sampling import SamplingOptions, read_sampling
 from ossctl.app.wire.usual_form import usual_form
-from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
 
 _MAX_STOPS = 16
@@ -29,21 +29,13 @@ _MAX_CHOICES = 128  # OpenAI's limit for n
 _T = TypeVar("_T")
 
 
-class Options(ConversationOptions, forbid_unknown_fields=True, kw_only=True):
+class Options(SamplingOptions, forbid_unknown_fields=True, kw_only=True):
     """The fields of a request's body, except its messages."""
 
     model: str | None = None  # ignored: one model answers all requests, and the records name it
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: int | None = None
     stop: str | list[str] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
     n: int | None = None
 
 
@@ -110,7 +102,7 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
         conversation=read_conversation(messages, options, defaults),
         max_tokens=_or(_max_tokens(options), defaults.max_tokens),
         stops=defaults.stops if options.stop is None else _stops(options),
-        sampling=_sampling(options, line.number, defaults.sampling),
+        sampling=read_sampling(options, line.number, defaults.sampling),
         timeout=defaults.timeout,
         n=_choices(options),
         metadata=record.get("body", record).get("metadata"),
@@ -243,32 +235,5 @@ def _stops(options: Options) -> tuple[str, ...]:
     return tuple(stops)
 
 
-def _sampling(options: Options, line: int, default: Sampling) -> Sampling:
-    sampling = Sampling(
-        temperature=_or(options.temperature, default.temperature),
-        top_k=_or(options.top_k, default.top_k),
-        top_p=_or(options.top_p, default.top_p),
-        min_p=_or(options.min_p, default.min_p),
-        seed=_or(options.seed, default.seed + line),
-        logit_bias=_logit_bias(options),
-        logprobs=_logprobs(options),
-    )
-    sampling.validate()
-    return sampling
-
-
 def _or(value: _T | None, default: _T) -> _T:
     return default if value is None else value
-
-
-def _logit_bias(options: Options) -> dict[int, float]:
-    bias = options.logit_bias or {}
-    if not all(re.fullmatch("0|[1-9][0-9]{0,9}", token) for token in bias):
-        raise RequestError("logit_bias must map token ids to numbers")
-    return {int(token): value for token, value in bias.items()}
-
-
-def _logprobs(options: Options) -> int | None:
-    if options.top_logprobs is not None and not options.logprobs:
-        raise RequestError("top_logprobs needs logprobs: true")
-    return (options.top_logprobs or 0) if options.logprobs else None
