@@ -13,7 +13,13 @@ from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import completion_is_selected, has_completions, is_searching
+from prompt_toolkit.filters import (
+    completion_is_selected,
+    emacs_selection_mode,
+    has_completions,
+    is_searching,
+    shift_selection_mode,
+)
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input import Input
@@ -288,13 +294,19 @@ def _keys(cleared: Callable[[], None]) -> KeyBindings:
     def _new_line(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
+    @keys.add(Keys.Any, filter=emacs_selection_mode & ~shift_selection_mode)
+    @keys.add("backspace", filter=emacs_selection_mode & ~shift_selection_mode)
+    def _leave_selection(event: KeyPressEvent) -> None:  # prompt_toolkit would ignore what is typed
+        event.current_buffer.exit_selection()
+        event.key_processor.feed(event.key_sequence[-1], first=True)
+
     @keys.add("c-c", filter=~is_searching)
     @keys.add("<sigint>")
     def _clear(event: KeyPressEvent) -> None:
         if event.current_buffer.text:
             event.current_buffer.reset()
             cleared()
-        else:
+        elif event.app.is_running and not event.app.is_done:  # a signal may come just before or after
             event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
 
     return keys

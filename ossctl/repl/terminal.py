@@ -14,6 +14,7 @@ from ossctl.errors import Interrupted
 if sys.platform != "win32":
     import termios
 
+_NO_KEY = b"\0"  # as a control character: _POSIX_VDISABLE
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -25,11 +26,18 @@ def suits_rich_view() -> bool:
 
 @contextmanager
 def hidden_typing() -> Iterator[None]:
-    """Turn off echo. What is typed can be read later, and Ctrl-C is still a signal."""
+    """Turn off echo. What is typed or pasted can be read later; only Ctrl-C and Ctrl-Z are signals.
+
+    Ctrl-\\ would end the chat, and Ctrl-S stop its output.
+    """
     if sys.platform == "win32" or not sys.stdin.isatty():
         yield
     else:
-        with _local_modes(off=termios.ECHO | termios.ICANON):
+        modes = termios.tcgetattr(sys.stdin)
+        modes[0] &= ~termios.IXON
+        modes[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
+        modes[6][termios.VQUIT] = _NO_KEY
+        with _modes_set(modes):
             yield
 
 
@@ -38,17 +46,17 @@ def _visible_typing() -> Iterator[None]:
     if sys.platform == "win32":
         yield
     else:
-        with _local_modes(on=termios.ECHO | termios.ICANON):
+        modes = termios.tcgetattr(sys.stdin)
+        modes[3] |= termios.ECHO | termios.ICANON
+        with _modes_set(modes):
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
             yield
 
 
 @contextmanager
-def _local_modes(on: int = 0, off: int = 0) -> Iterator[None]:
+def _modes_set(modes: Any) -> Iterator[None]:
     before = termios.tcgetattr(sys.stdin)
-    after = termios.tcgetattr(sys.stdin)
-    after[3] = (after[3] | on) & ~off
-    _set_terminal(after)
+    _set_terminal(modes)
     try:
         yield
     finally:

@@ -161,6 +161,27 @@ def test_a_search_in_the_history_ends_with_enter_and_ctrl_c(
     assert prompt.ask() == (" !hello" if end == "\r" else "new !")
 
 
+@pytest.mark.parametrize(("press", "text"), [("x", "abx"), ("\x7f", "a"), ("\x1b[200~xy\x1b[201~", "abxy")])
+def test_what_is_typed_with_a_selection_is_written(
+    tmp_path: Path, keys: PipeInput, press: str, text: str
+) -> None:
+    assert typed(tmp_path, keys, f"ab\x00{press}\r".encode()).text == text
+
+
+def test_ctrl_c_just_after_enter_is_no_error(tmp_path: Path, keys: PipeInput) -> None:
+    host = Host()
+    prompt = InputPrompt(tmp_path / "history", host)
+    app = prompt._session.app
+
+    def enter_and_interrupt() -> None:
+        app.exit(result="sent")
+        app.key_processor.send_sigint()
+
+    host.on_idle = enter_and_interrupt
+    assert prompt.ask() == "sent"
+    assert not prompt._guard.problem
+
+
 def test_what_is_typed_is_kept_when_the_prompt_is_left(tmp_path: Path, keys: PipeInput) -> None:
     host = Host()
     prompt = InputPrompt(tmp_path / "history", host)
