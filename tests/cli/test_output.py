@@ -75,6 +75,17 @@ def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all_bytes(
     assert screen.getvalue() == f"{SHOWN}{SHOWN}\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_stdout_cannot_encode_is_escaped(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    document = {"schema": "test/1", "name": "m\udce9é.gguf"}
+    Output(as_json=True).json(document)
+    assert json.loads(stdout.buffer.getvalue()) == document
+    Output().text("m\udce9.gguf")
+    assert stdout.buffer.getvalue().endswith(b"}\nm\\udce9.gguf\n")
+
+
 @pytest.mark.parametrize(("typed", "agreed"), [("y\n", True), (" YES\n", True), ("\n", False), ("", False)])
 def test_only_a_yes_is_a_yes(
     typed: str, agreed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
