@@ -142,7 +142,7 @@ class Monkey:
     def shows_keys(self) -> bool:
         mark = f"q{self.random.randrange(1000)}z"
         self.send(mark.encode())
-        end = time.monotonic() + 2
+        end = time.monotonic() + 5  # also after a paste that has lost its end
         while time.monotonic() < end:
             self.terminal.read(0.02)
             if any(mark in line for line in self.terminal.lines) and ">" in self.terminal.text:
