@@ -194,3 +194,15 @@ def test_a_bug_shows_its_traceback_to_those_who_ask_for_everything(
     stderr = capsys.readouterr().err
     assert "unexpected error: ValueError: oops" in stderr
     assert ("Traceback (most recent call last)" in stderr) == shown
+
+
+@pytest.mark.skipif(not has_nano(), reason="nano is not made yet: make nano")
+def test_a_call_without_a_program_is_shown_and_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "city.json").write_text(json.dumps(WEATHER), "utf-8")
+    asked = ("run", "-m", "nano", "-t", 0, "--tool", "get_weather=city.json", "What is the weather in Turku?")
+    result = ossctl(*asked, cwd=tmp_path)
+    assert (result.code, result.stdout) == (1, "")
+    assert result.said[-2:] == [
+        'ossctl: the model called get_weather({"city":"Turku"}) and gave no answer',
+        "--tool-cmd NAME=COMMAND runs a program for a function; --json prints the call.",
+    ]
