@@ -186,7 +186,7 @@ def play(folder: Path, actions: int, *, measured: bool) -> None:
 
 
 def test_a_chat_outlives_a_monkey(tmp_path: Path) -> None:
-    play(tmp_path, 60, measured=False)
+    play(tmp_path, 30, measured=False)
 
 
 @pytest.mark.slow
