@@ -125,10 +125,17 @@ class Monkey:
 
     def to_prompt(self) -> None:
         """Wait until the chat asks for a message, and clear it."""
-        self.await_keys()
-        self.send(b"\x1b\x03x")  # ends a question, a search, a menu
-        self.await_keys()
-        self.send(b"\x15\x0b")
+        deadline = time.monotonic() + ANSWER_SECONDS
+        ready = False
+        while not ready:
+            assert time.monotonic() < deadline, self.story()
+            self.await_keys()
+            self.send(b"\x1b\x03x")  # ends a question, a search, a menu; another question may follow
+            self.await_keys()
+            self.send(b"\x15\x0b")
+            self.terminal.settle(0.1)
+            ready = self.shows_keys(alone=True)
+        self.send(b"\x15")
         self.terminal.settle(0.1)
 
     def await_keys(self) -> None:
@@ -139,13 +146,16 @@ class Monkey:
             assert time.monotonic() < deadline, self.story()
         self.interrupted = False
 
-    def shows_keys(self) -> bool:
+    def shows_keys(self, *, alone: bool = False) -> bool:
+        """Type a mark; whether it is shown, or with `alone` is all that the prompt shows."""
         mark = f"q{self.random.randrange(1000)}z"
         self.send(mark.encode())
-        end = time.monotonic() + 5  # also after a paste that has lost its end
+        end = time.monotonic() + (1 if alone else 5)  # 5: also after a paste that has lost its end
         while time.monotonic() < end:
             self.terminal.read(0.02)
-            if any(mark in line for line in self.terminal.lines) and ">" in self.terminal.text:
+            if f"> {mark}" in self.terminal.lines:
+                return True
+            if not alone and any(mark in line for line in self.terminal.lines):
                 return True
         return False
 
