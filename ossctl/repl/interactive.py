@@ -119,7 +119,8 @@ class _Terminal:
     def _ask(self, draft: str) -> str:
         self._repl.begin_message(draft)
         try:
-            return self._prompt.ask(draft)
+            with self._signals.uninterrupted():  # the prompt itself handles it as a key
+                return self._prompt.ask(draft)
         except OssctlError:
             self._repl.composer.draft = self._prompt.text
             raise

@@ -127,8 +127,11 @@ class Signals:
         self._on_end()
 
     def suspend(self, *, group: bool = True) -> None:
-        """Stop this process, or its process group, as Ctrl-Z does; return when it is continued."""
-        if sys.platform == "win32":
+        """Stop this process, or its process group, as Ctrl-Z does; return when it is continued.
+
+        Does nothing without a shell that could continue it.
+        """
+        if sys.platform == "win32" or not _has_shell():
             return
         modes = _modes()
         os.write(1, _SHOW_CURSOR)
@@ -137,6 +140,15 @@ class Signals:
         os.kill(0 if group else os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
         _set_terminal(modes)
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Ignore Ctrl-C: it came too late for the answer, or too early for the prompt."""
+        before = signal.signal(signal.SIGINT, lambda _signum, _frame: None)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @contextmanager
     def suspends(self, pause: Callable[[], None]) -> Iterator[None]:
@@ -210,6 +222,15 @@ class Signals:
         if sys.platform != "win32" and signum == signal.SIGHUP:
             silence(1, 2)  # the terminal is gone
         self._on_end()
+
+
+def _has_shell() -> bool:
+    """Whether the parent is in the same terminal session. If not, the kernel ignores SIGTSTP as well."""
+    parent = os.getppid()
+    try:
+        return parent > 0 and os.getsid(parent) == os.getsid(0)
+    except OSError:
+        return False
 
 
 def silence(*streams: int) -> None:

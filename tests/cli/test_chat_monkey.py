@@ -144,10 +144,11 @@ class Monkey:
         deadline = time.monotonic() + ANSWER_SECONDS
         while not self.shows_keys():
             assert time.monotonic() < deadline, self.story()
+            self.send(b"\r")  # answers a question
         self.interrupted = False
 
     def shows_keys(self, *, alone: bool = False) -> bool:
-        """Type a mark; whether it is shown, or with `alone` is all that the prompt shows."""
+        """Type a mark; whether the prompt shows it, or with `alone` nothing else."""
         mark = f"q{self.random.randrange(1000)}z"
         self.send(mark.encode())
         end = time.monotonic() + (1 if alone else 5)  # 5: also after a paste that has lost its end
@@ -155,7 +156,8 @@ class Monkey:
             self.terminal.read(0.02)
             if f"> {mark}" in self.terminal.lines:
                 return True
-            if not alone and any(mark in line for line in self.terminal.lines):
+            shown = [line for line in self.terminal.lines if mark in line]
+            if not alone and shown and not any("ot now: " in line for line in shown):
                 return True
         return False
 

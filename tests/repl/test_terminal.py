@@ -64,6 +64,15 @@ def test_the_first_ctrl_c_ends_a_question_and_is_noted() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_ctrl_c_between_an_answer_and_the_prompt_is_ignored() -> None:
+    signals = Signals(lambda: None)
+    with signals:
+        with signals.uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_during_an_answer_no_typed_or_pasted_byte_quits_or_stops_the_output(keyboard: int) -> None:
     typed = b"a\x1cb\x13c\x16d\x0fe"  # Ctrl-\\, Ctrl-S, Ctrl-V and Ctrl-O
     before = termios.tcgetattr(sys.stdin)
