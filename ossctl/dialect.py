@@ -7,7 +7,6 @@ which dialect it gets, never its name.
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, Literal, Protocol
 
 from ossctl.guide import Guide, TextFormat
@@ -136,8 +135,9 @@ def stable_tokens(tokenize: Callable[[str], list[int]], text: str) -> list[int]:
 
     The last token of a text may merge with the next character, so this compares two continuations.
     """
-    pairs = zip(tokenize(f"{text}a"), tokenize(f"{text}b"), strict=False)
-    return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    one, other = tokenize(f"{text}a"), tokenize(f"{text}b")
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((at for at, (token, its) in pairs if token != its), min(len(one), len(other)))]
 
 
 class Parser(Protocol):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -123,6 +124,19 @@ class TemplateDialect:
         return thinking and not tail.rpartition(THINK_START)[2].strip()
 
     def _text(self, conversation: Conversation) -> str:
+        """The prompt's text. Templates without a system role get its text in the first message."""
+        try:
+            return self._rendered(conversation)
+        except TemplateRefusal as error:
+            refusal = RequestError(f"the model's chat template refuses these messages: {error}")
+        match conversation.messages:
+            case (Message(role="system" | "developer") as system, Message(role="user") as user, *rest):
+                joined = replace(user, content=f"{system.content}\n\n{user.content}")
+                with suppress(TemplateRefusal):
+                    return self._rendered(replace(conversation, messages=(joined, *rest)))
+        raise refusal
+
+    def _rendered(self, conversation: Conversation) -> str:
         now = datetime.now().astimezone()
         if conversation.date is not None:
             now = datetime.combine(conversation.date, now.timetz())
@@ -135,8 +149,8 @@ class TemplateDialect:
                 bos_token=self._tokenizer.begin_text,
                 eos_token=self._tokenizer.end_text,
             )
-        except TemplateRefusal as error:
-            raise RequestError(f"the model's chat template refuses these messages: {error}") from None
+        except TemplateRefusal:
+            raise
         except Exception as error:  # noqa: BLE001 (likewise)
             raise RequestError(f"the model's chat template fails on these messages: {error}") from None
 
