@@ -14,6 +14,7 @@ from ossctl.cli.options import (
     LoadingGroup,
     ModelOption,
     SchemaOption,
+    SchemaRetriesOption,
     SystemOption,
     TextOutput,
     generation_options,
@@ -155,6 +156,7 @@ def batch(
     options: BatchGroup,
     system: SystemOption = "",
     schema: SchemaOption = "",
+    schema_retries: SchemaRetriesOption = 2,
     generation: BatchGenerationGroup,
     loading: LoadingGroup,
     out: TextOutput,
@@ -168,7 +170,7 @@ def batch(
     """
     from ossctl.app.batch.run import BatchModel
 
-    generation = replace(generation, system=system, schema=schema)
+    generation = replace(generation, system=system, schema=schema, schema_retries=schema_retries)
     job = replace(options, generation=generation).job()
     survey = job.prepare()
     chosen = BatchModel(model_file(model, loading, out), loading)

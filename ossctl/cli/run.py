@@ -14,6 +14,7 @@ from ossctl.cli.options import (
     LoadingGroup,
     ModelOption,
     SchemaOption,
+    SchemaRetriesOption,
     SystemOption,
     TextOutput,
     ToolGroup,
@@ -68,6 +69,7 @@ def run(
         ),
     ] = False,
     schema: SchemaOption = "",
+    schema_retries: SchemaRetriesOption = 2,
     generation: GenerationGroup,
     loading: LoadingGroup,
     out: TextOutput,
@@ -87,7 +89,7 @@ def run(
     if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
     date = generation.date or datetime.now().astimezone().date()
-    generation = replace(generation, system=system, schema=schema, date=date)
+    generation = replace(generation, system=system, schema=schema, schema_retries=schema_retries, date=date)
     options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)
     if serve_stdin:
         from ossctl.app.run.serve import serve

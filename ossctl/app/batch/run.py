@@ -19,7 +19,7 @@ from ossctl.app.batch.runner import BatchRunner, Codec, Rules
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
-from ossctl.app.inference.request import check_schema, supported_reasoning
+from ossctl.app.inference.request import check_schema, schema_remarks, supported_reasoning
 from ossctl.app.library.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
 from ossctl.app.user_text import encodable
@@ -134,7 +134,7 @@ def run_batch(
             load_model(model.path, model.options, workload_of(job, survey), interrupt)
         )
         report.model = loaded.name
-        for remark in loaded.remarks:
+        for remark in (*loaded.remarks, *schema_remarks(job.parser.defaults.json_format)):
             say(remark)
         records = ResultRecords(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)
         codec = Codec(parser_for(job, loaded), records)

@@ -50,9 +50,10 @@ class BatchSummary:
 
     Lines are `skipped` if an earlier run finished them, with an error if they are also `failed_before`.
     `changed` lines were answered again because their request or the model has changed. Of the `done` lines,
-    `cut_in_reasoning` reached their token limit before the answer began, and `recovered` broke the model's
-    format. `errors` counts the codes of errors, `error_messages` their texts. `running_tokens` are the tokens
-    generated so far for the `running` requests, `slowest` is the id and the age in seconds of the oldest one.
+    `cut_in_reasoning` ran out of tokens before the answer began, `recovered` broke the model's format,
+    and `retried` did not fit their schema at the first attempt. `errors` counts the codes of errors,
+    `error_messages` their texts. `running_tokens` are the tokens generated so far for the `running` requests,
+    `slowest` is the id and the age in seconds of the oldest one.
     `journal_seconds` is the time spent on encoding and writing records.
     """
 
@@ -63,6 +64,7 @@ class BatchSummary:
     changed: int = 0
     cut_in_reasoning: int = 0
     recovered: int = 0
+    retried: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -104,7 +106,7 @@ class BatchSummary:
             self.prompt_tokens += len(first.request.prompt)
             self.cached_tokens += min(generation.cached_tokens for generation in generations)
         for generation in generations:
-            self.completion_tokens += generation.completion_tokens
+            self.completion_tokens += generation.completion_tokens + generation.rejected_tokens
             self.reasoning_tokens += generation.reasoning_tokens
             if generation.tokens:
                 self.latency.add(generation.seconds)
@@ -128,6 +130,7 @@ class BatchSummary:
             "errors": dict(sorted(self.errors.items())),
             "cut_in_reasoning": self.cut_in_reasoning,
             "recovered": self.recovered,
+            "retried": self.retried,
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
             "completion_tokens": self.completion_tokens,

@@ -19,11 +19,13 @@ def misfit_of(conversation: Conversation, generation: Generation) -> RequestErro
     """Why a complete answer does not fit its schema, or a required call does not fit its function's."""
     if generation.stopped_by_string:
         return None
+    after = f"after {generation.attempts} attempts, " if generation.attempts > 1 else ""
+    answer, call = f"{after}the answer", f"{after}the call"
     if generation.finish is FinishReason.STOP and conversation.json_format is not None:
-        return _misfit("the answer", generation.content, conversation.json_format.schema)
+        return _misfit(answer, generation.content, conversation.json_format.schema)
     if generation.finish is FinishReason.TOOL_CALLS and conversation.tool_choice.mode == "required":
         schemas = {tool.name: tool.parameters for tool in conversation.tools}
-        misfits = (_misfit("the call", call.arguments, schemas.get(call.name)) for call in generation.calls)
+        misfits = (_misfit(call, made.arguments, schemas.get(made.name)) for made in generation.calls)
         return next(filter(None, misfits), None)
     return None
 

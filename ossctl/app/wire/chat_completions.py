@@ -124,6 +124,7 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
         stops=defaults.stops if options.stop is None else _stops(options),
         sampling=_sampling(options, line.number, defaults.sampling),
         timeout=defaults.timeout,
+        schema_retries=defaults.schema_retries,
         n=_choices(options),
     )
     return replace(task, request_key=_request_key(task, options, defaults))
