@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ossctl.schemas.closed import closed, find_culprit
+from ossctl.schemas.patterns import is_checkable
 from ossctl.schemas.references import part_at
 from ossctl.schemas.relaxed import relaxed
 from ossctl.schemas.validator import check_schema
@@ -40,7 +41,7 @@ def hold(schema: Any, error_of: Callable[[Any], str]) -> Held:
                 return Held(candidate, tuple(unheld))
         pointer = find_culprit(loosened, functools.partial(_fails, error_of, error))
         node = part_at(loosened, pointer)
-        if not isinstance(node, dict):
+        if not isinstance(node, dict) or ("regex" in error and _has_broken_pattern(node)):
             break
         left_out, replacement = _loosened(node, error)
         if not left_out and error.startswith(_UNSATISFIABLE):
@@ -65,6 +66,12 @@ def _loosened(node: dict[str, Any], error: str) -> tuple[tuple[str, ...], dict[s
         return (), node
     kept = {key: value for key, value in node.items() if key in ("type", "$defs")}
     return tuple(key for key in node if key not in kept), kept
+
+
+def _has_broken_pattern(node: dict[str, Any]) -> bool:
+    """Whether a pattern could not be checked in the answer either."""
+    patterns = (*([node["pattern"]] if "pattern" in node else ()), *node.get("patternProperties", ()))
+    return not all(map(is_checkable, patterns))
 
 
 def _without(node: dict[str, Any], *keywords: str) -> dict[str, Any]:

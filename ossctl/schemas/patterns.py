@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+import regex
+
 # The parts of a pattern that matter here; classes are single parts.
 _PART = re.compile(
     r"\\c[A-Za-z]|\\k<\w+>|\\[1-9]\d*|\\[\s\S]"  # escapes
@@ -38,6 +40,15 @@ def held_pattern(pattern: str) -> tuple[str, bool]:
 def checked_pattern(pattern: str) -> str:
     """`pattern` in the syntax of the `regex` module."""
     return "".join(_common(part) for part in _PART.findall(pattern))
+
+
+def is_checkable(pattern: str) -> bool:
+    """Whether the `regex` module understands `pattern`."""
+    try:
+        regex.compile(checked_pattern(pattern))
+    except regex.error:
+        return False
+    return True
 
 
 def _without_lookaround(pattern: str) -> Iterator[str]:

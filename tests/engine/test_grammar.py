@@ -54,6 +54,8 @@ def allowed(made: JsonGrammar) -> set[int]:
         ({"properties": 5}, "properties"),
         ({"type": "object", "required": ["a"], "additionalProperties": False}, "a"),
         ({"type": "string", "pattern": "^a$", "minLength": 2}, "Unsatisfiable"),
+        ({"type": "string", "pattern": "(a"}, "regex parse error: .*unclosed group"),
+        ({"type": "object", "patternProperties": {"(?!a)(": {}}}, "regex parse error"),
     ],
 )
 def test_an_unenforceable_schema_is_refused_naming_its_field(schema: dict[str, Any], says: str) -> None:
