@@ -15,6 +15,7 @@ from ossctl.cli.options import (
     LoadingGroup,
     ModelOption,
     SchemaOption,
+    SchemaRetriesOption,
     SystemOption,
     TextOutput,
     generation_options,
@@ -172,6 +173,7 @@ def batch(
     options: BatchGroup,
     system: SystemOption = "",
     schema: SchemaOption = "",
+    schema_retries: SchemaRetriesOption = 2,
     regex: RegexOption = "",
     choices: ChoiceOption = None,
     grammar: GrammarOption = None,
@@ -189,7 +191,13 @@ def batch(
     from ossctl.app.batch.run import BatchModel
 
     generation = replace(
-        generation, system=system, schema=schema, regex=regex, choices=choices or (), grammar=grammar
+        generation,
+        system=system,
+        schema=schema,
+        schema_retries=schema_retries,
+        regex=regex,
+        choices=choices or (),
+        grammar=grammar,
     )
     job = replace(options, generation=generation).job()
     survey = job.prepare()

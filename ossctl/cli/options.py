@@ -46,6 +46,10 @@ SchemaOption = Annotated[
         help="Constrain the answer to JSON that matches this schema.",
     ),
 ]
+SchemaRetriesOption = Annotated[
+    int,
+    typer.Option("--schema-retries", metavar="N", min=0, max=100, help="Further attempts to fit a schema."),
+]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results, warnings and errors.")]

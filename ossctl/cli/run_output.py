@@ -129,7 +129,10 @@ class RunOutput:
             unprinted = "" if self.as_json else " and was not printed"
             hint = f"The {kind} is incomplete{unprinted}. {hint}".strip()
         elif answer.misfit:
-            what, hint = answer.misfit, "Try another --seed."
+            what, hint = answer.misfit, "Try another --seed, or more --schema-retries."
+        elif generation.attempts > 1:
+            seed = generation.request.sampling.seed
+            self.out.note(f"The answer fits the schema at attempt {generation.attempts}, with seed {seed}.")
         if what:
             self.out.error(what, hint)
         if generation.calls and not what and not self.as_json:

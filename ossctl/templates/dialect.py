@@ -16,6 +16,7 @@ from ossctl.guide import Grammar, GrammarCompiler, Guide
 from ossctl.templates.environment import TemplateRefusal, chat_environment
 from ossctl.templates.guide import GrammarGuide
 from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
+from ossctl.templates.schema_note import schema_note, with_system_note, with_user_note
 
 # Inserted after the first character of every marker in a message, and removed by splitting there before
 # tokenizing. Unicode reserves this code point for internal use.
@@ -79,7 +80,7 @@ class TemplateDialect:
     def render(self, conversation: Conversation) -> list[int]:
         """Text of messages never becomes a control token."""
         self._refuse_unsupported(conversation)
-        text = self._text(conversation)
+        text = self._text_with_schema(conversation)
         first, *rest = text.split(_BREAK)
         tokens = self._tokenizer.tokenize(first, special=True)
         for part in rest:
@@ -122,6 +123,20 @@ class TemplateDialect:
         tail = b"".join(map(self._tokenizer.piece, prompt[-16:])).decode("utf-8", "replace")
         thinking = tail.rfind(THINK_START) > tail.rfind(THINK_END)
         return thinking and not tail.rpartition(THINK_START)[2].strip()
+
+    def _text_with_schema(self, conversation: Conversation) -> str:
+        """The prompt, with the schema in the system message or, if the template takes none, the user's."""
+        form = conversation.json_format
+        if form is None:
+            return self._text(conversation)
+        note = schema_note(form)
+        try:
+            text = self._text(replace(conversation, messages=with_system_note(conversation.messages, note)))
+        except RequestError:
+            text = ""
+        if self._harmless(note) in text:
+            return text
+        return self._text(replace(conversation, messages=with_user_note(conversation.messages, note)))
 
     def _text(self, conversation: Conversation) -> str:
         """The prompt's text. Templates without a system role get its text in the first message."""

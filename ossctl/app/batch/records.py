@@ -61,7 +61,7 @@ class ResultRecords:
         """Encode the record of an answered request, without a newline."""
         record_id = self.id_of(task.custom_id, task.request_key.answer)
         if self.flat:
-            fields = _flat(generations, {"settings": self._settings(task), **_metadata(task)})
+            fields = _flat(generations, {"settings": self._settings(task, generations), **_metadata(task)})
             return self._encode(line, {"id": record_id, "custom_id": task.custom_id, **fields})
         identity = uuid.uuid4().hex
         body = {
@@ -74,7 +74,7 @@ class ResultRecords:
                 for index, (generation, tokens) in enumerate(_with_tokens(generations))
             ],
             "usage": _usage(generations),
-            "settings": self._settings(task),
+            "settings": self._settings(task, generations),
             **_metadata(task),
         }
         if isinstance(task, CompletionTask):
@@ -104,8 +104,8 @@ class ResultRecords:
         record_id = self.id_of(custom_id, request_key)
         return self._encode(line, {"id": record_id, "custom_id": custom_id, **answer, "error": details})
 
-    def _settings(self, task: Task) -> dict[str, Any]:
-        return {**_settings(task), **({"deterministic": True} if self.deterministic else {})}
+    def _settings(self, task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
+        return {**_settings(task, generations), **({"deterministic": True} if self.deterministic else {})}
 
     def _encode(self, line: Line, record: dict[str, Any]) -> bytes:
         if self.keep_input:
@@ -167,19 +167,24 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 
 
 def _finish_details(generation: Generation) -> dict[str, Any]:
-    """Whether the answer was cut before it began, and how the model broke its format."""
+    """Whether the answer was cut before it began, how often it was sampled, and how it broke its format."""
     details: dict[str, Any] = {}
     if generation.cut_in_reasoning:
         details["cut_in"] = "reasoning"
+    if generation.attempts > 1:
+        details |= {"attempts": generation.attempts, "seed": generation.request.sampling.seed}
     if generation.recovered:
         details["recovered"] = list(generation.recovered)
     return details
 
 
-def _settings(task: Task) -> dict[str, Any]:
+def _settings(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
     """The settings, besides the request itself, that reproduce an answer."""
     conversation = task.conversation
-    settings: dict[str, Any] = {"seed": task.sampling.seed}
+    first, *others = generations
+    again = first.attempts > 1 and not others
+    seed = first.request.sampling.seed if again else task.sampling.seed
+    settings: dict[str, Any] = {"seed": seed}
     if conversation.effort is not None:
         settings["reasoning_effort"] = conversation.effort
     if conversation.date is not None:
@@ -194,16 +199,23 @@ def _metadata(task: Task) -> dict[str, Any]:
 
 
 def _usage(generations: Sequence[Generation]) -> dict[str, Any]:
-    """Token counts of a request; the prompt, which its choices share, counts once."""
+    """Token counts of a request; the prompt, which its choices share, counts once.
+
+    Answers that did not fit the schema count as well, and `rejected_tokens` are theirs.
+    """
     prompt = len(generations[0].request.prompt)
-    completion = sum(generation.completion_tokens for generation in generations)
+    rejected = sum(generation.rejected_tokens for generation in generations)
+    completion = sum(generation.completion_tokens for generation in generations) + rejected
     reasoning = sum(generation.reasoning_tokens for generation in generations)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": min(g.cached_tokens for g in generations)},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
+        "completion_tokens_details": {
+            "reasoning_tokens": reasoning,
+            **({"rejected_tokens": rejected} if rejected else {}),
+        },
     }
 
 

@@ -25,7 +25,7 @@ from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
-from ossctl.app.inference.request import check_schema, supported_reasoning
+from ossctl.app.inference.request import check_schema, schema_remarks, supported_reasoning
 from ossctl.app.library.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
 from ossctl.app.user_text import encodable
@@ -158,7 +158,7 @@ def run_batch(
         report = stack.enter_context(_report_at_end(job))
         answerer = stack.enter_context(_answerer(job, survey, model, interrupt))
         report.model = answerer.name
-        for remark in answerer.remarks:
+        for remark in (*answerer.remarks, *schema_remarks(job.parser.defaults.json_format)):
             say(remark)
         with output.journal() as journal:
             runner = answerer.runner(journal, _with_energy(watch, answerer.devices))

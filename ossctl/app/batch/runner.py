@@ -14,6 +14,7 @@ from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import prepare_choices
+from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.wire.chat_completions import Task
 from ossctl.app.wire.lines import Line
@@ -111,6 +112,11 @@ class BatchRunner(LineRunner[Task]):
     def _finish(self, generation: Generation) -> None:
         pending = self._pending.pop(generation.request.id)
         self._submitted -= 1
+        if (again := retry_of(self._model, pending.task, generation, step=pending.task.n)) is not None:
+            pending.choices[pending.choices.index(generation)] = again
+            self._pending[again.request.id] = pending
+            self._queue.push([again])
+            return
         pending.unfinished -= 1
         if pending.unfinished:
             return
@@ -123,6 +129,7 @@ class BatchRunner(LineRunner[Task]):
         self.summary.done += 1
         self.summary.cut_in_reasoning += any(choice.cut_in_reasoning for choice in pending.choices)
         self.summary.recovered += any(choice.recovered for choice in pending.choices)
+        self.summary.retried += any(choice.attempts > 1 for choice in pending.choices)
         self._write(pending.index, lambda: self._records.answer(line, task, pending.choices))
 
 

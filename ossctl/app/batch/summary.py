@@ -52,12 +52,12 @@ class BatchSummary:
     Lines are `skipped` if an earlier run finished them, with an error if they are also `failed_before`, or
     with an answer that would get longer now if they are `cut_before`.
     `changed` lines were answered again because their request or the model has changed. Of the `done` lines,
-    `cut_in_reasoning` reached their token limit before the answer began, and `recovered` broke the model's
-    format. `errors` counts the codes of errors, `error_messages` their texts. `running_tokens` are the tokens
-    generated so far for the `running` requests, `slowest` is the id and the age in seconds of the oldest one.
-    `embedded` counts the texts of which vectors were made.
-    `journal_seconds` is the time spent on encoding and writing records. `energy` is None if the machine
-    does not count it.
+    `cut_in_reasoning` ran out of tokens before the answer began, `recovered` broke the model's format,
+    and `retried` did not fit their schema at the first attempt. `errors` counts the codes of errors,
+    `error_messages` their texts. `running_tokens` are the tokens generated so far for the `running` requests,
+    `slowest` is the id and the age in seconds of the oldest one. `embedded` counts the texts of which vectors
+    were made. `journal_seconds` is the time spent on encoding and writing records. `energy` is None if the
+    machine does not count it.
     """
 
     done: int = 0
@@ -68,6 +68,7 @@ class BatchSummary:
     changed: int = 0
     cut_in_reasoning: int = 0
     recovered: int = 0
+    retried: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     embedded: int = 0
@@ -111,7 +112,7 @@ class BatchSummary:
             self.prompt_tokens += len(first.request.prompt)
             self.cached_tokens += min(generation.cached_tokens for generation in generations)
         for generation in generations:
-            self.completion_tokens += generation.completion_tokens
+            self.completion_tokens += generation.completion_tokens + generation.rejected_tokens
             self.reasoning_tokens += generation.reasoning_tokens
             if generation.tokens:
                 self.latency.add(generation.seconds)
@@ -136,6 +137,7 @@ class BatchSummary:
             "errors": dict(sorted(self.errors.items())),
             "cut_in_reasoning": self.cut_in_reasoning,
             "recovered": self.recovered,
+            "retried": self.retried,
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
             "completion_tokens": self.completion_tokens,

@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.inference.defaults import Defaults
+from ossctl.app.inference.defaults import SCHEMA_RETRIES, Defaults
 from ossctl.app.user_text import encodable, read_text, text_of
 from ossctl.dialect import Effort, JsonFormat
 from ossctl.engine.request import Sampling
 from ossctl.engine.text_grammar import problem_of
 from ossctl.errors import RequestError, UsageError
 from ossctl.guide import TextFormat
+from ossctl.schemas.validator import NotASchema, check_schema
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class GenerationOptions:
     regex: str = ""
     choices: Sequence[str] = ()
     grammar: Path | None = None
+    schema_retries: int = SCHEMA_RETRIES
     max_tokens: int | None = None
     stops: Sequence[str] = ()
     temperature: float = 1.0
@@ -89,6 +91,7 @@ class GenerationOptions:
             system=text_of(self.system),
             json_format=json_format_of(self.schema),
             text_format=self.text_format(),
+            schema_retries=self.schema_retries,
             optional=self.from_environment,
         )
 
@@ -115,9 +118,14 @@ def json_format_of(given: str) -> JsonFormat | None:
     """The format for a JSON schema or the path of one; None if `given` is empty. Raises UsageError."""
     if not given:
         return None
-    if given.lstrip().startswith("{"):
-        return JsonFormat(json_object(given, "--schema"), "answer")
-    return JsonFormat(json_object(read_text(Path(given)), given), "answer")
+    inline = given.lstrip().startswith("{")
+    name = "--schema" if inline else given
+    schema = json_object(given if inline else read_text(Path(given)), name)
+    try:
+        check_schema(schema)
+    except NotASchema as error:
+        raise UsageError(f"{name} is not a JSON schema: {error}") from None
+    return JsonFormat(schema, "answer")
 
 
 def json_object(text: str, name: str) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """What to generate, and the generations made of it for a model."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ossctl.app.inference.defaults import SCHEMA_RETRIES
 from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message
 from ossctl.engine.breakers import Breakers
+from ossctl.engine.grammar import unheld_keywords
 from ossctl.engine.request import Request, Sampling
 from ossctl.errors import RequestError, UsageError
 from ossctl.harmony.references import in_place
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from ossctl.app.inference.loading import LoadedModel
 
 _MAX_CHARACTERS_PER_TOKEN = 8  # on average: a text with fewer may fit
+_MAX_NAMED = 5  # keywords of a schema
 _CHARACTERS_PER_TOKEN = 4  # in English
 _TEMPLATE_TOKENS = 4_096  # for the text and markers of a chat template, a few hundred usually
 
@@ -26,7 +29,8 @@ _TEMPLATE_TOKENS = 4_096  # for the text and markers of a chat template, a few h
 class GenerationSpec:
     """A conversation and how to answer it. If `max_tokens` is None, the answer may fill the context window.
 
-    `timeout` is in seconds from the start of the answer. A `raw` conversation is a text to be continued.
+    `timeout` is in seconds from the start of the answer. A `raw` conversation is a text to be continued. An
+    answer that does not fit its schema is sampled again up to `schema_retries` times.
     """
 
     conversation: Conversation
@@ -35,6 +39,7 @@ class GenerationSpec:
     sampling: Sampling
     timeout: float | None = field(default=None, kw_only=True)
     raw: bool = field(default=False, kw_only=True)
+    schema_retries: int = field(default=SCHEMA_RETRIES, kw_only=True)
 
     @property
     def max_total_tokens(self) -> int | None:
@@ -130,6 +135,14 @@ def check_schema(json_format: JsonFormat | None, model: "LoadedModel") -> None:
     except RequestError as error:
         _, _, reason = error.message.partition("schema: ")
         raise UsageError(f"--schema: {reason or error.message}") from None
+
+
+def schema_remarks(json_format: JsonFormat | None) -> Iterator[str]:
+    """What users should know of how a `--schema` is enforced."""
+    unheld = unheld_keywords(json_format.schema) if json_format else ()
+    if unheld:
+        more = f" and {len(unheld) - _MAX_NAMED} more" if len(unheld) > _MAX_NAMED else ""
+        yield f"Checked in the finished answer, not while sampling: {', '.join(unheld[:_MAX_NAMED])}{more}."
 
 
 def supported_reasoning(

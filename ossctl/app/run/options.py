@@ -53,7 +53,13 @@ class RunOptions:
             max_reasoning_tokens=generation.max_reasoning_tokens,
         )
         sampling = generation.sampling(secrets.randbits(_SEED_BITS))
-        spec = GenerationSpec(conversation, generation.max_tokens, tuple(generation.stops), sampling)
+        spec = GenerationSpec(
+            conversation,
+            generation.max_tokens,
+            tuple(generation.stops),
+            sampling,
+            schema_retries=generation.schema_retries,
+        )
         return RunRequest(spec, self.n, self.raw, commands, generation.from_environment)
 
     def defaults_for_lines(self) -> Defaults:

@@ -12,7 +12,7 @@ from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import GenerationSpec, check_schema, supported_reasoning
+from ossctl.app.inference.request import GenerationSpec, check_schema, schema_remarks, supported_reasoning
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.command import ToolCommand, ToolOutcome, denied
@@ -98,7 +98,7 @@ class RunAnswer:
                 for o in self.tool_outcomes
             ],
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "seed": self.spec.sampling.seed,
+            "seed": self.generation.request.sampling.seed,
         }
 
 
@@ -175,7 +175,7 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
     explain_crashes("The answer is lost.")
     with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=request.raw) as loaded:
         load_seconds = monotonic() - started
-        for remark in loaded.remarks:
+        for remark in (*loaded.remarks, *schema_remarks(request.spec.conversation.json_format)):
             view.remark(remark)
         spec = _with_reasoning_of(loaded, request)
         check_schema(spec.conversation.json_format, loaded)
@@ -198,8 +198,9 @@ def answer_fields(generation: Generation, ending: AnswerFinish) -> dict[str, Any
         "usage": {
             "prompt_tokens": len(generation.request.prompt),
             "cached_tokens": generation.cached_tokens,
-            "completion_tokens": generation.completion_tokens,
+            "completion_tokens": generation.completion_tokens + generation.rejected_tokens,
             "reasoning_tokens": generation.reasoning_tokens,
+            **({"rejected_tokens": generation.rejected_tokens} if generation.attempts > 1 else {}),
         },
     }
 

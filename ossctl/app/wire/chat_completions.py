@@ -104,6 +104,7 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
         stops=defaults.stops if options.stop is None else _stops(options),
         sampling=read_sampling(options, line.number, defaults.sampling),
         timeout=defaults.timeout,
+        schema_retries=defaults.schema_retries,
         n=_choices(options),
         metadata=record.get("body", record).get("metadata"),
     )
