@@ -7,10 +7,9 @@ which dialect it gets, never its name.
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, Literal, Protocol
 
-from ossctl.guide import Guide
+from ossctl.guide import Guide, TextFormat
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["low", "medium", "high"]
@@ -79,9 +78,9 @@ class JsonFormat:
 class Conversation:
     """Everything an answer depends on, except for the sampling.
 
-    If `effort` is None, the model's default holds. `date` is the current date given to the model.
-    `max_reasoning_tokens` limits the reasoning; the answer follows. `template_variables` are JSON values for
-    further variables of the model's chat template.
+    The answer has a `json_format` or a `text_format` or neither. If `effort` is None, the model's default
+    holds. `date` is the current date given to the model. `max_reasoning_tokens` limits the reasoning; the
+    answer follows. `template_variables` are JSON values for further variables of the model's chat template.
     """
 
     messages: tuple[Message, ...]
@@ -92,6 +91,7 @@ class Conversation:
     date: dt.date | None = None
     max_reasoning_tokens: int | None = None
     template_variables: Mapping[str, Any] = field(default_factory=dict)
+    text_format: TextFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,9 @@ def stable_tokens(tokenize: Callable[[str], list[int]], text: str) -> list[int]:
 
     The last token of a text may merge with the next character, so this compares two continuations.
     """
-    pairs = zip(tokenize(f"{text}a"), tokenize(f"{text}b"), strict=False)
-    return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    one, other = tokenize(f"{text}a"), tokenize(f"{text}b")
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((at for at, (token, its) in pairs if token != its), min(len(one), len(other)))]
 
 
 class Parser(Protocol):
@@ -188,7 +189,7 @@ class Dialect(Protocol):
         """A parser for the answer to `prompt`, which may already have opened the reasoning."""
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
-        """A guide that holds the answer to the conversation's schema, tools and budget; None if it is free.
+        """A guide that holds the answer to the conversation's format, tools and budget; None if it is free.
 
-        Raises RequestError for a schema that cannot be enforced.
+        Raises RequestError for a format that cannot be enforced.
         """

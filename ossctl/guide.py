@@ -1,7 +1,8 @@
 """Guides: what an answer may continue with, by grammars and budgets. Dialects make them, the engine obeys."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,15 @@ class Guide(Protocol):
 
     def accept(self, token: int) -> None:
         """Take the next token, sampled or forced. Raises GuideFailed."""
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """The answer must match `source`, a regular expression or a Lark grammar, or be one of `choices`."""
+
+    kind: Literal["regex", "grammar", "choice"]
+    source: str = ""
+    choices: tuple[str, ...] = ()
 
 
 class Grammar(Protocol):
@@ -55,4 +65,10 @@ class GrammarCompiler(Protocol):
         """A grammar of JSON that fits `schema`, without whitespace between its parts.
 
         Raises RequestError, which names `field`, for a schema that cannot be enforced.
+        """
+
+    def text(self, text_format: TextFormat) -> Grammar:
+        """A grammar of the texts in `text_format`.
+
+        Raises RequestError, which names the kind of format, if it cannot be enforced.
         """

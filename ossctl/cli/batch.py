@@ -8,6 +8,7 @@ import typer
 
 from ossctl.cli.batch_view import batch_progress, describe, dry_run_lines, status_lines
 from ossctl.cli.command import command, redeclared
+from ossctl.cli.format_options import ChoiceOption, GrammarOption, RegexOption
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     CacheGroup,
@@ -15,6 +16,7 @@ from ossctl.cli.options import (
     LoadingGroup,
     ModelOption,
     SchemaOption,
+    SchemaRetriesOption,
     SystemOption,
     TextOutput,
     generation_options,
@@ -49,6 +51,13 @@ def batch_options(
     ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume, run failed requests again.")
+    ] = False,
+    retry_cut: Annotated[
+        bool,
+        typer.Option(
+            "--retry-cut",
+            help="With --resume and a larger -n or --ctx, run requests again whose answer was cut.",
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     dry_run: Annotated[
@@ -94,6 +103,13 @@ def batch_options(
         bool, typer.Option("--keep-input", help='Copy the input record to "input".')
     ] = False,
     durable: Annotated[bool, typer.Option("--durable", help="fsync after every answer.")] = False,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Give the same answers whatever runs beside them, on a CPU; prompts share no prefixes.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write a JSON summary to FILE at the end.")
     ] = None,
@@ -123,6 +139,7 @@ def batch_options(
         resume=resume,
         overwrite=overwrite,
         retry_failed=retry_failed,
+        retry_cut=retry_cut,
         order=order,
         flat=flat,
         keep_input=keep_input,
@@ -132,6 +149,7 @@ def batch_options(
         max_errors=max_errors,
         fail_fast=fail_fast,
         dry_run=dry_run,
+        deterministic=deterministic,
     )
 
 
@@ -156,6 +174,10 @@ def batch(
     options: BatchGroup,
     system: SystemOption = "",
     schema: SchemaOption = "",
+    schema_retries: SchemaRetriesOption = 2,
+    regex: RegexOption = "",
+    choices: ChoiceOption = None,
+    grammar: GrammarOption = None,
     generation: BatchGenerationGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
@@ -171,7 +193,15 @@ def batch(
     from ossctl.app.batch.run import BatchModel
 
     loading = replace(loading, cache_bytes=cache)
-    generation = replace(generation, system=system, schema=schema)
+    generation = replace(
+        generation,
+        system=system,
+        schema=schema,
+        schema_retries=schema_retries,
+        regex=regex,
+        choices=choices or (),
+        grammar=grammar,
+    )
     job = replace(options, generation=generation).job()
     survey = job.prepare()
     chosen = BatchModel(model_file(model, loading, out), loading)

@@ -24,6 +24,7 @@ def describe(summary: "BatchSummary", total: int | None) -> str:
     return (
         f"{_counts(summary, total)} · {summary.prompt_tokens:,} tokens in{_cached(summary)}, "
         f"{summary.completion_tokens:,} out · {summary.tokens_per_second:,.1f} tokens/s{_latency(summary)}"
+        f"{_energy(summary)}"
     )
 
 
@@ -44,6 +45,14 @@ def _latency(summary: "BatchSummary") -> str:
         return ""
     p50, p99 = (summary.latency.percentile(percent) for percent in (50, 99))
     return f" · latency p50 {p50:,.1f} s, p99 {p99:,.1f} s"
+
+
+def _energy(summary: "BatchSummary") -> str:
+    """` · 1.25 Wh, 0.31 per 1,000 tokens`"""
+    if summary.energy is None or not summary.completion_tokens:
+        return ""
+    wh = summary.energy.wh
+    return f" · {wh:,.3g} Wh, {1000 * wh / summary.completion_tokens:,.3g} per 1,000 tokens"
 
 
 class PlainProgress:

@@ -16,9 +16,9 @@ from ossctl.cli.options import (
     LoadingGroup,
     ModelOption,
     SystemOption,
-    ToolGroup,
 )
 from ossctl.cli.output import Output
+from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:

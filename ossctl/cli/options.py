@@ -15,7 +15,6 @@ from ossctl.cli.output import Output
 if TYPE_CHECKING:
     from ossctl.app.inference.options import GenerationOptions
     from ossctl.app.placement.load_options import LoadOptions
-    from ossctl.app.tools.options import ToolOptions
 
 ModelOption = Annotated[
     str | None,
@@ -47,6 +46,10 @@ SchemaOption = Annotated[
         show_default=False,
         help="Constrain the answer to JSON that matches this schema.",
     ),
+]
+SchemaRetriesOption = Annotated[
+    int,
+    typer.Option("--schema-retries", metavar="N", min=0, max=100, help="Further attempts to fit a schema."),
 ]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -158,6 +161,33 @@ def generation_options(
             help="Drop tokens less likely than P times the most likely one.",
         ),
     ] = 0.0,
+    frequency_penalty: Annotated[
+        float,
+        typer.Option(
+            "--frequency-penalty",
+            envvar="OSSCTL_FREQUENCY_PENALTY",
+            metavar="P",
+            help="Lower the logit of a token by P for each time the answer has it.",
+        ),
+    ] = 0.0,
+    presence_penalty: Annotated[
+        float,
+        typer.Option(
+            "--presence-penalty",
+            envvar="OSSCTL_PRESENCE_PENALTY",
+            metavar="P",
+            help="Lower the logits of tokens that the answer has by P.",
+        ),
+    ] = 0.0,
+    repetition_penalty: Annotated[
+        float,
+        typer.Option(
+            "--repetition-penalty",
+            envvar="OSSCTL_REPETITION_PENALTY",
+            metavar="P",
+            help="Divide the logits of tokens that the prompt or the answer has by P; 1 is no penalty.",
+        ),
+    ] = 1.0,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -199,6 +229,9 @@ def generation_options(
         top_p=top_p,
         top_k=top_k,
         min_p=min_p,
+        frequency_penalty=frequency_penalty,
+        presence_penalty=presence_penalty,
+        repetition_penalty=repetition_penalty,
         seed=seed,
         stops=tuple(map(encodable, stops or ())),
         date=date.date() if date else None,
@@ -313,37 +346,6 @@ def cache_options(
     return 0 if no_cache else cache_size
 
 
-def tool_options(
-    *,
-    tools: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool",
-            metavar="NAME=FILE",
-            show_default=False,
-            help="Function that the model may call; FILE is the JSON schema of its arguments.",
-        ),
-    ] = None,
-    commands: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool-cmd",
-            metavar="NAME=COMMAND",
-            show_default=False,
-            help="Program that answers calls of NAME: arguments as JSON on stdin, result on stdout.",
-        ),
-    ] = None,
-    seconds: Annotated[
-        float, typer.Option("--tool-timeout", metavar="SECONDS", min=0.1, help="Time limit per tool call.")
-    ] = 60.0,
-    unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run tool programs without asking.")] = False,
-) -> "ToolOptions":
-    """Which functions the model may call, and which programs answer."""
-    from ossctl.app.tools.options import ToolOptions
-
-    return ToolOptions(tools or (), commands or (), seconds, unasked=unasked)
-
-
 def chat_output(*, verbose: VerboseOption = 0) -> Output:
     """The output of a chat, which has a screen of its own."""
     return _output(Output(), verbose)
@@ -369,7 +371,6 @@ def _output(out: Output, verbose: int) -> Output:
 GenerationGroup = Annotated["GenerationOptions", generation_options]
 LoadingGroup = Annotated["LoadOptions", loading_options]
 CacheGroup = Annotated[int | None, cache_options]
-ToolGroup = Annotated["ToolOptions", tool_options]
 ChatOutput = Annotated[Output, chat_output]
 TextOutput = Annotated[Output, text_output]
 JsonOutput = Annotated[Output, json_output]

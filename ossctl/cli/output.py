@@ -46,7 +46,7 @@ class Output:
     def json(self, document: dict[str, Any]) -> None:
         """Print the document of JSON mode; its "schema" names the meaning of its fields."""
         if self.as_json:
-            self.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+            self.write(json_text(document, sys.stdout) + "\n")
 
     def write(self, text: str) -> None:
         """Write `text` to stdout as it is, in any mode, and flush it.
@@ -169,8 +169,18 @@ def _stdout() -> TextIO:
     return sys.stdout
 
 
+def json_text(document: object, stream: TextIO | None) -> str:
+    """Indented JSON, in ASCII if `stream` cannot encode it: a file's name need not be text."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return text if can_encode(stream, text) else json.dumps(document, indent=2)
+
+
 def _write(stream: TextIO, text: str) -> None:
-    stream.write(harmless(text) if stream.isatty() else text)
+    text = harmless(text) if stream.isatty() else text
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # nothing has been written
+        stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
     stream.flush()
 
 

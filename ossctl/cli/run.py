@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ossctl.cli.command import command
+from ossctl.cli.format_options import ChoiceOption, GrammarOption, RegexOption
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     CacheGroup,
@@ -15,11 +16,12 @@ from ossctl.cli.options import (
     LoadingGroup,
     ModelOption,
     SchemaOption,
+    SchemaRetriesOption,
     SystemOption,
     TextOutput,
-    ToolGroup,
     is_from_environment,
 )
+from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import OssctlError, UsageError
 
 
@@ -69,6 +71,10 @@ def run(
         ),
     ] = False,
     schema: SchemaOption = "",
+    schema_retries: SchemaRetriesOption = 2,
+    regex: RegexOption = "",
+    choices: ChoiceOption = None,
+    grammar: GrammarOption = None,
     generation: GenerationGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
@@ -90,7 +96,16 @@ def run(
     if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
     date = generation.date or datetime.now().astimezone().date()
-    generation = replace(generation, system=system, schema=schema, date=date)
+    generation = replace(
+        generation,
+        system=system,
+        schema=schema,
+        schema_retries=schema_retries,
+        regex=regex,
+        choices=choices or (),
+        grammar=grammar,
+        date=date,
+    )
     options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)
     if serve_stdin:
         from ossctl.app.run.serve import serve
@@ -106,7 +121,7 @@ def run(
         out,
         as_json=as_json,
         extract=extract,
-        whole=bool(schema or tools.commands) or count > 1,
+        whole=bool(generation.formats or tools.commands) or count > 1,
         show_reasoning=show_reasoning,
         yes=tools.unasked,
         sink=sink,

@@ -95,7 +95,7 @@ class RunOutput:
     def _text(self, answer: "RunAnswer") -> str | None:
         """The text to print for an answer, or None if there is none."""
         content = answer.generation.content
-        if answer.is_half_json or answer.misfit or not content:
+        if answer.is_incomplete or answer.misfit or not content:
             return None
         if self.extract:
             from ossctl.app.user_text import first_code_block
@@ -123,12 +123,16 @@ class RunOutput:
             how = "; ".join(generation.recovered)
             self.out.warning(f"The model broke its format, and the answer was recovered: {how}.")
         what, hint = _complaint(answer)
-        if answer.is_half_json:
+        if answer.is_incomplete:
             what = what or "a stop string ended the answer"
+            kind = "answer" if answer.spec.conversation.text_format else "JSON"
             unprinted = "" if self.as_json else " and was not printed"
-            hint = f"The JSON is incomplete{unprinted}. {hint}".strip()
+            hint = f"The {kind} is incomplete{unprinted}. {hint}".strip()
         elif answer.misfit:
-            what, hint = answer.misfit, "Try another --seed."
+            what, hint = answer.misfit, "Try another --seed, or more --schema-retries."
+        elif generation.attempts > 1:
+            seed = generation.request.sampling.seed
+            self.out.note(f"The answer fits the schema at attempt {generation.attempts}, with seed {seed}.")
         if what:
             self.out.error(what, hint)
         if generation.calls and not what and not self.as_json:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from time import perf_counter
 
+from ossctl.engine.isolation import Batch, decode_isolated
 from ossctl.engine.persistence import Persistence
 from ossctl.engine.prefix_disk import PrefixDisk
 from ossctl.engine.request import EngineStats, Failed, Generated, Output, Prefilled, Request
 from ossctl.engine.sampler import BadLogits
 from ossctl.engine.sampler_pool import Sampled, SampleError, SampleJob, SamplerPool
-from ossctl.engine.scheduler import Batch, Scheduler
+from ossctl.engine.scheduler import Scheduler
 from ossctl.engine.sequence import Sequence
 from ossctl.errors import RequestError
 from ossctl.guide import GuideFailed
@@ -18,14 +19,16 @@ from ossctl.runtime.base import CacheFull, DecodeAborted, DecodeFailed, Logits, 
 class Engine:
     """Continuous batching: requests join and leave between any two steps.
 
-    Not thread-safe: one thread submits, steps and cancels.
+    Not thread-safe: one thread submits, steps and cancels. If `isolated`, answers do not depend on the other
+    requests (`engine/isolation.py`).
     """
 
-    def __init__(self, runner: Runner, disk: PrefixDisk | None = None) -> None:
+    def __init__(self, runner: Runner, disk: PrefixDisk | None = None, *, isolated: bool = False) -> None:
         self._runner = runner
-        self._persistence = Persistence(runner, disk)
+        self._isolated = isolated
+        self._persistence = Persistence(runner, None if isolated else disk)
         self._samplers = SamplerPool(runner.n_vocab, runner.n_threads)
-        self._scheduler = Scheduler(runner, self._persistence)
+        self._scheduler = Scheduler(runner, self._persistence, isolated=isolated)
         self._sequences: dict[str, Sequence] = {}
         self.stats = EngineStats()
 
@@ -105,7 +108,11 @@ class Engine:
         """Logits of the batch, or None if the cache is full."""
         started = perf_counter()
         try:
-            logits = self._runner.decode([chunk for _, chunk in batch])
+            chunks = [chunk for _, chunk in batch]
+            decode = (
+                functools.partial(decode_isolated, self._runner) if self._isolated else self._runner.decode
+            )
+            logits = decode(chunks)
         except CacheFull:
             return None
         except DecodeAborted as aborted:
@@ -143,7 +150,14 @@ class Engine:
         started = perf_counter()
         results = self._samplers.sample(
             [
-                SampleJob(row, sequence.request.sampling, sequence.uniform(), sequence.request.guide)
+                SampleJob(
+                    row,
+                    sequence.request.sampling,
+                    sequence.uniform(),
+                    sequence.request.guide,
+                    sequence.history,
+                    sequence.withheld_ids,
+                )
                 for sequence, row in zip(ready, logits, strict=True)
             ]
         )
@@ -197,6 +211,9 @@ class Engine:
             raise RequestError("the prompt is empty")
         if request.max_tokens < 0:
             raise RequestError(f"max_tokens is {request.max_tokens}, must be at least 0")
+        if sampling.min_tokens > request.max_tokens > 0:
+            limit = f"the answer is limited to {request.max_tokens:,} tokens"
+            raise RequestError(f"min_tokens is {sampling.min_tokens:,}, but {limit}")
         if len(prompt) > n_ctx:
             reason = f"the prompt has {len(prompt):,} tokens, but the context window is {n_ctx:,}"
             raise RequestError(reason, code="context_length_exceeded")

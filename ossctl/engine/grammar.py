@@ -1,15 +1,17 @@
-"""JSON schemas as masks over the vocabulary, compiled by llguidance."""
+"""JSON schemas and other grammars as masks over the vocabulary, compiled by llguidance."""
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
 
-from ossctl.engine.closed_schema import closed, find_culprit
+from ossctl.engine.text_grammar import problem_of, source_of
 from ossctl.errors import RequestError
-from ossctl.guide import GuideFailed, Mask
+from ossctl.guide import GuideFailed, Mask, TextFormat
+from ossctl.schemas.held import hold
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _COMPACT: "JsonCompileOptions" = {"whitespace_flexible": False}
 
 _CACHED_GRAMMARS = 64
+
+_log = logging.getLogger(__name__)
 
 
 class GrammarVocabulary(Protocol):
@@ -36,24 +40,29 @@ class GrammarVocabulary(Protocol):
 
 
 class JsonGrammars:
-    """Compiles JSON schemas and caches them. The first takes a second, to make a trie of the vocabulary."""
+    """Compiles JSON schemas and other grammars, and caches them.
+
+    The first takes a second, to make a trie of the vocabulary.
+    """
 
     def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._vocabulary = vocabulary
         self._matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile)
+        self._text_matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile_format)
 
     def json(self, schema: Any, field: str) -> "JsonGrammar":
         if "x-guidance" in schema:
             raise RequestError(f"{field}: x-guidance is not supported")
         try:
             matcher = self._matcher(msgspec.json.encode(schema).decode())
-        except ValueError as error:  # nested too deeply
-            raise RequestError(f"{field}: {error}") from None
-        if matcher.is_error():
-            reason = _reason(matcher.get_error())
-            pointer = find_culprit(schema, lambda part: self._error_of(part) == reason)
-            raise RequestError(f"{field}: {f'at {pointer}: ' if pointer else ''}{reason}")
+        except RecursionError:
+            raise RequestError(f"{field}: nested too deeply") from None
+        if isinstance(matcher, str):
+            raise RequestError(f"{field}: {matcher}")
         return JsonGrammar(matcher.deep_copy(), self._vocabulary.size)
+
+    def text(self, text_format: TextFormat) -> "JsonGrammar":
+        return JsonGrammar(self._text_matcher(text_format).deep_copy(), self._vocabulary.size)
 
     @functools.cached_property
     def _tokenizer(self) -> "LLTokenizer":
@@ -61,24 +70,58 @@ class JsonGrammars:
 
         return LLTokenizer(TokenizerWrapper(_Tokens(self._vocabulary)), n_vocab=self._vocabulary.size)
 
-    def _compile(self, schema: str) -> "LLMatcher":
-        """A matcher for the closed schema, or for `schema` itself if that is not satisfiable when closed."""
-        matcher = self._compile_text(msgspec.json.encode(closed(msgspec.json.decode(schema))).decode())
-        return self._compile_text(schema) if matcher.is_error() else matcher
-
-    def _compile_text(self, schema: str) -> "LLMatcher":
+    def _compile_format(self, text_format: TextFormat) -> "LLMatcher":
+        """A matcher for `text_format`. Raises RequestError."""
         from llguidance import LLMatcher
 
-        grammar = LLMatcher.grammar_from_json_schema(schema, overrides=_COMPACT)
-        return LLMatcher(self._tokenizer, grammar, log_level=0)
+        if problem := problem_of(text_format):
+            raise RequestError(f"{text_format.kind}: {problem}")
+        matcher = LLMatcher(self._tokenizer, source_of(text_format), log_level=0)
+        if matcher.is_error():
+            raise RequestError(f"{text_format.kind}: {_reason(matcher.get_error())}")
+        return matcher
 
-    def _error_of(self, schema: Any) -> str:
-        """Why `schema` cannot be compiled, "" if it can."""
+    def _compile(self, schema: str) -> "LLMatcher | str":
+        """A matcher for the nearest to `schema` that can be compiled, or why there is none."""
+        from llguidance import LLMatcher
+
+        latest: LLMatcher
+
+        def error_of(part: Any) -> str:
+            nonlocal latest
+            latest = LLMatcher(self._tokenizer, _grammar_of(part), log_level=0)
+            return _reason(latest.get_error()) if latest.is_error() else ""
+
         try:
-            matcher = self._compile_text(msgspec.json.encode(schema).decode())
+            held = hold(msgspec.json.decode(schema), error_of)
         except ValueError as error:
             return str(error)
-        return _reason(matcher.get_error()) if matcher.is_error() else ""
+        if held.unheld:
+            _log.info("checked in the answer, not while sampling: %s", ", ".join(held.unheld))
+        return latest  # of what is held
+
+
+def unheld_keywords(schema: Any) -> tuple[str, ...]:
+    """What the grammar of `schema` does not hold, and where: that is checked in the finished answer.
+
+    Empty for a schema without a grammar.
+    """
+    from llguidance import LLMatcher
+
+    def error_of(part: Any) -> str:
+        return _reason(LLMatcher.validate_grammar(_grammar_of(part)))
+
+    try:
+        return hold(schema, error_of).unheld
+    except (ValueError, RecursionError):
+        return ()
+
+
+def _grammar_of(schema: Any) -> str:
+    """The schema as a grammar that is not compiled. Raises ValueError if it is nested too deeply."""
+    from llguidance import LLMatcher
+
+    return LLMatcher.grammar_from_json_schema(msgspec.json.encode(schema).decode(), overrides=_COMPACT)
 
 
 class JsonGrammar:
@@ -112,7 +155,7 @@ class JsonGrammar:
     def _check(self) -> None:
         if self._matcher.is_error():
             reason = _reason(self._matcher.get_error())
-            raise GuideFailed(f"the schema became too complex to enforce: {reason}")
+            raise GuideFailed(f"the schema or grammar became too complex to enforce: {reason}")
 
 
 class _Tokens:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ossctl.engine.breakers import Breakers
 from ossctl.errors import RequestError
 from ossctl.guide import Guide
 from ossctl.runtime.base import Tokens
@@ -27,11 +28,17 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling parameters, applied in this order: logit_bias, temperature, top_k, top_p, min_p.
+    """Sampling parameters.
 
-    The defaults are OpenAI's recommendation for gpt-oss. `temperature` 0 is greedy decoding, `top_k` 0
-    disables that limit. If `logprobs` is set, tokens come with log probabilities: their own and those of the
-    `logprobs` most likely tokens, all from the unmodified logits.
+    They apply in this order: logit_bias, repetition_penalty, frequency_penalty and presence_penalty, DRY,
+    top_n_sigma, temperature, top_k, top_p, min_p, XTC. `CountPenalties` and `DryPenalties` define the
+    penalties, `Sampler` the rest.
+
+    The defaults are OpenAI's recommendation for gpt-oss. `temperature` 0 is greedy decoding, `top_k` and
+    `top_n_sigma` 0 disable these limits. If `logprobs` is set, tokens come with log probabilities: their own
+    and those of the `logprobs` most likely tokens, all from the unmodified logits.
+
+    No end token is sampled before `min_tokens` tokens. With `ignore_eos`, none ends the answer.
     """
 
     temperature: float = 1.0
@@ -41,18 +48,56 @@ class Sampling:
     seed: int = 0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     logprobs: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    top_n_sigma: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether a penalty depends on how often a token has occurred."""
+        return bool(self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1)
 
     def validate(self) -> None:
         """Raise RequestError for a value outside its range."""
-        _check_range("temperature", self.temperature, 0, 100)
-        _check_range("top_k", self.top_k, 0, math.inf)
-        _check_range("top_p", self.top_p, 0, 1)
-        _check_range("min_p", self.min_p, 0, 1)
-        _check_range("seed", self.seed, 0, 2**64 - 1)
+        for name, (low, high) in _RANGES.items():
+            _check_range(name, getattr(self, name), low, high)
+        if not 0 < self.repetition_penalty < math.inf:
+            raise RequestError(f"repetition_penalty is {self.repetition_penalty}, must be more than 0")
+        if not all(self.dry_sequence_breakers):
+            raise RequestError("dry_sequence_breakers contains an empty string")
         for token, bias in self.logit_bias.items():
             _check_range(f"logit_bias of {token}", bias, -100, 100)  # OpenAI's range
         if self.logprobs is not None:
             _check_range("top_logprobs", self.logprobs, 0, MAX_TOP_LOGPROBS)
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "temperature": (0, 100),
+    "top_k": (0, math.inf),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "seed": (0, 2**64 - 1),
+    "frequency_penalty": (-2, 2),  # OpenAI's range
+    "presence_penalty": (-2, 2),
+    "min_tokens": (0, math.inf),
+    "top_n_sigma": (0, math.inf),
+    "dry_multiplier": (0, math.inf),
+    "dry_base": (1, math.inf),
+    "dry_allowed_length": (1, math.inf),
+    "dry_penalty_last_n": (-1, math.inf),
+    "xtc_probability": (0, 1),
+    "xtc_threshold": (0, 1),
+}
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
@@ -67,7 +112,7 @@ class Request:
 
     `max_tokens` limits the answer. 0 only prefills the prompt, so that a later request with this prefix finds
     it in the cache. The answer ends with a token of `end_ids`. A `guide` is stateful and serves one request.
-    The request fails `timeout` seconds after its admission.
+    `breakers` are those of its DRY penalty. The request fails `timeout` seconds after its admission.
 
     Requests of one `conversation` run one at a time. They reuse its slot, which others get only when it is
     the least recently used. `checkpoint` lets the next one roll back to the end of this prompt.
@@ -82,6 +127,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     end_ids: frozenset[int] = frozenset()
     guide: Guide | None = None
+    breakers: Breakers = field(default_factory=Breakers)
     conversation: str = ""
     timeout: float | None = None
     checkpoint: bool = True

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from ossctl.engine.history import History
 from ossctl.engine.request import Sampling, TokenLogprob
 from ossctl.guide import Banned
 from ossctl.runtime.base import Logits
@@ -43,31 +44,54 @@ class Sampler:
         self._weights = padded[:n_vocab]
         self._grid = padded.reshape(_GROUP, self._columns)
         self._sums = np.empty(self._columns, np.float32)
-        self._biased = np.empty(n_vocab, np.float32)
+        self._adjusted = np.empty(n_vocab, np.float32)
 
-    def sample(self, logits: Logits, sampling: Sampling, uniform: float, banned: Banned | None = None) -> int:
+    def sample(
+        self,
+        logits: Logits,
+        sampling: Sampling,
+        uniform: float,
+        banned: Banned | None = None,
+        history: History | None = None,
+    ) -> int:
         """Sample a token, selected by `uniform` in [0, 1) (inverse transform). `banned` tokens are excluded.
 
         Raises BadLogits.
         """
-        row = self.bias(logits, sampling.logit_bias, banned)
+        row = self.adjust(logits, sampling.logit_bias, banned, history)
         if sampling.temperature < _GREEDY_BELOW:
             return _greedy(row)
+        if sampling.top_n_sigma:
+            row = self._copy(row)
+            _cut_below_sigmas(row, sampling.top_n_sigma)
+        exclude = history is not None and history.excludes_top_choices
         if sampling.top_k or sampling.top_p < 1 or sampling.min_p > 0:
             ids, weights = self._candidates(row, sampling)
+            if exclude:
+                weights[_top_choices(weights, sampling.xtc_threshold)] = 0
             return int(ids[_search(weights, uniform)])
+        if exclude:
+            row = self._without_top_choices(row, sampling)
         return self._sample_from_all(row, sampling.temperature, uniform)
 
-    def bias(self, logits: Logits, logit_bias: Mapping[int, float], banned: Banned | None = None) -> Logits:
-        """`logits` with the bias added and banned tokens at -inf, valid until the next call."""
-        if not logit_bias and banned is None:
+    def adjust(
+        self,
+        logits: Logits,
+        logit_bias: Mapping[int, float],
+        banned: Banned | None = None,
+        history: History | None = None,
+    ) -> Logits:
+        """`logits` with bias and penalties, and banned tokens at -inf. Valid until the next call."""
+        if not logit_bias and banned is None and history is None:
             return logits
-        np.copyto(self._biased, logits)
+        row = self._copy(logits)
         if logit_bias:
-            self._biased[list(logit_bias)] += np.fromiter(logit_bias.values(), np.float32)
+            row[list(logit_bias)] += np.fromiter(logit_bias.values(), np.float32)
+        if history is not None:
+            history.penalise(row)
         if banned is not None:
-            self._biased[banned] = -np.inf
-        return self._biased
+            row[banned] = -np.inf
+        return row
 
     def logprob(self, logits: Logits, token: int, top: int) -> TokenLogprob:
         """Log probabilities of `token` and of the `top` most likely tokens, in descending order."""
@@ -78,6 +102,19 @@ class Sampler:
         ranked = ids[np.argsort(-logits[ids], kind="stable")]
         most_likely = tuple((int(i), float(logits[i]) - normaliser) for i in ranked)
         return TokenLogprob(float(logits[token]) - normaliser, most_likely)
+
+    def _copy(self, row: _Floats) -> _Floats:
+        """`row` where it can be changed."""
+        if row is not self._adjusted:
+            np.copyto(self._adjusted, row)
+        return self._adjusted
+
+    def _without_top_choices(self, row: _Floats, sampling: Sampling) -> _Floats:
+        self._weigh(row, sampling.temperature, _highest(row))
+        top = _top_choices(self._weights, sampling.xtc_threshold)
+        row = self._copy(row)
+        row[top] = -np.inf
+        return row
 
     def _sample_from_all(self, row: _Floats, temperature: float, uniform: float) -> int:
         cumulative = self._weigh(row, temperature, np.float32(0))
@@ -127,6 +164,26 @@ class Sampler:
             if distance > 100 or float(weights.sum(dtype=np.float64)) >= needed:
                 return _nucleus(ids, weights, needed)
             distance *= 2
+
+
+def _cut_below_sigmas(row: _Floats, n_sigmas: float) -> None:
+    """Top-n-sigma: ban tokens more than n standard deviations of all allowed logits below the highest.
+
+    Defined in arXiv:2411.07641.
+    """
+    highest = _highest(row)
+    allowed = row if row.min() > -np.inf else row[row > -np.inf]
+    row[row < highest - n_sigmas * allowed.std()] = -np.inf
+
+
+def _top_choices(weights: _Floats, threshold: float) -> _Ids:
+    """XTC: the tokens with at least the probability `threshold`, except for the least likely of them.
+
+    Defined in pull request 6335 of text-generation-webui.
+    """
+    likely = np.flatnonzero(weights >= threshold * weights.sum(dtype=np.float64))
+    ranked = likely[np.argsort(-weights[likely], kind="stable")]
+    return ranked[:-1]
 
 
 def _greedy(row: _Floats) -> int:

@@ -1,12 +1,15 @@
 """Sampling for all sequences of a step, on several threads where that pays."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
+from ossctl.engine.history import History
 from ossctl.engine.request import Sampling, TokenLogprob
 from ossctl.engine.sampler import BadLogits, Sampler
-from ossctl.guide import Guide, GuideFailed
+from ossctl.guide import Banned, Guide, GuideFailed
 from ossctl.runtime.base import Logits
 
 _MAX_THREADS = 8  # sampling holds the interpreter's lock for about an eighth of its time
@@ -15,12 +18,17 @@ _MIN_PARALLEL = 1_000_000  # logits; with fewer, some 1 ms of work, threads cost
 
 @dataclass(frozen=True, slots=True)
 class SampleJob:
-    """What a sample depends on: `logits` float32 [n_vocab], `uniform` in [0, 1)."""
+    """What a sample depends on: `logits` float32 [n_vocab], `uniform` in [0, 1).
+
+    `withheld` tokens must not be sampled, unless the guide allows no other.
+    """
 
     logits: Logits
     sampling: Sampling
     uniform: float
     guide: Guide | None = None
+    history: History | None = None
+    withheld: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +82,18 @@ def _guided(sampler: Sampler, job: SampleJob) -> int:
         if forced := job.guide.forced():
             return forced[0]
         banned = job.guide.banned()
-    return sampler.sample(job.logits, job.sampling, job.uniform, banned)
+    if job.withheld:
+        banned = _with(banned, job.withheld)
+    return sampler.sample(job.logits, job.sampling, job.uniform, banned, job.history)
+
+
+def _with(banned: Banned | None, withheld: Collection[int]) -> Banned:
+    """`banned` and `withheld`, or `banned` alone if the two leave no token."""
+    ids = np.fromiter(withheld, np.intp)
+    if banned is None:
+        return ids
+    if banned.dtype != np.bool_:
+        return np.concatenate([banned, ids])
+    both: Banned = banned.copy()
+    both[ids] = True
+    return banned if both.all() else both

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from itertools import islice
 from time import perf_counter
 
+from ossctl.engine.isolation import Batch, isolated_batch
 from ossctl.engine.persistence import Persistence
 from ossctl.engine.sequence import SHARE_MIN, Sequence, common_prefix
-from ossctl.engine.slots import Slots
+from ossctl.engine.slots import Match, Slots
 from ossctl.runtime.base import Chunk, Runner
-
-Batch = list[tuple[Sequence, Chunk]]
 
 _ASSUMED_ANSWER = 16  # tokens per answer, before any has finished; low, so that all sequences start
 _MAX_BYPASSED = 16  # requests admitted ahead of one that does not fit yet
@@ -20,11 +19,13 @@ _MIN_PREFILL = 32  # prompt tokens per batch, however many sequences decode in i
 class Scheduler:
     """Running sequences decode first, then prompts fill the rest of the batch, shortest first.
 
-    While any sequence decodes, batches stay around one ubatch, so that long prompts do not delay it.
+    While any sequence decodes, batches stay around one ubatch, so that long prompts do not delay it. If
+    `isolated`, batches are those of `isolated_batch`.
     """
 
-    def __init__(self, runner: Runner, persistence: Persistence) -> None:
+    def __init__(self, runner: Runner, persistence: Persistence, *, isolated: bool = False) -> None:
         self._runner = runner
+        self._isolated = isolated
         self._slots = Slots(runner, persistence)
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []  # in order of admission
@@ -35,6 +36,8 @@ class Scheduler:
         """The next batch, in order of sequence ids; empty if there is nothing to do."""
         while self._admit():
             pass  # before chunks are cut: a new sequence may add a boundary to a running prefill
+        if self._isolated:
+            return isolated_batch(self.running, self._runner.n_ubatch)
         decoding = sum(not sequence.prefilling for sequence in self.running)
         budget = self._runner.n_batch
         if decoding:
@@ -115,8 +118,8 @@ class Scheduler:
                 continue
             if self._awaits_turn(sequence.request.conversation):
                 continue
-            match = self._slots.match(sequence)
-            if self._awaits_prefix(sequence, match.usable):
+            match = Match() if self._isolated else self._slots.match(sequence)
+            if not self._isolated and self._awaits_prefix(sequence, match.usable):
                 continue
             self._slots.assign(sequence, match)
             sequence.admitted_at = sequence.admitted_at or perf_counter()

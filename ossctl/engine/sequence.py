@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ossctl.engine.history import history_of
 from ossctl.engine.prefix_disk import DiskPrefix
 from ossctl.engine.repetition import RepetitionDetector
 from ossctl.engine.request import FinishReason, Request
@@ -96,6 +97,7 @@ class Sequence:
         self.searched_disk = False
         self.max_tokens = min(request.max_tokens, max_length - len(request.prompt))
         self.finish: FinishReason | None = None
+        self.history = history_of(request)
         self._repetition = RepetitionDetector()
         self._random = np.random.Generator(np.random.Philox(request.sampling.seed))
 
@@ -126,6 +128,12 @@ class Sequence:
         return self.request.conversation != "" and self.request.checkpoint
 
     @property
+    def withheld_ids(self) -> Collection[int]:
+        """End tokens that must not come next, because the answer is too short yet."""
+        too_short = self.num_generated_tokens < self.request.sampling.min_tokens
+        return self.request.end_ids if too_short else ()
+
+    @property
     def num_reusable_tokens(self) -> int:
         """Prompt tokens that may come from the cache: all but the last, unless its logits are not wanted."""
         return len(self.prompt) - bool(self.request.max_tokens)
@@ -150,13 +158,15 @@ class Sequence:
         """Add a generated token; return why the request ends with it, or None. Raises GuideFailed."""
         self.tail.append(token)
         self.num_generated_tokens += 1
-        guide = self.request.guide
-        if token in self.request.end_ids:
+        guide, ignore_eos = self.request.guide, self.request.sampling.ignore_eos
+        if self.history is not None:
+            self.history.accept(token)
+        if token in self.request.end_ids and not ignore_eos:
             self.finish = FinishReason.STOP
             return self.finish
         if guide is not None:
             guide.accept(token)
-        if self._repetition.append(token):
+        if self._repetition.append(token) and not ignore_eos:
             self.finish = FinishReason.REPETITION
         elif self.num_generated_tokens >= self.max_tokens:
             complete = guide is not None and not self.request.end_ids.isdisjoint(guide.forced()[:1])

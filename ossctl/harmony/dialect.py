@@ -126,16 +126,23 @@ class HarmonyDialect:
 
     def _openings(self, conversation: Conversation) -> Iterator[Opening]:
         """The messages that may follow the reasoning. Yields nothing if all are allowed."""
-        choice, json_format = conversation.tool_choice, conversation.json_format
-        if json_format is not None and choice.mode != "required":
-            grammar = self._grammars.json(json_format.schema, "response_format.json_schema.schema")
+        choice = conversation.tool_choice
+        if choice.mode != "required":
+            grammar = self._grammar(conversation)
+            if grammar is None:
+                return
             yield Opening(self._renderer.header("final"), grammar, self._markers.done)
-        elif choice.mode != "required":
-            return
         for position, tool in enumerate(conversation.tools if choice.mode != "none" else ()):
             if choice.name in ("", tool.name):
                 header = self._renderer.header("commentary", f"{FUNCTIONS}.{tool.name}", JSON)
                 yield Opening(header, self._arguments(tool, position), self._markers.call)
+
+    def _grammar(self, conversation: Conversation) -> Grammar | None:
+        if conversation.text_format is not None:
+            return self._grammars.text(conversation.text_format)
+        if conversation.json_format is not None:
+            return self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
+        return None
 
     def _arguments(self, tool: Tool, position: int) -> Grammar:
         schema = _NO_PARAMETERS if tool.parameters is None else {"type": "object", **tool.parameters}

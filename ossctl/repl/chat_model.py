@@ -49,12 +49,13 @@ class ChatModel:
     @property
     def needs_load(self) -> bool:
         """Whether no load has been started, or the loaded model has failed since."""
-        return self._load is None or self._load.has_failed_session
+        return self._load is None or self._load.is_over
 
     def start_load(self) -> None:
         """Load the model on another thread, which frees the current one first."""
         find = partial(self._find, self._reference)
         self._load = BackgroundLoad(find, self._options, self.on_settled, self._load)
+        self._load.start()
 
     def wait(self, seconds: float) -> bool:
         """Wait for at most `seconds`; return whether the model is settled."""
@@ -80,8 +81,8 @@ class ChatModel:
         """
         self._find(reference)
         previous, self._reference = self._reference, reference
-        self.start_load()
         try:
+            self.start_load()
             self.session()
         except (Exception, KeyboardInterrupt):
             self._reference = previous
@@ -95,7 +96,7 @@ class ChatModel:
             self._load = None
 
     def _current(self) -> BackgroundLoad:
-        if self._load is None or self._load.has_failed_session:
+        if self._load is None or self._load.is_over:
             self.start_load()
         if self._load is None:
             raise AssertionError("a load has just been started")

@@ -6,14 +6,21 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import get_app, run_in_terminal
+from prompt_toolkit.application import Application, get_app, run_in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import completion_is_selected, has_completions, is_searching
+from prompt_toolkit.filters import (
+    completion_is_selected,
+    emacs_selection_mode,
+    has_completions,
+    is_searching,
+    shift_selection_mode,
+)
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.input import Input
@@ -31,6 +38,7 @@ _MAX_REMEMBERED = 20_000  # characters of a message that is written to the histo
 _OWNER_ONLY = 0o600
 _SEPARATOR = " · "
 _IDLE_SECONDS = 0.5
+_PASTE_SECONDS = 2.0  # after which a paste whose end does not arrive is over
 
 _STYLE = Style.from_dict(
     {
@@ -75,6 +83,7 @@ class InputPrompt:
         self._guard = Guard()
         self._wakeup = asyncio.Event()
         self._pasted = ""  # the first word of a paste at the start of the text
+        self.edited = False  # whether the text has changed since `ask`
         self._redraw = False
         self._session: PromptSession[str] = PromptSession(
             message=[("class:prompt", "> ")],
@@ -104,7 +113,7 @@ class InputPrompt:
 
         Raises EOFError, KeyboardInterrupt at an empty line, and what `leave` was given.
         """
-        self._pasted = ""
+        self._pasted, self.edited = "", False
         self._guard.clear()
         return self._session.prompt(default=draft, pre_run=self._begin, set_exception_handler=False)
 
@@ -155,8 +164,10 @@ class InputPrompt:
 
     async def _run_idle(self) -> None:
         buffer = self._session.default_buffer
+        paste = _OpenPaste(self._session.app)
         while True:
             problem = self._guard.problem
+            self._guard.call(paste.end_if_stalled, None)
             self._guard.call(lambda: self._host.idle(buffer.text, buffer.cursor_position), None)
             if self._redraw or self._guard.problem != problem:
                 self._session.app.invalidate()
@@ -180,6 +191,7 @@ class InputPrompt:
             app.exit(exception=error)
 
     def _text_changed(self, buffer: Buffer) -> None:
+        self.edited = True
         self._wakeup.set()
         if not buffer.text:
             self._pasted = ""
@@ -215,6 +227,26 @@ class InputPrompt:
                 fragments.append(("class:toolbar", _SEPARATOR))
             fragments.append(("class:toolbar.warning" if part.is_warning else "class:toolbar", part.text))
         return fragments
+
+
+class _OpenPaste:
+    """Ends a paste whose end mark was lost, as while the chat was suspended: it would swallow all keys."""
+
+    def __init__(self, app: Application[str]) -> None:
+        self._app = app
+        self._pasted: str | None = None
+        self._since = 0.0
+
+    def end_if_stalled(self) -> None:
+        """Called now and then."""
+        parser = getattr(self._app.input, "vt100_parser", None)
+        pasted = parser._paste_buffer if parser is not None and parser._in_bracketed_paste else None  # noqa: SLF001
+        if pasted is None or pasted != self._pasted:
+            self._pasted, self._since = pasted, monotonic()
+        elif parser is not None and monotonic() - self._since > _PASTE_SECONDS:
+            parser.feed("\x1b[201~")
+            self._app.key_processor.feed_multiple(self._app.input.flush_keys())
+            self._app.key_processor.process_keys()
 
 
 class _Completer(Completer):
@@ -288,13 +320,19 @@ def _keys(cleared: Callable[[], None]) -> KeyBindings:
     def _new_line(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
+    @keys.add(Keys.Any, filter=emacs_selection_mode & ~shift_selection_mode)
+    @keys.add("backspace", filter=emacs_selection_mode & ~shift_selection_mode)
+    def _leave_selection(event: KeyPressEvent) -> None:  # prompt_toolkit would ignore what is typed
+        event.current_buffer.exit_selection()
+        event.key_processor.feed(event.key_sequence[-1], first=True)
+
     @keys.add("c-c", filter=~is_searching)
     @keys.add("<sigint>")
     def _clear(event: KeyPressEvent) -> None:
         if event.current_buffer.text:
             event.current_buffer.reset()
             cleared()
-        else:
+        elif event.app.is_running and not event.app.is_done:  # a signal may come just before or after
             event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
 
     return keys

@@ -101,7 +101,7 @@ class _Terminal:
             self._prompt.leave(error)
 
     def _loop(self) -> None:
-        """Ask for lines and run them. Ctrl-C leaves if it is pressed again at the next prompt."""
+        """Ask for lines and run them. Ctrl-C at an empty prompt leaves if it is pressed twice in a row."""
         warned = False
         while True:
             try:
@@ -111,7 +111,7 @@ class _Terminal:
             except (EOFError, Leave):
                 return
             except KeyboardInterrupt:
-                if warned:
+                if warned and not self._prompt.edited:
                     return
                 warned = True
                 self._repl.say("Press Ctrl-C again, or Ctrl-D, to leave.")
@@ -119,7 +119,8 @@ class _Terminal:
     def _ask(self, draft: str) -> str:
         self._repl.begin_message(draft)
         try:
-            return self._prompt.ask(draft)
+            with self._signals.uninterrupted():  # the prompt itself handles it as a key
+                return self._prompt.ask(draft)
         except OssctlError:
             self._repl.composer.draft = self._prompt.text
             raise

@@ -14,6 +14,7 @@ from ossctl.errors import Interrupted
 if sys.platform != "win32":
     import termios
 
+_NO_KEY = b"\0"  # as a control character: _POSIX_VDISABLE
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -25,11 +26,18 @@ def suits_rich_view() -> bool:
 
 @contextmanager
 def hidden_typing() -> Iterator[None]:
-    """Turn off echo. What is typed can be read later, and Ctrl-C is still a signal."""
+    """Turn off echo. What is typed or pasted can be read later; only Ctrl-C and Ctrl-Z are signals.
+
+    Ctrl-\\ would end the chat, and Ctrl-S stop its output.
+    """
     if sys.platform == "win32" or not sys.stdin.isatty():
         yield
     else:
-        with _local_modes(off=termios.ECHO | termios.ICANON):
+        modes = termios.tcgetattr(sys.stdin)
+        modes[0] &= ~termios.IXON
+        modes[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
+        modes[6][termios.VQUIT] = _NO_KEY
+        with _modes_set(modes):
             yield
 
 
@@ -38,17 +46,17 @@ def _visible_typing() -> Iterator[None]:
     if sys.platform == "win32":
         yield
     else:
-        with _local_modes(on=termios.ECHO | termios.ICANON):
+        modes = termios.tcgetattr(sys.stdin)
+        modes[3] |= termios.ECHO | termios.ICANON
+        with _modes_set(modes):
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
             yield
 
 
 @contextmanager
-def _local_modes(on: int = 0, off: int = 0) -> Iterator[None]:
+def _modes_set(modes: Any) -> Iterator[None]:
     before = termios.tcgetattr(sys.stdin)
-    after = termios.tcgetattr(sys.stdin)
-    after[3] = (after[3] | on) & ~off
-    _set_terminal(after)
+    _set_terminal(modes)
     try:
         yield
     finally:
@@ -119,8 +127,11 @@ class Signals:
         self._on_end()
 
     def suspend(self, *, group: bool = True) -> None:
-        """Stop this process, or its process group, as Ctrl-Z does; return when it is continued."""
-        if sys.platform == "win32":
+        """Stop this process, or its process group, as Ctrl-Z does; return when it is continued.
+
+        Does nothing without a shell that could continue it.
+        """
+        if sys.platform == "win32" or not _has_shell():
             return
         modes = _modes()
         os.write(1, _SHOW_CURSOR)
@@ -129,6 +140,15 @@ class Signals:
         os.kill(0 if group else os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
         _set_terminal(modes)
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Ignore Ctrl-C: it came too late for the answer, or too early for the prompt."""
+        before = signal.signal(signal.SIGINT, lambda _signum, _frame: None)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @contextmanager
     def suspends(self, pause: Callable[[], None]) -> Iterator[None]:
@@ -202,6 +222,15 @@ class Signals:
         if sys.platform != "win32" and signum == signal.SIGHUP:
             silence(1, 2)  # the terminal is gone
         self._on_end()
+
+
+def _has_shell() -> bool:
+    """Whether the parent is in the same terminal session. If not, the kernel ignores SIGTSTP as well."""
+    parent = os.getppid()
+    try:
+        return parent > 0 and os.getsid(parent) == os.getsid(0)
+    except OSError:
+        return False
 
 
 def silence(*streams: int) -> None:

@@ -9,6 +9,7 @@ from itertools import repeat
 import numpy as np
 
 from ossctl.runtime.bindings import lib
+from ossctl.runtime.marked_text import MarkedText
 from ossctl.runtime.words import Words
 
 # For many vocabularies, including gpt-oss's, llama.cpp splits text before BPE with std::regex, which recurses
@@ -150,6 +151,16 @@ class Vocabulary:
 
     def llama_tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """The token ids from llama.cpp, which gets long runs in pieces so that it does not crash."""
+        return self._marked.tokenize(text) if special else self._tokenize_runs(text)
+
+    @functools.cached_property
+    def _marked(self) -> MarkedText:
+        attributes = ((token, lib.llama_vocab_get_attr(self._vocab, token)) for token in self.special_ids)
+        stripping = {self.marker(token) for token, each in attributes if each & lib.LLAMA_TOKEN_ATTR_LSTRIP}
+        tokenize = functools.partial(self._tokenize_runs, special=True)
+        return MarkedText(tokenize, self.special_texts, stripping)
+
+    def _tokenize_runs(self, text: str, *, special: bool = False) -> list[int]:
         tokens: list[int] = []
         start = 0
         for cut in [*_cuts(text, self.special_texts if special else ()), len(text)]:

@@ -1,6 +1,7 @@
 """Plain, gzip and Zstandard files, told apart by their suffix."""
 
 import gzip
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ else:
 READ_ERRORS = (OSError, EOFError, zlib.error, zstd.ZstdError)
 
 _BLOCK_BYTES = 1 << 20
+_CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")  # in UTF-8; JSON escapes those below a space itself
 
 
 class Encoder(Protocol):
@@ -34,6 +36,13 @@ class PlainEncoder:
 
     def finish(self) -> bytes:
         return b""
+
+
+class TerminalEncoder(PlainEncoder):
+    """Escapes the control characters that JSON allows in its strings, so that none reaches the terminal."""
+
+    def encode(self, data: bytes) -> bytes:
+        return _CONTROL.sub(lambda match: b"\\u00%02x" % match[0][-1], data)
 
 
 class GzipEncoder:

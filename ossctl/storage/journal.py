@@ -19,7 +19,7 @@ from typing import BinaryIO, Self
 
 from ossctl.errors import OssctlError, OutputClosed, UsageError
 from ossctl.storage.atomic import Replacement, create_file
-from ossctl.storage.compression import Encoder, PlainEncoder, encoder_for
+from ossctl.storage.compression import Encoder, PlainEncoder, TerminalEncoder, encoder_for
 from ossctl.storage.lock import try_lock
 
 _SYNC_SECONDS = 30.0  # as often as Linux itself writes back dirty pages; an fsync may take 0.1 s
@@ -263,7 +263,8 @@ def stdout_journal() -> Journal:
     """Return a journal that writes to stdout. Raises UsageError if stdout is closed."""
     if sys.stdout is None:  # `>&-`
         raise UsageError("standard output is closed", "Use -o FILE.")
-    return Journal(lambda: open(1, "wb", buffering=0, closefd=False), "standard output")
+    encoder = TerminalEncoder() if sys.stdout.isatty() else PlainEncoder()
+    return Journal(lambda: open(1, "wb", buffering=0, closefd=False), "standard output", encoder=encoder)
 
 
 def check_output_path(path: Path, *, overwrite: bool) -> None:

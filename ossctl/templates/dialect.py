@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -11,10 +12,11 @@ from jinja2.meta import find_undeclared_variables
 
 from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
-from ossctl.guide import GrammarCompiler, Guide
+from ossctl.guide import Grammar, GrammarCompiler, Guide
 from ossctl.templates.environment import TemplateRefusal, chat_environment
-from ossctl.templates.guide import JsonGuide
+from ossctl.templates.guide import GrammarGuide
 from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
+from ossctl.templates.schema_note import schema_note, with_system_note, with_user_note
 
 # Inserted after the first character of every marker in a message, and removed by splitting there before
 # tokenizing. Unicode reserves this code point for internal use.
@@ -78,7 +80,7 @@ class TemplateDialect:
     def render(self, conversation: Conversation) -> list[int]:
         """Text of messages never becomes a control token."""
         self._refuse_unsupported(conversation)
-        text = self._text(conversation)
+        text = self._text_with_schema(conversation)
         first, *rest = text.split(_BREAK)
         tokens = self._tokenizer.tokenize(first, special=True)
         for part in rest:
@@ -103,19 +105,53 @@ class TemplateDialect:
         return TemplateParser(self._tokenizer.piece, self._tokenizer.control_ids, thinking=opened)
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
-        """A guide for a JSON schema. Reasoning that the template has opened is free."""
-        if conversation.json_format is None:
+        """A guide for the answer's format. Reasoning that the template has opened is free."""
+        grammar = self._grammar(conversation)
+        if grammar is None:
             return None
-        grammar = self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
         tag = THINK_END.encode() if self._opens_reasoning(prompt) else b""
-        return JsonGuide(grammar, self._tokenizer.end_id, self._tokenizer.piece, after=tag)
+        return GrammarGuide(grammar, self._tokenizer.end_id, self._tokenizer.piece, after=tag)
+
+    def _grammar(self, conversation: Conversation) -> Grammar | None:
+        if conversation.text_format is not None:
+            return self._grammars.text(conversation.text_format)
+        if conversation.json_format is not None:
+            return self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
+        return None
 
     def _opens_reasoning(self, prompt: Sequence[int]) -> bool:
         tail = b"".join(map(self._tokenizer.piece, prompt[-16:])).decode("utf-8", "replace")
         thinking = tail.rfind(THINK_START) > tail.rfind(THINK_END)
         return thinking and not tail.rpartition(THINK_START)[2].strip()
 
+    def _text_with_schema(self, conversation: Conversation) -> str:
+        """The prompt, with the schema in the system message or, if the template takes none, the user's."""
+        form = conversation.json_format
+        if form is None:
+            return self._text(conversation)
+        note = schema_note(form)
+        try:
+            text = self._text(replace(conversation, messages=with_system_note(conversation.messages, note)))
+        except RequestError:
+            text = ""
+        if self._harmless(note) in text:
+            return text
+        return self._text(replace(conversation, messages=with_user_note(conversation.messages, note)))
+
     def _text(self, conversation: Conversation) -> str:
+        """The prompt's text. Templates without a system role get its text in the first message."""
+        try:
+            return self._rendered(conversation)
+        except TemplateRefusal as error:
+            refusal = RequestError(f"the model's chat template refuses these messages: {error}")
+        match conversation.messages:
+            case (Message(role="system" | "developer") as system, Message(role="user") as user, *rest):
+                joined = replace(user, content=f"{system.content}\n\n{user.content}")
+                with suppress(TemplateRefusal):
+                    return self._rendered(replace(conversation, messages=(joined, *rest)))
+        raise refusal
+
+    def _rendered(self, conversation: Conversation) -> str:
         now = datetime.now().astimezone()
         if conversation.date is not None:
             now = datetime.combine(conversation.date, now.timetz())
@@ -128,8 +164,8 @@ class TemplateDialect:
                 bos_token=self._tokenizer.begin_text,
                 eos_token=self._tokenizer.end_text,
             )
-        except TemplateRefusal as error:
-            raise RequestError(f"the model's chat template refuses these messages: {error}") from None
+        except TemplateRefusal:
+            raise
         except Exception as error:  # noqa: BLE001 (likewise)
             raise RequestError(f"the model's chat template fails on these messages: {error}") from None
 

@@ -1,12 +1,15 @@
-"""Holding an answer to a JSON schema, for models with a chat template."""
+"""Holding an answer to a schema or another grammar, for models with a chat template."""
 
 from collections.abc import Callable, Sequence
 
 from ossctl.guide import Banned, Grammar, GuideFailed
 
 
-class JsonGuide:
-    """Allows JSON and then the end token. If `after` is set, anything may precede that tag first."""
+class GrammarGuide:
+    """Allows a text of the grammar and then the end token.
+
+    If `after` is set, anything may come first, up to that tag.
+    """
 
     def __init__(
         self, grammar: Grammar, end_id: int, piece: Callable[[int], bytes], *, after: bytes = b""
@@ -36,6 +39,6 @@ class JsonGuide:
         self._tail = self._tail[-len(self._after) :] + self._piece(token)
         _, tag, rest = self._tail.partition(self._after)
         if rest.strip():
-            raise GuideFailed(f"a token extends beyond {self._after.decode()}: the schema cannot be enforced")
+            raise GuideFailed(f"a token extends beyond {self._after.decode()}: the format cannot be enforced")
         if tag:
             self._after = b""

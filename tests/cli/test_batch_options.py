@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,16 +53,27 @@ FIELDS: dict[str, dict[str, Any]] = {
         "max_reasoning_tokens": 4,
         "parallel_tool_calls": False,
     },
+    "choice": {"choice": ["yes", "no, never", "nö"]},
+    "regex": {"regex": "[a-c]{3}-\\d+/x"},
+    "grammar": {"grammar": 'start: "<" item "," item ">"\nitem: /[a-f]{1,3}/'},
     "none": {"tools": [TOOL], "tool_choice": "none"},
     "effort": {"reasoning_effort": "low"},
     "budget": {"max_reasoning_tokens": 5},
     "date": {"date": "2025-12-24"},
-    "ignorable": {"model": "gpt-4o", "stream": False, "frequency_penalty": 0, "presence_penalty": 0},
+    "ignorable": {"model": "gpt-4o", "stream": False},
+    "penalties": {"frequency_penalty": 0.5, "presence_penalty": -0.5, "repetition_penalty": 1.1},
+    "lengths": {"min_tokens": 5, "ignore_eos": True, "max_tokens": 20},
+    "repeats": {"dry_multiplier": 0.8, "xtc_probability": 0.5, "top_n_sigma": 1.5},
 }
 UNSUPPORTED: dict[str, dict[str, Any]] = {
     "stream": {"stream": True},
-    "penalty": {"frequency_penalty": 0.5},
+    "penalty": {"frequency_penalty": 2.5},
     "audio": {"audio": {"voice": "alloy"}},
+    "formats": {"regex": "a", "choice": ["a"]},
+    "broken regex": {"regex": "a(b"},
+    "broken grammar": {"grammar": "start: word"},
+    "impossible": {"regex": "[^\\s\\S]"},
+    "endless choice": {"ignore_eos": True, "choice": ["a"]},
     "modalities": {"modalities": ["audio"]},
     "n": {"n": 129},
 }
@@ -99,6 +111,13 @@ def test_constrained_answers_are_valid_json(fields: Result) -> None:
     for name in ("required", "named"):
         (call,) = choice_of(records[name])["message"]["tool_calls"]
         jsonschema.validate(json.loads(call["function"]["arguments"]), WEATHER)
+
+
+def test_answers_have_the_format_that_was_asked_for(fields: Result) -> None:
+    records = by_id(fields.records)
+    assert content_of(records["choice"]) in ("yes", "no, never", "nö")
+    assert re.fullmatch(r"[a-c]{3}-\d+/x", content_of(records["regex"]))
+    assert re.fullmatch("<[a-f]{1,3},[a-f]{1,3}>", content_of(records["grammar"]))
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)

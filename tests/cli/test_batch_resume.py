@@ -250,6 +250,69 @@ def test_a_signal_in_input_order_keeps_records_that_wait_for_slower_ones(
     assert all(record in records for record in kept)
 
 
+def open_ended(n: int) -> list[Record]:
+    """Requests of which every third ends at once and the others reach any limit."""
+    bias = dict.fromkeys(ENDS, -100)
+    return [
+        {
+            "id": f"r{number}",
+            "prompt": "Hi",
+            "logit_bias": {**bias, ENDS[0]: 100} if number % 3 == 0 else bias,
+        }
+        for number in range(n)
+    ]
+
+
+def test_another_token_limit_reruns_only_what_it_changes(tmp_path: Path, model: tuple[object, ...]) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *open_ended(9))
+    arguments = ("batch", "in.jsonl", "-o", "out.jsonl", "--resume", *model)
+    ossctl(*arguments, "-n", 4, cwd=tmp_path)
+    before = (tmp_path / "out.jsonl").read_bytes()
+    kept = ossctl(*arguments, "-n", 12, cwd=tmp_path)
+    assert kept.said[0].startswith("0 of 9 done, 9 skipped · ")
+    assert kept.said[1] == "6 were cut in an earlier run: use --retry-cut to run them again."
+    assert (kept.code, (tmp_path / "out.jsonl").read_bytes()) == (0, before)
+    same = ossctl(*arguments, "--retry-cut", "-n", 4, cwd=tmp_path)
+    assert (len(same.said), (tmp_path / "out.jsonl").read_bytes()) == (1, before), "cut there again"
+    longer = ossctl(*arguments, "--retry-cut", "-n", 12, cwd=tmp_path)
+    assert longer.said[0].startswith("6 of 9 done, 3 skipped · ")
+    once = ossctl(*arguments, "--retry-cut", "-n", 12, cwd=tmp_path)
+    assert once.said[0].startswith("0 of 9 done, 9 skipped · ")
+    shorter = ossctl(*arguments, "-n", 4, cwd=tmp_path)
+    assert shorter.said[0].startswith("6 of 9 done, 3 skipped, 6 changed · ")
+
+
+@pytest.mark.parametrize("order", ["done", "input"])
+def test_a_kill_while_cut_answers_are_retried_loses_none(
+    tmp_path: Path, model: tuple[object, ...], order: str
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *open_ended(24))
+    output = tmp_path / "out.jsonl"
+    arguments = ("batch", "in.jsonl", "-o", output, "--resume", "--order", order, *model)
+    ossctl(*arguments, "-n", 4, cwd=tmp_path)
+    before = whole_lines(output)
+    if order == "input":  # as a kill leaves them
+        held_path(output).write_bytes(b"\n".join([*before[9:], b""]))
+        output.write_bytes(b"\n".join([*before[:9], b""]))
+    retry = (*arguments, "--retry-cut", "-n", 300)
+    written = n_lines(output) + n_lines(held_path(output))
+    assert run_and_kill(
+        *retry, folder=tmp_path, after=lambda: n_lines(output) + n_lines(held_path(output)) > written + 2
+    )
+    assert {*before} <= {*whole_lines(output), *whole_lines(held_path(output))}
+    result = ossctl(*retry, cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    records = records_in(output.read_text("utf-8"))
+    names = [record["custom_id"] for record in records]
+    expected = [f"r{number}" for number in range(24)]
+    assert sorted(names) == sorted(expected)
+    assert order == "done" or names == expected
+    for record in records:
+        ends_at_once = int(record["custom_id"][1:]) % 3 == 0
+        n_tokens = record["response"]["body"]["usage"]["completion_tokens"]
+        assert n_tokens == 1 if ends_at_once else n_tokens > 4
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
 @pytest.mark.parametrize("order", ["input", "done"])
 def test_a_kill_in_input_order_keeps_records_that_wait_for_slower_ones(
@@ -307,3 +370,50 @@ def test_a_pipeline_can_be_resumed(tmp_path: Path, model: tuple[object, ...]) ->
     ossctl(*arguments, cwd=tmp_path, stdin=lines[: lines.index(b"\n") + 1])
     result = ossctl(*arguments, cwd=tmp_path, stdin=lines)
     assert result.said[0].startswith("3 done, 1 skipped · ")
+
+
+def test_deterministic_answers_depend_on_nothing_else_that_runs(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    rng = random.Random(seed := random.randrange(1 << 32))
+    print(f"seed {seed}")
+    text = "".join(rng.choice("abcdefgh ") for _ in range(120))
+    never = dict.fromkeys(ENDS, -100)
+    requests: list[Record] = [
+        {"id": f"r{n}", "prompt": text[: rng.randrange(1, 120)], "seed": n, "temperature": n % 2}
+        for n in range(14)
+    ]
+    for request in requests:
+        request.update(logit_bias=never, max_tokens=rng.randrange(2, 30))
+    write_jsonl(tmp_path / "a.jsonl", *requests)
+    write_jsonl(tmp_path / "b.jsonl", *rng.sample(requests, 14))
+    command = ("batch", "--deterministic", *model)
+    assert ossctl(*command, "a.jsonl", "-o", "a-out.jsonl", cwd=tmp_path).code == 0
+    output = tmp_path / "b-out.jsonl"
+    resumed = (*command, "b.jsonl", "-o", output, "--resume", "--parallel", 8)
+    assert run_and_kill(*resumed, folder=tmp_path, after=lambda: n_lines(output) >= 3)
+    assert ossctl(*resumed, cwd=tmp_path).code == 0
+    bodies = [
+        {key: record["response"]["body"] for key, record in by_id(records_in(path.read_text())).items()}
+        for path in (tmp_path / "a-out.jsonl", output)
+    ]
+    first, second = ({key: body["choices"] for key, body in each.items()} for each in bodies)
+    assert first == second
+    assert bodies[0]["r0"]["settings"]["deterministic"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--parallel", 6), "--deterministic needs --parallel 4 or a multiple of it, not 6"),
+        (("--parallel", 4, "--ctx", 512, "--gpu-layers", 0), ""),
+    ],
+)
+def test_what_deterministic_answers_need_is_checked(
+    tmp_path: Path, byte_model_path: Path, options: tuple[object, ...], said: str
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", QUICK)
+    result = ossctl(
+        "batch", "in.jsonl", "-o", "o.jsonl", "--deterministic", "-m", byte_model_path, *options, cwd=tmp_path
+    )
+    assert (result.code, said in result.stderr) == (2 if said else 0, True)

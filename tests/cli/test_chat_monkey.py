@@ -58,6 +58,7 @@ class Monkey:
         self.random = random.Random(seed)
         self.done: list[bytes] = []
         self.slowest = 0.0
+        self.interrupted = False  # and has not been seen to read keys since
 
     def act(self) -> None:
         actions = (
@@ -81,7 +82,7 @@ class Monkey:
     def paste(self) -> None:
         data = self.random.choice(
             (
-                self.random.randbytes(40).replace(b"\x1b", b"~"),
+                self.random.randbytes(40).translate(None, delete=b"\x1b\x03\x04"),
                 "\n".join(self.random.choices(LINES, k=5)).encode(),
                 self.random.choice(COMMANDS).encode(),
                 b"caf\xe9 \x00\x01\x1b[31m\x9b2J",
@@ -95,7 +96,12 @@ class Monkey:
         self.terminal.resize(self.random.randint(4, 150), self.random.randint(2, 50))
 
     def interrupt(self) -> None:
-        self.send(b"\x03x")  # never twice in a row, which leaves
+        """Press Ctrl-C, but never twice in a row, which leaves."""
+        if self.interrupted:
+            self.await_keys()
+            self.random.choice((self.line, self.command, self.wait))()
+        self.send(b"\x03x")
+        self.interrupted = True
 
     def suspend(self) -> None:
         self.note(b"SIGTSTP")
@@ -113,28 +119,45 @@ class Monkey:
         self.done.append(what[:60])
 
     def story(self) -> str:
-        return f"after {self.done[-30:]}:\n{self.terminal.raw[-3000:].decode('utf-8', 'replace')}"
+        process, raw = self.terminal.process, self.terminal.raw[-3000:].decode("utf-8", "replace")
+        ended = "" if process.isalive() else f"ended with {process.exitstatus or process.signalstatus}, "
+        return f"{ended}after {self.done[-30:]}:\n{raw}"
 
     def to_prompt(self) -> None:
         """Wait until the chat asks for a message, and clear it."""
-        self.terminal.resize(100, 30)
         deadline = time.monotonic() + ANSWER_SECONDS
-        answered = False
-        while not answered:
+        ready = False
+        while not ready:
             assert time.monotonic() < deadline, self.story()
-            self.send(b"\x1b\x03x")  # ends an answer, a question, a search, a menu
-            self.terminal.settle(0.2)
-            answered = self.shows_keys()
-        self.send(b"\x15\x0b")
+            self.await_keys()
+            self.send(b"\x1b\x03x")  # ends a question, a search, a menu; another question may follow
+            self.await_keys()
+            self.send(b"\x15\x0b")
+            self.terminal.settle(0.1)
+            ready = self.shows_keys(alone=True)
+        self.send(b"\x15")
         self.terminal.settle(0.1)
 
-    def shows_keys(self) -> bool:
+    def await_keys(self) -> None:
+        """Wait until the chat reads keys, so that it has read all earlier ones."""
+        self.terminal.resize(100, 30)
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while not self.shows_keys():
+            assert time.monotonic() < deadline, self.story()
+            self.send(b"\r")  # answers a question
+        self.interrupted = False
+
+    def shows_keys(self, *, alone: bool = False) -> bool:
+        """Type a mark; whether the prompt shows it, or with `alone` nothing else."""
         mark = f"q{self.random.randrange(1000)}z"
         self.send(mark.encode())
-        end = time.monotonic() + 2
+        end = time.monotonic() + (1 if alone else 5)  # 5: also after a paste that has lost its end
         while time.monotonic() < end:
             self.terminal.read(0.02)
-            if any(mark in line for line in self.terminal.lines) and ">" in self.terminal.text:
+            if f"> {mark}" in self.terminal.lines:
+                return True
+            shown = [line for line in self.terminal.lines if mark in line]
+            if not alone and shown and not any("ot now: " in line for line in shown):
                 return True
         return False
 
@@ -168,13 +191,14 @@ def play(folder: Path, actions: int, *, measured: bool) -> None:
         assert terminal.end() == 0, monkey.story()
         print(f"slowest key: {monkey.slowest:.3f} s")
         assert monkey.slowest <= KEY_SECONDS
-    assert not list(folder.glob("home/state/crash*")), monkey.story()
+    crashes = [path.read_text("utf-8") for path in folder.glob("home/state/crash*")]
+    assert not crashes, crashes
     with sqlite3.connect(folder / "home" / "data" / "ossctl.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_a_chat_outlives_a_monkey(tmp_path: Path) -> None:
-    play(tmp_path, 60, measured=False)
+    play(tmp_path, 30, measured=False)
 
 
 @pytest.mark.slow

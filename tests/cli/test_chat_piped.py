@@ -55,6 +55,16 @@ def test_a_line_that_fails_is_said_and_the_others_go_on(tmp_path: Path) -> None:
     assert result.stdout.strip()
 
 
+def test_an_effort_from_the_environment_holds_for_models_that_have_one(tmp_path: Path) -> None:
+    asked = ("chat", *MODEL, "-n", 2)
+    result = ossctl(*asked, cwd=tmp_path, stdin=b"Say hi.", OSSCTL_EFFORT="low")
+    assert result.code == 0
+    assert result.stdout.strip()
+    refused = ossctl(*asked, "-e", "low", cwd=tmp_path, stdin=b"Say hi.")
+    assert refused.code == 2
+    assert "--effort is for gpt-oss" in refused.stderr
+
+
 def test_tools_that_need_approval_are_refused_as_run_refuses_them(tmp_path: Path) -> None:
     result = chat(tmp_path, "Say hi.\n", "--tool-cmd", "x=python")
     assert (result.code, result.stdout) == (2, "")

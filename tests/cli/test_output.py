@@ -75,6 +75,17 @@ def test_a_terminal_gets_no_control_characters_and_a_pipe_gets_all_bytes(
     assert screen.getvalue() == f"{SHOWN}{SHOWN}\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_stdout_cannot_encode_is_escaped(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    document = {"schema": "test/1", "name": "m\udce9é.gguf"}
+    Output(as_json=True).json(document)
+    assert json.loads(stdout.buffer.getvalue()) == document
+    Output().text("m\udce9.gguf")
+    assert stdout.buffer.getvalue().endswith(b"}\nm\\udce9.gguf\n")
+
+
 @pytest.mark.parametrize(("typed", "agreed"), [("y\n", True), (" YES\n", True), ("\n", False), ("", False)])
 def test_only_a_yes_is_a_yes(
     typed: str, agreed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -183,3 +194,15 @@ def test_a_bug_shows_its_traceback_to_those_who_ask_for_everything(
     stderr = capsys.readouterr().err
     assert "unexpected error: ValueError: oops" in stderr
     assert ("Traceback (most recent call last)" in stderr) == shown
+
+
+@pytest.mark.skipif(not has_nano(), reason="nano is not made yet: make nano")
+def test_a_call_without_a_program_is_shown_and_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "city.json").write_text(json.dumps(WEATHER), "utf-8")
+    asked = ("run", "-m", "nano", "-t", 0, "--tool", "get_weather=city.json", "What is the weather in Turku?")
+    result = ossctl(*asked, cwd=tmp_path)
+    assert (result.code, result.stdout) == (1, "")
+    assert result.said[-2:] == [
+        'ossctl: the model called get_weather({"city":"Turku"}) and gave no answer',
+        "--tool-cmd NAME=COMMAND runs a program for a function; --json prints the call.",
+    ]

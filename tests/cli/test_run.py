@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import re
 import signal
 import sys
 import time
@@ -166,6 +167,28 @@ def test_a_schema_is_followed_and_incomplete_json_is_not_printed(tmp_path: Path)
     assert "The JSON is incomplete and was not printed." in half.stderr
 
 
+def test_an_answer_can_be_a_choice_a_regex_or_a_grammar(tmp_path: Path) -> None:
+    (tmp_path / "list.lark").write_text('start: item (", " item)~2\nitem: /[a-z]+/', "utf-8")
+    ask = ("run", *SMOL, "Is the sky blue?")
+    assert ossctl(*ask, "--choice", "Yes.", "--choice", "No.", cwd=tmp_path).stdout in ("Yes.\n", "No.\n")
+    number = ossctl(*ask, "--regex", "[0-9]{2}", "--repetition-penalty", 1.1, "--json", cwd=tmp_path)
+    document = json.loads(number.stdout)
+    assert re.fullmatch("[0-9]{2}", document["answer"])
+    assert document["settings"]["repetition_penalty"] == 1.1
+    words = ossctl(*ask, "--grammar", "list.lark", "-n", 2, cwd=tmp_path)
+    assert (words.code, words.stdout) == (6, "")
+    assert "The answer is incomplete and was not printed." in words.stderr
+
+
+def test_a_format_that_does_not_compile_is_an_error_before_the_model_loads(tmp_path: Path) -> None:
+    (tmp_path / "bad.lark").write_text("start: word", "utf-8")
+    for command in (("run", "hi"), ("batch", "in.txt")):
+        (tmp_path / "in.txt").write_text("hi")
+        failed = ossctl(*command, "-m", "nothing.gguf", "--grammar", "bad.lark", cwd=tmp_path)
+        assert failed.code == 2
+        assert 'bad.lark: at 1(8): unknown name: "word"' in failed.stderr
+
+
 def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:
     template = "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\n"
     system = (
@@ -183,6 +206,12 @@ def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:
         (("--stop", "", "hi"), "--stop is an empty text"),
         (("--schema", "{", "hi"), "--schema is not valid JSON"),
         (("--schema", "nothing.json", "hi"), "cannot read nothing.json"),
+        (("--regex", "a(b", "hi"), "--regex: unclosed group"),
+        (("--grammar", "nothing.lark", "hi"), "cannot read nothing.lark"),
+        (("--regex", "a", "--choice", "a", "hi"), "--regex and --choice exclude each other"),
+        (("--choice", "", "hi"), "--choice: it is empty"),
+        (("--choice", "a", "--raw", "hi"), "--choice cannot be used with --raw"),
+        (("--frequency-penalty", 3, "hi"), "--frequency-penalty is 3.0, must be from -2 to 2"),
         (("-s", "@nothing.txt", "hi"), "cannot read nothing.txt"),
         (("-f", "nothing.txt", "hi"), "cannot read nothing.txt"),
         (("--tool", "weather", "hi"), "expected NAME=FILE"),

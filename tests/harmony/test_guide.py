@@ -20,7 +20,7 @@ from ossctl.dialect import (
 )
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import RequestError
-from ossctl.guide import Guide
+from ossctl.guide import Guide, TextFormat
 from ossctl.harmony.dialect import HarmonyDialect
 from tests.support.toy_harmony import TOY, ToyVocabulary, complaints, events_of, parsed, told
 
@@ -100,6 +100,17 @@ def forced(guide: Guide, vocabulary: ToyVocabulary = TOY) -> str:
 
 def spelt(tokens: set[int], vocabulary: ToyVocabulary = TOY) -> set[str]:
     return {vocabulary.spelt([token]) for token in tokens}
+
+
+# a choice, a regular expression or a grammar
+
+
+def test_reasoning_is_free_before_an_answer_that_has_to_be_one_of_the_choices() -> None:
+    guide = guide_of(text_format=TextFormat("choice", choices=("yes", "no")))
+    follow(guide, "<|channel|>analysis<|message|>maybe?<|end|><|start|>assistant<|channel|>final<|message|>")
+    assert spelt(choices(guide)) == {"y", "n"}
+    assert forced(follow(guide, "y")) == "es<|return|>"
+    assert forced(follow(guide_of(text_format=TextFormat("regex", "a+b")), "<|channel|>f")).startswith("inal")
 
 
 # a budget alone

@@ -12,6 +12,7 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from ossctl.errors import Interrupted, UsageError
+from ossctl.repl import input_prompt
 from ossctl.repl.completion import Candidate
 from ossctl.repl.input_prompt import InputPrompt
 from ossctl.repl.toolbar import Part
@@ -159,6 +160,49 @@ def test_a_search_in_the_history_ends_with_enter_and_ctrl_c(
     prompt = InputPrompt(tmp_path / "history", Host())
     Thread(target=lambda: press(keys, *" !\r")).start()
     assert prompt.ask() == (" !hello" if end == "\r" else "new !")
+
+
+@pytest.mark.parametrize(("press", "text"), [("x", "abx"), ("\x7f", "a"), ("\x1b[200~xy\x1b[201~", "abxy")])
+def test_what_is_typed_with_a_selection_is_written(
+    tmp_path: Path, keys: PipeInput, press: str, text: str
+) -> None:
+    assert typed(tmp_path, keys, f"ab\x00{press}\r".encode()).text == text
+
+
+@pytest.mark.parametrize(
+    ("draft", "press", "edited"), [("", "", False), ("ab", "", False), ("", "x\x7f", True)]
+)
+def test_the_prompt_knows_whether_anything_was_typed(
+    tmp_path: Path, keys: PipeInput, draft: str, press: str, edited: bool
+) -> None:
+    prompt = typed(tmp_path, keys, b"before\r")
+    keys.send_text(f"{press}\r")
+    prompt.ask(draft)
+    assert prompt.edited == edited
+
+
+def test_a_paste_whose_end_is_lost_does_not_swallow_the_keys(
+    tmp_path: Path, keys: PipeInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_prompt, "_PASTE_SECONDS", 0.1)
+    host = Host()
+    host.on_idle = lambda: keys.send_text("\r") if host.seen[-1][0] == "pasted" else None
+    keys.send_text("\x1b[200~pasted")
+    assert InputPrompt(tmp_path / "history", host).ask() == "pasted"
+
+
+def test_ctrl_c_just_after_enter_is_no_error(tmp_path: Path, keys: PipeInput) -> None:
+    host = Host()
+    prompt = InputPrompt(tmp_path / "history", host)
+    app = prompt._session.app
+
+    def enter_and_interrupt() -> None:
+        app.exit(result="sent")
+        app.key_processor.send_sigint()
+
+    host.on_idle = enter_and_interrupt
+    assert prompt.ask() == "sent"
+    assert not prompt._guard.problem
 
 
 def test_what_is_typed_is_kept_when_the_prompt_is_left(tmp_path: Path, keys: PipeInput) -> None:

@@ -47,8 +47,11 @@ class SettableLoad:
         self._session = session
 
     @property
-    def has_failed_session(self) -> bool:
+    def is_over(self) -> bool:
         return self._session.failed
+
+    def start(self) -> None:
+        pass
 
     def wait(self, _seconds: float) -> bool:
         return self.settled
@@ -290,6 +293,35 @@ def test_ctrl_c_while_another_model_loads_goes_back_to_the_previous_one(
     assert opened.lines[-2:] == ["Loading other was stopped.", "tiny is loaded again."]
     opened.repl.handle("Hello?")
     assert opened.texts == ["Hello?"]
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_ctrl_c_just_when_a_load_starts_loses_no_model(
+    monkeypatch: pytest.MonkeyPatch, started: bool
+) -> None:
+    found: list[str | None] = []
+
+    def find(reference: str | None) -> ModelFile:
+        found.append(reference)
+        raise UsageError(f"{reference} is not here")
+
+    def interrupted(load: BackgroundLoad) -> None:
+        monkeypatch.undo()
+        if started:
+            load.start()
+        raise KeyboardInterrupt
+
+    model = ChatModel("first", LoadOptions(), find)
+    monkeypatch.setattr(BackgroundLoad, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.start_load()
+    assert model.needs_load == (not started)
+    if not started:
+        model.start_load()
+    assert model.wait(30)
+    assert found == ["first"]
+    assert isinstance(model.error, UsageError)
+    model.close()
 
 
 def test_ctrl_c_in_a_command_stops_it_and_nothing_else(

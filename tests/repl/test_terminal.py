@@ -12,9 +12,10 @@ if sys.platform == "win32":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
 
 import pty
+import termios
 
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.repl.terminal import Signals, ask
+from ossctl.repl.terminal import Signals, ask, hidden_typing
 
 
 @pytest.fixture
@@ -61,3 +62,23 @@ def test_the_first_ctrl_c_ends_a_question_and_is_noted() -> None:
             ask("Well? ", lambda _: None)
         assert not interrupt.keep_going()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_between_an_answer_and_the_prompt_is_ignored() -> None:
+    signals = Signals(lambda: None)
+    with signals:
+        with signals.uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_during_an_answer_no_typed_or_pasted_byte_quits_or_stops_the_output(keyboard: int) -> None:
+    typed = b"a\x1cb\x13c\x16d\x0fe"  # Ctrl-\\, Ctrl-S, Ctrl-V and Ctrl-O
+    before = termios.tcgetattr(sys.stdin)
+    with hidden_typing():
+        os.write(keyboard, typed)
+        assert os.read(sys.stdin.fileno(), 100) == typed
+        os.write(sys.stdin.fileno(), b"shown")
+        assert os.read(keyboard, 100) == b"shown"
+    assert termios.tcgetattr(sys.stdin) == before

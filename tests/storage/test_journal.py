@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 
 from ossctl.errors import ExitCode, OssctlError, OutputClosed, UsageError
+from ossctl.storage.compression import TerminalEncoder
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path
 from ossctl.storage.lock import is_locked
+from ossctl.text import harmless
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -65,6 +68,15 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="link exists"):
         check_output_path(tmp_path / "link", overwrite=False)
     assert not (tmp_path / "target").exists()
+
+
+def test_lines_for_a_terminal_have_no_control_characters_and_mean_the_same() -> None:
+    record = {"answer": "".join(map(chr, range(0x20, 0x180))) + "\x9b2J漢"}
+    line = json.dumps(record, ensure_ascii=False).encode()
+    file = io.BytesIO()
+    Journal(lambda: file, "the terminal", encoder=TerminalEncoder()).append(line)
+    assert json.loads(file.getvalue()) == record
+    assert harmless(file.getvalue().decode()) == file.getvalue().decode()
 
 
 @linux_only

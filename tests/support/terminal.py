@@ -116,6 +116,8 @@ class Terminal:
 
     def resize(self, columns: int, rows: int) -> None:
         self.screen.resize(rows, columns)
+        self.screen.ensure_vbounds()  # pyte leaves the cursor below a screen that has become lower
+        self.screen.ensure_hbounds()
         self.process.setwinsize(rows, columns)
 
     def end(self) -> int:

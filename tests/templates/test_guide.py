@@ -1,6 +1,7 @@
 """Answers held to a JSON schema, with SmolLM2: its weights, its vocabulary, its chat template."""
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -12,7 +13,7 @@ from ossctl.engine.engine import Engine
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.engine.request import FinishReason, Generated, Request, Sampling
 from ossctl.errors import RequestError
-from ossctl.guide import Guide
+from ossctl.guide import Guide, TextFormat
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
@@ -133,14 +134,23 @@ def test_after_a_complete_json_only_the_end_can_come(smol: LlamaModel, grammars:
     assert list(guide.forced()) == [smol.vocab.end_id]
 
 
+def test_a_regular_expression_holds_after_the_reasoning(smol: LlamaModel, grammars: JsonGrammars) -> None:
+    dialect = dialect_of(smol, grammars, "<think>")
+    conversation = Conversation(LISBON, text_format=TextFormat("regex", "[0-9]{2}"))
+    guide = dialect.guide(conversation, dialect.render(conversation))
+    assert guide is not None
+    for token in smol.vocab.tokenize("Anything.\n</think>"):
+        assert guide.banned() is None
+        guide.accept(token)
+    assert re.fullmatch("[0-9]{2}", wander(smol, guide, 1))
+
+
 def test_without_a_format_there_is_no_guide(smol: LlamaModel, grammars: JsonGrammars) -> None:
     dialect, conversation = dialect_of(smol, grammars), Conversation(LISBON)
     assert dialect.guide(conversation, dialect.render(conversation)) is None
 
 
-@pytest.mark.parametrize(
-    "schema", [{"type": "colour"}, {"$ref": "#/no/such/place"}, {"not": {"type": "null"}}]
-)
+@pytest.mark.parametrize("schema", [{"type": "colour"}, {"$ref": "#/no/such/place"}, {"not": {}}])
 def test_a_schema_that_cannot_be_enforced_is_refused_by_name(
     smol: LlamaModel, grammars: JsonGrammars, schema: dict[str, Any]
 ) -> None:

@@ -8,15 +8,17 @@ from time import perf_counter
 
 import numpy as np
 
+from ossctl.app.batch.finished import FinishedRequests, wanted
 from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.records import ResultRecords
-from ossctl.app.batch.resume import FinishedRequests, RecordState, read_back
+from ossctl.app.batch.resume import read_back
 from ossctl.app.batch.run import BatchJob, BatchModel, identity_of, parser_for, workload_of
 from ossctl.app.inference.embedding import is_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.inference.request import prepare_choices
 from ossctl.app.wire.lines import Line, raw_content
+from ossctl.app.wire.request_key import RequestKey
 from ossctl.app.wire.source import Survey
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Request
@@ -103,7 +105,7 @@ class _Checker:
         self._parser = parser_for(job, model)
         self._records = records
         self._finished = finished
-        self._retry_failed = job.rules.retry_failed
+        self._rules = job.rules
         self._engine = Engine(model.runner)
         self._queue = PrefixQueue()
         self._previous: Tokens | None = None
@@ -118,7 +120,7 @@ class _Checker:
             for choice in choices:
                 self._engine.check(choice.request)
         except RequestError as error:
-            if not self._is_finished(line, raw_content(line)):
+            if not self._is_finished(line, RequestKey(raw=raw_content(line))):
                 self._add_error(line, error)
             return
         self._result.valid += 1
@@ -133,12 +135,12 @@ class _Checker:
             self._count_shared()
         return self._result
 
-    def _is_finished(self, line: Line, request_key: bytes) -> bool:
+    def _is_finished(self, line: Line, key: RequestKey) -> bool:
         if self._finished is None:
             return False
-        custom_id = self._parser.id_of(line)
-        state = self._finished.look_up(custom_id, self._records.id_of(custom_id, request_key))
-        finished = state is RecordState.DONE or (state is RecordState.FAILED and not self._retry_failed)
+        custom_id, n_ctx = self._parser.id_of(line), self._model.runner.n_ctx_seq
+        state = self._finished.look_up(custom_id, wanted(self._records, custom_id, key, n_ctx))
+        finished = self._rules.keeps(state)
         self._result.skipped += finished
         return finished
 

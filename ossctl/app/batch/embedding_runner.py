@@ -45,6 +45,7 @@ class EmbeddingRunner(LineRunner[EmbeddingTask]):
         self._embedder = model.embedder
         self._model_name = model.name
         self.n_seq = self._embedder.max_inputs
+        self.n_ctx = self._embedder.max_tokens
         self._waiting: deque[tuple[_Pending, Tokens]] = deque()
 
     def _answer_all(self, interrupt: Interrupt) -> None:
@@ -108,7 +109,7 @@ class EmbeddingRunner(LineRunner[EmbeddingTask]):
     def _refuse(self, pending: _Pending, error: RequestError) -> None:
         self._waiting = deque(each for each in self._waiting if each[0] is not pending)
         task = pending.task
-        self._fail(pending.index, pending.line, task.custom_id, task.request_key, error)
+        self._fail(pending.index, pending.line, task.custom_id, task.request_key.failure, error)
 
     def _finish(self, pending: _Pending) -> None:
         task, n_tokens = pending.task, pending.n_tokens

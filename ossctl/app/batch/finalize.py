@@ -10,7 +10,9 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from ossctl.app.batch.resume import OutputLines, decode_record, last_of_each
+from ossctl.app.batch.finished import last_of_each
+from ossctl.app.batch.resume import OutputLines
+from ossctl.app.batch.written_record import decode_record
 from ossctl.app.wire.source import id_hash
 from ossctl.storage.compression import encode_in_blocks, encoder_for, is_compressed
 from ossctl.storage.journal import OutputFile

@@ -13,16 +13,17 @@ from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from typing import Generic, Protocol, TypeVar
 
+from ossctl.app.batch.finished import FinishedRequests, RecordState, wanted
 from ossctl.app.batch.held_records import HeldRecords
 from ossctl.app.batch.output_order import OrderedWriter, UnorderedWriter, Writer
 from ossctl.app.batch.records import ResultRecords
-from ossctl.app.batch.resume import FinishedRequests, RecordState
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.wire.chat_completions import default_id
 from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.reader import EndOfInput, Reader
+from ossctl.app.wire.request_key import RequestKey
 from ossctl.app.wire.source import id_hash
 from ossctl.errors import OssctlError, OutputClosed, RequestError, TooManyFailures, UsageError
 from ossctl.storage.journal import Journal
@@ -37,18 +38,32 @@ Arrival = Line | Generation | Exception | EndOfInput | None
 
 @dataclass(frozen=True)
 class Rules:
-    """How a batch runs. It stops when more than `max_errors` lines have failed, unless that is None."""
+    """How a batch runs. It stops when more than `max_errors` lines have failed, unless that is None.
+
+    If it is `deterministic`, an answer does not depend on the other requests.
+    """
 
     in_order: bool = False
     retry_failed: bool = False
+    retry_cut: bool = False
+    deterministic: bool = False
     max_errors: int | None = None
+
+    def keeps(self, state: RecordState) -> bool:
+        """Whether a resumed batch keeps a record of this state, and does not answer its request again."""
+        match state:
+            case RecordState.FAILED:
+                return not self.retry_failed
+            case RecordState.CUT:
+                return not self.retry_cut
+        return state is RecordState.DONE
 
 
 class LineRequest(Protocol):
-    """A parsed line. `request_key` is a hash of all that its answer depends on."""
+    """A parsed line. `request_key` identifies it."""
 
     @property
-    def request_key(self) -> bytes: ...
+    def request_key(self) -> RequestKey: ...
 
 
 _Request = TypeVar("_Request", bound=LineRequest)
@@ -78,6 +93,7 @@ class LineRunner(ABC, Generic[_Request]):
     """
 
     n_seq: int  # requests that are answered together
+    n_ctx: int  # tokens of a request and its answer
 
     def __init__(
         self,
@@ -197,7 +213,7 @@ class LineRunner(ABC, Generic[_Request]):
         try:
             task = self._parser.parse(line)
         except RequestError as error:
-            if not self._skip_finished(index, custom_id, raw_content(line)):
+            if not self._skip_finished(index, custom_id, RequestKey(raw=raw_content(line))):
                 self._fail(index, line, custom_id, raw_content(line), error)
             return
         if self._skip_finished(index, custom_id, task.request_key):
@@ -205,19 +221,22 @@ class LineRunner(ABC, Generic[_Request]):
         try:
             self._submit(index, line, task)
         except RequestError as error:
-            self._fail(index, line, custom_id, task.request_key, error)
+            self._fail(index, line, custom_id, task.request_key.failure, error)
 
-    def _skip_finished(self, index: int, custom_id: str, request_key: bytes) -> bool:
+    def _skip_finished(self, index: int, custom_id: str, key: RequestKey) -> bool:
         """Whether an earlier run finished this request; if so, it is counted as skipped."""
         if self._finished is None:
             return False
-        state = self._finished.look_up(custom_id, self._records.id_of(custom_id, request_key))
+        state = self._finished.look_up(custom_id, wanted(self._records, custom_id, key, self.n_ctx))
         spooled = self._finished.spooled.pop(custom_id, None)
-        if state is RecordState.DONE or (state is RecordState.FAILED and not self._rules.retry_failed):
+        if self._rules.keeps(state):
             self.summary.skipped += 1
             self.summary.failed_before += state is RecordState.FAILED
+            self.summary.cut_before += state is RecordState.CUT
             self._writer.put(index, spooled)
             return True
+        if spooled is not None:
+            self._journal.append(spooled)  # until the new record replaces it
         self.summary.changed += state is RecordState.CHANGED
         self.needs_finalizing = self.needs_finalizing or state is not RecordState.MISSING
         return False

@@ -32,6 +32,7 @@ class BatchOptions:
     resume: bool = False
     overwrite: bool = False
     retry_failed: bool = False
+    retry_cut: bool = False
     order: Literal["done", "input"] = "done"
     flat: bool = False
     keep_input: bool = False
@@ -41,11 +42,13 @@ class BatchOptions:
     max_errors: int | None = None
     fail_fast: bool = False
     dry_run: bool = False
+    deterministic: bool = False
 
     def job(self) -> BatchJob:
         """Raises UsageError for options that contradict each other or are invalid."""
-        if self.retry_failed and not self.resume:
-            raise UsageError("--retry-failed needs --resume")
+        for option, given in (("--retry-failed", self.retry_failed), ("--retry-cut", self.retry_cut)):
+            if given and not self.resume:
+                raise UsageError(f"{option} needs --resume")
         kind, template = self._format(), self._template()
         return BatchJob(
             Source(
@@ -69,6 +72,8 @@ class BatchOptions:
             Rules(
                 in_order=self.order == "input",
                 retry_failed=self.retry_failed,
+                retry_cut=self.retry_cut,
+                deterministic=self.deterministic,
                 max_errors=0 if self.fail_fast else self.max_errors,
             ),
         )

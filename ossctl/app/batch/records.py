@@ -1,12 +1,12 @@
 """Encodes output records, in the format of OpenAI's Batch API or flat.
 
-The id of a record is a hash of the model and the request, so that `--resume` can tell which answers are still
-valid without a field that OpenAI's format does not have.
+The id of a record is a hash of the model and of all that the answer depends on, so that `--resume` can tell
+which answers are still valid without a field that OpenAI's format does not have.
 """
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -24,7 +24,8 @@ from ossctl.dialect import ToolCall
 from ossctl.engine.request import TokenLogprob
 from ossctl.errors import RequestError
 
-ID_PREFIX = "batch_req_ossctl1_"  # 1: the version of the hash
+ID_PREFIX = "batch_req_ossctl2_"  # 2: the version of the hash
+ID_PREFIX_1 = "batch_req_ossctl1_"  # its answers depended on max_tokens
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,29 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class ResultRecords:
-    """Encodes records, OpenAI's or `flat`; with `keep_input`, they repeat the input's record."""
+    """Encodes records, OpenAI's or `flat`; with `keep_input`, they repeat the input's record.
+
+    `deterministic` is written to the settings of each.
+    """
 
     model: ModelIdentity
     flat: bool = False
     keep_input: bool = False
+    deterministic: bool = False
 
-    def id_of(self, custom_id: str, request_key: bytes) -> str:
-        """The id of a request's record; `request_key` is its hash, or the content of an invalid line."""
+    def id_of(self, custom_id: str, request_key: bytes, prefix: str = ID_PREFIX) -> str:
+        """The id of a request's record; `request_key` is that of its answer or failure."""
         state = blake2b(self.model.fingerprint, digest_size=16)
         for part in (custom_id.encode("utf-8", "surrogatepass"), request_key):
             state.update(len(part).to_bytes(8))
             state.update(part)
-        return ID_PREFIX + state.hexdigest()
+        return prefix + state.hexdigest()
 
     def answer(self, line: Line, task: Task, generations: Sequence[Generation]) -> bytes:
         """Encode the record of an answered request, without a newline."""
-        record_id = self.id_of(task.custom_id, task.request_key)
+        record_id = self.id_of(task.custom_id, task.request_key.answer)
         if self.flat:
-            fields = _flat(task, generations)
+            fields = _flat(generations, {"settings": self._settings(task, generations), **_metadata(task)})
             return self._encode(line, {"id": record_id, "custom_id": task.custom_id, **fields})
         identity = uuid.uuid4().hex
         body = {
@@ -65,11 +70,11 @@ class ResultRecords:
             "created": int(time.time()),
             "model": self.model.name,
             "choices": [
-                _choice(index, task, generation, self.model.piece)
-                for index, generation in enumerate(generations)
+                {**_choice(index, task, generation, self.model.piece), **tokens}
+                for index, (generation, tokens) in enumerate(_with_tokens(generations))
             ],
             "usage": _usage(generations),
-            "settings": _settings(task),
+            "settings": self._settings(task, generations),
             **_metadata(task),
         }
         if isinstance(task, CompletionTask):
@@ -83,7 +88,7 @@ class ResultRecords:
 
     def embeddings(self, line: Line, task: EmbeddingTask, body: dict[str, Any]) -> bytes:
         """Encode the record of a request for embeddings, answered by `body`, without a newline."""
-        ids = {"id": self.id_of(task.custom_id, task.request_key), "custom_id": task.custom_id}
+        ids = {"id": self.id_of(task.custom_id, task.request_key.answer), "custom_id": task.custom_id}
         if self.flat:
             vectors = [entry["embedding"] for entry in body["data"]]
             tokens = body["usage"]["prompt_tokens"]
@@ -98,6 +103,9 @@ class ResultRecords:
         answer = {"content": None} if self.flat else {"response": None}
         record_id = self.id_of(custom_id, request_key)
         return self._encode(line, {"id": record_id, "custom_id": custom_id, **answer, "error": details})
+
+    def _settings(self, task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
+        return {**_settings(task, generations), **({"deterministic": True} if self.deterministic else {})}
 
     def _encode(self, line: Line, record: dict[str, Any]) -> bytes:
         if self.keep_input:
@@ -122,15 +130,16 @@ def _choice(index: int, task: Task, generation: Generation, piece: Callable[[int
     return choice
 
 
-def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
+def _flat(generations: Sequence[Generation], extra: dict[str, Any]) -> dict[str, Any]:
     choices = [
         {
             "content": generation.content,
             "reasoning": generation.reasoning,
             "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in generation.calls],
             "finish_reason": generation.finish,
+            **tokens,
         }
-        for generation in generations
+        for generation, tokens in _with_tokens(generations)
     ]
     usage = _usage(generations)
     return {
@@ -140,10 +149,16 @@ def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
         "completion_tokens": usage["completion_tokens"],
         "reasoning_tokens": usage["completion_tokens_details"]["reasoning_tokens"],
         "created": int(time.time()),
-        "settings": _settings(task),
-        **_metadata(task),
+        **extra,
         "error": None,
     }
+
+
+def _with_tokens(generations: Sequence[Generation]) -> Iterator[tuple[Generation, dict[str, int]]]:
+    """Each choice with its token count, if there are several: the usage counts them together."""
+    for generation in generations:
+        several = len(generations) > 1
+        yield generation, {"completion_tokens": generation.completion_tokens} if several else {}
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
@@ -152,19 +167,24 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
 
 
 def _finish_details(generation: Generation) -> dict[str, Any]:
-    """Whether the answer was cut before it began, and how the model broke its format."""
+    """Whether the answer was cut before it began, how often it was sampled, and how it broke its format."""
     details: dict[str, Any] = {}
     if generation.cut_in_reasoning:
         details["cut_in"] = "reasoning"
+    if generation.attempts > 1:
+        details |= {"attempts": generation.attempts, "seed": generation.request.sampling.seed}
     if generation.recovered:
         details["recovered"] = list(generation.recovered)
     return details
 
 
-def _settings(task: Task) -> dict[str, Any]:
+def _settings(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
     """The settings, besides the request itself, that reproduce an answer."""
     conversation = task.conversation
-    settings: dict[str, Any] = {"seed": task.sampling.seed}
+    first, *others = generations
+    again = first.attempts > 1 and not others
+    seed = first.request.sampling.seed if again else task.sampling.seed
+    settings: dict[str, Any] = {"seed": seed}
     if conversation.effort is not None:
         settings["reasoning_effort"] = conversation.effort
     if conversation.date is not None:
@@ -179,16 +199,23 @@ def _metadata(task: Task) -> dict[str, Any]:
 
 
 def _usage(generations: Sequence[Generation]) -> dict[str, Any]:
-    """Token counts of a request; the prompt, which its choices share, counts once."""
+    """Token counts of a request; the prompt, which its choices share, counts once.
+
+    Answers that did not fit the schema count as well, and `rejected_tokens` are theirs.
+    """
     prompt = len(generations[0].request.prompt)
-    completion = sum(generation.completion_tokens for generation in generations)
+    rejected = sum(generation.rejected_tokens for generation in generations)
+    completion = sum(generation.completion_tokens for generation in generations) + rejected
     reasoning = sum(generation.reasoning_tokens for generation in generations)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": min(g.cached_tokens for g in generations)},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
+        "completion_tokens_details": {
+            "reasoning_tokens": reasoning,
+            **({"rejected_tokens": rejected} if rejected else {}),
+        },
     }
 
 

@@ -1,20 +1,14 @@
 """Reads an output back for `--resume`: which requests are finished, and how to repair a torn end."""
 
-from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
-
+from ossctl.app.batch.finished import FinishedRequests
 from ossctl.app.batch.held_records import held_path
-from ossctl.app.batch.records import ID_PREFIX
-from ossctl.app.wire.source import id_hash
+from ossctl.app.batch.written_record import RECORD_START, Record, decode_record
 from ossctl.errors import UsageError
 from ossctl.storage.compression import (
     READ_ERRORS,
@@ -24,51 +18,6 @@ from ossctl.storage.compression import (
     open_decoded,
 )
 from ossctl.storage.journal import Journal, OutputFile
-
-_START = f'{{"id":"{ID_PREFIX}'.encode()  # how every record starts
-
-
-class _Error(msgspec.Struct):
-    code: str
-
-
-class Record(msgspec.Struct):
-    """The fields of a record, OpenAI's or flat, that say which request it answers and whether that failed."""
-
-    id: str
-    custom_id: str
-    error: _Error | None = None
-    response: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-    @property
-    def is_flat(self) -> bool:
-        return self.response is msgspec.UNSET
-
-    @property
-    def failed(self) -> bool:
-        return self.error is not None
-
-
-_decoder = msgspec.json.Decoder(Record)
-
-
-def decode_record(line: bytes) -> Record | None:
-    """Decode a line of an output; None if it is not a complete record of ours."""
-    if not line.startswith(_START):
-        return None
-    try:
-        return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-class RecordState(Enum):
-    """What an output has for a request."""
-
-    MISSING = auto()
-    DONE = auto()
-    FAILED = auto()
-    CHANGED = auto()  # a record of the same id, but for another request or model
 
 
 @dataclass(frozen=True)
@@ -122,52 +71,6 @@ class OutputLines:
                 yield line
 
 
-class FinishedRequests:
-    """The last record of each id, as hashes: 18 bytes per id.
-
-    `spooled` are records by id that are finished but not in the output yet. `replaced` counts the records
-    that a later one of the same id replaces.
-    """
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        ids, record_ids, failed = array("Q"), array("Q"), array("b")
-        for record in records:
-            ids.append(id_hash(record.custom_id))
-            record_ids.append(_record_hash(record.id))
-            failed.append(record.failed)
-        last = last_of_each(np.asarray(ids))
-        self._ids = np.asarray(ids)[last]
-        self._record_ids = np.asarray(record_ids)[last]
-        self._failed = np.asarray(failed, np.bool_)[last]
-        self._looked_up = np.zeros(len(last), np.bool_)
-        self.count = len(last)
-        self.replaced = len(ids) - len(last)
-        self.spooled: dict[str, bytes] = {}
-
-    def look_up(self, custom_id: str, record_id: str) -> RecordState:
-        """The state of the request `custom_id`, whose record would have the id `record_id`."""
-        wanted = np.uint64(id_hash(custom_id))
-        index = int(self._ids.searchsorted(wanted))
-        if index == self.count or self._ids[index] != wanted:
-            return RecordState.MISSING
-        self._looked_up[index] = True
-        if self._record_ids[index] != _record_hash(record_id):
-            return RecordState.CHANGED
-        return RecordState.FAILED if self._failed[index] else RecordState.DONE
-
-    def orphaned_failures(self) -> int:
-        """Count failures whose ids were never looked up: their lines were corrected or removed."""
-        return int(np.count_nonzero(self._failed & ~self._looked_up))
-
-
-def last_of_each(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
-    """The index of the last occurrence of each id, in the order of the ids."""
-    order = np.argsort(ids, kind="stable")
-    is_last = np.ones(len(ids), np.bool_)
-    is_last[:-1] = ids[order[1:]] != ids[order[:-1]]
-    return order[is_last]
-
-
 def read_back(path: Path, *, flat: bool) -> tuple[FinishedRequests, Tail]:
     """Read the output at `path` and its spool. Raises UsageError unless it is an output of the same form."""
     lines = OutputLines(path)
@@ -190,7 +93,7 @@ def _finished_records(
         if copy is not None and (copy.id, copy.failed) == (record.id, record.failed):
             del spooled[record.custom_id]
     tail = lines.tail
-    starts_record = tail.text[: len(_START)] == _START[: len(tail.text)]
+    starts_record = tail.text[: len(RECORD_START)] == RECORD_START[: len(tail.text)]
     if not starts_record or (tail.partial and not tail.text and not count):
         raise _not_an_output(lines.path, count + 1)
     if tail.record is not None:
@@ -251,11 +154,3 @@ def resume_journal(output: OutputFile, tail: Tail) -> Journal:
     if output.path.stat().st_size:
         output.replace(write)
     return output.journal(encoder)
-
-
-def _record_hash(record_id: str) -> int:
-    """The first 8 bytes of the hash in a record's id."""
-    try:
-        return int(record_id.removeprefix(ID_PREFIX)[:16], 16)
-    except ValueError:
-        return 0

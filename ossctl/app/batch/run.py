@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,26 @@ from typing import Any
 import msgspec
 
 from ossctl.app.batch.embedding_runner import EmbeddingRunner
+from ossctl.app.batch.energy import EnergyMeter
 from ossctl.app.batch.finalize import finalize
+from ossctl.app.batch.finished import FinishedRequests
 from ossctl.app.batch.held_records import HeldRecords
 from ossctl.app.batch.line_parser import EmbeddingLineParser, LineParser
 from ossctl.app.batch.line_runner import Codec, LineRunner, Rules
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
-from ossctl.app.batch.resume import FinishedRequests, Tail, read_back, resume_journal
+from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
-from ossctl.app.inference.request import check_schema, supported_reasoning
+from ossctl.app.inference.request import check_schema, schema_remarks, supported_reasoning
 from ossctl.app.placement.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
 from ossctl.app.user_text import encodable
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
+from ossctl.planning.plan import Plan
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
 from ossctl.storage.atomic import atomic_write
@@ -37,6 +40,7 @@ from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
 _COMPLETE = "complete"
+_ROWS = 4  # of activations that ggml's repacked kernels compute at once; the rest one by one (repack.cpp)
 
 
 @dataclass(frozen=True)
@@ -113,10 +117,28 @@ class BatchModel:
 
 def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
     """The workload to plan memory for."""
-    if survey is None:
-        return Workload(Purpose.BATCH)
+    if survey is None or job.rules.deterministic:
+        return Workload(Purpose.BATCH)  # the same kernels for any input
     prompt, answer = survey.sizes.likely_tokens(job.parser.defaults.max_tokens)
     return Workload(Purpose.BATCH, survey.count, prompt_tokens=prompt, answer_tokens=answer)
+
+
+def check_deterministic(plan: Plan | None) -> None:
+    """Raise UsageError if answers depend on other requests even though these are isolated."""
+    if plan is None:
+        return
+    if plan.settings.devices:
+        raise UsageError("--deterministic works on the CPU only", "Add --gpu-layers 0.")
+    if plan.settings.parallel % _ROWS:
+        raise UsageError(
+            f"--deterministic needs --parallel {_ROWS} or a multiple of it, not {plan.settings.parallel}",
+            f"llama.cpp computes {_ROWS} sequences at a time, and any others in another way.",
+        )
+    if plan.settings.unified:
+        raise UsageError(
+            "--deterministic needs a cache for each sequence, which do not fit",
+            "Use a smaller --ctx or --parallel.",
+        )
 
 
 def run_batch(
@@ -136,10 +158,10 @@ def run_batch(
         report = stack.enter_context(_report_at_end(job))
         answerer = stack.enter_context(_answerer(job, survey, model, interrupt))
         report.model = answerer.name
-        for remark in answerer.remarks:
+        for remark in (*answerer.remarks, *schema_remarks(job.parser.defaults.json_format)):
             say(remark)
         with output.journal() as journal:
-            runner = answerer.runner(journal, watch)
+            runner = answerer.runner(journal, _with_energy(watch, answerer.devices))
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
             try:
@@ -164,6 +186,7 @@ class _Answerer:
     name: str
     remarks: tuple[str, ...]
     runner: _MakeRunner
+    devices: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
@@ -181,13 +204,32 @@ def _answerer(
             yield _Answerer(embedder.name, embedder.remarks, make)
         return
     with load_model(model.path, model.options, workload_of(job, survey), interrupt) as loaded:
+        if job.rules.deterministic:
+            check_deterministic(loaded.plan)
         codec = Codec(parser_for(job, loaded), _records(job, model.path, loaded))
         make = functools.partial(BatchRunner, loaded, codec, rules=job.rules)
-        yield _Answerer(loaded.name, loaded.remarks, make)
+        yield _Answerer(
+            loaded.name, loaded.remarks, make, loaded.plan.settings.devices if loaded.plan else ()
+        )
 
 
 def _records(job: BatchJob, path: Path, model: LoadedModel | LoadedEmbedder) -> ResultRecords:
-    return ResultRecords(identity_of(path, model), job.sink.flat, job.sink.keep_input)
+    return ResultRecords(
+        identity_of(path, model), job.sink.flat, job.sink.keep_input, job.rules.deterministic
+    )
+
+
+def _with_energy(
+    watch: Callable[[BatchSummary], None], devices: Sequence[str]
+) -> Callable[[BatchSummary], None]:
+    """`watch`, preceded by a reading of the energy from now on."""
+    meter = EnergyMeter.of_machine(devices)
+
+    def watched(summary: BatchSummary) -> None:
+        summary.energy = meter.read()
+        watch(summary)
+
+    return watched
 
 
 def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:

@@ -14,6 +14,7 @@ from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import prepare_choices
+from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.wire.chat_completions import Task
 from ossctl.app.wire.lines import Line
@@ -51,6 +52,7 @@ class BatchRunner(LineRunner[Task]):
     ) -> None:
         super().__init__(codec, journal, watch, rules)
         self.n_seq = model.runner.n_seq
+        self.n_ctx = model.runner.n_ctx_seq
         self._model = model
         self._engine: EngineThread | None = None
         self._queue = PrefixQueue()
@@ -58,7 +60,8 @@ class BatchRunner(LineRunner[Task]):
         self._submitted = 0
 
     def _answer_all(self, interrupt: Interrupt) -> None:
-        with EngineThread(self._model.runner, self._arrivals.put, self._model.disk) as engine:
+        model, isolated = self._model, self._rules.deterministic
+        with EngineThread(model.runner, self._arrivals.put, model.disk, isolated=isolated) as engine:
             self._engine = engine
             try:
                 self._keep_engine_busy(engine, interrupt, _SUBMITTED_PER_SEQUENCE * self.n_seq)
@@ -109,6 +112,11 @@ class BatchRunner(LineRunner[Task]):
     def _finish(self, generation: Generation) -> None:
         pending = self._pending.pop(generation.request.id)
         self._submitted -= 1
+        if (again := retry_of(self._model, pending.task, generation, step=pending.task.n)) is not None:
+            pending.choices[pending.choices.index(generation)] = again
+            self._pending[again.request.id] = pending
+            self._queue.push([again])
+            return
         pending.unfinished -= 1
         if pending.unfinished:
             return
@@ -116,18 +124,19 @@ class BatchRunner(LineRunner[Task]):
         self.summary.add(pending.choices)
         error = _error_of(task, pending.choices)
         if error is not None:
-            self._fail(pending.index, line, task.custom_id, task.request_key, error)
+            self._fail(pending.index, line, task.custom_id, task.request_key.failure, error)
             return
         self.summary.done += 1
         self.summary.cut_in_reasoning += any(choice.cut_in_reasoning for choice in pending.choices)
         self.summary.recovered += any(choice.recovered for choice in pending.choices)
+        self.summary.retried += any(choice.attempts > 1 for choice in pending.choices)
         self._write(pending.index, lambda: self._records.answer(line, task, pending.choices))
 
 
 def _error_of(task: Task, choices: list[Generation]) -> RequestError | None:
     """The first error among the choices, if any: one of them fails the whole line."""
     for number, choice in enumerate(choices, 1):
-        error = choice.error or _incomplete_json(task, choice) or _repetition(choice)
+        error = choice.error or _incomplete(task, choice) or _repetition(choice)
         error = error or misfit_of(task.conversation, choice)
         if error is not None:
             which = f"choice {number} of {len(choices)}: " if len(choices) > 1 else ""
@@ -135,9 +144,10 @@ def _error_of(task: Task, choices: list[Generation]) -> RequestError | None:
     return None
 
 
-def _incomplete_json(task: Task, generation: Generation) -> RequestError | None:
+def _incomplete(task: Task, generation: Generation) -> RequestError | None:
     conversation = task.conversation
-    if conversation.json_format is None and conversation.tool_choice.mode != "required":
+    formatted = conversation.json_format or conversation.text_format
+    if formatted is None and conversation.tool_choice.mode != "required":
         return None
     how = {
         FinishReason.LENGTH: "reached its token limit",
@@ -146,7 +156,8 @@ def _incomplete_json(task: Task, generation: Generation) -> RequestError | None:
     }.get(generation.finish or FinishReason.STOP)
     if how is None:
         return None
-    where = "in its reasoning" if generation.cut_in_reasoning else "before its JSON was complete"
+    what = "it" if conversation.text_format else "its JSON"
+    where = "in its reasoning" if generation.cut_in_reasoning else f"before {what} was complete"
     return RequestError(f"the answer {how} {where}", code="schema_unsatisfied")
 
 

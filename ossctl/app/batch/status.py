@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.batch.resume import OutputLines, Record, read_records, spooled_records
+from ossctl.app.batch.resume import OutputLines, read_records, spooled_records
+from ossctl.app.batch.written_record import Record
 from ossctl.app.wire.source import Source
 from ossctl.errors import UsageError
 from ossctl.storage.lock import is_locked

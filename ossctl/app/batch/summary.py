@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ossctl.app.batch.energy import Energy
 from ossctl.app.inference.generation import Generation
 from ossctl.errors import ExitCode, RequestError
 
@@ -48,22 +49,26 @@ class Latencies:
 class BatchSummary:
     """The progress of a batch, and its result. Counts are of lines unless they say tokens.
 
-    Lines are `skipped` if an earlier run finished them, with an error if they are also `failed_before`.
+    Lines are `skipped` if an earlier run finished them, with an error if they are also `failed_before`, or
+    with an answer that would get longer now if they are `cut_before`.
     `changed` lines were answered again because their request or the model has changed. Of the `done` lines,
-    `cut_in_reasoning` reached their token limit before the answer began, and `recovered` broke the model's
-    format. `errors` counts the codes of errors, `error_messages` their texts. `running_tokens` are the tokens
-    generated so far for the `running` requests, `slowest` is the id and the age in seconds of the oldest one.
-    `embedded` counts the texts of which vectors were made.
-    `journal_seconds` is the time spent on encoding and writing records.
+    `cut_in_reasoning` ran out of tokens before the answer began, `recovered` broke the model's format,
+    and `retried` did not fit their schema at the first attempt. `errors` counts the codes of errors,
+    `error_messages` their texts. `running_tokens` are the tokens generated so far for the `running` requests,
+    `slowest` is the id and the age in seconds of the oldest one. `embedded` counts the texts of which vectors
+    were made. `journal_seconds` is the time spent on encoding and writing records. `energy` is None if the
+    machine does not count it.
     """
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
     failed_before: int = 0
+    cut_before: int = 0
     changed: int = 0
     cut_in_reasoning: int = 0
     recovered: int = 0
+    retried: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     embedded: int = 0
@@ -71,6 +76,7 @@ class BatchSummary:
     reasoning_tokens: int = 0
     seconds: float = 0.0
     journal_seconds: float = 0.0
+    energy: Energy | None = None
     errors: Counter[str] = field(default_factory=Counter)
     error_messages: Counter[str] = field(default_factory=Counter)
     latency: Latencies = field(default_factory=Latencies)
@@ -106,7 +112,7 @@ class BatchSummary:
             self.prompt_tokens += len(first.request.prompt)
             self.cached_tokens += min(generation.cached_tokens for generation in generations)
         for generation in generations:
-            self.completion_tokens += generation.completion_tokens
+            self.completion_tokens += generation.completion_tokens + generation.rejected_tokens
             self.reasoning_tokens += generation.reasoning_tokens
             if generation.tokens:
                 self.latency.add(generation.seconds)
@@ -126,10 +132,12 @@ class BatchSummary:
             "failed": self.failed,
             "skipped": self.skipped,
             "failed_before": self.failed_before,
+            "cut_before": self.cut_before,
             "changed": self.changed,
             "errors": dict(sorted(self.errors.items())),
             "cut_in_reasoning": self.cut_in_reasoning,
             "recovered": self.recovered,
+            "retried": self.retried,
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
             "completion_tokens": self.completion_tokens,
@@ -139,6 +147,7 @@ class BatchSummary:
             "tokens_per_second": round(self.tokens_per_second, 2),
             "latency_seconds": self.latency.percentiles(),
             "first_token_seconds": self.first_token.percentiles(),
+            **({"energy": self.energy.report(self.completion_tokens)} if self.energy else {}),
         }
 
     def remarks(self) -> Iterator[str]:
@@ -160,3 +169,5 @@ class BatchSummary:
             yield f"{too_long:,} {which} not fit: use a larger --ctx with --resume --retry-failed."
         if self.failed_before:
             yield f"{self.failed_before:,} failed in an earlier run: use --retry-failed to run them again."
+        if self.cut_before:
+            yield f"{self.cut_before:,} were cut in an earlier run: use --retry-cut to run them again."

@@ -30,7 +30,7 @@ class ModelFile:
 
 
 class BackgroundLoad:
-    """Starts to load a model when it is created.
+    """Loads a model once it is started.
 
     `find` locates the file and `on_settled` is called when the model is loaded or has failed, both on the
     loading thread. The thread closes `previous` first.
@@ -53,6 +53,9 @@ class BackgroundLoad:
         self._session: ModelSession | None = None
         self._error: Exception | None = None
         self._thread = Thread(target=self._run, name="model", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     @property
@@ -66,10 +69,11 @@ class BackgroundLoad:
         return self._error
 
     @property
-    def has_failed_session(self) -> bool:
-        """Whether the model was loaded and has failed since."""
+    def is_over(self) -> bool:
+        """Whether the model was loaded and has failed since, or Ctrl-C kept this load from starting."""
         session = self._session
-        return session is not None and session.failed
+        failed = session is not None and session.failed
+        return failed or self._thread.ident is None or self._closing.is_set()
 
     def wait(self, seconds: float) -> bool:
         """Wait for at most `seconds`; return whether the load is settled."""
@@ -90,7 +94,10 @@ class BackgroundLoad:
         if self._session is not None:
             self._session.model.runner.abort()
         self._closing.set()
-        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.ident is not None:
+            self._thread.join(_CLOSE_SECONDS)
+        elif self._previous is not None:
+            self._previous.close()
 
     def _run(self) -> None:
         workload = Workload(conversations=_CONVERSATIONS)

@@ -33,6 +33,9 @@ class ChatSettings:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int = 0
     optional: frozenset[str] = frozenset()
 
@@ -50,6 +53,9 @@ class ChatSettings:
             top_p=options.top_p,
             top_k=0 if options.top_k == -1 else options.top_k,
             min_p=options.min_p,
+            frequency_penalty=options.frequency_penalty,
+            presence_penalty=options.presence_penalty,
+            repetition_penalty=options.repetition_penalty,
             seed=options.seed or 0,
             optional=options.from_environment,
         )
@@ -57,7 +63,16 @@ class ChatSettings:
     def sampling(self, n_answers: int) -> Sampling:
         """The sampling settings after `n_answers` answers. Raises RequestError for a value out of range."""
         seed = (self.seed + n_answers) % _SEEDS
-        sampling = Sampling(self.temperature, self.top_k, self.top_p, self.min_p, seed)
+        sampling = Sampling(
+            self.temperature,
+            self.top_k,
+            self.top_p,
+            self.min_p,
+            seed,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            repetition_penalty=self.repetition_penalty,
+        )
         sampling.validate()
         return sampling
 

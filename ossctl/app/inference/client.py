@@ -9,6 +9,7 @@ from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec, prepare_generation
+from ossctl.app.inference.retries import retry_of
 from ossctl.dialect import Event
 
 # The index of a request, with an event of its answer or the complete Generation.
@@ -27,6 +28,8 @@ class Client:
     def answers(self, specs: Sequence[GenerationSpec]) -> Iterator[Arrival]:
         """Run all `specs` until each is answered; the last arrival of each is its Generation.
 
+        Answers that do not fit their schemas are sampled again.
+
         Raises RequestError for a spec that can't be answered, OssctlError if the model fails, Interrupted.
         """
         running = len(specs)
@@ -38,10 +41,15 @@ class Client:
             if isinstance(arrival, Exception):
                 raise arrival
             if isinstance(arrival, Generation):
-                running -= 1
                 if arrival.error is not None:
                     raise arrival.error
-                yield int(arrival.request.id), arrival
+                index = int(arrival.request.id)
+                again = retry_of(self._model, specs[index], arrival, step=len(specs))
+                if again is not None:
+                    self._engine.submit(again)
+                    continue
+                running -= 1
+                yield index, arrival
             elif arrival is not None:
                 yield arrival
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from ossctl.dialect import Effort, JsonFormat
 from ossctl.engine.request import Sampling
+from ossctl.guide import TextFormat
+
+SCHEMA_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,8 @@ class Defaults:
     `date` is the current date given to the model. Without one the model gets `today`, which does not count
     as part of the request. Line i uses seed `sampling.seed` + i, so that lines differ but a second run gives
     the same answers. `system` is the system message of conversations that have none. `timeout` is in seconds
-    from the start of an answer. `optional` names the defaults that hold only for models that support them.
+    from the start of an answer. `schema_retries` is that of `GenerationSpec`. `optional` names the defaults
+    that hold only for models that support them.
     """
 
     date: dt.date | None = None
@@ -26,5 +30,7 @@ class Defaults:
     today: dt.date | None = None
     system: str = ""
     json_format: JsonFormat | None = None
+    text_format: TextFormat | None = None
     timeout: float | None = None
+    schema_retries: int = SCHEMA_RETRIES
     optional: frozenset[str] = frozenset()

@@ -47,9 +47,12 @@ class EngineThread:
         runner: Runner,
         deliver: Callable[[Generation | Exception], None],
         disk: PrefixDisk | None = None,
+        *,
+        isolated: bool = False,
     ) -> None:
+        """`disk` and `isolated` are as in `Engine`."""
         self._runner = runner
-        self._engine = Engine(runner, disk)
+        self._engine = Engine(runner, disk, isolated=isolated)
         self._deliver = deliver
         self._inbox: SimpleQueue[Generation | _Cancel | None] = SimpleQueue()
         self._live: dict[str, Generation] = {}

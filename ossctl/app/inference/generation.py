@@ -11,8 +11,11 @@ from ossctl.errors import RequestError
 class Generation:
     """Collects the answer to a request. Stop strings apply to the answer only, not to the reasoning.
 
+    As in vLLM, they do not apply to the first `min_tokens` tokens.
+
     `tokens` are all that the model generated. `recovered` lists what was wrong with their format, without
-    duplicates. `on_event` is called with each event once no stop string can discard it.
+    duplicates. `attempts` counts this one and those before it, of `rejected_tokens`, that did not fit the
+    schema. `on_event` is called with each event once no stop string can discard it.
     """
 
     def __init__(
@@ -25,6 +28,8 @@ class Generation:
         self.request = request
         self.finish: FinishReason | None = None
         self.error: RequestError | None = None
+        self.attempts = 1
+        self.rejected_tokens = 0
         self.cached_tokens = 0
         self.seconds = 0.0  # from its admission to its latest token
         self.first_token_seconds = 0.0
@@ -66,6 +71,10 @@ class Generation:
         cut = self.finish in (FinishReason.LENGTH, FinishReason.REPETITION)
         return cut and bool(self.reasoning_tokens) and not self.content and not self.calls
 
+    @property
+    def _too_short(self) -> bool:
+        return len(self.tokens) <= self.request.sampling.min_tokens
+
     def feed(self, output: Generated) -> None:
         """Add the next token. Sets `finish` if the answer is complete with it."""
         if not self.tokens:
@@ -84,6 +93,13 @@ class Generation:
             self.finish = FinishReason.STOP
         elif output.finish is not None:
             self._close(output.finish)
+
+    def again(self, request: Request, parser: Parser, stops: Sequence[str]) -> "Generation":
+        """A generation that replaces this one."""
+        new = Generation(request, parser, stops, self._on_event)
+        new.attempts = self.attempts + 1
+        new.rejected_tokens = self.rejected_tokens + self.completion_tokens
+        return new
 
     def finish_prefill(self, output: Prefilled) -> None:
         """End a request that asked for no tokens."""
@@ -107,7 +123,7 @@ class Generation:
         for event in events:
             match event:
                 case Answer(text):
-                    self._add(self._stops.feed(text))
+                    self._add(text if self._too_short else self._stops.feed(text))
                     continue
                 case Reasoning(text):
                     self._reasoning.append(text)

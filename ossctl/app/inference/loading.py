@@ -20,6 +20,7 @@ from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.dialect import Dialect
+from ossctl.engine.breakers import BreakerFinder, Breakers
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import MemoryShortage, ModelError
 from ossctl.harmony.dialect import HarmonyDialect
@@ -62,7 +63,7 @@ class LoadedModel:
     `raw_dialect` is for texts without the chat format of `dialect`; None if there is no such format.
 
     `remarks` are messages for the user, such as a GPU that is not used or a plan that was reduced. `reported`
-    is the memory use according to llama.cpp, by device.
+    is the memory use according to llama.cpp, by device. `find_breakers` finds DRY's sequence breakers.
     """
 
     name: str
@@ -74,6 +75,7 @@ class LoadedModel:
     reported: Mapping[str, DeviceUse] = field(default_factory=dict)
     disk: DiskPrefixes | None = None
     raw_dialect: Dialect | None = None
+    find_breakers: Callable[[tuple[str, ...]], Breakers] = lambda _: Breakers()
 
     def dialect_of(self, *, raw: bool) -> Dialect:
         """The dialect of a chat, or of raw text."""
@@ -203,7 +205,15 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     reported = by_device(plan, {**model.buffers, **runner.buffers})
     remarks = tuple(differences(plan, reported))
     return LoadedModel(
-        model.name, runner, dialect, model.vocab.piece, remarks, plan, reported, raw_dialect=raw_dialect
+        model.name,
+        runner,
+        dialect,
+        model.vocab.piece,
+        remarks,
+        plan,
+        reported,
+        raw_dialect=raw_dialect,
+        find_breakers=BreakerFinder(model.vocab).find,
     )
 
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.inference.defaults import Defaults
+from ossctl.app.inference.defaults import SCHEMA_RETRIES, Defaults
 from ossctl.app.user_text import encodable, read_text, text_of
 from ossctl.dialect import Effort, JsonFormat
 from ossctl.engine.request import Sampling
+from ossctl.engine.text_grammar import problem_of
 from ossctl.errors import RequestError, UsageError
+from ossctl.guide import TextFormat
+from ossctl.schemas.validator import NotASchema, check_schema
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,19 @@ class GenerationOptions:
 
     system: str = ""
     schema: str = ""
+    regex: str = ""
+    choices: Sequence[str] = ()
+    grammar: Path | None = None
+    schema_retries: int = SCHEMA_RETRIES
     max_tokens: int | None = None
     stops: Sequence[str] = ()
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int | None = None
     date: dt.date | None = None
     effort: Effort | None = None
@@ -39,6 +49,35 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         if not all(self.stops):
             raise UsageError("--stop is an empty text")
+        if len(self.formats) > 1:
+            first, second, *_ = self.formats
+            raise UsageError(f"{first} and {second} exclude each other", "An answer has one format.")
+
+    @property
+    def formats(self) -> Sequence[str]:
+        """The options given that set the answer's format."""
+        options = {
+            "--schema": self.schema,
+            "--regex": self.regex,
+            "--choice": self.choices,
+            "--grammar": self.grammar,
+        }
+        return [name for name, value in options.items() if value]
+
+    def text_format(self) -> TextFormat | None:
+        """The format for `--regex`, `--choice` or `--grammar`, None if there is none. Raises UsageError."""
+        if self.regex:
+            given = TextFormat("regex", encodable(self.regex))
+        elif self.choices:
+            given = TextFormat("choice", choices=tuple(map(encodable, self.choices)))
+        elif self.grammar:
+            given = TextFormat("grammar", read_text(self.grammar))
+        else:
+            return None
+        if problem := problem_of(given):
+            where = f" {self.grammar}" if self.grammar else ""
+            raise UsageError(f"--{given.kind}{where}: {problem}")
+        return given
 
     def defaults(self) -> Defaults:
         """Defaults of requests. Raises UsageError."""
@@ -51,6 +90,8 @@ class GenerationOptions:
             self.sampling(default_seed=0),
             system=text_of(self.system),
             json_format=json_format_of(self.schema),
+            text_format=self.text_format(),
+            schema_retries=self.schema_retries,
             optional=self.from_environment,
         )
 
@@ -61,6 +102,9 @@ class GenerationOptions:
             top_p=self.top_p,
             top_k=0 if self.top_k == -1 else self.top_k,
             min_p=self.min_p,
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            repetition_penalty=self.repetition_penalty,
             seed=default_seed if self.seed in (None, -1) else self.seed,
         )
         try:
@@ -74,9 +118,14 @@ def json_format_of(given: str) -> JsonFormat | None:
     """The format for a JSON schema or the path of one; None if `given` is empty. Raises UsageError."""
     if not given:
         return None
-    if given.lstrip().startswith("{"):
-        return JsonFormat(json_object(given, "--schema"), "answer")
-    return JsonFormat(json_object(read_text(Path(given)), given), "answer")
+    inline = given.lstrip().startswith("{")
+    name = "--schema" if inline else given
+    schema = json_object(given if inline else read_text(Path(given)), name)
+    try:
+        check_schema(schema)
+    except NotASchema as error:
+        raise UsageError(f"{name} is not a JSON schema: {error}") from None
+    return JsonFormat(schema, "answer")
 
 
 def json_object(text: str, name: str) -> dict[str, Any]:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ossctl.app.inference.defaults import SCHEMA_RETRIES
 from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message
+from ossctl.engine.breakers import Breakers
+from ossctl.engine.grammar import unheld_keywords
 from ossctl.engine.request import Request, Sampling
 from ossctl.errors import RequestError, UsageError
 from ossctl.harmony.references import in_place
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from ossctl.app.inference.loading import LoadedModel
 
 _MAX_CHARACTERS_PER_TOKEN = 8  # on average: a text with fewer may fit
+_MAX_NAMED = 5  # keywords of a schema
 _CHARACTERS_PER_TOKEN = 4  # in English
 _TEMPLATE_TOKENS = 4_096  # for the text and markers of a chat template, a few hundred usually
 
@@ -26,8 +30,8 @@ class GenerationSpec:
     """A conversation and how to answer it. If `max_tokens` is None, the answer may fill the context window.
 
     `timeout` is in seconds from the start of the answer. `similar` is another conversation with the prefix
-    that later prompts are expected to share. `persist` is as in `Request`. A `raw` conversation is a
-    text to be continued.
+    that later prompts are expected to share. `persist` is as in `Request`. A `raw` conversation is a text to
+    be continued. An answer that does not fit its schema is sampled again up to `schema_retries` times.
     """
 
     conversation: Conversation
@@ -38,6 +42,7 @@ class GenerationSpec:
     similar: Conversation | None = field(default=None, kw_only=True)
     persist: bool = field(default=False, kw_only=True)
     raw: bool = field(default=False, kw_only=True)
+    schema_retries: int = field(default=SCHEMA_RETRIES, kw_only=True)
 
     @property
     def max_total_tokens(self) -> int | None:
@@ -120,13 +125,18 @@ def _shared_lengths(model: "LoadedModel", spec: GenerationSpec, prompt: Sequence
 
 def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:
     dialect = model.dialect_of(raw=spec.raw)
+    conversation, sampling = spec.conversation, spec.sampling
+    if sampling.ignore_eos and (conversation.json_format or conversation.text_format):
+        raise RequestError("ignore_eos is for answers without a format: one with a format ends when it fits")
+    breakers = model.find_breakers(sampling.dry_sequence_breakers) if sampling.dry_multiplier else Breakers()
     return Request(
         id=request_id,
         prompt=np.array(prompt, np.int32),
         max_tokens=model.runner.n_ctx_seq if spec.max_tokens is None else spec.max_tokens,
-        sampling=spec.sampling,
+        sampling=sampling,
         end_ids=dialect.end_ids,
-        guide=dialect.guide(spec.conversation, prompt),
+        guide=dialect.guide(conversation, prompt),
+        breakers=breakers,
         timeout=spec.timeout,
     )
 
@@ -141,6 +151,14 @@ def check_schema(json_format: JsonFormat | None, model: "LoadedModel") -> None:
     except RequestError as error:
         _, _, reason = error.message.partition("schema: ")
         raise UsageError(f"--schema: {reason or error.message}") from None
+
+
+def schema_remarks(json_format: JsonFormat | None) -> Iterator[str]:
+    """What users should know of how a `--schema` is enforced."""
+    unheld = unheld_keywords(json_format.schema) if json_format else ()
+    if unheld:
+        more = f" and {len(unheld) - _MAX_NAMED} more" if len(unheld) > _MAX_NAMED else ""
+        yield f"Checked in the finished answer, not while sampling: {', '.join(unheld[:_MAX_NAMED])}{more}."
 
 
 def supported_reasoning(

@@ -49,6 +49,7 @@ class RunOptions:
             messages,
             tools,
             json_format=json_format,
+            text_format=generation.text_format(),
             effort=generation.effort,
             date=generation.date,
             max_reasoning_tokens=generation.max_reasoning_tokens,
@@ -61,6 +62,7 @@ class RunOptions:
             sampling,
             similar=replace(conversation, messages=(*messages[:-1], Message("user", another))),
             persist=True,
+            schema_retries=generation.schema_retries,
         )
         return RunRequest(spec, self.n, self.raw, commands, generation.from_environment)
 
@@ -71,7 +73,7 @@ class RunOptions:
             "a prompt": self.words,
             "--file": self.files,
             "--system": self.generation.system,
-            "--schema": self.generation.schema,
+            **dict.fromkeys(self.generation.formats, True),
             "--tool": self.tools.tools,
             "--tool-cmd": self.tools.commands,
             "--raw": self.raw,
@@ -92,7 +94,7 @@ class RunOptions:
     def _refuse_contradictions(self) -> None:
         chat = {
             "--system": self.generation.system,
-            "--schema": self.generation.schema,
+            **dict.fromkeys(self.generation.formats, True),
             "--tool": self.tools.tools,
             "--tool-cmd": self.tools.commands,
             "--effort": self._is_given("effort"),

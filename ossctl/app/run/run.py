@@ -12,7 +12,7 @@ from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import GenerationSpec, check_schema, supported_reasoning
+from ossctl.app.inference.request import GenerationSpec, check_schema, schema_remarks, supported_reasoning
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.command import ToolCommand, ToolOutcome, denied
@@ -67,13 +67,14 @@ class RunAnswer:
         return answer_finish(self.generation)
 
     @property
-    def is_half_json(self) -> bool:
-        """Whether the answer should be JSON, but ended before that was complete."""
+    def is_incomplete(self) -> bool:
+        """Whether the answer should have a format, but ended before that was complete."""
         whole = (
             self.ending in (AnswerFinish.STOP, AnswerFinish.TOOL_CALLS)
             and not self.generation.stopped_by_string
         )
-        return self.spec.conversation.json_format is not None and not whole
+        conversation = self.spec.conversation
+        return bool(conversation.json_format or conversation.text_format) and not whole
 
     @functools.cached_property
     def misfit(self) -> str:
@@ -85,7 +86,7 @@ class RunAnswer:
     def exit_code(self) -> ExitCode:
         if self.misfit:
             return ExitCode.FAILED
-        return _EXIT_CODES.get(self.ending, ExitCode.CUT if self.is_half_json else ExitCode.DONE)
+        return _EXIT_CODES.get(self.ending, ExitCode.CUT if self.is_incomplete else ExitCode.DONE)
 
     def record(self) -> dict[str, Any]:
         """The answer's fields of `--json`."""
@@ -97,7 +98,7 @@ class RunAnswer:
                 for o in self.tool_outcomes
             ],
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "seed": self.spec.sampling.seed,
+            "seed": self.generation.request.sampling.seed,
         }
 
 
@@ -128,6 +129,9 @@ class RunResult:
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
             "min_p": sampling.min_p,
+            "frequency_penalty": sampling.frequency_penalty or None,
+            "presence_penalty": sampling.presence_penalty or None,
+            "repetition_penalty": None if sampling.repetition_penalty == 1 else sampling.repetition_penalty,
             "stop": self.spec.stops or None,
         }
         first, *others = records = [answer.record() for answer in self.answers]
@@ -171,7 +175,7 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
     explain_crashes("The answer is lost.")
     with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=request.raw) as loaded:
         load_seconds = monotonic() - started
-        for remark in loaded.remarks:
+        for remark in (*loaded.remarks, *schema_remarks(request.spec.conversation.json_format)):
             view.remark(remark)
         spec = _with_reasoning_of(loaded, request)
         check_schema(spec.conversation.json_format, loaded)
@@ -194,8 +198,9 @@ def answer_fields(generation: Generation, ending: AnswerFinish) -> dict[str, Any
         "usage": {
             "prompt_tokens": len(generation.request.prompt),
             "cached_tokens": generation.cached_tokens,
-            "completion_tokens": generation.completion_tokens,
+            "completion_tokens": generation.completion_tokens + generation.rejected_tokens,
             "reasoning_tokens": generation.reasoning_tokens,
+            **({"rejected_tokens": generation.rejected_tokens} if generation.attempts > 1 else {}),
         },
     }
 

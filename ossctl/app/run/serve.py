@@ -22,6 +22,7 @@ from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.inference.request import prepare_generation, supported_reasoning
+from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
@@ -62,6 +63,7 @@ class LineServer:
         self._unanswered: dict[str, Task] = {}  # by id
         self._cancelled: set[str] = set()  # ids of requests that were not ready for the engine
         self._preparing: set[str] = set()  # ids
+        self._streamed: set[str] = set()  # ids
         self._after_preamble: set[str] = set()  # ids
         self._preparer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
 
@@ -105,7 +107,7 @@ class LineServer:
         elif isinstance(arrival, _Prepared):
             yield from self._submit(arrival, engine)
         elif isinstance(arrival, Generation):
-            yield self._final_event(arrival)
+            yield from self._finish(arrival, engine)
         elif isinstance(arrival, tuple):
             yield from self._delta(*arrival)
 
@@ -133,6 +135,8 @@ class LineServer:
             raise RequestError(f"id: {task.custom_id[:80]!r} is still being answered")
         self._unanswered[task.custom_id] = task
         self._preparing.add(task.custom_id)
+        if streams:
+            self._streamed.add(task.custom_id)
         self._preparer.submit(self._prepare, task, streams=streams)
 
     def _prepare(self, task: Task, *, streams: bool) -> None:
@@ -169,6 +173,7 @@ class LineServer:
     def _forget(self, request_id: str) -> Task:
         """Release the id of an answered request, and let the reader continue."""
         self._reader.done()
+        self._streamed.discard(request_id)
         self._after_preamble.discard(request_id)
         self._cancelled.discard(request_id)
         return self._unanswered.pop(request_id)
@@ -186,14 +191,21 @@ class LineServer:
                     text = f"\n\n{text}"
                 yield {"id": request_id, "delta": {"answer": text}}
 
-    def _final_event(self, generation: Generation) -> dict[str, Any]:
+    def _finish(self, generation: Generation, engine: EngineThread) -> Iterator[dict[str, Any]]:
+        """End a request, or sample it again if it does not fit its schema and nothing of it was sent."""
         request_id = generation.request.id
+        if request_id not in self._streamed:
+            again = retry_of(self._model, self._unanswered[request_id], generation)
+            if again is not None:
+                engine.submit(again)
+                return
         task = self._forget(request_id)
         error = generation.error or misfit_of(task.conversation, generation)
         if error is not None:
-            return _error(request_id, error)
+            yield _error(request_id, error)
+            return
         fields = answer_fields(generation, answer_finish(generation))
-        return {"id": request_id, "done": {**fields, "seed": task.sampling.seed}}
+        yield {"id": request_id, "done": {**fields, "seed": generation.request.sampling.seed}}
 
 
 def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[str], None]) -> None:

@@ -37,13 +37,8 @@ _IGNORED = frozenset({
 # Change no answer if they have one of these values.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     "stream": (False,),
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
     "repeat_penalty": (1,),
     "length_penalty": (1,),
-    "min_tokens": (0,),
-    "ignore_eos": (False,),
     "best_of": (1,),
     "use_beam_search": (False,),
     "echo": (False,),
@@ -52,9 +47,6 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "tfs_z": (1,),
     "top_a": (0,),
     "mirostat": (0,),
-    "top_n_sigma": (-1, 0),
-    "dry_multiplier": (0,),
-    "xtc_probability": (0,),
     "modalities": (["text"],),
     "reasoning_format": ("parsed", "hidden", "auto", "deepseek"),
     "context_length_exceeded_behavior": ("error",),

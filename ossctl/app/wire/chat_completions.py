@@ -5,8 +5,7 @@ A field that would change the answer is never ignored: if it is not supported, i
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from dataclasses import dataclass, field, replace
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -17,37 +16,26 @@ from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.wire.body_fields import known_fields
 from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
-from ossctl.app.wire.messages import ChatMessage, ConversationOptions, read_conversation
+from ossctl.app.wire.messages import ChatMessage, read_conversation
+from ossctl.app.wire.request_key import RequestKey
+from ossctl.app.wire.sampling import SamplingOptions, read_sampling
 from ossctl.app.wire.usual_form import usual_form
-from ossctl.dialect import Conversation
-from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
 
 _MAX_STOPS = 16
 _MAX_CHOICES = 128  # OpenAI's limit for n
 
-# Fields that the first version of request keys did not have. Unset ones are left out of a key, so that old
-# outputs can be resumed.
-_ADDED = frozenset({"template_variables"})
 
 _T = TypeVar("_T")
 
 
-class Options(ConversationOptions, forbid_unknown_fields=True, kw_only=True):
+class Options(SamplingOptions, forbid_unknown_fields=True, kw_only=True):
     """The fields of a request's body, except its messages."""
 
     model: str | None = None  # ignored: one model answers all requests, and the records name it
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: int | None = None
     stop: str | list[str] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
     n: int | None = None
 
 
@@ -75,15 +63,15 @@ class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Task(GenerationSpec):
-    """A parsed request. `request_key` is a 16-byte hash of it and of the defaults that apply to it.
+    """A parsed request. `request_key` identifies it and the defaults that apply to it.
 
-    `metadata` comes back in the record and is no part of the hash.
+    `metadata` comes back in the record and is no part of the key.
     """
 
     line: int
     custom_id: str
     n: int = 1
-    request_key: bytes = b""
+    request_key: RequestKey = field(default_factory=RequestKey)
     metadata: Any = None
 
 
@@ -114,37 +102,20 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
         conversation=read_conversation(messages, options, defaults),
         max_tokens=_or(_max_tokens(options), defaults.max_tokens),
         stops=defaults.stops if options.stop is None else _stops(options),
-        sampling=_sampling(options, line.number, defaults.sampling),
+        sampling=read_sampling(options, line.number, defaults.sampling),
         timeout=defaults.timeout,
+        schema_retries=defaults.schema_retries,
         n=_choices(options),
         metadata=record.get("body", record).get("metadata"),
     )
     return replace(task, request_key=_request_key(task, options, defaults))
 
 
-def _request_key(task: Task, options: Options, defaults: Defaults) -> bytes:
-    """Hash all that the answer depends on, except today's date and the line number in its seed."""
+def _request_key(task: Task, options: Options, defaults: Defaults) -> RequestKey:
+    """All that the answer depends on, except today's date and the line number in its seed."""
     conversation = replace(task.conversation, date=options.date or defaults.date)
     sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
-    contents = (
-        _without_added(conversation),
-        task.max_tokens,
-        task.stops,
-        sampling,
-        task.n,
-        options.seed is None,
-    )
-    return blake2b(msgspec.json.encode(contents), digest_size=16).digest()
-
-
-def _without_added(conversation: Conversation) -> dict[str, Any]:
-    """The fields of a conversation, without those in _ADDED that are not set."""
-    usual = Conversation(())
-    return {
-        name: value
-        for name, value in vars(conversation).items()
-        if name not in _ADDED or value != getattr(usual, name)
-    }
+    return RequestKey((conversation, task.stops, sampling, task.n, options.seed is None), task.max_tokens)
 
 
 def custom_id_of(line: Line) -> str:
@@ -265,32 +236,5 @@ def _stops(options: Options) -> tuple[str, ...]:
     return tuple(stops)
 
 
-def _sampling(options: Options, line: int, default: Sampling) -> Sampling:
-    sampling = Sampling(
-        temperature=_or(options.temperature, default.temperature),
-        top_k=_or(options.top_k, default.top_k),
-        top_p=_or(options.top_p, default.top_p),
-        min_p=_or(options.min_p, default.min_p),
-        seed=_or(options.seed, default.seed + line),
-        logit_bias=_logit_bias(options),
-        logprobs=_logprobs(options),
-    )
-    sampling.validate()
-    return sampling
-
-
 def _or(value: _T | None, default: _T) -> _T:
     return default if value is None else value
-
-
-def _logit_bias(options: Options) -> dict[int, float]:
-    bias = options.logit_bias or {}
-    if not all(re.fullmatch("0|[1-9][0-9]{0,9}", token) for token in bias):
-        raise RequestError("logit_bias must map token ids to numbers")
-    return {int(token): value for token, value in bias.items()}
-
-
-def _logprobs(options: Options) -> int | None:
-    if options.top_logprobs is not None and not options.logprobs:
-        raise RequestError("top_logprobs needs logprobs: true")
-    return (options.top_logprobs or 0) if options.logprobs else None

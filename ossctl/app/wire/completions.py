@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from itertools import accumulate
 from typing import Any
 
@@ -39,7 +38,7 @@ def parse_completion_task(record: Json, line: Line, defaults: Defaults) -> Compl
     chat = {**options, "messages": [message], "metadata": body.get("metadata")}
     plain = replace(defaults, date=None, today=None, effort=None, max_reasoning_tokens=None)
     task = parse_task({**record, "url": Endpoint.CHAT_COMPLETIONS.value, "body": chat}, line, plain)
-    key = blake2b(b"completions" + task.request_key, digest_size=16).digest()
+    key = replace(task.request_key, contents=(*task.request_key.contents, "completions"))
     return CompletionTask(**{**vars(task), "request_key": key, "raw": True})
 
 

@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from ossctl.app.wire.chat_completions import convert, default_id
 from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
+from ossctl.app.wire.request_key import RequestKey
 from ossctl.errors import RequestError
 
 _MAX_INPUTS = 2048  # OpenAI's limit
@@ -55,14 +55,14 @@ class Shorthand(EmbeddingOptions, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class EmbeddingTask:
-    """A parsed request. `request_key` is a 16-byte hash of it."""
+    """A parsed request. `request_key` identifies it."""
 
     line: int
     custom_id: str
     inputs: tuple[str, ...]
     as_base64: bool
     dimensions: int | None
-    request_key: bytes
+    request_key: RequestKey
 
 
 def refuse_embeddings(record: dict[str, Any], model: str) -> None:
@@ -97,8 +97,7 @@ def parse_embedding_task(record: dict[str, Any], line: Line, model: str) -> Embe
         raise RequestError(f"dimensions is {options.dimensions}, must be at least 1")
     inputs = _inputs(given)
     as_base64 = options.encoding_format == "base64"
-    contents = ("embeddings", inputs, as_base64, options.dimensions)
-    key = blake2b(msgspec.json.encode(contents), digest_size=16).digest()
+    key = RequestKey(("embeddings", inputs, as_base64, options.dimensions))
     return EmbeddingTask(line.number, str(custom_id), inputs, as_base64, options.dimensions, key)
 
 

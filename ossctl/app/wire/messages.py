@@ -13,6 +13,7 @@ import msgspec
 from ossctl.app.inference.defaults import Defaults
 from ossctl.dialect import Conversation, Effort, JsonFormat, Message, Role, Tool, ToolCall, ToolChoice
 from ossctl.errors import RequestError
+from ossctl.guide import TextFormat
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI's rule for functions and formats
 _CALLED_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")  # a model may call functions that do not exist
@@ -94,6 +95,9 @@ class ConversationOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     """The fields of a request, besides the messages, that make up its conversation."""
 
     response_format: ResponseFormat | None = None
+    choice: list[str] | None = None
+    regex: str | None = None
+    grammar: str | None = None
     tools: list[ChatTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChatToolChoice | None = None
     parallel_tool_calls: bool | None = None  # accepted: an answer has one call at a time anyway
@@ -115,15 +119,18 @@ def read_conversation(
     tools = tuple(_tools(options.tools or ()))
     variables = _template_variables(options)
     effort = _effort(options.reasoning_effort, variables)
+    text_format = _text_format(options)
+    given = options.response_format is not None
     return Conversation(
         messages=(*_instructions(messages, defaults), *_messages(messages)),
         tools=tools,
         tool_choice=_tool_choice(options.tool_choice, tools),
-        json_format=_json_format(options.response_format, defaults.json_format),
+        json_format=None if text_format else _json_format(options.response_format, defaults.json_format),
         effort=effort or defaults.effort,
         date=options.date or defaults.date or defaults.today,
         max_reasoning_tokens=defaults.max_reasoning_tokens if budget is None else budget,
         template_variables=variables,
+        text_format=text_format or (None if given else defaults.text_format),
     )
 
 
@@ -269,3 +276,23 @@ def _json_format(response_format: ResponseFormat | None, default: JsonFormat | N
         rule = "must be 1 to 64 letters, digits, - and _"
         raise RequestError(f"response_format.json_schema.name is {schema.name!r}, {rule}")
     return JsonFormat(schema.schema, schema.name, schema.description or "")
+
+
+def _text_format(options: ConversationOptions) -> TextFormat | None:
+    response_format = options.response_format
+    formats = {
+        "response_format": None if response_format is None or response_format.type == "text" else True,
+        "choice": options.choice,
+        "regex": options.regex,
+        "grammar": options.grammar,
+    }
+    given = [name for name, value in formats.items() if value is not None]
+    if len(given) > 1:
+        raise RequestError(f"{given[0]} and {given[1]} exclude each other: an answer has one format")
+    if options.choice is not None:
+        if not all(options.choice) or not options.choice:
+            raise RequestError(f"choice {'contains an empty string' if options.choice else 'is empty'}")
+        return TextFormat("choice", choices=tuple(options.choice))
+    if options.regex is not None:
+        return TextFormat("regex", options.regex)
+    return None if options.grammar is None else TextFormat("grammar", options.grammar)

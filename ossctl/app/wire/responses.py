@@ -4,8 +4,7 @@ The fields that both have, ossctl's own (`top_k`, `seed` and others) included, k
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -109,7 +108,7 @@ def parse_response_task(record: Json, line: Line, defaults: Defaults) -> Respons
         task = parse_task({**record, "url": Endpoint.CHAT_COMPLETIONS.value, "body": chat}, line, defaults)
     except RequestError as error:
         raise RequestError(_renamed(error.message, origins), error.code) from None
-    key = blake2b(b"responses" + task.request_key, digest_size=16).digest()
+    key = replace(task.request_key, contents=(*task.request_key.contents, "responses"))
     fields = {**vars(task), "request_key": key, "metadata": given.get("metadata")}
     return ResponseTask(**fields, echo=_echo(given, task))
 

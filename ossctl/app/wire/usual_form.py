@@ -15,6 +15,9 @@ _INTEGERS = (
     "seed",
     "top_logprobs",
     "n",
+    "min_tokens",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
 )
 
 
@@ -69,8 +72,9 @@ def _with_usual_numbers(fields: dict[str, Any]) -> dict[str, Any]:
             fields[name] = int(value)
     if fields.get("seed") == -1:  # any
         del fields["seed"]
-    if fields.get("top_k") == -1:  # no limit
-        fields["top_k"] = 0
+    for name in ("top_k", "top_n_sigma"):
+        if fields.get(name) == -1:  # no limit
+            fields[name] = 0
     if "thinking_token_budget" in fields:  # vLLM's name
         fields.setdefault("max_reasoning_tokens", fields.pop("thinking_token_budget"))
     logprobs = fields.get("logprobs")

@@ -42,6 +42,7 @@ CSV, JSONL, OUT = Path("people.csv"), Path("in.jsonl"), Path("out.jsonl")
         ),
         (BatchOptions(JSONL, resume=True), "--resume needs an output that is a file"),
         (BatchOptions(JSONL, OUT, retry_failed=True), "--retry-failed needs --resume"),
+        (BatchOptions(JSONL, OUT, retry_cut=True), "--retry-cut needs --resume"),
         (BatchOptions(JSONL, JSONL, overwrite=True), "in.jsonl is the input"),
         (BatchOptions(STREAM, sample=2), "--sample needs an input that is a file"),
     ],

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossctl.app.batch.finalize import finalize
+from ossctl.app.batch.finished import RecordState, Wanted
 from ossctl.app.batch.records import ID_PREFIX
-from ossctl.app.batch.resume import RecordState, read_back, resume_journal
+from ossctl.app.batch.resume import read_back, resume_journal
 from ossctl.app.wire.source import id_hash
 from ossctl.errors import UsageError
 from ossctl.storage.compression import encoder_for, open_decoded
@@ -114,11 +115,15 @@ def test_the_state_of_every_request_is_known(tmp_path: Path) -> None:
     path.write_bytes(line("a") + line("b", failed=True) + line("c") + line("a", "later"))
     finished, _ = read_back(path, flat=False)
     assert (finished.count, finished.replaced) == (3, 1)
-    assert finished.look_up("a", record_id("later")) is RecordState.DONE
-    assert finished.look_up("a", record_id("x")) is RecordState.CHANGED
-    assert finished.look_up("d", record_id("x")) is RecordState.MISSING
+
+    def state(custom_id: str, request: str) -> RecordState:
+        return finished.look_up(custom_id, Wanted(record_id(request), record_id(request)))
+
+    assert state("a", "later") is RecordState.DONE
+    assert state("a", "x") is RecordState.CHANGED
+    assert state("d", "x") is RecordState.MISSING
     assert finished.orphaned_failures() == 1
-    assert finished.look_up("b", record_id("x")) is RecordState.FAILED
+    assert state("b", "x") is RecordState.FAILED
     assert finished.orphaned_failures() == 0
 
 

@@ -26,6 +26,7 @@ from ossctl.app.wire.lines import Line, read_lines
 from ossctl.app.wire.source import Source
 from ossctl.dialect import Answer, Conversation, Effort, Event
 from ossctl.errors import OssctlError, UsageError
+from ossctl.guide import Guide
 from ossctl.runtime.base import Chunk, Logits
 from ossctl.storage.journal import FilePolicy, OutputFile
 from tests.support.scripted import ScriptedRunner
@@ -50,7 +51,7 @@ class BytesDialect:
     def parser(self, prompt: Sequence[int]) -> "BytesParser":
         return BytesParser()
 
-    def guide(self, conversation: Conversation, prompt: Sequence[int]) -> None:
+    def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
         return None
 
 
@@ -132,7 +133,9 @@ def test_an_answer_that_does_not_fit_its_schema_is_an_error(tmp_path: Path) -> N
     summary, (record,) = run(lines, EndingRunner(n_vocab=256), tmp_path / "out")
     assert (summary.done, summary.failed) == (0, 1)
     assert record["error"]["code"] == "schema_unsatisfied"
-    assert record["error"]["message"].startswith("line 1: the answer does not fit the schema: ")
+    assert record["error"]["message"].startswith(
+        "line 1: after 3 attempts, the answer does not fit the schema: "
+    )
 
 
 @pytest.mark.parametrize(

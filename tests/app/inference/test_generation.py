@@ -1,13 +1,14 @@
 """From tokens to an answer with its usage."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
-from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
+from ossctl.engine.request import FinishReason, Generated, Request, Sampling, TokenLogprob
 from ossctl.templates.parser import TemplateParser
 
 PIECES = [b"<think>", b"plan", b"</think>", b"Hi", b" there", b"<end>"]
@@ -50,6 +51,20 @@ def said(*events: Event, finish: FinishReason = FinishReason.STOP, stops: tuple[
         ended = finish if token == len(events) - 1 else None
         made.feed(Generated("1", token, TokenLogprob(-1.0, ()), ended, cached_tokens=0))
     return made
+
+
+def test_stop_strings_do_not_apply_to_the_first_min_tokens() -> None:
+    def content(min_tokens: int, *tokens: int) -> str:
+        request = replace(REQUEST, sampling=Sampling(min_tokens=min_tokens))
+        made = Generation(request, TemplateParser(PIECES.__getitem__, frozenset({END})), ("there",))
+        for token in tokens:
+            made.feed(Generated("1", token, None, None, cached_tokens=0))
+        made.cancel()
+        return made.content
+
+    assert content(0, 3, 4, 3) == content(1, 3, 4, 3) == "Hi "
+    assert content(2, 3, 4, 3) == "Hi thereHi"
+    assert content(2, 3, 4, 3, 4, 3) == "Hi thereHi "
 
 
 def test_reasoning_and_answer_are_apart_and_counted() -> None:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from ossctl.app.inference.request import GenerationSpec, supported_reasoning
-from ossctl.dialect import Conversation, Effort, Message
+from ossctl.app.inference.options import json_format_of
+from ossctl.app.inference.request import GenerationSpec, schema_remarks, supported_reasoning
+from ossctl.dialect import Conversation, Effort, JsonFormat, Message
 from ossctl.engine.request import Sampling
 from ossctl.errors import UsageError
 
@@ -54,3 +55,25 @@ def test_a_setting_of_the_command_line_that_the_model_lacks_is_refused(
     assert supported(REASONING, effort, budget) == (effort, budget)
     with pytest.raises(UsageError, match=f"^{option} is for gpt-oss; tiny has no such setting$"):
         supported(PLAIN, effort, budget, *(["max_reasoning_tokens"] if effort else []))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ('{"type": "strnig"}', "--schema is not a JSON schema: at /type: 'strnig' is not a type, must be "),
+        ('{"items": [{"minimum": "1"}]}', "--schema is not a JSON schema: at /items"),
+        ("{", "--schema is not valid JSON: "),
+    ],
+)
+def test_what_is_no_schema_is_an_error_of_the_command_line(given: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        json_format_of(given)
+    assert caught.value.message.startswith(message)
+
+
+def test_what_is_not_held_while_sampling_is_a_remark() -> None:
+    schema = {"properties": {name: {"not": {"minimum": 3}} for name in "abcdefg"}}
+    (remark,) = schema_remarks(JsonFormat(schema))
+    listed = ", ".join(f"not at /properties/{name}" for name in "abcde")
+    assert remark == f"Checked in the finished answer, not while sampling: {listed} and 2 more."
+    assert [*schema_remarks(JsonFormat({"type": "object"})), *schema_remarks(None)] == []

@@ -45,10 +45,9 @@ def refusal(name: str, value: object) -> str:
         ("echo", False),
         ("best_of", 1),
         ("suffix", ""),
-        ("repetition_penalty", 1.0),
-        ("min_tokens", 0),
-        ("frequency_penalty", 0.0),
-        ("ignore_eos", False),
+        ("repeat_penalty", 1.0),
+        ("typical_p", 1),
+        ("mirostat", 0),
         ("use_beam_search", False),
         ("skip_special_tokens", True),
         ("bad_words", []),
@@ -76,9 +75,9 @@ def test_a_field_that_changes_no_answer_is_taken_out(name: str, value: object) -
         ("best_of", 3, "body.best_of is not supported: use n"),
         ("extra_body", {"top_k": 4}, "body.extra_body is not supported: write its fields into the body"),
         ("thinking", {"type": "enabled"}, "body.thinking is not supported: use reasoning_effort, "),
-        ("min_tokens", 5, "min_tokens is 5, only 0 is supported"),
+        ("mirostat", 2, "mirostat is 2, only 0 is supported"),
         ("stream", True, "stream is true, only false is supported"),
-        ("top_n_sigma", 2, "top_n_sigma is 2, only -1 or 0 is supported"),
+        ("typical_p", 0.5, "typical_p is 0.5, only 1 is supported"),
     ],
 )
 def test_a_known_field_that_is_not_supported_is_refused_with_the_reason(
@@ -95,7 +94,6 @@ def test_a_known_field_that_is_not_supported_is_refused_with_the_reason(
         ("Temperature", "temperature"),
         ("topK", "top_k"),
         ("stops", "stop"),
-        ("frequency_penality", "frequency_penalty"),
     ],
 )
 def test_an_unknown_field_is_refused_with_the_nearest_known_one(name: str, meant: str) -> None:

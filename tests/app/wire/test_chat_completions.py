@@ -15,6 +15,7 @@ from ossctl.app.inference.defaults import Defaults
 from ossctl.app.wire.chat_completions import Options, Task, custom_id_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.messages import ConversationOptions
+from ossctl.app.wire.request_key import RequestKey
 from ossctl.dialect import (
     Conversation,
     JsonFormat,
@@ -24,6 +25,7 @@ from ossctl.dialect import (
 )
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
+from ossctl.guide import TextFormat
 
 HI = {"role": "user", "content": "Hi"}
 BATCH_LINE = {"custom_id": "a", "body": {"messages": [HI]}}
@@ -69,7 +71,7 @@ def refusal(record: object) -> str:
 def test_the_three_forms_of_a_line_ask_the_same(record: dict[str, object], custom_id: str) -> None:
     # The seed is the line's number: the same file gives the same answers, and its lines differ.
     conversation, sampling = Conversation((Message("user", "Hi"),)), Sampling(seed=NUMBER)
-    assert replace(task_of(record), request_key=b"") == Task(
+    assert replace(task_of(record), request_key=RequestKey()) == Task(
         conversation, None, (), sampling, NUMBER, custom_id
     )
 
@@ -83,6 +85,73 @@ def test_every_option_reaches_the_request() -> None:
     for record in (batch_line(**options), {"prompt": "Hi", **options}, {"messages": [HI], **options}):
         task = task_of(record)
         assert (task.max_tokens, task.stops, task.sampling) == (9, ("END",), sampling)
+
+
+FORMATS: dict[str, tuple[Any, TextFormat]] = {
+    "choice": (["yes", "no"], TextFormat("choice", choices=("yes", "no"))),
+    "regex": ("[0-9]+", TextFormat("regex", "[0-9]+")),
+    "grammar": ('start: "a"', TextFormat("grammar", 'start: "a"')),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_choice_regex_or_grammar_replaces_any_default_format(name: str) -> None:
+    value, expected = FORMATS[name]
+    for defaults in (
+        Defaults(),
+        Defaults(json_format=JsonFormat({})),
+        Defaults(text_format=TextFormat("regex", "x")),
+    ):
+        for more in ({}, {"response_format": {"type": "text"}}):
+            conversation = task_of({"prompt": "Hi", name: value, **more}, defaults).conversation
+            assert (conversation.text_format, conversation.json_format) == (expected, None)
+    assert task_of({"prompt": "Hi", name: value}).request_key != task_of({"prompt": "Hi"}).request_key
+
+
+def test_a_request_has_the_default_format_unless_it_has_its_own() -> None:
+    defaults = Defaults(text_format=TextFormat("regex", "x"))
+    assert task_of({"prompt": "Hi"}, defaults).conversation.text_format == TextFormat("regex", "x")
+    for kind in ("text", "json_object"):
+        line = {"prompt": "Hi", "response_format": {"type": kind}}
+        assert task_of(line, defaults).conversation == task_of(line).conversation
+
+
+PENALTIES: dict[str, Any] = {
+    "frequency_penalty": 0.5, "presence_penalty": -0.5, "repetition_penalty": 1.1, "min_tokens": 3,
+    "ignore_eos": True, "top_n_sigma": 1.5, "dry_multiplier": 0.8, "dry_base": 2.0, "dry_allowed_length": 3,
+    "dry_penalty_last_n": 64, "dry_sequence_breakers": ["."], "xtc_probability": 0.5, "xtc_threshold": 0.2,
+}  # fmt: skip
+
+
+def test_penalties_and_samplers_reach_the_request_and_are_part_of_its_hash() -> None:
+    expected = Sampling(seed=NUMBER, **{**PENALTIES, "dry_sequence_breakers": (".",)})
+    assert task_of({"prompt": "Hi", **PENALTIES}).sampling == expected
+    keys = {
+        task_of({"prompt": "Hi", **({name: value} if name else {})}).request_key.answer
+        for name, value in [("", None), *PENALTIES.items()]
+    }
+    assert len(keys) == 1 + len(PENALTIES)
+
+
+def test_requests_keep_the_hash_they_had_before_there_were_penalties() -> None:
+    """So that old outputs can be resumed."""
+    body = {
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello."}],
+        "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "seed": 7, "stop": ["x"],
+        "logprobs": True, "top_logprobs": 3, "logit_bias": {"5": 2}, "max_tokens": 9, "n": 2,
+        "reasoning_effort": "low", "response_format": {"type": "json_object"},
+    }  # fmt: skip
+    neutral = {"frequency_penalty": 0, "repetition_penalty": 1, "top_n_sigma": -1, "ignore_eos": False}
+    defaults = Defaults(
+        date=dt.date(2025, 1, 2),
+        sampling=Sampling(seed=3),
+        json_format=JsonFormat({"type": "object"}, "answer"),
+    )
+    for added in ({}, neutral):
+        line = {"custom_id": "a", "body": {**body, **added}}
+        short = task_of({"prompt": "Hello.", **added}).request_key
+        assert short.version_1(None).hex() == "ecb7c40549e4b98ddd8cc9f136c6cbf3"
+        assert task_of(line, defaults).request_key.version_1(9).hex() == "a842e943c920067ccd7a110a7536161e"
 
 
 def test_roles_parts_and_reasoning_of_messages_are_kept() -> None:
@@ -138,6 +207,8 @@ def test_text_parts_are_joined_by_a_newline(role: str) -> None:
         ({"seed": -1}, {}),
         ({"seed": -1.0, "top_k": -1.0}, {"top_k": 0}),
         ({"top_k": -1}, {"top_k": 0}),
+        ({"top_n_sigma": -1}, {"top_n_sigma": 0}),
+        ({"min_tokens": 3.0}, {"min_tokens": 3}),
     ],
 )
 def test_numbers_have_their_usual_meaning(given: dict[str, Any], same: dict[str, Any]) -> None:
@@ -180,8 +251,18 @@ def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> 
     [
         ({"n": 0}, "n is 0, must be from 1 to 128"),
         ({"stream": True}, "stream is true, only false"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty is 0.5, only 0"),
-        ({"presence_penalty": -1}, "presence_penalty is -1, only 0"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty is 2.5, must be from -2 to 2"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0.0, must be more than 0"),
+        ({"dry_sequence_breakers": [""]}, "dry_sequence_breakers contains an empty string"),
+        ({"choice": []}, "choice is empty"),
+        ({"choice": ["a", ""]}, "choice contains an empty string"),
+        ({"choice": "yes"}, "body.choice: expected array | null, got str"),
+        ({"choice": ["a"], "regex": "a"}, "choice and regex exclude each other: an answer has one format"),
+        (
+            {"grammar": "start: x", "response_format": {"type": "json_object"}},
+            "response_format and grammar exclude each other",
+        ),
+        ({"min_tokens": "many"}, "body.min_tokens: expected int | null, got str"),
         ({"response_format": {"type": "xml"}}, "body.response_format.type: "),
         ({"response_format": {"type": "text", "strict": True}}, "body.response_format.strict is not"),
         ({"messages": []}, "messages is empty"),

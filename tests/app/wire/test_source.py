@@ -152,6 +152,8 @@ def test_a_truncated_compressed_input_is_refused(tmp_path: Path, cut: int) -> No
     path.write_bytes(gzip.compress(b'{"prompt": "Hi"}\n' * 1000)[:cut])
     with pytest.raises(UsageError, match=r"cannot read .*in\.jsonl\.gz: the compressed file is truncated"):
         surveyed(path)
+    with pytest.raises(UsageError, match="the compressed file is truncated"):
+        Source(path).count()  # for `batch status`
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])

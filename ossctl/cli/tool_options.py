@@ -1,0 +1,42 @@
+"""The group of options for functions that the model may call."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ossctl.app.tools.options import ToolOptions
+
+
+def tool_options(
+    *,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool",
+            metavar="NAME=FILE",
+            show_default=False,
+            help="Function that the model may call; FILE is the JSON schema of its arguments.",
+        ),
+    ] = None,
+    commands: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool-cmd",
+            metavar="NAME=COMMAND",
+            show_default=False,
+            help="Program that answers calls of NAME: arguments as JSON on stdin, result on stdout.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--tool-timeout", metavar="SECONDS", min=0.1, help="Time limit per tool call.")
+    ] = 60.0,
+    unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run tool programs without asking.")] = False,
+) -> "ToolOptions":
+    """Which functions the model may call, and which programs answer."""
+    from ossctl.app.tools.options import ToolOptions
+
+    return ToolOptions(tools or (), commands or (), seconds, unasked=unasked)
+
+
+ToolGroup = Annotated["ToolOptions", tool_options]
