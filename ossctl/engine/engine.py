@@ -109,10 +109,8 @@ class Engine:
         started = perf_counter()
         try:
             chunks = [chunk for _, chunk in batch]
-            decode = (
-                functools.partial(decode_isolated, self._runner) if self._isolated else self._runner.decode
-            )
-            logits = decode(chunks)
+            runner = self._runner
+            logits = decode_isolated(runner, chunks) if self._isolated else runner.decode(chunks)
         except CacheFull:
             return None
         except DecodeAborted as aborted:
