@@ -9,7 +9,7 @@ from typing import Protocol
 from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
 from ossctl.guide import GrammarCompiler, Guide
-from ossctl.templates.environment import TemplateRefusal, chat_environment
+from ossctl.templates.environment import TemplateRefusal, chat_environment, rendered
 from ossctl.templates.guide import JsonGuide
 from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
 
@@ -106,13 +106,14 @@ class TemplateDialect:
         if conversation.date is not None:
             now = datetime.combine(conversation.date, now.timetz())
         try:
-            return self._template.render(
-                messages=[self._entry(message) for message in conversation.messages],
-                strftime_now=now.strftime,
-                add_generation_prompt=True,
-                bos_token=self._tokenizer.begin_text,
-                eos_token=self._tokenizer.end_text,
-            )
+            variables = {
+                "messages": [self._entry(message) for message in conversation.messages],
+                "strftime_now": now.strftime,
+                "add_generation_prompt": True,
+                "bos_token": self._tokenizer.begin_text,
+                "eos_token": self._tokenizer.end_text,
+            }
+            return rendered(self._template, variables)
         except TemplateRefusal as error:
             raise RequestError(f"the model's chat template refuses these messages: {error}") from None
         except Exception as error:  # noqa: BLE001 (likewise)
