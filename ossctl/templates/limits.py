@@ -17,8 +17,8 @@ from jinja2.utils import Namespace, pass_context
 from jinja2.visitor import NodeTransformer
 
 MAX_SOURCE = 2**20  # characters; the longest template of a known model has 40,000
-_BUDGET = 2**28  # characters made by one rendering, plus a charge for each step
-_STEP = 64  # the charge for a round of a loop or a call: four million of them take a second or two
+_BUDGET = 2**27  # characters made by one rendering, plus a charge for each step
+_STEP = 64  # the charge for a round of a loop or a call: two million of them take a second
 _LONGEST = 2**24  # characters of one text
 _MOST_ITEMS = 2**20  # of one value, nested ones included
 _MOST_BITS = 2**12  # of a whole number
