@@ -48,6 +48,45 @@ class CallReader:
                 return Found(text[:start].rstrip(), tuple(calls), text[end:].strip())
         return Found(text, (), "")
 
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        """Texts that a call starts with; from there on, text may be part of one."""
+        form = self._form
+        heads = {form.section_start.strip(), form.call_start.partition(NAME)[0].strip()}
+        heads |= {tag[0].partition(NAME)[0] for tag in tags(form.call_start) if NAME in tag[0]}
+        heads |= {first_tag(head.partition(ID)[0]) for head in heads}
+        return tuple(
+            sorted({head for head in heads if len(head) > 1 and NAME not in head and ID not in head})
+        )
+
+    @property
+    def at_start(self) -> tuple[str, ...]:
+        """Texts that only the start of an answer makes a call's."""
+        before = (self._form.section_start + self._form.call_start.partition(NAME)[0]).strip()
+        if len(before) > 1:
+            return ()
+        if self._form.kind == "json" and not self._form.call_start:
+            return ("{", "[") if self._form.array else ("{",)
+        return tuple(before + name for name in self._tools)
+
+    @property
+    def closings(self) -> tuple[str, ...]:
+        """Tags that end a call or all calls."""
+        ends = (first_tag(self._form.call_end), first_tag(self._form.section_end))
+        return tuple(filter(None, ends))
+
+    def may_start(self, text: str) -> bool:
+        """Whether a call starts in `text`, or could if more text followed."""
+        form = self._form
+        longest = len(form.section_start + form.call_start) + max(map(len, self._tools), default=0) + 80
+        return len(text) < longest or any(opening.search(text) for opening in self._openings)
+
+    def name_in(self, text: str) -> tuple[str, str] | None:
+        """The function that a broken call names, and the text after the name."""
+        names = self._holes[NAME]
+        match = re.search(rf"(?<![\w.]|-)(?:functions\.)?{names}(?![\w.-])", text)
+        return (match["name"], text[match.end() :]) if match else None
+
     def _starts(self, text: str) -> Iterator[tuple[int, int, str | None]]:
         """Places where a call may start: (start of the marker, its end, the function's name in it)."""
         found: dict[int, tuple[int, int, str | None]] = {}
@@ -112,8 +151,10 @@ class CallReader:
             if form.name_path is not None:
                 name = _at(value, form.name_path)
             arguments = _at(value, form.arguments_path)
-            if arguments is None and isinstance(value, dict):
-                arguments = {}  # which models leave out for functions without parameters
+            if arguments is None and isinstance(
+                value, dict
+            ):  # by another name, or left out as there are none
+                arguments = value.get("arguments", value.get("parameters", {}))
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments)

@@ -21,7 +21,7 @@ class TemplateRefusal(Exception):
 class ChatEnvironment(ImmutableSandboxedEnvironment):
     """A sandbox whose templates are limited in what they do, because they come with models.
 
-    It changes nothing it is given, but may append to its own lists, as templates of Kimi-K2 do.
+    It changes nothing it is given, but may use its own lists as queues, as templates of Kimi-K2 do.
     """
 
     intercepted_binops = frozenset({"*", "**", "+", "%"})
@@ -37,7 +37,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         return limits.weighed(super().call_binop(context, operator, left, right))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if attr == "append" and isinstance(obj, limits.OwnList):
+        if attr in ("append", "pop") and isinstance(obj, limits.OwnList):
             return True
         return super().is_safe_attribute(obj, attr, value)
 

@@ -28,7 +28,7 @@ TICK, JOINED, WEIGHED, OWN = "ossctl.tick", "ossctl.joined", "ossctl.weighed", "
 
 
 class OwnList(list[Any]):
-    """A list that the template has made, so that it may append to it."""
+    """A list that the template has made, so that it may change it."""
 
 
 class TemplateTooLarge(Exception):

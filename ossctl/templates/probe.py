@@ -15,6 +15,12 @@ USER, TEXT, THOUGHT, SYSTEM, RESULT = "zqUser", "zqText", "zqThought", "zqSystem
 FIRST, SECOND = "zqalpha", "zqbeta"  # names of functions
 IDS = ("zqcall001", "zqcall002", "zqcall003")  # nine letters and digits, which every template takes
 
+# Variables that every template may count on; the others are its own.
+_USUAL = {
+    "messages", "tools", "functions", "documents", "add_generation_prompt", "continue_final_message",
+    "bos_token", "eos_token", "pad_token", "unk_token", "strftime_now", "raise_exception", "namespace",
+    "range", "dict", "joiner", "cycler", "loop", "caller", "varargs", "kwargs", "datetime",
+}  # fmt: skip
 _DATE = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
 
 
@@ -105,7 +111,7 @@ def _names(tree: nodes.Template) -> list[str]:
     stored |= {macro.name for macro in tree.find_all(nodes.Macro)}
     stored -= set(_defaulted(tree))
     loaded = [name.name for name in tree.find_all(nodes.Name) if name.ctx == "load"]
-    return list(dict.fromkeys(name for name in loaded if name not in stored))
+    return list(dict.fromkeys(name for name in loaded if name not in stored | _USUAL))
 
 
 def _defaulted(tree: nodes.Template) -> Iterator[str]:

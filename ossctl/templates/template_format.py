@@ -96,21 +96,30 @@ class Switch:
 class ReasoningFormat:
     """Where reasoning is written, and how it is switched.
 
-    `field` is the key of an assistant message that takes it, or empty if it has to be inside the content.
-    `start` and `end` surround it; `start` may be empty if only the prompt writes it.
+    `start` and `end` surround it; `start` may stand in the prompt already, as `state` says. Earlier
+    reasoning is handed to the template
+
+    - as `key` of the message, if `place` is `field`,
+    - as a part of the content of type `key`, if it is `part`,
+    - inside `blocks` of the content, if it is `blocks`,
+    - in its tags before the content, if it is `inline`.
     """
 
     start: str
     end: str
-    field: str = ""
+    place: Literal["field", "part", "blocks", "inline"]
+    key: str = ""
+    needs: Mapping[str, Any] = field(default_factory=dict)  # variables without which the template drops it
+    calls_only: bool = False  # whether it is only rendered on turns with calls
     state: State = "outside"
-    switches: tuple[Switch, ...] = ()
     on: Mapping[str, Any] | None = None  # variables that make the model reason; None if nothing does
     off: Mapping[str, Any] | None = None
+    switches: tuple[Switch, ...] = ()
     effort: str = ""  # the variable
     efforts: tuple[str, ...] = ()  # its values
     kept: bool = False  # of earlier turns
-    kept_in_loop: bool = True  # of the current turn's earlier steps, between calls and results
+    kept_in_loop: bool = False  # of the current turn's earlier steps, between calls and results
+    keep: Mapping[str, Any] | None = None  # variables that keep it; None if nothing does
 
 
 @dataclass(frozen=True)
@@ -121,8 +130,7 @@ class TemplateFormat:
     """
 
     rules: ChatRules
-    calls: CallFormat | None
-    reasoning: ReasoningFormat | None
+    calls: CallFormat | None = None
+    reasoning: ReasoningFormat | None = None
     answer_start: str = ""
     answer_end: str = ""
-    results: bool = False  # whether messages of role tool are rendered

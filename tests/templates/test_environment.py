@@ -26,6 +26,7 @@ def text_of(template: str, **variables: Any) -> str:
         ("{{ '<b>'|tojson }}", '"<b>"'),
         ("{{ ('{\"a\": [1]}'|from_json).a[0] + 1 }}", "2"),
         ("{% set l = [] %}{% set _ = l.append(x) %}{{ l }}", "[1]"),
+        ("{% set n = namespace(l=[]) %}{{ n.l.append(1) }}{{ n.l.append(2) }}{{ n.l.pop(0) }}", "NoneNone1"),
         ("{{ 'a' ~ x ~ none ~ missing }}", "a1None"),
         ("{% for k, v in {'a': x}.items() %}{{ k }}{{ v }}{{ loop.last }}{% endfor %}", "a1True"),
         ("{% macro m(a, b=[x]) %}{{ a }}{{ b[0] }}{% endmacro %}{{ m('y') }}", "y1"),
