@@ -32,7 +32,8 @@ def arranged(messages: Messages, rules: ChatRules) -> list[dict[str, Any]]:
     for message in _placed(messages, rules):
         previous = merged[-1] if merged else {}
         same = previous.get("role") == message["role"] and message["role"] in ("user", "assistant")
-        if rules.alternate and same and not previous.get("tool_calls"):
+        calling = "tool_calls" in previous or "tool_calls" in message
+        if rules.alternate and same and not calling:
             texts = filter(None, (previous["content"], message["content"]))
             merged[-1] = previous | message | {"content": "\n\n".join(texts)}
         else:

@@ -1,0 +1,93 @@
+"""Calls, results and reasoning of a conversation reach the template in the form that it renders."""
+
+import json
+
+import pytest
+
+from ossctl.dialect import Message, Tool, ToolCall
+from ossctl.templates.conversation import template_messages, template_tools
+from ossctl.templates.derive import derive_format
+from ossctl.templates.probe import Probe
+from tests.support.chat_templates import CALLS, chat_template, with_calls
+
+_CALL = "<f={{ c.function.name }} id={{ c.id }}>{{ c.function.arguments | tojson }}</f>"
+_LOSES_TEXT = with_calls(_CALL).replace(
+    "{{ m.content or '' }}", "{{ m.content if not m.tool_calls else '' }}"
+)
+TEMPLATES = {**CALLS, "with ids": with_calls(_CALL), "loses text": _LOSES_TEXT, "no calls": chat_template()}
+
+TALK = (
+    Message("system", "Be brief."),
+    Message("user", "Weather?"),
+    Message("assistant", "I look.", calls=(ToolCall("find", '{"a": "x y"}'), ToolCall("find", '{"a": "z"}'))),
+    Message("tool", "sunny", tool="find"),
+    Message("tool", "rainy", tool="find"),
+    Message("assistant", "Both."),
+    Message("user", "Thanks"),
+)
+
+
+def prompt_of(template: str, *messages: Message) -> str:
+    form = derive_format(template)
+    text = Probe(template).render(template_messages(form, messages), prompt=True, **template_tools(form, ()))
+    assert text is not None
+    return text
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_nothing_of_a_conversation_with_calls_is_lost(kind: str) -> None:
+    prompt = prompt_of(TEMPLATES[kind], *TALK)
+    texts = ["Be brief.", "Weather?", "I look.", "x y", "z", "sunny", "rainy", "Both.", "Thanks"]
+    assert [text for text in texts if text not in prompt] == []
+    assert prompt.count("find") == (4 if kind == "one" else 2)
+
+
+def test_calls_come_with_their_results_where_a_message_has_only_one() -> None:
+    prompt = prompt_of(CALLS["only JSON"], *TALK)
+    places = [prompt.index(text) for text in ("x y", "sunny", '"z"', "rainy")]
+    assert places == sorted(places)
+
+
+def test_ids_are_unique_and_results_have_those_of_their_calls() -> None:
+    twice = (*TALK, *TALK[1:])
+    messages = template_messages(derive_format(TEMPLATES["with ids"]), twice)
+    ids = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+    assert len(set(ids)) == 4
+    assert [message["tool_call_id"] for message in messages if message["role"] == "tool"] == ids
+
+
+def test_results_in_another_order_find_their_calls() -> None:
+    calls = (ToolCall("first", "{}"), ToolCall("second", "{}"))
+    talk = (Message("user", "?"), Message("assistant", "", calls=calls))
+    results = (Message("tool", "2", tool="second"), Message("tool", "1", tool="first"))
+    messages = template_messages(derive_format(TEMPLATES["with ids"]), (*talk, *results))
+    ids = [call["id"] for call in messages[1]["tool_calls"]]
+    assert [message["tool_call_id"] for message in messages[2:]] == ids[::-1]
+
+
+def test_arguments_are_text_or_a_mapping_as_the_template_wants() -> None:
+    for kind, form in (("string arguments", str), ("JSON in tags", dict)):
+        message = template_messages(derive_format(CALLS[kind]), TALK)[2]
+        assert isinstance(message["tool_calls"][0]["function"]["arguments"], form)
+
+
+def test_broken_arguments_of_an_earlier_call_do_not_break_the_prompt() -> None:
+    broken = Message("assistant", "", calls=(ToolCall("find", '{"a": '),))
+    assert '{\\"a\\": ' in prompt_of(CALLS["JSON in tags"], Message("user", "Hi"), broken)
+
+
+def test_every_text_from_outside_is_guarded() -> None:
+    form = derive_format(CALLS["JSON in tags"])
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "description": "evil"}}}
+    tools = template_tools(
+        form, [Tool("find", "evil", parameters)], lambda text: text.replace("evil", "good")
+    )
+    call = ToolCall("find", '{"evil": ["evil"]}')
+    talk = (
+        Message("user", "evil"),
+        Message("assistant", "evil", "evil", (call,)),
+        Message("tool", "evil", tool="evil"),
+    )
+    messages = template_messages(form, talk, lambda text: text.replace("evil", "good"))
+    assert "evil" not in json.dumps([tools, messages])
+    assert json.dumps([tools, messages]).count("good") == 8
