@@ -6,6 +6,7 @@ from typing import Any
 
 from ossctl.dialect import Message, Tool, ToolCall
 from ossctl.templates.chat_rules import arranged, declared
+from ossctl.templates.plain_schema import plain_schema
 from ossctl.templates.reasoning_format import with_reasoning
 from ossctl.templates.template_format import CallFormat, TemplateFormat
 
@@ -14,36 +15,52 @@ Guard = Callable[[str], str]
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
+def template_variables(
+    form: TemplateFormat, messages: Sequence[Message], tools: Sequence[Tool] = (), guard: Guard = str
+) -> Iterator[dict[str, Any]]:
+    """The variables for a prompt; if the template fails on them, the next are to be tried.
+
+    `guard` is applied to every text that comes from outside. Some templates fail on schemas that they do not
+    expect, so simpler ones are the second choice.
+    """
+    written = template_messages(form, messages, guard)
+    for simple in (False, True) if tools and form.rules.tools else (False,):
+        declarations = [_declaration(tool, guard, simple=simple) for tool in tools]
+        yield {"messages": written, **declared(form.rules, declarations)}
+
+
 def template_messages(
     form: TemplateFormat, messages: Sequence[Message], guard: Guard = str
 ) -> list[dict[str, Any]]:
-    """The template's variable `messages`. `guard` is applied to every text that comes from outside."""
-    return arranged(list(_Writer(form, guard).write(messages)), form.rules)
+    """The template's variable `messages`."""
+    return arranged(list(_Writer(form, guard, messages).write()), form.rules)
 
 
-def template_tools(form: TemplateFormat, tools: Sequence[Tool], guard: Guard = str) -> dict[str, Any]:
-    """The variables that declare `tools`, with all that some template insists on."""
-    return declared(form.rules, [_declaration(tool, guard) for tool in tools])
-
-
-def _declaration(tool: Tool, guard: Guard) -> dict[str, Any]:
-    parameters = _guarded({**_NO_PARAMETERS, **(tool.parameters or {})}, guard)
-    description = guard(tool.description)
-    function = {"name": tool.name, "description": description, "parameters": parameters}
+def _declaration(tool: Tool, guard: Guard, *, simple: bool) -> dict[str, Any]:
+    parameters: Mapping[str, Any] = {**_NO_PARAMETERS, **(tool.parameters or {})}
+    function = {
+        "name": tool.name,
+        "description": guard(tool.description),
+        "parameters": _guarded(plain_schema(parameters) if simple else parameters, guard),
+    }
     return {"type": "function", "function": function}
 
 
 class _Writer:
     """Writes messages, with ids that are unique in their conversation."""
 
-    def __init__(self, form: TemplateFormat, guard: Guard) -> None:
+    def __init__(self, form: TemplateFormat, guard: Guard, messages: Sequence[Message]) -> None:
         self._form = form
         self._guard = guard
+        self._messages = messages
+        reasoned = form.reasoning is not None and any(message.reasoning for message in messages)
+        # An answer without reasoning has to look like the others.
+        self._in_blocks = reasoned and form.reasoning is not None and form.reasoning.place == "blocks"
         self._last_id = 0
         self._open: list[tuple[str, str]] = []  # ids and names of calls without a result
 
-    def write(self, messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
-        position = 0
+    def write(self) -> Iterator[dict[str, Any]]:
+        messages, position = self._messages, 0
         while position < len(messages):
             message = messages[position]
             position += 1
@@ -67,7 +84,9 @@ class _Writer:
             yield from map(self._result, results)
             return
         text = self._guard(message.content)
-        if text and not calls.message.with_content:
+        form = self._form.reasoning
+        beside = calls.message.with_content and not (message.reasoning and form and form.instead_of_text)
+        if text and not beside:
             if not self._form.rules.alternate:  # or else the template has no place for it
                 yield {"role": "assistant", "content": text}
             text = ""
@@ -120,8 +139,11 @@ class _Writer:
 
     def _with_reasoning(self, message: Message, entry: dict[str, Any]) -> dict[str, Any]:
         form = self._form.reasoning
-        if not message.reasoning or form is None:
+        if form is None or message.role != "assistant" or not (message.reasoning or self._in_blocks):
             return entry
+        calls = self._form.calls
+        if "tool_calls" in entry and calls and not calls.message.with_content and form.place != "field":
+            return entry  # the template drops calls, or the content, where there are both
         return with_reasoning(form, self._guard(message.reasoning), entry)
 
 

@@ -59,7 +59,7 @@ def with_reasoning(form: ReasoningFormat, thought: str, message: Mapping[str, An
         parts = [{"type": form.key, form.key: thought}, {"type": "text", "text": text}]
         return {**message, "content": parts[: 2 if text else 1]}
     blocks = [{"type": form.key, "text": thought}, {"type": "response", "text": text}]
-    return {**message, "content": {"blocks": blocks[: 2 if text else 1]}}
+    return {**message, "content": {"blocks": [block for block in blocks if block["text"]]}}
 
 
 def _places(probe: Probe) -> Iterator[tuple[Place, str]]:
@@ -156,8 +156,15 @@ def _history(
         for value in (True, False, *probe.constants(name)):
             if keep is None and THOUGHT in (_earlier(probe, form, **{name: value}) or ""):
                 keep = {name: value}
-    loop = None
-    if calls is not None:
-        chat = [user(), _reasoned_call(form, calls), result()]
-        loop = probe.render(chat, prompt=True, **{**declared(rules, TOOLS), **form.needs})
-    return replace(form, kept=kept, keep=keep, kept_in_loop=THOUGHT in (loop or ""))
+    form = replace(form, kept=kept, keep=keep)
+    if calls is None:
+        return form
+    variables = {**declared(rules, TOOLS), **form.needs}
+    asked = _reasoned_call(form, calls)
+    loop = probe.render([user(), asked, result()], prompt=True, **variables)
+    both = probe.render(
+        [user(), with_reasoning(form, THOUGHT, {**asked, "content": TEXT}), result()], **variables
+    )
+    return replace(
+        form, kept_in_loop=THOUGHT in (loop or ""), instead_of_text=loop is not None and both is None
+    )

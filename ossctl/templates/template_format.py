@@ -111,6 +111,7 @@ class ReasoningFormat:
     key: str = ""
     needs: Mapping[str, Any] = field(default_factory=dict)  # variables without which the template drops it
     calls_only: bool = False  # whether it is only rendered on turns with calls
+    instead_of_text: bool = False  # whether a message with calls may have reasoning or a text, not both
     state: State = "outside"
     on: Mapping[str, Any] | None = None  # variables that make the model reason; None if nothing does
     off: Mapping[str, Any] | None = None
