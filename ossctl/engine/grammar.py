@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Whitespace between JSON's parts means nothing, and a model can get stuck generating it.
 _COMPACT: "JsonCompileOptions" = {"whitespace_flexible": False}
+_SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 _CACHED_GRAMMARS = 64
 
@@ -41,6 +42,7 @@ class JsonGrammars:
     def __init__(self, vocabulary: GrammarVocabulary) -> None:
         self._vocabulary = vocabulary
         self._matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile)
+        self._lark_matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile_lark)
 
     def json(self, schema: Any, field: str) -> "JsonGrammar":
         if "x-guidance" in schema:
@@ -54,6 +56,22 @@ class JsonGrammars:
             pointer = find_culprit(schema, lambda part: self._error_of(part) == reason)
             raise RequestError(f"{field}: {f'at {pointer}: ' if pointer else ''}{reason}")
         return JsonGrammar(matcher.deep_copy(), self._vocabulary.size)
+
+    def lark(self, text: str, schemas: Sequence[Any], field: str) -> "JsonGrammar":
+        """Spaces follow commas and colons in JSON, as in the templates that models were trained with."""
+        for number, schema in enumerate(schemas):
+            self.json(schema, field)  # to say what is wrong with this one
+            spaced = msgspec.json.encode({**closed(schema), "x-guidance": _SPACED}).decode()
+            text = text.replace(f"@schema{number}@", spaced)
+        matcher = self._lark_matcher(text)
+        if matcher.is_error():
+            raise RequestError(f"{field}: {_reason(matcher.get_error())}")
+        return JsonGrammar(matcher.deep_copy(), self._vocabulary.size)
+
+    def _compile_lark(self, text: str) -> "LLMatcher":
+        from llguidance import LLMatcher
+
+        return LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(text), log_level=0)
 
     @functools.cached_property
     def _tokenizer(self) -> "LLTokenizer":

@@ -32,6 +32,9 @@ class NoGrammars:
     def json(self, schema: object, field: str) -> Grammar:
         raise NotImplementedError
 
+    def lark(self, text: str, schemas: object, field: str) -> Grammar:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Family:
