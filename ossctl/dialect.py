@@ -6,7 +6,7 @@ which dialect it gets, never its name.
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal, Protocol
 
@@ -80,7 +80,8 @@ class Conversation:
     """Everything an answer depends on, except for the sampling.
 
     If `effort` is None, the model's default holds. `date` is the current date given to the model.
-    `max_reasoning_tokens` limits the reasoning; the answer follows.
+    `max_reasoning_tokens` limits the reasoning; the answer follows. `template_variables` are JSON values for
+    further variables of the model's chat template.
     """
 
     messages: tuple[Message, ...]
@@ -90,6 +91,7 @@ class Conversation:
     effort: Effort | None = None
     date: dt.date | None = None
     max_reasoning_tokens: int | None = None
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,10 @@ _FRAMES_PER_SECOND = 4
 
 def describe(summary: "BatchSummary", total: int | None) -> str:
     """`12 of 20 done, 1 failed · 345 tokens in, 678 out · 96.1 tokens/s`"""
+    if summary.embedded:
+        speed = f"{summary.prompt_tokens_per_second:,.1f} tokens/s{_latency(summary)}"
+        tokens = f"{summary.prompt_tokens:,} tokens in {summary.embedded:,} texts"
+        return f"{_counts(summary, total)} · {tokens} · {speed}"
     return (
         f"{_counts(summary, total)} · {summary.prompt_tokens:,} tokens in{_cached(summary)}, "
         f"{summary.completion_tokens:,} out · {summary.tokens_per_second:,.1f} tokens/s{_latency(summary)}"

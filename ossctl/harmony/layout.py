@@ -8,6 +8,7 @@ from itertools import takewhile
 import msgspec
 
 from ossctl.dialect import Conversation, Effort, JsonFormat, Message
+from ossctl.errors import RequestError
 from ossctl.harmony.typescript import Namespace, tools_section
 
 # The reference renderer's defaults for the released models.
@@ -21,6 +22,13 @@ FUNCTIONS = "functions"
 JSON = "<|constrain|>json"
 
 _INSTRUCTIONS = ("system", "developer")
+
+# Variables of chat templates that ask for what gpt-oss does anyway.
+_NEUTRAL_VARIABLES: tuple[tuple[str, object], ...] = (
+    ("enable_thinking", True),
+    ("thinking", True),
+    ("builtin_tools", []),
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,9 @@ def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage
     messages = conversation.messages
     offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
     functions = (Namespace(FUNCTIONS, tools=offered),) if offered else ()
-    yield HarmonyMessage(
-        "system",
-        system_text(conversation.effort or DEFAULT_EFFORT, conversation.date, has_functions=bool(functions)),
-    )
+    effort, identity = conversation.effort or DEFAULT_EFFORT, _identity(conversation)
+    about = system_text(effort, conversation.date, has_functions=bool(functions), identity=identity)
+    yield HarmonyMessage("system", about)
     first = list(takewhile(lambda message: message.role in _INSTRUCTIONS, messages))
     instructions = "\n\n".join(message.content for message in first)
     if text := developer_text(instructions, functions, conversation.json_format):
@@ -60,6 +67,22 @@ def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage
     unfinished = unfinished_turn(messages)
     for position, message in enumerate(messages[len(first) :], len(first)):
         yield from _message(message, split, keep_reasoning=position >= unfinished)
+
+
+def _identity(conversation: Conversation) -> str:
+    """The first line of the system message. Raises RequestError for other variables of a chat template."""
+    identity = IDENTITY
+    for name, value in conversation.template_variables.items():
+        if name == "model_identity" and isinstance(value, str):
+            identity = value
+        elif (name, value) not in _NEUTRAL_VARIABLES:
+            hint = (
+                "use reasoning_effort and max_reasoning_tokens"
+                if "think" in name
+                else "gpt-oss has no such setting"
+            )
+            raise RequestError(f"chat_template_kwargs.{name} is not supported: {hint}")
+    return identity
 
 
 def system_text(

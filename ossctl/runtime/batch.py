@@ -48,3 +48,7 @@ class LlamaBatch:
             else:
                 self._positions[start:end] = np.arange(first, first + end - start)
         self.struct.n_tokens = end
+
+    def want_all(self) -> None:
+        """Ask for an output of every token, as pooled embeddings need."""
+        self._outputs[: self.struct.n_tokens] = 1

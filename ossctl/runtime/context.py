@@ -83,7 +83,7 @@ class LlamaRunner:
         self.n_seq = options.n_seq
         self.n_threads = options.n_threads or physical_cores()
         self._params = _context_params(options, self.n_threads, self._abort_flag)
-        self._handle = _create(model, self._params)
+        self._handle = create_context(model, self._params)
         self.buffers = self._log.buffers()
         self._memory = lib.llama_get_memory(self._handle)
         self.n_batch = min(options.n_batch, lib.llama_n_batch(self._handle))
@@ -279,7 +279,8 @@ def _context_params(options: ContextOptions, n_threads: int, abort_flag: Any) ->
     return params
 
 
-def _create(model: LlamaModel, params: Any) -> Any:
+def create_context(model: LlamaModel, params: Any) -> Any:
+    """A llama.cpp context with `params`, to be freed with `llama_free`. Raises MemoryShortage."""
     log = llama_log()
     log.clear()
     handle = lib.llama_init_from_model(model.handle, params)

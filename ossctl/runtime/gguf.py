@@ -60,6 +60,11 @@ class GgufHeader:
         return str(self.metadata.get("general.architecture", ""))
 
     @property
+    def pooling(self) -> int:
+        """How the vectors of tokens become one vector (enum llama_pooling_type); 0 if they do not."""
+        return int(self.metadata.get(f"{self.architecture}.pooling_type", 0))
+
+    @property
     def n_bytes(self) -> int:
         """Minimum size of a complete file."""
         return max((tensor.offset + tensor.n_bytes for tensor in self.tensors), default=0)

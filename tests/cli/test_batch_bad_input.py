@@ -42,12 +42,18 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     "no messages": (b'{"messages": []}', "messages"),
     "an unknown role": (b'{"messages": [{"role": "pope", "content": "Hi"}]}', "messages[0].role"),
     "a message without content": (b'{"messages": [{"role": "user"}]}', "messages[0].content"),
-    "an unknown field": (b'{"prompt": "Hi", "tempurature": 1}', "tempurature is not supported"),
+    "an unknown field": (
+        b'{"prompt": "Hi", "tempurature": 1}',
+        "tempurature is not supported; did you mean temperature?",
+    ),
     "an unknown field of a body": (
         b'{"custom_id": "x", "body": {"messages": [], "frobnicate": true}}',
         "body.frobnicate is not supported",
     ),
-    "a field that is not supported": (b'{"prompt": "Hi", "functions": []}', "functions is not supported"),
+    "a field that is not supported": (
+        b'{"prompt": "Hi", "audio": {"voice": "x"}}',
+        "audio is not supported: the model",
+    ),
     "a tool that the template has no place for": (
         b'{"prompt": "Hi", "tools": [{"type": "function", "function": {"name": "look_up"}}]}',
         "tools is supported for gpt-oss only",
@@ -80,7 +86,7 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     "a seed below 0": (b'{"prompt": "Hi", "seed": -2}', "seed is -2"),
     "no answers": (b'{"prompt": "Hi", "n": 0}', "n is 0"),
     "an empty id": (b'{"prompt": "Hi", "id": ""}', "the id is empty"),
-    "an empty stop string": (b'{"prompt": "Hi", "stop": ""}', "stop"),
+    "an empty stop string": (b'{"prompt": "Hi", "stop": ["x", ""]}', "stop"),
     "a bias for no token": (b'{"prompt": "Hi", "logit_bias": {"one": 1}}', "logit_bias"),
     "a bias that no float32 holds": (b'{"prompt": "Hi", "logit_bias": {"5": 1e39}}', "logit_bias"),
     "a bias for an unknown token": (b'{"prompt": "Hi", "logit_bias": {"-1": 1}}', "logit_bias"),

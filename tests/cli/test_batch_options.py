@@ -61,7 +61,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 UNSUPPORTED: dict[str, dict[str, Any]] = {
     "stream": {"stream": True},
     "penalty": {"frequency_penalty": 0.5},
-    "functions": {"functions": []},
+    "audio": {"audio": {"voice": "alloy"}},
     "modalities": {"modalities": ["audio"]},
     "n": {"n": 129},
 }

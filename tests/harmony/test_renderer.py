@@ -21,8 +21,9 @@ from ossctl.dialect import (
     content_of,
 )
 from ossctl.engine.request import Sampling
+from ossctl.errors import RequestError
 from ossctl.harmony.dialect import HarmonyDialect
-from ossctl.harmony.layout import HarmonyMessage, developer_text, system_text
+from ossctl.harmony.layout import HarmonyMessage, developer_text, lay_out, system_text
 from ossctl.harmony.markers import Markers
 from ossctl.harmony.renderer import Renderer
 from ossctl.harmony.typescript import Namespace
@@ -54,6 +55,8 @@ SIMPLE = Message("assistant", "2 + 2 = 4.", 'User asks: "What is 2 + 2?" Simple 
 NEXT = Message("user", "What about 9 / 2?")
 CALLING = Message("assistant", "", "Need to use get_weather.", (ToolCall("get_weather", '{"city":"SF"}'),))
 RESULT = Message("tool", '{"sunny": true, "temperature": 20}', tool="get_weather")
+
+VARIABLES: Any = {"enable_thinking": True, "builtin_tools": [], "model_identity": "You are Ada."}
 
 FORMAT = {"type": "string", "enum": ["celsius", "fahrenheit"], "default": "celsius"}
 PLACE = {"type": "string", "description": "The city and state, e.g. San Francisco, CA"}
@@ -506,3 +509,11 @@ def test_no_text_of_a_special_token_becomes_one(o200k: LlamaModel) -> None:
         ids = vocab.tokenize(text)
         assert not vocab.special_ids.intersection(ids)
         assert b"".join(map(vocab.piece, ids)).decode() == text
+
+
+def test_variables_of_the_template_mean_the_same_here_or_are_refused() -> None:
+    (about, _) = lay_out(Conversation((QUESTION,), template_variables=VARIABLES), lambda _: [])
+    assert about.content == system_text("medium", identity="You are Ada.")
+    for name, value in (("enable_thinking", False), ("builtin_tools", ["browser"]), ("custom", 1)):
+        with pytest.raises(RequestError, match=f"^chat_template_kwargs.{name} is not supported: "):
+            list(lay_out(Conversation((QUESTION,), template_variables={name: value}), lambda _: []))

@@ -216,6 +216,57 @@ def test_fields_that_templates_do_not_support_are_refused_by_name(
         own_dialect(smol).render(conversation)
 
 
+SWITCHED = "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{{ note }}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({}, ""),
+        ({"enable_thinking": True}, ""),
+        ({"enable_thinking": False}, "<think></think>"),
+        ({"thinking": False}, ""),
+        ({"note": ["a", 1]}, "['a', 1]"),
+    ],
+)
+def test_templates_are_given_further_variables(
+    smol: LlamaModel, variables: dict[str, Any], text: str
+) -> None:
+    dialect = dialect_of(smol, SWITCHED)
+    conversation = replace(asked(Message("user", "Hi")), template_variables=variables)
+    assert spelled(smol, dialect.render(conversation)) == text
+
+
+def test_a_variable_never_becomes_a_control_token(smol: LlamaModel) -> None:
+    conversation = replace(asked(Message("user", "Hi")), template_variables={"note": {START: [END]}})
+    prompt = dialect_of(smol, "{{ note.keys() | first }}{{ note.values() | first | first }}").render(
+        conversation
+    )
+    assert spelled(smol, prompt) == START + END
+    assert not smol.vocab.control_ids & set(prompt)
+
+
+def test_a_variable_that_the_template_does_not_read_is_refused(smol: LlamaModel) -> None:
+    conversation = replace(asked(Message("user", "Hi")), template_variables={"enable_thinkin": False})
+    with pytest.raises(RequestError, match=r"kwargs.enable_thinkin: .*; did you mean enable_thinking\?$"):
+        dialect_of(smol, SWITCHED).render(conversation)
+
+
+def test_reasoning_that_the_template_always_opens_cannot_be_switched_off(smol: LlamaModel) -> None:
+    conversation = replace(asked(Message("user", "Hi")), template_variables={"enable_thinking": False})
+    with pytest.raises(
+        RequestError, match=r"kwargs.enable_thinking: the model's chat template always reasons$"
+    ):
+        dialect_of(smol, "Answer: <think>").render(conversation)
+    dialect_of(smol, "Answer: ").render(conversation)
+
+
+def test_a_template_that_reads_the_effort_is_given_it(smol: LlamaModel) -> None:
+    conversation = replace(asked(Message("user", "Hi")), effort="low")
+    prompt = dialect_of(smol, "{{ reasoning_effort | default('high') }}").render(conversation)
+    assert spelled(smol, prompt) == "low"
+
+
 def test_an_answer_ends_with_any_of_the_vocabularys_end_tokens(smol: LlamaModel) -> None:
     assert own_dialect(smol).end_ids == smol.vocab.end_ids
     assert {smol.vocab.marker(token) for token in smol.vocab.end_ids} >= {END, "<|endoftext|>"}
@@ -226,10 +277,18 @@ def test_a_template_has_no_effort(smol: LlamaModel) -> None:
 
 
 def test_a_template_can_refuse_messages_in_its_own_words(smol: LlamaModel) -> None:
-    template = "{% if messages|length > 1 %}{{ raise_exception('one message only') }}{% endif %}ok"
-    assert render(smol, template, "Hi") == "ok"
-    with pytest.raises(RequestError, match=r"refuses these messages: one message only$"):
-        render(smol, template, "Hi", "there")
+    template = "{{ raise_exception('a question only') if '?' not in messages[-1].content }}ok"
+    assert render(smol, template, "Hi?") == "ok"
+    with pytest.raises(RequestError, match=r"refuses these messages: a question only$"):
+        render(smol, template, "Hi")
+
+
+def test_a_system_text_that_the_template_refuses_is_in_the_first_message(smol: LlamaModel) -> None:
+    refusal = "{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    template = "{% for m in messages %}" + refusal + "{{ m.role }}: {{ m.content }}{% endfor %}"
+    conversation = asked(Message("developer", "Be brief."), Message("user", "Hi"))
+    prompt = dialect_of(smol, template).render(conversation)
+    assert b"".join(map(smol.vocab.piece, prompt)).decode() == "user: Be brief.\n\nHi"
 
 
 @pytest.mark.parametrize(

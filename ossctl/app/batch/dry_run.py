@@ -12,6 +12,7 @@ from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.records import ResultRecords
 from ossctl.app.batch.resume import FinishedRequests, RecordState, read_back
 from ossctl.app.batch.run import BatchJob, BatchModel, identity_of, parser_for, workload_of
+from ossctl.app.inference.embedding import is_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.inference.request import prepare_choices
@@ -19,7 +20,7 @@ from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.source import Survey
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Request
-from ossctl.errors import ExitCode, RequestError
+from ossctl.errors import ExitCode, RequestError, UsageError
 from ossctl.planning.plan import Plan
 from ossctl.runtime.base import DecodeAborted, Runner, Tokens
 
@@ -76,6 +77,10 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
     finished = None
     if job.sink.resume and job.sink.path is not None and job.sink.path.exists():
         finished, _ = read_back(job.sink.path, flat=job.sink.flat)
+    if is_embedding_model(model.path):
+        raise UsageError(
+            "--dry-run is for models that generate text", "Try a few lines with --limit instead."
+        )
     workload = workload_of(job, survey)
     explain_crashes(_HINT)
     with Interrupt() as interrupt, load_model(model.path, model.options, workload, interrupt) as loaded:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from ossctl.app.batch.line_parser import Column, LineParser, Template
+from ossctl.app.batch.line_runner import Rules
 from ossctl.app.batch.run import BatchJob, Sink
-from ossctl.app.batch.runner import Rules
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.user_text import text_of
 from ossctl.app.wire.source import Format, Source, format_of

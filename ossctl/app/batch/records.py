@@ -15,7 +15,11 @@ import msgspec
 
 from ossctl.app.inference.generation import Generation
 from ossctl.app.wire.chat_completions import Task, read_record
+from ossctl.app.wire.completions import CompletionTask, text_completion
+from ossctl.app.wire.embeddings import EmbeddingTask
 from ossctl.app.wire.lines import Line
+from ossctl.app.wire.response_object import response_object
+from ossctl.app.wire.responses import ResponseTask
 from ossctl.dialect import ToolCall
 from ossctl.engine.request import TokenLogprob
 from ossctl.errors import RequestError
@@ -66,11 +70,26 @@ class ResultRecords:
             ],
             "usage": _usage(generations),
             "settings": _settings(task),
+            **_metadata(task),
         }
+        if isinstance(task, CompletionTask):
+            body = text_completion(body)
+        elif isinstance(task, ResponseTask):
+            body = response_object(body, task.echo)
         response = {"status_code": 200, "request_id": f"req_{identity}", "body": body}
         return self._encode(
             line, {"id": record_id, "custom_id": task.custom_id, "response": response, "error": None}
         )
+
+    def embeddings(self, line: Line, task: EmbeddingTask, body: dict[str, Any]) -> bytes:
+        """Encode the record of a request for embeddings, answered by `body`, without a newline."""
+        ids = {"id": self.id_of(task.custom_id, task.request_key), "custom_id": task.custom_id}
+        if self.flat:
+            vectors = [entry["embedding"] for entry in body["data"]]
+            tokens = body["usage"]["prompt_tokens"]
+            return self._encode(line, {**ids, "embeddings": vectors, "prompt_tokens": tokens, "error": None})
+        response = {"status_code": 200, "request_id": f"req_{uuid.uuid4().hex}", "body": body}
+        return self._encode(line, {**ids, "response": response, "error": None})
 
     def failure(self, line: Line, custom_id: str, request_key: bytes, error: RequestError) -> bytes:
         """Encode the record of a failed request, without a newline."""
@@ -122,6 +141,7 @@ def _flat(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
         "reasoning_tokens": usage["completion_tokens_details"]["reasoning_tokens"],
         "created": int(time.time()),
         "settings": _settings(task),
+        **_metadata(task),
         "error": None,
     }
 
@@ -152,6 +172,10 @@ def _settings(task: Task) -> dict[str, Any]:
     if conversation.max_reasoning_tokens is not None:
         settings["max_reasoning_tokens"] = conversation.max_reasoning_tokens
     return settings
+
+
+def _metadata(task: Task) -> dict[str, Any]:
+    return {} if task.metadata is None else {"metadata": task.metadata}
 
 
 def _usage(generations: Sequence[Generation]) -> dict[str, Any]:

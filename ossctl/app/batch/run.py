@@ -1,6 +1,7 @@
 """`ossctl batch`: a job, and how it runs from input file to output file."""
 
 import contextlib
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -10,13 +11,16 @@ from typing import Any
 
 import msgspec
 
+from ossctl.app.batch.embedding_runner import EmbeddingRunner
 from ossctl.app.batch.finalize import finalize
 from ossctl.app.batch.held_records import HeldRecords
-from ossctl.app.batch.line_parser import LineParser
+from ossctl.app.batch.line_parser import EmbeddingLineParser, LineParser
+from ossctl.app.batch.line_runner import Codec, LineRunner, Rules
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.batch.resume import FinishedRequests, Tail, read_back, resume_journal
-from ossctl.app.batch.runner import BatchRunner, Codec, Rules
+from ossctl.app.batch.runner import BatchRunner
 from ossctl.app.batch.summary import BatchSummary
+from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
 from ossctl.app.inference.request import check_schema, supported_reasoning
@@ -130,16 +134,12 @@ def run_batch(
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         output = _Output(job, stack)
         report = stack.enter_context(_report_at_end(job))
-        loaded = stack.enter_context(
-            load_model(model.path, model.options, workload_of(job, survey), interrupt)
-        )
-        report.model = loaded.name
-        for remark in loaded.remarks:
+        answerer = stack.enter_context(_answerer(job, survey, model, interrupt))
+        report.model = answerer.name
+        for remark in answerer.remarks:
             say(remark)
-        records = ResultRecords(identity_of(model.path, loaded), job.sink.flat, job.sink.keep_input)
-        codec = Codec(parser_for(job, loaded), records)
         with output.journal() as journal:
-            runner = BatchRunner(loaded, codec, journal, watch, job.rules)
+            runner = answerer.runner(journal, watch)
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
             try:
@@ -154,6 +154,42 @@ def run_batch(
         return runner.summary
 
 
+_MakeRunner = Callable[[Journal, Callable[[BatchSummary], None]], LineRunner[Any]]
+
+
+@dataclass(frozen=True)
+class _Answerer:
+    """A loaded model, and what runs lines through it."""
+
+    name: str
+    remarks: tuple[str, ...]
+    runner: _MakeRunner
+
+
+@contextlib.contextmanager
+def _answerer(
+    job: BatchJob, survey: Survey | None, model: BatchModel, interrupt: Interrupt
+) -> Iterator[_Answerer]:
+    """Load a model that embeds or one that generates. Raises as `load_model` does."""
+    make: _MakeRunner
+    if is_embedding_model(model.path):
+        with load_embedder(model.path, model.options, interrupt) as embedder:
+            lines = EmbeddingLineParser(replace(job.parser, model=embedder.name))
+            make = functools.partial(
+                EmbeddingRunner, embedder, Codec(lines, _records(job, model.path, embedder)), rules=job.rules
+            )
+            yield _Answerer(embedder.name, embedder.remarks, make)
+        return
+    with load_model(model.path, model.options, workload_of(job, survey), interrupt) as loaded:
+        codec = Codec(parser_for(job, loaded), _records(job, model.path, loaded))
+        make = functools.partial(BatchRunner, loaded, codec, rules=job.rules)
+        yield _Answerer(loaded.name, loaded.remarks, make)
+
+
+def _records(job: BatchJob, path: Path, model: LoadedModel | LoadedEmbedder) -> ResultRecords:
+    return ResultRecords(identity_of(path, model), job.sink.flat, job.sink.keep_input)
+
+
 def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:
     """The job's parser, with defaults of the model. Raises UsageError for options it does not support."""
     defaults = job.parser.defaults
@@ -163,10 +199,10 @@ def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:
     check_schema(defaults.json_format, model)
     effort = effort or model.dialect.default_effort
     defaults = replace(defaults, effort=effort, max_reasoning_tokens=budget)
-    return replace(job.parser, defaults=defaults)
+    return replace(job.parser, defaults=defaults, model=model.name)
 
 
-def identity_of(path: Path, model: LoadedModel) -> ModelIdentity:
+def identity_of(path: Path, model: LoadedModel | LoadedEmbedder) -> ModelIdentity:
     """Which model answers."""
     return ModelIdentity(model.name, fingerprint_of(shards_of(path)), model.piece)
 
@@ -204,7 +240,7 @@ class _Output:
         self._stack.callback(self.spool.close)
         return self._file.journal() if self._tail is None else resume_journal(self._file, self._tail)
 
-    def finalize(self, journal: Journal, runner: BatchRunner, *, complete: bool) -> None:
+    def finalize(self, journal: Journal, runner: LineRunner[Any], *, complete: bool) -> None:
         """Close the journal and finalize the output; `complete` is whether the batch ran to its end."""
         for record in self.finished.spooled.values() if self.finished else ():
             journal.append(record)  # its line was not reached, or is gone

@@ -53,6 +53,7 @@ class BatchSummary:
     `cut_in_reasoning` reached their token limit before the answer began, and `recovered` broke the model's
     format. `errors` counts the codes of errors, `error_messages` their texts. `running_tokens` are the tokens
     generated so far for the `running` requests, `slowest` is the id and the age in seconds of the oldest one.
+    `embedded` counts the texts of which vectors were made.
     `journal_seconds` is the time spent on encoding and writing records.
     """
 
@@ -65,6 +66,7 @@ class BatchSummary:
     recovered: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    embedded: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     seconds: float = 0.0
@@ -153,7 +155,7 @@ class BatchSummary:
             )
         if self.recovered:
             yield f"{self.recovered:,} broke the model's format and were recovered: see finish_details."
-        if too_long := self.errors["context_length_exceeded"]:
+        if (too_long := self.errors["context_length_exceeded"]) and not self.embedded:
             which = "prompt does" if too_long == 1 else "prompts do"
             yield f"{too_long:,} {which} not fit: use a larger --ctx with --resume --retry-failed."
         if self.failed_before:

@@ -10,6 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
+from ossctl.app.inference.embedding import refuse_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.raw_dialect import RawDialect
 from ossctl.app.placement.kernel_trial import current_trial
@@ -57,6 +58,8 @@ def explain_crashes(saved: str) -> None:
 class LoadedModel:
     """A model ready to answer. `piece` returns the bytes of a token.
 
+    `raw_dialect` is for texts without the chat format of `dialect`; None if there is no such format.
+
     `remarks` are messages for the user, such as a GPU that is not used or a plan that was reduced. `reported`
     is the memory use according to llama.cpp, by device.
     """
@@ -68,6 +71,11 @@ class LoadedModel:
     remarks: tuple[str, ...] = ()
     plan: Plan | None = None
     reported: Mapping[str, DeviceUse] = field(default_factory=dict)
+    raw_dialect: Dialect | None = None
+
+    def dialect_of(self, *, raw: bool) -> Dialect:
+        """The dialect of a chat, or of raw text."""
+        return self.raw_dialect if raw and self.raw_dialect is not None else self.dialect
 
     @functools.cached_property
     def longest_piece(self) -> int:
@@ -85,6 +93,7 @@ def load_model(
     UsageError, Interrupted.
     """
     started = perf_counter()
+    refuse_embedding_model(path)
     shape = shape_of_file(path)
 
     def load(plan: Plan, parts: ExitStack) -> LoadedModel:
@@ -163,7 +172,8 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     """Load as `plan` says and decode one token. Raises MemoryShortage, also if only the decode fails."""
     settings = plan.settings
     model = parts.enter_context(_weights(path, plan, interrupt))
-    dialect = RawDialect(model.vocab) if raw else _dialect(model)
+    raw_dialect = RawDialect(model.vocab)
+    dialect = raw_dialect if raw else _dialect(model)
     context = ContextOptions(
         n_ctx=settings.ctx,
         n_seq=settings.parallel,
@@ -182,7 +192,9 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     runner.rollback(0, 0)
     reported = by_device(plan, {**model.buffers, **runner.buffers})
     remarks = tuple(differences(plan, reported))
-    return LoadedModel(model.name, runner, dialect, model.vocab.piece, remarks, plan, reported)
+    return LoadedModel(
+        model.name, runner, dialect, model.vocab.piece, remarks, plan, reported, raw_dialect=raw_dialect
+    )
 
 
 def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:

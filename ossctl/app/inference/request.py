@@ -25,7 +25,7 @@ _TEMPLATE_TOKENS = 4_096  # for the text and markers of a chat template, a few h
 class GenerationSpec:
     """A conversation and how to answer it. If `max_tokens` is None, the answer may fill the context window.
 
-    `timeout` is in seconds from the start of the answer.
+    `timeout` is in seconds from the start of the answer. A `raw` conversation is a text to be continued.
     """
 
     conversation: Conversation
@@ -33,6 +33,7 @@ class GenerationSpec:
     stops: tuple[str, ...]
     sampling: Sampling
     timeout: float | None = field(default=None, kw_only=True)
+    raw: bool = field(default=False, kw_only=True)
 
     @property
     def max_total_tokens(self) -> int | None:
@@ -65,22 +66,24 @@ def prepare_generation(
     conversation or a schema cannot be enforced.
     """
     _refuse_oversized(model, spec.conversation)
-    prompt = model.dialect.render(spec.conversation)
+    dialect = model.dialect_of(raw=spec.raw)
+    prompt = dialect.render(spec.conversation)
     request = replace(_request(model, spec, request_id, prompt), conversation=conversation)
-    return Generation(request, model.dialect.parser(prompt), spec.stops, on_event)
+    return Generation(request, dialect.parser(prompt), spec.stops, on_event)
 
 
 def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_id: str) -> list[Generation]:
     """`n` generations for one prompt: ids ID, ID.1, ID.2, ... and consecutive seeds. Raises RequestError."""
     _refuse_oversized(model, spec.conversation)
-    prompt = model.dialect.render(spec.conversation)
+    dialect = model.dialect_of(raw=spec.raw)
+    prompt = dialect.render(spec.conversation)
     generations = []
     for index in range(n):
         sampling = replace(spec.sampling, seed=spec.sampling.seed + index)
         choice = replace(spec, sampling=sampling)
         name = f"{request_id}.{index}" if index else request_id
         request = _request(model, choice, name, prompt)
-        generations.append(Generation(request, model.dialect.parser(prompt), choice.stops))
+        generations.append(Generation(request, dialect.parser(prompt), choice.stops))
     return generations
 
 
@@ -99,13 +102,14 @@ def _refuse_oversized(model: "LoadedModel", conversation: Conversation) -> None:
 
 
 def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:
+    dialect = model.dialect_of(raw=spec.raw)
     return Request(
         id=request_id,
         prompt=np.array(prompt, np.int32),
         max_tokens=model.runner.n_ctx_seq if spec.max_tokens is None else spec.max_tokens,
         sampling=spec.sampling,
-        end_ids=model.dialect.end_ids,
-        guide=model.dialect.guide(spec.conversation, prompt),
+        end_ids=dialect.end_ids,
+        guide=dialect.guide(spec.conversation, prompt),
         timeout=spec.timeout,
     )
 

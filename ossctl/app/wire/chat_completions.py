@@ -1,6 +1,6 @@
 """Parses requests in the format of OpenAI's Batch API, and in shorter forms of it.
 
-A field that is not supported is never ignored: it is an error that names the field.
+A field that would change the answer is never ignored: if it is not supported, it is an error that names it.
 """
 
 import re
@@ -14,27 +14,21 @@ import msgspec
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.wire.body_fields import known_fields
 from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.messages import ChatMessage, ConversationOptions, read_conversation
+from ossctl.app.wire.usual_form import usual_form
+from ossctl.dialect import Conversation
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError
 
 _MAX_STOPS = 16
 _MAX_CHOICES = 128  # OpenAI's limit for n
 
-_INTEGERS = (
-    "max_tokens",
-    "max_completion_tokens",
-    "max_reasoning_tokens",
-    "top_k",
-    "seed",
-    "top_logprobs",
-    "n",
-)
-
-# Fields that are accepted only with their default value.
-_FIXED: dict[str, float] = {"stream": False, "frequency_penalty": 0, "presence_penalty": 0}
+# Fields that the first version of request keys did not have. Unset ones are left out of a key, so that old
+# outputs can be resumed.
+_ADDED = frozenset({"template_variables"})
 
 _T = TypeVar("_T")
 
@@ -55,9 +49,6 @@ class Options(ConversationOptions, forbid_unknown_fields=True, kw_only=True):
     top_logprobs: int | None = None
     logit_bias: dict[str, float] | None = None
     n: int | None = None
-    stream: bool | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
 
 
 class Body(Options, forbid_unknown_fields=True, kw_only=True):
@@ -84,12 +75,16 @@ class Shorthand(Options, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Task(GenerationSpec):
-    """A parsed request. `request_key` is a 16-byte hash of it and of the defaults that apply to it."""
+    """A parsed request. `request_key` is a 16-byte hash of it and of the defaults that apply to it.
+
+    `metadata` comes back in the record and is no part of the hash.
+    """
 
     line: int
     custom_id: str
     n: int = 1
     request_key: bytes = b""
+    metadata: Any = None
 
 
 def read_record(line: Line) -> dict[str, Any]:
@@ -103,19 +98,16 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
     """Parse the record on `line`; `defaults` apply where it sets nothing. Raises RequestError."""
     options: Options
     if "body" in record:
-        batch_line = _convert({**record, "body": _with_usual_numbers(record["body"])}, BatchLine)
+        body = usual_form(record["body"], Body.__struct_fields__, "body.")
+        batch_line = convert(known_fields({**record, "body": body}, BatchLine.__struct_fields__), BatchLine)
         if endpoint_of(batch_line.url) is not Endpoint.CHAT_COMPLETIONS:
             raise RequestError(f"url: {batch_line.url!r} is not supported")
         options, messages, custom_id = batch_line.body, batch_line.body.messages, batch_line.custom_id
     else:
-        options = shorthand = _convert(_with_usual_numbers(record), Shorthand)
+        options = shorthand = convert(usual_form(record, Shorthand.__struct_fields__), Shorthand)
         messages, custom_id = _messages(shorthand), _id(shorthand, line)
     if custom_id == "":
         raise RequestError("the id is empty")
-    for name, supported in _FIXED.items():
-        value = getattr(options, name)
-        if value not in (None, supported):
-            raise RequestError(f"{name} is {_json(value)}, only {_json(supported)} is supported")
     task = Task(
         line=line.number,
         custom_id=str(custom_id),
@@ -125,6 +117,7 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
         sampling=_sampling(options, line.number, defaults.sampling),
         timeout=defaults.timeout,
         n=_choices(options),
+        metadata=record.get("body", record).get("metadata"),
     )
     return replace(task, request_key=_request_key(task, options, defaults))
 
@@ -133,8 +126,25 @@ def _request_key(task: Task, options: Options, defaults: Defaults) -> bytes:
     """Hash all that the answer depends on, except today's date and the line number in its seed."""
     conversation = replace(task.conversation, date=options.date or defaults.date)
     sampling = replace(task.sampling, seed=_or(options.seed, defaults.sampling.seed))
-    contents = (conversation, task.max_tokens, task.stops, sampling, task.n, options.seed is None)
+    contents = (
+        _without_added(conversation),
+        task.max_tokens,
+        task.stops,
+        sampling,
+        task.n,
+        options.seed is None,
+    )
     return blake2b(msgspec.json.encode(contents), digest_size=16).digest()
+
+
+def _without_added(conversation: Conversation) -> dict[str, Any]:
+    """The fields of a conversation, without those in _ADDED that are not set."""
+    usual = Conversation(())
+    return {
+        name: value
+        for name, value in vars(conversation).items()
+        if name not in _ADDED or value != getattr(usual, name)
+    }
 
 
 def custom_id_of(line: Line) -> str:
@@ -154,26 +164,6 @@ def default_id(line: Line) -> str:
     return f"line-{line.number}"
 
 
-def _with_usual_numbers(fields: Any) -> Any:
-    """`fields` with 50.0 as the integer 50, and -1 as in llama.cpp and vLLM: any seed, no limit of top_k."""
-    if not isinstance(fields, dict):
-        return fields
-    fields = dict(fields)
-    for name in _INTEGERS:
-        value = fields.get(name)
-        if isinstance(value, float) and value.is_integer():
-            fields[name] = int(value)
-    if fields.get("seed") == -1:
-        del fields["seed"]
-    if fields.get("top_k") == -1:
-        fields["top_k"] = 0
-    return fields
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 def _decode(data: bytes) -> dict[str, Any]:
     try:
         record = msgspec.json.decode(data)
@@ -188,7 +178,8 @@ def _decode(data: bytes) -> dict[str, Any]:
     return record
 
 
-def _convert(record: dict[str, Any], kind: type[_T]) -> _T:
+def convert(record: dict[str, Any], kind: type[_T]) -> _T:
+    """Convert `record` to a struct. Raises RequestError, which starts with the field."""
     try:
         return msgspec.convert(record, kind)
     except msgspec.ValidationError as error:

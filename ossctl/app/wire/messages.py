@@ -6,7 +6,7 @@ A field that is invalid, or not allowed where it is, is an error that names it.
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -18,6 +18,19 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI's rule for functions and fo
 _CALLED_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")  # a model may call functions that do not exist
 
 _MAX_DEPTH = 100  # of a schema, well below Python's recursion limit
+
+# Variables of chat templates that say what a request says in its other fields.
+_OWN_VARIABLES = frozenset(
+    {
+        "messages",
+        "tools",
+        "add_generation_prompt",
+        "bos_token",
+        "eos_token",
+        "strftime_now",
+        "raise_exception",
+    }
+)
 
 
 class ContentPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -87,6 +100,7 @@ class ConversationOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     reasoning_effort: Effort | None = None
     max_reasoning_tokens: int | None = None
     date: dt.date | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 def read_conversation(
@@ -99,15 +113,41 @@ def read_conversation(
     if budget is not None and budget < 0:
         raise RequestError(f"max_reasoning_tokens is {budget}, must be 0 or more")
     tools = tuple(_tools(options.tools or ()))
+    variables = _template_variables(options)
+    effort = _effort(options.reasoning_effort, variables)
     return Conversation(
         messages=(*_instructions(messages, defaults), *_messages(messages)),
         tools=tools,
         tool_choice=_tool_choice(options.tool_choice, tools),
         json_format=_json_format(options.response_format, defaults.json_format),
-        effort=options.reasoning_effort or defaults.effort,
+        effort=effort or defaults.effort,
         date=options.date or defaults.date or defaults.today,
         max_reasoning_tokens=defaults.max_reasoning_tokens if budget is None else budget,
+        template_variables=variables,
     )
+
+
+def _template_variables(options: ConversationOptions) -> dict[str, Any]:
+    given = {name: value for name, value in (options.chat_template_kwargs or {}).items() if value is not None}
+    if given.get("add_generation_prompt") is True:
+        del given["add_generation_prompt"]
+    for name in given:
+        if name in _OWN_VARIABLES:
+            raise RequestError(f"chat_template_kwargs.{name} cannot be set: it is made from the request")
+    if _is_deeper(given, _MAX_DEPTH):
+        raise RequestError("chat_template_kwargs: nested too deeply")
+    return given
+
+
+def _effort(given: Effort | None, variables: dict[str, Any]) -> Effort | None:
+    """The effort of a request, which may also be among its `variables`; it is taken out of them."""
+    effort: Effort | None = variables.get("reasoning_effort")
+    if effort not in get_args(Effort):  # a level that only the model's template knows
+        return given
+    if given not in (None, effort):
+        raise RequestError("reasoning_effort and chat_template_kwargs.reasoning_effort differ")
+    del variables["reasoning_effort"]
+    return effort
 
 
 def _instructions(messages: Sequence[ChatMessage], defaults: Defaults) -> Iterator[Message]:

@@ -165,3 +165,14 @@ def test_log_probabilities_are_recorded_with_the_bytes_of_their_tokens() -> None
             for text, data in chosen
         ]
     }
+
+
+def test_the_metadata_of_a_request_comes_back() -> None:
+    asked = batch_line(metadata={"doc": "7"})
+    task = task_of(asked)
+    assert task.request_key == task_of(BATCH_LINE).request_key
+    body = one_line(answer_record(task, answered(PIECES, None), "m", PIECES.__getitem__))["response"]["body"]
+    assert body["metadata"] == {"doc": "7"}
+    records = ResultRecords(ModelIdentity("m", b"fingerprint", PIECES.__getitem__), flat=True)
+    flat = one_line(records.answer(line_of(asked), task, [answered(PIECES, None)]))
+    assert flat["metadata"] == {"doc": "7"}

@@ -12,8 +12,8 @@ import pytest
 import ossctl.app.batch.run as batch_run
 from ossctl.app.batch.dry_run import measure_speed
 from ossctl.app.batch.line_parser import LineParser
+from ossctl.app.batch.line_runner import Rules
 from ossctl.app.batch.run import BatchJob, BatchModel, Sink, run_batch
-from ossctl.app.batch.runner import Rules
 from ossctl.app.batch.status import read_status
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt
@@ -21,6 +21,7 @@ from ossctl.app.inference.loading import LoadOptions
 from ossctl.app.wire.source import Source
 from ossctl.errors import Interrupted, MemoryShortage, UsageError
 from ossctl.runtime.base import Chunk, Logits
+from tests.support.models import smollm2
 from tests.support.scripted import ScriptedRunner
 
 LINES = b"".join(b'{"prompt": "%d"}\n' % number for number in range(50))
@@ -38,7 +39,7 @@ def test_a_report_is_written_if_loading_fails(tmp_path: Path, monkeypatch: pytes
     sink = Sink(tmp_path / "out.jsonl", report=report)
     job = BatchJob(Source(source), sink, LineParser(Defaults()), Rules())
     with pytest.raises(MemoryShortage):
-        run_batch(job, job.prepare(), BatchModel(tmp_path / "a.gguf", LoadOptions()), print, print)
+        run_batch(job, job.prepare(), BatchModel(smollm2(), LoadOptions()), print, print)
     written = json.loads(report.read_bytes())
     assert (written["complete"], written["ending"]) == (False, "too large for this machine")
     assert written["input"] == str(tmp_path / "in\ufffd.jsonl")

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from ossctl.app.batch.line_parser import LineParser
+from ossctl.app.batch.line_runner import Codec, Rules
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
-from ossctl.app.batch.runner import BatchRunner, Codec, Rules
+from ossctl.app.batch.runner import BatchRunner
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt

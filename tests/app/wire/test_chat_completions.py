@@ -160,23 +160,19 @@ def test_null_is_the_same_as_leaving_an_option_out() -> None:
     assert task_of(batch_line(**nothing)) == task_of(BATCH_LINE)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["functions", "function_call", "user", "metadata", "service_tier", "reasoning", "store", "prediction",
-     "modalities", "audio", "verbosity", "stream_options", "repetition_penalty", "Temperature"],
-)  # fmt: skip
-@pytest.mark.parametrize("value", [None, 0, []])
-def test_a_field_that_is_not_supported_is_named_and_never_ignored(name: str, value: object) -> None:
-    assert refusal(batch_line(**{name: value})) == f"body.{name} is not supported"
-    assert refusal({"prompt": "Hi", name: value}) == f"{name} is not supported"
-    assert refusal({**BATCH_LINE, name: value}) == f"{name} is not supported"
+@pytest.mark.parametrize("name", ["speed", "functional", "reasoning.effort", "x"])
+@pytest.mark.parametrize("value", [0, [], ""])
+def test_a_field_that_is_not_known_is_named_and_never_ignored(name: str, value: object) -> None:
+    assert refusal(batch_line(**{name: value})).startswith(f"body.{name} is not supported")
+    assert refusal({"prompt": "Hi", name: value}).startswith(f"{name} is not supported")
+    assert refusal({**BATCH_LINE, name: value}).startswith(f"{name} is not supported")
     assert refusal({"messages": [{**HI, name: value}]}) == f"messages[0].{name} is not supported"
 
 
 @pytest.mark.parametrize("name", ConversationOptions.__struct_fields__)
 def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> None:
-    assert refusal({**BATCH_LINE, name: None}) == f"{name} is not supported"
-    assert refusal({"messages": [{**HI, name: None}]}) == f"messages[0].{name} is not supported"
+    assert refusal({**BATCH_LINE, name: 1}).startswith(f"{name} is not supported")
+    assert refusal({"messages": [{**HI, name: 1}]}) == f"messages[0].{name} is not supported"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +181,7 @@ def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> 
         ({"n": 0}, "n is 0, must be from 1 to 128"),
         ({"stream": True}, "stream is true, only false"),
         ({"frequency_penalty": 0.5}, "frequency_penalty is 0.5, only 0"),
-        ({"presence_penalty": -1}, "presence_penalty is -1.0, only 0"),
+        ({"presence_penalty": -1}, "presence_penalty is -1, only 0"),
         ({"response_format": {"type": "xml"}}, "body.response_format.type: "),
         ({"response_format": {"type": "text", "strict": True}}, "body.response_format.strict is not"),
         ({"messages": []}, "messages is empty"),
@@ -209,7 +205,6 @@ def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> 
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs is 21, must be from 0 to 20"),
         ({"max_tokens": 0}, "max_tokens is 0, must be at least 1"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens and max_completion_tokens differ"),
-        ({"stop": ""}, "stop contains an empty string"),
         ({"stop": ["x", ""]}, "stop contains an empty string"),
         ({"stop": ["x"] * 17}, "stop has 17 strings, at most 16"),
         ({"prompt": "Hi"}, "body.prompt is not supported"),
@@ -228,7 +223,7 @@ def test_a_wrong_value_is_refused_with_the_path_to_it(body: dict[str, object], m
         ({"prompt": "Hi", "id": "a", "custom_id": "a"}, "a line can have an id or a custom_id, not both"),
         ({"prompt": "Hi", "id": 1.5}, "id: expected "),
         ({"body": {"messages": [HI]}}, "custom_id is missing"),
-        ({"custom_id": "a", "body": None}, "body: expected object, got null"),
+        ({"custom_id": "a", "body": None}, "body is missing"),
         ({"custom_id": "a", "body": {}}, "body.messages is missing"),
         ({**BATCH_LINE, "url": "/v1/embeddings"}, "url: "),
         ({**BATCH_LINE, "method": "GET"}, "method: "),
@@ -263,6 +258,7 @@ def test_both_names_of_the_limit_are_known_and_may_agree() -> None:
 def test_stop_is_one_string_or_some() -> None:
     assert task_of(batch_line(stop="xy")).stops == ("xy",)
     assert task_of(batch_line(stop=["x", "yz"])).stops == ("x", "yz")
+    assert task_of(batch_line(stop="")).stops == ()
 
 
 def test_logprobs_without_top_logprobs_gives_the_sampled_tokens_only() -> None:

@@ -173,8 +173,8 @@ def test_effort_date_and_budget_default_to_the_options() -> None:
         ("Hi", "messages: expected array | null, got str"),
         ([HI, "Hi"], "messages[1]: expected object, got str"),
         ([{"content": "Hi"}], "messages[0].role is missing"),
-        ([{**HI, "role": "function"}], "messages[0].role: 'function' is not supported, must be " + ROLES),
-        ([{**HI, "role": None}], "messages[0].role: expected str, got null"),
+        ([{**HI, "role": "critic"}], "messages[0].role: 'critic' is not supported, must be " + ROLES),
+        ([{**HI, "role": None}], "messages[0].role is missing"),
         ([HI, {"role": "user"}], "messages[1].content is missing"),
         ([{"role": "user", "content": None}], "messages[0].content is missing"),
         ([{"role": "assistant"}], "messages[0].content is missing"),
@@ -182,7 +182,7 @@ def test_effort_date_and_budget_default_to_the_options() -> None:
         ([{"role": "assistant", "reasoning_content": "Hm."}], "messages[0].content is missing"),
         ([HI, calling(), {"role": "tool", "tool_call_id": "c1"}], "messages[2].content is missing"),
         ([{**HI, "content": 5}], "messages[0].content: expected str | array | null, got int"),
-        ([{**HI, "name": "Ada"}], "messages[0].name is not supported"),
+        ([{**HI, "nickname": "Ada"}], "messages[0].nickname is not supported"),
         ([{**HI, "reasoning_content": 5}], "messages[0].reasoning_content: expected str | null, got int"),
     ],
 )
@@ -190,11 +190,17 @@ def test_an_invalid_message_is_refused_with_its_path(messages: object, message: 
     assert refusal(messages=messages) == message
 
 
-@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file", "refusal", "input_text", ""])
+@pytest.mark.parametrize("kind", ["image_url", "input_image", "input_audio", "file", "video_url"])
 def test_a_content_part_other_than_text_is_refused_by_its_type(kind: str) -> None:
-    parts = [{"type": "text", "text": "What is this?"}, {"type": kind, kind or "url": {}}]
-    message = f"messages[1].content[1].type: '{kind}' is not supported, must be 'text'"
+    parts = [{"type": "text", "text": "What is this?"}, {"type": kind, kind: {}}]
+    message = f"messages[1].content[1].type: '{kind}' is not supported: the model reads text only"
     assert refusal(messages=[HI, {**HI, "content": parts}]) == message
+
+
+@pytest.mark.parametrize("kind", ["", "tool_result"])
+def test_an_unknown_content_part_is_refused_by_its_type(kind: str) -> None:
+    message = f"messages[0].content[0].type: '{kind}' is not supported, must be 'text'"
+    assert refusal(messages=[{**HI, "content": [{"type": kind}]}]) == message
 
 
 @pytest.mark.parametrize(
@@ -203,7 +209,7 @@ def test_a_content_part_other_than_text_is_refused_by_its_type(kind: str) -> Non
         ("Hi", "messages[0].content[0]: expected object, got str"),
         ({"text": "Hi"}, "messages[0].content[0].type is missing"),
         ({"type": "text"}, "messages[0].content[0].text is missing"),
-        ({"type": "text", "text": None}, "messages[0].content[0].text: expected str, got null"),
+        ({"type": "text", "text": None}, "messages[0].content[0].text is missing"),
         ({"type": "text", "text": "Hi", "cache": 1}, "messages[0].content[0].cache is not supported"),
     ],
 )
@@ -243,14 +249,14 @@ def test_only_a_tool_answers_a_call(role: str, call_id: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"id": None}, "messages[0].tool_calls[0].id: expected str, got null"),
+        ({"id": 1}, "messages[0].tool_calls[0].id: expected str, got int"),
         ({"type": "custom"}, "messages[0].tool_calls[0].type: 'custom' is not supported, must be 'function'"),
-        ({"index": 0}, "messages[0].tool_calls[0].index is not supported"),
+        ({"position": 0}, "messages[0].tool_calls[0].position is not supported"),
         ({"function": {"arguments": ""}}, "messages[0].tool_calls[0].function.name is missing"),
         ({"function": {"name": "f"}}, "messages[0].tool_calls[0].function.arguments is missing"),
         (
-            {"function": {"name": "f", "arguments": {}}},
-            "messages[0].tool_calls[0].function.arguments: expected str, got object",
+            {"function": {"name": "f", "arguments": []}},
+            "messages[0].tool_calls[0].function.arguments: expected str, got array",
         ),
         (
             {"function": {"name": "f", "arguments": "", "x": 1}},
@@ -281,7 +287,7 @@ def test_duplicate_tool_names_are_refused() -> None:
 @pytest.mark.parametrize(
     ("tools", "message"),
     [
-        ({}, "tools: expected array | null, got object"),
+        ({"f": 1}, "tools: expected array | null, got object"),
         ([{"type": "function"}], "tools[0].function is missing"),
         ([{"function": {"name": "f"}}], "tools[0].type is missing"),
         (
@@ -318,7 +324,7 @@ def test_a_call_cannot_be_required_of_a_function_that_is_not_offered(tools: obje
     [
         ("any", "tool_choice: 'any' is not supported, must be 'none', 'auto' or 'required'"),
         (1, "tool_choice: expected str | object | null, got int"),
-        ({}, "tool_choice.type is missing"),
+        ({"function": {"name": "f"}}, "tool_choice.type is missing"),
         ({"type": "function"}, "tool_choice.function is missing"),
         ({"type": "function", "function": {}}, "tool_choice.function.name is missing"),
         ({"type": "allowed_tools"}, "tool_choice.type: 'allowed_tools' is not supported, must be 'function'"),
@@ -334,18 +340,14 @@ def test_an_invalid_tool_choice_is_refused_with_its_path(choice: object, message
     ("response_format", "message"),
     [
         ("json", "response_format: expected object | null, got str"),
-        ({}, "response_format.type is missing"),
+        ({"json_schema": {"name": "x", "schema": PLACE}}, "response_format.type is missing"),
         (
             {"type": "xml"},
             "response_format.type: 'xml' is not" + FORMATS,
         ),
         ({"type": "json_schema"}, "response_format.json_schema is missing"),
         ({"type": "json_schema", "json_schema": None}, "response_format.json_schema is missing"),
-        ({"type": "json_schema", "schema": PLACE}, "response_format.schema is not supported"),
-        (
-            {"type": "json_schema", "json_schema": {"schema": PLACE}},
-            "response_format.json_schema.name is missing",
-        ),
+        ({"type": "text", "schema": PLACE}, "response_format.schema is not supported"),
         (
             {"type": "json_schema", "json_schema": {"name": "x"}},
             "response_format.json_schema.schema is missing",
@@ -363,6 +365,36 @@ def test_an_invalid_response_format_is_refused_with_its_path(response_format: ob
     assert refusal(response_format=response_format) == message
 
 
+def test_variables_of_the_template_reach_the_conversation() -> None:
+    given = {"enable_thinking": False, "note": None, "add_generation_prompt": True, "reasoning_effort": "max"}
+    found = conversation_of(chat_template_kwargs=given)
+    assert found.template_variables == {"enable_thinking": False, "reasoning_effort": "max"}
+    assert conversation_of(chat_template_kwargs={}) == conversation_of()
+
+
+def test_an_effort_among_the_variables_is_the_effort() -> None:
+    found = conversation_of(chat_template_kwargs={"reasoning_effort": "low"})
+    assert (found.effort, found.template_variables) == ("low", {})
+    assert refusal(chat_template_kwargs={"reasoning_effort": "low"}, reasoning_effort="high") == (
+        "reasoning_effort and chat_template_kwargs.reasoning_effort differ"
+    )
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "bos_token", "add_generation_prompt"])
+def test_a_variable_made_from_the_request_cannot_be_set(name: str) -> None:
+    assert refusal(chat_template_kwargs={name: "x"}).startswith(f"chat_template_kwargs.{name} cannot be set")
+
+
+def test_variables_are_part_of_a_requests_key_only_if_there_are_some() -> None:
+    def key(**body: object) -> str:
+        line = Line(7, json.dumps({"messages": [HI], **body}).encode())
+        return LineParser(Defaults()).parse(line).request_key.hex()
+
+    assert key() == "a9b543ef47c9aee85cf7d80970f4e7a0"  # as in outputs of the first version
+    assert key(chat_template_kwargs={}) == key()
+    assert len({key(), *(key(chat_template_kwargs={"thinking": value}) for value in (True, False))}) == 3
+
+
 @pytest.mark.parametrize("kind", ["text", "json_object"])
 def test_a_schema_without_type_json_schema_is_refused(kind: str) -> None:
     assert refusal(response_format={**json_schema(), "type": kind}).startswith("response_format.json_schema ")
@@ -373,7 +405,7 @@ def test_duplicate_call_ids_in_a_message_are_refused() -> None:
     assert refusal(messages=messages).startswith("messages[1].tool_calls[1].id")
 
 
-@pytest.mark.parametrize("effort", ["extreme", "none", "minimal", "Low", ""])
+@pytest.mark.parametrize("effort", ["extreme", "none", "minimal", "Low"])
 def test_an_unknown_effort_is_refused(effort: str) -> None:
     assert refusal(reasoning_effort=effort) == f"reasoning_effort: '{effort}' is not{EFFORTS}"
 
@@ -392,7 +424,7 @@ def test_an_invalid_reasoning_budget_is_refused(budget: object, message: str) ->
 
 
 @pytest.mark.parametrize(
-    "date", ["today", "2025-02-30", "2025-1-1", "2025-01-01T00:00:00", "0000-01-01", " 2025-01-01", "", 2025]
+    "date", ["today", "2025-02-30", "2025-1-1", "2025-01-01T00:00:00", "0000-01-01", " 2025-01-01", 2025]
 )
 def test_an_invalid_date_is_refused(date: object) -> None:
     assert refusal(date=date).startswith("date: ")
@@ -437,11 +469,12 @@ def test_the_path_in_an_openai_line_starts_at_the_body() -> None:
 
 NAMES = st.sampled_from(
     ["role", "content", "type", "text", "tool_calls", "tool_call_id", "reasoning_content", "id", "function",
-     "name", "arguments", "parameters", "description", "strict", "schema", "json_schema", "x"]
+     "name", "arguments", "parameters", "description", "strict", "schema", "json_schema", "x", "refusal",
+     "reasoning", "thinking", "tool_name", "function_call", "images", "json", "choice", "thinking"]
 )  # fmt: skip
 WORDS = st.sampled_from(
     ["", "user", "assistant", "tool", "text", "function", "json_schema", "json_object", "required", "auto",
-     "none", "low", "2025-01-01", "c1", "weather"]
+     "none", "low", "2025-01-01", "c1", "weather", "refusal", "input_text", "image_url", "json"]
 )  # fmt: skip
 SCALARS = st.none() | st.booleans() | st.integers(-2, 9) | WORDS
 VALUES = st.recursive(
@@ -449,7 +482,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = ["tools", "tool_choice", "response_format", "reasoning_effort", "max_reasoning_tokens", "date"]
+FIELDS = [
+    "tools", "tool_choice", "response_format", "reasoning_effort", "max_reasoning_tokens", "date",
+    "functions", "function_call", "guided_json", "structured_outputs", "format", "chat_template_kwargs",
+]  # fmt: skip
 MESSAGES = st.lists(st.sampled_from([HI, calling(), result()]) | st.dictionaries(NAMES, VALUES), max_size=4)
 
 
