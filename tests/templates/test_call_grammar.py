@@ -1,22 +1,20 @@
 """Whatever a model samples under the grammar of its own format is a call that parses and fits its schema."""
 
 import json
-import random
 from typing import Any
 
-import numpy as np
 import pytest
 from jsonschema import validate
 
 from ossctl.dialect import Answer, Tool, ToolCall
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import RequestError
-from ossctl.guide import Grammar
 from ossctl.runtime.model import LlamaModel
 from ossctl.templates.answer_parser import AnswerParser
 from ossctl.templates.call_grammar import call_grammar
 from ossctl.templates.derive import derive_format
 from tests.support.chat_templates import CALLS
+from tests.support.sampling import sampled
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -29,29 +27,11 @@ SCHEMA: dict[str, Any] = {
     "required": ["city", "days"],
 }
 TOOLS = (Tool("get_weather", parameters=SCHEMA), Tool("now"))
-_STEPS = 400
 
 
 @pytest.fixture(scope="module")
 def grammars(smol: LlamaModel) -> JsonGrammars:
     return JsonGrammars(smol.vocab)
-
-
-def sampled(model: LlamaModel, grammar: Grammar, seed: int) -> list[int]:
-    """Tokens that a model with random weights could sample, if it were in a hurry."""
-    rng = random.Random(seed)
-    tokens: list[int] = []
-    while not grammar.finished and len(tokens) < _STEPS:
-        if grammar.complete and (rng.random() < 0.7 or len(tokens) > _STEPS // 4):
-            break
-        allowed = list(grammar.forced()[:1]) or np.flatnonzero(~grammar.banned()).tolist()
-        closing = [token for token in allowed if model.vocab.piece(token)[:1] in (b"<", b'"', b"}", b"]")]
-        token = rng.choice(closing if closing and rng.random() < 0.8 else allowed)
-        if token in model.vocab.end_ids:
-            break
-        grammar.accept(token)
-        tokens.append(token)
-    return tokens
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -64,7 +44,7 @@ def test_sampled_calls_parse_and_fit_their_schemas(
     grammar = call_grammar(form.calls, TOOLS, special)
     tools = {tool.name: tool.parameters for tool in TOOLS}
     for seed in range(4):
-        tokens = sampled(smol, grammars.lark(grammar.text, grammar.schemas, "tools"), seed)
+        tokens = sampled(smol.vocab, grammars.lark(grammar.text, grammar.schemas, "tools"), seed)
         parser = AnswerParser(form, tools, smol.vocab.piece, smol.vocab.control_ids)
         events = [event for token in tokens for event in parser.feed(token)] + list(parser.close(cut=False))
         written = b"".join(map(smol.vocab.piece, tokens))

@@ -4,19 +4,40 @@ They come with llama.cpp's sources: the folder named by LLAMA_CPP_SOURCE, or tho
 """
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import validate
 
+from ossctl.dialect import Tool, ToolCall
+from ossctl.engine.grammar import JsonGrammars
+from ossctl.runtime.model import LlamaModel
+from ossctl.templates.answer_parser import AnswerParser
+from ossctl.templates.call_grammar import call_grammar
 from ossctl.templates.derive import derive_format
+from tests.support.sampling import sampled
 from tools.template_table import PAGE, Measured, calls_in, lost_texts, measured, one_call_answers, table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
+FUNCTION = "find"
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 8},
+        "unit": {"type": "string", "enum": ["C", "F"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+        "tags": {"type": "array", "items": {"type": "boolean"}, "maxItems": 2},
+    },
+    "required": ["city", "days"],
+}
+TOOLS = (Tool(FUNCTION, parameters=SCHEMA),)
 _FUNCTION = {"type": "object", "properties": {"arg1": {"type": "integer"}}}
 
 
@@ -74,6 +95,28 @@ def test_answers_that_others_have_written_are_read(folder: Path) -> None:
     ]
     assert len(answers) >= 54
     assert len(wrong) / len(answers) < 4 / 54, wrong
+
+
+def test_sampled_calls_of_every_template_parse_and_fit_their_schema(smol: LlamaModel, folder: Path) -> None:
+    grammars, vocab = JsonGrammars(smol.vocab), smol.vocab
+    wrong = []
+    for path in sorted((folder / "models" / "templates").glob("*.jinja")):
+        form = derive_format(path.read_text("utf-8"))
+        if form.calls is None:
+            continue
+        grammar = call_grammar(form.calls, TOOLS, {})
+        for seed in range(2):
+            tokens = sampled(vocab, grammars.lark(grammar.text, grammar.schemas, "tools"), seed)
+            parser = AnswerParser(form, {FUNCTION: SCHEMA}, vocab.piece, frozenset())
+            events = [event for token in tokens for event in parser.feed(token)] + list(
+                parser.close(cut=False)
+            )
+            calls = [event for event in events if isinstance(event, ToolCall)]
+            if not calls or len(calls) != len(events):
+                wrong.append((path.stem, events))
+            for call in calls:
+                validate(json.loads(call.arguments), SCHEMA)
+    assert wrong == []
 
 
 def test_reasoning_is_found_where_templates_know_of_it(rows: list[Measured]) -> None:
