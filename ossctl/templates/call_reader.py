@@ -12,7 +12,7 @@ from ossctl.templates.markers import first_tag, flexible, tags
 from ossctl.templates.tagged_values import TaggedReader
 from ossctl.templates.template_format import ID, INDEX, KEY, NAME, CallFormat, Path
 
-_CHANNELS = r"(?:\s*<\|\w+\|>\s*\w*)*"  # tags with a word each, as in headers of channels
+_CHANNELS = r"(?:\s*<\|\w+\|>(?:[ \w]*\w)?)*"  # tags with words between, as in headers of channels
 _HOLES = {ID: r"[\w.:\-]{0,64}", INDEX: r"\d*", KEY: r"[\w.\-]+"}
 
 

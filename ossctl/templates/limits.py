@@ -20,7 +20,8 @@ MAX_SOURCE = 2**20  # characters; the longest template of a known model has 40,0
 _BUDGET = 2**27  # characters made by one rendering, plus a charge for each step
 _STEP = 64  # the charge for a round of a loop or a call: two million of them take a second
 _LONGEST = 2**24  # characters of one text
-_MOST_ITEMS = 2**20  # of one value, nested ones included
+_MOST_ITEMS = 2**18  # of one value, nested ones included
+_LARGEST = 2**20  # number that a function or a filter gets
 _MOST_BITS = 2**12  # of a whole number
 _WIDE_FIELD = re.compile(r"\d{5}|\*")  # in a format such as `%99999s`
 
@@ -88,7 +89,7 @@ def _weigh(value: Any) -> None:
             stack += item
         count += 1
         if count + len(stack) > _MOST_ITEMS:
-            raise TemplateTooLarge("it makes a value of more than a million items")
+            raise TemplateTooLarge("it makes a value of more than 262,144 items")
     charge(count * 16)
 
 
@@ -120,7 +121,7 @@ def check_call(function: Any, args: Sequence[Any]) -> None:
     elif isinstance(subject, OwnList):
         weighed(args)
         if len(subject) >= _MOST_ITEMS:
-            raise TemplateTooLarge("it makes a value of more than a million items")
+            raise TemplateTooLarge("it makes a value of more than 262,144 items")
     elif not isinstance(function, Macro):
         _check_numbers(args)
 
@@ -142,7 +143,7 @@ def check_filter(name: str, args: Sequence[Any]) -> None:
 
 def _check_numbers(args: Sequence[Any]) -> None:
     """No function of a template needs large numbers; many make something of that size."""
-    if any(isinstance(argument, int) and abs(argument) > _MOST_ITEMS for argument in args):
+    if any(isinstance(argument, int) and abs(argument) > _LARGEST for argument in args):
         raise TemplateTooLarge("it calls a function with a large number")
 
 

@@ -8,6 +8,7 @@ _BLANKS = re.compile(r"\s*")
 _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
 _WORD = re.compile(r"[A-Za-z_][\w.\-]*")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_ENDS_VALUE = re.compile(r"\s*(?:[,:=)\]}]|\Z)")
 _PYTHON_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -72,6 +73,8 @@ def _string(text: str, at: int) -> tuple[str, int]:
     match = _PYTHON_STRING.match(text, at)
     if match is None:
         raise NotAValue
+    if not _ENDS_VALUE.match(text, match.end()):  # a quote that should have been escaped
+        match = re.compile(f"{text[at]}.*?{text[at]}(?=\\s*[,)\\]}}])", re.DOTALL).match(text, at) or match
     try:
         if match[0][0] == '"':
             return str(json.loads(match[0], strict=False)), match.end()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from ossctl.dialect import Schema
@@ -41,11 +42,44 @@ class TaggedReader:
             if end is None:
                 raise NotAValue
             value = text[match.end() : end.start()]
-            found[key] = typed(self._unwrapped(value), properties.get(key), self._form.middles[number][1])
+            found[key] = self._value(value, properties.get(key), self._form.middles[number][1])
             at = end.end()
             separator = self._separator.match(text, at)
             at = separator.end() if separator and separator[0].strip() else at
         return found, at
+
+    def _value(self, text: str, schema: Any, announced: frozenset[str]) -> Any:
+        """A value, which is tags again where keys are tags and the schema allows it."""
+        types = _types(schema)
+        if KEY in self._form.value_end and types != {"string"} and self._start.match(text):
+            try:
+                return self._tree(text, schema if isinstance(schema, dict) else {}, announced)
+            except (NotAValue, RecursionError):
+                return text
+        return typed(self._unwrapped(text), schema, announced)
+
+    def _tree(self, text: str, schema: dict[str, Any], announced: frozenset[str]) -> Any:
+        """An array of parts of the same name, or an object."""
+        parts = list(self._parts(text))
+        names = {name for name, _ in parts}
+        if "array" in _types(schema) or (names == {"item"} and "object" not in _types(schema)):
+            return [self._value(part, schema.get("items"), announced) for _, part in parts]
+        properties = schema.get("properties") or {}
+        return {name: self._value(part, properties.get(name), announced) for name, part in parts}
+
+    def _parts(self, text: str) -> Iterator[tuple[str, str]]:
+        """Names and texts of the outermost tags. Raises NotAValue if there is anything else."""
+        at = 0
+        while text[at:].strip():
+            start = self._start.match(text, at)
+            if start is None:
+                raise NotAValue
+            key = re.escape(start["key"])
+            marker = flexible(self._form.value_end.replace(KEY, start["key"]).strip())
+            same = re.compile(rf"(?P<end>{marker})|{flexible(self._form.key_start.strip())}{key}(?=[\s>])")
+            end = _balanced(same, text, start.end())
+            yield start["key"], text[start.end() : end.start()]
+            at = end.end()
 
     def _end(self, key: str) -> re.Pattern[str]:
         marker = self._form.value_end.replace(KEY, key)
@@ -56,6 +90,16 @@ class TaggedReader:
             if value.startswith(before) and value.endswith(after) and len(value) >= len(before + after):
                 return value[len(before) : len(value) - len(after)]
         return value
+
+
+def _balanced(same: re.Pattern[str], text: str, at: int) -> re.Match[str]:
+    """The end that belongs to the tag before an index. Raises NotAValue."""
+    depth = 1
+    for match in same.finditer(text, at):
+        depth += -1 if match["end"] else 1
+        if not depth:
+            return match
+    raise NotAValue
 
 
 def _touching(marker: str, *, left: bool) -> str:

@@ -128,3 +128,12 @@ def test_a_value_may_contain_the_marker_that_ends_values() -> None:
     value = {"text": "a</arg_value>b <arg_key>"}
     form, text = written(CALLS["key and value"], ("get_weather", value))
     assert read(form, text) == [("get_weather", value)]
+
+
+def test_where_keys_are_tags_objects_and_arrays_are_tags_again() -> None:
+    form = derived(CALLS["key is the tag"])[1]
+    obj = "<obj><a><b>1</b></a><c>true</c></obj>"
+    items = "<list><item>x</item><item><item>7</item></item></list>"
+    text = f'<tools>\n<invoke name="get_weather"><text><a>1</a></text>{obj}{items}</invoke>\n</tools>'
+    arguments = {"text": "<a>1</a>", "obj": {"a": {"b": 1}, "c": True}, "list": ["x", [7]]}
+    assert read(form, text) == [("get_weather", arguments)]

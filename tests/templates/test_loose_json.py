@@ -31,6 +31,11 @@ def test_keyword_arguments_are_read() -> None:
     assert read_arguments(text, 0) == ({"a": "b", "c": 1, "d": {"e": False}, "f": "g\n"}, len(text))
 
 
+def test_a_quote_that_should_have_been_escaped_does_not_end_a_string() -> None:
+    text = "(a='it's 'b' there', c='d')"
+    assert read_arguments(text, 0) == ({"a": "it's 'b' there", "c": "d"}, len(text))
+
+
 @pytest.mark.parametrize("text", ["", "{", "{a", "{a:", "{'a': b}", "[1", "'a", "(a)", "[" * 99999])
 def test_what_is_no_value_is_refused(text: str) -> None:
     with pytest.raises(NotAValue):
