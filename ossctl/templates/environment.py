@@ -13,6 +13,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ossctl.templates import limits
 
+_COMPARING = {"in", "eq", "==", "equalto", "ne", "!=", "lt", "<", "le", "<=", "gt", ">", "ge", ">="}
+_COMPARING |= {"lessthan", "greaterthan"}
+
 
 class TemplateRefusal(Exception):
     """The template rejected its input by calling `raise_exception`."""
@@ -68,6 +71,8 @@ def chat_environment() -> ChatEnvironment:
     environment.filters |= {"tojson": _tojson, "from_json": _from_json}
     environment.filters = {name: _limited(name, f) for name, f in environment.filters.items()}
     environment.filters.update(limits.FILTERS)
+    comparing: dict[str, Any] = {name: test for name, test in environment.tests.items() if name in _COMPARING}
+    environment.tests.update({name: _charged(test) for name, test in comparing.items()})
     environment.globals["raise_exception"] = _raise_exception
     return environment
 
@@ -80,6 +85,15 @@ def rendered(template: Template, variables: Mapping[str, Any]) -> str:
             limits.charge(len(part))
             parts.append(part)
     return "".join(parts)
+
+
+def _charged(test: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(test)
+    def charged(*args: Any) -> Any:
+        limits.check_test(args)
+        return test(*args)
+
+    return charged
 
 
 def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

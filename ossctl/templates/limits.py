@@ -21,11 +21,14 @@ _BUDGET = 2**27  # characters made by one rendering, plus a charge for each step
 _STEP = 64  # the charge for a round of a loop or a call: two million of them take a second
 _LONGEST = 2**24  # characters of one text
 _MOST_ITEMS = 2**18  # of one value, nested ones included
+_MOST_IN_TUPLE = 2**10
 _LARGEST = 2**20  # number that a function or a filter gets
 _MOST_BITS = 2**12  # of a whole number
+_ORDERING = {"sort", "unique", "min", "max", "groupby", "dictsort"}
 _WIDE_FIELD = re.compile(r"\d{5}|\*")  # in a format such as `%99999s`
 
 TICK, JOINED, WEIGHED, OWN = "ossctl.tick", "ossctl.joined", "ossctl.weighed", "ossctl.own"
+SMALL, SIZED = "ossctl.small", "ossctl.sized"
 
 
 class OwnList(list[Any]):
@@ -72,7 +75,7 @@ def weighed(value: Any) -> Any:
     return value
 
 
-def _weigh(value: Any) -> None:
+def _weigh(value: Any, most: int = _MOST_ITEMS) -> None:
     """Count all items, those that are in several places several times, as whoever prints them would."""
     stack, count = [value], 0
     while stack:
@@ -88,9 +91,9 @@ def _weigh(value: Any) -> None:
         elif isinstance(item, list | tuple | set):
             stack += item
         count += 1
-        if count + len(stack) > _MOST_ITEMS:
-            raise TemplateTooLarge("it makes a value of more than 262,144 items")
-    charge(count * 16)
+        if count + len(stack) > most:
+            raise TemplateTooLarge(f"it makes a value of more than {most:,} items")
+    charge(count * _STEP)
 
 
 def check_binary(operator: str, left: Any, right: Any) -> None:
@@ -134,11 +137,20 @@ def check_filter(name: str, args: Sequence[Any]) -> None:
     if isinstance(subject, str):
         _check_text(name, subject, rest)
         return
+    if name in _ORDERING and isinstance(subject, list | tuple | dict):
+        weighed(subject)
+        charge(len(subject) * _STEP * 8)
     if name in ("join", "string", "tojson", "safe", "escape", "e", "forceescape", "pprint", "format"):
         weighed(subject)
     if name == "join" and rest and isinstance(rest[0], str) and isinstance(subject, list | tuple | dict):
         charge(len(subject) * len(rest[0]))
     _check_numbers(rest)
+
+
+def check_test(args: Sequence[Any]) -> None:
+    """Charge a comparison that is written as a test."""
+    for argument in args:
+        weighed(argument)
 
 
 def _check_numbers(args: Sequence[Any]) -> None:
@@ -187,13 +199,24 @@ class Counted(NodeTransformer):
         self.generic_visit(node)
         return _filtered(nodes.List(node.nodes), JOINED)
 
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.expr = _weighed_if_variable(node.expr)
+        for operand in node.ops:
+            operand.expr = _weighed_if_variable(operand.expr)
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filtered(node, SIZED) if isinstance(node.arg, nodes.Slice) else node
+
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _filtered(node, OWN)
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return _literal(node, node.items) if node.ctx == "load" else node
+        return _filtered(node, SMALL) if node.ctx == "load" else node
 
     def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
@@ -202,6 +225,10 @@ class Counted(NodeTransformer):
 
 def _literal(node: nodes.Expr, items: Sequence[nodes.Node]) -> nodes.Node:
     return node if all(isinstance(item, nodes.Const) for item in items) else _filtered(node, WEIGHED)
+
+
+def _weighed_if_variable(node: nodes.Expr) -> nodes.Expr:
+    return node if isinstance(node, nodes.Const) else _filtered(node, WEIGHED)
 
 
 def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
@@ -230,4 +257,24 @@ def _own(_: Context, items: list[Any]) -> OwnList:
     return OwnList(weighed(items))
 
 
-FILTERS: Mapping[str, Callable[..., Any]] = {TICK: _tick, JOINED: _joined, WEIGHED: _weighed, OWN: _own}
+@pass_context
+def _small(_: Context, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A tuple, which may become a key: its hash is computed at each use."""
+    _weigh(value, most=_MOST_IN_TUPLE)
+    return value
+
+
+@pass_context
+def _sized(_: Context, value: Any) -> Any:
+    charge(len(value) if isinstance(value, str | list | tuple) else 0)
+    return value
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    TICK: _tick,
+    JOINED: _joined,
+    WEIGHED: _weighed,
+    OWN: _own,
+    SMALL: _small,
+    SIZED: _sized,
+}
