@@ -25,6 +25,7 @@ _MOST_IN_TUPLE = 2**10
 _LARGEST = 2**20  # number that a function or a filter gets
 _MOST_BITS = 2**12  # of a whole number
 _ORDERING = {"sort", "unique", "min", "max", "groupby", "dictsort"}
+_APPLYING = {"map", "select", "reject", "selectattr", "rejectattr"}  # a filter or a test to each item
 _WIDE_FIELD = re.compile(r"\d{5}|\*")  # in a format such as `%99999s`
 
 TICK, JOINED, WEIGHED, OWN = "ossctl.tick", "ossctl.joined", "ossctl.weighed", "ossctl.own"
@@ -137,6 +138,8 @@ def check_filter(name: str, args: Sequence[Any]) -> None:
     if isinstance(subject, str):
         _check_text(name, subject, rest)
         return
+    if name in _APPLYING and isinstance(subject, list | tuple | dict):
+        charge(len(subject) * _STEP * 8)
     if name in _ORDERING and isinstance(subject, list | tuple | dict):
         weighed(subject)
         charge(len(subject) * _STEP * 8)

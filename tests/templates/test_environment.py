@@ -64,6 +64,7 @@ LOOP = "{% for i in range(90000) %}"
         "{% set x = 'x' * 100000 %}{{ x|list|join(x) }}",
         "{% set x = range(90000)|list %}" + LOOP + "{% set _ = x|sort %}{% endfor %}",
         "{% set x = range(90000)|list %}" + LOOP + "{% set _ = 0.5 in x %}{% endfor %}",
+        "{% set x = range(90000)|list %}" + LOOP + "{% set _ = x|map('string')|list %}{% endfor %}",
         "{% set x = 'x' * 100000 %}" + LOOP + "{% set _ = x[::-1] %}{% endfor %}",
         "{% set ns = namespace(t=()) %}" + LOOP + "{% set ns.t = (ns.t, ns.t) %}{{ {ns.t: 1} }}{% endfor %}",
         "{{ ([[1]] * 90000)|sum(start=[]) }}",
