@@ -72,3 +72,9 @@ class GrammarCompiler(Protocol):
 
         Raises RequestError, which names the kind of format, if it cannot be enforced.
         """
+
+    def lark(self, text: str, schemas: Sequence[Any], field: str) -> Grammar:
+        """A grammar in Lark's syntax, in which `@schema0@` and so on stand for the JSON schemas.
+
+        Raises RequestError, which names `field`, for schemas that cannot be enforced.
+        """

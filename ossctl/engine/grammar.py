@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Whitespace between JSON's parts means nothing, and a model can get stuck generating it.
 _COMPACT: "JsonCompileOptions" = {"whitespace_flexible": False}
+_SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 _CACHED_GRAMMARS = 64
 
@@ -49,20 +50,42 @@ class JsonGrammars:
         self._vocabulary = vocabulary
         self._matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile)
         self._text_matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile_format)
+        self._lark_matcher = functools.lru_cache(maxsize=_CACHED_GRAMMARS)(self._compile_lark)
 
     def json(self, schema: Any, field: str) -> "JsonGrammar":
-        if "x-guidance" in schema:
-            raise RequestError(f"{field}: x-guidance is not supported")
-        try:
-            matcher = self._matcher(msgspec.json.encode(schema).decode())
-        except RecursionError:
-            raise RequestError(f"{field}: nested too deeply") from None
-        if isinstance(matcher, str):
-            raise RequestError(f"{field}: {matcher}")
+        matcher, _ = self._held(schema, field)
         return JsonGrammar(matcher.deep_copy(), self._vocabulary.size)
 
     def text(self, text_format: TextFormat) -> "JsonGrammar":
         return JsonGrammar(self._text_matcher(text_format).deep_copy(), self._vocabulary.size)
+
+    def lark(self, text: str, schemas: Sequence[Any], field: str) -> "JsonGrammar":
+        """Spaces follow commas and colons in JSON, as in the templates that models were trained with."""
+        for number, schema in enumerate(schemas):
+            _, held = self._held(schema, field)
+            spaced = msgspec.json.encode({**held, "x-guidance": _SPACED}).decode()
+            text = text.replace(f"@schema{number}@", spaced)
+        matcher = self._lark_matcher(text)
+        if matcher.is_error():
+            raise RequestError(f"{field}: {_reason(matcher.get_error())}")
+        return JsonGrammar(matcher.deep_copy(), self._vocabulary.size)
+
+    def _held(self, schema: Any, field: str) -> "tuple[LLMatcher, Any]":
+        """A matcher for the nearest schema that can be compiled, and that schema. Raises RequestError."""
+        if "x-guidance" in schema:
+            raise RequestError(f"{field}: x-guidance is not supported")
+        try:
+            found = self._matcher(msgspec.json.encode(schema).decode())
+        except RecursionError:
+            raise RequestError(f"{field}: nested too deeply") from None
+        if isinstance(found, str):
+            raise RequestError(f"{field}: {found}")
+        return found
+
+    def _compile_lark(self, text: str) -> "LLMatcher":
+        from llguidance import LLMatcher
+
+        return LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(text), log_level=0)
 
     @functools.cached_property
     def _tokenizer(self) -> "LLTokenizer":
@@ -81,8 +104,8 @@ class JsonGrammars:
             raise RequestError(f"{text_format.kind}: {_reason(matcher.get_error())}")
         return matcher
 
-    def _compile(self, schema: str) -> "LLMatcher | str":
-        """A matcher for the nearest to `schema` that can be compiled, or why there is none."""
+    def _compile(self, schema: str) -> "tuple[LLMatcher, Any] | str":
+        """A matcher for the nearest schema that can be compiled, and that schema, or why there is none."""
         from llguidance import LLMatcher
 
         latest: LLMatcher
@@ -98,7 +121,7 @@ class JsonGrammars:
             return str(error)
         if held.unheld:
             _log.info("checked in the answer, not while sampling: %s", ", ".join(held.unheld))
-        return latest  # of what is held
+        return latest, held.schema
 
 
 def unheld_keywords(schema: Any) -> tuple[str, ...]:

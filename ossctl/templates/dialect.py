@@ -1,8 +1,8 @@
 """The dialect of models with a chat template in their metadata."""
 
+import functools
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -13,10 +13,13 @@ from jinja2.meta import find_undeclared_variables
 from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
 from ossctl.guide import Grammar, GrammarCompiler, Guide
-from ossctl.templates.environment import TemplateRefusal, chat_environment
+from ossctl.templates.chat_rules import arranged, derive_rules
+from ossctl.templates.environment import TemplateRefusal, chat_environment, rendered
 from ossctl.templates.guide import GrammarGuide
 from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
+from ossctl.templates.probe import Probe
 from ossctl.templates.schema_note import schema_note, with_system_note, with_user_note
+from ossctl.templates.template_format import ChatRules
 
 # Inserted after the first character of every marker in a message, and removed by splitting there before
 # tokenizing. Unicode reserves this code point for internal use.
@@ -56,6 +59,7 @@ class TemplateDialect:
 
     def __init__(self, template: str, tokenizer: PromptTokenizer, grammars: GrammarCompiler) -> None:
         """Compile `template`. Raises ModelError if it is not valid Jinja."""
+        self._source = template
         self._tokenizer = tokenizer
         self._grammars = grammars
         markers = tokenizer.special_texts
@@ -138,34 +142,28 @@ class TemplateDialect:
             return text
         return self._text(replace(conversation, messages=with_user_note(conversation.messages, note)))
 
-    def _text(self, conversation: Conversation) -> str:
-        """The prompt's text. Templates without a system role get its text in the first message."""
-        try:
-            return self._rendered(conversation)
-        except TemplateRefusal as error:
-            refusal = RequestError(f"the model's chat template refuses these messages: {error}")
-        match conversation.messages:
-            case (Message(role="system" | "developer") as system, Message(role="user") as user, *rest):
-                joined = replace(user, content=f"{system.content}\n\n{user.content}")
-                with suppress(TemplateRefusal):
-                    return self._rendered(replace(conversation, messages=(joined, *rest)))
-        raise refusal
+    @functools.cached_property
+    def _rules(self) -> ChatRules:
+        return derive_rules(Probe(self._source))
 
-    def _rendered(self, conversation: Conversation) -> str:
+    def _text(self, conversation: Conversation) -> str:
         now = datetime.now().astimezone()
         if conversation.date is not None:
             now = datetime.combine(conversation.date, now.timetz())
         try:
-            return self._template.render(
+            messages = [self._entry(message) for message in conversation.messages]
+            variables = {
+                **self._rules.always,
                 **self._variables(conversation),
-                messages=[self._entry(message) for message in conversation.messages],
-                strftime_now=now.strftime,
-                add_generation_prompt=True,
-                bos_token=self._tokenizer.begin_text,
-                eos_token=self._tokenizer.end_text,
-            )
-        except TemplateRefusal:
-            raise
+                "messages": arranged(messages, self._rules),
+                "strftime_now": now.strftime,
+                "add_generation_prompt": True,
+                "bos_token": self._tokenizer.begin_text,
+                "eos_token": self._tokenizer.end_text,
+            }
+            return rendered(self._template, variables)
+        except TemplateRefusal as error:
+            raise RequestError(f"the model's chat template refuses these messages: {error}") from None
         except Exception as error:  # noqa: BLE001 (likewise)
             raise RequestError(f"the model's chat template fails on these messages: {error}") from None
 
@@ -213,8 +211,7 @@ class TemplateDialect:
                 raise RequestError(f"chat_template_kwargs.{name}: the model's chat template always reasons")
 
     def _entry(self, message: Message) -> dict[str, str]:
-        role = "system" if message.role == "developer" else message.role  # most templates know only one
-        entry = {"role": role, "content": self._harmless(message.content)}
+        entry = {"role": message.role, "content": self._harmless(message.content)}
         if message.reasoning:
             entry["reasoning_content"] = self._harmless(message.reasoning)
         return entry

@@ -7,7 +7,7 @@ from jinja2 import StrictUndefined
 from jinja2.exceptions import TemplateSyntaxError
 
 from ossctl.errors import RequestError, UsageError
-from ossctl.templates.environment import chat_environment
+from ossctl.templates.environment import chat_environment, rendered
 
 
 class PromptTemplate:
@@ -26,7 +26,7 @@ class PromptTemplate:
     def render(self, record: Mapping[str, Any]) -> str:
         """The prompt for a record. Raises RequestError if a field is missing or the template fails."""
         try:
-            prompt = self._template.render({"record": record, **record})
+            prompt = rendered(self._template, {"record": record, **record})
             prompt.encode()  # fails on lone surrogates
         except Exception as error:  # noqa: BLE001 (templates are programs: they can fail in any way)
             reason = str(error) or type(error).__name__

@@ -276,22 +276,19 @@ def test_a_template_has_no_effort(smol: LlamaModel) -> None:
     assert own_dialect(smol).default_effort is None
 
 
-def test_a_template_without_a_system_role_gets_its_text_in_the_first_message(smol: LlamaModel) -> None:
-    refuse = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
-    dialect = dialect_of(smol, refuse + CONTENTS)
-    brief, hello = Message("system", "Be brief."), Message("user", f"Hi {END}")
-    prompt = dialect.render(asked(brief, hello, Message("assistant", " Yes?")))
-    assert spelled(smol, prompt) == f"Be brief.\n\nHi {END} Yes?"
-    assert not smol.vocab.control_ids.intersection(prompt)
-    with pytest.raises(RequestError, match=r"refuses these messages: no system role$"):
-        dialect.render(asked(brief))
-
-
 def test_a_template_can_refuse_messages_in_its_own_words(smol: LlamaModel) -> None:
-    template = "{% if messages|length > 1 %}{{ raise_exception('one message only') }}{% endif %}ok"
-    assert render(smol, template, "Hi") == "ok"
-    with pytest.raises(RequestError, match=r"refuses these messages: one message only$"):
-        render(smol, template, "Hi", "there")
+    template = "{{ raise_exception('a question only') if '?' not in messages[-1].content }}ok"
+    assert render(smol, template, "Hi?") == "ok"
+    with pytest.raises(RequestError, match=r"refuses these messages: a question only$"):
+        render(smol, template, "Hi")
+
+
+def test_a_system_text_that_the_template_refuses_is_in_the_first_message(smol: LlamaModel) -> None:
+    refusal = "{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    template = "{% for m in messages %}" + refusal + "{{ m.role }}: {{ m.content }}{% endfor %}"
+    conversation = asked(Message("developer", "Be brief."), Message("user", "Hi"))
+    prompt = dialect_of(smol, template).render(conversation)
+    assert b"".join(map(smol.vocab.piece, prompt)).decode() == "user: Be brief.\n\nHi"
 
 
 @pytest.mark.parametrize(

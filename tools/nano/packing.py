@@ -35,6 +35,9 @@ class NoGrammars:
     def text(self, text_format: object) -> Grammar:
         raise NotImplementedError
 
+    def lark(self, text: str, schemas: object, field: str) -> Grammar:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Family:
