@@ -91,6 +91,7 @@ WRITERS = {
     "repl/": "the screen of a chat",
     "storage/journal.py": "the records of a batch, on stdout as in a file",
     "runtime/crash.py": "after a crash in native code",
+    "app/placement/reservation.py": "a process of its own, whose stdout is a pipe",
     "app/placement/self_test.py": "a process of its own, whose stdout is a pipe",
     "build/__main__.py": "a program of its own, before the dependencies can be imported",
 }

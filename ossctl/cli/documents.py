@@ -115,6 +115,9 @@ def _entry(entry: "Entry") -> dict[str, Any]:
         "reference": str(entry.variant.reference),
         "gigabytes": entry.variant.gigabytes,
         "licence": entry.model.licence,
+        "parameters": {"total": entry.model.total, "active": entry.model.active},
         "shape": entry.model.shape,
+        "context": entry.model.context,
+        "thinking": entry.model.thinking,
         "about": entry.model.about,
     }

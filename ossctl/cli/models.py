@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ossctl.app.placement.fit import Fit
 
 _LISTING_HEAD = ("NAME", "SIZE", "TYPE", "FROM", "LAST USED", "VERIFIED", "FITS", "")
-_ENTRY_HEAD = ("AVAILABLE", "SIZE", "LICENCE", "")
+_ENTRY_HEAD = ("AVAILABLE", "SIZE", "PARAMETERS", "CONTEXT", "THINKING", "LICENCE", "")
 _FITS = {True: "yes", False: "no", None: ""}
 
 _Reference = Annotated[
@@ -146,7 +146,8 @@ def _listing_row(listing: "Listing", outcome: "Fit | None") -> tuple[str, ...]:
 def _entry_row(entry: "Entry") -> tuple[str, ...]:
     model = entry.model
     about = model.about if entry.variant == model.variants[0] else entry.variant.about
-    return entry.name, f"{entry.variant.gigabytes:.1f} GB", model.licence, about
+    size, context = f"{entry.variant.gigabytes:.1f} GB", f"{model.context:,}"
+    return entry.name, size, model.parameters, context, model.thinking, model.licence, about
 
 
 def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
@@ -160,11 +161,17 @@ def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:
         ("for", entry.model.about),
         ("size", f"{entry.variant.gigabytes:.1f} GB"),
         *how,
-        ("shape", entry.model.shape),
+        *_facts(entry),
+        ("context", f"{entry.model.context:,} tokens"),
         ("licence", entry.model.licence),
         ("from", str(entry.variant.reference)),
         ("", f"not on this machine; `ossctl pull {entry.name}` fetches it"),
     ]
+
+
+def _facts(entry: "Entry") -> list[tuple[str, str]]:
+    model = entry.model
+    return [("parameters", model.parameters), ("shape", model.shape), ("thinking", model.thinking)]
 
 
 def _description_rows(found: "Description") -> list[tuple[str, str]]:
@@ -177,7 +184,7 @@ def _description_rows(found: "Description") -> list[tuple[str, str]]:
         ("name", model.name),
         ("for", found.entry.model.about if found.entry else ""),
         ("size", gigabytes(model.n_bytes)),
-        ("shape", found.entry.model.shape if found.entry else ""),
+        *(_facts(found.entry) if found.entry else ()),
         ("licence", found.licence),
         ("architecture", found.architecture),
         ("plan", in_one_line(found.fit) if found.fit else ""),

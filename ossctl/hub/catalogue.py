@@ -46,15 +46,28 @@ class Variant:
 
 @dataclass(frozen=True)
 class CatalogueModel:
-    """A model with its variants, the default one first. `context` is in tokens, None if not known."""
+    """A model with its variants, the default one first.
+
+    `total` and `active` are billions of parameters, `context` is in tokens. `shape` is the rest of its size,
+    `thinking` how its reasoning is switched.
+    """
 
     name: str
     aliases: tuple[str, ...]
     licence: str
+    total: float
+    active: float
     shape: str
-    context: int | None
+    context: int
+    thinking: str
     about: str
     variants: tuple[Variant, ...]
+
+    @property
+    def parameters(self) -> str:
+        """Total and active parameters as text."""
+        active = "all" if self.active == self.total else f"{self.active:g} B"
+        return f"{self.total:g} B, {active} active"
 
     @property
     def short_name(self) -> str:
@@ -145,8 +158,11 @@ def _model(table: dict[str, Any]) -> CatalogueModel:
         name=table["name"],
         aliases=tuple(table["aliases"]),
         licence=table["licence"],
+        total=table["total"],
+        active=table.get("active", table["total"]),
         shape=table["shape"],
-        context=table.get("context"),
+        context=table["context"],
+        thinking=table["thinking"],
         about=table["about"],
         variants=tuple(map(_variant, table["variant"])),
     )

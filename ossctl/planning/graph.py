@@ -1,99 +1,27 @@
 """The graph for which llama.cpp reserves its compute buffers, reduced to the sizes and lifetimes of tensors.
 
-It follows the order of src/llama-graph.cpp and src/models/openai-moe.cpp. Operations that overwrite their own
-source, such as adding a bias, take no memory and are left out unless their operand is copied.
+It follows the order of src/llama-graph.cpp, and of openai-moe.cpp and deepseek2.cpp in src/models; other
+models' layers of attention and experts differ from these in small tensors only. Operations that overwrite
+their own source, such as adding a bias, take no memory and are left out unless their operand is copied.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
 from ossctl.planning.allocator import GraphNode, reserved_bytes
-from ossctl.planning.shape import KvType, ModelShape
+from ossctl.planning.reservation import PlacedLayer, Reservation
+from ossctl.planning.shape import KvType, LatentAttention, ModelShape
 
 _FLOAT = 4  # activations are float32
 _INDEX = 4  # token ids and expert ids are int32
 _CELL_INDEX = 8  # indices of KV cells are int64
 _MASK = 2  # the mask of flash attention is f16, that of plain attention float32
-_ROTATION = 64  # size of the Hadamard matrices that rotate heads before the KV cache is quantised
+_ROTATION = 64  # least rows of the Hadamard matrices that rotate heads before the KV cache is quantised
 # After this many layers in a row the allocator's state repeats, as found by comparison with complete graphs;
 # it takes more layers if their dense weights are copied.
 _FEW, _FEW_COPIED = 2, 4
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedLayer:
-    """The backends that compute a layer and its experts; the last backend is the CPU.
-
-    `expert_bytes`, `dense_bytes` and `cache_bytes` (keys and values) are in RAM and copied to the GPU for
-    every ubatch. `extra_bytes` is the workspace of a GPU's attention beside its result.
-    """
-
-    device: int
-    experts: int
-    windowed: bool
-    has_experts: bool
-    expert_bytes: int = 0
-    dense_bytes: int = 0
-    cache_bytes: int = 0
-    extra_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ubatch:
-    """Sizes of the reserved ubatch: tokens, rows of logits, and values (tokens * cells) of the masks."""
-
-    n_tokens: int
-    n_outputs: int
-    mask: int
-    window_mask: int
-
-
-@dataclass(frozen=True, slots=True)
-class Widths:
-    """Values per token of each kind of tensor. With `biased`, matrices have biases."""
-
-    embd: int
-    heads: int
-    q: int
-    attention: int
-    k: int
-    v: int
-    ffn: int
-    expert: int
-    n_expert: int
-    n_used: int
-    vocab: int
-    biased: bool
-
-    @classmethod
-    def of(cls, shape: ModelShape) -> "Widths":
-        k = max(layer.k_width for layer in shape.kinds)
-        v = max(layer.v_width for layer in shape.kinds)
-        return cls(
-            shape.n_embd, shape.n_heads, shape.q_width, shape.attention_width, k, v, shape.ffn_width,
-            shape.expert_width, shape.n_expert, shape.n_expert_used, shape.n_vocab,
-            shape.architecture == "gpt-oss",
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """A graph to reserve buffers for. `output` is the backend of the output layer.
-
-    `alignments` are bytes, one value per backend. With `rotated`, queries, keys and values are rotated; with
-    `pipelined`, several ubatches are in flight. Without `flash_attention`, all layers must be on the CPU.
-    """
-
-    widths: Widths
-    layers: tuple[PlacedLayer, ...]
-    output: int
-    ubatch: Ubatch
-    alignments: tuple[int, ...]
-    rotated: bool = False
-    pipelined: bool = False
-    flash_attention: bool = True
 
 
 def compute_bytes(reservation: Reservation) -> tuple[int, ...]:
@@ -108,25 +36,44 @@ def _compute_bytes(reservation: Reservation) -> tuple[int, ...]:
     return reserved_bytes(graph.nodes, graph.inputs, reservation.alignments, pipelined=reservation.pipelined)
 
 
-def needs_rotation(kv_type: KvType, shape: ModelShape) -> bool:
-    """Whether llama.cpp rotates queries, keys and values, because of a quantised KV cache."""
-    return kv_type is not KvType.F16 and shape.head_dim > 0 and shape.head_dim % _ROTATION == 0
+def rotation_size(kv_type: KvType, shape: ModelShape) -> int:
+    """Rows of the matrix that rotates queries and keys because of a quantised KV cache; 0 if none does."""
+    size = _ROTATION
+    if kv_type is KvType.F16 or shape.latent or not shape.head_dim or shape.head_dim % size:
+        return 0
+    while shape.head_dim % (2 * size) == 0:
+        size *= 2
+    return size
 
 
 def _shortened(layers: Sequence[PlacedLayer]) -> Iterator[PlacedLayer]:
-    """`layers` with long runs of equal placement shortened by an even number.
+    """`layers` with long runs of equal placement shortened by multiples of the windows' period.
 
-    An even number keeps the parity of the first and last layers, because every other layer may have a window.
+    Sizes of copied matrices may differ from layer to layer; the largest count.
     """
 
-    def kind(layer: PlacedLayer) -> tuple[int, int, bool, bool]:
-        return layer.device, layer.experts, layer.expert_bytes > 0, layer.dense_bytes > 0
+    def kind(layer: PlacedLayer) -> tuple[int, int, bool, bool, bool]:
+        copied = bool(layer.expert_matrices), layer.dense_bytes > 0
+        return layer.device, layer.experts, layer.has_experts, *copied
 
     for (*_, copied), run in groupby(layers, key=kind):
-        same, few = list(run), _FEW_COPIED if copied else _FEW
-        even = len(same) - len(same) % 2
-        long = len(same) > 2 * few
-        yield from same[:few] + same[max(few, even - few + len(same) % 2) :] if long else same
+        same = [*_with_largest_matrices(list(run))]
+        period = _period([layer.windowed for layer in same])
+        few = max(_FEW_COPIED if copied else _FEW, period)
+        n_removed = (len(same) - 2 * few) // period * period
+        yield from same[:few] + same[few + n_removed :] if n_removed > 0 else same
+
+
+def _period(windowed: Sequence[bool]) -> int:
+    """After how many layers, an even number, the pattern of windows repeats."""
+    periods = range(2, len(windowed) + 2, 2)
+    return next(n for n in periods if all(a == b for a, b in zip(windowed, windowed[n:], strict=False)))
+
+
+def _with_largest_matrices(layers: Sequence[PlacedLayer]) -> Iterator[PlacedLayer]:
+    each = {layer.expert_matrices for layer in layers}
+    largest = tuple(map(max, zip(*each, strict=False)))
+    yield from (replace(layer, expert_matrices=largest) for layer in layers)
 
 
 class _Graph:
@@ -138,25 +85,26 @@ class _Graph:
         self._n = ubatch.n_tokens
         self._ubatch = ubatch
         self._cpu = len(reservation.alignments) - 1
-        self._rotated = rotated = reservation.rotated
+        rotation = reservation.rotation
         self._flash = flash = reservation.flash_attention
         self.nodes: list[GraphNode] = []
         self.inputs: list[GraphNode] = []
         self._tokens = self._input(self._n * _INDEX)
         self._input(self._n * widths.embd * _FLOAT)  # input embeddings; never used
         self._positions = self._input(self._n * _INDEX)
-        self._out_ids = self._input(ubatch.n_outputs * _INDEX)
-        self._masks = {
-            windowed: self._input(size * (_MASK if flash else _FLOAT))
-            for windowed, size in ((True, ubatch.window_mask), (False, ubatch.mask))
-            if size
-        }
         n_values = self._n * (1 if flash else widths.v)  # a transposed V cache needs an index per value
-        self._cell_indices = {
-            windowed: (self._input(self._n * _CELL_INDEX), self._input(n_values * _CELL_INDEX))
-            for windowed in self._masks
-        }
-        self._rotations = [self._input(_ROTATION * _ROTATION * _FLOAT) for _ in range(2 if rotated else 0)]
+        self._masks: dict[bool, GraphNode] = {}
+        self._cell_indices: dict[bool, tuple[GraphNode, GraphNode]] = {}
+        self._rotations: dict[bool, list[GraphNode]] = {}  # of keys and of values
+        for windowed, size in ((True, ubatch.window_mask), (False, ubatch.mask)):
+            if size:
+                rows = (rotation, _ROTATION) if rotation else ()
+                self._rotations[windowed] = [self._input(n * n * _FLOAT) for n in rows]
+                self._cell_indices[windowed] = (
+                    self._input(self._n * _CELL_INDEX), self._input(n_values * _CELL_INDEX),
+                )  # fmt: skip
+                self._masks[windowed] = self._input(size * (_MASK if flash else _FLOAT))
+        self._out_ids = self._input(ubatch.n_outputs * _INDEX)
 
     def build(self, layers: Sequence[PlacedLayer], output: int) -> None:
         """Append the nodes of all layers and of the output layer on the backend `output`."""
@@ -183,10 +131,15 @@ class _Graph:
         device, w = layer.device, self._w
         norm = self._op(self._norm_backend(hidden, device), w.embd, hidden, inplace=True)
         normed = self._times_weights(norm, device, self._vector(layer, w.embd))
-        q = self._rotate(self._rope(self._product(layer, w.q, normed)), 0)
-        k = self._rotate(self._rope(self._product(layer, w.k, normed)), 0)
-        v = self._rotate(self._view(self._product(layer, w.v, normed)), 1)
-        windowed = layer.windowed if layer.windowed in self._masks else not layer.windowed
+        if w.latent:
+            attended = self._latent_attention(normed, layer, w.latent)
+            return self._product(layer, w.embd, attended, w.attention)
+        q = self._rotate(self._rope(self._product(layer, w.q, normed)), layer, 0)
+        if len(self._masks) > 1:  # with two caches, llama.cpp computes keys first
+            k, v = self._keys(normed, layer), self._values(normed, layer)
+        else:
+            v, k = self._values(normed, layer), self._keys(normed, layer)
+        windowed = self._cache_of(layer)
         in_ram = layer.cache_bytes // 2
         cache = [GraphNode(self._cpu, in_ram, resident=True) for _ in range(2 if in_ram else 0)]
         for values, indices in zip((k, v), self._cell_indices[windowed], strict=True):
@@ -197,14 +150,57 @@ class _Graph:
             attended = self._node(device, attended_bytes, self._view(q), *cache, mask)
         else:
             attended = self._plain_attention(device, q, mask)
-        return self._product(layer, w.embd, self._rotate(self._view(attended), 1), w.attention)
+        return self._product(layer, w.embd, self._rotate(self._view(attended), layer, 1), w.attention)
+
+    def _keys(self, normed: GraphNode, layer: PlacedLayer) -> GraphNode:
+        return self._rotate(self._rope(self._product(layer, self._w.k, normed)), layer, 0)
+
+    def _values(self, normed: GraphNode, layer: PlacedLayer) -> GraphNode:
+        return self._rotate(self._view(self._product(layer, self._w.v, normed)), layer, 1)
+
+    def _latent_attention(self, normed: GraphNode, layer: PlacedLayer, mla: LatentAttention) -> GraphNode:
+        """The heads' results of MLA, computed on its compressed vector as the only key and value."""
+        device, heads = layer.device, self._w.heads
+        cached = mla.kv_rank + mla.rope
+        if mla.q_rank:
+            compressed = self._product(layer, mla.q_rank, normed)
+            compressed = self._op(device, mla.q_rank, compressed, inplace=True)
+            compressed = self._times_weights(compressed, device, self._vector(layer, mla.q_rank))
+            q = self._product(layer, self._w.q, compressed, mla.q_rank)
+        else:
+            q = self._product(layer, self._w.q, normed)
+        k_b = self._matrix(layer, heads * mla.kv_rank * mla.nope)
+        absorbed = self._op(device, heads * mla.kv_rank, *k_b, self._view(q))
+        rotated = self._op(device, heads * mla.rope, self._view(q), self._positions)
+        query = self._op(device, heads * cached, self._view(absorbed), rotated)
+        both = self._product(layer, cached, normed)
+        latent = self._op(device, mla.kv_rank, self._view(both))
+        latent = self._times_weights(latent, device, self._vector(layer, mla.kv_rank))
+        key = self._op(
+            device, cached, self._view(latent), self._op(device, mla.rope, self._view(both), self._positions)
+        )
+        cache = [GraphNode(self._cpu, layer.cache_bytes, resident=True)] if layer.cache_bytes else []
+        self._store(self._cpu if cache else device, self._view(key), self._cell_indices[False][0])
+        attended_bytes = self._n * heads * mla.kv_rank * _FLOAT
+        if self._flash:
+            attended_bytes += layer.extra_bytes
+            attended = self._node(device, attended_bytes, self._view(query), *cache, self._masks[False])
+        else:
+            scores = self._scores(device, query, self._masks[False])
+            values = self._node(device, layer.extra_bytes)
+            attended = self._node(device, attended_bytes, values, scores)
+        v_b = self._matrix(layer, heads * mla.kv_rank * mla.value)
+        by_head = self._op(device, self._w.attention, *v_b, self._view(attended))
+        return self._op(device, self._w.attention, self._view(by_head))
 
     def _plain_attention(self, device: int, q: GraphNode, mask: GraphNode) -> GraphNode:
+        by_head = self._op(device, self._w.attention, self._scores(device, q, mask))
+        return self._op(device, self._w.attention, self._view(by_head))  # all heads of a token contiguous
+
+    def _scores(self, device: int, q: GraphNode, mask: GraphNode) -> GraphNode:
         n_bytes = self._w.heads * mask.n_bytes
         scores = self._node(device, n_bytes, self._view(q))
-        scores = self._node(device, n_bytes, scores, mask, inplace=True)
-        by_head = self._op(device, self._w.attention, scores)
-        return self._op(device, self._w.attention, self._view(by_head))  # all heads of a token contiguous
+        return self._node(device, n_bytes, scores, mask, inplace=True)
 
     def _product(self, layer: PlacedLayer, width: int, values: GraphNode, values_width: int = 0) -> GraphNode:
         """`values` times a dense matrix of the layer, plus its bias if that is copied."""
@@ -218,7 +214,7 @@ class _Graph:
         if not layer.dense_bytes:
             return []
         w = self._w
-        total = w.embd * (w.q + w.k + w.v + w.attention) + (0 if layer.has_experts else 3 * w.embd * w.ffn)
+        total = w.attention_weights + 3 * w.embd * (w.shared if layer.has_experts else w.ffn)
         return [GraphNode(self._cpu, layer.dense_bytes * n_weights // total, weight=True)]
 
     def _vector(self, layer: PlacedLayer, width: int) -> list[GraphNode]:
@@ -236,50 +232,78 @@ class _Graph:
         shaped = self._view(projected)
         return self._node(projected.backend, projected.n_bytes, shaped, self._positions)
 
-    def _rotate(self, values: GraphNode, which: int) -> GraphNode:
-        if not self._rotated:
+    def _rotate(self, values: GraphNode, layer: PlacedLayer, which: int) -> GraphNode:
+        matrices = self._rotations[self._cache_of(layer)]
+        if not matrices:
             return values
         shaped = self._view(values)
-        return self._view(self._node(shaped.backend, shaped.n_bytes, self._rotations[which], shaped))
+        return self._view(self._node(shaped.backend, shaped.n_bytes, matrices[which], shaped))
 
-    def _dense(self, normed: GraphNode, layer: PlacedLayer) -> GraphNode:
-        gate, up = self._product(layer, self._w.ffn, normed), self._product(layer, self._w.ffn, normed)
-        active = self._op(layer.device, self._w.ffn, gate, up)
-        return self._product(layer, self._w.embd, active, self._w.ffn)
+    def _cache_of(self, layer: PlacedLayer) -> bool:
+        """Whether the layer's cache is the one with a window."""
+        return layer.windowed if layer.windowed in self._masks else not layer.windowed
+
+    def _dense(self, normed: GraphNode, layer: PlacedLayer, width: int = 0) -> GraphNode:
+        width = width or self._w.ffn
+        gate, up = self._product(layer, width, normed), self._product(layer, width, normed)
+        active = self._op(layer.device, width, gate, up)
+        return self._product(layer, self._w.embd, active, width)
 
     def _experts(self, normed: GraphNode, layer: PlacedLayer, backend: int) -> GraphNode:
-        """The weighted sum of the experts' results, computed on `backend`."""
-        w, device = self._w, layer.device
-        router = self._vector(layer, w.n_expert * w.embd)  # float32
-        logits = self._op(device, w.n_expert, *router, normed)
-        if router and w.biased:
-            logits = self._op(device, w.n_expert, logits, *self._vector(layer, w.n_expert), inplace=True)
-        sorted_ids = self._op(device, w.n_expert, logits)
-        ids = self._view(sorted_ids, ((self._n - 1) * w.n_expert + w.n_used) * _INDEX)
-        gathered = self._op(device, w.n_used, self._view(logits), ids)
-        weights = self._view(self._op(device, w.n_used, self._view(gathered)))
-        hidden = self._view(normed)
-        gate = self._expert_product(layer, w.expert, hidden, ids)
-        up = self._expert_product(layer, w.expert, hidden, ids)
-        active = self._op(layer.experts, w.n_used * w.expert, gate, up)
-        down = self._expert_product(layer, w.embd, active, ids)
+        """The weighted sum of the experts' results, plus that of the shared ones, computed on `backend`."""
+        w = self._w
+        ids, weights = self._route(normed, layer)
+        active = self._activated(self._view(normed), layer, ids)
+        down = self._expert_product(layer, -1, w.embd, active, ids)
         weighted = self._op(backend, w.n_used * w.embd, down, weights, inplace=True)
         view_bytes = ((self._n - 1) * w.n_used + 1) * w.embd * _FLOAT
         total, *others = [self._view(weighted, view_bytes) for _ in range(w.n_used)]
         for other in others:
             total = self._op(backend, w.embd, total, other, inplace=True)
-        return total
+        if not w.shared:
+            return total
+        return self._op(backend, w.embd, total, self._dense(normed, layer, w.shared), inplace=True)
+
+    def _activated(self, hidden: GraphNode, layer: PlacedLayer, ids: GraphNode) -> GraphNode:
+        """The product of the experts' gates and ups."""
+        w = self._w
+        if layer.fused_experts:
+            both = self._expert_product(layer, 0, 2 * w.expert, hidden, ids)
+            sources = [self._view(both), self._view(both)]
+        else:
+            sources = [self._expert_product(layer, n, w.expert, hidden, ids) for n in (0, 1)]
+        return self._op(layer.experts, w.n_used * w.expert, *sources)
+
+    def _route(self, normed: GraphNode, layer: PlacedLayer) -> tuple[GraphNode, GraphNode]:
+        """The chosen experts and their weights."""
+        w, device = self._w, layer.device
+        router = self._vector(layer, w.n_expert * w.embd)  # float32
+        logits = self._op(device, w.n_expert, *router, normed)
+        if router and w.biased:
+            logits = self._op(device, w.n_expert, logits, *self._vector(layer, w.n_expert), inplace=True)
+        score = self._op(device, w.n_expert, logits) if w.biased_choice else logits
+        sorted_ids = self._op(device, w.n_expert, score)
+        ids = self._view(sorted_ids, ((self._n - 1) * w.n_expert + w.n_used) * _INDEX)
+        weights = self._view(self._op(device, w.n_used, self._view(logits), ids))
+        if w.biased:  # softmax over the chosen ones
+            weights = self._view(self._op(device, w.n_used, weights))
+        elif w.normalised:
+            weights = self._view(self._op(device, w.n_used, weights, self._op(device, 1, weights)))
+        return ids, weights
 
     def _weightless_backend(self, layer: PlacedLayer, following: int) -> int:
         """The backend of operations without weights at the end of a layer: after the CPU, the next one."""
         last = layer.experts if layer.has_experts else layer.device
         return following if last == self._cpu else last
 
-    def _expert_product(self, layer: PlacedLayer, width: int, values: GraphNode, ids: GraphNode) -> GraphNode:
+    def _expert_product(
+        self, layer: PlacedLayer, matrix: int, width: int, values: GraphNode, ids: GraphNode
+    ) -> GraphNode:
+        """`values` times a matrix of all experts, with its index among those that are copied to the GPU."""
         product = self._w.n_used * width
-        if not layer.expert_bytes:
+        if not layer.expert_matrices:
             return self._op(layer.experts, product, values, ids)
-        weights = GraphNode(self._cpu, layer.expert_bytes // 3, weight=True)
+        weights = GraphNode(self._cpu, layer.expert_matrices[matrix], weight=True)
         result = self._op(layer.experts, product, weights, values, ids)
         if not self._w.biased:
             return result

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ossctl.errors import ModelError
-from ossctl.planning.shape import LayerShape, ModelShape
+from ossctl.planning.shape import LatentAttention, LayerShape, ModelShape
 
 Number = int | float
 _BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 _EXPERTS = re.compile(r"ffn_(up|gate|down|gate_up)_exps")
+_EXPERT_MATRICES = [f"ffn_{name}_exps.weight" for name in ("gate_up", "gate", "up", "down")]  # as computed
 _KEYS_OF_ATTENTION = re.compile(r"attn_(k|qkv|kv_a_mqa|kv_b|k_b)\.")
 
 # The last of every N layers has full attention, the others a sliding window (load_swa_pattern in src/models).
@@ -55,9 +56,13 @@ def shape_of(header: Header, name: str) -> ModelShape:
     tensors = _TensorBytes.of(header.tensors)
     heads = max(keys.per_layer("attention.head_count", n_layers))
     head_dim, v_dim = _head_dims(keys, n_layers)
+    latent = _latent(keys)
+    if latent:  # its key length is that of what it caches
+        head_dim, v_dim = latent.nope + latent.rope, latent.value
     tied = 0 if "output.weight" in tensors.other else tensors.other.get("token_embd.weight", 0)
     output = sum(size for tensor, size in tensors.other.items() if tensor.startswith("output"))
     ffn = max(keys.per_layer("feed_forward_length", n_layers, 0))
+    expert = max(keys.per_layer("expert_feed_forward_length", n_layers, ffn))
     return ModelShape(
         name=name,
         architecture=keys.architecture,
@@ -68,7 +73,7 @@ def shape_of(header: Header, name: str) -> ModelShape:
         attention_width=heads * v_dim,
         head_dim=head_dim,
         ffn_width=ffn,
-        expert_width=max(keys.per_layer("expert_feed_forward_length", n_layers, ffn)),
+        expert_width=expert,
         n_expert=keys.get("expert_count"),
         n_expert_used=max(keys.per_layer("expert_used_count", n_layers, 0)),
         layers=tuple(_layers(keys, n_layers, tensors)),
@@ -76,6 +81,11 @@ def shape_of(header: Header, name: str) -> ModelShape:
         output_bytes=output + tied,
         tied_bytes=tied,
         file_bytes=header.file_bytes,
+        shared_width=keys.get("expert_shared_feed_forward_length")
+        or keys.get("expert_shared_count") * expert,
+        latent=latent,
+        normalised=bool(header.metadata.get(f"{keys.architecture}.expert_weights_norm", True)),
+        biased_choice=any(tensor.endswith("exp_probs_b.bias") for tensor in tensors.named),
     )
 
 
@@ -126,7 +136,23 @@ def _layers(keys: _Keys, n_layers: int, tensors: "_TensorBytes") -> Iterator[Lay
             v_width=v_dim * cached,
             window=window,
             state_bytes=0 if n in tensors.attention_layers else state,
+            expert_matrices=tensors.expert_matrices(n),
         )
+
+
+def _latent(keys: _Keys) -> LatentAttention | None:
+    """The widths of MLA; files without those of its heads are computed as usual attention."""
+    key = keys.get("attention.key_length_mla")
+    if not key:
+        return None
+    rope = keys.get("rope.dimension_count")
+    return LatentAttention(
+        q_rank=keys.get("attention.q_lora_rank"),
+        kv_rank=keys.get("attention.kv_lora_rank"),
+        rope=rope,
+        nope=key - rope,
+        value=keys.get("attention.value_length_mla"),
+    )
 
 
 def _head_dims(keys: _Keys, n_layers: int) -> tuple[int, int]:
@@ -170,12 +196,19 @@ class _TensorBytes:
     experts: Mapping[int, int]
     other: Mapping[str, int]
     attention_layers: frozenset[int]
+    named: Mapping[str, int]
+
+    def expert_matrices(self, layer: int) -> tuple[int, ...]:
+        """Bytes of the layer's matrices of experts, in the order of computation."""
+        sizes = (self.named.get(f"blk.{layer}.{name}", 0) for name in _EXPERT_MATRICES)
+        return tuple(size for size in sizes if size)
 
     @classmethod
     def of(cls, tensors: Iterable[tuple[str, int]]) -> "_TensorBytes":
         dense: dict[int, int] = defaultdict(int)
         experts: dict[int, int] = defaultdict(int)
         other: dict[str, int] = {}
+        named: dict[str, int] = {}
         attention_layers: set[int] = set()
         for name, size in tensors:
             found = _BLOCK.match(name)
@@ -183,7 +216,8 @@ class _TensorBytes:
                 other[name] = size
                 continue
             number = int(found[1])
+            named[name] = size
             (experts if _EXPERTS.match(found[2]) else dense)[number] += size
             if _KEYS_OF_ATTENTION.match(found[2]):
                 attention_layers.add(number)
-        return cls(dense, experts, other, frozenset(attention_layers))
+        return cls(dense, experts, other, frozenset(attention_layers), named)

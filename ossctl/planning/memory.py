@@ -4,8 +4,9 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ossctl.planning.graph import PlacedLayer, Reservation, Ubatch, Widths, compute_bytes, needs_rotation
+from ossctl.planning.graph import compute_bytes, rotation_size
 from ossctl.planning.machine import MIB, Device
+from ossctl.planning.reservation import PlacedLayer, Reservation, Ubatch, Widths
 from ossctl.planning.settings import Settings
 from ossctl.planning.shape import KvType, LayerShape, ModelShape
 
@@ -19,6 +20,7 @@ _OFFLOAD_MIN_TOKENS = 32  # default of GGML_OP_OFFLOAD_MIN_BATCH, ggml-cuda.cu
 # loading. An RPC server accounts for its own.
 _CONTEXT = {"CUDA": 300 * MIB, "ROCm": 300 * MIB, "RPC": 64 * MIB}
 _OTHER_CONTEXT = 256 * MIB
+_FUSED = 2  # matrices of experts, if gate and up are one
 _Q8_1 = 36 / 32  # bytes per activation: GPUs quantise them to q8_1 for matrix multiplications
 _PROCESS = 400 * MIB  # Python, libraries, the vocabulary with its lookup tables
 _CONVERTS_KV = ("CUDA", "ROCm")  # their attention converts a quantised cache to f16, beside its result
@@ -126,7 +128,8 @@ def _compute(
     window_cells = settings.window_cells(max(windows)) if windows else 0
     full = any(not layer.window for layer in shape.layers)
     alignments = tuple(_CPU_ALIGNMENT if d.backend == "RPC" else _GPU_ALIGNMENT for d in devices)
-    place = functools.cache(_LayerPlacer(settings, devices))
+    plain_mla = shape.latent.kv_rank if shape.latent and not settings.flash_attention else 0
+    place = functools.cache(_LayerPlacer(settings, devices, plain_mla))
     in_ram = frozenset(settings.experts_in_ram)
     return compute_bytes(
         Reservation(
@@ -142,7 +145,7 @@ def _compute(
                 window_mask=window_cells * tokens,
             ),
             alignments=(*alignments, _CPU_ALIGNMENT),
-            rotated=needs_rotation(settings.kv_type, shape),
+            rotation=rotation_size(settings.kv_type, shape),
             pipelined=is_pipelined(shape, settings),
             flash_attention=settings.flash_attention,
         )
@@ -156,10 +159,14 @@ def is_pipelined(shape: ModelShape, settings: Settings) -> bool:
 
 
 class _LayerPlacer:
-    """Decide where a layer of a large batch is computed, and what is copied there for it."""
+    """Decide where a layer of a large batch is computed, and what is copied there for it.
 
-    def __init__(self, settings: Settings, devices: Sequence[Device]) -> None:
+    `transposed` are the values of a cached token that are copied because they are read transposed.
+    """
+
+    def __init__(self, settings: Settings, devices: Sequence[Device], transposed: int) -> None:
         self._settings = settings
+        self._transposed = transposed
         self._cpu = len(devices)
         self._streaming = bool(devices) and streams_experts(devices[0], settings)
         quantised = settings.kv_type is not KvType.F16
@@ -172,14 +179,17 @@ class _LayerPlacer:
         settings, device = self._settings, 0 if self._streaming and home == self._cpu else home
         streamed = experts_in_ram and self._streaming
         cells = settings.window_cells(layer.window) if layer.window else settings.cells
-        as_f16 = KvType.F16.bytes_of(cells * settings.streams * (layer.k_width + layer.v_width))
+        cached = cells * settings.streams
+        as_f16 = KvType.F16.bytes_of(cached * (layer.k_width + layer.v_width))
+        transposed = KvType.F16.bytes_of(cached * self._transposed)
         return PlacedLayer(
             device=device,
             experts=0 if streamed else self._cpu if experts_in_ram else home,
             windowed=layer.window > 0,
             has_experts=layer.expert_bytes > 0,
-            expert_bytes=layer.expert_bytes if streamed else 0,
+            expert_matrices=layer.matrices if streamed else (),
+            fused_experts=len(layer.matrices) == _FUSED,
             dense_bytes=layer.dense_bytes if device != home else 0,
             cache_bytes=kv_bytes(layer, settings) if device != home else 0,
-            extra_bytes=as_f16 if device in self._converting else 0,
+            extra_bytes=as_f16 if device in self._converting else transposed,
         )

@@ -1,7 +1,7 @@
 """What the planner has to know of a model: bytes by class, cache geometry, widths of its activations."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,8 @@ class LayerShape:
 
     `dense_bytes` are the weights that every token uses: attention, norms, router, shared experts. `window` is
     the sliding window in tokens, 0 for full attention. `state_bytes` is the size of a recurrent state per
-    sequence.
+    sequence. `expert_matrices` are the bytes of the experts' gate, up and down matrices, each of all experts;
+    if they are not known, they are thirds of `expert_bytes`.
     """
 
     dense_bytes: int
@@ -33,6 +34,27 @@ class LayerShape:
     v_width: int
     window: int = 0
     state_bytes: int = 0
+    expert_matrices: tuple[int, ...] = ()
+
+    @property
+    def matrices(self) -> tuple[int, ...]:
+        """Bytes of the experts' matrices in the order of computation; () if there are no experts."""
+        return self.expert_matrices or (self.expert_bytes // 3,) * (3 if self.expert_bytes else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LatentAttention:
+    """Widths of DeepSeek's multi-head latent attention (MLA).
+
+    `q_rank` and `kv_rank` are those of the compressed queries, 0 without, and of the cached vector. The
+    others are values of a head: with rotary positions, without them, and of its result.
+    """
+
+    q_rank: int
+    kv_rank: int
+    rope: int
+    nope: int
+    value: int
 
 
 @dataclass(frozen=True)
@@ -41,6 +63,8 @@ class ModelShape:
 
     `output_bytes` are the output matrix and norm. `tied_bytes` of them are shared with the token embedding,
     of which a GPU with the output layer gets a copy. `file_bytes` is the size of all shards.
+    `shared_width` is the width of the experts that every token uses; with `biased_choice`, a bias is added to
+    choose the others, and if `normalised`, the sum of their weights is 1.
     """
 
     name: str
@@ -60,6 +84,10 @@ class ModelShape:
     output_bytes: int
     tied_bytes: int
     file_bytes: int
+    shared_width: int = 0
+    latent: LatentAttention | None = None
+    biased_choice: bool = False
+    normalised: bool = True
 
     @property
     def n_layers(self) -> int:
@@ -95,10 +123,14 @@ class ModelShape:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ModelShape":
         """The inverse of `as_record`."""
-        layers = tuple(LayerShape(*values) for values in record["layers"])
-        return cls(**{**record, "layers": layers})
+        layers = tuple(
+            replace(LayerShape(*values), expert_matrices=tuple(values[-1])) for values in record["layers"]
+        )
+        latent = LatentAttention(*record["latent"]) if record.get("latent") else None
+        return cls(**{**record, "layers": layers, "latent": latent})
 
     def as_record(self) -> dict[str, Any]:
         """A JSON object, in which each layer is a list of its fields in order."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**record, "layers": [list(astuple(layer)) for layer in self.layers]}
+        latent = list(astuple(self.latent)) if self.latent else None
+        return {**record, "layers": [list(astuple(layer)) for layer in self.layers], "latent": latent}

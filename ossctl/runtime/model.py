@@ -25,7 +25,8 @@ class ModelOptions:
     None, llama.cpp chooses. `device_layers` is the number of layers per device; if it is empty, llama.cpp
     splits them by free memory. `experts_in_ram` are the layers whose experts stay in RAM. `load_mode` is
     `mmap`, `none` (read into memory) or `auto`. `repack` uses the CPU's faster layout, which takes a second
-    copy in RAM and is not possible with devices.
+    copy in RAM and is not possible with devices. With `only_reserve`, no weights are loaded and no memory is
+    allocated, but contexts report the buffers that they would reserve.
     """
 
     n_gpu_layers: int = -1
@@ -34,6 +35,7 @@ class ModelOptions:
     experts_in_ram: tuple[int, ...] = ()
     load_mode: str = "auto"
     repack: bool = True
+    only_reserve: bool = False
 
     @property
     def repacks(self) -> bool:
@@ -137,7 +139,8 @@ def _params(options: ModelOptions) -> tuple[Any, list[Any]]:
     params = lib.llama_model_default_params()
     params.n_gpu_layers = options.n_gpu_layers
     params.use_extra_bufts = options.repacks
-    params.load_mode = _LOAD_MODES[options.load_mode]
+    params.no_alloc = options.only_reserve
+    params.load_mode = _LOAD_MODES["none" if options.only_reserve else options.load_mode]
     alive: list[Any] = []
     if options.devices is not None:
         found = [find_device(name) for name in options.devices]

@@ -79,6 +79,9 @@ def test_an_entry_is_consistent(entry: Entry) -> None:
     variant = entry.variant
     assert HubReference.parse(str(variant.reference)) == variant.reference
     assert entry.model.licence
+    assert 0 < entry.model.active <= entry.model.total
+    assert entry.model.context >= 32_768
+    assert entry.model.thinking
     assert entry.model.about.endswith(".")
     for file in variant.files:
         assert file.n_bytes > 0

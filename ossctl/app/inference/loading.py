@@ -18,6 +18,7 @@ from ossctl.app.placement.kernel_trial import current_trial
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
+from ossctl.app.placement.reservation import plan_by_reservation, reserved
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.dialect import Dialect
 from ossctl.engine.breakers import BreakerFinder, Breakers
@@ -29,7 +30,7 @@ from ossctl.planning.machine import MIB
 from ossctl.planning.memory import DeviceUse
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
-from ossctl.planning.settings import LoadMode
+from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import ModelShape
 from ossctl.planning.workload import Overrides, Workload
 from ossctl.runtime.base import Chunk, DecodeFailed, Runner
@@ -111,7 +112,7 @@ def load_model(
         )
         return replace(loaded, disk=parts.enter_context(closing(disk)))
 
-    loader = _Loader(load, shape, workload, options.overrides(shape))
+    loader = _Loader(load, shape, workload, options.overrides(shape), functools.partial(reserved, path))
     with ExitStack() as parts:
         loaded = loader.load(parts)
         _log.info("loaded %s in %.1f s", loaded.name, perf_counter() - started)
@@ -127,8 +128,10 @@ class _Loader:
         shape: ModelShape,
         workload: Workload,
         overrides: Overrides,
+        reserve: Callable[[Settings], Mapping[str, int]],
     ) -> None:
         self._load = load
+        self._reserve = reserve
         self._shape, self._workload, self._overrides = shape, workload, overrides
         self._kernels = current_trial()
         self._machine = this_machine(self._kernels)
@@ -152,9 +155,12 @@ class _Loader:
         return replace(loaded, remarks=(*unused, *self._corrected(first, plan), *loaded.remarks))
 
     def _plan(self) -> Plan:
-        return make_plan(
-            with_less_memory(self._machine, self._less), self._shape, self._workload, self._overrides
-        )
+        """The best plan that fits by llama.cpp's own figures, if it uses a device."""
+        return plan_by_reservation(self._plan_without, self._reserve, self._less)
+
+    def _plan_without(self, n_bytes: int) -> Plan:
+        machine = with_less_memory(self._machine, n_bytes)
+        return make_plan(machine, self._shape, self._workload, self._overrides)
 
     def _try(self, plan: Plan, parts: ExitStack) -> LoadedModel:
         with ExitStack() as attempt:
