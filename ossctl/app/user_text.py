@@ -10,6 +10,7 @@ from typing import BinaryIO
 from ossctl.errors import UsageError
 
 _BYTE_ORDER_MARK = "\ufeff"
+_LONG = 2_000  # characters, about 500 tokens: computing fewer again takes no time worth saving
 _MAX_BYTES = 16 * 1024 * 1024  # far beyond any context window: 1,000,000 tokens of English are some 4 MB
 
 # A fenced code block of Markdown. The closing fence is at least as long as the opening one, and missing if
@@ -30,10 +31,10 @@ class Attached:
 
 
 def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached] = ()) -> str:
-    """Each text in a fence of its own, then the words. Piped text alone is the prompt as it is.
+    """Join the words and append each text in a fence of its own. Piped text alone is the prompt as it is.
 
-    Texts come first, so that another question about them has the same prefix. Raises UsageError if there is
-    neither text nor words.
+    Long texts come before the words, so that another question about them has the same prefix. Raises
+    UsageError if there is neither text nor words.
     """
     question = encodable(" ".join(words)).strip()
     texts = [*files, Attached("", piped)] if piped and piped.strip() else [*files]
@@ -41,7 +42,10 @@ def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached]
         return piped
     if not question and not texts:
         raise UsageError("there is no prompt", 'Give one, as in ossctl run "…", or pipe in a text.')
-    return "\n\n".join([*map(_fenced, texts), *filter(None, [question])])
+    fences = [*map(fenced, texts)]
+    if sum(map(len, fences)) >= _LONG:
+        return "\n\n".join([*fences, *filter(None, [question])])
+    return "\n\n".join([*filter(None, [question]), *fences])
 
 
 def first_code_block(answer: str) -> str | None:
@@ -107,7 +111,8 @@ def decoded(data: bytes, name: str) -> str:
     return text.removeprefix(_BYTE_ORDER_MARK)
 
 
-def _fenced(attached: Attached) -> str:
+def fenced(attached: Attached) -> str:
+    """The text in a fence that is longer than any in it, below its name."""
     longest = max(map(len, re.findall("`+", attached.text)), default=0)
     fence = "`" * max(3, longest + 1)
     title = f"{encodable(attached.name)}:\n" if attached.name else ""

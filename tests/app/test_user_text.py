@@ -34,18 +34,25 @@ def test_a_piped_text_alone_is_the_prompt() -> None:
     assert prompt_of([], "What is\na pear?\n") == "What is\na pear?\n"
 
 
-def test_a_piped_text_comes_before_the_prompt_in_a_fence() -> None:
-    assert prompt_of(["Summarise this"], "one\ntwo\n") == "```\none\ntwo\n```\n\nSummarise this"
+def test_a_piped_text_comes_after_the_prompt_in_a_fence() -> None:
+    assert prompt_of(["Summarise this"], "one\ntwo\n") == "Summarise this\n\n```\none\ntwo\n```"
 
 
 def test_a_fence_is_longer_than_any_in_the_text() -> None:
-    assert prompt_of(["Explain"], "a\n````\nb\n````\n") == "`````\na\n````\nb\n````\n`````\n\nExplain"
+    assert prompt_of(["Explain"], "a\n````\nb\n````\n") == "Explain\n\n`````\na\n````\nb\n````\n`````"
 
 
 def test_files_come_with_their_names_and_before_piped_text() -> None:
     files = [Attached("a.txt", "one\n"), Attached("b.txt", "two")]
-    expected = "a.txt:\n```\none\n```\n\nb.txt:\n```\ntwo\n```\n\n```\nthree\n```\n\nCompare"
+    expected = "Compare\n\na.txt:\n```\none\n```\n\nb.txt:\n```\ntwo\n```\n\n```\nthree\n```"
     assert prompt_of(["Compare"], "three\n", files) == expected
+
+
+def test_long_texts_come_before_the_question_so_that_another_one_has_the_same_prefix() -> None:
+    files = [Attached("a.txt", "one. " * 300), Attached("b.txt", "two. " * 300)]
+    first, second = prompt_of(["Compare"], None, files), prompt_of(["Summarise", "both"], None, files)
+    assert first.endswith("```\n\nCompare")
+    assert first.removesuffix("Compare") == second.removesuffix("Summarise both")
 
 
 def test_a_file_alone_keeps_its_name() -> None:

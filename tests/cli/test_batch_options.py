@@ -214,7 +214,7 @@ def test_a_schema_that_cannot_be_enforced_is_refused_before_any_work(
     arguments = ("batch", "names.txt", "-o", "out.jsonl", "--schema", '{"type": "colour"}')
     result = ossctl(*arguments, *model, cwd=people)
     assert result.code == 2
-    assert result.said[0].startswith("ossctl: --schema: ")
+    assert result.said[0].startswith("ossctl: --schema")
     assert not (people / "out.jsonl").exists()
 
 

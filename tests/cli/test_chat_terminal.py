@@ -111,7 +111,7 @@ def test_a_resumed_chat_is_read_at_once_and_that_can_be_stopped_and_left(tmp_pat
         terminal.settle()
         terminal.press("\x04")
         assert terminal.end() == 0
-    with chat(tmp_path, "-c", "-n", 3) as terminal:
+    with chat(tmp_path, "-c", "-n", 3, "--no-cache") as terminal:
         terminal.wait(LOADED)
         terminal.enter("Is that all?")
         terminal.wait(r"prefilling [\d,]+ of [\d,]+ tokens")

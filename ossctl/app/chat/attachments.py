@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ossctl.app.chat.paths import kind_of, user_path
-from ossctl.app.user_text import Attached, prompt_of, read_text
+from ossctl.app.user_text import Attached, fenced, read_text
 from ossctl.errors import UsageError
 
 _MENTION = re.compile(r"(?<!\S)@(?:\"(?P<quoted>[^\"\n]+)\"|(?P<plain>[^\s\"]+))")
@@ -53,8 +53,8 @@ def missing_files(text: str) -> list[str]:
 
 
 def with_attachments(text: str, attached: Sequence[Attached]) -> str:
-    """Each file in a fenced block, then the message, so that another question has the same prefix."""
-    return prompt_of([text], None, attached) if attached else text
+    """The message, followed by each file in a fenced block."""
+    return "\n\n".join(filter(None, [text.strip() if attached else text, *map(fenced, attached)]))
 
 
 def _file(name: str) -> Path | None:

@@ -240,4 +240,4 @@ def test_mentioned_files_are_found_in_a_sentence(tmp_path: Path, monkeypatch: py
     text = 'Compare @a.txt, @"with blank.txt" (not @nothing.txt, me@a.txt or @a.txt!).'
     assert mentioned_files(text) == [Path("a.txt"), Path("with blank.txt")]
     attached = [read_attachment(path, 1000) for path in mentioned_files(text)]
-    assert with_attachments("Hi", attached).startswith("a.txt:\n```\nin a.txt\n```")
+    assert with_attachments("Hi", attached).startswith("Hi\n\na.txt:\n```\nin a.txt\n```")
