@@ -51,7 +51,7 @@ def shell(folder: Path, *command: str) -> list[str]:
         (["ossctl", "ru"], ["run"]),
         (["ossctl", "run", "--max-t"], ["--max-tokens"]),
         (["ossctl", "run", "--effort", "h"], ["high"]),
-        (["ossctl", "run", "-m", "deepseek-v"], ["deepseek-v2-lite"]),
+        (["ossctl", "run", "-m", "deepseek-v2-"], ["deepseek-v2-lite"]),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: list[str], offered: list[str]) -> None:
