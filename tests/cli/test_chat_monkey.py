@@ -144,7 +144,7 @@ class Monkey:
         deadline = time.monotonic() + ANSWER_SECONDS
         while not self.shows_keys():
             assert time.monotonic() < deadline, self.story()
-            self.send(b"\r")  # answers a question
+            self.send(b"\x15drop\r")  # answers a question about the context
         self.interrupted = False
 
     def shows_keys(self, *, alone: bool = False) -> bool:
@@ -154,12 +154,18 @@ class Monkey:
         end = time.monotonic() + (1 if alone else 5)  # 5: also after a paste that has lost its end
         while time.monotonic() < end:
             self.terminal.read(0.02)
-            if f"> {mark}" in self.terminal.lines:
-                return True
-            shown = [line for line in self.terminal.lines if mark in line]
-            if not alone and shown and not any("ot now: " in line for line in shown):
+            written = self.prompt()
+            if f"> {mark}" in written or (not alone and any(mark in line for line in written)):
                 return True
         return False
+
+    def prompt(self) -> list[str]:
+        """The lines of the prompt, if there is one. It alone takes bracketed pastes."""
+        raw, lines = self.terminal.raw, self.terminal.lines
+        if raw.rfind(b"\x1b[?2004h") <= raw.rfind(b"\x1b[?2004l"):
+            return []
+        first = max((at for at, line in enumerate(lines) if line.startswith(">")), default=0)
+        return lines[first:]
 
     def measure(self) -> None:
         """The time until a key at the prompt is on the screen."""
