@@ -185,8 +185,11 @@ class Dialect(Protocol):
         Raises RequestError as `render` does.
         """
 
-    def parser(self, prompt: Sequence[int]) -> Parser:
-        """A parser for the answer to `prompt`, which may already have opened the reasoning."""
+    def parser(self, prompt: Sequence[int], conversation: Conversation) -> Parser:
+        """A parser for the answer to `prompt`, rendered from `conversation`.
+
+        The prompt may already have opened the reasoning.
+        """
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
         """A guide that holds the answer to the conversation's format, tools and budget; None if it is free.

@@ -14,7 +14,7 @@ from gguf import TokenType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ossctl.dialect import Answer, Conversation, Message, Reasoning, Role, Tool, ToolCall
+from ossctl.dialect import Answer, Conversation, Message, Reasoning, Role
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import ModelError, RequestError
 from ossctl.runtime.model import LlamaModel
@@ -201,11 +201,8 @@ def test_strftime_now_gives_the_date_of_the_conversation_if_it_has_one(smol: Lla
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"tools": (Tool("look_up"),)}, "tools"),
         ({"effort": "low"}, "reasoning_effort"),
         ({"max_reasoning_tokens": 0}, "max_reasoning_tokens"),
-        ({"messages": (Message("assistant", "", calls=(ToolCall("look_up", "{}"),)),)}, "tool_calls"),
-        ({"messages": (Message("tool", "It rains.", tool="look_up"),)}, "a message of role tool"),
     ],
 )
 def test_fields_that_templates_do_not_support_are_refused_by_name(
@@ -339,7 +336,8 @@ def test_reasoning_begins_in_the_prompt_where_the_template_opens_it(
     smol: LlamaModel, ending: str, events: list[Reasoning | Answer]
 ) -> None:
     dialect = dialect_of(smol, f"{smol.chat_template}{{{{ {ending!r} }}}}")
-    parser = dialect.parser(dialect.render(asked(Message("user", "What does <think> mean? <think>"))))
+    conversation = asked(Message("user", "What does <think> mean? <think>"))
+    parser = dialect.parser(dialect.render(conversation), conversation)
     found = [event for token in smol.vocab.tokenize("plan</think>Hello") for event in parser.feed(token)]
     texts = {kind: "".join(e.text for e in found if isinstance(e, kind)) for kind in (Reasoning, Answer)}
     assert [kind(text) for kind, text in texts.items() if text] == events

@@ -37,7 +37,7 @@ class RawDialect:
         """Nothing separates messages, so the last token may merge with the next one."""
         return stable_tokens(self._tokens, f"{_text(conversation)}{draft}")
 
-    def parser(self, _prompt: Sequence[int]) -> "RawParser":
+    def parser(self, _prompt: Sequence[int], _conversation: Conversation) -> "RawParser":
         return RawParser(self._vocabulary.piece, self.end_ids)
 
     def guide(self, _conversation: Conversation, _prompt: Sequence[int]) -> None:

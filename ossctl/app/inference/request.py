@@ -83,7 +83,7 @@ def prepare_generation(
         shared_lengths=tuple(_shared_lengths(model, spec, prompt)),
         persist=spec.persist,
     )
-    return Generation(request, dialect.parser(prompt), spec.stops, on_event)
+    return Generation(request, dialect.parser(prompt, spec.conversation), spec.stops, on_event)
 
 
 def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_id: str) -> list[Generation]:
@@ -97,7 +97,7 @@ def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_
         choice = replace(spec, sampling=sampling)
         name = f"{request_id}.{index}" if index else request_id
         request = _request(model, choice, name, prompt)
-        generations.append(Generation(request, dialect.parser(prompt), choice.stops))
+        generations.append(Generation(request, dialect.parser(prompt, spec.conversation), choice.stops))
     return generations
 
 

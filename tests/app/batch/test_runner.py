@@ -48,7 +48,7 @@ class BytesDialect:
     def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
         return list(draft.encode())
 
-    def parser(self, prompt: Sequence[int]) -> "BytesParser":
+    def parser(self, prompt: Sequence[int], conversation: Conversation) -> "BytesParser":
         return BytesParser()
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
