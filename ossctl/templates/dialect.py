@@ -11,15 +11,15 @@ from jinja2.meta import find_undeclared_variables
 
 from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
-from ossctl.guide import Grammar, GrammarCompiler, Guide
+from ossctl.guide import GrammarCompiler, Guide
+from ossctl.templates.answer_guides import AnswerGuides
 from ossctl.templates.answer_parser import USUAL_TAGS, AnswerParser
 from ossctl.templates.conversation import template_variables
 from ossctl.templates.derive import derive_format
 from ossctl.templates.environment import TemplateRefusal, chat_environment, rendered
 from ossctl.templates.guard import MarkerGuard, unbroken
-from ossctl.templates.guide import GrammarGuide
 from ossctl.templates.schema_note import schema_note, with_system_note, with_user_note
-from ossctl.templates.template_format import TemplateFormat, without_ends
+from ossctl.templates.template_format import State, TemplateFormat, without_ends
 
 _EFFORT = "reasoning_effort"
 _TAIL = 24  # tokens of a prompt, enough for what opens or closes reasoning
@@ -45,6 +45,8 @@ class PromptTokenizer(Protocol):
     def end_ids(self) -> frozenset[int]: ...
     @property
     def control_ids(self) -> frozenset[int]: ...
+    @property
+    def special_ids(self) -> frozenset[int]: ...
     @property
     def special_texts(self) -> frozenset[str]: ...
     def tokenize(self, text: str, *, special: bool = False) -> list[int]: ...
@@ -104,23 +106,16 @@ class TemplateDialect:
             {tool.name: tool.parameters for tool in offered},
             self._tokenizer.piece,
             self._tokenizer.control_ids,
-            thinking=self._opens_reasoning(prompt),
+            thinking=self._state(prompt) == "open",
         )
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
-        """A guide for the answer's format. Reasoning that the template has opened is free."""
-        grammar = self._grammar(conversation)
-        if grammar is None:
-            return None
-        tag = self._tags[1].encode() if self._opens_reasoning(prompt) else b""
-        return GrammarGuide(grammar, self._tokenizer.end_id, self._tokenizer.piece, after=tag)
+        """A guide for the answer's format, calls and budget. Within these limits, reasoning is free."""
+        return self._guides.guide(conversation, self._state(prompt))
 
-    def _grammar(self, conversation: Conversation) -> Grammar | None:
-        if conversation.text_format is not None:
-            return self._grammars.text(conversation.text_format)
-        if conversation.json_format is not None:
-            return self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
-        return None
+    @functools.cached_property
+    def _guides(self) -> AnswerGuides:
+        return AnswerGuides(self._form, self._tokenizer, self._grammars)
 
     @functools.cached_property
     def _form(self) -> TemplateFormat:
@@ -130,17 +125,13 @@ class TemplateDialect:
         ends = [self._tokenizer.piece(token).decode("utf-8", "replace") for token in self.end_ids]
         return replace(form, calls=without_ends(form.calls, ends))
 
-    @property
-    def _tags(self) -> tuple[str, str]:
-        """What surrounds reasoning."""
+    def _state(self, prompt: Sequence[int]) -> State:
         reasoning = self._form.reasoning
-        return (reasoning.start, reasoning.end) if reasoning else USUAL_TAGS
-
-    def _opens_reasoning(self, prompt: Sequence[int]) -> bool:
-        start, end = self._tags
-        tail = b"".join(map(self._tokenizer.piece, prompt[-_TAIL:])).decode("utf-8", "replace")
-        opened = bool(start) and tail.rfind(start) > tail.rfind(end)
-        return opened and not tail.rpartition(start)[2].strip()
+        start, end = (reasoning.start, reasoning.end) if reasoning else USUAL_TAGS
+        tail = b"".join(map(self._tokenizer.piece, prompt[-_TAIL:])).decode("utf-8", "replace").rstrip()
+        if start and tail.endswith(start):
+            return "open"
+        return "closed" if end and tail.endswith(end) else "outside"
 
     def _text_with_schema(self, conversation: Conversation) -> str:
         """The prompt, with the schema in the system message or, if the template takes none, the user's."""
@@ -195,9 +186,12 @@ class TemplateDialect:
             raise RequestError(
                 "tools: the model's chat template declares none; leave them out or take a model with tools"
             )
+        if conversation.max_reasoning_tokens is not None and self._form.reasoning is None:
+            raise RequestError(
+                "max_reasoning_tokens: the model's chat template has no reasoning; leave it out"
+            )
         given = {
             "reasoning_effort": conversation.effort and _EFFORT not in self._reads,
-            "max_reasoning_tokens": conversation.max_reasoning_tokens is not None,
         }
         for name, value in given.items():
             if value:
@@ -221,5 +215,5 @@ class TemplateDialect:
     def _refuse_unread_switch(self, conversation: Conversation, prompt: Sequence[int]) -> None:
         """Raise RequestError if reasoning is switched off, but the template opens it whatever is said."""
         for name in _SWITCHES - self._reads:
-            if conversation.template_variables.get(name) is False and self._opens_reasoning(prompt):
+            if conversation.template_variables.get(name) is False and self._state(prompt) == "open":
                 raise RequestError(f"chat_template_kwargs.{name}: the model's chat template always reasons")

@@ -62,7 +62,10 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
         b'{"prompt": "Hi", "reasoning_effort": "low"}',
         "reasoning_effort is supported for gpt-oss",
     ),
-    "a budget": (b'{"prompt": "Hi", "max_reasoning_tokens": 5}', "max_reasoning_tokens is supported for gpt"),
+    "a budget": (
+        b'{"prompt": "Hi", "max_reasoning_tokens": 5}',
+        "max_reasoning_tokens: the model's chat template",
+    ),
     "a result without a call": (
         b'{"messages": [{"role": "tool", "tool_call_id": "a", "content": "Hi"}]}',
         "messages[0].tool_call_id",

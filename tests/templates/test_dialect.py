@@ -202,7 +202,6 @@ def test_strftime_now_gives_the_date_of_the_conversation_if_it_has_one(smol: Lla
     ("given", "named"),
     [
         ({"effort": "low"}, "reasoning_effort"),
-        ({"max_reasoning_tokens": 0}, "max_reasoning_tokens"),
     ],
 )
 def test_fields_that_templates_do_not_support_are_refused_by_name(

@@ -143,6 +143,14 @@ REASONING = chat_template().replace(
 )
 
 
+def test_a_budget_is_refused_where_the_template_has_no_reasoning(
+    smol: LlamaModel, grammars: JsonGrammars
+) -> None:
+    dialect = TemplateDialect(smol.chat_template or "", smol.vocab, grammars)
+    with pytest.raises(RequestError, match=r"^max_reasoning_tokens: .* has no reasoning; leave it out$"):
+        dialect.render(Conversation(TALK[:1], max_reasoning_tokens=5))
+
+
 def test_reasoning_is_read_and_written_in_the_templates_own_tags(
     smol: LlamaModel, grammars: JsonGrammars
 ) -> None:
