@@ -166,6 +166,10 @@ class Dialect(Protocol):
         """The effort of a conversation that sets none. None if the format has no effort."""
 
     @property
+    def reasoning_settings(self) -> frozenset[str]:
+        """Those of `effort` and `max_reasoning_tokens` that a conversation may set."""
+
+    @property
     def end_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
 

@@ -58,6 +58,8 @@ class HarmonyDialect:
             final=self._renderer.header("final"),
         )
 
+    reasoning_settings = frozenset({"effort", "max_reasoning_tokens"})
+
     @property
     def default_effort(self) -> Effort:
         return DEFAULT_EFFORT

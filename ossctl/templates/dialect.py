@@ -71,7 +71,19 @@ class TemplateDialect:
 
     @property
     def default_effort(self) -> None:
-        """Templates have no effort."""
+        """Templates keep their default to themselves."""
+
+    @property
+    def reasoning_settings(self) -> frozenset[str]:
+        names = {"effort": bool(self._effort), "max_reasoning_tokens": self._form.reasoning is not None}
+        return frozenset(name for name, known in names.items() if known)
+
+    @property
+    def _effort(self) -> str:
+        """The template's variable for the effort; empty if it has none."""
+        reasoning = self._form.reasoning
+        named = reasoning.effort if reasoning else ""
+        return named or (_EFFORT if _EFFORT in self._reads else "")
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -170,7 +182,7 @@ class TemplateDialect:
         now = datetime.now().astimezone()
         if conversation.date is not None:
             now = datetime.combine(conversation.date, now.timetz())
-        effort = {} if conversation.effort is None else {_EFFORT: conversation.effort}
+        effort = {} if conversation.effort is None else {self._effort: conversation.effort}
         return {
             **effort,
             **self._guard.plain(dict(conversation.template_variables)),
@@ -190,12 +202,7 @@ class TemplateDialect:
             raise RequestError(
                 "max_reasoning_tokens: the model's chat template has no reasoning; leave it out"
             )
-        given = {
-            "reasoning_effort": conversation.effort and _EFFORT not in self._reads,
-        }
-        for name, value in given.items():
-            if value:
-                raise RequestError(f"{name} is supported for gpt-oss only, this model has a chat template")
+        self._refuse_unknown_effort(conversation.effort)
         for name in conversation.template_variables:
             if name not in self._reads | _SWITCHES:
                 nearest = "".join(get_close_matches(name, sorted(self._reads), n=1))
@@ -203,6 +210,15 @@ class TemplateDialect:
                 raise RequestError(
                     f"chat_template_kwargs.{name}: the model's chat template does not read it{hint}"
                 )
+
+    def _refuse_unknown_effort(self, effort: str | None) -> None:
+        if effort is not None and not self._effort:
+            raise RequestError("reasoning_effort: the model's chat template has none; leave it out")
+        known = self._form.reasoning.efforts if self._form.reasoning else ()
+        if effort is not None and known and effort not in known:
+            raise RequestError(
+                f"reasoning_effort is {effort}, but the model's chat template knows only {', '.join(known)}"
+            )
 
     def _refuse_dropped_tools(self, conversation: Conversation, prompt: str) -> None:
         for tool in conversation.tools:

@@ -60,7 +60,7 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     ),
     "an effort": (
         b'{"prompt": "Hi", "reasoning_effort": "low"}',
-        "reasoning_effort is supported for gpt-oss",
+        "reasoning_effort: the model's chat template has none",
     ),
     "a budget": (
         b'{"prompt": "Hi", "max_reasoning_tokens": 5}',

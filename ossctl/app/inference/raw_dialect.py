@@ -22,6 +22,7 @@ class RawDialect:
     """Concatenates the contents of all messages. Markers in them become control tokens."""
 
     default_effort: Effort | None = None
+    reasoning_settings: frozenset[str] = frozenset()
 
     def __init__(self, vocabulary: PieceVocabulary) -> None:
         self._vocabulary = vocabulary

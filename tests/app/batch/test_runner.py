@@ -40,6 +40,7 @@ class BytesDialect:
     """Prompts are the bytes of the last message; answers are bytes."""
 
     default_effort: Effort | None = None
+    reasoning_settings: frozenset[str] = frozenset()
     end_ids = frozenset([END])
 
     def render(self, conversation: Conversation) -> list[int]:
