@@ -166,6 +166,10 @@ class Dialect(Protocol):
         """The effort of a conversation that sets none. None if the format has no effort."""
 
     @property
+    def reasoning_settings(self) -> frozenset[str]:
+        """Those of `effort` and `max_reasoning_tokens` that a conversation may set."""
+
+    @property
     def end_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
 
@@ -185,8 +189,11 @@ class Dialect(Protocol):
         Raises RequestError as `render` does.
         """
 
-    def parser(self, prompt: Sequence[int]) -> Parser:
-        """A parser for the answer to `prompt`, which may already have opened the reasoning."""
+    def parser(self, prompt: Sequence[int], conversation: Conversation) -> Parser:
+        """A parser for the answer to `prompt`, rendered from `conversation`.
+
+        The prompt may already have opened the reasoning.
+        """
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
         """A guide that holds the answer to the conversation's format, tools and budget; None if it is free.

@@ -58,6 +58,8 @@ class HarmonyDialect:
             final=self._renderer.header("final"),
         )
 
+    reasoning_settings = frozenset({"effort", "max_reasoning_tokens"})
+
     @property
     def default_effort(self) -> Effort:
         return DEFAULT_EFFORT
@@ -77,7 +79,7 @@ class HarmonyDialect:
         prefix = self._renderer.prefix(lay_out(conversation, self._split_once))
         return prefix + stable_tokens(self._tokenizer.tokenize, draft)
 
-    def parser(self, _prompt: Sequence[int]) -> HarmonyParser:
+    def parser(self, _prompt: Sequence[int] = (), _conversation: Conversation | None = None) -> HarmonyParser:
         """A parser for an answer. Every prompt ends with the start of the assistant's message."""
         return HarmonyParser(self._tokenizer.piece, self._markers, self._tokenizer.special_ids)
 
@@ -87,7 +89,7 @@ class HarmonyDialect:
         if openings:
             reasoning = Opening(self._renderer.header("analysis"), None, self._markers.end)
             return FormatGuide(self._alphabet, [reasoning, *openings], budget)
-        budget_guide = None if budget is None else BudgetGuide(self._alphabet, self.parser(()), budget)
+        budget_guide = None if budget is None else BudgetGuide(self._alphabet, self.parser(), budget)
         if not conversation.tools:
             return budget_guide
         calls = self._call_guide(conversation)
@@ -113,7 +115,7 @@ class HarmonyDialect:
         token_ids = answer.token_ids
         if not all(token < self._tokenizer.size for token in token_ids):
             return []
-        parser = self.parser(())
+        parser = self.parser()
         events = [event for token in token_ids for event in parser.feed(token)] + [*parser.close(cut=False)]
         broken = any(isinstance(event, Recovered) for event in events)
         content = content_of(

@@ -9,7 +9,7 @@ from ossctl.templates.call_stream import CallStream, reader_for
 from ossctl.templates.template_format import CallFormat, TemplateFormat
 from ossctl.text import undecided
 
-_USUAL = ("<think>", "</think>")  # which models may write although their template does not show them
+USUAL_TAGS = ("<think>", "</think>")  # which models may write although their template does not show them
 
 
 class _State(Enum):
@@ -38,7 +38,7 @@ class AnswerParser:
         self._control = control_ids
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         reasoning = form.reasoning
-        self._think, self._end = (reasoning.start, reasoning.end) if reasoning else _USUAL
+        self._think, self._end = (reasoning.start, reasoning.end) if reasoning else USUAL_TAGS
         self._answer_start = form.answer_start
         self._reader = reader_for(form.calls, tools)
         self._calls = CallStream(self._reader, (form.answer_end,))

@@ -11,8 +11,9 @@ from ossctl.text import undecided
 
 # Tried for models whose template shows no call, although they were trained on one of these forms.
 _JSON = CallFormat("json", "", "", "", "", "", name_path=("name",), arguments_path=("arguments",))
+USUAL_FORM = replace(_JSON, call_start="<tool_call>", call_end="</tool_call>")
 _USUAL_FORMS = (
-    replace(_JSON, call_start="<tool_call>", call_end="</tool_call>"),
+    USUAL_FORM,
     replace(_JSON, section_start="<|tool_call|>", array=True),
     CallFormat("python", "<|tool_call_start|>[", "{NAME}(", "", ", ", "]<|tool_call_end|>"),
     CallFormat("python", "", "[{NAME}(", "", ", ", "]"),

@@ -15,6 +15,8 @@ def derive_format(source: str) -> TemplateFormat:
     """The format of a template. Takes 0.1 to 1 s. Raises whatever Jinja raises if it is not valid."""
     probe = Probe(source)
     rules = derive_rules(probe)
+    if probe.prompt() is None:
+        return TemplateFormat(rules)  # it renders nothing, and a hostile one takes its time for it
     calls = derive_calls(probe, rules)
     reasoning = derive_reasoning(probe, rules, calls)
     start, end = _around_answers(probe, reasoning)

@@ -1,8 +1,7 @@
 """The dialect of models with a chat template in their metadata."""
 
 import functools
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -12,20 +11,18 @@ from jinja2.meta import find_undeclared_variables
 
 from ossctl.dialect import Conversation, Message, stable_tokens
 from ossctl.errors import ModelError, RequestError
-from ossctl.guide import Grammar, GrammarCompiler, Guide
-from ossctl.templates.chat_rules import arranged, derive_rules
+from ossctl.guide import GrammarCompiler, Guide
+from ossctl.templates.answer_guides import AnswerGuides
+from ossctl.templates.answer_parser import USUAL_TAGS, AnswerParser
+from ossctl.templates.conversation import template_variables
+from ossctl.templates.derive import derive_format
 from ossctl.templates.environment import TemplateRefusal, chat_environment, rendered
-from ossctl.templates.guide import GrammarGuide
-from ossctl.templates.parser import THINK_END, THINK_START, TemplateParser
-from ossctl.templates.probe import Probe
+from ossctl.templates.guard import MarkerGuard, unbroken
 from ossctl.templates.schema_note import schema_note, with_system_note, with_user_note
-from ossctl.templates.template_format import ChatRules
-
-# Inserted after the first character of every marker in a message, and removed by splitting there before
-# tokenizing. Unicode reserves this code point for internal use.
-_BREAK = "\ufdd0"
+from ossctl.templates.template_format import State, TemplateFormat, without_ends
 
 _EFFORT = "reasoning_effort"
+_TAIL = 24  # tokens of a prompt, enough for what opens or closes reasoning
 
 # Variables that callers set for any model: templates of models that always or never reason do not read them.
 _SWITCHES = frozenset(
@@ -49,23 +46,22 @@ class PromptTokenizer(Protocol):
     @property
     def control_ids(self) -> frozenset[int]: ...
     @property
+    def special_ids(self) -> frozenset[int]: ...
+    @property
     def special_texts(self) -> frozenset[str]: ...
     def tokenize(self, text: str, *, special: bool = False) -> list[int]: ...
     def piece(self, token: int) -> bytes: ...
 
 
 class TemplateDialect:
-    """Renders messages with a Jinja template and parses `<think>…</think>` in answers."""
+    """Renders messages with a Jinja template, and parses answers in the format that the template shows."""
 
     def __init__(self, template: str, tokenizer: PromptTokenizer, grammars: GrammarCompiler) -> None:
         """Compile `template`. Raises ModelError if it is not valid Jinja."""
         self._source = template
         self._tokenizer = tokenizer
         self._grammars = grammars
-        markers = tokenizer.special_texts
-        self._marker = _start_of_any(markers)
-        self._prefixes = frozenset(marker[:end] for marker in markers for end in range(1, len(marker)))
-        self._longest = max(map(len, markers), default=0)
+        self._guard = MarkerGuard(tokenizer.special_texts)
         environment = chat_environment()
         try:
             self._template = environment.from_string(template)
@@ -75,7 +71,19 @@ class TemplateDialect:
 
     @property
     def default_effort(self) -> None:
-        """Templates have no effort."""
+        """Templates keep their default to themselves."""
+
+    @property
+    def reasoning_settings(self) -> frozenset[str]:
+        names = {"effort": bool(self._effort), "max_reasoning_tokens": self._form.reasoning is not None}
+        return frozenset(name for name, known in names.items() if known)
+
+    @property
+    def _effort(self) -> str:
+        """The template's variable for the effort; empty if it has none."""
+        reasoning = self._form.reasoning
+        named = reasoning.effort if reasoning else ""
+        return named or (_EFFORT if _EFFORT in self._reads else "")
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -85,7 +93,7 @@ class TemplateDialect:
         """Text of messages never becomes a control token."""
         self._refuse_unsupported(conversation)
         text = self._text_with_schema(conversation)
-        first, *rest = text.split(_BREAK)
+        first, *rest = unbroken(text)
         tokens = self._tokenizer.tokenize(first, special=True)
         for part in rest:
             tokens += self._tokenizer.tokenize(part, special=True)
@@ -103,30 +111,39 @@ class TemplateDialect:
 
         return stable_tokens(render, draft)
 
-    def parser(self, prompt: Sequence[int]) -> TemplateParser:
-        """A parser for the answer, in its reasoning already if the template ends with `<think>`."""
-        opened = self._opens_reasoning(prompt)
-        return TemplateParser(self._tokenizer.piece, self._tokenizer.control_ids, thinking=opened)
+    def parser(self, prompt: Sequence[int], conversation: Conversation) -> AnswerParser:
+        offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
+        return AnswerParser(
+            self._form,
+            {tool.name: tool.parameters for tool in offered},
+            self._tokenizer.piece,
+            self._tokenizer.control_ids,
+            thinking=self._state(prompt) == "open",
+        )
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
-        """A guide for the answer's format. Reasoning that the template has opened is free."""
-        grammar = self._grammar(conversation)
-        if grammar is None:
-            return None
-        tag = THINK_END.encode() if self._opens_reasoning(prompt) else b""
-        return GrammarGuide(grammar, self._tokenizer.end_id, self._tokenizer.piece, after=tag)
+        """A guide for the answer's format, calls and budget. Within these limits, reasoning is free."""
+        return self._guides.guide(conversation, self._state(prompt))
 
-    def _grammar(self, conversation: Conversation) -> Grammar | None:
-        if conversation.text_format is not None:
-            return self._grammars.text(conversation.text_format)
-        if conversation.json_format is not None:
-            return self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
-        return None
+    @functools.cached_property
+    def _guides(self) -> AnswerGuides:
+        return AnswerGuides(self._form, self._tokenizer, self._grammars)
 
-    def _opens_reasoning(self, prompt: Sequence[int]) -> bool:
-        tail = b"".join(map(self._tokenizer.piece, prompt[-16:])).decode("utf-8", "replace")
-        thinking = tail.rfind(THINK_START) > tail.rfind(THINK_END)
-        return thinking and not tail.rpartition(THINK_START)[2].strip()
+    @functools.cached_property
+    def _form(self) -> TemplateFormat:
+        form = derive_format(self._source)
+        if form.calls is None:
+            return form
+        ends = [self._tokenizer.piece(token).decode("utf-8", "replace") for token in self.end_ids]
+        return replace(form, calls=without_ends(form.calls, ends))
+
+    def _state(self, prompt: Sequence[int]) -> State:
+        reasoning = self._form.reasoning
+        start, end = (reasoning.start, reasoning.end) if reasoning else USUAL_TAGS
+        tail = b"".join(map(self._tokenizer.piece, prompt[-_TAIL:])).decode("utf-8", "replace").rstrip()
+        if start and tail.endswith(start):
+            return "open"
+        return "closed" if end and tail.endswith(end) else "outside"
 
     def _text_with_schema(self, conversation: Conversation) -> str:
         """The prompt, with the schema in the system message or, if the template takes none, the user's."""
@@ -138,64 +155,54 @@ class TemplateDialect:
             text = self._text(replace(conversation, messages=with_system_note(conversation.messages, note)))
         except RequestError:
             text = ""
-        if self._harmless(note) in text:
+        if self._guard.harmless(note) in text:
             return text
         return self._text(replace(conversation, messages=with_user_note(conversation.messages, note)))
 
-    @functools.cached_property
-    def _rules(self) -> ChatRules:
-        return derive_rules(Probe(self._source))
-
     def _text(self, conversation: Conversation) -> str:
+        what = "messages and tools" if conversation.tools else "messages"
+        own, reason = self._variables(conversation), ""
+        for variables in self._inputs(conversation):
+            try:
+                text = rendered(self._template, {**variables, **own})
+            except TemplateRefusal as error:
+                reason = reason or f"refuses these {what}: {error}"
+            except Exception as error:  # noqa: BLE001 (likewise)
+                reason = reason or f"fails on these {what}: {error}"
+            else:
+                self._refuse_dropped_tools(conversation, text)
+                return text
+        raise RequestError(f"the model's chat template {reason}")
+
+    def _inputs(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        guard = self._guard.harmless
+        return template_variables(self._form, conversation.messages, conversation.tools, guard)
+
+    def _variables(self, conversation: Conversation) -> dict[str, Any]:
         now = datetime.now().astimezone()
         if conversation.date is not None:
             now = datetime.combine(conversation.date, now.timetz())
-        try:
-            messages = [self._entry(message) for message in conversation.messages]
-            variables = {
-                **self._rules.always,
-                **self._variables(conversation),
-                "messages": arranged(messages, self._rules),
-                "strftime_now": now.strftime,
-                "add_generation_prompt": True,
-                "bos_token": self._tokenizer.begin_text,
-                "eos_token": self._tokenizer.end_text,
-            }
-            return rendered(self._template, variables)
-        except TemplateRefusal as error:
-            raise RequestError(f"the model's chat template refuses these messages: {error}") from None
-        except Exception as error:  # noqa: BLE001 (likewise)
-            raise RequestError(f"the model's chat template fails on these messages: {error}") from None
-
-    def _variables(self, conversation: Conversation) -> dict[str, Any]:
-        effort = {} if conversation.effort is None else {_EFFORT: conversation.effort}
+        effort = {} if conversation.effort is None else {self._effort: conversation.effort}
         return {
             **effort,
-            **{name: self._plain(value) for name, value in conversation.template_variables.items()},
+            **self._guard.plain(dict(conversation.template_variables)),
+            "strftime_now": now.strftime,
+            "add_generation_prompt": True,
+            "bos_token": self._tokenizer.begin_text,
+            "eos_token": self._tokenizer.end_text,
         }
-
-    def _plain(self, value: Any) -> Any:
-        """A JSON value whose strings never become control tokens."""
-        if isinstance(value, str):
-            return self._harmless(value)
-        if isinstance(value, list):
-            return [self._plain(item) for item in value]
-        if isinstance(value, dict):
-            return {self._harmless(name): self._plain(item) for name, item in value.items()}
-        return value
 
     def _refuse_unsupported(self, conversation: Conversation) -> None:
         """Raise RequestError for a field that would have no effect."""
-        given = {
-            "tools": conversation.tools,
-            "reasoning_effort": conversation.effort and _EFFORT not in self._reads,
-            "max_reasoning_tokens": conversation.max_reasoning_tokens is not None,
-            "tool_calls": any(message.calls for message in conversation.messages),
-            "a message of role tool": any(message.role == "tool" for message in conversation.messages),
-        }
-        for name, value in given.items():
-            if value:
-                raise RequestError(f"{name} is supported for gpt-oss only, this model has a chat template")
+        if conversation.tools and not self._form.rules.tools:
+            raise RequestError(
+                "tools: the model's chat template declares none; leave them out or take a model with tools"
+            )
+        if conversation.max_reasoning_tokens is not None and self._form.reasoning is None:
+            raise RequestError(
+                "max_reasoning_tokens: the model's chat template has no reasoning; leave it out"
+            )
+        self._refuse_unknown_effort(conversation.effort)
         for name in conversation.template_variables:
             if name not in self._reads | _SWITCHES:
                 nearest = "".join(get_close_matches(name, sorted(self._reads), n=1))
@@ -204,41 +211,25 @@ class TemplateDialect:
                     f"chat_template_kwargs.{name}: the model's chat template does not read it{hint}"
                 )
 
+    def _refuse_unknown_effort(self, effort: str | None) -> None:
+        if effort is not None and not self._effort:
+            raise RequestError("reasoning_effort: the model's chat template has none; leave it out")
+        known = self._form.reasoning.efforts if self._form.reasoning else ()
+        if effort is not None and known and effort not in known:
+            raise RequestError(
+                f"reasoning_effort is {effort}, but the model's chat template knows only {', '.join(known)}"
+            )
+
+    def _refuse_dropped_tools(self, conversation: Conversation, prompt: str) -> None:
+        for tool in conversation.tools:
+            if tool.name not in "".join(unbroken(prompt)):
+                raise RequestError(
+                    f"tools: the model's chat template leaves {tool.name} out of this conversation; "
+                    "begin it with a system message"
+                )
+
     def _refuse_unread_switch(self, conversation: Conversation, prompt: Sequence[int]) -> None:
         """Raise RequestError if reasoning is switched off, but the template opens it whatever is said."""
         for name in _SWITCHES - self._reads:
-            if conversation.template_variables.get(name) is False and self._opens_reasoning(prompt):
+            if conversation.template_variables.get(name) is False and self._state(prompt) == "open":
                 raise RequestError(f"chat_template_kwargs.{name}: the model's chat template always reasons")
-
-    def _entry(self, message: Message) -> dict[str, str]:
-        entry = {"role": message.role, "content": self._harmless(message.content)}
-        if message.reasoning:
-            entry["reasoning_content"] = self._harmless(message.reasoning)
-        return entry
-
-    def _harmless(self, text: str) -> str:
-        """`text` with a break in every marker, including one that starts at its end."""
-        text = text.replace(_BREAK, "\ufffd")
-        if self._marker is None:
-            return text
-        parts, start = [], 0
-        for match in self._marker.finditer(text):
-            parts.append(text[start : match.start() + 1])
-            start = match.start() + 1
-        for length in range(min(self._longest, len(text) - start), 0, -1):
-            if text[-length:] in self._prefixes:  # the next text may complete it
-                parts.append(text[start : len(text) - length + 1])
-                start = len(text) - length + 1
-                break
-        return _BREAK.join([*parts, text[start:]])
-
-
-def _start_of_any(markers: frozenset[str]) -> re.Pattern[str] | None:
-    """Matches the start of a marker without consuming it.
-
-    Checks the first character first, because gpt-oss has 1,090 markers.
-    """
-    if not markers:
-        return None
-    first = "".join(sorted({re.escape(marker[0]) for marker in markers}))
-    return re.compile(f"(?=[{first}])(?={'|'.join(map(re.escape, sorted(markers)))})")

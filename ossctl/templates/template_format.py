@@ -1,7 +1,8 @@
 """What a chat template shows about its model's format, as `derive` finds it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 # Stand for what differs from call to call inside a marker.
@@ -135,3 +136,11 @@ class TemplateFormat:
     reasoning: ReasoningFormat | None = None
     answer_start: str = ""
     answer_end: str = ""
+
+
+def without_ends(form: CallFormat, ends: Iterable[str]) -> CallFormat:
+    """`form` without any of the tokens `ends`, since an answer is over before its last token is read."""
+    end = re.compile("|".join(map(re.escape, filter(None, ends))) or "(?!)")
+    if end.search(form.call_end):
+        return replace(form, call_end=end.split(form.call_end)[0], section_end="", one_call=True)
+    return replace(form, section_end=end.split(form.section_end)[0])

@@ -56,13 +56,16 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     ),
     "a tool that the template has no place for": (
         b'{"prompt": "Hi", "tools": [{"type": "function", "function": {"name": "look_up"}}]}',
-        "tools is supported for gpt-oss only",
+        "tools: the model's chat template declares none",
     ),
     "an effort": (
         b'{"prompt": "Hi", "reasoning_effort": "low"}',
-        "reasoning_effort is supported for gpt-oss",
+        "reasoning_effort: the model's chat template has none",
     ),
-    "a budget": (b'{"prompt": "Hi", "max_reasoning_tokens": 5}', "max_reasoning_tokens is supported for gpt"),
+    "a budget": (
+        b'{"prompt": "Hi", "max_reasoning_tokens": 5}',
+        "max_reasoning_tokens: the model's chat template",
+    ),
     "a result without a call": (
         b'{"messages": [{"role": "tool", "tool_call_id": "a", "content": "Hi"}]}',
         "messages[0].tool_call_id",

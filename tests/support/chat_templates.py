@@ -86,3 +86,42 @@ CALLS = {
         "]<|end|>",
     ),
 }
+
+
+# Small ones in the style of well-known families: reasoning that the model opens or the prompt does, or none.
+_RESULT = "<|im_start|>user\n<tool_response>\n{{ m.content }}\n</tool_response><|im_end|>\n"
+_TAGGED_CALLS = _CALLS.replace("%s", "\n<tool_call>\n" + _JSON + "\n</tool_call>")
+_CHATML = (
+    _TOOLS
+    + "{% for m in messages %}{% if m.role == 'tool' %}"
+    + _RESULT
+    + "{% else %}<|im_start|>{{ m.role }}\n%s{{ m.content or '' }}"
+    + _TAGGED_CALLS
+    + "<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n%p{% endif %}"
+)
+_DEEPSEEK_CALL = (
+    "<¦tool▁call▁begin¦>" + _NAME + "<¦tool▁sep¦>{{ c.function.arguments | tojson }}<¦tool▁call▁end¦>"
+)
+FAMILIES = {
+    "Hermes": _CHATML.replace("%s", "").replace("%p", ""),
+    "Qwen3": _CHATML.replace(
+        "%s",
+        "{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}",
+    ).replace(
+        "%p",
+        "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}",
+    ),
+    "DeepSeek-V3.1": (
+        "{% if not thinking is defined %}{% set thinking = false %}{% endif %}{{ bos_token }}"
+        + _TOOLS
+        + "{% for m in messages %}{% if m.role == 'user' %}<¦User¦>{{ m.content }}"
+        "{% elif m.role == 'assistant' %}<¦Assistant¦></think>{{ m.content or '' }}"
+        "{% if m.tool_calls %}<¦tool▁calls▁begin¦>"
+        + _CALLS.replace("%s", _DEEPSEEK_CALL)
+        + "<¦tool▁calls▁end¦>{% endif %}<¦end▁of▁sentence¦>"
+        "{% elif m.role == 'tool' %}<¦tool▁output▁begin¦>{{ m.content }}<¦tool▁output▁end¦>"
+        "{% else %}{{ m.content }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<¦Assistant¦>"
+        "{% if thinking %}<think>{% else %}</think>{% endif %}{% endif %}"
+    ).replace("¦", "\uff5c"),
+}

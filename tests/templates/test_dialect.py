@@ -14,7 +14,7 @@ from gguf import TokenType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ossctl.dialect import Answer, Conversation, Message, Reasoning, Role, Tool, ToolCall
+from ossctl.dialect import Answer, Conversation, Message, Reasoning, Role
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import ModelError, RequestError
 from ossctl.runtime.model import LlamaModel
@@ -198,22 +198,22 @@ def test_strftime_now_gives_the_date_of_the_conversation_if_it_has_one(smol: Lla
     assert render(smol, template, "Hi", date=dt.date(2024, 2, 29)) == "29 February 2024|060"
 
 
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ({"tools": (Tool("look_up"),)}, "tools"),
-        ({"effort": "low"}, "reasoning_effort"),
-        ({"max_reasoning_tokens": 0}, "max_reasoning_tokens"),
-        ({"messages": (Message("assistant", "", calls=(ToolCall("look_up", "{}"),)),)}, "tool_calls"),
-        ({"messages": (Message("tool", "It rains.", tool="look_up"),)}, "a message of role tool"),
-    ],
-)
-def test_fields_that_templates_do_not_support_are_refused_by_name(
-    smol: LlamaModel, given: dict[str, Any], named: str
-) -> None:
-    conversation = replace(asked(Message("user", "Hi")), **given)
-    with pytest.raises(RequestError, match=f"^{named} is supported for gpt-oss only"):
-        own_dialect(smol).render(conversation)
+def test_an_effort_that_the_template_has_no_variable_for_is_refused(smol: LlamaModel) -> None:
+    with pytest.raises(RequestError, match=r"^reasoning_effort: .* has none; leave it out$"):
+        own_dialect(smol).render(replace(asked(Message("user", "Hi")), effort="low"))
+
+
+def test_an_effort_is_given_in_the_templates_own_variable_and_values(smol: LlamaModel) -> None:
+    template = (
+        "{% for m in messages %}<think>{{ m.reasoning_content }}</think>{{ m.content }}{% endfor %}"
+        "{% if thinking_effort == 'low' %}Quick.{% elif thinking_effort == 'high' %}Deep.{% endif %}"
+    )
+    dialect = dialect_of(smol, template)
+    assert dialect.reasoning_settings == {"effort", "max_reasoning_tokens"}
+    conversation = replace(asked(Message("user", "Hi")), effort="high")
+    assert spelled(smol, dialect.render(conversation)).endswith("HiDeep.")
+    with pytest.raises(RequestError, match=r"^reasoning_effort is medium, but .* knows only low, high$"):
+        dialect.render(replace(conversation, effort="medium"))
 
 
 SWITCHED = "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{{ note }}"
@@ -272,8 +272,9 @@ def test_an_answer_ends_with_any_of_the_vocabularys_end_tokens(smol: LlamaModel)
     assert {smol.vocab.marker(token) for token in smol.vocab.end_ids} >= {END, "<|endoftext|>"}
 
 
-def test_a_template_has_no_effort(smol: LlamaModel) -> None:
+def test_a_template_without_reasoning_has_no_settings_for_it(smol: LlamaModel) -> None:
     assert own_dialect(smol).default_effort is None
+    assert own_dialect(smol).reasoning_settings == frozenset()
 
 
 def test_a_template_can_refuse_messages_in_its_own_words(smol: LlamaModel) -> None:
@@ -339,7 +340,8 @@ def test_reasoning_begins_in_the_prompt_where_the_template_opens_it(
     smol: LlamaModel, ending: str, events: list[Reasoning | Answer]
 ) -> None:
     dialect = dialect_of(smol, f"{smol.chat_template}{{{{ {ending!r} }}}}")
-    parser = dialect.parser(dialect.render(asked(Message("user", "What does <think> mean? <think>"))))
+    conversation = asked(Message("user", "What does <think> mean? <think>"))
+    parser = dialect.parser(dialect.render(conversation), conversation)
     found = [event for token in smol.vocab.tokenize("plan</think>Hello") for event in parser.feed(token)]
     texts = {kind: "".join(e.text for e in found if isinstance(e, kind)) for kind in (Reasoning, Answer)}
     assert [kind(text) for kind, text in texts.items() if text] == events

@@ -7,12 +7,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ossctl.dialect import Answer, Event, Reasoning
-from ossctl.templates.parser import TemplateParser
+from ossctl.templates.answer_parser import AnswerParser
+from ossctl.templates.template_format import ChatRules, TemplateFormat
 
 FRAGMENTS = st.sampled_from(
     ["<think>", "</think>", "<", "think>", "</", " ", "\n", "\u3000", "é", "漢", "😀", "text", ">"]
 )
 RAW = st.lists(FRAGMENTS.map(str.encode) | st.binary(max_size=3), max_size=12).map(b"".join)
+PLAIN = TemplateFormat(ChatRules())
 CUTS = st.lists(st.integers(0, 100), max_size=12)
 
 
@@ -20,7 +22,7 @@ def parse(
     pieces: list[bytes], *, control: frozenset[int] = frozenset(), thinking: bool = False
 ) -> list[Event]:
     """Events of an answer whose tokens 0, 1, 2… have these bytes."""
-    parser = TemplateParser(pieces.__getitem__, control, thinking=thinking)
+    parser = AnswerParser(PLAIN, {}, pieces.__getitem__, control, thinking=thinking)
     events = [event for token in range(len(pieces)) for event in parser.feed(token)]
     return [*events, *parser.close(cut=True)]
 
@@ -104,7 +106,7 @@ def test_reasoning_may_start_in_the_prompt(answer: str, reasoning: str, content:
 
 def test_text_is_released_as_soon_as_it_is_certain() -> None:
     pieces = [b"<thi", b"nk>", b"pl", b"an <", b"b", b"</th", b"ink>", b" ", b"He", b"llo</think>"]
-    parser = TemplateParser(pieces.__getitem__, frozenset())
+    parser = AnswerParser(PLAIN, {}, pieces.__getitem__, frozenset())
     events = [list(parser.feed(token)) for token in range(len(pieces))]
     assert events == [
         [],
@@ -135,7 +137,8 @@ def test_text_is_released_as_soon_as_it_is_certain() -> None:
 def test_reasoning_tokens_include_its_tags_and_the_whitespace_around(
     pieces: list[str], thinking: bool, so_far: list[int]
 ) -> None:
-    parser = TemplateParser([piece.encode() for piece in pieces].__getitem__, frozenset(), thinking=thinking)
+    encoded = [piece.encode() for piece in pieces]
+    parser = AnswerParser(PLAIN, {}, encoded.__getitem__, frozenset(), thinking=thinking)
     assert parser.reasoning_tokens == 0
     counted = []
     for token in range(len(pieces)):
@@ -146,7 +149,7 @@ def test_reasoning_tokens_include_its_tags_and_the_whitespace_around(
 
 def test_answering_is_true_outside_of_the_reasoning() -> None:
     pieces = [b"<thi", b"nk>", b"plan", b"</think>", b"\n", b"He", b"llo"]
-    parser = TemplateParser(pieces.__getitem__, frozenset())
+    parser = AnswerParser(PLAIN, {}, pieces.__getitem__, frozenset())
     answering = []
     for token in range(len(pieces)):
         parser.feed(token)

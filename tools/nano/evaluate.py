@@ -83,7 +83,7 @@ def _generation(model: LoadedModel, number: int, sample: Sample) -> Generation:
         sampling=Sampling(temperature=0),
         end_ids=model.dialect.end_ids,
     )
-    return Generation(request, model.dialect.parser(prompt))
+    return Generation(request, model.dialect.parser(prompt, conversation))
 
 
 def table(results: Sequence[Answered]) -> Iterator[str]:

@@ -75,8 +75,8 @@ class Chat:
 
     @property
     def effort(self) -> Effort | None:
-        """The effort of the next answer. None if there is no model, or it has no effort."""
-        if self._model_session is None or self._model_session.dialect.default_effort is None:
+        """The effort of the next answer. None if no model is loaded or none is known."""
+        if self._model_session is None or "effort" not in self._model_session.dialect.reasoning_settings:
             return None
         return self._settings.effort or self._model_session.dialect.default_effort
 
@@ -164,7 +164,10 @@ class Chat:
         messages = self.transcript.messages(count)
         with request_errors_as_usage_errors():
             spec = self.prompts.summary(
-                messages, self.history.n_answers, model.n_ctx, reasons=self.effort is not None
+                messages,
+                self.history.n_answers,
+                model.n_ctx,
+                reasons="max_reasoning_tokens" in model.dialect.reasoning_settings,
             )
             generation = model.prepare(spec)
             with closing(model.stream(generation)) as events:

@@ -1,6 +1,6 @@
 """A loaded model that answers one request at a time and can be stopped at any token."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count
@@ -15,7 +15,7 @@ from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec, prepare_generation
-from ossctl.dialect import Dialect, Event
+from ossctl.dialect import Conversation, Dialect, Event, Parser
 from ossctl.runtime.base import Tokens
 
 _TICK_SECONDS = 0.05
@@ -46,8 +46,11 @@ class ModelSession:
         self._arrivals: SimpleQueue[_Arrival | Generation | Exception | None] = SimpleQueue()
         self._engine = EngineThread(model.runner, self._deliver, model.disk)
         self._request_numbers = count(1)
-        self._ahead = PrefillAhead(self._engine, model.dialect.parser, self._next_id)
+        self._ahead = PrefillAhead(self._engine, self._parser_of_no_answer, self._next_id)
         self._stop = False
+
+    def _parser_of_no_answer(self, prompt: Sequence[int]) -> Parser:
+        return self.dialect.parser(prompt, Conversation(()))
 
     @property
     def n_ctx(self) -> int:

@@ -22,6 +22,7 @@ class RawDialect:
     """Concatenates the contents of all messages. Markers in them become control tokens."""
 
     default_effort: Effort | None = None
+    reasoning_settings: frozenset[str] = frozenset()
 
     def __init__(self, vocabulary: PieceVocabulary) -> None:
         self._vocabulary = vocabulary
@@ -37,7 +38,7 @@ class RawDialect:
         """Nothing separates messages, so the last token may merge with the next one."""
         return stable_tokens(self._tokens, f"{_text(conversation)}{draft}")
 
-    def parser(self, _prompt: Sequence[int]) -> "RawParser":
+    def parser(self, _prompt: Sequence[int], _conversation: Conversation) -> "RawParser":
         return RawParser(self._vocabulary.piece, self.end_ids)
 
     def guide(self, _conversation: Conversation, _prompt: Sequence[int]) -> None:

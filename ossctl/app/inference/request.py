@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MAX_CHARACTERS_PER_TOKEN = 8  # on average: a text with fewer may fit
 _MAX_NAMED = 5  # keywords of a schema
 _CHARACTERS_PER_TOKEN = 4  # in English
+_BUDGET = "max_reasoning_tokens"
 _TEMPLATE_TOKENS = 4_096  # for the text and markers of a chat template, a few hundred usually
 
 
@@ -83,7 +84,7 @@ def prepare_generation(
         shared_lengths=tuple(_shared_lengths(model, spec, prompt)),
         persist=spec.persist,
     )
-    return Generation(request, dialect.parser(prompt), spec.stops, on_event)
+    return Generation(request, dialect.parser(prompt, spec.conversation), spec.stops, on_event)
 
 
 def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_id: str) -> list[Generation]:
@@ -97,7 +98,7 @@ def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_
         choice = replace(spec, sampling=sampling)
         name = f"{request_id}.{index}" if index else request_id
         request = _request(model, choice, name, prompt)
-        generations.append(Generation(request, dialect.parser(prompt), choice.stops))
+        generations.append(Generation(request, dialect.parser(prompt, spec.conversation), choice.stops))
     return generations
 
 
@@ -171,11 +172,10 @@ def supported_reasoning(
 
     Raises UsageError for others that it does not support, before any request.
     """
-    if model.dialect.default_effort is not None:
-        return effort, max_reasoning_tokens
+    known = model.dialect.reasoning_settings
     given = {"effort": effort, "max_reasoning_tokens": max_reasoning_tokens}
     for name, value in given.items():
-        if value is not None and name not in optional:
+        if value is not None and name not in known and name not in optional:
             option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} is for gpt-oss; {model.name} has no such setting")
-    return None, None
+            raise UsageError(f"{option} is not for {model.name}: it has no such setting")
+    return effort if "effort" in known else None, max_reasoning_tokens if _BUDGET in known else None

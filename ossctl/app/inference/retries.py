@@ -32,4 +32,4 @@ def retry_of(
         guide=model.dialect.guide(spec.conversation, prompt),
         timeout=timeout,
     )
-    return generation.again(request, model.dialect.parser(prompt), spec.stops)
+    return generation.again(request, model.dialect.parser(prompt, spec.conversation), spec.stops)

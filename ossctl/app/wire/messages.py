@@ -100,7 +100,7 @@ class ConversationOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     grammar: str | None = None
     tools: list[ChatTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChatToolChoice | None = None
-    parallel_tool_calls: bool | None = None  # accepted: an answer has one call at a time anyway
+    parallel_tool_calls: bool | None = None  # accepted: the model decides
     reasoning_effort: Effort | None = None
     max_reasoning_tokens: int | None = None
     date: dt.date | None = None

@@ -58,5 +58,5 @@ def copy(repl: "Repl", _argument: str) -> None:
 
 def require_effort(repl: "Repl") -> None:
     """Raise UsageError if the model has no effort."""
-    if repl.chat.effort is None:
-        raise UsageError(f"effort is for gpt-oss; {repl.chat.model.name} has no such setting")
+    if "effort" not in repl.chat.model_session.dialect.reasoning_settings:
+        raise UsageError(f"effort is not for {repl.chat.model.name}: it has no such setting")

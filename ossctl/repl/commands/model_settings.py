@@ -60,7 +60,7 @@ def effort(repl: "Repl", argument: str) -> None:
     require_effort(repl)
     if argument:
         repl.chat.settings = replace(repl.chat.settings, effort=msgspec.convert(argument, Effort))
-    repl.say(f"Effort: {repl.chat.effort} (one of {', '.join(get_args(Effort))}).")
+    repl.say(f"Effort: {repl.chat.effort or 'the default'} (one of {', '.join(get_args(Effort))}).")
     if argument and repl.chat.transcript.turns:
         repl.say(
             "This changes the start of the prompt, so the next answer has to process the whole conversation "
@@ -92,11 +92,13 @@ def model(repl: "Repl", argument: str) -> None:
     except KeyboardInterrupt:
         raise UsageError(f"loading {argument} was stopped", f"{repl.model.name} is loaded again.") from None
     settings = repl.chat.settings
-    if repl.model.session().dialect.default_effort is None and (
-        settings.effort or settings.max_reasoning_tokens is not None
-    ):
-        repl.chat.settings = replace(settings, effort=None, max_reasoning_tokens=None)
+    known = repl.model.session().dialect.reasoning_settings
+    if settings.effort and "effort" not in known:
+        repl.chat.settings = settings = replace(settings, effort=None)
         repl.say("This model has no effort setting; it is removed.")
+    if settings.max_reasoning_tokens is not None and "max_reasoning_tokens" not in known:
+        repl.chat.settings = replace(settings, max_reasoning_tokens=None)
+        repl.say("This model has no max_reasoning_tokens; it is removed.")
     repl.ready()
     repl.say(f"{repl.chat.model.name} continues the conversation.")
 

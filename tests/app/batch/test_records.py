@@ -17,7 +17,8 @@ from ossctl.app.wire.lines import Line
 from ossctl.dialect import Answer, Event, Message, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, TokenLogprob
 from ossctl.errors import RequestError
-from ossctl.templates.parser import TemplateParser
+from ossctl.templates.answer_parser import AnswerParser
+from ossctl.templates.template_format import ChatRules, TemplateFormat
 
 HI = {"role": "user", "content": "Hi"}
 BATCH_LINE = {"custom_id": "a", "body": {"messages": [HI]}}
@@ -61,7 +62,9 @@ def test_an_error_record_has_the_shape_of_openais_batches() -> None:
 def answered(pieces: Sequence[bytes], logprob: TokenLogprob | None) -> Generation:
     """The generation of an answer of these tokens, numbered from 0, to a prompt of four tokens."""
     request = Request("7", np.arange(4, dtype=np.int32), 10, end_ids=frozenset({len(pieces) - 1}))
-    generation = Generation(request, TemplateParser(pieces.__getitem__, request.end_ids))
+    generation = Generation(
+        request, AnswerParser(TemplateFormat(ChatRules()), {}, pieces.__getitem__, request.end_ids)
+    )
     for token in range(len(pieces)):
         finish = FinishReason.STOP if token in request.end_ids else None
         generation.feed(Generated("7", token, logprob, finish, 2))

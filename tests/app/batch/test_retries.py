@@ -36,7 +36,7 @@ class JsonDialect(BytesDialect):
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:
         assert conversation.json_format is not None
-        return GrammarGuide(GRAMMARS.json(conversation.json_format.schema, "schema"), END, TOY.piece)
+        return GrammarGuide(GRAMMARS.json(conversation.json_format.schema, "schema"), END)
 
 
 def answered(

@@ -40,6 +40,7 @@ class BytesDialect:
     """Prompts are the bytes of the last message; answers are bytes."""
 
     default_effort: Effort | None = None
+    reasoning_settings: frozenset[str] = frozenset()
     end_ids = frozenset([END])
 
     def render(self, conversation: Conversation) -> list[int]:
@@ -48,7 +49,7 @@ class BytesDialect:
     def render_prefix(self, conversation: Conversation, draft: str = "") -> list[int]:
         return list(draft.encode())
 
-    def parser(self, prompt: Sequence[int]) -> "BytesParser":
+    def parser(self, prompt: Sequence[int], conversation: Conversation) -> "BytesParser":
         return BytesParser()
 
     def guide(self, conversation: Conversation, prompt: Sequence[int]) -> Guide | None:

@@ -9,10 +9,12 @@ import pytest
 from ossctl.app.inference.generation import Generation
 from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
 from ossctl.engine.request import FinishReason, Generated, Request, Sampling, TokenLogprob
-from ossctl.templates.parser import TemplateParser
+from ossctl.templates.answer_parser import AnswerParser
+from ossctl.templates.template_format import ChatRules, TemplateFormat
 
 PIECES = [b"<think>", b"plan", b"</think>", b"Hi", b" there", b"<end>"]
 END = 5
+PLAIN = TemplateFormat(ChatRules())
 REQUEST = Request("1", np.arange(4, dtype=np.int32), 9, end_ids=frozenset({END}))
 
 LOOK_UP = ToolCall("look_up", '{"q":"x"}')
@@ -37,7 +39,7 @@ class SayingParser:
 
 
 def generation(*tokens: int, stops: tuple[str, ...] = ()) -> Generation:
-    made = Generation(REQUEST, TemplateParser(PIECES.__getitem__, frozenset({END})), stops)
+    made = Generation(REQUEST, AnswerParser(PLAIN, {}, PIECES.__getitem__, frozenset({END})), stops)
     for token in tokens:
         finish = FinishReason.STOP if token == END else None
         made.feed(Generated("1", token, TokenLogprob(-1.0, ()), finish, cached_tokens=2))
@@ -56,7 +58,7 @@ def said(*events: Event, finish: FinishReason = FinishReason.STOP, stops: tuple[
 def test_stop_strings_do_not_apply_to_the_first_min_tokens() -> None:
     def content(min_tokens: int, *tokens: int) -> str:
         request = replace(REQUEST, sampling=Sampling(min_tokens=min_tokens))
-        made = Generation(request, TemplateParser(PIECES.__getitem__, frozenset({END})), ("there",))
+        made = Generation(request, AnswerParser(PLAIN, {}, PIECES.__getitem__, frozenset({END})), ("there",))
         for token in tokens:
             made.feed(Generated("1", token, None, None, cached_tokens=0))
         made.cancel()

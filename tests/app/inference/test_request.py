@@ -28,10 +28,13 @@ class _Model:
 
 @dataclass
 class _Dialect:
-    default_effort: Effort | None
+    reasoning_settings: frozenset[str]
 
 
-PLAIN, REASONING = _Model(_Dialect(None)), _Model(_Dialect("medium"))
+PLAIN, REASONING = (
+    _Model(_Dialect(frozenset())),
+    _Model(_Dialect(frozenset({"effort", "max_reasoning_tokens"}))),
+)
 
 
 def supported(
@@ -44,6 +47,8 @@ def test_a_setting_of_the_environment_holds_for_models_that_have_it() -> None:
     assert supported(REASONING, "low", 5, "effort", "max_reasoning_tokens") == ("low", 5)
     assert supported(PLAIN, "low", 5, "effort", "max_reasoning_tokens") == (None, None)
     assert supported(PLAIN, None, None) == (None, None)
+    budget_only = _Model(_Dialect(frozenset({"max_reasoning_tokens"})))
+    assert supported(budget_only, "low", 5, "effort") == (None, 5)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,7 @@ def test_a_setting_of_the_command_line_that_the_model_lacks_is_refused(
     effort: Effort | None, budget: int | None, option: str
 ) -> None:
     assert supported(REASONING, effort, budget) == (effort, budget)
-    with pytest.raises(UsageError, match=f"^{option} is for gpt-oss; tiny has no such setting$"):
+    with pytest.raises(UsageError, match=f"^{option} is not for tiny: it has no such setting$"):
         supported(PLAIN, effort, budget, *(["max_reasoning_tokens"] if effort else []))
 
 
