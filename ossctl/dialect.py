@@ -13,6 +13,7 @@ from ossctl.guide import Guide, TextFormat
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["low", "medium", "high"]
+Think = Literal["on", "off"]
 Schema = Mapping[str, Any]  # a JSON schema
 
 
@@ -80,7 +81,8 @@ class Conversation:
 
     The answer has a `json_format` or a `text_format` or neither. If `effort` is None, the model's default
     holds. `date` is the current date given to the model. `max_reasoning_tokens` limits the reasoning; the
-    answer follows. `template_variables` are JSON values for further variables of the model's chat template.
+    answer follows. `think` switches the reasoning; None leaves it as it is. `template_variables` are JSON
+    values for further variables of the model's chat template.
     """
 
     messages: tuple[Message, ...]
@@ -92,6 +94,7 @@ class Conversation:
     max_reasoning_tokens: int | None = None
     template_variables: Mapping[str, Any] = field(default_factory=dict)
     text_format: TextFormat | None = None
+    think: Think | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class Dialect(Protocol):
 
     @property
     def reasoning_settings(self) -> frozenset[str]:
-        """Those of `effort` and `max_reasoning_tokens` that a conversation may set."""
+        """Those of `effort`, `max_reasoning_tokens` and `think` that a conversation may set."""
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -124,6 +124,15 @@ def generation_options(
             help="Limit the reasoning to N tokens.",
         ),
     ] = None,
+    think: Annotated[
+        Literal["on", "off", "auto"],
+        typer.Option(
+            "--think",
+            envvar="OSSCTL_THINK",
+            case_sensitive=False,
+            help="Switch the reasoning of a model whose chat template has a switch.",
+        ),
+    ] = "auto",
     temperature: Annotated[
         float,
         typer.Option(
@@ -225,6 +234,7 @@ def generation_options(
         effort=effort,
         max_tokens=max_tokens,
         max_reasoning_tokens=max_reasoning_tokens,
+        think=None if think == "auto" else think,
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
@@ -236,7 +246,7 @@ def generation_options(
         stops=tuple(map(encodable, stops or ())),
         date=date.date() if date else None,
         from_environment=frozenset(
-            name for name in ("effort", "max_reasoning_tokens") if is_from_environment(context, name)
+            name for name in ("effort", "max_reasoning_tokens", "think") if is_from_environment(context, name)
         ),
     )
 

@@ -72,6 +72,8 @@ def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage
 def _identity(conversation: Conversation) -> str:
     """The first line of the system message. Raises RequestError for other variables of a chat template."""
     identity = IDENTITY
+    if conversation.think is not None:
+        raise RequestError("think is not for gpt-oss, which always reasons; use the effort")
     for name, value in conversation.template_variables.items():
         if name == "model_identity" and isinstance(value, str):
             identity = value

@@ -1,6 +1,5 @@
 """Runs the lines that the user enters: messages and slash commands."""
 
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -138,11 +137,9 @@ class Repl:
         self._use(session)
         if self._introduced is not session:
             settings = self.chat.settings
-            effort, budget = supported_reasoning(
-                settings.effort, settings.max_reasoning_tokens, session.model, settings.optional
-            )
-            if (effort, budget) != (settings.effort, settings.max_reasoning_tokens):
-                self.chat.settings = replace(settings, effort=effort, max_reasoning_tokens=budget)
+            supported = supported_reasoning(settings, session.model, settings.optional)
+            if supported != settings:
+                self.chat.settings = supported
             self.say(*self.model.remarks())
             self._introduced = session
 

@@ -1,7 +1,7 @@
 """The dialect of models with a chat template in their metadata."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from jinja2.meta import find_undeclared_variables
 
-from ossctl.dialect import Conversation, Message, stable_tokens
+from ossctl.dialect import Conversation, Message, Think, stable_tokens
 from ossctl.errors import ModelError, RequestError
 from ossctl.guide import GrammarCompiler, Guide
 from ossctl.templates.answer_guides import AnswerGuides
@@ -75,7 +75,12 @@ class TemplateDialect:
 
     @property
     def reasoning_settings(self) -> frozenset[str]:
-        names = {"effort": bool(self._effort), "max_reasoning_tokens": self._form.reasoning is not None}
+        form = self._form.reasoning
+        names = {
+            "effort": bool(self._effort),
+            "max_reasoning_tokens": form is not None,
+            "think": form is not None and form.on is not None and form.off is not None,
+        }
         return frozenset(name for name, known in names.items() if known)
 
     @property
@@ -185,12 +190,22 @@ class TemplateDialect:
         effort = {} if conversation.effort is None else {self._effort: conversation.effort}
         return {
             **effort,
+            **self._switched(conversation.think),
             **self._guard.plain(dict(conversation.template_variables)),
             "strftime_now": now.strftime,
             "add_generation_prompt": True,
             "bos_token": self._tokenizer.begin_text,
             "eos_token": self._tokenizer.end_text,
         }
+
+    def _switched(self, think: Think | None) -> Mapping[str, Any]:
+        form = self._form.reasoning
+        if think is None:
+            return {}
+        variables = (form.on if think == "on" else form.off) if form else None
+        if variables is None:
+            raise RequestError(f"think: the model's chat template cannot switch reasoning {think}")
+        return variables
 
     def _refuse_unsupported(self, conversation: Conversation) -> None:
         """Raise RequestError for a field that would have no effect."""

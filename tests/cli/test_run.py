@@ -220,6 +220,7 @@ def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:
         (("--tool-cmd", "x=python", "hi"), "there is no terminal to ask on"),
         (("--n", 2, "--tool-cmd", "x=python", "-y", "hi"), "--n cannot be used with --tool-cmd"),
         (("-e", "high", "hi"), "--effort is not for"),
+        (("--think", "off", "hi"), "--think is not for"),
         (("-o", "no/folder/x", "hi"), "there is no folder"),
         (("-o", ".", "hi"), "is a directory"),
         ((), "there is no prompt"),

@@ -19,6 +19,7 @@ from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import ModelError, RequestError
 from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
+from tests.support.chat_templates import FAMILIES
 from tests.support.models import Vocabulary, byte_vocabulary, smollm2, write_gpt_oss
 
 DEFAULT_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
@@ -214,6 +215,29 @@ def test_an_effort_is_given_in_the_templates_own_variable_and_values(smol: Llama
     assert spelled(smol, dialect.render(conversation)).endswith("HiDeep.")
     with pytest.raises(RequestError, match=r"^reasoning_effort is medium, but .* knows only low, high$"):
         dialect.render(replace(conversation, effort="medium"))
+
+
+@pytest.mark.parametrize(
+    ("family", "endings"),
+    [
+        ("Qwen3", {"on": "assistant\n", "off": "assistant\n<think>\n\n</think>\n\n"}),
+        ("DeepSeek-V3.1", {"on": "<think>", "off": "</think>"}),
+    ],
+)
+def test_thinking_is_switched_by_the_templates_own_variable(
+    smol: LlamaModel, family: str, endings: dict[Any, str]
+) -> None:
+    dialect = dialect_of(smol, FAMILIES[family])
+    assert dialect.reasoning_settings == {"max_reasoning_tokens", "think"}
+    for think, ending in endings.items():
+        conversation = replace(asked(Message("user", "Hi")), think=think)
+        assert spelled(smol, dialect.render(conversation)).endswith(ending)
+
+
+@pytest.mark.parametrize("think", ["on", "off"])
+def test_thinking_that_the_template_cannot_switch_is_refused(smol: LlamaModel, think: Any) -> None:
+    with pytest.raises(RequestError, match=f"^think: .* cannot switch reasoning {think}$"):
+        own_dialect(smol).render(replace(asked(Message("user", "Hi")), think=think))
 
 
 SWITCHED = "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{{ note }}"

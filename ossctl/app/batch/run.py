@@ -234,13 +234,9 @@ def _with_energy(
 
 def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:
     """The job's parser, with defaults of the model. Raises UsageError for options it does not support."""
-    defaults = job.parser.defaults
-    effort, budget = supported_reasoning(
-        defaults.effort, defaults.max_reasoning_tokens, model, defaults.optional
-    )
+    defaults = supported_reasoning(job.parser.defaults, model, job.parser.defaults.optional)
     check_schema(defaults.json_format, model)
-    effort = effort or model.dialect.default_effort
-    defaults = replace(defaults, effort=effort, max_reasoning_tokens=budget)
+    defaults = replace(defaults, effort=defaults.effort or model.dialect.default_effort)
     return replace(job.parser, defaults=defaults, model=model.name)
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.user_text import text_of
-from ossctl.dialect import Effort
+from ossctl.dialect import Effort, Think
 from ossctl.engine.request import Sampling
 
 _SEEDS = 2**64
@@ -28,6 +28,7 @@ class ChatSettings:
     date: dt.date | None = None
     max_tokens: int | None = None
     max_reasoning_tokens: int | None = None
+    think: Think | None = None
     stops: tuple[str, ...] = ()
     temperature: float = 1.0
     top_p: float = 1.0
@@ -48,6 +49,7 @@ class ChatSettings:
             date=options.date,
             max_tokens=options.max_tokens,
             max_reasoning_tokens=options.max_reasoning_tokens,
+            think=options.think,
             stops=tuple(options.stops),
             temperature=options.temperature,
             top_p=options.top_p,

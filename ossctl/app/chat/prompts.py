@@ -41,6 +41,7 @@ class PromptBuilder:
             effort=settings.effort,
             date=self.date,
             max_reasoning_tokens=settings.max_reasoning_tokens,
+            think=settings.think,
         )
 
     def draft(self, transcript: Transcript, text: str) -> tuple[Conversation, str]:

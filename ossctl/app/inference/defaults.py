@@ -3,7 +3,7 @@
 import datetime as dt
 from dataclasses import dataclass, field
 
-from ossctl.dialect import Effort, JsonFormat
+from ossctl.dialect import Effort, JsonFormat, Think
 from ossctl.engine.request import Sampling
 from ossctl.guide import TextFormat
 
@@ -34,3 +34,4 @@ class Defaults:
     timeout: float | None = None
     schema_retries: int = SCHEMA_RETRIES
     optional: frozenset[str] = frozenset()
+    think: Think | None = None

@@ -10,7 +10,7 @@ import msgspec
 
 from ossctl.app.inference.defaults import SCHEMA_RETRIES, Defaults
 from ossctl.app.user_text import encodable, read_text, text_of
-from ossctl.dialect import Effort, JsonFormat
+from ossctl.dialect import Effort, JsonFormat, Think
 from ossctl.engine.request import Sampling
 from ossctl.engine.text_grammar import problem_of
 from ossctl.errors import RequestError, UsageError
@@ -44,6 +44,7 @@ class GenerationOptions:
     date: dt.date | None = None
     effort: Effort | None = None
     max_reasoning_tokens: int | None = None
+    think: Think | None = None
     from_environment: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -93,6 +94,7 @@ class GenerationOptions:
             text_format=self.text_format(),
             schema_retries=self.schema_retries,
             optional=self.from_environment,
+            think=self.think,
         )
 
     def sampling(self, default_seed: int) -> Sampling:

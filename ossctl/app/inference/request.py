@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from ossctl.app.inference.defaults import SCHEMA_RETRIES
 from ossctl.app.inference.generation import Generation
-from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message
+from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message, Think
 from ossctl.engine.breakers import Breakers
 from ossctl.engine.grammar import unheld_keywords
 from ossctl.engine.request import Request, Sampling
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _MAX_CHARACTERS_PER_TOKEN = 8  # on average: a text with fewer may fit
 _MAX_NAMED = 5  # keywords of a schema
 _CHARACTERS_PER_TOKEN = 4  # in English
-_BUDGET = "max_reasoning_tokens"
 _TEMPLATE_TOKENS = 4_096  # for the text and markers of a chat template, a few hundred usually
 
 
@@ -162,20 +161,33 @@ def schema_remarks(json_format: JsonFormat | None) -> Iterator[str]:
         yield f"Checked in the finished answer, not while sampling: {', '.join(unheld[:_MAX_NAMED])}{more}."
 
 
+class _ReasoningSettings(Protocol):
+    """A dataclass with the settings of reasoning."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def effort(self) -> Effort | None: ...
+    @property
+    def max_reasoning_tokens(self) -> int | None: ...
+    @property
+    def think(self) -> Think | None: ...
+
+
+_Settings = TypeVar("_Settings", bound=_ReasoningSettings)
+
+
 def supported_reasoning(
-    effort: Effort | None,
-    max_reasoning_tokens: int | None,
-    model: "LoadedModel",
-    optional: Collection[str] = (),
-) -> tuple[Effort | None, int | None]:
-    """Both settings, or None if `model` does not support them and those given are `optional`.
+    settings: _Settings, model: "LoadedModel", optional: Collection[str] = ()
+) -> _Settings:
+    """The settings without those that `model` does not support, if they are `optional`.
 
     Raises UsageError for others that it does not support, before any request.
     """
-    known = model.dialect.reasoning_settings
-    given = {"effort": effort, "max_reasoning_tokens": max_reasoning_tokens}
-    for name, value in given.items():
-        if value is not None and name not in known and name not in optional:
+    unknown = {"effort", "max_reasoning_tokens", "think"} - model.dialect.reasoning_settings
+    removed = [name for name in sorted(unknown) if getattr(settings, name) is not None]
+    for name in removed:
+        if name not in optional:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} is not for {model.name}: it has no such setting")
-    return effort if "effort" in known else None, max_reasoning_tokens if _BUDGET in known else None
+    return replace(settings, **dict.fromkeys(removed))

@@ -53,6 +53,7 @@ class RunOptions:
             effort=generation.effort,
             date=generation.date,
             max_reasoning_tokens=generation.max_reasoning_tokens,
+            think=generation.think,
         )
         sampling = generation.sampling(secrets.randbits(_SEED_BITS))
         spec = GenerationSpec(
@@ -99,6 +100,7 @@ class RunOptions:
             "--tool-cmd": self.tools.commands,
             "--effort": self._is_given("effort"),
             "--max-reasoning-tokens": self._is_given("max_reasoning_tokens"),
+            "--think": self._is_given("think"),
         }
         given = [name for name, value in chat.items() if value]
         if self.raw and given:

@@ -212,13 +212,9 @@ def save(text: str, path: Path) -> None:
 
 def _with_reasoning_of(model: LoadedModel, request: RunRequest) -> GenerationSpec:
     """Set the model's default effort, so that it is reported. Raises UsageError."""
-    conversation = request.spec.conversation
-    effort, budget = supported_reasoning(
-        conversation.effort, conversation.max_reasoning_tokens, model, request.optional
-    )
-    effort = effort or model.dialect.default_effort
-    conversation = replace(conversation, effort=effort, max_reasoning_tokens=budget)
-    return replace(request.spec, conversation=conversation)
+    conversation = supported_reasoning(request.spec.conversation, model, request.optional)
+    effort = conversation.effort or model.dialect.default_effort
+    return replace(request.spec, conversation=replace(conversation, effort=effort))
 
 
 class ToolLoop:

@@ -8,7 +8,7 @@ The output starts with `{"ready": {…}}`. Each request then gets any number of 
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -221,10 +221,7 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
     ):
         for remark in loaded.remarks:
             say(remark)
-        effort, budget = supported_reasoning(
-            defaults.effort, defaults.max_reasoning_tokens, loaded, defaults.optional
-        )
-        defaults = replace(defaults, effort=effort, max_reasoning_tokens=budget)
+        defaults = supported_reasoning(defaults, loaded, defaults.optional)
         LineServer(loaded, sink, defaults).run(Source(None).lines(), interrupt)
 
 

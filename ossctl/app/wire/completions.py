@@ -36,7 +36,7 @@ def parse_completion_task(record: Json, line: Line, defaults: Defaults) -> Compl
     options = usual_form({**body, **_logprobs(body)}, (*_OPTIONS, "prompt"), "body.")
     message = {"role": "user", "content": _prompt(options.pop("prompt", None))}
     chat = {**options, "messages": [message], "metadata": body.get("metadata")}
-    plain = replace(defaults, date=None, today=None, effort=None, max_reasoning_tokens=None)
+    plain = replace(defaults, date=None, today=None, effort=None, max_reasoning_tokens=None, think=None)
     task = parse_task({**record, "url": Endpoint.CHAT_COMPLETIONS.value, "body": chat}, line, plain)
     key = replace(task.request_key, contents=(*task.request_key.contents, "completions"))
     return CompletionTask(**{**vars(task), "request_key": key, "raw": True})

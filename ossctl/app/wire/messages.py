@@ -131,6 +131,7 @@ def read_conversation(
         max_reasoning_tokens=defaults.max_reasoning_tokens if budget is None else budget,
         template_variables=variables,
         text_format=text_format or (None if given else defaults.text_format),
+        think=defaults.think,
     )
 
 

@@ -9,8 +9,9 @@ import msgspec
 
 from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.paths import user_path
+from ossctl.app.inference.request import supported_reasoning
 from ossctl.app.user_text import text_of
-from ossctl.dialect import Effort
+from ossctl.dialect import Effort, Think
 from ossctl.errors import RequestError, UsageError
 from ossctl.repl.commands.answers import require_effort
 from ossctl.repl.view import ShowReasoning
@@ -31,6 +32,7 @@ SETTINGS = {
     "seed": "of the next answer",
     "max_tokens": "maximum length of an answer, reasoning included; off: up to the context limit",
     "max_reasoning_tokens": "limit of the reasoning; off: no limit",
+    "think": "whether to reason: on, off or auto, which leaves it to the model",
     "stop": "text that ends an answer; off: none",
     "date": "current date to give the model; off: today",
 }
@@ -45,9 +47,11 @@ _PARSE: Mapping[str, Callable[[str], Any]] = {
     "seed": int,
     "max_tokens": int,
     "max_reasoning_tokens": int,
+    "think": lambda text: _THINK[text],
     "stop": lambda text: (text,),
     "date": dt.date.fromisoformat,
 }
+_THINK: Mapping[str, Think | None] = {"on": "on", "off": "off", "auto": None}
 _FIELDS = {"stop": "stops"}
 _LEAST = {"max_tokens": 1, "max_reasoning_tokens": 0}
 _CAN_BE_OFF = ("max_tokens", "max_reasoning_tokens", "stop", "date")
@@ -92,13 +96,11 @@ def model(repl: "Repl", argument: str) -> None:
     except KeyboardInterrupt:
         raise UsageError(f"loading {argument} was stopped", f"{repl.model.name} is loaded again.") from None
     settings = repl.chat.settings
-    known = repl.model.session().dialect.reasoning_settings
-    if settings.effort and "effort" not in known:
-        repl.chat.settings = settings = replace(settings, effort=None)
-        repl.say("This model has no effort setting; it is removed.")
-    if settings.max_reasoning_tokens is not None and "max_reasoning_tokens" not in known:
-        repl.chat.settings = replace(settings, max_reasoning_tokens=None)
-        repl.say("This model has no max_reasoning_tokens; it is removed.")
+    names = ("effort", "max_reasoning_tokens", "think")
+    repl.chat.settings = supported_reasoning(settings, repl.model.session().model, names)
+    for name in names:
+        if getattr(settings, name) != getattr(repl.chat.settings, name):
+            repl.say(f"This model has no {name} setting; it is removed.")
     repl.ready()
     repl.say(f"{repl.chat.model.name} continues the conversation.")
 
@@ -144,7 +146,7 @@ def _changed(settings: ChatSettings, name: str, value: str, n_answers: int) -> C
     off = value == _OFF and name in _CAN_BE_OFF
     try:
         parsed: Any = getattr(ChatSettings(), field) if off else _PARSE[name](value)
-    except ValueError:
+    except (ValueError, KeyError):
         raise UsageError(f"{name} cannot be {value}") from None
     if name == "seed":  # of the next answer: the settings have that of the session's first
         parsed = (parsed - n_answers) % 2**64
@@ -157,4 +159,6 @@ def _shown(settings: ChatSettings, name: str) -> str:
     if name == "stop":
         return ", ".join(map(repr, settings.stops)) or _OFF
     value = getattr(settings, name)
+    if name == "think":
+        return value or "auto"
     return _OFF if value is None else str(value)

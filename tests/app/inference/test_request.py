@@ -40,7 +40,9 @@ PLAIN, REASONING = (
 def supported(
     model: _Model, effort: Effort | None, budget: int | None, *optional: str
 ) -> tuple[Effort | None, int | None]:
-    return supported_reasoning(effort, budget, model, optional)  # type: ignore[arg-type]
+    settings = Conversation((), effort=effort, max_reasoning_tokens=budget)
+    found = supported_reasoning(settings, model, optional)  # type: ignore[arg-type]
+    return found.effort, found.max_reasoning_tokens
 
 
 def test_a_setting_of_the_environment_holds_for_models_that_have_it() -> None:
@@ -49,6 +51,10 @@ def test_a_setting_of_the_environment_holds_for_models_that_have_it() -> None:
     assert supported(PLAIN, None, None) == (None, None)
     budget_only = _Model(_Dialect(frozenset({"max_reasoning_tokens"})))
     assert supported(budget_only, "low", 5, "effort") == (None, 5)
+    switch = Conversation((), think="off")
+    assert supported_reasoning(switch, PLAIN, ["think"]).think is None  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"^--think is not for tiny: it has no such setting$"):
+        supported_reasoning(switch, PLAIN)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
