@@ -282,7 +282,7 @@ def test_another_token_limit_reruns_only_what_it_changes(tmp_path: Path, model: 
     assert shorter.said[0].startswith("6 of 9 done, 3 skipped, 6 changed · ")
 
 
-@pytest.mark.parametrize("order", ["done", "input"])
+@pytest.mark.parametrize("order", [pytest.param("done", marks=pytest.mark.slow), "input"])
 def test_a_kill_while_cut_answers_are_retried_loses_none(
     tmp_path: Path, model: tuple[object, ...], order: str
 ) -> None:

@@ -281,7 +281,7 @@ def test_a_missing_prompt_on_a_terminal_is_an_error_and_does_not_wait(tmp_path: 
     assert child.exitstatus == 2
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_stdout_is_the_answer_whatever_the_options(
     tmp_path: Path,
     byte_model_path: Path,

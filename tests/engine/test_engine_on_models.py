@@ -68,8 +68,15 @@ def test_a_batch_of_16_equals_the_same_prompts_one_by_one(smol: LlamaModel) -> N
         assert_same_but_for_ties(smol, prompt, batched, alone)
 
 
-@FLASH
-@pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
+@pytest.mark.parametrize(
+    ("unified", "flash_attention"),
+    [
+        pytest.param(False, False, id="streams, plain", marks=pytest.mark.slow),
+        pytest.param(False, True, id="streams, flash attention"),
+        pytest.param(True, False, id="unified, plain"),
+        pytest.param(True, True, id="unified, flash attention", marks=pytest.mark.slow),
+    ],
+)
 def test_shared_prefixes_change_no_answer_with_a_window(
     gpt_oss: LlamaModel, unified: bool, flash_attention: bool
 ) -> None:
@@ -101,7 +108,7 @@ def test_a_cache_too_small_for_all_still_answers_all(gpt_oss: LlamaModel) -> Non
     prompts = [rng.integers(0, 256, 100, dtype=np.int32) for _ in range(8)]
     crowded, engine = answers(gpt_oss, prompts, 300, n_ctx=512, n_seq=8, unified=True)
     assert engine.stats.recomputed_tokens > 0
-    for prompt, answer in zip(prompts, crowded, strict=True):
+    for prompt, answer in zip(prompts[::3], crowded[::3], strict=True):
         (alone,), _ = answers(gpt_oss, [prompt], 300, n_ctx=512)
         assert_same_but_for_ties(gpt_oss, prompt, answer, alone)
 

@@ -536,6 +536,7 @@ def test_the_toy_vocabulary_is_that_of_the_byte_model(gpt_oss: LlamaModel) -> No
     assert gpt_oss.vocab.special_ids == TOY.special_ids
 
 
+@pytest.mark.slow
 def test_answers_in_the_whole_vocabulary_of_gpt_oss_fit_their_schemas(
     o200k: LlamaModel, harmony: HarmonyDialect
 ) -> None:

@@ -79,7 +79,7 @@ def test_a_call_is_parsed_wherever_its_recipient_is(
     assert events_of(harmony, tokens) == [ToolCall(recipient.removeprefix("functions."), "{}")]
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=400)
 @given(finished_answers | unfinished_answers)
 def test_a_well_formed_answer_is_parsed_as_by_the_reference(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]

@@ -46,7 +46,7 @@ from tests.support.harmony_reference import (
     without_finished_analysis,
 )
 
-THOROUGH = settings(max_examples=800, derandomize=True)
+THOROUGH = settings(max_examples=300, derandomize=True)
 SHORT = settings(max_examples=300, derandomize=True)
 
 DAY = dt.date(2025, 6, 28)

@@ -56,7 +56,7 @@ def planned(machine: Machine, model: str, workload: Workload, overrides: Overrid
         return None
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(machines(), st.sampled_from(sorted(SHAPES)), workloads, few_overrides, st.data())
 def test_more_memory_never_gives_a_worse_plan(
     machine: Machine, model: str, workload: Workload, overrides: Overrides, data: st.DataObject
@@ -79,7 +79,7 @@ def test_more_memory_never_gives_a_worse_plan(
     assert after.quality >= before.quality
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(machines(), st.sampled_from(sorted(SHAPES)), workloads, any_overrides)
 def test_a_plan_exceeds_neither_devices_nor_ram(
     machine: Machine, model: str, workload: Workload, overrides: Overrides
@@ -120,7 +120,7 @@ any_workloads = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(machines(), shapes, any_workloads, any_overrides)
 def test_weights_are_repacked_only_without_a_gpu(
     machine: Machine, shape: ModelShape, workload: Workload, overrides: Overrides
@@ -136,7 +136,7 @@ def test_weights_are_repacked_only_without_a_gpu(
         assert use.total <= device.free
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(machines(), st.sampled_from(sorted(SHAPES)), workloads, any_overrides)
 def test_overrides_are_never_changed(
     machine: Machine, model: str, workload: Workload, overrides: Overrides
@@ -162,7 +162,7 @@ def test_overrides_are_never_changed(
     assert all(plan.origins[name] == "user" for name in overrides.given())
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(machines(), st.sampled_from(sorted(SHAPES)), workloads, any_overrides)
 def test_a_plan_places_every_layer_and_expert_once(
     machine: Machine, model: str, workload: Workload, overrides: Overrides

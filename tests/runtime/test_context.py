@@ -62,7 +62,9 @@ def small(gpt_oss: LlamaModel) -> Iterator[LlamaRunner]:
 
 
 @MODES
-@pytest.mark.parametrize("step", [1, 30], ids=["token by token", "at once"])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, id="token by token", marks=pytest.mark.slow), pytest.param(30, id="at once")]
+)
 def test_rollback_with_a_snapshot_is_bit_identical_to_a_fresh_evaluation(
     gpt_oss: LlamaModel, mode: dict[str, bool], step: int
 ) -> None:

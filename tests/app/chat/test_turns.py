@@ -247,7 +247,7 @@ def test_however_a_message_is_written_the_model_has_read_what_was_sent(gpt_oss: 
 
     with scripted_chat(gpt_oss, thoughtful, replace(OPTIONS, n_seq=4, unified=True)) as scripted:
         chat = scripted.chat
-        for _ in range(20):
+        for _ in range(8):
             chat.prefill_ahead()
             sent = message()
             for text in random.choices((sent, sent, message()), k=random.randint(0, 3)):

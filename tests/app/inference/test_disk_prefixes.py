@@ -83,7 +83,7 @@ def test_another_question_about_a_text_computes_the_question_only(model: Path) -
         assert logprobs(again) == pytest.approx(logprobs(later), abs=0.01)
 
 
-@pytest.mark.parametrize("changed", [{"kv": "q8_0"}, {"parallel": 2}])
+@pytest.mark.parametrize("changed", [{"kv": "q8_0"}, pytest.param({"parallel": 2}, marks=pytest.mark.slow)])
 def test_a_state_of_other_settings_is_not_used(changed: dict[str, object]) -> None:
     answers(smollm2(), ["What runs?"])
     (other,) = answers(smollm2(), ["What runs?"], replace(OPTIONS, **changed))  # type: ignore[arg-type]
