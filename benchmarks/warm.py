@@ -1,0 +1,135 @@
+"""`make bench-warm`: the first token where a prompt was computed before, by another process or by this one.
+
+    python -m benchmarks.warm [--model GGUF] [--tokens 3000] [--rounds 5]
+
+All sides take turns. Times are from the start of the program, or from the message in a chat that was never
+closed, to the first byte of the answer.
+"""
+
+import argparse
+import os
+import random
+import select
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.models import smollm2
+
+_OSSCTL = [sys.executable, "-m", "ossctl"]
+_WORDS = ("the", "river", "house", "garden", "winter", "machine", "letter", "doctor", "paper", "window")
+_TOKENS_PER_WORD = 1.1  # of SmolLM2
+
+
+class Side:
+    """One way to ask: its own folder of sessions and cached prefixes."""
+
+    def __init__(self, folder: Path, model: Path, text: str) -> None:
+        self._model = model
+        self._home = folder / "home"
+        self._text = text
+        self._file = folder / "text.txt"
+        self._file.write_text(text, "utf-8")
+
+    def start(self, command: str, *options: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [*_OSSCTL, command, "-m", str(self._model), "-n", "4", "--ctx", "4096", "-t", "0", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OSSCTL_HOME": str(self._home)},
+        )
+
+    def first_byte(
+        self, process: "subprocess.Popen[bytes]", message: str = "", started: float = 0.0
+    ) -> float:
+        """Seconds from the start, or now, to the first byte of the next answer."""
+        started = started or time.perf_counter()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if message:
+            process.stdin.write(f"{message}\n".encode())
+            process.stdin.flush()
+        os.read(process.stdout.fileno(), 1)
+        return time.perf_counter() - started
+
+    def run(self, *options: str) -> float:
+        """Another question about the file, in a process of its own."""
+        started = time.perf_counter()
+        process = self.start("run", "-f", str(self._file), *options, f"Question {random.random()}?")
+        seconds = self.first_byte(process, started=started)
+        process.communicate()
+        return seconds
+
+    def open_chat(self) -> Callable[[], float]:
+        """A chat about the text that stays open; returns how long its next answer takes."""
+        process = self.start("chat", "--no-cache")
+        self.first_byte(process, self._text)
+        self.wait_for_end_of_answer(process)
+
+        def ask() -> float:
+            seconds = self.first_byte(process, "And now?")
+            process.communicate()
+            return seconds
+
+        return ask
+
+    def closed_chat(self, *options: str) -> Callable[[], float]:
+        """A chat about the text that is closed; returns how long it takes to resume and answer."""
+        self.start("chat", *options).communicate(f"{self._text}\n".encode())
+
+        def ask() -> float:
+            started = time.perf_counter()
+            process = self.start("chat", "-c", *options)
+            seconds = self.first_byte(process, "And now?", started)
+            process.communicate()
+            return seconds
+
+        return ask
+
+    def wait_for_end_of_answer(self, process: "subprocess.Popen[bytes]") -> None:
+        """Read until nothing has come for a second."""
+        assert process.stdout is not None
+        while select.select([process.stdout], [], [], 1.0)[0]:
+            os.read(process.stdout.fileno(), 4096)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path, default=smollm2())
+    parser.add_argument("--tokens", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    times: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as found:
+        for number in range(options.rounds):
+            words = random.Random(number).choices(_WORDS, k=int(options.tokens / _TOKENS_PER_WORD))
+            folder = Path(found) / str(number)
+            folder.mkdir()
+            side = Side(folder, options.model, " ".join(words))
+            measured = {
+                "run -f, computed": side.run("--no-cache"),
+                "run -f, first": side.run(),
+                "run -f, another question": side.run(),
+                "chat, never closed": side.open_chat()(),
+                "chat -c, computed": side.closed_chat("--no-cache")(),
+                "chat -c, from disk": side.closed_chat()(),
+            }
+            for name, seconds in measured.items():
+                times.setdefault(name, []).append(seconds)
+    medians = {name: statistics.median(of) for name, of in times.items()}
+    for name, median in medians.items():
+        print(f"{name:26} {median:8.3f} s   ({min(times[name]):.3f} to {max(times[name]):.3f})")
+    computed, first, again, kept, resumed, warm = medians.values()
+    print(
+        f"run -f: {computed / again:.1f} times as fast from disk; with an empty cache {first / computed:.3f}"
+    )
+    print(f"chat -c: {resumed / warm:.1f} times as fast from disk; {warm / kept:.2f} of a chat never closed")
+
+
+if __name__ == "__main__":
+    main()
