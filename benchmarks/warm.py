@@ -49,9 +49,8 @@ class Side:
     ) -> float:
         """Seconds from the start, or now, to the first byte of the next answer."""
         started = started or time.perf_counter()
-        assert process.stdin is not None
         assert process.stdout is not None
-        if message:
+        if message and process.stdin is not None:
             process.stdin.write(f"{message}\n".encode())
             process.stdin.flush()
         os.read(process.stdout.fileno(), 1)
@@ -61,6 +60,9 @@ class Side:
         """Another question about the file, in a process of its own."""
         started = time.perf_counter()
         process = self.start("run", "-f", str(self._file), *options, f"Question {random.random()}?")
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
         seconds = self.first_byte(process, started=started)
         process.communicate()
         return seconds
