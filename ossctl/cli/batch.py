@@ -8,15 +8,12 @@ import typer
 
 from ossctl.cli.batch_view import batch_progress, describe, dry_run_lines, status_lines
 from ossctl.cli.command import command, redeclared
-from ossctl.cli.format_options import ChoiceOption, GrammarOption, RegexOption
+from ossctl.cli.format_options import FormatGroup
+from ossctl.cli.loading_options import CacheGroup, LoadingGroup
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
-    CacheGroup,
     JsonOutput,
-    LoadingGroup,
     ModelOption,
-    SchemaOption,
-    SchemaRetriesOption,
     SystemOption,
     TextOutput,
     generation_options,
@@ -173,11 +170,7 @@ def batch(
     model: ModelOption = None,
     options: BatchGroup,
     system: SystemOption = "",
-    schema: SchemaOption = "",
-    schema_retries: SchemaRetriesOption = 2,
-    regex: RegexOption = "",
-    choices: ChoiceOption = None,
-    grammar: GrammarOption = None,
+    formats: FormatGroup,
     generation: BatchGenerationGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
@@ -193,15 +186,7 @@ def batch(
     from ossctl.app.batch.run import BatchModel
 
     loading = replace(loading, cache_bytes=cache)
-    generation = replace(
-        generation,
-        system=system,
-        schema=schema,
-        schema_retries=schema_retries,
-        regex=regex,
-        choices=choices or (),
-        grammar=grammar,
-    )
+    generation = replace(generation, system=system, **formats)
     job = replace(options, generation=generation).job()
     survey = job.prepare()
     chosen = BatchModel(model_file(model, loading, out), loading)

@@ -8,12 +8,11 @@ import typer
 
 from ossctl.cli.command import command
 from ossctl.cli.completion import complete_session
+from ossctl.cli.loading_options import CacheGroup, LoadingGroup
 from ossctl.cli.offer import choose_model
 from ossctl.cli.options import (
-    CacheGroup,
     ChatOutput,
     GenerationGroup,
-    LoadingGroup,
     ModelOption,
     SystemOption,
 )

@@ -3,7 +3,6 @@
 A group is a function that turns its options into one value; `ossctl.cli.command` inserts it into a command.
 """
 
-import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +13,6 @@ from ossctl.cli.output import Output
 
 if TYPE_CHECKING:
     from ossctl.app.inference.options import GenerationOptions
-    from ossctl.app.placement.load_options import LoadOptions
 
 ModelOption = Annotated[
     str | None,
@@ -38,19 +36,6 @@ SystemOption = Annotated[
         help="System prompt for the whole conversation.",
     ),
 ]
-SchemaOption = Annotated[
-    str,
-    typer.Option(
-        "--schema",
-        metavar="JSON|FILE",
-        show_default=False,
-        help="Constrain the answer to JSON that matches this schema.",
-    ),
-]
-SchemaRetriesOption = Annotated[
-    int,
-    typer.Option("--schema-retries", metavar="N", min=0, max=100, help="Further attempts to fit a schema."),
-]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results, warnings and errors.")]
@@ -64,24 +49,6 @@ VerboseOption = Annotated[
         help="Log to stderr; -vv adds llama.cpp's log and tracebacks.",
     ),
 ]
-
-
-def _tokens(text: str) -> str:
-    """Check that `text` is a number of tokens or `max`."""
-    if text.strip().lower() == "max":
-        return "max"
-    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
-        raise typer.BadParameter(f"{text!r} is neither a number of tokens nor `max`.")
-    return str(int(text))
-
-
-def _n_bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is not a size such as 8GiB or 500MB")
-    number, prefix, binary = found.groups()
-    power = " kmgt".index(prefix.lower() or " ")
-    return int(float(number) * (1024 if binary else 1000) ** power)
 
 
 def is_from_environment(context: typer.Context, option: str) -> bool:
@@ -251,111 +218,6 @@ def generation_options(
     )
 
 
-def loading_options(
-    *,
-    ctx: Annotated[
-        str | None,
-        typer.Option(
-            "--ctx",
-            metavar="N|max",
-            envvar="OSSCTL_CTX",
-            parser=_tokens,
-            help="Context size in tokens per request, for prompt and answer together.  [default: automatic]",
-        ),
-    ] = None,
-    parallel: Annotated[
-        int | None,
-        typer.Option(
-            "--parallel",
-            metavar="N",
-            envvar="OSSCTL_PARALLEL",
-            min=1,
-            max=256,
-            help="Requests to process in parallel.  [default: automatic]",
-        ),
-    ] = None,
-    gpu_layers: Annotated[
-        int | None,
-        typer.Option(
-            "--gpu-layers",
-            metavar="N",
-            envvar="OSSCTL_GPU_LAYERS",
-            min=0,
-            help="Layers to offload to GPUs, counting the output layer.  [default: automatic]",
-        ),
-    ] = None,
-    cpu_moe: Annotated[
-        int | None,
-        typer.Option(
-            "--cpu-moe",
-            metavar="N",
-            envvar="OSSCTL_CPU_MOE",
-            min=0,
-            help="Keep the MoE experts of N layers in RAM.  [default: automatic]",
-        ),
-    ] = None,
-    kv: Annotated[
-        Literal["f16", "q8_0"] | None,
-        typer.Option("--kv", envvar="OSSCTL_KV", help="Data type of the KV cache.  [default: f16]"),
-    ] = None,
-    ubatch: Annotated[
-        int | None,
-        typer.Option(
-            "--ubatch",
-            metavar="N",
-            envvar="OSSCTL_UBATCH",
-            min=1,
-            max=65_536,
-            help="Prompt tokens per physical batch (llama.cpp's --ubatch-size).  [default: automatic]",
-        ),
-    ] = None,
-    threads: Annotated[
-        int,
-        typer.Option(
-            "--threads",
-            metavar="N",
-            envvar="OSSCTL_THREADS",
-            min=0,
-            max=512,
-            help="CPU threads; 0 means one per physical core.",
-        ),
-    ] = 0,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device",
-            metavar="NAME[,NAME]",
-            envvar="OSSCTL_DEVICE",
-            help="Devices to use, such as CUDA0,CUDA1; cpu means no GPU.  [default: all]",
-        ),
-    ] = None,
-) -> "LoadOptions":
-    """How the model is placed in memory."""
-    from ossctl.app.placement.load_options import LoadOptions
-
-    return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
-
-
-def cache_options(
-    *,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither read nor write computed prompts on disk.")
-    ] = False,
-    cache_size: Annotated[
-        int | None,
-        typer.Option(
-            "--cache-size",
-            metavar="SIZE",
-            envvar="OSSCTL_CACHE_SIZE",
-            parser=_n_bytes,
-            help="Disk space for computed prompts, such as 8GiB.  [default: a tenth of what is free]",
-        ),
-    ] = None,
-) -> int | None:
-    """How many bytes the cache of computed prefixes may have; None if the user does not say."""
-    return 0 if no_cache else cache_size
-
-
 def chat_output(*, verbose: VerboseOption = 0) -> Output:
     """The output of a chat, which has a screen of its own."""
     return _output(Output(), verbose)
@@ -379,8 +241,6 @@ def _output(out: Output, verbose: int) -> Output:
 
 
 GenerationGroup = Annotated["GenerationOptions", generation_options]
-LoadingGroup = Annotated["LoadOptions", loading_options]
-CacheGroup = Annotated[int | None, cache_options]
 ChatOutput = Annotated[Output, chat_output]
 TextOutput = Annotated[Output, text_output]
 JsonOutput = Annotated[Output, json_output]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ossctl.cli.command import command
-from ossctl.cli.options import JsonOutput, LoadingGroup
+from ossctl.cli.loading_options import LoadingGroup
+from ossctl.cli.options import JsonOutput
 from ossctl.cli.output import Output
 from ossctl.errors import UsageError
 

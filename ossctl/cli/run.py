@@ -8,15 +8,12 @@ from typing import Annotated
 import typer
 
 from ossctl.cli.command import command
-from ossctl.cli.format_options import ChoiceOption, GrammarOption, RegexOption
+from ossctl.cli.format_options import FormatGroup
+from ossctl.cli.loading_options import CacheGroup, LoadingGroup
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
-    CacheGroup,
     GenerationGroup,
-    LoadingGroup,
     ModelOption,
-    SchemaOption,
-    SchemaRetriesOption,
     SystemOption,
     TextOutput,
     is_from_environment,
@@ -70,11 +67,7 @@ def run(
             help="Keep the model loaded: one JSON request per line on stdin, events on stdout.",
         ),
     ] = False,
-    schema: SchemaOption = "",
-    schema_retries: SchemaRetriesOption = 2,
-    regex: RegexOption = "",
-    choices: ChoiceOption = None,
-    grammar: GrammarOption = None,
+    formats: FormatGroup,
     generation: GenerationGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
@@ -96,16 +89,7 @@ def run(
     if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
     date = generation.date or datetime.now().astimezone().date()
-    generation = replace(
-        generation,
-        system=system,
-        schema=schema,
-        schema_retries=schema_retries,
-        regex=regex,
-        choices=choices or (),
-        grammar=grammar,
-        date=date,
-    )
+    generation = replace(generation, system=system, date=date, **formats)
     options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)
     if serve_stdin:
         from ossctl.app.run.serve import serve

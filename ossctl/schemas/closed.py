@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 from urllib.parse import unquote
 
+from ossctl.schemas.references import escaped, part_at
+
 _SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions")
 _BRANCHES = ("allOf", "anyOf", "oneOf")
 _SUBSCHEMAS = ("items", "prefixItems", "additionalProperties")
@@ -38,13 +40,7 @@ def resolve(schema: Any, reference: Any) -> Any:
     """The part of `schema` that a `$ref` to the same document means; None if there is none."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None
-    for step in unquote(reference[1:]).split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(schema, list):
-            schema = schema[int(name)] if name.isdecimal() and int(name) < len(schema) else None
-        else:
-            schema = schema.get(name) if isinstance(schema, dict) else None
-    return schema
+    return part_at(schema, unquote(reference[1:]))
 
 
 class _Closing:
@@ -179,12 +175,8 @@ def _child_pointers(node: Any, pointer: str) -> Iterator[str]:
     for key in (*_SCHEMAS_BY_NAME, *_BRANCHES, *_SUBSCHEMAS):
         value = node.get(key)
         if key in _SCHEMAS_BY_NAME and isinstance(value, dict):
-            yield from (f"{pointer}/{key}/{_escaped(name)}" for name in value)
+            yield from (f"{pointer}/{key}/{escaped(name)}" for name in value)
         elif isinstance(value, list):
             yield from (f"{pointer}/{key}/{position}" for position in range(len(value)))
         elif isinstance(value, dict):
             yield f"{pointer}/{key}"
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

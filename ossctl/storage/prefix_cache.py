@@ -11,27 +11,20 @@ import os
 import secrets
 import sqlite3
 import time
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from ossctl.storage.atomic import create_file
-
-Tokens = npt.NDArray[np.int32]
+from ossctl.storage.prefix_file import ComputedPrefix, Tokens, read_prefix, read_start, write_prefix
 
 BLOCK = 64  # tokens; shorter prefixes are not stored
 
 _log = logging.getLogger(__name__)
 
-_MAGIC = b"ossctl prefix 1\n"
 _INDEX = "index.db"
 _SUFFIX = ".prefix"
 _OWNER_ONLY = 0o600
@@ -55,20 +48,6 @@ CREATE INDEX IF NOT EXISTS blocks_of_entry ON blocks (entry);
 
 
 @dataclass(frozen=True)
-class ComputedPrefix:
-    """The state of a sequence that holds `tokens`, int32 [n].
-
-    `snapshots` are what a rollback to shorter prefixes needs, by length. If `any_length`, the state can be
-    rolled back to any length without them.
-    """
-
-    tokens: Tokens
-    state: bytes
-    snapshots: Mapping[int, bytes]
-    any_length: bool
-
-
-@dataclass(frozen=True)
 class Found:
     """An entry that holds the first `n_tokens` tokens of a prompt in a usable form."""
 
@@ -87,14 +66,6 @@ class CacheEntry:
     n_bytes: int
     created: float
     used: float
-
-
-class _Header(msgspec.Struct, array_like=True):
-    key: bytes
-    n_tokens: int
-    state: int  # bytes
-    snapshots: list[tuple[int, int]]  # length and bytes of each
-    any_length: bool
 
 
 class PrefixCache:
@@ -130,7 +101,7 @@ class PrefixCache:
     def load(self, found: Found) -> ComputedPrefix | None:
         """Read an entry; None if it is damaged or gone. A damaged one is deleted."""
         with _misses("read"):
-            prefix = _read(found.path, self._key)
+            prefix = read_prefix(found.path, self._key)
             if prefix is None:
                 _log.warning("deleted a damaged entry of the prefix cache: %s", found.path.name)
                 found.path.unlink(missing_ok=True)
@@ -149,19 +120,12 @@ class PrefixCache:
             return False
         with _misses("write"):
             self._folder.mkdir(mode=_OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
-            header = _Header(
-                self._key,
-                len(prefix.tokens),
-                len(prefix.state),
-                [(n, len(data)) for n, data in prefix.snapshots.items()],
-                prefix.any_length,
-            )
             size = prefix.tokens.nbytes + len(prefix.state) + sum(map(len, prefix.snapshots.values()))
             self._sweep()
             if not self._make_space(size):
                 return False
             name = f"{secrets.token_hex(12)}{_SUFFIX}"
-            _write(self._folder / name, header, prefix)
+            write_prefix(self._folder / name, self._key, prefix)
             self._add(name, prefix, points, size, owner)
             return True
         return False
@@ -191,7 +155,7 @@ class PrefixCache:
         path = self._folder / name
         try:
             with path.open("rb") as file:
-                header, tokens = _read_start(file, self._key)
+                header, tokens = read_start(file, self._key)
         except (OSError, ValueError):
             return None
         n = min(len(tokens), len(prompt))
@@ -302,72 +266,6 @@ def _points(prefix: ComputedPrefix) -> list[int]:
         return list(range(1, len(prefix.tokens) // BLOCK + 1))
     lengths = {*prefix.snapshots, len(prefix.tokens)}
     return sorted({length // BLOCK for length in lengths if length >= BLOCK})
-
-
-def _write(path: Path, header: _Header, prefix: ComputedPrefix) -> None:
-    encoded = msgspec.msgpack.encode(header)
-    parts = [
-        _MAGIC,
-        len(encoded).to_bytes(4, "little"),
-        encoded,
-        np.ascontiguousarray(prefix.tokens, "<i4").tobytes(),
-        *prefix.snapshots.values(),
-        prefix.state,
-    ]
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with create_file(part, _OWNER_ONLY) as file:
-            checksum = 0
-            for data in parts:
-                checksum = zlib.crc32(data, checksum)
-                _write_all(file, data)
-            file.write(checksum.to_bytes(4, "little"))
-        part.replace(path)
-    finally:
-        _delete(part)
-
-
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-
-
-def _read_start(file: BinaryIO, key: bytes) -> tuple[_Header, Tokens]:
-    """The header and the tokens. Raises ValueError if they are not those of an entry with this key."""
-    start = file.read(len(_MAGIC) + 4)
-    if not start.startswith(_MAGIC):
-        raise ValueError("not an entry")
-    header = msgspec.msgpack.decode(file.read(int.from_bytes(start[len(_MAGIC) :], "little")), type=_Header)
-    tokens = np.frombuffer(file.read(4 * header.n_tokens), "<i4").astype(np.int32)
-    if header.key != key or len(tokens) != header.n_tokens:
-        raise ValueError("an entry of another model, or cut")
-    return header, tokens
-
-
-def _read(path: Path, key: bytes) -> ComputedPrefix | None:
-    """The prefix in a file; None if it is cut or its checksum is wrong. Raises OSError."""
-    with path.open("rb") as file:
-        data = memoryview(file.read())
-    if len(data) < len(_MAGIC) + 8 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        return None
-    start = len(_MAGIC) + 4
-    end = start + int.from_bytes(data[len(_MAGIC) : start], "little")
-    header = msgspec.msgpack.decode(data[start:end], type=_Header)
-    if header.key != key:
-        return None
-    parts: list[memoryview] = []
-    for size in (4 * header.n_tokens, *(size for _, size in header.snapshots), header.state):
-        parts.append(data[end : end + size])
-        end += size
-    tokens, *snapshots, state = parts
-    lengths = [length for length, _ in header.snapshots]
-    return ComputedPrefix(
-        np.frombuffer(tokens, "<i4").astype(np.int32),
-        bytes(state),
-        dict(zip(lengths, map(bytes, snapshots), strict=True)),
-        header.any_length,
-    )
 
 
 def _delete(path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ossctl.storage.prefix_cache import ComputedPrefix, PrefixCache, entries
+from ossctl.storage.prefix_cache import PrefixCache, entries
+from ossctl.storage.prefix_file import ComputedPrefix
 from tests.support.command import ossctl
 
 

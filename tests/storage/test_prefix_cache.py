@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ossctl.storage.prefix_cache import BLOCK, ComputedPrefix, PrefixCache, clear, entries
+from ossctl.storage.prefix_cache import BLOCK, PrefixCache, clear, entries
+from ossctl.storage.prefix_file import ComputedPrefix
 
 KEY = b"model and settings"
 LARGE = 1 << 40
@@ -182,7 +183,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from ossctl.storage.prefix_cache import ComputedPrefix, PrefixCache
+from ossctl.storage.prefix_cache import PrefixCache
+from ossctl.storage.prefix_file import ComputedPrefix
 cache = PrefixCache(Path(sys.argv[1]), b"model and settings", "nano", 1 << 40)
 print("ready", flush=True)
 for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 1_000_000):

@@ -17,7 +17,8 @@ from ossctl.runtime.base import Snapshot, Tokens
 from ossctl.runtime.devices import system_info
 from ossctl.runtime.library import fingerprint
 from ossctl.settings import Paths
-from ossctl.storage.prefix_cache import ComputedPrefix, Found, PrefixCache
+from ossctl.storage.prefix_cache import Found, PrefixCache
+from ossctl.storage.prefix_file import ComputedPrefix
 
 MAX_BYTES = 32 * 1024 * MIB
 _SHARE_OF_FREE = 0.1  # of the disk, that the cache may use by default

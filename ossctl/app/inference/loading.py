@@ -19,6 +19,7 @@ from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.reservation import plan_by_reservation, reserved
+from ossctl.app.placement.runtime_options import context_options, model_options
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.dialect import Dialect
 from ossctl.engine.breakers import BreakerFinder, Breakers
@@ -34,9 +35,9 @@ from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import ModelShape
 from ossctl.planning.workload import Overrides, Workload
 from ossctl.runtime.base import Chunk, DecodeFailed, Runner
-from ossctl.runtime.context import ContextOptions, LlamaRunner
+from ossctl.runtime.context import LlamaRunner
 from ossctl.runtime.crash import crash_reporter
-from ossctl.runtime.model import LlamaModel, ModelOptions
+from ossctl.runtime.model import LlamaModel
 from ossctl.settings import Paths
 from ossctl.templates.dialect import TemplateDialect
 
@@ -192,17 +193,7 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     model = parts.enter_context(_weights(path, plan, interrupt))
     raw_dialect = RawDialect(model.vocab)
     dialect = raw_dialect if raw else _dialect(model)
-    context = ContextOptions(
-        n_ctx=settings.ctx,
-        n_seq=settings.parallel,
-        n_batch=settings.batch,
-        n_ubatch=settings.ubatch,
-        unified=settings.unified,
-        n_threads=settings.threads,
-        kv_type=settings.kv_type.value,
-        flash_attention=settings.flash_attention,
-    )
-    runner = parts.enter_context(LlamaRunner(model, context))
+    runner = parts.enter_context(LlamaRunner(model, context_options(settings)))
     try:
         runner.decode([Chunk(0, np.array([model.vocab.end_id], np.int32), wants_logits=True)])
     except DecodeFailed as error:
@@ -224,17 +215,8 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
 
 
 def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
-    settings = plan.settings
-    options = ModelOptions(
-        n_gpu_layers=settings.gpu_layers,
-        devices=settings.devices,
-        device_layers=settings.device_layers,
-        experts_in_ram=settings.experts_in_ram if settings.devices else (),
-        load_mode=settings.load_mode.value,
-        repack=settings.repack,
-    )
     try:
-        return LlamaModel(path, options, keep_going=interrupt.keep_going)
+        return LlamaModel(path, model_options(plan.settings), keep_going=interrupt.keep_going)
     except ModelError:
         interrupt.check("Nothing was started.")
         raise

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from ossctl.app.placement.runtime_options import context_options, model_options
 from ossctl.errors import OssctlError
 from ossctl.planning.machine import MIB
 from ossctl.planning.memory import DeviceUse
@@ -70,27 +71,11 @@ def with_reserved(plan: Plan, compute: Mapping[str, int]) -> Plan:
 
 
 def _reserve(path: Path, settings: Settings) -> dict[str, int]:
-    from ossctl.runtime.context import ContextOptions, LlamaRunner
-    from ossctl.runtime.model import LlamaModel, ModelOptions
+    from ossctl.runtime.context import LlamaRunner
+    from ossctl.runtime.model import LlamaModel
 
-    model = ModelOptions(
-        n_gpu_layers=settings.gpu_layers,
-        devices=settings.devices,
-        device_layers=settings.device_layers,
-        experts_in_ram=settings.experts_in_ram,
-        repack=settings.repack,
-        only_reserve=True,
-    )
-    context = ContextOptions(
-        n_ctx=settings.ctx,
-        n_seq=settings.parallel,
-        n_batch=settings.batch,
-        n_ubatch=settings.ubatch,
-        unified=settings.unified,
-        kv_type=settings.kv_type.value,
-        flash_attention=settings.flash_attention,
-    )
-    runner = LlamaRunner(LlamaModel(path, model), context)
+    model = LlamaModel(path, model_options(settings, only_reserve=True))
+    runner = LlamaRunner(model, context_options(settings))
     return {
         buffer.partition("[")[0]: n_bytes
         for (buffer, purpose), n_bytes in runner.buffers.items()
