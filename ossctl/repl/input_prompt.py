@@ -154,6 +154,8 @@ class InputPrompt:
                 loop.call_soon_threadsafe(call)
 
     def _begin(self) -> None:
+        # A suspension that was cut off by the end of the last prompt: the end of this one would wait for it.
+        self._session.app._running_in_terminal_f = None  # noqa: SLF001
         try:
             self._host.check()
         except Interrupted as error:

@@ -1,5 +1,6 @@
 """The prompt without a terminal: what ends it, and when its host works."""
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -235,3 +236,23 @@ def test_another_thread_wakes_the_host_and_the_toolbar_is_drawn_after_its_work(
     host.on_idle = idle
     assert prompt.ask() == ""
     assert set(calls) == {get_ident()}
+
+
+def test_a_suspension_that_the_end_of_the_last_prompt_cut_off_blocks_no_later_prompt(
+    tmp_path: Path, keys: PipeInput
+) -> None:
+    host = Host()
+    prompt = InputPrompt(tmp_path / "history", host)
+
+    async def cut_off() -> None:
+        prompt._session.app._running_in_terminal_f = asyncio.get_running_loop().create_future()
+
+    asyncio.run(cut_off())  # as prompt_toolkit leaves it if its task is cancelled
+    steps: Iterator[Callable[[], object]] = iter([prompt.suspend, lambda: keys.send_text("hi\r")])
+
+    def next_step() -> None:
+        next(steps, lambda: None)()
+
+    host.on_idle = next_step
+    assert prompt.ask() == "hi"
+    assert host.suspended
