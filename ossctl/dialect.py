@@ -14,6 +14,7 @@ from ossctl.guide import Guide, TextFormat
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["low", "medium", "high"]
 Think = Literal["on", "off"]
+NativeTool = Literal["python", "browser"]
 Schema = Mapping[str, Any]  # a JSON schema
 
 
@@ -49,13 +50,15 @@ class Message:
 class Tool:
     """A function that the model may call. If `parameters` is None, it takes none.
 
-    The arguments of every call of a `strict` function fit its parameters.
+    The arguments of every call of a `strict` function fit its parameters. A format that was trained with a
+    tool like `native` has its own way to declare it and to write its calls; for others it is a function.
     """
 
     name: str
     description: str = ""
     parameters: Schema | None = None
     strict: bool = False
+    native: NativeTool | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ossctl.text import one_line
 if TYPE_CHECKING:
     from ossctl.app.run.run import RunAnswer, RunResult
     from ossctl.app.tools.approval import ToolApproval
-    from ossctl.app.tools.command import ToolOutcome
+    from ossctl.app.tools.source import ToolOutcome
 
 _BETWEEN = "---\n"
 _CALL_HINT = "--tool-cmd NAME=COMMAND runs a program for a function; --json prints the call."

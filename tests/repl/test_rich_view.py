@@ -10,7 +10,7 @@ import pytest
 
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
 from ossctl.app.inference.finish import AnswerFinish
-from ossctl.app.tools.command import ToolOutcome
+from ossctl.app.tools.source import ToolOutcome
 from ossctl.dialect import Answer, Reasoning, ToolCall
 from ossctl.repl import rich_view
 from ossctl.repl.rich_view import RichView

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ossctl.app.inference.finish import AnswerFinish
-from ossctl.app.tools.command import ToolOutcome
+from ossctl.app.tools.source import ToolOutcome
 from ossctl.dialect import Event
 
 

@@ -15,8 +15,9 @@ from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_mode
 from ossctl.app.inference.request import GenerationSpec, check_schema, schema_remarks, supported_reasoning
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.app.tools.command import ToolCommand, ToolOutcome, denied
+from ossctl.app.tools.command import ToolCommand
 from ossctl.app.tools.runner import MAX_ROUNDS, ROUNDS_EXHAUSTED, ToolRunner
+from ossctl.app.tools.source import ToolOutcome, denied
 from ossctl.dialect import Answer as Text
 from ossctl.dialect import Event, Message, Preamble, Reasoning, ToolCall, ToolChoice
 from ossctl.errors import ExitCode, RequestError, UsageError

@@ -14,9 +14,9 @@ from typing import IO
 
 import msgspec
 
+from ossctl.app.tools.source import MAX_RESULT_BYTES, ToolOutcome, failed, stopped
 from ossctl.dialect import ToolCall
 
-MAX_OUTPUT_BYTES = 64 * 1024  # about 16,000 tokens: more would crowd out the conversation
 _READ_BYTES = 16 * 1024
 _POLL_SECONDS = 0.05
 
@@ -24,15 +24,6 @@ _POLL_SECONDS = 0.05
 _POSIX = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _WINDOWS = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "APPDATA")
 _ENVIRONMENT = {*_POSIX, *_WINDOWS}
-
-
-@dataclass(frozen=True)
-class ToolOutcome:
-    """The outcome of a tool call. `result` is the text for the model, an error message unless `ok`."""
-
-    call: ToolCall
-    result: str
-    ok: bool
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ class ToolCommand:
         _kill(process)
         text = output.text()
         if output.full:
-            return ToolOutcome(call, f"{text}\n[truncated after {MAX_OUTPUT_BYTES:,} bytes]", ok=True)
+            return ToolOutcome(call, f"{text}\n[truncated after {MAX_RESULT_BYTES:,} bytes]", ok=True)
         if code is None and not going:
             return stopped(call)
         if code is None:
@@ -93,7 +84,7 @@ class ToolCommand:
 
 
 class _Capture:
-    """Reads a pipe on a thread and keeps the first MAX_OUTPUT_BYTES."""
+    """Reads a pipe on a thread and keeps the first MAX_RESULT_BYTES."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -110,8 +101,8 @@ class _Capture:
     def _read(self) -> None:
         with self._pipe:
             while data := os.read(self._pipe.fileno(), _READ_BYTES):
-                self._data += data[: MAX_OUTPUT_BYTES - len(self._data)]
-                self.full = self.full or len(self._data) == MAX_OUTPUT_BYTES
+                self._data += data[: MAX_RESULT_BYTES - len(self._data)]
+                self.full = self.full or len(self._data) == MAX_RESULT_BYTES
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int | None:
@@ -138,19 +129,3 @@ def program_input(call: ToolCall) -> str:
         return msgspec.json.encode(msgspec.json.decode(call.arguments.strip() or "{}")).decode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the arguments are not valid JSON: {error}") from None
-
-
-def denied(call: ToolCall) -> ToolOutcome:
-    """The outcome of a call that the user refused."""
-    return ToolOutcome(call, "The user does not allow this call.", ok=False)
-
-
-def stopped(call: ToolCall) -> ToolOutcome:
-    """The outcome of a call that the user stopped, before or while its program ran."""
-    return failed(call, "the user stopped this call")
-
-
-def failed(call: ToolCall, reason: str) -> ToolOutcome:
-    """The outcome of a call without a result; the model gets the reason."""
-    result = msgspec.json.encode({"error": reason}).decode()
-    return ToolOutcome(call, result, ok=False)

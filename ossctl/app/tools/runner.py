@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ossctl.app.tools.command import ToolCommand, ToolOutcome, denied, failed, program_input, stopped
+from ossctl.app.tools.command import ToolCommand, program_input
+from ossctl.app.tools.source import ToolOutcome, denied, failed, stopped
 from ossctl.dialect import ToolCall
 
 MAX_ROUNDS = 8  # answers with calls to one message; then the model has to answer without tools

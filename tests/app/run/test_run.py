@@ -13,8 +13,9 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.run.run import RunAnswer, ToolLoop
-from ossctl.app.tools.command import ToolCommand, ToolOutcome
+from ossctl.app.tools.command import ToolCommand
 from ossctl.app.tools.runner import MAX_ROUNDS
+from ossctl.app.tools.source import ToolOutcome
 from ossctl.dialect import Conversation, Message, Tool, ToolCall
 from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect

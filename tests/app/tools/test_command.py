@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.app.tools.command import MAX_OUTPUT_BYTES, ToolCommand, ToolOutcome
+from ossctl.app.tools.command import ToolCommand
+from ossctl.app.tools.source import MAX_RESULT_BYTES, ToolOutcome
 from ossctl.dialect import ToolCall
 
 
@@ -74,7 +75,7 @@ def test_endless_output_is_truncated_and_the_program_killed() -> None:
     outcome = run("while True: print('x' * 1000)", seconds=60.0)
     assert outcome.result.startswith("xxx")
     assert "truncated after 65,536 bytes" in outcome.result
-    assert len(outcome.result) < MAX_OUTPUT_BYTES + 100
+    assert len(outcome.result) < MAX_RESULT_BYTES + 100
     assert time.monotonic() - started < 20
 
 

@@ -1,0 +1,75 @@
+"""Where functions for the model come from: the user's programs, an interpreter, servers, a folder."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from ossctl.dialect import Tool, ToolCall
+
+MAX_RESULT_BYTES = 64 * 1024  # about 16,000 tokens: more would crowd out the conversation
+
+KeepGoing = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class ToolOutcome:
+    """The outcome of a tool call. `result` is the text for the model, an error message unless `ok`.
+
+    `seconds` is how long the tool ran.
+    """
+
+    call: ToolCall
+    result: str
+    ok: bool
+    seconds: float = 0.0
+
+
+class ToolSession(Protocol):
+    """The functions of one source within one conversation, with what they remember of it.
+
+    Calls come from one thread at a time, unless the source is `concurrent`.
+    """
+
+    def question(self, call: ToolCall) -> str | None:
+        """What to ask the user before the call runs. None if nothing outside can be touched."""
+
+    def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
+        """Run a call while `keep_going()` is true. Failures are results for the model, not raised."""
+
+    def close(self) -> None:
+        """End what the conversation started. Called once."""
+
+
+class ToolSource(Protocol):
+    """Functions from one place, for any number of conversations, which may use it from several threads."""
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether calls of one conversation may run at the same time."""
+
+    def tools(self) -> Sequence[Tool]:
+        """The functions, always the same ones. Starts what is needed to know them. Raises OssctlError."""
+
+    def open(self) -> ToolSession:
+        """Begin a conversation. Returns at once: what is slow to start waits for the first call."""
+
+    def close(self) -> None:
+        """End everything that was started. Called once."""
+
+
+def denied(call: ToolCall) -> ToolOutcome:
+    """The outcome of a call that the user refused."""
+    return ToolOutcome(call, "The user does not allow this call.", ok=False)
+
+
+def stopped(call: ToolCall) -> ToolOutcome:
+    """The outcome of a call that the user stopped, before or while it ran."""
+    return failed(call, "the user stopped this call")
+
+
+def failed(call: ToolCall, reason: str) -> ToolOutcome:
+    """The outcome of a call without a result; the model gets the reason."""
+    result = msgspec.json.encode({"error": reason}).decode()
+    return ToolOutcome(call, result, ok=False)
