@@ -21,13 +21,13 @@ from typing import Self
 
 import numpy as np
 
-from ossctl.app.chat.answer_loop import Tools
 from ossctl.app.chat.chat import Chat
 from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import ChatEvent
 from ossctl.app.chat.model_session import ModelSession
 from ossctl.app.chat.session_log import SessionLog, SessionModel
 from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Answer, Message, Reasoning
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.repl import rich_view
@@ -131,7 +131,7 @@ def _first_word(chat: Chat, text: str) -> float:
     chat.context.usage_without_history(text)
     chat.usage(text)
     seconds = 0.0
-    for event in chat.send(text, lambda _: True):
+    for event in chat.send(text, lambda *_: True):
         if isinstance(event, Reasoning | Answer):
             seconds = seconds or time.perf_counter() - began
     return seconds
@@ -185,7 +185,7 @@ def turns_of_smollm2(folder: Path) -> None:
         with ModelSession(LoadedModel("SmolLM2", runner, dialect, model.vocab.piece)) as session:
             log = SessionLog(Sessions.open(folder / "smollm2.db"))
             named = SessionModel("smollm2", "SmolLM2")
-            chat = Chat(log, ChatSettings(max_tokens=2), named, Tools())
+            chat = Chat(log, ChatSettings(max_tokens=2), named, Toolbox())
             chat.use(session, named)
             turns(chat, model, options, ())
 

@@ -61,7 +61,6 @@ def chat(
     The prompt appears at once, while the model loads; /help lists commands and keys. Every chat is saved
     as you go. Piped input is answered line by line, with only the answers on stdout.
     """
-    from ossctl.app.chat.answer_loop import Tools
     from ossctl.app.chat.chat_settings import ChatSettings
     from ossctl.app.chat.session_log import open_session_log
     from ossctl.app.chat.start import StartOptions, start_chat
@@ -76,7 +75,7 @@ def chat(
     tools.refuse_unaskable(can_ask=_is_interactive(out))
     paths = Paths.from_environment()
     settings = ChatSettings.of(replace(generation, system=system))
-    start = StartOptions(settings, _given(context), resume, go_on, Tools(*tools.parse()))
+    start = StartOptions(settings, _given(context), resume, go_on, tools.toolbox())
     started, resumed = start_chat(start, open_session_log(paths.sessions))
     reference = model or (resumed.model.reference if resumed else None) or None
     setup = Setup(

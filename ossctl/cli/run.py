@@ -105,7 +105,7 @@ def run(
         out,
         as_json=as_json,
         extract=extract,
-        whole=bool(generation.formats or tools.commands) or count > 1,
+        whole=bool(generation.formats or request.tools.runs_tools) or count > 1,
         show_reasoning=show_reasoning,
         yes=tools.unasked,
         sink=sink,

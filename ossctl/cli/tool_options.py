@@ -31,12 +31,21 @@ def tool_options(
     seconds: Annotated[
         float, typer.Option("--tool-timeout", metavar="SECONDS", min=0.1, help="Time limit per tool call.")
     ] = 60.0,
+    max_rounds: Annotated[
+        int,
+        typer.Option(
+            "--tool-rounds",
+            metavar="N",
+            min=1,
+            help="Answers with calls to one message; then the model has to answer.",
+        ),
+    ] = 32,
     unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run tool programs without asking.")] = False,
 ) -> "ToolOptions":
     """Which functions the model may call, and which programs answer."""
     from ossctl.app.tools.options import ToolOptions
 
-    return ToolOptions(tools or (), commands or (), seconds, unasked=unasked)
+    return ToolOptions(tools or (), commands or (), seconds, max_rounds, unasked)
 
 
 ToolGroup = Annotated["ToolOptions", tool_options]

@@ -12,11 +12,11 @@ class ToolPermission:
         self._surface = surface
         self._approval = ToolApproval(surface.say, surface.ask, unasked=allow_all)
 
-    def __call__(self, call: ToolCall) -> bool:
+    def __call__(self, call: ToolCall, question: str) -> bool:
         """Whether the call may run."""
         if self._approval.unasked:
             return True
         if not self._surface.interactive:
             return False
         self._surface.view.pause()
-        return self._approval(call)
+        return self._approval(call, question)

@@ -3,7 +3,7 @@
 from ossctl.app.chat.context_window import ContextUsage
 from ossctl.app.chat.events import Answered
 from ossctl.app.inference.finish import AnswerFinish
-from ossctl.app.tools.runner import ROUNDS_EXHAUSTED
+from ossctl.app.tools.toolbox import rounds_exhausted
 from ossctl.text import duration
 
 
@@ -42,7 +42,7 @@ def statistics(answered: Answered, usage: ContextUsage | None) -> str:
 
 def complaints(answered: Answered) -> list[str]:
     """What went wrong with an answer, and what to do about it."""
-    found = [ROUNDS_EXHAUSTED] if answered.rounds_exhausted else []
+    found = [rounds_exhausted(answered.exhausted_rounds)] if answered.exhausted_rounds else []
     if answered.recovered:
         what = "; ".join(answered.recovered)
         found.append(f"The model broke its format, but the answer was recovered: {what}.")

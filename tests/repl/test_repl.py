@@ -11,12 +11,12 @@ from time import sleep
 
 import pytest
 
-from ossctl.app.chat.answer_loop import Tools
 from ossctl.app.chat.background_load import BackgroundLoad, ModelFile
 from ossctl.app.chat.events import ChatEvent, Prefilling
 from ossctl.app.chat.model_session import ModelSession
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.app.tools.command import ToolCommand
+from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Answer, Tool
 from ossctl.errors import UsageError
 from ossctl.repl import surface
@@ -225,7 +225,7 @@ def test_a_second_ctrl_c_closes_the_answer_at_once_and_keeps_its_start(opened: O
 
     opened.view.on_event = interrupt
     opened.repl.ready()
-    events = opened.repl.chat.send("Hello?", lambda _: True)
+    events = opened.repl.chat.send("Hello?", lambda *_: True)
     with pytest.raises(KeyboardInterrupt):
         opened.repl._display.show(events)
     assert getgeneratorstate(events) == "GEN_CLOSED"
@@ -367,7 +367,7 @@ def test_tools_run_once_always_or_not_at_all_as_the_user_says(
 
     log = tmp_path / "log"
     program = (sys.executable, "-c", f"open({str(log)!r}, 'a').write('x')")
-    tools = Tools((Tool("note"),), {"note": ToolCommand(program, 20.0)})
+    tools = Toolbox([ToolCommands((Tool("note"),), {"note": ToolCommand(program, 20.0)})])
     with scripted_chat(gpt_oss, answers, OPTIONS, tools=tools) as scripted:
         opened = opened_repl(scripted, monkeypatch)
         opened.replies = replies
@@ -381,7 +381,7 @@ def test_ctrl_c_at_the_question_stops_the_answer_and_is_recorded_as_a_stop(
     gpt_oss: LlamaModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = ToolCommand((sys.executable, "-c", "pass"), 20.0)
-    tools = Tools((Tool("note"),), {"note": program})
+    tools = Toolbox([ToolCommands((Tool("note"),), {"note": program})])
     with scripted_chat(gpt_oss, lambda given: [given.call("note", "{}")], OPTIONS, tools=tools) as scripted:
         opened = opened_repl(scripted, monkeypatch)
         opened.replies = ["\x03"]

@@ -123,7 +123,7 @@ class Writer:
             self.send(text)
 
     def send(self, text: str) -> None:
-        list(self._chat.send(text, lambda _: True))
+        list(self._chat.send(text, lambda *_: True))
         if len(self._chat.transcript.turns) > 5:
             self._chat.clear()
 

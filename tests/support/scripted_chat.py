@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ossctl.app.chat.answer_loop import Tools
 from ossctl.app.chat.chat import Chat
 from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import Answered, ChatEvent
 from ossctl.app.chat.model_session import ModelSession
 from ossctl.app.chat.session_log import SessionLog, SessionModel
 from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Conversation
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.harmony.dialect import HarmonyDialect
@@ -91,7 +91,7 @@ class Scripted:
 
     def ask(self, text: str) -> Answered:
         """Send, and take everything in."""
-        return self.take(self.chat.send(text, lambda _: True))
+        return self.take(self.chat.send(text, lambda *_: True))
 
     def take(self, events: Iterable[ChatEvent]) -> Answered:
         """All events; the last one."""
@@ -115,7 +115,7 @@ def scripted_chat(
     answers: Callable[[GivenAnswers], Iterable[Sequence[int]]],
     options: ContextOptions,
     sessions: Sessions | None = None,
-    tools: Tools | None = None,
+    tools: Toolbox | None = None,
 ) -> Iterator[Scripted]:
     """A chat with `model` that answers as `answers` says, in tokens of its dialect."""
     markers = Markers.of(model.vocab)
@@ -126,6 +126,8 @@ def scripted_chat(
         runner.chunks = []
         loaded = LoadedModel("tiny", runner, dialect, model.vocab.piece)
         with ModelSession(loaded) as session:
-            chat = Chat(SessionLog(sessions or Sessions.in_memory()), ChatSettings(), MODEL, tools or Tools())
+            chat = Chat(
+                SessionLog(sessions or Sessions.in_memory()), ChatSettings(), MODEL, tools or Toolbox()
+            )
             chat.use(session, MODEL)
             yield Scripted(chat, runner, dialect)

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +11,14 @@ from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
 from ossctl.app.chat.session_log import AnswerWriter
 from ossctl.app.inference.finish import AnswerFinish, answer_finish
-from ossctl.app.tools.command import ToolCommand
-from ossctl.app.tools.runner import MAX_ROUNDS, ToolRunner
-from ossctl.dialect import Answer, Message, Preamble, Reasoning, Tool, ToolChoice
+from ossctl.app.tools.toolbox import Allow, ToolRunner
+from ossctl.dialect import Answer, Message, Preamble, Reasoning, ToolChoice
 from ossctl.engine.request import FinishReason
 from ossctl.errors import OssctlError
 
 if TYPE_CHECKING:  # these load llama.cpp's library, which the prompt does not wait for
     from ossctl.app.chat.model_session import ModelSession
     from ossctl.app.inference.generation import Generation
-
-
-@dataclass(frozen=True)
-class Tools:
-    """The functions that the model may call, and the programs that implement them."""
-
-    offered: tuple[Tool, ...] = ()
-    commands: Mapping[str, ToolCommand] = field(default_factory=dict)
 
 
 class AnswerLoop:
@@ -57,15 +48,16 @@ class AnswerLoop:
         """Call no more tools. May be called from any thread and from signal handlers."""
         self._stopped = True
 
-    def run(self) -> Generator[ChatEvent]:
-        """Generate messages until one calls no tool.
+    def run(self, allow: Allow) -> Generator[ChatEvent]:
+        """Generate messages until one calls no tool. `allow` is asked before a tool runs.
 
         If the model does not begin to answer, the history is as it was before. Raises UsageError if the model
         cannot take the prompt.
         """
-        for n_rounds in range(MAX_ROUNDS + 1):
+        max_rounds = self._tools.max_rounds
+        for n_rounds in range(max_rounds + 1):
             try:
-                generation = yield from self._generate(may_call=n_rounds < MAX_ROUNDS)
+                generation = yield from self._generate(may_call=n_rounds < max_rounds)
             except OssctlError:
                 if self._history.transcript.awaits_answer:
                     self._history.move_to(self._before)
@@ -74,17 +66,16 @@ class AnswerLoop:
                 self._history.move_to(self._before)
                 break
             calls = generation.calls
-            if self._stopped or n_rounds == MAX_ROUNDS or not self._tools.can_run(calls):
+            if self._stopped or n_rounds == max_rounds or not self._tools.can_run(calls):
                 break
-            for call in calls:
-                outcome = self._tools.run(call, lambda: not self._stopped)
-                self._history.add_message(Message("tool", outcome.result, tool=call.name))
+            for outcome in self._tools.run(calls, allow, lambda: not self._stopped):
+                self._history.add_message(Message("tool", outcome.result, tool=outcome.call.name))
                 yield ToolRan(outcome)
             if self._stopped:
                 self._end_stopped()
                 break
         if self.latest is not None:
-            yield replace(self.latest, rounds_exhausted=n_rounds == MAX_ROUNDS)
+            yield replace(self.latest, exhausted_rounds=n_rounds if n_rounds == max_rounds else 0)
 
     def _end_stopped(self) -> None:
         if self.latest is not None:

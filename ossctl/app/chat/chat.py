@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ossctl.app.chat.answer_loop import AnswerLoop, Tools
+from ossctl.app.chat.answer_loop import AnswerLoop
 from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.context_window import ContextAccounting, ContextReport, ContextUsage
 from ossctl.app.chat.events import Answered, ChatEvent
@@ -15,7 +15,7 @@ from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
 from ossctl.app.chat.session_log import SavedSession, SessionLog, SessionModel
 from ossctl.app.chat.transcript import Transcript, Turn
-from ossctl.app.tools.runner import Allow, ToolRunner
+from ossctl.app.tools.toolbox import Allow, Toolbox
 from ossctl.dialect import Conversation, Effort, Message
 from ossctl.engine.request import FinishReason
 from ossctl.errors import OssctlError, RequestError
@@ -27,9 +27,10 @@ if TYPE_CHECKING:  # loads llama.cpp's library, which the prompt does not wait f
 class Chat:
     """All calls come from one thread, except for `stop` and `context`."""
 
-    def __init__(self, log: SessionLog, settings: ChatSettings, model: SessionModel, tools: Tools) -> None:
+    def __init__(self, log: SessionLog, settings: ChatSettings, model: SessionModel, tools: Toolbox) -> None:
         self.history = ChatHistory(log)
         self.tools = tools
+        self._runner = tools.open()
         self.latest: Answered | None = None
         self._settings = settings
         self._model = model
@@ -99,7 +100,9 @@ class Chat:
 
     def resume(self, reference: str) -> SavedSession:
         """Continue a saved session with its settings. Raises UsageError."""
-        return self._load(self.log.open(reference))
+        saved = self._load(self.log.open(reference))
+        self._runner.close()
+        return saved
 
     def fork(self) -> SavedSession:
         """Continue with a copy of the session. Raises UsageError."""
@@ -108,6 +111,7 @@ class Chat:
     def clear(self) -> None:
         """Start a new session."""
         self.history.start_new()
+        self._runner.close()
         self.latest = None
 
     def send(self, text: str, allow: Allow) -> Generator[ChatEvent]:
@@ -116,15 +120,15 @@ class Chat:
         If it is stopped before the model begins to answer, the message is taken back. Raises UsageError if
         the model cannot take the message.
         """
-        loop = self._answer_loop(allow)
+        loop = self._answer_loop()
         self.history.add_message(Message("user", text))
-        yield from self._answer(loop)
+        yield from self._answer(loop, allow)
 
     def retry(self, allow: Allow) -> Generator[ChatEvent]:
         """Replace the last answer by one with the next seed. Raises UsageError if there is none."""
-        loop, turn = self._answer_loop(allow), self.history.last_turn
+        loop, turn = self._answer_loop(), self.history.last_turn
         self.history.move_to(Transcript(self.transcript.entries[: turn.start + 1]))
-        yield from self._answer(loop)
+        yield from self._answer(loop, allow)
 
     def stop(self) -> None:
         """Stop the answer at its next token. May be called from any thread and from signal handlers."""
@@ -199,21 +203,20 @@ class Chat:
                 self._cached_start = start
         return draft
 
-    def _answer(self, loop: AnswerLoop) -> Generator[ChatEvent]:
+    def _answer(self, loop: AnswerLoop, allow: Allow) -> Generator[ChatEvent]:
         self._answering, self._cached_start = loop, self.prompts.conversation()
         try:
-            with closing(loop.run()) as events:
+            with closing(loop.run(allow)) as events:
                 yield from events
         finally:
             self._answering = None
             self.latest = loop.latest or self.latest
 
-    def _answer_loop(self, allow: Allow) -> AnswerLoop:
+    def _answer_loop(self) -> AnswerLoop:
         """For an answer that leaves no trace in the transcript as it is now, if the model does not begin."""
         settings = {**self._settings.record(), "date": str(self.prompts.date)}
         details = {"model": self._model.name, "effort": self.effort, "settings": settings}
-        tools = ToolRunner(self.tools.commands, allow)
-        return AnswerLoop(self.history, self.model_session, self.prompts, tools, details)
+        return AnswerLoop(self.history, self.model_session, self.prompts, self._runner, details)
 
     def _load(self, saved: SavedSession) -> SavedSession:
         self.history.load(saved)

@@ -49,7 +49,7 @@ class Answered:
     recovered: tuple[str, ...] = ()
     in_reasoning: bool = False  # it ended before its final text began
     context_full: bool = False  # it was cut because the context was full
-    rounds_exhausted: bool = False  # the model had to answer without more calls
+    exhausted_rounds: int = 0  # of calls, after which the model had to answer without more
 
     @property
     def computed(self) -> int:

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ossctl.app.chat.answer_loop import Tools
 from ossctl.app.chat.chat import Chat
 from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.session_log import SavedSession, SessionLog, SessionModel
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.errors import RequestError, UsageError
 
 _SEED_BYTES = 4  # of a random seed: short enough to type again
@@ -25,7 +25,7 @@ class StartOptions:
     given: Collection[str]
     resume: str | None = None
     continue_latest: bool = False
-    tools: Tools = field(default_factory=Tools)
+    tools: Toolbox = field(default_factory=Toolbox)
 
 
 def start_chat(options: StartOptions, log: SessionLog) -> tuple[Chat, SavedSession | None]:

@@ -1,11 +1,24 @@
 """One answer, from tokens to text."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ossctl.dialect import Answer, Event, Parser, Preamble, Reasoning, Recovered, ToolCall, content_of
 from ossctl.engine.request import FinishReason, Generated, Prefilled, Request, TokenLogprob
 from ossctl.engine.stop import StopStrings
 from ossctl.errors import RequestError
+
+
+@dataclass(frozen=True)
+class RunningTotals:
+    """What was generated before the results of tools continued an answer. Counts are in tokens."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    reasoning: int = 0
+    rejected: int = 0
+    reasoning_text: str = ""
 
 
 class Generation:
@@ -15,7 +28,8 @@ class Generation:
 
     `tokens` are all that the model generated. `recovered` lists what was wrong with their format, without
     duplicates. `attempts` counts this one and those before it, of `rejected_tokens`, that did not fit the
-    schema. `on_event` is called with each event once no stop string can discard it.
+    schema. If the answer continues one with tool calls, `earlier` counts what was generated until then.
+    `on_event` is called with each event once no stop string can discard it.
     """
 
     def __init__(
@@ -28,6 +42,7 @@ class Generation:
         self.request = request
         self.finish: FinishReason | None = None
         self.error: RequestError | None = None
+        self.earlier = RunningTotals()
         self.attempts = 1
         self.rejected_tokens = 0
         self.cached_tokens = 0
@@ -51,6 +66,24 @@ class Generation:
     @property
     def reasoning(self) -> str:
         return "".join(self._reasoning)
+
+    @property
+    def all_reasoning(self) -> str:
+        """The reasoning, with that of earlier answers to the same message."""
+        return "\n\n".join(filter(None, (self.earlier.reasoning_text, self.reasoning)))
+
+    @property
+    def totals(self) -> RunningTotals:
+        """This answer's counts and reasoning added to those of `earlier`, as the next round needs them."""
+        earlier = self.earlier
+        return RunningTotals(
+            earlier.prompt + len(self.request.prompt),
+            earlier.cached + self.cached_tokens,
+            earlier.completion + self.completion_tokens + self.rejected_tokens,
+            earlier.reasoning + self.reasoning_tokens,
+            earlier.rejected + self.rejected_tokens,
+            self.all_reasoning,
+        )
 
     @property
     def completion_tokens(self) -> int:
@@ -97,6 +130,7 @@ class Generation:
     def again(self, request: Request, parser: Parser, stops: Sequence[str]) -> "Generation":
         """A generation that replaces this one."""
         new = Generation(request, parser, stops, self._on_event)
+        new.earlier = self.earlier
         new.attempts = self.attempts + 1
         new.rejected_tokens = self.rejected_tokens + self.completion_tokens
         return new

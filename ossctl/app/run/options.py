@@ -37,7 +37,7 @@ class RunOptions:
         if self.sink is not None:
             check_output_path(self.sink, overwrite=True)
         generation = self.generation
-        tools, commands = self.tools.parse()
+        toolbox = self.tools.toolbox()
         json_format = json_format_of(generation.schema)
         system = text_of(generation.system)
         files = [Attached(str(path), read_text(path)) for path in self.files]
@@ -47,7 +47,7 @@ class RunOptions:
         messages = (*([Message("system", system)] if system else []), Message("user", prompt))
         conversation = Conversation(
             messages,
-            tools,
+            toolbox.offered,
             json_format=json_format,
             text_format=generation.text_format(),
             effort=generation.effort,
@@ -65,7 +65,7 @@ class RunOptions:
             persist=True,
             schema_retries=generation.schema_retries,
         )
-        return RunRequest(spec, self.n, self.raw, commands, generation.from_environment)
+        return RunRequest(spec, self.n, self.raw, toolbox, generation.from_environment)
 
     def defaults_for_lines(self) -> Defaults:
         """The defaults of `--serve-stdin`. Raises UsageError for options that it does not take."""

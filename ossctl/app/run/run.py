@@ -1,7 +1,8 @@
 """`ossctl run`: answers one prompt, once or several times, and runs the tool calls of an answer."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
@@ -9,17 +10,17 @@ from typing import Any, Protocol
 
 from ossctl.app.inference.client import Client
 from ossctl.app.inference.finish import AnswerFinish, answer_finish
-from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.generation import Generation, RunningTotals
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.inference.request import GenerationSpec, check_schema, schema_remarks, supported_reasoning
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.app.tools.command import ToolCommand
-from ossctl.app.tools.runner import MAX_ROUNDS, ROUNDS_EXHAUSTED, ToolRunner
+from ossctl.app.tools.rounds import next_round, outcome_record
 from ossctl.app.tools.source import ToolOutcome, denied
+from ossctl.app.tools.toolbox import Toolbox, ToolRunner, rounds_exhausted
 from ossctl.dialect import Answer as Text
-from ossctl.dialect import Event, Message, Preamble, Reasoning, ToolCall, ToolChoice
+from ossctl.dialect import Event, Preamble, Reasoning, ToolCall
 from ossctl.errors import ExitCode, RequestError, UsageError
 from ossctl.planning.workload import Workload
 from ossctl.storage.atomic import atomic_write
@@ -46,11 +47,11 @@ class RunView(Protocol):
     def remark(self, text: str) -> None:
         """Show a remark about how the model was loaded, or about the answer."""
 
-    def may_run(self, call: ToolCall) -> bool:
-        """Ask the user whether to run the program for this call."""
+    def may_run(self, call: ToolCall, question: str) -> bool:
+        """Ask the user whether this call may run."""
 
     def ran(self, outcome: ToolOutcome) -> None:
-        """Show the outcome of a program."""
+        """Show the outcome of a call."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,7 @@ class RunAnswer:
         seconds = {"first_token": self.first_token_seconds, "total": self.seconds}
         return {
             **answer_fields(self.generation, self.ending),
-            "tool_results": [
-                {"name": o.call.name, "arguments": o.call.arguments, "result": o.result, "ok": o.ok}
-                for o in self.tool_outcomes
-            ],
+            "tool_results": [outcome_record(outcome) for outcome in self.tool_outcomes],
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "seed": self.generation.request.sampling.seed,
         }
@@ -148,15 +146,12 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A prompt to answer `n` times. `commands` are the programs for tools, by the tools' names.
-
-    `optional` names the settings that hold only for models that support them.
-    """
+    """A prompt to answer `n` times. `optional` names settings that models may lack."""
 
     spec: GenerationSpec
     n: int = 1
     raw: bool = False
-    commands: Mapping[str, ToolCommand] = field(default_factory=dict)
+    tools: Toolbox = field(default_factory=Toolbox)
     optional: frozenset[str] = frozenset()
 
 
@@ -169,7 +164,7 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
     options = replace(options, parallel=request.n)
     prompt, answer = request.spec.likely_tokens
     workload = Workload(
-        request_tokens=None if request.commands else request.spec.max_total_tokens,
+        request_tokens=None if request.tools.runs_tools else request.spec.max_total_tokens,
         prompt_tokens=prompt,
         answer_tokens=answer,
     )
@@ -182,26 +177,27 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
         check_schema(spec.conversation.json_format, loaded)
         with Client(loaded, interrupt) as client:
             try:
-                answers = ToolLoop(client, interrupt, view, request.commands).run(spec, request.n)
+                answers = ToolLoop(client, interrupt, view, request.tools).run(spec, request.n)
             except RequestError as error:
                 raise UsageError(error.message) from None
         return RunResult(answers, loaded.name, spec, load_seconds)
 
 
 def answer_fields(generation: Generation, ending: AnswerFinish) -> dict[str, Any]:
-    """The JSON fields of a complete generation."""
+    """The JSON fields of a complete generation. Usage and reasoning are those of all its rounds of calls."""
+    totals = generation.totals
     return {
         "answer": generation.content,
-        "reasoning": generation.reasoning,
+        "reasoning": totals.reasoning_text,
         "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in generation.calls],
         "finish_reason": ending,
         "recovered": list(generation.recovered),
         "usage": {
-            "prompt_tokens": len(generation.request.prompt),
-            "cached_tokens": generation.cached_tokens,
-            "completion_tokens": generation.completion_tokens + generation.rejected_tokens,
-            "reasoning_tokens": generation.reasoning_tokens,
-            **({"rejected_tokens": generation.rejected_tokens} if generation.attempts > 1 else {}),
+            "prompt_tokens": totals.prompt,
+            "cached_tokens": totals.cached,
+            "completion_tokens": totals.completion,
+            "reasoning_tokens": totals.reasoning,
+            **({"rejected_tokens": totals.rejected} if totals.rejected else {}),
         },
     }
 
@@ -221,13 +217,11 @@ def _with_reasoning_of(model: LoadedModel, request: RunRequest) -> GenerationSpe
 class ToolLoop:
     """Generates answers, shows them as they arrive, and runs the programs for their tool calls."""
 
-    def __init__(
-        self, client: Client, interrupt: Interrupt, view: RunView, commands: Mapping[str, ToolCommand]
-    ) -> None:
+    def __init__(self, client: Client, interrupt: Interrupt, view: RunView, tools: Toolbox) -> None:
         self._client = client
         self._interrupt = interrupt
         self._view = view
-        self._tools = ToolRunner(commands, view.may_run)
+        self._tools = tools
         self._started = monotonic()
         self._after_preamble = False
 
@@ -241,23 +235,28 @@ class ToolLoop:
     def _with_calls(self, spec: GenerationSpec) -> RunAnswer:
         """Generate, run the calls and generate again, until an answer has none that can be run."""
         outcomes: list[ToolOutcome] = []
-        for n_rounds in range(1, MAX_ROUNDS + 1):
-            (answer,) = self._generate([spec])
-            if not self._tools.can_run(answer.generation.calls):
-                return replace(answer, tool_outcomes=tuple(outcomes))
-            latest = [self._call(call) for call in answer.generation.calls]
-            outcomes += latest
-            spec = _next_round(spec, answer.generation, latest, may_call=n_rounds < MAX_ROUNDS)
-        self._view.remark(ROUNDS_EXHAUSTED)
+        earlier, max_rounds = RunningTotals(), self._tools.max_rounds
+        with closing(self._tools.open()) as runner:
+            for n_rounds in range(1, max_rounds + 1):
+                (answer,) = self._generate([spec])
+                answer.generation.earlier = earlier
+                if not runner.can_run(answer.generation.calls):
+                    return replace(answer, tool_outcomes=tuple(outcomes))
+                latest = list(self._call(runner, answer.generation.calls))
+                outcomes += latest
+                earlier = answer.generation.totals
+                spec = next_round(spec, answer.generation, latest, may_call=n_rounds < max_rounds)
+        self._view.remark(rounds_exhausted(max_rounds))
         (answer,) = self._generate([spec])
+        answer.generation.earlier = earlier
         return replace(answer, tool_outcomes=tuple(outcomes))
 
-    def _call(self, call: ToolCall) -> ToolOutcome:
-        outcome = self._tools.run(call, self._interrupt.keep_going)
-        self._interrupt.check()
-        if outcome != denied(call):
-            self._view.ran(outcome)
-        return outcome
+    def _call(self, runner: ToolRunner, calls: Sequence[ToolCall]) -> Iterator[ToolOutcome]:
+        for outcome in runner.run(calls, self._view.may_run, self._interrupt.keep_going):
+            self._interrupt.check()
+            if outcome.result != denied(outcome.call).result:
+                self._view.ran(outcome)
+            yield outcome
 
     def _generate(self, specs: Sequence[GenerationSpec]) -> tuple[RunAnswer, ...]:
         answers: dict[int, RunAnswer] = {}
@@ -282,21 +281,3 @@ class ToolLoop:
                 separator = "\n\n" if self._after_preamble else ""  # as in `Generation.content`
                 self._view.answer(separator + text)
                 self._after_preamble = False
-
-
-def _next_round(
-    spec: GenerationSpec, generation: Generation, outcomes: Sequence[ToolOutcome], *, may_call: bool
-) -> GenerationSpec:
-    """Append the answer and the results of its calls to the conversation."""
-    answer = Message(
-        "assistant",
-        generation.content,
-        generation.reasoning,
-        tuple(generation.calls),
-        token_ids=tuple(generation.tokens),
-    )
-    results = [Message("tool", outcome.result, tool=outcome.call.name) for outcome in outcomes]
-    conversation = spec.conversation
-    messages = (*conversation.messages, answer, *results)
-    choice = conversation.tool_choice if may_call else ToolChoice("none")
-    return replace(spec, conversation=replace(conversation, messages=messages, tool_choice=choice))

@@ -1,18 +1,12 @@
 """Asks the user before a tool runs, and shows exactly what its program will get."""
 
-import json
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from os import terminal_size
 
-import msgspec
-
-from ossctl.app.tools.command import program_input
 from ossctl.dialect import ToolCall
 
-_MAX_LINE = 70  # characters of a call that is shown on one line
 _CHOICES = "[y]es/[n]o/[a]lways: "
 
 
@@ -30,20 +24,20 @@ class ToolApproval:
     size: Callable[[], terminal_size] = shutil.get_terminal_size
     _always: set[str] = field(default_factory=set)
 
-    def __call__(self, call: ToolCall) -> bool:
-        """Whether the call may run."""
+    def __call__(self, call: ToolCall, question: str) -> bool:
+        """Whether the call may run; `question` shows all of it."""
         if self.unasked or call.name in self._always:
             return True
         try:
-            return self._show(call) and self._choose(call.name)
+            return self._show(question) and self._choose(call.name)
         except KeyboardInterrupt:
             self.say("")
             return False
 
-    def _show(self, call: ToolCall) -> bool:
-        """Show the whole call, a screen at a time. Returns whether the user looked at all of it."""
+    def _show(self, question: str) -> bool:
+        """Show the whole question, a screen at a time. Returns whether the user looked at all of it."""
         columns, height = self.size()
-        rows = list(_rows(call_text(call), max(columns - 1, 20)))
+        rows = list(_rows(question, max(columns - 1, 20)))
         page = max(height - 2, 5)
         for start in range(0, len(rows), page):
             for row in rows[start : start + page]:
@@ -62,25 +56,6 @@ class ToolApproval:
                 return True
             if "yes".startswith(given):
                 return True
-
-
-def call_text(call: ToolCall) -> str:
-    """The question about a call: its name, and the JSON that its program gets.
-
-    Characters that are invisible or control a terminal are spelt as JSON escapes, which mean the same.
-    """
-    arguments = program_input(call)
-    if len(call.name) + len(arguments) > _MAX_LINE:
-        arguments = msgspec.json.format(arguments, indent=2)
-    return f"Run {call.name}({_visible(arguments)})?"
-
-
-def _visible(text: str) -> str:
-    return re.sub(r"[^\n]", lambda found: found[0] if found[0].isprintable() else _escape(found[0]), text)
-
-
-def _escape(character: str) -> str:
-    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
 
 
 def _rows(text: str, columns: int) -> Iterator[str]:

@@ -2,20 +2,20 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Thread
 from time import monotonic
 from typing import IO
 
-import msgspec
-
-from ossctl.app.tools.source import MAX_RESULT_BYTES, ToolOutcome, failed, stopped
-from ossctl.dialect import ToolCall
+from ossctl.app.tools.question import call_text, program_input
+from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing, ToolOutcome, failed, stopped
+from ossctl.dialect import Tool, ToolCall
 
 _READ_BYTES = 16 * 1024
 _POLL_SECONDS = 0.05
@@ -24,6 +24,34 @@ _POLL_SECONDS = 0.05
 _POSIX = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _WINDOWS = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "APPDATA")
 _ENVIRONMENT = {*_POSIX, *_WINDOWS}
+
+
+@dataclass(frozen=True, eq=False)
+class ToolCommands:
+    """Functions and the programs that answer them, by the functions' names. They keep no state."""
+
+    functions: tuple[Tool, ...]
+    programs: "Mapping[str, ToolCommand]"
+    concurrent: bool = False  # what the programs do may depend on their order
+
+    def tools(self) -> Sequence[Tool]:
+        return self.functions
+
+    def describe(self, name: str) -> str:
+        program = self.programs[name]
+        return f"{shlex.join(program.argv)}, at most {program.seconds:g} s"
+
+    def open(self) -> "ToolCommands":
+        return self
+
+    def question(self, call: ToolCall) -> str:
+        return call_text(call)
+
+    def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
+        return self.programs[call.name].run(call, keep_going)
+
+    def close(self) -> None:
+        """Nothing is left running."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +64,7 @@ class ToolCommand:
     argv: tuple[str, ...]
     seconds: float
 
-    def run(self, call: ToolCall, keep_going: Callable[[], bool]) -> ToolOutcome:
+    def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
         """Run the program while `keep_going()` is true. Failures are results for the model, not raised."""
         try:
             arguments = program_input(call)
@@ -61,7 +89,7 @@ class ToolCommand:
         return self._outcome(call, process, keep_going)
 
     def _outcome(
-        self, call: ToolCall, process: subprocess.Popen[bytes], keep_going: Callable[[], bool]
+        self, call: ToolCall, process: subprocess.Popen[bytes], keep_going: KeepGoing
     ) -> ToolOutcome:
         if process.stdout is None or process.stderr is None:
             raise ValueError("the program's output is not piped")
@@ -121,11 +149,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def program_input(call: ToolCall) -> str:
-    """The JSON that the program gets on stdin. Raises ValueError if the arguments are not JSON."""
-    try:
-        return msgspec.json.encode(msgspec.json.decode(call.arguments.strip() or "{}")).decode()
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the arguments are not valid JSON: {error}") from None

@@ -4,12 +4,13 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ossctl.app.inference.options import json_object
-from ossctl.app.tools.command import ToolCommand
+from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.toolbox import MAX_ROUNDS, Toolbox
 from ossctl.app.user_text import read_text
 from ossctl.dialect import Tool
 from ossctl.errors import UsageError
@@ -24,6 +25,7 @@ class ToolOptions:
     tools: Sequence[str] = ()
     commands: Sequence[str] = ()
     seconds: float = 60.0
+    max_rounds: int = MAX_ROUNDS
     unasked: bool = False
 
     def refuse_unaskable(self, *, can_ask: bool) -> None:
@@ -33,17 +35,19 @@ class ToolOptions:
                 "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
             )
 
-    def parse(self) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
-        """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
+    def toolbox(self) -> Toolbox:
+        """The functions that the options give the model. Nothing is started. Raises UsageError.
 
-        A function that has only a program takes no arguments. Raises UsageError.
+        A function of `--tool-cmd` without a `--tool` takes no arguments.
         """
-        offered = {name: _tool(name, Path(file)) for name, file in _pairs(self.tools, "--tool", "FILE")}
-        programs = {}
-        for name, command in _pairs(self.commands, "--tool-cmd", "COMMAND"):
-            programs[name] = ToolCommand(_argv(name, command), self.seconds)
-            offered.setdefault(name, Tool(name))
-        return tuple(offered.values()), programs
+        declared = {name: _tool(name, Path(file)) for name, file in _pairs(self.tools, "--tool", "FILE")}
+        programs = {
+            name: ToolCommand(_argv(name, command), self.seconds)
+            for name, command in _pairs(self.commands, "--tool-cmd", "COMMAND")
+        }
+        functions = tuple(declared.pop(name, Tool(name)) for name in programs)
+        sources = [ToolCommands(functions, programs)] if programs else []
+        return Toolbox(sources, tuple(declared.values()), self.max_rounds)
 
 
 def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:

@@ -52,6 +52,9 @@ class ToolSource(Protocol):
     def tools(self) -> Sequence[Tool]:
         """The functions, always the same ones. Starts what is needed to know them. Raises OssctlError."""
 
+    def describe(self, name: str) -> str:
+        """What runs the function, and its limits, in a few words for the user."""
+
     def open(self) -> ToolSession:
         """Begin a conversation. Returns at once: what is slow to start waits for the first call."""
 

@@ -15,7 +15,6 @@ from ossctl.dialect import Effort, Think
 from ossctl.errors import RequestError, UsageError
 from ossctl.repl.commands.answers import require_effort
 from ossctl.repl.view import ShowReasoning
-from ossctl.text import duration
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
@@ -135,9 +134,7 @@ def tools(repl: "Repl", _argument: str) -> None:
     if not tools.offered:
         repl.say("There are no functions. `ossctl chat --tool-cmd NAME=COMMAND` offers one to the model.")
     for tool in tools.offered:
-        command = tools.commands.get(tool.name)
-        runs = f"{' '.join(command.argv)}, at most {duration(command.seconds)}" if command else "no program"
-        repl.say(f"{tool.name}: {tool.description or 'no description'} ({runs})")
+        repl.say(f"{tool.name}: {tool.description or 'no description'} ({tools.describe(tool.name)})")
 
 
 def _changed(settings: ChatSettings, name: str, value: str, n_answers: int) -> ChatSettings:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.app.chat.answer_loop import Tools
 from ossctl.app.chat.attachments import mentioned_files, read_attachment, with_attachments
 from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
@@ -17,8 +16,8 @@ from ossctl.app.chat.export import export_of, markdown_of, record_of
 from ossctl.app.chat.session_log import SessionLog, load_session
 from ossctl.app.chat.start import StartOptions, start_chat
 from ossctl.app.inference.finish import AnswerFinish
-from ossctl.app.tools.command import ToolCommand
-from ossctl.app.tools.runner import MAX_ROUNDS
+from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Answer, Reasoning, Tool
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.context import ContextOptions
@@ -41,7 +40,7 @@ def scripted(gpt_oss: LlamaModel) -> Iterator[Scripted]:
 
 
 def test_an_answer_comes_as_events_and_ends_with_its_measures(scripted: Scripted) -> None:
-    events = list(scripted.chat.send("Hello?", lambda _: True))
+    events = list(scripted.chat.send("Hello?", lambda *_: True))
     assert "".join(event.text for event in events if isinstance(event, Reasoning)) == "hm"
     assert "".join(event.text for event in events if isinstance(event, Answer)) == "Answer 1."
     last = events[-1]
@@ -111,29 +110,31 @@ def test_calls_run_their_program_and_the_answer_goes_on(gpt_oss: LlamaModel) -> 
         yield dialect.spelt("hm", "Then not.")
 
     program = (sys.executable, "-c", "import json, sys; print(2 * json.load(sys.stdin)['n'])")
-    tools = Tools((Tool("double"),), {"double": ToolCommand(program, 20.0)})
+    tools = Toolbox([ToolCommands((Tool("double"),), {"double": ToolCommand(program, 20.0)})])
     with scripted_chat(gpt_oss, answers, OPTIONS, tools=tools) as scripted:
-        events = list(scripted.chat.send("Twice 21?", lambda _: True))
+        events = list(scripted.chat.send("Twice 21?", lambda *_: True))
         assert [event.outcome.result for event in events if isinstance(event, ToolRan)] == ["42"]
         assert scripted.chat.transcript.answers[-1].message.content == "It is 42."
         roles = [message.role for message in scripted.chat.transcript.messages()]
         assert roles == ["user", "assistant", "tool", "assistant"]
-        (ran,) = (e for e in scripted.chat.send("Again?", lambda _: False) if isinstance(e, ToolRan))
+        (ran,) = (e for e in scripted.chat.send("Again?", lambda *_: False) if isinstance(e, ToolRan))
         assert "does not allow" in ran.outcome.result
 
 
 def test_a_model_that_never_stops_calling_has_to_answer_with_the_last_result(gpt_oss: LlamaModel) -> None:
     def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
-        for _ in range(MAX_ROUNDS):
+        for _ in range(5):
             yield dialect.call("note", "not JSON")
         yield dialect.spelt("hm", "So be it.")
 
-    tools = Tools((Tool("note"),), {"note": ToolCommand(("no-such-program",), 20.0)})
+    tools = Toolbox(
+        [ToolCommands((Tool("note"),), {"note": ToolCommand(("no-such-program",), 20.0)})], max_rounds=5
+    )
     with scripted_chat(gpt_oss, answers, OPTIONS, tools=tools) as scripted:
         answered = scripted.ask("Note it.")
-        assert answered.rounds_exhausted
+        assert answered.exhausted_rounds == 5
         roles = [message.role for message in scripted.chat.transcript.messages()]
-        assert roles == ["user", *["assistant", "tool"] * MAX_ROUNDS, "assistant"]
+        assert roles == ["user", *["assistant", "tool"] * 5, "assistant"]
         assert scripted.chat.transcript.answers[-1].message.content == "So be it."
 
 
@@ -146,7 +147,7 @@ def test_an_answer_that_is_stopped_keeps_what_was_said(gpt_oss: LlamaModel) -> N
         chat = scripted.chat
         seen = 0
         last = None
-        for event in chat.send("Hello?", lambda _: True):
+        for event in chat.send("Hello?", lambda *_: True):
             seen += isinstance(event, Answer)
             if seen == 20:
                 chat.stop()
@@ -169,7 +170,7 @@ def test_a_message_that_is_stopped_while_it_is_read_is_taken_back(scripted: Scri
     before = chat.transcript
     timer = threading.Timer(0.03, chat.stop)
     events: list[ChatEvent] = []
-    for event in chat.send("x" * 1500, lambda _: True):
+    for event in chat.send("x" * 1500, lambda *_: True):
         if not events:
             timer.start()
         events.append(event)
@@ -195,7 +196,7 @@ def test_each_answer_has_a_seed_of_its_own_and_records_what_made_it(scripted: Sc
     chat = scripted.chat
     chat.settings = replace(chat.settings, seed=7, temperature=0.5)
     scripted.ask("Hello?")
-    scripted.take(chat.retry(lambda _: True))
+    scripted.take(chat.retry(lambda *_: True))
     details = chat.transcript.answers[-1].details
     assert details["seed"] == 8
     assert details["settings"]["temperature"] == 0.5

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ossctl.app.chat.answer_loop import Tools
 from ossctl.app.chat.chat import Chat
 from ossctl.app.chat.events import Answered
-from ossctl.app.tools.command import ToolCommand
+from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Tool
 from ossctl.runtime.base import Chunk, Logits
 from ossctl.runtime.context import ContextOptions, LlamaRunner
@@ -101,7 +101,7 @@ def test_the_last_answer_is_read_while_the_user_writes(tiny: Scripted, turns: in
         ahead = read_ahead(tiny)
         assert ahead == len(words(tiny.chat.transcript.answers[-1].message.content)) + before
         assert read_ahead(tiny) == 0
-    tiny.take(tiny.chat.retry(lambda _: True))
+    tiny.take(tiny.chat.retry(lambda *_: True))
     assert tiny.prompt_tokens_decoded() <= len(words(text)) + after
     for _ in range(3):
         tiny.chat.undo()
@@ -146,7 +146,7 @@ def test_a_message_that_comes_while_the_model_reads_goes_on_from_there(tiny: Scr
     tiny.chat.prefill_ahead()
     while (ahead := tiny.chat.model_session.prefill_progress) is not None and not ahead[0]:
         sleep(0.001)
-    events = list(tiny.chat.send("Hello?", lambda _: True))
+    events = list(tiny.chat.send("Hello?", lambda *_: True))
     answered = events[-1]
     assert isinstance(answered, Answered)
     assert (answered.reused, answered.computed) == (0, answered.prompt)
@@ -160,7 +160,7 @@ def test_reading_ahead_gives_way_to_what_does_not_begin_so(tiny: Scripted) -> No
     tiny.runner.chunks.clear()
     tiny.chat.prefill_ahead()
     tiny.chat.settings = replace(tiny.chat.settings, system="")
-    answered = tiny.take(tiny.chat.send("Hello?", lambda _: True))
+    answered = tiny.take(tiny.chat.send("Hello?", lambda *_: True))
     assert answered.prompt < 300
     assert sum(len(chunk.tokens) for chunk in tiny.runner.chunks) < 1000
 
@@ -173,7 +173,7 @@ def test_calls_and_stopped_answers_are_read_ahead_as_well(gpt_oss: LlamaModel) -
         yield dialect.spelt("hm " * (LONG // 3), "That is all.")
 
     program = (sys.executable, "-c", "print('Monday')")
-    tools = Tools((Tool("date"),), {"date": ToolCommand(program, 20.0)})
+    tools = Toolbox([ToolCommands((Tool("date"),), {"date": ToolCommand(program, 20.0)})])
     with scripted_chat(gpt_oss, answers, OPTIONS, tools=tools) as scripted:
         scripted.chat.settings = replace(scripted.chat.settings, stops=("two",))
         words = scripted.dialect._tokenizer.tokenize
@@ -319,7 +319,7 @@ def test_undo_retry_and_edit_decode_no_more_than_they_change(tiny: Scripted) -> 
     for turn in range(1, 6):
         tiny.ask(f"Question {turn}.")
     cost = tiny.prompt_tokens_decoded()
-    tiny.take(chat.retry(lambda _: True))
+    tiny.take(chat.retry(lambda *_: True))
     assert tiny.prompt_tokens_decoded() <= cost
     chat.undo()
     before = len(rendered(tiny))
@@ -333,7 +333,7 @@ def test_undo_retry_and_edit_decode_no_more_than_they_change(tiny: Scripted) -> 
 
 def test_a_long_message_is_read_once_however_often_it_is_answered(tiny: Scripted) -> None:
     tiny.ask("A long message. " * 100)
-    tiny.take(tiny.chat.retry(lambda _: True))
+    tiny.take(tiny.chat.retry(lambda *_: True))
     assert tiny.prompt_tokens_decoded() == 1
 
 

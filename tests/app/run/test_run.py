@@ -13,9 +13,9 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.run.run import RunAnswer, ToolLoop
-from ossctl.app.tools.command import ToolCommand
-from ossctl.app.tools.runner import MAX_ROUNDS
+from ossctl.app.tools.command import ToolCommand, ToolCommands
 from ossctl.app.tools.source import ToolOutcome
+from ossctl.app.tools.toolbox import MAX_ROUNDS, Toolbox
 from ossctl.dialect import Conversation, Message, Tool, ToolCall
 from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect
@@ -74,7 +74,7 @@ class Seen:
     def remark(self, text: str) -> None:
         self.remarks.append(text)
 
-    def may_run(self, call: ToolCall) -> bool:
+    def may_run(self, call: ToolCall, _question: str) -> bool:
         self.asked.append((call.name, call.arguments))
         return self.allow
 
@@ -96,12 +96,12 @@ def answered(
     runner = Replies(replies=replies, n_seq=1)
     dialect = HarmonyDialect(TOY, TOY.markers, NoGrammars())  # type: ignore[arg-type]
     model = LoadedModel("toy", runner, dialect, TOY.piece)
-    tools = tuple(Tool(name) for name in ("upper", "other"))
-    conversation = Conversation((Message("user", "Upper case?"),), tools)
-    spec = GenerationSpec(conversation, 500, (), Sampling(temperature=0))
     programs = {name: ToolCommand(tuple(argv), seconds) for name, argv in commands.items()}
+    tools = Toolbox([ToolCommands(tuple(map(Tool, programs)), programs)], [Tool("other")])
+    conversation = Conversation((Message("user", "Upper case?"),), tools.offered)
+    spec = GenerationSpec(conversation, 500, (), Sampling(temperature=0))
     with Interrupt() as interrupt, Client(model, interrupt) as client:
-        (answer,) = ToolLoop(client, interrupt, seen, programs).run(spec, 1)
+        (answer,) = ToolLoop(client, interrupt, seen, tools).run(spec, 1)
     return answer, runner
 
 

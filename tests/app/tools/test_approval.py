@@ -7,7 +7,7 @@ from os import terminal_size
 import pytest
 
 from ossctl.app.tools.approval import ToolApproval
-from ossctl.app.tools.command import program_input
+from ossctl.app.tools.question import call_text, program_input
 from ossctl.dialect import ToolCall
 
 SHORT = ToolCall("note", '{"a": 1}')
@@ -31,7 +31,7 @@ class Asked:
         return reply
 
     def allowed(self, *calls: ToolCall) -> list[bool]:
-        return [self.approval(call) for call in calls]
+        return [self.approval(call, call_text(call)) for call in calls]
 
 
 def shown_arguments(lines: Iterable[str]) -> object:
@@ -78,7 +78,7 @@ def test_all_of_the_arguments_are_shown(hidden: str) -> None:
     call = ToolCall("shell", json.dumps({"command": hidden, "why": "no reason"}))
     asked = Asked(*[""] * 200, "y")
     asked.questions = []
-    approved = asked.approval(call)
+    approved = asked.approval(call, call_text(call))
     assert not approved  # the empty answer to the last question
     assert shown_arguments(asked.lines) == {"command": hidden, "why": "no reason"}
     assert max(map(len, asked.lines)) < 40

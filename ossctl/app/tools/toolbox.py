@@ -1,0 +1,168 @@
+"""The functions of several sources together, and the calls of one conversation to them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
+from threading import Lock
+from time import monotonic
+
+from ossctl.app.tools.question import program_input
+from ossctl.app.tools.source import KeepGoing, ToolOutcome, ToolSession, ToolSource, denied, failed, stopped
+from ossctl.dialect import Tool, ToolCall
+from ossctl.errors import UsageError
+
+MAX_ROUNDS = 32  # answers with calls to one message, unless the user sets another limit
+_MAX_AT_ONCE = 8  # calls of one answer
+_MAX_NAMED = 20  # functions, in the result of a call to an unknown one
+
+# Whether a call may run; gets the question for the user.
+Allow = Callable[[ToolCall, str], bool]
+
+
+def rounds_exhausted(n_rounds: int) -> str:
+    """What the user is told when the model had to answer without more calls."""
+    return f"The model called functions {n_rounds} times in a row, and had to answer without more."
+
+
+class Toolbox:
+    """Functions that the model may call, for any number of conversations.
+
+    Those of `sources` run here. Calls of `declared` ones are the user's to answer: they end the answer. After
+    `max_rounds` answers with calls, the model has to answer without more.
+    """
+
+    def __init__(
+        self, sources: Sequence[ToolSource] = (), declared: Sequence[Tool] = (), max_rounds: int = MAX_ROUNDS
+    ) -> None:
+        self.max_rounds = max_rounds
+        self._sources = sources
+        self._declared = tuple(declared)
+        self._lock = Lock()
+
+    @property
+    def runs_tools(self) -> bool:
+        """Whether calls can be run here, all or some."""
+        return bool(self._sources)
+
+    @property
+    def offered(self) -> tuple[Tool, ...]:
+        """All functions. Starts the servers that have to say which they have. Raises OssctlError."""
+        return (*self._declared, *(tool for tools in self._tools.values() for tool in tools))
+
+    @property
+    def by_name(self) -> Mapping[str, ToolSource]:
+        """The source of each function that runs here."""
+        return {tool.name: source for source, tools in self._tools.items() for tool in tools}
+
+    def describe(self, name: str) -> str:
+        """What runs a function, or that its calls are the user's to answer."""
+        source = self.by_name.get(name)
+        return source.describe(name) if source else "no program"
+
+    def open(self) -> "ToolRunner":
+        """Begin a conversation. Close it when it ends."""
+        return ToolRunner(self)
+
+    def close(self) -> None:
+        """End all that the sources have started."""
+        for source in self._sources:
+            source.close()
+
+    @property
+    def _tools(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
+        with self._lock:
+            return self._asked
+
+    @cached_property
+    def _asked(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
+        found = {source: tuple(source.tools()) for source in self._sources}
+        names = [tool.name for tools in (self._declared, *found.values()) for tool in tools]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(f"there are two functions with the name {twice[0]}")
+        return found
+
+
+class ToolRunner:
+    """Runs the calls of one conversation. Used from one thread at a time."""
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self._toolbox = toolbox
+        self._sessions: dict[ToolSource, ToolSession] = {}
+
+    @property
+    def max_rounds(self) -> int:
+        """Answers with calls to one message."""
+        return self._toolbox.max_rounds
+
+    def can_run(self, calls: Sequence[ToolCall]) -> bool:
+        """Whether there are calls, and none of them is the user's to answer.
+
+        A call to an unknown function gets an error as its result, so that the model can correct it.
+        """
+        if not calls or not self._toolbox.runs_tools:
+            return False
+        here = self._toolbox.by_name
+        users = {tool.name for tool in self._toolbox.offered} - set(here)
+        return not any(call.name in users for call in calls)
+
+    def run(self, calls: Sequence[ToolCall], allow: Allow, keep_going: KeepGoing) -> Iterator[ToolOutcome]:
+        """Run the calls that `allow` allows while `keep_going()` is true. Yields outcomes in their order.
+
+        Calls of concurrent sources run at the same time, after the user has been asked about each.
+        """
+        for together, group in groupby(calls, self._is_concurrent):
+            if not together:
+                yield from (self._run(call, allow, keep_going) for call in group)
+                continue
+            checked = [(call, self._refusal(call, allow, keep_going)) for call in group]
+            with ThreadPoolExecutor(_MAX_AT_ONCE, "tool") as pool:
+                futures = [refusal or pool.submit(self._timed, call, keep_going) for call, refusal in checked]
+                for future in futures:
+                    yield future if isinstance(future, ToolOutcome) else future.result()
+
+    def close(self) -> None:
+        """End what the conversation has started. It may begin again."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+
+    def _is_concurrent(self, call: ToolCall) -> bool:
+        source = self._toolbox.by_name.get(call.name)
+        return source is not None and source.concurrent
+
+    def _run(self, call: ToolCall, allow: Allow, keep_going: KeepGoing) -> ToolOutcome:
+        return self._refusal(call, allow, keep_going) or self._timed(call, keep_going)
+
+    def _refusal(self, call: ToolCall, allow: Allow, keep_going: KeepGoing) -> ToolOutcome | None:
+        """The outcome of a call that does not run. The user is not asked about one that cannot."""
+        if not keep_going():
+            return stopped(call)
+        if reason := self._fault(call):
+            return failed(call, reason)
+        question = self._session(call).question(call)
+        if question is None or allow(call, question):
+            return None
+        return denied(call) if keep_going() else stopped(call)
+
+    def _fault(self, call: ToolCall) -> str:
+        if call.name not in self._toolbox.by_name:
+            names = sorted(self._toolbox.by_name)
+            more = ", …" if len(names) > _MAX_NAMED else ""
+            return f"there is no function {call.name}; there are: {', '.join(names[:_MAX_NAMED])}{more}"
+        try:
+            program_input(call)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _timed(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
+        started = monotonic()
+        outcome = self._session(call).run(call, keep_going)
+        return replace(outcome, seconds=monotonic() - started)
+
+    def _session(self, call: ToolCall) -> ToolSession:
+        source = self._toolbox.by_name[call.name]
+        if source not in self._sessions:
+            self._sessions[source] = source.open()
+        return self._sessions[source]

@@ -1,0 +1,103 @@
+"""Runs the tool calls of many conversations beside the engine, which generates other answers meanwhile."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ossctl.app.inference.generation import Generation
+from ossctl.app.tools.source import KeepGoing, ToolOutcome
+from ossctl.app.tools.toolbox import Toolbox, ToolRunner
+from ossctl.dialect import ToolCall
+
+
+@dataclass
+class ToolRounds:
+    """The calls of one conversation so far, and what runs them."""
+
+    runner: ToolRunner
+    outcomes: list[ToolOutcome] = field(default_factory=list)
+    count: int = 0
+
+    @property
+    def may_call(self) -> bool:
+        """Whether the model may call functions once more."""
+        return self.count < self.runner.max_rounds
+
+
+@dataclass(frozen=True)
+class Called:
+    """The calls of a generation have been run."""
+
+    generation: Generation
+    outcomes: tuple[ToolOutcome, ...]
+
+
+class ToolWorkers:
+    """Threads that run calls which need no consent. All other methods are for one thread.
+
+    `deliver` is called on those threads, with the outcomes or what a bug has raised.
+    """
+
+    def __init__(
+        self, toolbox: Toolbox, deliver: Callable[[Called | Exception], None], n_threads: int
+    ) -> None:
+        self.running = 0
+        self._toolbox = toolbox
+        self._deliver = deliver
+        self._rounds: dict[str, ToolRounds] = {}
+        self._stopped: set[str] = set()
+        self._closed = False
+        self._threads = ThreadPoolExecutor(n_threads, "tools")
+
+    def submit(self, name: str, generation: Generation) -> bool:
+        """Run the calls of a generation of the conversation `name`. False if there is nothing to run."""
+        if not generation.calls or not self._toolbox.runs_tools:
+            return False
+        rounds = self._rounds.get(name) or ToolRounds(self._toolbox.open())
+        if not rounds.may_call or not rounds.runner.can_run(generation.calls):
+            return False
+        self._rounds[name] = rounds
+        self.running += 1
+        self._threads.submit(self._call, rounds.runner, generation, lambda: self._goes_on(name))
+        return True
+
+    def received(self, name: str, called: Called) -> ToolRounds:
+        """Note that the outcomes have arrived. Returns all of the conversation."""
+        self.running -= 1
+        rounds = self._rounds[name]
+        rounds.count += 1
+        rounds.outcomes += called.outcomes
+        return rounds
+
+    def stop(self, name: str) -> None:
+        """Stop the calls of a conversation."""
+        self._stopped.add(name)
+
+    def end(self, name: str) -> tuple[ToolOutcome, ...]:
+        """End a conversation; return the outcomes of its calls."""
+        self._stopped.discard(name)
+        rounds = self._rounds.pop(name, None)
+        if rounds is None:
+            return ()
+        self._threads.submit(rounds.runner.close)
+        return tuple(rounds.outcomes)
+
+    def close(self) -> None:
+        """Stop all calls, and end the conversations."""
+        self._closed = True
+        self._threads.shutdown(wait=True)
+        while self._rounds:
+            self._rounds.popitem()[1].runner.close()
+
+    def _goes_on(self, name: str) -> bool:
+        return not self._closed and name not in self._stopped
+
+    def _call(self, runner: ToolRunner, generation: Generation, keep_going: KeepGoing) -> None:
+        try:
+            self._deliver(Called(generation, tuple(runner.run(generation.calls, _unasked, keep_going))))
+        except Exception as error:  # noqa: BLE001 (a bug: don't lose it with the thread)
+            self._deliver(error)
+
+
+def _unasked(_call: ToolCall, _question: str) -> bool:
+    return True

@@ -1,0 +1,127 @@
+"""Calls of one answer: asked about, run in order or together, and none starts after a stop."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.source import KeepGoing, ToolOutcome
+from ossctl.app.tools.toolbox import Toolbox, ToolRunner
+from ossctl.dialect import Tool, ToolCall
+from ossctl.errors import UsageError
+
+CALLS = [ToolCall("note", f'{{"n":{n}}}') for n in range(3)]
+
+
+class Asked:
+    """Notes which calls are asked about, and gives the replies in turn."""
+
+    def __init__(self, *replies: bool) -> None:
+        self.arguments: list[str] = []
+        self._replies = iter(replies)
+
+    def __call__(self, call: ToolCall, question: str) -> bool:
+        assert call.name in question
+        self.arguments.append(call.arguments)
+        return next(self._replies)
+
+
+class Together:
+    """A source whose calls end only when `n` of them run at the same time."""
+
+    concurrent = True
+
+    def __init__(self, n: int) -> None:
+        self.closed = 0
+        self._barrier = Barrier(n, timeout=5.0)
+
+    def tools(self) -> Sequence[Tool]:
+        return [Tool("meet")]
+
+    def describe(self, name: str) -> str:
+        return name
+
+    def open(self) -> "Together":
+        return self
+
+    def question(self, call: ToolCall) -> None:
+        """Nothing outside is touched."""
+
+    def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
+        self._barrier.wait()
+        return ToolOutcome(call, f"met {call.arguments}", ok=True)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def runner_of(log: Path) -> ToolRunner:
+    """Its program notes what it gets."""
+    program = (sys.executable, "-c", f"import sys; open({str(log)!r}, 'a').write(sys.stdin.read())")
+    commands = ToolCommands((Tool("note"),), {"note": ToolCommand(program, 20.0)})
+    return Toolbox([commands], [Tool("declared")]).open()
+
+
+def test_several_calls_are_asked_about_one_by_one(tmp_path: Path) -> None:
+    log, asked = tmp_path / "log", Asked(True, False, True)
+    outcomes = list(runner_of(log).run(CALLS, asked, lambda: True))
+    assert [outcome.ok for outcome in outcomes] == [True, False, True]
+    assert asked.arguments == [call.arguments for call in CALLS]
+    assert log.read_text() == '{"n":0}{"n":2}'
+    assert outcomes[0].seconds > outcomes[1].seconds == 0
+
+
+def test_after_a_stop_no_call_is_asked_about_or_started(tmp_path: Path) -> None:
+    log, asked = tmp_path / "log", Asked(True)
+    outcomes = list(runner_of(log).run(CALLS, asked, lambda: not asked.arguments))
+    assert len(asked.arguments) == 1
+    assert not log.exists()
+    assert all("the user stopped this call" in outcome.result for outcome in outcomes)
+
+
+def test_a_question_that_was_stopped_is_no_refusal(tmp_path: Path) -> None:
+    asked = Asked(False)
+    (outcome,) = runner_of(tmp_path / "log").run(CALLS[:1], asked, lambda: not asked.arguments)
+    assert "the user stopped this call" in outcome.result
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (ToolCall("note", '{"n":'), "not valid JSON"),
+        (ToolCall("nope", "{}"), "there is no function nope; there are: note"),
+    ],
+)
+def test_a_call_that_cannot_run_gets_the_reason_and_the_user_no_question(
+    tmp_path: Path, call: ToolCall, reason: str
+) -> None:
+    runner = runner_of(tmp_path / "log")
+    assert runner.can_run([call])
+    (outcome,) = runner.run([call], Asked(), lambda: True)
+    assert not outcome.ok
+    assert reason in outcome.result
+
+
+def test_a_call_that_is_the_users_to_answer_ends_the_answer(tmp_path: Path) -> None:
+    runner = runner_of(tmp_path / "log")
+    assert runner.can_run(CALLS)
+    assert not runner.can_run([])
+    assert not runner.can_run([*CALLS, ToolCall("declared", "{}")])
+
+
+def test_calls_of_a_concurrent_source_run_at_the_same_time_and_keep_their_order() -> None:
+    source = Together(3)
+    calls = [ToolCall("meet", str(n)) for n in range(3)]
+    with closing(Toolbox([source]).open()) as runner:
+        outcomes = list(runner.run(calls, Asked(), lambda: True))
+    assert [outcome.result for outcome in outcomes] == ["met 0", "met 1", "met 2"]
+    assert source.closed == 1
+
+
+def test_two_functions_of_one_name_are_refused() -> None:
+    with pytest.raises(UsageError, match="two functions with the name meet"):
+        _ = Toolbox([Together(1)], [Tool("meet")]).offered
