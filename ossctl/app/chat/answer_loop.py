@@ -66,7 +66,7 @@ class AnswerLoop:
                 self._history.move_to(self._before)
                 break
             calls = generation.calls
-            if self._stopped or n_rounds == max_rounds or not self._tools.can_run(calls):
+            if self._stopped or n_rounds == max_rounds or not self._tools.can_run(calls, self._prompts.tools):
                 break
             for outcome in self._tools.run(calls, allow, lambda: not self._stopped):
                 self._history.add_message(Message("tool", outcome.result, tool=outcome.call.name))

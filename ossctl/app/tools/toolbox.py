@@ -96,15 +96,14 @@ class ToolRunner:
         """Answers with calls to one message."""
         return self._toolbox.max_rounds
 
-    def can_run(self, calls: Sequence[ToolCall]) -> bool:
-        """Whether there are calls, and none of them is the user's to answer.
+    def can_run(self, calls: Sequence[ToolCall], offered: Sequence[Tool]) -> bool:
+        """Whether there are calls, and none is to a function among those `offered` that the user answers.
 
         A call to an unknown function gets an error as its result, so that the model can correct it.
         """
         if not calls or not self._toolbox.runs_tools:
             return False
-        here = self._toolbox.by_name
-        users = {tool.name for tool in self._toolbox.offered} - set(here)
+        users = {tool.name for tool in offered}.difference(self._toolbox.by_name)
         return not any(call.name in users for call in calls)
 
     def run(self, calls: Sequence[ToolCall], allow: Allow, keep_going: KeepGoing) -> Iterator[ToolOutcome]:

@@ -14,6 +14,7 @@ from ossctl.app.tools.toolbox import Toolbox, ToolRunner
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import UsageError
 
+OFFERED = [Tool("note"), Tool("declared")]
 CALLS = [ToolCall("note", f'{{"n":{n}}}') for n in range(3)]
 
 
@@ -100,7 +101,7 @@ def test_a_call_that_cannot_run_gets_the_reason_and_the_user_no_question(
     tmp_path: Path, call: ToolCall, reason: str
 ) -> None:
     runner = runner_of(tmp_path / "log")
-    assert runner.can_run([call])
+    assert runner.can_run([call], OFFERED)
     (outcome,) = runner.run([call], Asked(), lambda: True)
     assert not outcome.ok
     assert reason in outcome.result
@@ -108,9 +109,9 @@ def test_a_call_that_cannot_run_gets_the_reason_and_the_user_no_question(
 
 def test_a_call_that_is_the_users_to_answer_ends_the_answer(tmp_path: Path) -> None:
     runner = runner_of(tmp_path / "log")
-    assert runner.can_run(CALLS)
-    assert not runner.can_run([])
-    assert not runner.can_run([*CALLS, ToolCall("declared", "{}")])
+    assert runner.can_run(CALLS, OFFERED)
+    assert not runner.can_run([], OFFERED)
+    assert not runner.can_run([*CALLS, ToolCall("declared", "{}")], OFFERED)
 
 
 def test_calls_of_a_concurrent_source_run_at_the_same_time_and_keep_their_order() -> None:
