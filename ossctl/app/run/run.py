@@ -252,6 +252,8 @@ class ToolLoop:
     def _call(self, runner: ToolRunner, calls: Sequence[ToolCall]) -> Iterator[ToolOutcome]:
         for outcome in runner.run(calls, self._view.may_run, self._interrupt.keep_going):
             self._interrupt.check()
+            if isinstance(outcome, ToolCall):
+                continue
             if outcome.result != denied(outcome.call).result:
                 self._view.ran(outcome)
             yield outcome

@@ -86,7 +86,9 @@ class ToolWorkers:
 
     def _call(self, runner: ToolRunner, generation: Generation, keep_going: KeepGoing) -> None:
         try:
-            self._deliver(Called(generation, tuple(runner.run(generation.calls, _unasked, keep_going))))
+            results = runner.run(generation.calls, _unasked, keep_going)
+            outcomes = tuple(result for result in results if isinstance(result, ToolOutcome))
+            self._deliver(Called(generation, outcomes))
         except Exception as error:  # noqa: BLE001 (a bug: don't lose it with the thread)
             self._deliver(error)
 
