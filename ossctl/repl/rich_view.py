@@ -12,7 +12,7 @@ from ossctl.dialect import Answer, Preamble, Reasoning, ToolCall
 from ossctl.repl.markdown import THEME, MarkdownStream
 from ossctl.repl.screen import LiveArea
 from ossctl.repl.view import Clock, ShowReasoning
-from ossctl.repl.wording import thought, tokens
+from ossctl.repl.wording import program_of, thought, tokens
 from ossctl.text import can_encode, duration, harmless, one_line
 
 _SECONDS_BETWEEN_FRAMES = 1 / 15
@@ -128,9 +128,12 @@ class RichView:
     def _call(self, name: str, arguments: str) -> list[str]:
         self._answer = MarkdownStream(self._console)
         self._thoughts, self._folded, self._shown_thoughts = "", False, 0
-        return self._lines(
-            Text.assemble(("● ", "cyan"), (name, "bold"), f"({one_line(harmless(arguments))})")
-        )
+        program = program_of(arguments)
+        brief = "" if program else f"({one_line(harmless(arguments))})"
+        return [
+            *self._lines(Text.assemble(("● ", "cyan"), (name, "bold"), brief)),
+            *(row for line in program for row in self._dim(f"  {harmless(line)}", self._area.columns)),
+        ]
 
     def _result(self, *, ok: bool, result: str) -> list[str]:
         mark = ("  → ", "dim") if ok else ("  ✗ ", "red")
