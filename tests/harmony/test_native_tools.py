@@ -3,12 +3,25 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ossctl.dialect import Conversation, Event, Message, Reasoning, Recovered, Tool, ToolCall
+from ossctl.dialect import (
+    Conversation,
+    Event,
+    JsonFormat,
+    Message,
+    Reasoning,
+    Recovered,
+    Tool,
+    ToolCall,
+    ToolChoice,
+)
+from ossctl.engine.grammar import JsonGrammars
+from ossctl.guide import Guide
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.native_tools import Recipients
 from ossctl.harmony.parser import HarmonyParser
@@ -24,7 +37,7 @@ from tests.support.harmony_reference import (
     texts,
     without_finished_analysis,
 )
-from tests.support.toy_harmony import TOY, complaints, told
+from tests.support.toy_harmony import TOY, choices, complaints, follow, forced, spelt, told
 
 SOME = settings(max_examples=150, derandomize=True)
 
@@ -281,3 +294,106 @@ def test_code_comes_back_as_it_was_rendered(harmony: HarmonyDialect, reference: 
     answer = prompt[len(before) : -len(reference.written("<|start|>assistant"))]
     calls = [e for e in parsed_by(harmony.parser([], conversation), answer) if isinstance(e, ToolCall)]
     assert [json.loads(call.arguments)["code"] for call in calls] == [code]
+
+
+# guides
+
+TOYS = HarmonyDialect(TOY, TOY.markers, JsonGrammars(TOY))
+STRICT = tuple(replace(tool, strict=True) for tool in ALL)
+TO_PYTHON = "<|channel|>analysis to=python code<|message|>"
+TO_ANSWER = f"<|end|>{NEXT}<|channel|>final<|message|>"
+
+
+def guide_of(*messages: Message, tools: tuple[Tool, ...] = ALL, **fields: Any) -> Guide:
+    guide = TOYS.guide(Conversation((QUESTION, *messages), tools, **fields), ())
+    assert guide is not None
+    return guide
+
+
+def named(name: str) -> ToolChoice:
+    return ToolChoice("required", name)
+
+
+def test_a_required_python_call_is_any_code_and_then_its_end() -> None:
+    guide = guide_of(tools=STRICT, tool_choice=named("python"))
+    follow(guide, "<|channel|>analysis")
+    assert spelt(choices(guide)) == {"<|message|>", " "}  # it may reason first
+    assert forced(follow(guide, " ")) == "to=python code<|message|>"
+    assert choices(guide) == set(range(256))  # there is some code
+    follow(guide, 'print("{}")\n')
+    assert choices(guide) == set(range(256)) | {TOY.markers.call}
+    follow(guide, "<|call|>")
+
+
+def test_a_required_python_call_may_follow_the_reasoning() -> None:
+    guide = follow(guide_of(tool_choice=named("python")), "<|channel|>analysis<|message|>Hm.<|end|>")
+    assert forced(guide) == f"{NEXT}{TO_PYTHON}"
+
+
+def test_a_required_browser_call_is_json_for_its_parameters() -> None:
+    search = replace(
+        BROWSER[0], parameters={"properties": {"query": {"type": "string"}}, "required": ["query"]}
+    )
+    guide = guide_of(tools=(search, *BROWSER[1:]), tool_choice=named("browser_search"))
+    follow(guide, "<|channel|>analysis to=browser.search code<|message|>")
+    assert forced(guide) == '{"query":"'
+
+
+def test_any_required_call_may_be_a_native_one_or_a_functions() -> None:
+    for header in (TO_PYTHON, "<|channel|>commentary to=functions.get <|constrain|>json<|message|>{"):
+        follow(guide_of(tool_choice=ToolChoice("required")), header)
+
+
+def test_an_answer_with_a_schema_may_call_python_before() -> None:
+    follow(guide_of(json_format=JsonFormat({"type": "object"})), f"{TO_PYTHON}print(1)<|call|>")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "<|channel|>analysis to=python code",
+        "<|channel|>commentary to=python",
+        " to=python<|channel|>analysis code",
+        " to=browser.find<|channel|>analysis code",
+        "<|channel|>analysis to=browser.open <|constrain|>json",
+    ],
+)
+def test_native_tools_that_are_offered_may_be_called_and_no_others(header: str) -> None:
+    follow(guide_of(), f"{header}<|message|>")
+    for fields in ({"tools": (FUNCTION,)}, {"tool_choice": ToolChoice("none")}):
+        with pytest.raises(AssertionError, match="after"):
+            follow(guide_of(**fields), f"{header}<|message|>")
+
+
+def test_code_is_free_even_in_a_strict_tool_and_never_json_by_its_header() -> None:
+    guide = follow(guide_of(tools=STRICT), TO_PYTHON)
+    for token in TOY.ids("x = [1"):
+        assert choices(guide) == set(range(256)) | {TOY.markers.call}
+        guide.accept(token)
+    guide = follow(guide_of(), "<|channel|>analysis to=python")
+    assert spelt(choices(guide)) == {"<|message|>", " "}
+    assert spelt(choices(follow(guide, " "))) == {"c"}
+
+
+def test_rounds_of_native_calls_share_the_reasoning_budget() -> None:
+    earlier = replace(CALLING, reasoning="12345678")
+    guide = follow(guide_of(earlier, RESULT, max_reasoning_tokens=10), "<|channel|>analysis<|message|>a")
+    assert not guide.forced()
+    assert forced(follow(guide, "b")) == TO_ANSWER
+    spent = guide_of(earlier, RESULT, max_reasoning_tokens=8)
+    assert forced(follow(spent, "<|channel|>analysis<|message|>")) == TO_ANSWER
+
+
+def test_a_new_turn_and_a_function_of_the_user_begin_with_the_whole_budget() -> None:
+    earlier = replace(CALLING, reasoning="12345678")
+    function = replace(earlier, calls=(ToolCall("get", "{}"),))
+    for messages in ((earlier, RESULT, FINAL, QUESTION), (function, replace(RESULT, tool="get"))):
+        guide = guide_of(*messages, max_reasoning_tokens=9)
+        follow(guide, "<|channel|>analysis<|message|>12345678")
+        assert not guide.forced()
+
+
+def test_code_in_a_call_spends_no_reasoning_budget() -> None:
+    guide = follow(guide_of(max_reasoning_tokens=2), f"{TO_PYTHON}print(1)")
+    assert not guide.forced()
+    follow(guide, "<|call|>")
