@@ -150,6 +150,19 @@ def test_a_finished_turn_keeps_a_native_call_in_the_commentary_with_its_result(
     assert "<|start|>python to=assistant<|channel|>commentary<|message|>1.4142<|end|>" in text
 
 
+def test_a_call_of_a_function_in_the_analysis_is_answered_there_and_goes_to_the_commentary_in_later_turns(
+    harmony: HarmonyDialect, reference: Reference
+) -> None:
+    kept = reference.written('<|channel|>analysis to=functions.get code<|message|>{"n":1}<|call|>')
+    calling = Message("assistant", "", calls=(ToolCall("get", '{"n":1}'),), token_ids=tuple(kept))
+    turn = (QUESTION, calling, Message("tool", "one", tool="get"))
+    result = "<|start|>functions.get to=assistant<|channel|>analysis<|message|>one<|end|>"
+    assert result in reference.text(harmony.render(Conversation(turn, ALL)))
+    after = reference.text(harmony.render(Conversation((*turn, FINAL, QUESTION), ALL)))
+    assert 'to=functions.get<|channel|>commentary <|constrain|>json<|message|>{"n":1}' in after
+    assert result.replace("analysis", "commentary") in after
+
+
 headers = st.sampled_from(
     [
         " to=python<|channel|>analysis code",
@@ -267,6 +280,16 @@ def test_the_arguments_of_a_browser_call_that_are_no_json_are_passed_on_with_a_c
     events = parsed("<|channel|>analysis to=browser.find code<|message|>hello<|call|>")
     assert told(events) == [ToolCall("browser_find", "hello")]
     assert "not valid JSON" in complaints(events)[0]
+
+
+def test_a_bare_patch_is_the_argument_of_apply_patch() -> None:
+    patch = "*** Begin Patch\n*** Delete File: a\n*** End Patch\n"
+    for tools in (ALL, (Tool("apply_patch"),)):
+        events = parsed(f"<|channel|>commentary to=functions.apply_patch<|message|>{patch}<|call|>", tools)
+        (call,) = told(events)
+        assert isinstance(call, ToolCall)
+        assert json.loads(call.arguments) == {"patch": patch}
+        assert "instead of JSON" in complaints(events)[0]
 
 
 @pytest.mark.parametrize(("recipient", "name"), [("python code", "python"), ("browser.find", "browser_find")])
