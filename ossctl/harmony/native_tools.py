@@ -5,7 +5,7 @@ are plain code, calls of `browser.search` and so on are JSON, both in the channe
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -50,7 +50,7 @@ class Recipients:
     functions: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, tools: Iterable[Tool]) -> Self:
+    def of(cls, tools: Sequence[Tool]) -> Self:
         """The recipients for a conversation with these tools."""
         kinds = {tool.native for tool in tools} - {None}
         functions = frozenset(tool.name for tool in tools if tool.native is None) if kinds else frozenset()

@@ -126,7 +126,7 @@ def test_the_channel_of_a_result_is_that_of_its_call(harmony: HarmonyDialect, re
 def test_a_finished_turn_drops_native_calls_with_its_reasoning(
     harmony: HarmonyDialect, reference: Reference
 ) -> None:
-    """They are part of the chain of thought, as the reference has it, too: it drops all of `analysis`."""
+    """They are part of the chain of thought. The reference drops all of `analysis` as well."""
     turn = (QUESTION, CALLING, RESULT, FINAL, Message("user", "Thanks!"))
     conversation = Conversation(turn, (PYTHON,))
     messages = as_reference(conversation)
@@ -256,6 +256,8 @@ MALFORMED = {
     "<|channel|>analysis to=python code<|message|>```python\nprint(1)\n```<|call|>": "more than its code",
     "<|channel|>analysis to=python <|constrain|>python<|message|>print(1)<|call|>": "unknown content type",
     "<|channel|>analysis python code<|message|>print(1)<|call|>": "",
+    "<|channel|>analysis to=python<|channel|>commentary<|message|>print(1)<|call|>": "several channels",
+    "<|channel|>comment to=python code<|message|>print(1)<|call|>": "unknown channel",
     "<|channel|>analysis to=python!<|message|>print(1)<|call|>": "stray text",
 }
 
