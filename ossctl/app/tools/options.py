@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ossctl.app.inference.options import json_object
 from ossctl.app.tools.command import ToolCommand
+from ossctl.app.tools.python.interpreter import Limits
+from ossctl.app.tools.python.source import PlaceName, PythonSource
 from ossctl.app.user_text import read_text
 from ossctl.dialect import Tool
 from ossctl.errors import UsageError
@@ -19,12 +21,19 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class ToolOptions:
-    """The tool options as they were given. `unasked` runs programs without asking the user."""
+    """The tool options as they were given. `unasked` runs programs without asking the user.
+
+    The model gets Python if `python`, or if `python_in` names the place to run it. The code can read the
+    folder `python_files`.
+    """
 
     tools: Sequence[str] = ()
     commands: Sequence[str] = ()
     seconds: float = 60.0
     unasked: bool = False
+    python: bool = False
+    python_in: PlaceName | None = None
+    python_files: Path | None = None
 
     def refuse_unaskable(self, *, can_ask: bool) -> None:
         """Raise UsageError if programs need the user's consent and there is no terminal to ask on."""
@@ -32,6 +41,14 @@ class ToolOptions:
             raise UsageError(
                 "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
             )
+
+    def python_source(self) -> PythonSource | None:
+        """The function `python`, if the model gets it. Raises UsageError."""
+        if not self.python and self.python_in is None:
+            if self.python_files is not None:
+                raise UsageError("--python-files needs --python")
+            return None
+        return PythonSource(self.python_in, Limits(self.seconds), self.python_files)
 
     def parse(self) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:
         """The functions of `--tool NAME=FILE` and `--tool-cmd NAME=COMMAND`, and the programs behind them.
