@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ossctl.app.inference.options import json_object
 from ossctl.app.tools.command import ToolCommand
-from ossctl.app.tools.python.interpreter import Limits
-from ossctl.app.tools.python.source import PlaceName, PythonSource
 from ossctl.app.user_text import read_text
 from ossctl.dialect import Tool
 from ossctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ossctl.app.tools.python.source import PlaceName, PythonSource
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -32,7 +34,7 @@ class ToolOptions:
     seconds: float = 60.0
     unasked: bool = False
     python: bool = False
-    python_in: PlaceName | None = None
+    python_in: "PlaceName | None" = None
     python_files: Path | None = None
 
     def refuse_unaskable(self, *, can_ask: bool) -> None:
@@ -42,12 +44,15 @@ class ToolOptions:
                 "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
             )
 
-    def python_source(self) -> PythonSource | None:
+    def python_source(self) -> "PythonSource | None":
         """The function `python`, if the model gets it. Raises UsageError."""
         if not self.python and self.python_in is None:
             if self.python_files is not None:
                 raise UsageError("--python-files needs --python")
             return None
+        from ossctl.app.tools.python.interpreter import Limits  # only where it is used: starts stay fast
+        from ossctl.app.tools.python.source import PythonSource
+
         return PythonSource(self.python_in, Limits(self.seconds), self.python_files)
 
     def parse(self) -> tuple[tuple[Tool, ...], Mapping[str, ToolCommand]]:

@@ -16,6 +16,7 @@ from threading import Thread
 
 import pytest
 
+from ossctl.app.tools.options import ToolOptions
 from ossctl.app.tools.python.bubblewrap import BubblewrapPlace
 from ossctl.app.tools.python.container import IMAGE, ContainerPlace, container_arguments
 from ossctl.app.tools.python.interpreter import Limits, Unavailable
@@ -244,7 +245,7 @@ def test_processes_end_with_ossctl(place: PlaceName) -> None:
         'run(session, \'import subprocess; subprocess.Popen(["sleep", "987654"])\')\n'
         "os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", program], check=False)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     deadline = time.monotonic() + 5
     while _running("987654") and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -331,6 +332,14 @@ def test_no_place_at_all_is_an_error_with_every_reason() -> None:
     source = PythonSource(None, LIMITS, None, places)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="neither podman nor docker is installed"):
         source.tools()
+
+
+def test_the_options_lead_to_a_source(tmp_path: Path) -> None:
+    assert ToolOptions().python_source() is None
+    assert ToolOptions(python=True).python_source() is not None
+    assert ToolOptions(python_in="bwrap").python_source() is not None
+    with pytest.raises(UsageError, match="--python-files needs --python"):
+        ToolOptions(python_files=tmp_path).python_source()
 
 
 def test_a_shared_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def _choose(
 
 
 class PythonSession:
-    """One conversation, with an interpreter from the first call on, and a new one after each that was lost."""
+    """One conversation: an interpreter from the first call on, and a new one after each that was lost."""
 
     def __init__(self, start: Callable[[], Interpreter]) -> None:
         self._start = start
