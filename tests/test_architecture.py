@@ -93,6 +93,7 @@ WRITERS = {
     "runtime/crash.py": "after a crash in native code",
     "app/placement/reservation.py": "a process of its own, whose stdout is a pipe",
     "app/placement/self_test.py": "a process of its own, whose stdout is a pipe",
+    "app/tools/python/child.py": "a program of its own inside a sandbox, whose streams are pipes",
     "build/__main__.py": "a program of its own, before the dependencies can be imported",
 }
 STREAMS = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__", "os.write"}

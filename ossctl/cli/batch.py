@@ -191,6 +191,8 @@ def batch(
     generation = replace(generation, system=system, **formats)
     tools.refuse_unaskable(can_ask=False)
     job = replace(options, generation=generation, tools=tools).job()
+    for note in job.rules.tools.notes():
+        out.note(note)
     survey = job.prepare()
     chosen = BatchModel(model_file(model, loading, out), loading)
     raise typer.Exit((_check if options.dry_run else _run)(job, survey, chosen, out))

@@ -98,10 +98,14 @@ def run(
             raise UsageError("--json and --extract have no meaning with --serve-stdin")
         defaults = options.defaults_for_lines()
         toolbox = tools.toolbox()
+        for note in toolbox.notes():
+            out.note(note)
         defaults = replace(defaults, tools=toolbox.offered)
         serve(model_file(model, loading, out), loading, defaults, toolbox, out.warning)
         return
     request = options.request()
+    for note in request.tools.notes():
+        out.note(note)
     path = model_file(model, loading, out)
     view = RunOutput(
         out,

@@ -1,6 +1,7 @@
 """The group of options for functions that the model may call."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -40,12 +41,36 @@ def tool_options(
             help="Answers with calls to one message; then the model has to answer.",
         ),
     ] = 32,
+    python: Annotated[
+        bool, typer.Option("--python", help="Let the model run Python, where it can touch nothing outside.")
+    ] = False,
+    python_in: Annotated[
+        Literal["monty", "bwrap", "container"] | None,
+        typer.Option(
+            show_default="the first that works", help="Where the model's Python runs; implies --python."
+        ),
+    ] = None,
+    python_files: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", show_default=False, help="Folder that the model's Python can read, as /mnt/data."
+        ),
+    ] = None,
     unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run tool programs without asking.")] = False,
 ) -> "ToolOptions":
-    """Which functions the model may call, and which programs answer."""
+    """Which functions the model may call, and what answers."""
     from ossctl.app.tools.options import ToolOptions
 
-    return ToolOptions(tools or (), commands or (), seconds, max_rounds, unasked)
+    return ToolOptions(
+        tools or (),
+        commands or (),
+        seconds,
+        max_rounds,
+        unasked=unasked,
+        python=python,
+        python_in=python_in,
+        python_files=python_files,
+    )
 
 
 ToolGroup = Annotated["ToolOptions", tool_options]

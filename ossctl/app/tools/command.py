@@ -41,6 +41,9 @@ class ToolCommands:
         program = self.programs[name]
         return f"{shlex.join(program.argv)}, at most {program.seconds:g} s"
 
+    def notes(self) -> Sequence[str]:
+        return ()
+
     def open(self) -> "ToolCommands":
         return self
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ossctl.app.inference.options import json_object
 from ossctl.app.tools.command import ToolCommand, ToolCommands
@@ -15,18 +16,28 @@ from ossctl.app.user_text import read_text
 from ossctl.dialect import Tool
 from ossctl.errors import UsageError
 
+if TYPE_CHECKING:
+    from ossctl.app.tools.python.source import PlaceName, PythonSource
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
 class ToolOptions:
-    """The tool options as they were given. `unasked` runs programs without asking the user."""
+    """The tool options as they were given. `unasked` runs programs without asking the user.
+
+    The model gets Python if `python`, or if `python_in` names the place to run it. The code can read the
+    folder `python_files`.
+    """
 
     tools: Sequence[str] = ()
     commands: Sequence[str] = ()
     seconds: float = 60.0
     max_rounds: int = MAX_ROUNDS
     unasked: bool = False
+    python: bool = False
+    python_in: "PlaceName | None" = None
+    python_files: Path | None = None
 
     def refuse_unaskable(self, *, can_ask: bool) -> None:
         """Raise UsageError if programs need the user's consent and there is no terminal to ask on."""
@@ -34,6 +45,17 @@ class ToolOptions:
             raise UsageError(
                 "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
             )
+
+    def python_source(self) -> "PythonSource | None":
+        """The function `python`, if the model gets it. Raises UsageError."""
+        if not self.python and self.python_in is None:
+            if self.python_files is not None:
+                raise UsageError("--python-files needs --python")
+            return None
+        from ossctl.app.tools.python.interpreter import Limits  # only where it is used: starts stay fast
+        from ossctl.app.tools.python.source import PythonSource
+
+        return PythonSource(self.python_in, Limits(self.seconds), self.python_files)
 
     def toolbox(self) -> Toolbox:
         """The functions that the options give the model. Nothing is started. Raises UsageError.
@@ -46,7 +68,8 @@ class ToolOptions:
             for name, command in _pairs(self.commands, "--tool-cmd", "COMMAND")
         }
         functions = tuple(declared.pop(name, Tool(name)) for name in programs)
-        sources = [ToolCommands(functions, programs)] if programs else []
+        commands = ToolCommands(functions, programs) if programs else None
+        sources = [source for source in (commands, self.python_source()) if source is not None]
         return Toolbox(sources, tuple(declared.values()), self.max_rounds)
 
 

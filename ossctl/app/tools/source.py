@@ -55,6 +55,9 @@ class ToolSource(Protocol):
     def describe(self, name: str) -> str:
         """What runs the function, and its limits, in a few words for the user."""
 
+    def notes(self) -> Sequence[str]:
+        """What the user should know about where the functions run and what they can touch, if anything."""
+
     def open(self) -> ToolSession:
         """Begin a conversation. Returns at once: what is slow to start waits for the first call."""
 

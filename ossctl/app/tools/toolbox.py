@@ -62,6 +62,10 @@ class Toolbox:
         source = self.by_name.get(name)
         return source.describe(name) if source else "no program"
 
+    def notes(self) -> Sequence[str]:
+        """What the user should know about the functions. Raises as `offered` does."""
+        return [note for source in self._tools for note in source.notes()]
+
     def open(self) -> "ToolRunner":
         """Begin a conversation. Close it when it ends."""
         return ToolRunner(self)

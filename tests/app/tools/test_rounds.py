@@ -51,6 +51,9 @@ class Hanging:
     def describe(self, name: str) -> str:
         return name
 
+    def notes(self) -> Sequence[str]:
+        return ()
+
     def open(self) -> "Hanging":
         return self
 

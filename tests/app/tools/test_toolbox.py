@@ -46,6 +46,9 @@ class Together:
     def describe(self, name: str) -> str:
         return name
 
+    def notes(self) -> Sequence[str]:
+        return ()
+
     def open(self) -> "Together":
         return self
 

@@ -1,0 +1,215 @@
+"""The program that runs the model's Python inside a sandbox. It needs only a standard library, from 3.9 on.
+
+It is the first process of its own PID namespace and has two parts. The watcher stays the first process, which
+no other can kill: when it ends, all others end. It ends when ossctl does, and when there are too many
+processes or too much memory is used. The worker runs code in a module that it keeps.
+
+Requests and replies are JSON behind a length of 4 bytes, on the pipes that are standard input and output in
+the beginning. The code never sees these two: what it prints goes to standard error, a third pipe, in which
+the marker of the request follows the output of each piece of code.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import linecache
+import os
+import queue
+import resource
+import select
+import signal
+import struct
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+TOO_MANY_PROCESSES, TOO_MUCH_MEMORY, ENDED = 80, 81, 82  # exit codes
+WATCH_MILLISECONDS = 250
+MAX_TRACEBACK = 4_000  # characters
+MAX_OPEN_FILES = 256
+
+
+def watch(worker: int, limits: dict[str, int]) -> int:
+    """Wait until something is wrong; return the exit code that names it."""
+    waiting = select.poll()
+    waiting.register(0, 0)  # reports only that the other end was closed
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    waiting.register(woken, select.POLLIN)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    while True:
+        found = [fd for fd, _ in waiting.poll(WATCH_MILLISECONDS)]
+        if 0 in found:
+            return 0
+        if woken in found:
+            os.read(woken, 4096)
+        if reap(worker):
+            return ENDED
+        processes = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+        if len(processes) > limits["processes"]:
+            return TOO_MANY_PROCESSES
+        if total(processes, resident) > limits["memory"] < total(processes, proportional):
+            return TOO_MUCH_MEMORY
+
+
+def reap(worker: int) -> bool:
+    """Take leave of processes that have ended; return whether the worker is one of them."""
+    while True:
+        ended, _ = os.waitpid(-1, os.WNOHANG)
+        if ended == worker:
+            return True
+        if ended == 0:
+            return False
+
+
+def total(processes: Sequence[str], of: Callable[[str], int]) -> int:
+    """The bytes of memory of several processes, of which some may have ended."""
+    amount = 0
+    for name in processes:
+        with contextlib.suppress(OSError, ValueError):
+            amount += of(name)
+    return amount
+
+
+def resident(process: str) -> int:
+    """Bytes of memory; what processes share counts for each of them."""
+    with open(f"/proc/{process}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def proportional(process: str) -> int:
+    """Bytes of memory; what processes share is divided among them. Slower than `resident`."""
+    with open(f"/proc/{process}/smaps_rollup") as file:
+        return sum(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+
+
+class Worker:
+    """Runs the code of requests, one after another, in one module."""
+
+    def __init__(self, limits: dict[str, int]) -> None:
+        self.requests: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+        self.pid, self.thread = os.getpid(), threading.get_ident()
+        self.running = False
+        self.count = 0
+        self.module = types.ModuleType("__main__")
+        sys.modules["__main__"] = self.module
+        sys.argv = [""]
+        self.commands, self.replies, self.printed = os.dup(0), os.dup(1), os.dup(2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        restrict(resource.RLIMIT_DATA, limits["memory"])
+        restrict(resource.RLIMIT_FSIZE, limits["files"])
+        restrict(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
+        restrict(resource.RLIMIT_CORE, 0)
+
+    def serve(self) -> None:
+        """Answer requests until there are no more."""
+        threading.Thread(target=self.listen, daemon=True).start()
+        while True:
+            request = self.requests.get()
+            reply = self.answer(request["code"])
+            if os.getpid() != self.pid:  # the code has forked, and this is the copy
+                os._exit(0)
+            os.write(self.printed, request["marker"].encode())
+            send(self.replies, reply)
+
+    def listen(self) -> None:
+        """Take requests from the pipe, on a thread of its own, so that a running one can be interrupted."""
+        with os.fdopen(self.commands, "rb") as pipe:
+            while len(head := pipe.read(4)) == 4:
+                request = json.loads(pipe.read(struct.unpack(">I", head)[0]))
+                if "code" in request:
+                    self.requests.put(request)
+                else:
+                    signal.pthread_kill(self.thread, signal.SIGINT)
+        os._exit(0)
+
+    def answer(self, code: str) -> dict[str, str]:
+        """Run the code; return the reply."""
+        for fd in 1, 2:
+            os.dup2(self.printed, fd)
+        sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
+        signal.signal(signal.SIGINT, self.interrupt)
+        self.count += 1
+        name = f"<cell {self.count}>"
+        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        try:
+            self.running = True
+            self.execute(code, name)
+        except BaseException as error:
+            self.running = False
+            return {"error": described(error)}
+        else:
+            return {}
+        finally:
+            self.running = False
+            for stream in sys.stdout, sys.stderr:
+                with contextlib.suppress(Exception):  # the code may have put anything there
+                    stream.flush()
+
+    def execute(self, code: str, name: str) -> None:
+        """Run the statements; print the value of a last expression, as Jupyter does."""
+        tree = ast.parse(code, name)
+        last = tree.body[-1] if tree.body else None
+        if isinstance(last, ast.Expr):
+            tree.body.pop()
+        names = self.module.__dict__
+        exec(compile(tree, name, "exec"), names)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), name, "eval"), names)
+            if value is not None:
+                names["_"] = value
+                print(repr(value))
+
+    def interrupt(self, *_: object) -> None:
+        """Stop the code, and nothing but the code."""
+        if self.running:
+            raise KeyboardInterrupt
+
+
+def described(error: BaseException) -> str:
+    """A short traceback, without the frames of this program and the folders of the libraries."""
+    try:
+        frames = error.__traceback__
+        while frames is not None and not frames.tb_frame.f_code.co_filename.startswith("<cell "):
+            frames = frames.tb_next
+        text = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    except Exception:  # the code may define exceptions that cannot be shown
+        return type(error).__name__
+    for folder in sorted(filter(None, sys.path), key=len, reverse=True):
+        text = text.replace(folder + os.sep, "")
+    if len(text) > MAX_TRACEBACK:
+        text = text[: MAX_TRACEBACK // 4] + "\n[...]\n" + text[-MAX_TRACEBACK * 3 // 4 :]
+    return text.encode("utf-8", "replace").decode()
+
+
+def restrict(kind: int, limit: int) -> None:
+    """Lower a limit of this process and its children for good."""
+    _, most = resource.getrlimit(kind)
+    limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    resource.setrlimit(kind, (limit, limit))
+
+
+def send(pipe: int, reply: dict[str, Any]) -> None:
+    """Write a reply."""
+    data = json.dumps(reply).encode()
+    data = struct.pack(">I", len(data)) + data
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def main() -> None:
+    """Fork the worker off, and watch it."""
+    limits = json.loads(sys.argv[1])
+    worker = os.fork()
+    if worker:
+        os._exit(watch(worker, limits))
+    Worker(limits).serve()
+
+
+main()
