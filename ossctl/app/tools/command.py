@@ -37,7 +37,7 @@ class ToolCommands:
     def tools(self) -> Sequence[Tool]:
         return self.functions
 
-    def describe(self, name: str) -> str:
+    def describe(self, name: str, /) -> str:
         program = self.programs[name]
         return f"{shlex.join(program.argv)}, at most {program.seconds:g} s"
 

@@ -52,7 +52,7 @@ class ToolSource(Protocol):
     def tools(self) -> Sequence[Tool]:
         """The functions, always the same ones. Starts what is needed to know them. Raises OssctlError."""
 
-    def describe(self, name: str) -> str:
+    def describe(self, name: str, /) -> str:
         """What runs the function, and its limits, in a few words for the user."""
 
     def notes(self) -> Sequence[str]:

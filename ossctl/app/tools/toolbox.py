@@ -57,7 +57,7 @@ class Toolbox:
         """The source of each function that runs here."""
         return {tool.name: source for source, tools in self._tools.items() for tool in tools}
 
-    def describe(self, name: str) -> str:
+    def describe(self, name: str, /) -> str:
         """What runs a function, or that its calls are the user's to answer."""
         source = self.by_name.get(name)
         return source.describe(name) if source else "no program"

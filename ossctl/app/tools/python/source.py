@@ -80,7 +80,7 @@ class PythonSource:
             notes.append(f"The model's Python can read {self._shared} as {SHARED}.")
         return notes
 
-    def describe(self, name: str) -> str:
+    def describe(self, _name: str, /) -> str:
         """Where the code runs."""
         place, _ = self._choice()
         return f"{place.title}, at most {self._limits.seconds:g} s"
