@@ -1,9 +1,10 @@
 """`make bench-warm`: the first token where a prompt was computed before, by another process or by this one.
 
-    python -m benchmarks.warm [--model GGUF] [--tokens 3000] [--rounds 5]
+    python -m benchmarks.warm [--model GGUF] [--tokens 3000] [--rounds 5] [--once]
 
 All sides take turns. Times are from the start of the program, or from the message in a chat that was never
-closed, to the first byte of the answer.
+closed, to the first byte of the answer. --once, for models that need minutes, measures chats alone and
+computes the prompt only twice, however many rounds there are.
 """
 
 import argparse
@@ -93,6 +94,27 @@ class Side:
 
         return ask
 
+    def resumed_once(self, rounds: int) -> dict[str, list[float]]:
+        """The times of a chat about the text that is resumed, and of one that stays open after that."""
+        resume = self.closed_chat()
+        warm = [resume() for _ in range(rounds)]
+        process = self.start("chat", "-c")
+        self.first_byte(process, "And now?")
+        kept = []
+        for _ in range(rounds):
+            self.wait_for_end_of_answer(process)
+            kept.append(self.first_byte(process, "And now?"))
+        process.communicate()
+        started = time.perf_counter()
+        process = self.start("chat", "-c", "--no-cache")
+        computed = self.first_byte(process, "And now?", started)
+        process.communicate()
+        return {
+            "chat, never closed": kept,
+            "chat -c, computed": [computed],
+            "chat -c, from disk": warm,
+        }
+
     def wait_for_end_of_answer(self, process: "subprocess.Popen[bytes]") -> None:
         """Read until nothing has come for a second."""
         assert process.stdout is not None
@@ -105,14 +127,18 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=smollm2())
     parser.add_argument("--tokens", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--once", action="store_true")
     options = parser.parse_args()
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as found:
-        for number in range(options.rounds):
+        for number in range(1 if options.once else options.rounds):
             words = random.Random(number).choices(_WORDS, k=int(options.tokens / _TOKENS_PER_WORD))
             folder = Path(found) / str(number)
             folder.mkdir()
             side = Side(folder, options.model, " ".join(words))
+            if options.once:
+                times = side.resumed_once(options.rounds)
+                break
             measured = {
                 "run -f, computed": side.run("--no-cache"),
                 "run -f, first": side.run(),
@@ -126,10 +152,10 @@ def main() -> None:
     medians = {name: statistics.median(of) for name, of in times.items()}
     for name, median in medians.items():
         print(f"{name:26} {median:8.3f} s   ({min(times[name]):.3f} to {max(times[name]):.3f})")
-    computed, first, again, kept, resumed, warm = medians.values()
-    print(
-        f"run -f: {computed / again:.1f} times as fast from disk; with an empty cache {first / computed:.3f}"
-    )
+    if not options.once:
+        computed, first, again = list(medians.values())[:3]
+        print(f"run -f: {computed / again:.1f} times as fast from disk; empty cache {first / computed:.3f}")
+    kept, resumed, warm = list(medians.values())[-3:]
     print(f"chat -c: {resumed / warm:.1f} times as fast from disk; {warm / kept:.2f} of a chat never closed")
 
 

@@ -19,6 +19,7 @@ from ossctl.cli.options import (
     generation_options,
 )
 from ossctl.cli.output import Output
+from ossctl.cli.tool_options import ToolGroup
 
 if TYPE_CHECKING:
     from ossctl.app.batch.options import BatchOptions
@@ -172,6 +173,7 @@ def batch(
     system: SystemOption = "",
     formats: FormatGroup,
     generation: BatchGenerationGroup,
+    tools: ToolGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
     out: TextOutput,
@@ -187,7 +189,8 @@ def batch(
 
     loading = replace(loading, cache_bytes=cache)
     generation = replace(generation, system=system, **formats)
-    job = replace(options, generation=generation).job()
+    tools.refuse_unaskable(can_ask=False)
+    job = replace(options, generation=generation, tools=tools).job()
     survey = job.prepare()
     chosen = BatchModel(model_file(model, loading, out), loading)
     raise typer.Exit((_check if options.dry_run else _run)(job, survey, chosen, out))

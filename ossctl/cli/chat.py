@@ -1,6 +1,7 @@
 """`ossctl chat`."""
 
 import sys
+from contextlib import closing
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +90,8 @@ def chat(
         obeys=obey or _is_interactive(out),
     )
     try:
-        _talk(setup, reference, loading, out)
+        with closing(started):
+            _talk(setup, reference, loading, out)
     except ModelError as error:
         if resumed is None or model is not None:
             raise

@@ -85,7 +85,7 @@ def run(
 
     out.open_stdout()
     loading = replace(loading, cache_bytes=cache)
-    tools.refuse_unaskable(can_ask=out.can_ask)
+    tools.refuse_unaskable(can_ask=out.can_ask and not serve_stdin)
     if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
     date = generation.date or datetime.now().astimezone().date()
@@ -97,7 +97,9 @@ def run(
         if as_json or extract:
             raise UsageError("--json and --extract have no meaning with --serve-stdin")
         defaults = options.defaults_for_lines()
-        serve(model_file(model, loading, out), loading, defaults, out.warning)
+        toolbox = tools.toolbox()
+        defaults = replace(defaults, tools=toolbox.offered)
+        serve(model_file(model, loading, out), loading, defaults, toolbox, out.warning)
         return
     request = options.request()
     path = model_file(model, loading, out)

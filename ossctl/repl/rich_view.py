@@ -7,12 +7,12 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
+from ossctl.app.chat.events import Answered, ChatEvent, ToolRan, ToolRunning
 from ossctl.dialect import Answer, Preamble, Reasoning, ToolCall
 from ossctl.repl.markdown import THEME, MarkdownStream
 from ossctl.repl.screen import LiveArea
 from ossctl.repl.view import Clock, ShowReasoning
-from ossctl.repl.wording import thought, tokens
+from ossctl.repl.wording import program_of, thought, tokens
 from ossctl.text import can_encode, duration, harmless, one_line
 
 _SECONDS_BETWEEN_FRAMES = 1 / 15
@@ -41,6 +41,7 @@ class RichView:
         self._folded = False
         self._next_frame = 0.0
         self._frames = 0
+        self._running: tuple[str, float] | None = None  # a tool and when it started
         self._opened = False  # whether the empty line before the answer has been written
 
     def take(self, event: ChatEvent) -> None:
@@ -54,7 +55,10 @@ class RichView:
                 self._answer.feed(text)
             case ToolCall(name, arguments):
                 finished = [*self._fold(), *self._close_text(), *self._call(name, arguments)]
+            case ToolRunning(call):
+                self._running = self._running or (call.name, monotonic())
             case ToolRan(outcome):
+                self._running = None
                 finished = self._result(ok=outcome.ok, result=outcome.result)
                 self._clock = Clock()
             case Answered():
@@ -124,9 +128,12 @@ class RichView:
     def _call(self, name: str, arguments: str) -> list[str]:
         self._answer = MarkdownStream(self._console)
         self._thoughts, self._folded, self._shown_thoughts = "", False, 0
-        return self._lines(
-            Text.assemble(("● ", "cyan"), (name, "bold"), f"({one_line(harmless(arguments))})")
-        )
+        program = program_of(arguments)
+        brief = "" if program else f"({one_line(harmless(arguments))})"
+        return [
+            *self._lines(Text.assemble(("● ", "cyan"), (name, "bold"), brief)),
+            *(row for line in program for row in self._dim(f"  {harmless(line)}", self._area.columns)),
+        ]
 
     def _result(self, *, ok: bool, result: str) -> list[str]:
         mark = ("  → ", "dim") if ok else ("  ✗ ", "red")
@@ -135,16 +142,20 @@ class RichView:
     def _status(self, columns: int) -> list[str]:
         """The status line: what is happening, and how to stop it."""
         clock, prefill = self._clock, self._clock.prefill
-        if clock.pieces:
+        elapsed = clock.elapsed
+        if self._running is not None:
+            name, started = self._running
+            what, elapsed = f"running {name}", monotonic() - started
+        elif clock.pieces:
             what = tokens(clock.pieces)
             rate = f" · {clock.rate:,.1f} tokens/s" if clock.rate else ""
             what = f"{'answering' if self._folded or not self._thoughts else 'thinking'} · {what}{rate}"
-        elif clock.elapsed > _LONG_PREFILL_SECONDS and prefill.total:
+        elif elapsed > _LONG_PREFILL_SECONDS and prefill.total:
             what = f"prefilling {prefill.done:,} of {prefill.total:,} tokens"
         else:
             what = "prefilling"
         spinner = _SPINNER[self._frames % len(_SPINNER)] if self._unicode else "-\\|/"[self._frames % 4]
-        line = f"{spinner} {what} · {duration(clock.elapsed)} · Ctrl-C stops"
+        line = f"{spinner} {what} · {duration(elapsed)} · Ctrl-C stops"
         return ["", *self._dim(line[:columns], columns)]
 
     def _dim(self, text: str, columns: int) -> list[str]:

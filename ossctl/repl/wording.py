@@ -1,10 +1,14 @@
 """Short texts about answers and the context."""
 
+import msgspec
+
 from ossctl.app.chat.context_window import ContextUsage
 from ossctl.app.chat.events import Answered
 from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.tools.toolbox import rounds_exhausted
 from ossctl.text import duration
+
+_MAX_PROGRAM_LINES = 12
 
 
 def tokens(count: int) -> str:
@@ -62,3 +66,19 @@ def complaints(answered: Answered) -> list[str]:
         case AnswerFinish.TOOL_CALLS:
             found.append("The answer ends with a function call. /tools shows which functions have a program.")
     return found
+
+
+def program_of(arguments: str) -> list[str]:
+    """The lines of a call whose only argument is a text of several lines, as of a program; the first of many.
+
+    Empty for other calls, which are shown on one line.
+    """
+    try:
+        values = list(msgspec.json.decode(arguments, type=dict[str, str]).values())
+    except msgspec.DecodeError:
+        return []
+    lines = values[0].rstrip().split("\n") if len(values) == 1 else []
+    if len(lines) < 2:
+        return []
+    more = len(lines) - _MAX_PROGRAM_LINES
+    return [*lines[:_MAX_PROGRAM_LINES], *([f"… {more:,} more lines"] if more > 0 else [])]

@@ -1,6 +1,7 @@
 """The view of an answer, on the screen of an emulated terminal."""
 
 import io
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 import pyte
 import pytest
 
-from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
+from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan, ToolRunning
 from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.tools.source import ToolOutcome
 from ossctl.dialect import Answer, Reasoning, ToolCall
@@ -180,6 +181,29 @@ def test_calls_of_tools_are_a_block(screen: Screen) -> None:
     ran = ToolRan(ToolOutcome(call, "21 °C", ok=True))
     text = shown(screen, [Answer("I look it up."), call, ran, Answer("It is warm."), DONE])
     assert '● weather({"city": "Paris"})\n  → 21 °C\n\nIt is warm.' in text
+
+
+def test_a_program_that_a_model_writes_is_shown_by_lines_and_a_long_one_is_folded(screen: Screen) -> None:
+    code = "\n".join(f"x{n} = {n}" for n in range(30))
+    call = ToolCall("python", json.dumps({"code": code}))
+    ran = ToolRan(ToolOutcome(call, "29", ok=True))
+    text = shown(screen, [call, ran, Answer("It is 29."), DONE])
+    assert "● python\n  x0 = 0\n  x1 = 1\n" in text
+    assert "  x11 = 11\n  … 18 more lines\n  → 29\n" in text
+
+
+def test_a_tool_that_runs_is_named_until_it_ends(screen: Screen) -> None:
+    view = RichView(screen)
+    view.begin()
+    call = ToolCall("weather", "{}")
+    view.take(call)
+    for _ in range(2):
+        view._next_frame = 0
+        view.take(ToolRunning(call))
+    assert "running weather" in screen.text
+    view._next_frame = 0
+    view.take(ToolRan(ToolOutcome(call, "21 °C", ok=True)))
+    assert "running weather" not in screen.text
 
 
 def test_a_long_prompt_shows_how_far_it_is(screen: Screen) -> None:

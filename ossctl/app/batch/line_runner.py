@@ -8,7 +8,7 @@ the input.
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from typing import Generic, Protocol, TypeVar
@@ -20,6 +20,8 @@ from ossctl.app.batch.records import ResultRecords
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.tools.toolbox import Toolbox
+from ossctl.app.tools.workers import Called
 from ossctl.app.wire.chat_completions import default_id
 from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.reader import EndOfInput, Reader
@@ -33,14 +35,15 @@ _MIN_IN_FLIGHT = 64  # enough to find common prefixes
 _MIN_IN_FLIGHT_ORDERED = 1024  # with --order input, where finished lines wait for slower ones
 TICK_SECONDS = 0.2  # between reports of the progress
 
-Arrival = Line | Generation | Exception | EndOfInput | None
+Arrival = Line | Generation | Called | Exception | EndOfInput | None
 
 
 @dataclass(frozen=True)
 class Rules:
     """How a batch runs. It stops when more than `max_errors` lines have failed, unless that is None.
 
-    If it is `deterministic`, an answer does not depend on the other requests.
+    If it is `deterministic`, an answer does not depend on the other requests. The calls of an answer to
+    functions in `tools` are run, and their results continue it.
     """
 
     in_order: bool = False
@@ -48,6 +51,7 @@ class Rules:
     retry_cut: bool = False
     deterministic: bool = False
     max_errors: int | None = None
+    tools: Toolbox = field(default_factory=Toolbox)
 
     def keeps(self, state: RecordState) -> bool:
         """Whether a resumed batch keeps a record of this state, and does not answer its request again."""

@@ -9,8 +9,10 @@ from ossctl.app.batch.line_parser import Column, LineParser, Template
 from ossctl.app.batch.line_runner import Rules
 from ossctl.app.batch.run import BatchJob, Sink
 from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.tools.options import ToolOptions
 from ossctl.app.user_text import text_of
 from ossctl.app.wire.source import Format, Source, format_of
+from ossctl.dialect import Tool
 from ossctl.errors import UsageError
 from ossctl.templates.prompt import PromptTemplate
 
@@ -43,13 +45,14 @@ class BatchOptions:
     fail_fast: bool = False
     dry_run: bool = False
     deterministic: bool = False
+    tools: ToolOptions = field(default_factory=ToolOptions)
 
     def job(self) -> BatchJob:
         """Raises UsageError for options that contradict each other or are invalid."""
         for option, given in (("--retry-failed", self.retry_failed), ("--retry-cut", self.retry_cut)):
             if given and not self.resume:
                 raise UsageError(f"{option} needs --resume")
-        kind, template = self._format(), self._template()
+        kind, template, tools = self._format(), self._template(), self.tools.toolbox()
         return BatchJob(
             Source(
                 None if self.source == STREAM else self.source,
@@ -68,13 +71,14 @@ class BatchOptions:
                 keep_input=self.keep_input,
                 report=self.report,
             ),
-            self._parser(kind, template),
+            self._parser(kind, template, tools.offered),
             Rules(
                 in_order=self.order == "input",
                 retry_failed=self.retry_failed,
                 retry_cut=self.retry_cut,
                 deterministic=self.deterministic,
                 max_errors=0 if self.fail_fast else self.max_errors,
+                tools=tools,
             ),
         )
 
@@ -91,8 +95,8 @@ class BatchOptions:
             raise UsageError("--prompt is empty")
         return PromptTemplate(text)
 
-    def _parser(self, kind: Format, template: Template | None) -> LineParser:
+    def _parser(self, kind: Format, template: Template | None, tools: tuple[Tool, ...]) -> LineParser:
         columns = {Format.TEXT: Column("text"), Format.CSV: Column("prompt"), Format.TSV: Column("prompt")}
         today = datetime.now().astimezone().date()
-        defaults = replace(self.generation.defaults(), today=today, timeout=self.timeout)
+        defaults = replace(self.generation.defaults(), today=today, timeout=self.timeout, tools=tools)
         return LineParser(defaults, template or columns.get(kind), self.assign_ids)

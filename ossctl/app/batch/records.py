@@ -118,11 +118,13 @@ class ResultRecords:
 
 def _choice(index: int, task: Task, generation: Generation, piece: Callable[[int], bytes]) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": generation.content}
-    if generation.reasoning:
-        message["reasoning_content"] = generation.reasoning
+    if generation.all_reasoning:
+        message["reasoning_content"] = generation.all_reasoning
     if generation.calls:
         message["tool_calls"] = [_tool_call(call) for call in generation.calls]
     choice = {"index": index, "message": message, "finish_reason": generation.finish, "logprobs": None}
+    if generation.earlier.tool_results:
+        choice["tool_results"] = generation.earlier.tool_results
     if details := _finish_details(generation):
         choice["finish_details"] = details
     if task.sampling.logprobs is not None:
@@ -134,8 +136,9 @@ def _flat(generations: Sequence[Generation], extra: dict[str, Any]) -> dict[str,
     choices = [
         {
             "content": generation.content,
-            "reasoning": generation.reasoning,
+            "reasoning": generation.all_reasoning,
             "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in generation.calls],
+            **({"tool_results": results} if (results := generation.earlier.tool_results) else {}),
             "finish_reason": generation.finish,
             **tokens,
         }
@@ -203,15 +206,18 @@ def _usage(generations: Sequence[Generation]) -> dict[str, Any]:
 
     Answers that did not fit the schema count as well, and `rejected_tokens` are theirs.
     """
-    prompt = len(generations[0].request.prompt)
-    rejected = sum(generation.rejected_tokens for generation in generations)
-    completion = sum(generation.completion_tokens for generation in generations) + rejected
-    reasoning = sum(generation.reasoning_tokens for generation in generations)
+    totals = [generation.totals for generation in generations]
+    prompt = len(generations[0].request.prompt) + sum(generation.earlier.prompt for generation in generations)
+    cached = min(generation.cached_tokens for generation in generations)
+    cached += sum(generation.earlier.cached for generation in generations)
+    rejected = sum(each.rejected for each in totals)
+    completion = sum(each.completion for each in totals)
+    reasoning = sum(each.reasoning for each in totals)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": min(g.cached_tokens for g in generations)},
+        "prompt_tokens_details": {"cached_tokens": cached},
         "completion_tokens_details": {
             "reasoning_tokens": reasoning,
             **({"rejected_tokens": rejected} if rejected else {}),

@@ -165,7 +165,8 @@ def run_batch(
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
             try:
-                runner.run(lines, interrupt, output.finished, output.spool, ids_are_unique=surveyed)
+                with contextlib.closing(job.rules.tools):
+                    runner.run(lines, interrupt, output.finished, output.spool, ids_are_unique=surveyed)
             except OssctlError:
                 if not journal.broken:
                     output.finalize(journal, runner, complete=False)

@@ -4,7 +4,8 @@ The engine's thread generates, and delivers what it has to the queue of `LineRun
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
 from ossctl.app.batch.line_runner import Arrival, Codec, LineRunner, Rules
 from ossctl.app.batch.prefix_queue import PrefixQueue
@@ -13,9 +14,11 @@ from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
-from ossctl.app.inference.request import prepare_choices
+from ossctl.app.inference.request import GenerationSpec, prepare_choices, prepare_generation
 from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
+from ossctl.app.tools.rounds import next_round, totals_after
+from ossctl.app.tools.workers import Called, ToolWorkers
 from ossctl.app.wire.chat_completions import Task
 from ossctl.app.wire.lines import Line
 from ossctl.engine.request import FinishReason
@@ -27,15 +30,20 @@ _SUBMITTED_PER_SEQUENCE = 2  # the others wait in the prefix queue
 
 @dataclass
 class _Pending:
-    """A line whose choices are being generated; `index` counts the lines of the input from 0."""
+    """A line whose choices are being generated; `index` counts the lines of the input from 0.
+
+    `specs` are what the choices answer now: the task, and the results of their calls.
+    """
 
     index: int
     line: Line
     task: Task
     choices: list[Generation]
+    specs: list[GenerationSpec] = field(init=False)
     unfinished: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.specs = [self.task] * len(self.choices)
         self.unfinished = len(self.choices)
 
 
@@ -61,7 +69,10 @@ class BatchRunner(LineRunner[Task]):
 
     def _answer_all(self, interrupt: Interrupt) -> None:
         model, isolated = self._model, self._rules.deterministic
-        with EngineThread(model.runner, self._arrivals.put, model.disk, isolated=isolated) as engine:
+        with (
+            EngineThread(model.runner, self._arrivals.put, model.disk, isolated=isolated) as engine,
+            closing(ToolWorkers(self._rules.tools, self._arrivals.put)) as self._tools,
+        ):
             self._engine = engine
             try:
                 self._keep_engine_busy(engine, interrupt, _SUBMITTED_PER_SEQUENCE * self.n_seq)
@@ -107,16 +118,48 @@ class BatchRunner(LineRunner[Task]):
         if isinstance(arrival, Generation):
             self._finish(arrival)
             return True
+        if isinstance(arrival, Called):
+            self._continue(arrival)
+            return True
         return super()._handle(arrival)
 
     def _finish(self, generation: Generation) -> None:
-        pending = self._pending.pop(generation.request.id)
+        """Sample a finished choice again, have its calls run, or end it."""
+        name = generation.request.id
+        pending = self._pending[name]
         self._submitted -= 1
-        if (again := retry_of(self._model, pending.task, generation, step=pending.task.n)) is not None:
-            pending.choices[pending.choices.index(generation)] = again
-            self._pending[again.request.id] = pending
-            self._queue.push([again])
+        spec = pending.specs[pending.choices.index(generation)]
+        if (again := retry_of(self._model, spec, generation, step=pending.task.n)) is not None:
+            self._replace(pending, generation, again)
+        elif generation.error or not self._tools.submit(name, generation, spec.conversation.tools):
+            self._end_choice(name)
+
+    def _continue(self, called: Called) -> None:
+        """Generate the next answer of a choice, with the results of its calls."""
+        generation = called.generation
+        name = generation.request.id
+        rounds, pending = self._tools.received(name), self._pending[name]
+        choice = pending.choices.index(generation)
+        spec = next_round(pending.specs[choice], generation, called.outcomes, may_call=rounds.may_call)
+        spec = replace(spec, sampling=generation.request.sampling)
+        try:
+            again = prepare_generation(self._model, spec, name)
+        except RequestError as error:
+            generation.error = error
+            self._end_choice(name)
             return
+        again.earlier = totals_after(generation, called.outcomes)
+        pending.specs[choice] = spec
+        self._replace(pending, generation, again)
+
+    def _replace(self, pending: _Pending, generation: Generation, again: Generation) -> None:
+        pending.choices[pending.choices.index(generation)] = again
+        self._queue.push([again])
+
+    def _end_choice(self, name: str) -> None:
+        """End a choice, and with the last one its line."""
+        self._tools.end(name)
+        pending = self._pending.pop(name)
         pending.unfinished -= 1
         if pending.unfinished:
             return

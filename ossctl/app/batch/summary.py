@@ -106,14 +106,17 @@ class BatchSummary:
         return (self.prompt_tokens + self.running_prompt_tokens) / self.seconds if self.seconds else 0.0
 
     def add(self, generations: list[Generation]) -> None:
-        """Add the tokens and latencies of a line's choices, which share one prompt."""
+        """Add the tokens and latencies of a line's choices, whose last prompt counts once."""
         first, *_ = generations
         if any(generation.tokens for generation in generations):
             self.prompt_tokens += len(first.request.prompt)
             self.cached_tokens += min(generation.cached_tokens for generation in generations)
+        for earlier in (generation.earlier for generation in generations):
+            self.prompt_tokens += earlier.prompt
+            self.cached_tokens += earlier.cached
         for generation in generations:
-            self.completion_tokens += generation.completion_tokens + generation.rejected_tokens
-            self.reasoning_tokens += generation.reasoning_tokens
+            self.completion_tokens += generation.totals.completion
+            self.reasoning_tokens += generation.totals.reasoning
             if generation.tokens:
                 self.latency.add(generation.seconds)
                 self.first_token.add(generation.first_token_seconds)

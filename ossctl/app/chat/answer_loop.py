@@ -6,13 +6,13 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
+from ossctl.app.chat.events import Answered, ChatEvent, ToolRan, ToolRunning
 from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
 from ossctl.app.chat.session_log import AnswerWriter
 from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.tools.toolbox import Allow, ToolRunner
-from ossctl.dialect import Answer, Message, Preamble, Reasoning, ToolChoice
+from ossctl.dialect import Answer, Message, Preamble, Reasoning, ToolCall, ToolChoice
 from ossctl.engine.request import FinishReason
 from ossctl.errors import OssctlError
 
@@ -66,11 +66,14 @@ class AnswerLoop:
                 self._history.move_to(self._before)
                 break
             calls = generation.calls
-            if self._stopped or n_rounds == max_rounds or not self._tools.can_run(calls):
+            if self._stopped or n_rounds == max_rounds or not self._tools.can_run(calls, self._prompts.tools):
                 break
-            for outcome in self._tools.run(calls, allow, lambda: not self._stopped):
-                self._history.add_message(Message("tool", outcome.result, tool=outcome.call.name))
-                yield ToolRan(outcome)
+            for result in self._tools.run(calls, allow, lambda: not self._stopped):
+                if isinstance(result, ToolCall):
+                    yield ToolRunning(result)
+                    continue
+                self._history.add_message(Message("tool", result.result, tool=result.call.name))
+                yield ToolRan(result)
             if self._stopped:
                 self._end_stopped()
                 break

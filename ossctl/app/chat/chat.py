@@ -114,6 +114,11 @@ class Chat:
         self._runner.close()
         self.latest = None
 
+    def close(self) -> None:
+        """End all that tools have started."""
+        self._runner.close()
+        self.tools.close()
+
     def send(self, text: str, allow: Allow) -> Generator[ChatEvent]:
         """Send a message and yield the events of the answer. `allow` is asked before each tool runs.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.tools.source import ToolOutcome
-from ossctl.dialect import Event
+from ossctl.dialect import Event, ToolCall
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,15 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class ToolRunning:
+    """A tool still runs."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True)
 class ToolRan:
-    """A tool's program has ended."""
+    """A tool has ended."""
 
     outcome: ToolOutcome
 
@@ -76,4 +83,4 @@ class Answered:
         }
 
 
-ChatEvent = Event | Prefilling | Tick | ToolRan | Answered
+ChatEvent = Event | Prefilling | Tick | ToolRunning | ToolRan | Answered

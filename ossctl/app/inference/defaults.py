@@ -3,7 +3,7 @@
 import datetime as dt
 from dataclasses import dataclass, field
 
-from ossctl.dialect import Effort, JsonFormat, Think
+from ossctl.dialect import Effort, JsonFormat, Think, Tool
 from ossctl.engine.request import Sampling
 from ossctl.guide import TextFormat
 
@@ -18,7 +18,7 @@ class Defaults:
     as part of the request. Line i uses seed `sampling.seed` + i, so that lines differ but a second run gives
     the same answers. `system` is the system message of conversations that have none. `timeout` is in seconds
     from the start of an answer. `schema_retries` is that of `GenerationSpec`. `optional` names the defaults
-    that hold only for models that support them.
+    that hold only for models that support them. `tools` are offered in addition to those of the request.
     """
 
     date: dt.date | None = None
@@ -35,3 +35,4 @@ class Defaults:
     schema_retries: int = SCHEMA_RETRIES
     optional: frozenset[str] = frozenset()
     think: Think | None = None
+    tools: tuple[Tool, ...] = ()

@@ -1,7 +1,8 @@
 """One answer, from tokens to text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ossctl.dialect import Answer, Event, Parser, Preamble, Reasoning, Recovered, ToolCall, content_of
 from ossctl.engine.request import FinishReason, Generated, Prefilled, Request, TokenLogprob
@@ -11,7 +12,10 @@ from ossctl.errors import RequestError
 
 @dataclass(frozen=True)
 class RunningTotals:
-    """What was generated before the results of tools continued an answer. Counts are in tokens."""
+    """What was generated before the results of tools continued an answer. Counts are in tokens.
+
+    `tool_results` are the calls and their results, as JSON objects.
+    """
 
     prompt: int = 0
     cached: int = 0
@@ -19,6 +23,7 @@ class RunningTotals:
     reasoning: int = 0
     rejected: int = 0
     reasoning_text: str = ""
+    tool_results: tuple[Mapping[str, Any], ...] = ()
 
 
 class Generation:
@@ -83,6 +88,7 @@ class Generation:
             earlier.reasoning + self.reasoning_tokens,
             earlier.rejected + self.rejected_tokens,
             self.all_reasoning,
+            earlier.tool_results,
         )
 
     @property

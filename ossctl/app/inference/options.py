@@ -120,7 +120,7 @@ def json_format_of(given: str) -> JsonFormat | None:
     """The format for a JSON schema or the path of one; None if `given` is empty. Raises UsageError."""
     if not given:
         return None
-    inline = given.lstrip().startswith("{")
+    inline = given.lstrip().startswith(("{", "["))
     name = "--schema" if inline else given
     schema = json_object(given if inline else read_text(Path(given)), name)
     try:

@@ -75,8 +75,6 @@ class RunOptions:
             "--file": self.files,
             "--system": self.generation.system,
             **dict.fromkeys(self.generation.formats, True),
-            "--tool": self.tools.tools,
-            "--tool-cmd": self.tools.commands,
             "--raw": self.raw,
             "--n": self.n > 1,
             "--output": self.sink,

@@ -16,7 +16,7 @@ from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_mode
 from ossctl.app.inference.request import GenerationSpec, check_schema, schema_remarks, supported_reasoning
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.app.tools.rounds import next_round, outcome_record
+from ossctl.app.tools.rounds import next_round, totals_after
 from ossctl.app.tools.source import ToolOutcome, denied
 from ossctl.app.tools.toolbox import Toolbox, ToolRunner, rounds_exhausted
 from ossctl.dialect import Answer as Text
@@ -60,7 +60,6 @@ class RunAnswer:
 
     generation: Generation
     spec: GenerationSpec
-    tool_outcomes: tuple[ToolOutcome, ...]
     first_token_seconds: float
     seconds: float
 
@@ -95,7 +94,6 @@ class RunAnswer:
         seconds = {"first_token": self.first_token_seconds, "total": self.seconds}
         return {
             **answer_fields(self.generation, self.ending),
-            "tool_results": [outcome_record(outcome) for outcome in self.tool_outcomes],
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "seed": self.generation.request.sampling.seed,
         }
@@ -177,7 +175,8 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
         check_schema(spec.conversation.json_format, loaded)
         with Client(loaded, interrupt) as client:
             try:
-                answers = ToolLoop(client, interrupt, view, request.tools).run(spec, request.n)
+                with closing(request.tools):
+                    answers = ToolLoop(client, interrupt, view, request.tools).run(spec, request.n)
             except RequestError as error:
                 raise UsageError(error.message) from None
         return RunResult(answers, loaded.name, spec, load_seconds)
@@ -190,6 +189,7 @@ def answer_fields(generation: Generation, ending: AnswerFinish) -> dict[str, Any
         "answer": generation.content,
         "reasoning": totals.reasoning_text,
         "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in generation.calls],
+        "tool_results": list(totals.tool_results),
         "finish_reason": ending,
         "recovered": list(generation.recovered),
         "usage": {
@@ -234,26 +234,26 @@ class ToolLoop:
 
     def _with_calls(self, spec: GenerationSpec) -> RunAnswer:
         """Generate, run the calls and generate again, until an answer has none that can be run."""
-        outcomes: list[ToolOutcome] = []
         earlier, max_rounds = RunningTotals(), self._tools.max_rounds
         with closing(self._tools.open()) as runner:
             for n_rounds in range(1, max_rounds + 1):
                 (answer,) = self._generate([spec])
                 answer.generation.earlier = earlier
-                if not runner.can_run(answer.generation.calls):
-                    return replace(answer, tool_outcomes=tuple(outcomes))
-                latest = list(self._call(runner, answer.generation.calls))
-                outcomes += latest
-                earlier = answer.generation.totals
-                spec = next_round(spec, answer.generation, latest, may_call=n_rounds < max_rounds)
+                if not runner.can_run(answer.generation.calls, spec.conversation.tools):
+                    return answer
+                outcomes = list(self._call(runner, answer.generation.calls))
+                earlier = totals_after(answer.generation, outcomes)
+                spec = next_round(spec, answer.generation, outcomes, may_call=n_rounds < max_rounds)
         self._view.remark(rounds_exhausted(max_rounds))
         (answer,) = self._generate([spec])
         answer.generation.earlier = earlier
-        return replace(answer, tool_outcomes=tuple(outcomes))
+        return answer
 
     def _call(self, runner: ToolRunner, calls: Sequence[ToolCall]) -> Iterator[ToolOutcome]:
         for outcome in runner.run(calls, self._view.may_run, self._interrupt.keep_going):
             self._interrupt.check()
+            if isinstance(outcome, ToolCall):
+                continue
             if outcome.result != denied(outcome.call).result:
                 self._view.ran(outcome)
             yield outcome
@@ -265,7 +265,7 @@ class ToolLoop:
             now = monotonic() - self._started
             first.setdefault(index, now)
             if isinstance(arrival, Generation):
-                answers[index] = RunAnswer(arrival, specs[index], (), first[index], now)
+                answers[index] = RunAnswer(arrival, specs[index], first[index], now)
             elif len(specs) == 1:
                 self._show(arrival)
         return tuple(answers[index] for index in range(len(specs)))

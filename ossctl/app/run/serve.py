@@ -1,14 +1,14 @@
 """`ossctl run --serve-stdin`: reads requests from stdin and writes events to stdout, as JSON lines.
 
 A request has the short form of a batch, `{"id", "prompt" or "messages", …}`, and `{"cancel": id}` ends one.
-The output starts with `{"ready": {…}}`. Each request then gets any number of `{"id", "delta"}`, and either
-`{"id", "done"}` or `{"id", "error"}`.
+The output starts with `{"ready": {…}}`. Each request then gets any number of `{"id", "delta"}`, pieces of the
+answer and results of tools, and either `{"id", "done"}` or `{"id", "error"}`.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -18,19 +18,23 @@ import msgspec
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.finish import answer_finish
-from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.generation import Generation, RunningTotals
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import prepare_generation, supported_reasoning
+from ossctl.app.inference.request import GenerationSpec, prepare_generation, supported_reasoning
 from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
+from ossctl.app.tools.rounds import next_round, totals_after
+from ossctl.app.tools.toolbox import Toolbox
+from ossctl.app.tools.workers import Called, ToolWorkers
 from ossctl.app.wire.chat_completions import Task, custom_id_of, parse_task, read_record
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.reader import EndOfInput, Reader
 from ossctl.app.wire.source import Source
 from ossctl.dialect import Answer, Event, Preamble, Reasoning
+from ossctl.engine.request import FinishReason
 from ossctl.errors import RequestError
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.storage.journal import Journal, stdout_journal
@@ -46,7 +50,7 @@ class _Prepared:
     result: Generation | RequestError
 
 
-_Arrival = Line | _Prepared | tuple[str, Event] | Generation | Exception | EndOfInput | None
+_Arrival = Line | _Prepared | tuple[str, Event] | Generation | Called | Exception | EndOfInput | None
 
 
 class LineServer:
@@ -55,16 +59,18 @@ class LineServer:
     A thread of its own tokenizes prompts, so that a long one does not delay the events of other requests.
     """
 
-    def __init__(self, model: LoadedModel, sink: Journal, defaults: Defaults) -> None:
+    def __init__(self, model: LoadedModel, sink: Journal, defaults: Defaults, tools: Toolbox) -> None:
         self._model = model
         self._sink = sink
         self._defaults = defaults
         self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
         self._unanswered: dict[str, Task] = {}  # by id
-        self._cancelled: set[str] = set()  # ids of requests that were not ready for the engine
+        self._cancelled: set[str] = set()  # ids of requests that the engine did not have
         self._preparing: set[str] = set()  # ids
         self._streamed: set[str] = set()  # ids
         self._after_preamble: set[str] = set()  # ids
+        self._specs: dict[str, GenerationSpec] = {}  # by id, of requests with results of tools
+        self._tools = ToolWorkers(tools, self._arrivals.put)
         self._preparer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
 
     def run(self, lines: Iterator[Line], interrupt: Interrupt) -> None:
@@ -79,7 +85,11 @@ class LineServer:
         self._sink.append(msgspec.json.encode({"ready": ready}))
         self._reader = Reader(lines, self._arrivals.put, _MAX_UNANSWERED)
         self._reader.start()
-        with self._preparer, EngineThread(runner, self._arrivals.put, self._model.disk) as engine:
+        with (
+            self._preparer,
+            EngineThread(runner, self._arrivals.put, self._model.disk) as engine,
+            contextlib.closing(self._tools),
+        ):
             reading, error = True, None
             while reading or self._unanswered:
                 arrivals = list(self._next_arrivals())
@@ -108,6 +118,8 @@ class LineServer:
             yield from self._submit(arrival, engine)
         elif isinstance(arrival, Generation):
             yield from self._finish(arrival, engine)
+        elif isinstance(arrival, Called):
+            yield from self._continue(arrival)
         elif isinstance(arrival, tuple):
             yield from self._delta(*arrival)
 
@@ -137,13 +149,14 @@ class LineServer:
         self._preparing.add(task.custom_id)
         if streams:
             self._streamed.add(task.custom_id)
-        self._preparer.submit(self._prepare, task, streams=streams)
+        self._preparer.submit(self._prepare, task, task, RunningTotals(), streams=streams)
 
-    def _prepare(self, task: Task, *, streams: bool) -> None:
-        """Render and tokenize a request, on the preparer's thread."""
+    def _prepare(self, task: Task, spec: GenerationSpec, earlier: RunningTotals, *, streams: bool) -> None:
+        """Render and tokenize a request, on the preparer's thread. `spec` is what to answer now."""
         watch = (lambda event: self._arrivals.put((task.custom_id, event))) if streams else None
         try:
-            generation = prepare_generation(self._model, task, task.custom_id, watch)
+            generation = prepare_generation(self._model, spec, task.custom_id, watch)
+            generation.earlier = earlier
             self._arrivals.put(_Prepared(task, generation))
         except RequestError as error:
             self._arrivals.put(_Prepared(task, error))
@@ -168,6 +181,7 @@ class LineServer:
         request_id = str(record["cancel"])
         if request_id in self._preparing:
             self._cancelled.add(request_id)
+        self._tools.stop(request_id)
         engine.cancel(request_id)
 
     def _forget(self, request_id: str) -> Task:
@@ -176,6 +190,8 @@ class LineServer:
         self._streamed.discard(request_id)
         self._after_preamble.discard(request_id)
         self._cancelled.discard(request_id)
+        self._specs.pop(request_id, None)
+        self._tools.end(request_id)
         return self._unanswered.pop(request_id)
 
     def _delta(self, request_id: str, event: Event) -> Iterator[dict[str, Any]]:
@@ -195,20 +211,49 @@ class LineServer:
         """End a request, or sample it again if it does not fit its schema and nothing of it was sent."""
         request_id = generation.request.id
         if request_id not in self._streamed:
-            again = retry_of(self._model, self._unanswered[request_id], generation)
+            spec = self._specs.get(request_id, self._unanswered[request_id])
+            again = retry_of(self._model, spec, generation)
             if again is not None:
                 engine.submit(again)
                 return
+        tools = self._unanswered[request_id].conversation.tools
+        if generation.error is None and self._tools.submit(request_id, generation, tools):
+            return
+        yield self._done(request_id, generation)
+
+    def _continue(self, called: Called) -> Iterator[dict[str, Any]]:
+        """Send the results of calls, and generate the next answer with them, unless it was cancelled."""
+        generation = called.generation
+        request_id = generation.request.id
+        task, rounds = self._unanswered[request_id], self._tools.received(request_id)
+        earlier = totals_after(generation, called.outcomes)
+        if request_id in self._streamed:
+            results = earlier.tool_results[-len(called.outcomes) :]
+            yield from ({"id": request_id, "delta": {"tool_result": result}} for result in results)
+        if rounds.stopped:
+            generation.finish = FinishReason.CANCELLED
+            generation.earlier = replace(generation.earlier, tool_results=earlier.tool_results)
+            yield self._done(request_id, generation)
+            return
+        spec = self._specs.get(request_id, task)
+        spec = next_round(spec, generation, called.outcomes, may_call=rounds.may_call)
+        self._specs[request_id] = spec
+        self._preparing.add(request_id)
+        streams = request_id in self._streamed
+        self._preparer.submit(self._prepare, task, spec, earlier, streams=streams)
+
+    def _done(self, request_id: str, generation: Generation) -> dict[str, Any]:
         task = self._forget(request_id)
         error = generation.error or misfit_of(task.conversation, generation)
         if error is not None:
-            yield _error(request_id, error)
-            return
+            return _error(request_id, error)
         fields = answer_fields(generation, answer_finish(generation))
-        yield {"id": request_id, "done": {**fields, "seed": generation.request.sampling.seed}}
+        return {"id": request_id, "done": {**fields, "seed": generation.request.sampling.seed}}
 
 
-def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[str], None]) -> None:
+def serve(
+    model: Path, options: LoadOptions, defaults: Defaults, tools: Toolbox, say: Callable[[str], None]
+) -> None:
     """Load `model` and answer the requests on stdin; `say` prints remarks for the user.
 
     Raises as `load_model` and `LineServer.run` do.
@@ -216,13 +261,14 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
     explain_crashes("All answers sent so far are complete.")
     with (
         Interrupt() as interrupt,
+        contextlib.closing(tools),
         load_model(model, options, Workload(Purpose.BATCH), interrupt) as loaded,
         stdout_journal() as sink,
     ):
         for remark in loaded.remarks:
             say(remark)
         defaults = supported_reasoning(defaults, loaded, defaults.optional)
-        LineServer(loaded, sink, defaults).run(Source(None).lines(), interrupt)
+        LineServer(loaded, sink, defaults, tools).run(Source(None).lines(), interrupt)
 
 
 def _error(request_id: str, error: RequestError, line: int | None = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.generation import Generation, RunningTotals
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.tools.source import ToolOutcome
 from ossctl.dialect import Message, ToolChoice
@@ -33,8 +33,14 @@ def next_round(
     return replace(spec, conversation=replace(conversation, messages=messages, tool_choice=choice))
 
 
-def outcome_record(outcome: ToolOutcome) -> dict[str, Any]:
-    """A call and its result, for records and JSON."""
+def totals_after(generation: Generation, outcomes: Sequence[ToolOutcome]) -> RunningTotals:
+    """What comes before the next answer."""
+    earlier = generation.totals
+    results = (*earlier.tool_results, *map(_record_of, outcomes))
+    return replace(earlier, tool_results=results)
+
+
+def _record_of(outcome: ToolOutcome) -> dict[str, Any]:
     return {
         "name": outcome.call.name,
         "arguments": outcome.call.arguments,

@@ -1,7 +1,7 @@
 """The functions of several sources together, and the calls of one conversation to them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
@@ -15,6 +15,7 @@ from ossctl.errors import UsageError
 
 MAX_ROUNDS = 32  # answers with calls to one message, unless the user sets another limit
 _MAX_AT_ONCE = 8  # calls of one answer
+_TICK_SECONDS = 0.1  # between reports that a call still runs
 _MAX_NAMED = 20  # functions, in the result of a call to an unknown one
 
 # Whether a call may run; gets the question for the user.
@@ -96,31 +97,34 @@ class ToolRunner:
         """Answers with calls to one message."""
         return self._toolbox.max_rounds
 
-    def can_run(self, calls: Sequence[ToolCall]) -> bool:
-        """Whether there are calls, and none of them is the user's to answer.
+    def can_run(self, calls: Sequence[ToolCall], offered: Sequence[Tool]) -> bool:
+        """Whether there are calls, and none is to a function among those `offered` that the user answers.
 
         A call to an unknown function gets an error as its result, so that the model can correct it.
         """
         if not calls or not self._toolbox.runs_tools:
             return False
-        here = self._toolbox.by_name
-        users = {tool.name for tool in self._toolbox.offered} - set(here)
+        users = {tool.name for tool in offered}.difference(self._toolbox.by_name)
         return not any(call.name in users for call in calls)
 
-    def run(self, calls: Sequence[ToolCall], allow: Allow, keep_going: KeepGoing) -> Iterator[ToolOutcome]:
-        """Run the calls that `allow` allows while `keep_going()` is true. Yields outcomes in their order.
+    def run(
+        self, calls: Sequence[ToolCall], allow: Allow, keep_going: KeepGoing
+    ) -> Iterator[ToolOutcome | ToolCall]:
+        """Run the calls that `allow` allows while `keep_going()` is true.
 
-        Calls of concurrent sources run at the same time, after the user has been asked about each.
+        Yields outcomes in the order of the calls, and now and then the call that runs. Calls of concurrent
+        sources run at the same time, after the user has been asked about each.
         """
-        for together, group in groupby(calls, self._is_concurrent):
-            if not together:
-                yield from (self._run(call, allow, keep_going) for call in group)
-                continue
-            checked = [(call, self._refusal(call, allow, keep_going)) for call in group]
-            with ThreadPoolExecutor(_MAX_AT_ONCE, "tool") as pool:
-                futures = [refusal or pool.submit(self._timed, call, keep_going) for call, refusal in checked]
-                for future in futures:
-                    yield future if isinstance(future, ToolOutcome) else future.result()
+        with ThreadPoolExecutor(_MAX_AT_ONCE, "tool") as pool:
+            for together, group in groupby(calls, self._is_concurrent):
+                for batch in [list(group)] if together else ([call] for call in group):
+                    refused = [self._refusal(call, allow, keep_going) for call in batch]
+                    started = [
+                        refusal or pool.submit(self._timed, call, keep_going)
+                        for call, refusal in zip(batch, refused, strict=True)
+                    ]
+                    for call, outcome in zip(batch, started, strict=True):
+                        yield from _awaited(call, outcome)
 
     def close(self) -> None:
         """End what the conversation has started. It may begin again."""
@@ -130,9 +134,6 @@ class ToolRunner:
     def _is_concurrent(self, call: ToolCall) -> bool:
         source = self._toolbox.by_name.get(call.name)
         return source is not None and source.concurrent
-
-    def _run(self, call: ToolCall, allow: Allow, keep_going: KeepGoing) -> ToolOutcome:
-        return self._refusal(call, allow, keep_going) or self._timed(call, keep_going)
 
     def _refusal(self, call: ToolCall, allow: Allow, keep_going: KeepGoing) -> ToolOutcome | None:
         """The outcome of a call that does not run. The user is not asked about one that cannot."""
@@ -166,3 +167,13 @@ class ToolRunner:
         if source not in self._sessions:
             self._sessions[source] = source.open()
         return self._sessions[source]
+
+
+def _awaited(call: ToolCall, outcome: ToolOutcome | Future[ToolOutcome]) -> Iterator[ToolOutcome | ToolCall]:
+    """Yield the call until it ends, then its outcome."""
+    while not isinstance(outcome, ToolOutcome):
+        try:
+            outcome = outcome.result(_TICK_SECONDS)
+        except TimeoutError:
+            yield call
+    yield outcome

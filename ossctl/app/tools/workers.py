@@ -1,13 +1,15 @@
 """Runs the tool calls of many conversations beside the engine, which generates other answers meanwhile."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ossctl.app.inference.generation import Generation
 from ossctl.app.tools.source import KeepGoing, ToolOutcome
 from ossctl.app.tools.toolbox import Toolbox, ToolRunner
-from ossctl.dialect import ToolCall
+from ossctl.dialect import Tool, ToolCall
+
+_MAX_THREADS = 32  # calls that run at the same time; they mostly wait for other programs
 
 
 @dataclass
@@ -15,8 +17,8 @@ class ToolRounds:
     """The calls of one conversation so far, and what runs them."""
 
     runner: ToolRunner
-    outcomes: list[ToolOutcome] = field(default_factory=list)
     count: int = 0
+    stopped: bool = False
 
     @property
     def may_call(self) -> bool:
@@ -38,49 +40,39 @@ class ToolWorkers:
     `deliver` is called on those threads, with the outcomes or what a bug has raised.
     """
 
-    def __init__(
-        self, toolbox: Toolbox, deliver: Callable[[Called | Exception], None], n_threads: int
-    ) -> None:
-        self.running = 0
+    def __init__(self, toolbox: Toolbox, deliver: Callable[[Called | Exception], None]) -> None:
         self._toolbox = toolbox
         self._deliver = deliver
         self._rounds: dict[str, ToolRounds] = {}
-        self._stopped: set[str] = set()
         self._closed = False
-        self._threads = ThreadPoolExecutor(n_threads, "tools")
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, "tools")
 
-    def submit(self, name: str, generation: Generation) -> bool:
+    def submit(self, name: str, generation: Generation, offered: Sequence[Tool]) -> bool:
         """Run the calls of a generation of the conversation `name`. False if there is nothing to run."""
         if not generation.calls or not self._toolbox.runs_tools:
             return False
         rounds = self._rounds.get(name) or ToolRounds(self._toolbox.open())
-        if not rounds.may_call or not rounds.runner.can_run(generation.calls):
+        if not rounds.may_call or not rounds.runner.can_run(generation.calls, offered):
             return False
         self._rounds[name] = rounds
-        self.running += 1
-        self._threads.submit(self._call, rounds.runner, generation, lambda: self._goes_on(name))
+        self._threads.submit(self._call, rounds.runner, generation, lambda: self._goes_on(rounds))
         return True
 
-    def received(self, name: str, called: Called) -> ToolRounds:
-        """Note that the outcomes have arrived. Returns all of the conversation."""
-        self.running -= 1
+    def received(self, name: str) -> ToolRounds:
+        """Note that outcomes of a conversation have arrived."""
         rounds = self._rounds[name]
         rounds.count += 1
-        rounds.outcomes += called.outcomes
         return rounds
 
     def stop(self, name: str) -> None:
-        """Stop the calls of a conversation."""
-        self._stopped.add(name)
+        """Stop the calls of a conversation, if it has any."""
+        if name in self._rounds:
+            self._rounds[name].stopped = True
 
-    def end(self, name: str) -> tuple[ToolOutcome, ...]:
-        """End a conversation; return the outcomes of its calls."""
-        self._stopped.discard(name)
-        rounds = self._rounds.pop(name, None)
-        if rounds is None:
-            return ()
-        self._threads.submit(rounds.runner.close)
-        return tuple(rounds.outcomes)
+    def end(self, name: str) -> None:
+        """End a conversation, if it has called anything."""
+        if rounds := self._rounds.pop(name, None):
+            self._threads.submit(rounds.runner.close)
 
     def close(self) -> None:
         """Stop all calls, and end the conversations."""
@@ -89,12 +81,14 @@ class ToolWorkers:
         while self._rounds:
             self._rounds.popitem()[1].runner.close()
 
-    def _goes_on(self, name: str) -> bool:
-        return not self._closed and name not in self._stopped
+    def _goes_on(self, rounds: ToolRounds) -> bool:
+        return not self._closed and not rounds.stopped
 
     def _call(self, runner: ToolRunner, generation: Generation, keep_going: KeepGoing) -> None:
         try:
-            self._deliver(Called(generation, tuple(runner.run(generation.calls, _unasked, keep_going))))
+            results = runner.run(generation.calls, _unasked, keep_going)
+            outcomes = tuple(result for result in results if isinstance(result, ToolOutcome))
+            self._deliver(Called(generation, outcomes))
         except Exception as error:  # noqa: BLE001 (a bug: don't lose it with the thread)
             self._deliver(error)
 

@@ -116,7 +116,7 @@ def read_conversation(
     budget = options.max_reasoning_tokens
     if budget is not None and budget < 0:
         raise RequestError(f"max_reasoning_tokens is {budget}, must be 0 or more")
-    tools = tuple(_tools(options.tools or ()))
+    tools = (*_tools(options.tools or (), defaults.tools), *defaults.tools)
     variables = _template_variables(options)
     effort = _effort(options.reasoning_effort, variables)
     text_format = _text_format(options)
@@ -220,8 +220,8 @@ def _called_function(message: ChatMessage, called: dict[str, str], field: str) -
     return called[message.tool_call_id]
 
 
-def _tools(tools: Sequence[ChatTool]) -> Iterator[Tool]:
-    seen: set[str] = set()
+def _tools(tools: Sequence[ChatTool], others: Sequence[Tool]) -> Iterator[Tool]:
+    seen = {tool.name for tool in others}
     for position, tool in enumerate(tools):
         function = tool.function
         if not _NAME.fullmatch(function.name):

@@ -11,7 +11,7 @@ def response_object(completion: Mapping[str, Any], echo: Mapping[str, Any]) -> J
     identity = completion["id"].partition("-")[2]
     choice = completion["choices"][0]
     complete = choice["finish_reason"] != "length"
-    details = {"finish_details": choice["finish_details"]} if "finish_details" in choice else {}
+    details = {name: choice[name] for name in ("finish_details", "tool_results") if name in choice}
     return {
         "id": f"resp_{identity}",
         "object": "response",

@@ -17,6 +17,7 @@ from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.run.serve import LineServer
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.wire.lines import read_lines
 from ossctl.dialect import Conversation
 from ossctl.engine.grammar import JsonGrammars
@@ -155,7 +156,7 @@ def test_a_server_samples_again_unless_it_has_sent_the_text(stream: bool, tmp_pa
         output.journal() as journal,
         Interrupt() as interrupt,
     ):
-        LineServer(loaded, journal, Defaults(schema_retries=20)).run(read_lines(lines), interrupt)
+        LineServer(loaded, journal, Defaults(schema_retries=20), Toolbox()).run(read_lines(lines), interrupt)
     events = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
     done = [event["done"] for event in events if "done" in event]
     assert all(int(each["answer"]) % 2 for each in done)

@@ -73,6 +73,7 @@ def test_a_setting_of_the_command_line_that_the_model_lacks_is_refused(
     [
         ('{"type": "strnig"}', "--schema is not a JSON schema: at /type: 'strnig' is not a type, must be "),
         ('{"items": [{"minimum": "1"}]}', "--schema is not a JSON schema: at /items"),
+        ("[1]", "--schema is not a JSON object"),
         ("{", "--schema is not valid JSON: "),
     ],
 )

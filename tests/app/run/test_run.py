@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import pytest
 
 from ossctl.app.inference.client import Client
@@ -19,39 +19,10 @@ from ossctl.app.tools.toolbox import MAX_ROUNDS, Toolbox
 from ossctl.dialect import Conversation, Message, Tool, ToolCall
 from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect
-from ossctl.runtime.base import Logits
-from tests.support.scripted import ScriptedRunner
+from tests.support.scripted_calls import NoGrammars, Replies, call, final
 from tests.support.toy_harmony import TOY
 
-OPENING = TOY.ids("<|start|>assistant")
-CALL = TOY.ids("<|call|>")[0]
 UPPER = (sys.executable, "-c", "import json, sys; print(json.load(sys.stdin)['text'].upper())")
-
-
-class NoGrammars:
-    def json(self, schema: object, field: str) -> object:
-        raise NotImplementedError
-
-
-@dataclass
-class Replies(ScriptedRunner):
-    """Writes the replies in turn, by the number of calls that the conversation has already."""
-
-    replies: Sequence[str] = ()
-    n_vocab: int = TOY.size
-    n_batch: int = 4096
-    n_ctx_seq: int = 4096
-
-    def _row(self, seq: int) -> Logits:
-        tokens = self.tokens(seq)
-        openings = [at for at in range(len(tokens)) if tokens[at : at + len(OPENING)] == OPENING]
-        calls = tokens.count(CALL)  # each is in a message of its own before this one
-        written = tokens[openings[calls] + len(OPENING) :]
-        reply = TOY.ids(self.replies[min(calls, len(self.replies) - 1)])
-        assert reply[: len(written)] == written
-        row = np.zeros(self.n_vocab, np.float32)
-        row[reply[len(written)]] = 100
-        return row
 
 
 @dataclass
@@ -82,14 +53,6 @@ class Seen:
         self.outcomes.append(outcome)
 
 
-def call(name: str, arguments: str) -> str:
-    return f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{arguments}<|call|>"
-
-
-def final(text: str) -> str:
-    return f"<|channel|>final<|message|>{text}<|return|>"
-
-
 def answered(
     seen: Seen, replies: Sequence[str], commands: Mapping[str, Sequence[str]], seconds: float = 20.0
 ) -> tuple[RunAnswer, Replies]:
@@ -105,6 +68,10 @@ def answered(
     return answer, runner
 
 
+def results_of(answer: RunAnswer) -> Sequence[Mapping[str, Any]]:
+    return answer.generation.earlier.tool_results
+
+
 def test_a_call_runs_its_program_and_the_result_becomes_the_answer() -> None:
     seen = Seen()
     answer, runner = answered(
@@ -112,7 +79,7 @@ def test_a_call_runs_its_program_and_the_result_becomes_the_answer() -> None:
     )
     assert (answer.ending, answer.generation.content) == (AnswerFinish.STOP, "It is PEAR.")
     assert seen.asked == [("upper", '{"text":"pear"}')]
-    assert [(o.call.name, o.result, o.ok) for o in answer.tool_outcomes] == [("upper", "PEAR", True)]
+    assert [(o["name"], o["result"], o["ok"]) for o in results_of(answer)] == [("upper", "PEAR", True)]
     assert answer.record()["tool_results"][0]["result"] == "PEAR"
     assert b"functions.upper to=assistant" in b"".join(map(TOY.piece, runner.tokens(0)))
 
@@ -127,7 +94,7 @@ def test_the_model_can_correct_arguments_that_are_not_json() -> None:
     seen = Seen()
     replies = [call("upper", '{"text":'), call("upper", '{"text":"fig"}'), final("FIG")]
     answer, _ = answered(seen, replies, {"upper": UPPER})
-    assert [outcome.ok for outcome in answer.tool_outcomes] == [False, True]
+    assert [result["ok"] for result in results_of(answer)] == [False, True]
     assert answer.generation.content == "FIG"
 
 
@@ -135,14 +102,14 @@ def test_a_call_that_the_user_denies_is_reported_to_the_model_and_not_run() -> N
     seen = Seen(allow=False)
     answer, _ = answered(seen, [call("upper", '{"text":"fig"}'), final("I may not.")], {"upper": UPPER})
     assert answer.generation.content == "I may not."
-    assert [outcome.result for outcome in answer.tool_outcomes] == ["The user does not allow this call."]
+    assert [result["result"] for result in results_of(answer)] == ["The user does not allow this call."]
     assert not seen.outcomes
 
 
 def test_a_hanging_program_is_killed_and_the_model_still_answers() -> None:
     hanging = (sys.executable, "-c", "import time; time.sleep(60)")
     answer, _ = answered(Seen(), [call("upper", "{}"), final("No luck.")], {"upper": hanging}, 0.3)
-    assert "more than 0.3 s" in answer.tool_outcomes[0].result
+    assert "more than 0.3 s" in results_of(answer)[0]["result"]
     assert answer.generation.content == "No luck."
 
 
@@ -150,14 +117,14 @@ def test_a_call_without_a_program_is_the_answer() -> None:
     answer, _ = answered(Seen(), [call("other", '{"a":1}')], {"upper": UPPER})
     assert answer.ending is AnswerFinish.TOOL_CALLS
     assert answer.record()["tool_calls"] == [{"name": "other", "arguments": '{"a":1}'}]
-    assert not answer.tool_outcomes
+    assert not results_of(answer)
 
 
 def test_a_model_that_never_stops_calling_has_to_answer_with_the_last_result() -> None:
     seen = Seen()
     replies = [*[call("upper", '{"text":"fig"}')] * MAX_ROUNDS, final("FIG")]
     answer, runner = answered(seen, replies, {"upper": UPPER})
-    assert len(answer.tool_outcomes) == MAX_ROUNDS
+    assert len(results_of(answer)) == MAX_ROUNDS
     assert (answer.ending, answer.generation.content) == (AnswerFinish.STOP, "FIG")
     prompt = b"".join(map(TOY.piece, runner.tokens(0)))
     assert prompt.count(b"functions.upper to=assistant") == MAX_ROUNDS

@@ -13,6 +13,7 @@ from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.run.serve import LineServer
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.wire.lines import Line, read_lines
 from ossctl.dialect import Conversation
 from ossctl.storage.journal import FilePolicy, OutputFile
@@ -28,7 +29,7 @@ def served(folder: Path, lines: Iterator[Line], dialect: BytesDialect | None = N
         output.journal() as journal,
         Interrupt() as interrupt,
     ):
-        LineServer(model, journal, Defaults()).run(lines, interrupt)
+        LineServer(model, journal, Defaults(), Toolbox()).run(lines, interrupt)
     return [json.loads(line) for line in (folder / "out").read_text().splitlines()][1:]
 
 

@@ -1,7 +1,7 @@
 """Calls of one answer: asked about, run in order or together, and none starts after a stop."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Barrier
@@ -14,6 +14,7 @@ from ossctl.app.tools.toolbox import Toolbox, ToolRunner
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import UsageError
 
+OFFERED = [Tool("note"), Tool("declared")]
 CALLS = [ToolCall("note", f'{{"n":{n}}}') for n in range(3)]
 
 
@@ -59,6 +60,10 @@ class Together:
         self.closed += 1
 
 
+def outcomes_of(results: Iterable[ToolOutcome | ToolCall]) -> list[ToolOutcome]:
+    return [result for result in results if isinstance(result, ToolOutcome)]
+
+
 def runner_of(log: Path) -> ToolRunner:
     """Its program notes what it gets."""
     program = (sys.executable, "-c", f"import sys; open({str(log)!r}, 'a').write(sys.stdin.read())")
@@ -68,7 +73,7 @@ def runner_of(log: Path) -> ToolRunner:
 
 def test_several_calls_are_asked_about_one_by_one(tmp_path: Path) -> None:
     log, asked = tmp_path / "log", Asked(True, False, True)
-    outcomes = list(runner_of(log).run(CALLS, asked, lambda: True))
+    outcomes = outcomes_of(runner_of(log).run(CALLS, asked, lambda: True))
     assert [outcome.ok for outcome in outcomes] == [True, False, True]
     assert asked.arguments == [call.arguments for call in CALLS]
     assert log.read_text() == '{"n":0}{"n":2}'
@@ -77,7 +82,7 @@ def test_several_calls_are_asked_about_one_by_one(tmp_path: Path) -> None:
 
 def test_after_a_stop_no_call_is_asked_about_or_started(tmp_path: Path) -> None:
     log, asked = tmp_path / "log", Asked(True)
-    outcomes = list(runner_of(log).run(CALLS, asked, lambda: not asked.arguments))
+    outcomes = outcomes_of(runner_of(log).run(CALLS, asked, lambda: not asked.arguments))
     assert len(asked.arguments) == 1
     assert not log.exists()
     assert all("the user stopped this call" in outcome.result for outcome in outcomes)
@@ -85,7 +90,7 @@ def test_after_a_stop_no_call_is_asked_about_or_started(tmp_path: Path) -> None:
 
 def test_a_question_that_was_stopped_is_no_refusal(tmp_path: Path) -> None:
     asked = Asked(False)
-    (outcome,) = runner_of(tmp_path / "log").run(CALLS[:1], asked, lambda: not asked.arguments)
+    (outcome,) = outcomes_of(runner_of(tmp_path / "log").run(CALLS[:1], asked, lambda: not asked.arguments))
     assert "the user stopped this call" in outcome.result
 
 
@@ -100,24 +105,24 @@ def test_a_call_that_cannot_run_gets_the_reason_and_the_user_no_question(
     tmp_path: Path, call: ToolCall, reason: str
 ) -> None:
     runner = runner_of(tmp_path / "log")
-    assert runner.can_run([call])
-    (outcome,) = runner.run([call], Asked(), lambda: True)
+    assert runner.can_run([call], OFFERED)
+    (outcome,) = outcomes_of(runner.run([call], Asked(), lambda: True))
     assert not outcome.ok
     assert reason in outcome.result
 
 
 def test_a_call_that_is_the_users_to_answer_ends_the_answer(tmp_path: Path) -> None:
     runner = runner_of(tmp_path / "log")
-    assert runner.can_run(CALLS)
-    assert not runner.can_run([])
-    assert not runner.can_run([*CALLS, ToolCall("declared", "{}")])
+    assert runner.can_run(CALLS, OFFERED)
+    assert not runner.can_run([], OFFERED)
+    assert not runner.can_run([*CALLS, ToolCall("declared", "{}")], OFFERED)
 
 
 def test_calls_of_a_concurrent_source_run_at_the_same_time_and_keep_their_order() -> None:
     source = Together(3)
     calls = [ToolCall("meet", str(n)) for n in range(3)]
     with closing(Toolbox([source]).open()) as runner:
-        outcomes = list(runner.run(calls, Asked(), lambda: True))
+        outcomes = outcomes_of(runner.run(calls, Asked(), lambda: True))
     assert [outcome.result for outcome in outcomes] == ["met 0", "met 1", "met 2"]
     assert source.closed == 1
 
@@ -125,3 +130,12 @@ def test_calls_of_a_concurrent_source_run_at_the_same_time_and_keep_their_order(
 def test_two_functions_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="two functions with the name meet"):
         _ = Toolbox([Together(1)], [Tool("meet")]).offered
+
+
+def test_a_call_that_takes_long_is_reported_while_it_runs() -> None:
+    slow = ToolCommand((sys.executable, "-c", "import time; time.sleep(0.4)"), 20.0)
+    runner = Toolbox([ToolCommands((Tool("note"),), {"note": slow})]).open()
+    *running, outcome = runner.run(CALLS[:1], Asked(True), lambda: True)
+    assert running
+    assert set(running) == {CALLS[0]}
+    assert isinstance(outcome, ToolOutcome)
