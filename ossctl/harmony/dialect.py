@@ -19,10 +19,11 @@ from ossctl.errors import RequestError
 from ossctl.guide import Grammar, GrammarCompiler, Guide
 from ossctl.harmony import markers as harmony_markers
 from ossctl.harmony.call_guide import BothGuides, CallGuide
-from ossctl.harmony.guide import Alphabet, BudgetGuide, FormatGuide, Opening
+from ossctl.harmony.guide import Alphabet, AnyText, BudgetGuide, FormatGuide, Opening
 from ossctl.harmony.headers import TokenIndex, header_trie
-from ossctl.harmony.layout import DEFAULT_EFFORT, FUNCTIONS, JSON, HarmonyMessage, lay_out
+from ossctl.harmony.layout import DEFAULT_EFFORT, JSON, HarmonyMessage, lay_out, unfinished_turn
 from ossctl.harmony.markers import Markers
+from ossctl.harmony.native_tools import CODE, PYTHON, Recipients
 from ossctl.harmony.parser import HarmonyParser
 from ossctl.harmony.renderer import Renderer
 
@@ -79,12 +80,15 @@ class HarmonyDialect:
         prefix = self._renderer.prefix(lay_out(conversation, self._split_once))
         return prefix + stable_tokens(self._tokenizer.tokenize, draft)
 
-    def parser(self, _prompt: Sequence[int] = (), _conversation: Conversation | None = None) -> HarmonyParser:
+    def parser(self, _prompt: Sequence[int] = (), conversation: Conversation | None = None) -> HarmonyParser:
         """A parser for an answer. Every prompt ends with the start of the assistant's message."""
-        return HarmonyParser(self._tokenizer.piece, self._markers, self._tokenizer.special_ids)
+        return self._parser(Recipients.of(conversation.tools if conversation else ()))
+
+    def _parser(self, recipients: Recipients) -> HarmonyParser:
+        return HarmonyParser(self._tokenizer.piece, self._markers, self._tokenizer.special_ids, recipients)
 
     def guide(self, conversation: Conversation, _prompt: Sequence[int]) -> Guide | None:
-        budget = conversation.max_reasoning_tokens
+        budget = self._budget(conversation)
         openings = list(self._openings(conversation))
         if openings:
             reasoning = Opening(self._renderer.header("analysis"), None, self._markers.end)
@@ -95,11 +99,26 @@ class HarmonyDialect:
         calls = self._call_guide(conversation)
         return calls if budget_guide is None else BothGuides(budget_guide, calls)
 
+    def _budget(self, conversation: Conversation) -> int | None:
+        """What is left for reasoning. Rounds of native calls are one chain of thought and share it."""
+        if conversation.max_reasoning_tokens is None:
+            return None
+        recipients = Recipients.of(conversation.tools)
+        spent = sum(
+            len(self._tokenizer.tokenize(message.reasoning))
+            for message in conversation.messages[unfinished_turn(conversation.messages) :]
+            if any(recipients.native(call.name) for call in message.calls)
+        )
+        return max(conversation.max_reasoning_tokens - spent, 0)
+
     def _call_guide(self, conversation: Conversation) -> CallGuide:
         offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
-        headers = self._headers(tuple(tool.name for tool in offered))
+        recipients = Recipients.of(offered)
+        headers = self._headers(tuple((tool.name, recipients.of_call(tool.name)) for tool in offered))
         grammars = {
-            tool.name: self._arguments(tool, position) for position, tool in enumerate(offered) if tool.strict
+            tool.name: self._arguments(tool, position)
+            for position, tool in enumerate(offered)
+            if tool.strict and tool.native != PYTHON
         }
         return CallGuide(self._alphabet, self._token_index, headers, self._tokenizer.piece, grammars)
 
@@ -107,7 +126,7 @@ class HarmonyDialect:
     def _token_index(self) -> TokenIndex:
         return TokenIndex(self._tokenizer.pieces, self._tokenizer.special_ids)
 
-    def _split(self, answer: Message) -> list[HarmonyMessage]:
+    def _split(self, answer: Message, recipients: Recipients) -> list[HarmonyMessage]:
         """The messages in the token ids of an earlier answer.
 
         Empty if it broke the format, or if its ids and its text differ, as with another vocabulary.
@@ -115,7 +134,7 @@ class HarmonyDialect:
         token_ids = answer.token_ids
         if not all(token < self._tokenizer.size for token in token_ids):
             return []
-        parser = self.parser()
+        parser = self._parser(recipients)
         events = [event for token in token_ids for event in parser.feed(token)] + [*parser.close(cut=False)]
         broken = any(isinstance(event, Recovered) for event in events)
         content = content_of(
@@ -134,9 +153,12 @@ class HarmonyDialect:
             if grammar is None:
                 return
             yield Opening(self._renderer.header("final"), grammar, self._markers.done)
+        recipients = Recipients.of(conversation.tools)
         for position, tool in enumerate(conversation.tools if choice.mode != "none" else ()):
             if choice.name in ("", tool.name):
-                header = self._renderer.header("commentary", f"{FUNCTIONS}.{tool.name}", JSON)
+                native = tool.native is not None
+                channel, content_type = ("analysis", CODE) if native else ("commentary", JSON)
+                header = self._renderer.header(channel, recipients.of_call(tool.name), content_type)
                 yield Opening(header, self._arguments(tool, position), self._markers.call)
 
     def _grammar(self, conversation: Conversation) -> Grammar | None:
@@ -147,5 +169,7 @@ class HarmonyDialect:
         return None
 
     def _arguments(self, tool: Tool, position: int) -> Grammar:
+        if tool.native == PYTHON:
+            return AnyText(self._tokenizer.size)
         schema = _NO_PARAMETERS if tool.parameters is None else {"type": "object", **tool.parameters}
         return self._grammars.json(schema, f"tools[{position}].function.parameters")

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 import numpy as np
 
-from ossctl.guide import Banned, Grammar, Ids
+from ossctl.guide import Banned, Grammar, Ids, Mask
 from ossctl.harmony.markers import Markers
 from ossctl.harmony.parser import HarmonyParser
 
@@ -66,6 +66,25 @@ class BudgetGuide:
             self._budget -= token not in self._alphabet.special_ids
             if self._budget <= 0:
                 self._queue = [self._alphabet.markers.end, *self._alphabet.reopen, *self._alphabet.final]
+
+
+class AnyText:
+    """The grammar of text that is not empty, such as code."""
+
+    finished = False
+
+    def __init__(self, n_vocab: int) -> None:
+        self._n_vocab = n_vocab
+        self.complete = False
+
+    def forced(self) -> Sequence[int]:
+        return ()
+
+    def banned(self) -> Mask:
+        return np.zeros(self._n_vocab, np.bool_)
+
+    def accept(self, _token: int) -> None:
+        self.complete = True
 
 
 class _State(Enum):

@@ -20,7 +20,7 @@ _ROLE = re.compile(rf"\s*({'|'.join(_ROLES)})(?=\s|to=|$)")
 _AUTHOR = re.compile(rf"\s*([A-Za-z0-9_-]+\.{_NAME})(?=\s|$)")  # a tool, by its full name
 _TO = re.compile(rf"\s*to=(?:\s+(?=functions\.))?({_NAME})")
 _TO_ANYTHING = re.compile(r"\s*to=(?:\s+(?=functions\.))?(\S*)")
-_BARE = re.compile(rf"\s+((?:functions|browser)\.{_NAME}|python)(?=\s|$)")
+_BARE = re.compile(rf"\s+((?:functions|browser|python)\.{_NAME}|python)(?=\s|$)")
 _TYPE = re.compile(r"\s*(?:json|code|text)\b", re.IGNORECASE)
 _CHANNELS = re.compile(rf"\s*((?:{'|'.join(_KINDS)})+)(?=\s|to=|$)", re.IGNORECASE)
 _WORD = re.compile(r"\s*([^\s=]+)(?=\s|$)")

@@ -1,11 +1,11 @@
 """The headers that an answer may have when functions are offered, and the tokens that write them."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ossctl.harmony.layout import FUNCTIONS
+from ossctl.harmony.native_tools import CODE, PYTHON
 
 Marker = Literal["channel", "constrain", "message"]
 End = Literal["end", "call", "done"]
@@ -48,22 +48,31 @@ class Node:
         return node
 
 
-def header_trie(tools: Iterable[str]) -> Node:
+def header_trie(tools: Sequence[tuple[str, str]]) -> Node:
     """All headers of answers that may call `tools`, from the end of `<|start|>assistant`.
 
-    The models write the recipient of a call before or after the channel.
+    `tools` are names of functions and their recipients. The models write the recipient of a call before or
+    after the channel. Only what is called as `python` cannot get JSON.
     """
     root = Node()
     channel = root.markers["channel"] = Node()
     for name, ends in _CHANNELS.items():
         channel.add(name).markers["message"] = Node(ends=ends)
-    for tool in tools:
-        recipient = f" to={FUNCTIONS}.{tool}"
-        after_recipient = root.add(recipient).markers["channel"] = Node()
+    for tool, recipient in tools:
+        to = f" to={recipient}"
+        after_recipient = root.add(to).markers["channel"] = Node()
         for name in _CALL_CHANNELS:
-            _add_content_types(after_recipient.add(name), tool)
-            _add_content_types(channel.add(f"{name}{recipient}"), tool)
+            for header in (after_recipient.add(name), channel.add(f"{name}{to}")):
+                if recipient == PYTHON:
+                    _add_code(header, tool)
+                else:
+                    _add_content_types(header, tool)
     return root
+
+
+def _add_code(header: Node, tool: str) -> None:
+    for text in ("", f" {CODE}"):
+        header.add(text).markers["message"] = Node(ends=("call",), tool=tool)
 
 
 def _add_content_types(header: Node, tool: str) -> None:

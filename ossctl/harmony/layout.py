@@ -9,6 +9,7 @@ import msgspec
 
 from ossctl.dialect import Conversation, Effort, JsonFormat, Message
 from ossctl.errors import RequestError
+from ossctl.harmony.native_tools import CODE, FUNCTIONS, Recipients, native_namespaces
 from ossctl.harmony.typescript import Namespace, tools_section
 
 # The reference renderer's defaults for the released models.
@@ -18,7 +19,6 @@ DEFAULT_EFFORT: Effort = "medium"
 CHANNELS = "# Valid channels: analysis, commentary, final. Channel must be included for every message."
 CALLS = "Calls to these tools must go to the commentary channel: 'functions'."
 
-FUNCTIONS = "functions"
 JSON = "<|constrain|>json"
 
 _INSTRUCTIONS = ("system", "developer")
@@ -35,7 +35,8 @@ _NEUTRAL_VARIABLES: tuple[tuple[str, object], ...] = (
 class HarmonyMessage:
     """One message of a prompt. `author` is a role or a tool's name; empty fields are left out.
 
-    `token_ids`, if the model generated the message, are its tokens after the author and replace the rest.
+    `token_ids`, if the model generated the message, are its tokens after the author and replace the rest in
+    the prompt.
     """
 
     author: str
@@ -46,7 +47,7 @@ class HarmonyMessage:
     token_ids: tuple[int, ...] = ()
 
 
-Split = Callable[[Message], Sequence[HarmonyMessage]]
+Split = Callable[[Message, Recipients], Sequence[HarmonyMessage]]
 
 
 def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage]:
@@ -56,17 +57,26 @@ def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage
     """
     messages = conversation.messages
     offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
-    functions = (Namespace(FUNCTIONS, tools=offered),) if offered else ()
-    effort, identity = conversation.effort or DEFAULT_EFFORT, _identity(conversation)
-    about = system_text(effort, conversation.date, has_functions=bool(functions), identity=identity)
-    yield HarmonyMessage("system", about)
+    ordinary = tuple(tool for tool in offered if tool.native is None)
+    functions = (Namespace(FUNCTIONS, tools=ordinary),) if ordinary else ()
+    yield HarmonyMessage(
+        "system",
+        system_text(
+            conversation.effort or DEFAULT_EFFORT,
+            conversation.date,
+            native_namespaces(offered),
+            has_functions=bool(functions),
+            identity=_identity(conversation),
+        ),
+    )
     first = list(takewhile(lambda message: message.role in _INSTRUCTIONS, messages))
     instructions = "\n\n".join(message.content for message in first)
     if text := developer_text(instructions, functions, conversation.json_format):
         yield HarmonyMessage("developer", text)
     unfinished = unfinished_turn(messages)
+    turns = _Turns(split, Recipients.of(conversation.tools))
     for position, message in enumerate(messages[len(first) :], len(first)):
-        yield from _message(message, split, keep_reasoning=position >= unfinished)
+        yield from turns.message(message, keep_reasoning=position >= unfinished)
 
 
 def _identity(conversation: Conversation) -> str:
@@ -128,30 +138,62 @@ def unfinished_turn(messages: tuple[Message, ...]) -> int:
     return 0
 
 
-def _message(message: Message, split: Split, *, keep_reasoning: bool) -> Iterator[HarmonyMessage]:
-    if message.role == "assistant":
-        for written in (split(message), _assistant(message)):
+class _Turns:
+    """Lays out the messages after the first instructions, one after the other.
+
+    Calls of native tools are part of the reasoning: with their results, they are kept and dropped as it is.
+    So does the reference renderer, and docs/format.md of openai-harmony: "The model is able to call tools as
+    part of its chain-of-thought", which later turns are rendered without.
+    """
+
+    def __init__(self, split: Split, recipients: Recipients) -> None:
+        self._split = split
+        self._recipients = recipients
+        self._channels: dict[str, str] = {}  # of the latest answer's calls, by function
+
+    def message(self, message: Message, *, keep_reasoning: bool) -> Iterator[HarmonyMessage]:
+        """One message, as the messages of Harmony that it consists of."""
+        if message.role == "assistant":
+            yield from self._assistant(message, keep_reasoning=keep_reasoning)
+        elif message.role == "tool":
+            result = self._result(message)
+            if keep_reasoning or result.channel != "analysis":
+                yield result
+        elif message.role in _INSTRUCTIONS:
+            yield HarmonyMessage("developer", developer_text(message.content))
+        else:
+            yield HarmonyMessage(message.role, message.content)
+
+    def _assistant(self, message: Message, *, keep_reasoning: bool) -> Iterator[HarmonyMessage]:
+        for written in (self._split(message, self._recipients), list(self._written(message))):
             parts = [part for part in written if keep_reasoning or part.channel != "analysis"]
+            self._channels = {
+                self._recipients.function(part.recipient): part.channel for part in written if part.recipient
+            }
             if parts:
                 yield from parts
                 break
-    elif message.role == "tool":
-        author = f"{FUNCTIONS}.{message.tool}"
-        yield HarmonyMessage(author, message.content, "commentary", recipient="assistant")
-    elif message.role in _INSTRUCTIONS:
-        yield HarmonyMessage("developer", developer_text(message.content))
-    else:
-        yield HarmonyMessage(message.role, message.content)
 
+    def _written(self, message: Message) -> Iterator[HarmonyMessage]:
+        if message.reasoning:
+            yield HarmonyMessage("assistant", message.reasoning, "analysis")
+        if not message.calls:
+            yield HarmonyMessage("assistant", message.content, "final")
+            return
+        if message.content:
+            yield HarmonyMessage("assistant", message.content, "commentary")
+        for call in message.calls:
+            content, recipient = self._recipients.content(call), self._recipients.of_call(call.name)
+            native = self._recipients.native(call.name)
+            content_type = CODE if native else JSON
+            yield HarmonyMessage("assistant", content, self._channel(call.name), recipient, content_type)
 
-def _assistant(message: Message) -> Iterator[HarmonyMessage]:
-    if message.reasoning:
-        yield HarmonyMessage("assistant", message.reasoning, "analysis")
-    if not message.calls:
-        yield HarmonyMessage("assistant", message.content, "final")
-        return
-    if message.content:
-        yield HarmonyMessage("assistant", message.content, "commentary")
-    for call in message.calls:
-        recipient = f"{FUNCTIONS}.{call.name}"
-        yield HarmonyMessage("assistant", call.arguments, "commentary", recipient, JSON)
+    def _result(self, message: Message) -> HarmonyMessage:
+        """A function's result, in the channel of its call."""
+        channel = self._channels.get(message.tool) or self._channel(message.tool)
+        author = self._recipients.of_call(message.tool)
+        return HarmonyMessage(author, message.content, channel, recipient="assistant")
+
+    def _channel(self, name: str) -> str:
+        """The channel where the model is to call a function."""
+        return "analysis" if self._recipients.native(name) else "commentary"

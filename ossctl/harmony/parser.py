@@ -4,17 +4,15 @@ import codecs
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 
-import msgspec
-
 from ossctl.dialect import Answer, Event, Reasoning, Recovered, ToolCall
 from ossctl.harmony.header_fields import Kind, MessageHeader, Part, may_continue, read_header
 from ossctl.harmony.markers import Markers
+from ossctl.harmony.native_tools import ORDINARY, Recipients
 
 # A longer part of a header is taken for text that has lost its header.
 _MAX_WORDS = 4
 _MAX_CHARACTERS = 256
 
-_FUNCTIONS = "functions."
 _BETWEEN_MESSAGES = "\n\n"
 
 
@@ -27,8 +25,15 @@ class _State(Enum):
 class HarmonyParser:
     """Parses an answer that starts right after `<|start|>assistant`."""
 
-    def __init__(self, piece: Callable[[int], bytes], markers: Markers, special_ids: frozenset[int]) -> None:
+    def __init__(
+        self,
+        piece: Callable[[int], bytes],
+        markers: Markers,
+        special_ids: frozenset[int],
+        recipients: Recipients = ORDINARY,
+    ) -> None:
         self._piece = piece
+        self._recipients = recipients
         self._markers = markers
         self._names: Mapping[int, str] = markers.names
         self._special = special_ids
@@ -200,25 +205,22 @@ class HarmonyParser:
     def _end_message(self, *, cut: bool = False) -> list[Event]:
         events = list(self._text(self._decode(b"", True)))
         if self._call is not None:
-            events += _tool_call(self._call, "".join(self._arguments), cut=cut)
+            recipient, self._call = self._call, None
+            events += self._tool_call(recipient, "".join(self._arguments), cut=cut)
             self._arguments.clear()
-            self._call = None
         self._state = _State.BETWEEN
         return events
 
+    def _tool_call(self, recipient: str, content: str, *, cut: bool) -> list[Event]:
+        """The call. A native one that was cut off is reasoning instead: half a program must not run."""
+        if not cut:
+            return self._recipients.call(recipient, content)
+        name = self._recipients.function(recipient)
+        complaint = Recovered(f"the call of {name} was cut off")
+        if not self._recipients.native(name):
+            return [complaint, ToolCall(name, content)]
+        self._kind, self._first = Reasoning, True
+        return [complaint, *self._text(content)]
+
     def _spelling(self, token: int) -> str:
         return self._names.get(token) or self._piece(token).decode("utf-8", "replace")
-
-
-def _tool_call(recipient: str, arguments: str, *, cut: bool) -> list[Event]:
-    """The call, with a complaint if it was cut off or a function's arguments are not valid JSON."""
-    name = recipient.removeprefix(_FUNCTIONS)
-    events: list[Event] = []
-    if cut:
-        events.append(Recovered(f"the call of {name} was cut off"))
-    elif name != recipient:
-        try:
-            msgspec.json.decode(arguments)
-        except (msgspec.DecodeError, RecursionError) as error:
-            events.append(Recovered(f"the arguments of {name} are not valid JSON: {error}"))
-    return [*events, ToolCall(name, arguments)]

@@ -1,6 +1,7 @@
 """Rendering Harmony messages to token ids."""
 
 import functools
+import re
 from array import array
 from collections.abc import Iterable, Sequence
 from threading import Lock
@@ -9,6 +10,7 @@ from ossctl.harmony.layout import HarmonyMessage
 from ossctl.harmony.markers import Markers, Tokenizer
 
 _CONSTRAIN = "<|constrain|>"
+_TO = re.compile(rb"to=([A-Za-z0-9_.-]*)")
 _MAX_CACHED_TOKENS = 500_000  # of message texts, 2 MB
 
 
@@ -64,7 +66,8 @@ class Renderer:
     def header(self, channel: str, recipient: str = "", content_type: str = "") -> list[int]:
         """A header as the model writes it after `<|start|>assistant`, up to the content."""
         to = f" to={recipient}" if recipient else ""
-        ids = [self._markers.channel, *self._known(f"{channel}{to}{' ' if content_type else ''}")]
+        space = " " if content_type.startswith(_CONSTRAIN) else ""
+        ids = [self._markers.channel, *self._known(f"{channel}{to}{space}")]
         return [*ids, *self._content_type(content_type), self._markers.message]
 
     def split(self, token_ids: Sequence[int]) -> list[HarmonyMessage]:
@@ -103,9 +106,10 @@ class Renderer:
         channel = b"".join(map(self._tokenizer.piece, header)).decode("utf-8", "replace").split(maxsplit=1)
         if not channel or channel[0] not in ("analysis", "commentary", "final"):
             return None
-        call = call or b"to=" in b"".join(map(self._tokenizer.piece, ids[: ids.index(markers.message)]))
+        to = _TO.search(b"".join(map(self._tokenizer.piece, ids[: ids.index(markers.message)])))
+        end = markers.call if call or to else markers.end
         return HarmonyMessage(
-            "assistant", "", channel[0], token_ids=(*ids, markers.call if call else markers.end)
+            "assistant", "", channel[0], to[1].decode() if to else "", token_ids=(*ids, end)
         )
 
     def _all(self, messages: Iterable[HarmonyMessage]) -> list[int]:

@@ -22,7 +22,18 @@ from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import RequestError
 from ossctl.guide import Guide, TextFormat
 from ossctl.harmony.dialect import HarmonyDialect
-from tests.support.toy_harmony import TOY, ToyVocabulary, complaints, events_of, parsed, told
+from tests.support.toy_harmony import (
+    TOY,
+    ToyVocabulary,
+    choices,
+    complaints,
+    events_of,
+    follow,
+    forced,
+    parsed,
+    spelt,
+    told,
+)
 
 NEXT = "<|start|>assistant"
 TO_ANSWER = f"<|end|>{NEXT}<|channel|>final<|message|>"
@@ -67,39 +78,6 @@ def guide_of(*, dialect: str = "bytes", **fields: Any) -> Guide:
     made = DIALECTS[dialect].guide(Conversation((Message("user", "hi"),), **fields), ())
     assert made is not None
     return made
-
-
-def choices(guide: Guide, vocabulary: ToyVocabulary = TOY) -> set[int]:
-    """All tokens that are allowed next."""
-    if forced := guide.forced():
-        return {forced[0]}
-    every, banned = set(range(vocabulary.size)), guide.banned()
-    if banned is None:
-        return every
-    ids = banned.nonzero()[0] if banned.dtype == bool else banned
-    return every - set(map(int, ids))
-
-
-def follow(guide: Guide, stream: str, vocabulary: ToyVocabulary = TOY) -> Guide:
-    """Accept a stream, checking that the guide allows it."""
-    for position, token in enumerate(ids := vocabulary.ids(stream)):
-        assert token in choices(guide, vocabulary), f"after {vocabulary.spelt(ids[:position])!r}"
-        guide.accept(token)
-    return guide
-
-
-def forced(guide: Guide, vocabulary: ToyVocabulary = TOY) -> str:
-    """Accept all forced tokens; return their text."""
-    ids: list[int] = []
-    while following := list(guide.forced()):
-        ids += following
-        for token in following:
-            guide.accept(token)
-    return vocabulary.spelt(ids)
-
-
-def spelt(tokens: set[int], vocabulary: ToyVocabulary = TOY) -> set[str]:
-    return {vocabulary.spelt([token]) for token in tokens}
 
 
 # a choice, a regular expression or a grammar

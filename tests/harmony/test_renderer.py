@@ -512,8 +512,8 @@ def test_no_text_of_a_special_token_becomes_one(o200k: LlamaModel) -> None:
 
 
 def test_variables_of_the_template_mean_the_same_here_or_are_refused() -> None:
-    (about, _) = lay_out(Conversation((QUESTION,), template_variables=VARIABLES), lambda _: [])
+    (about, _) = lay_out(Conversation((QUESTION,), template_variables=VARIABLES), lambda *_: [])
     assert about.content == system_text("medium", identity="You are Ada.")
     for name, value in (("enable_thinking", False), ("builtin_tools", ["browser"]), ("custom", 1)):
         with pytest.raises(RequestError, match=f"^chat_template_kwargs.{name} is not supported: "):
-            list(lay_out(Conversation((QUESTION,), template_variables={name: value}), lambda _: []))
+            list(lay_out(Conversation((QUESTION,), template_variables={name: value}), lambda *_: []))

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -77,6 +77,11 @@ def _pieces() -> list[bytes]:
     return [encoding.decode_single_token_bytes(rank) for rank in range(_N_RANKS)]
 
 
+def offered(conversation: Conversation) -> Sequence[Tool]:
+    """The functions that may be called."""
+    return conversation.tools if conversation.tool_choice.mode != "none" else ()
+
+
 def system(conversation: Conversation, *builtins: str) -> oh.Message:
     """The system message, with built-in tools by name."""
     content = oh.SystemContent.new()
@@ -85,6 +90,12 @@ def system(conversation: Conversation, *builtins: str) -> oh.Message:
         content.conversation_start_date = str(conversation.date)
     for name in builtins:
         content = content.with_tools(getattr(oh.ToolNamespaceConfig, name)())
+    for tool in offered(conversation):
+        if tool.native == "python":
+            python = oh.ToolNamespaceConfig(name="python", description=tool.description, tools=[])
+            content = content.with_tools(python)
+        elif tool.native == "browser":
+            content = content.with_browser_tool()
     return oh.Message.from_role_and_content(oh.Role.SYSTEM, content)
 
 
@@ -111,13 +122,15 @@ def said(channel: str, text: str) -> oh.Message:
     return oh.Message.from_role_and_content(oh.Role.ASSISTANT, text).with_channel(channel)
 
 
-def called(recipient: str, text: str, channel: str = "commentary") -> oh.Message:
-    return said(channel, text).with_recipient(recipient).with_content_type("<|constrain|>json")
+def called(
+    recipient: str, text: str, channel: str = "commentary", content_type: str = "<|constrain|>json"
+) -> oh.Message:
+    return said(channel, text).with_recipient(recipient).with_content_type(content_type)
 
 
-def returned(tool: str, text: str) -> oh.Message:
+def returned(tool: str, text: str, channel: str = "commentary") -> oh.Message:
     message = oh.Message.from_author_and_content(oh.Author.new(oh.Role.TOOL, tool), text)
-    return message.with_channel("commentary").with_recipient("assistant")
+    return message.with_channel(channel).with_recipient("assistant")
 
 
 def as_reference(conversation: Conversation) -> list[oh.Message]:
@@ -127,17 +140,21 @@ def as_reference(conversation: Conversation) -> list[oh.Message]:
     while above < len(messages) and messages[above].role in _ABOVE:
         above += 1
     instructions = "\n\n".join(message.content for message in messages[:above])
-    tools = conversation.tools if conversation.tool_choice.mode != "none" else ()
+    tools = [tool for tool in offered(conversation) if tool.native is None]
     first = [developer(instructions, tools)] if instructions or tools else []
-    rest = [part for message in messages[above:] for part in _parts(message)]
+    native = {tool.name for tool in conversation.tools if tool.native is not None}
+    rest = [part for message in messages[above:] for part in _parts(message, native)]
     return [system(conversation), *first, *rest]
 
 
-def _parts(message: Message) -> Iterator[oh.Message]:
+def _parts(message: Message, native: Collection[str]) -> Iterator[oh.Message]:
     if message.role == "user":
         yield asked(message.content)
     elif message.role == "tool":
-        yield returned(f"functions.{message.tool}", message.content)
+        if message.tool in native:
+            yield returned(NATIVE[message.tool], message.content, "analysis")
+        else:
+            yield returned(f"functions.{message.tool}", message.content)
     elif message.role in _ABOVE:
         yield developer(message.content)
     else:
@@ -148,7 +165,26 @@ def _parts(message: Message) -> Iterator[oh.Message]:
         elif message.content:
             yield said("commentary", message.content)
         for call in message.calls:
-            yield called(f"functions.{call.name}", call.arguments)
+            if call.name in native:
+                text = json.loads(call.arguments)["code"] if call.name == "python" else call.arguments
+                yield called(NATIVE[call.name], text, "analysis", "code")
+            else:
+                yield called(f"functions.{call.name}", call.arguments)
+
+
+# Recipients of the tools that the models were trained with, by our names.
+NATIVE = {
+    "python": "python",
+    "browser_search": "browser.search",
+    "browser_open": "browser.open",
+    "browser_find": "browser.find",
+}
+CODE = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
+BROWSER = tuple(Tool(name, native="browser") for name in NATIVE if name != "python")
+
+
+def python_tool(description: str = "Runs code.") -> Tool:
+    return Tool("python", description, CODE, native="python")
 
 
 def finals(messages: Sequence[oh.Message]) -> list[int]:
@@ -291,28 +327,37 @@ _efforts: st.SearchStrategy[Effort | None] = st.sampled_from([None, "low", "medi
 _instructions = st.builds(Message, st.sampled_from(_ABOVE), texts)
 
 
+_arguments = st.builds(json.dumps, _values, ensure_ascii=st.booleans())
+_python_code = st.builds(lambda code: json.dumps({"code": code}), texts)
+
+
 @st.composite
-def conversations(draw: st.DrawFn) -> Conversation:
+def conversations(draw: st.DrawFn, *, native: bool = False) -> Conversation:
     """Turns with calls and without, finished, interrupted and running, as a client may send them."""
     messages = draw(st.lists(_instructions, max_size=2))
     for _ in range(draw(st.integers(1, 3))):
         messages += [Message("user", draw(texts)) for _ in range(draw(st.integers(1, 2)))]
         for _ in range(draw(st.integers(0, 2))):
-            messages += _step(draw)
+            messages += _step(draw, native=native)
         if draw(st.booleans()):
             messages.append(Message("assistant", draw(texts), draw(texts)))
         if draw(st.integers(0, 9)) == 0:
             messages.append(draw(_instructions))
     today = draw(st.none() | st.dates())
-    return Conversation(
-        tuple(messages), tuple(draw(_some_tools)), draw(_choices), effort=draw(_efforts), date=today
-    )
+    tools = draw(_some_tools)
+    if native and draw(st.booleans()):
+        tools.append(python_tool(draw(texts)))
+    if native and draw(st.booleans()):
+        tools += BROWSER
+    return Conversation(tuple(messages), tuple(tools), draw(_choices), effort=draw(_efforts), date=today)
 
 
-def _step(draw: st.DrawFn) -> list[Message]:
+def _step(draw: st.DrawFn, *, native: bool) -> list[Message]:
     """Reasoning, a word to the user, calls and their results."""
-    names = draw(st.lists(_names, min_size=1, max_size=2))
-    calls = tuple(ToolCall(name, draw(texts)) for name in names)
+    names = draw(st.lists(_names | st.sampled_from([*NATIVE] if native else ["f"]), min_size=1, max_size=2))
+    calls = tuple(
+        ToolCall(name, draw(_python_code if name == "python" else texts | _arguments)) for name in names
+    )
     results = [Message("tool", draw(texts), tool=name) for name in names]
     return [Message("assistant", draw(texts), draw(texts), calls), *results]
 
@@ -361,7 +406,6 @@ CALL_HEADERS = (
 _cuts = st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=4)
 _stray = st.lists(st.integers(0, _N_RANKS - 1), max_size=3)
 _recipients = _names.map("functions.{}".format)
-_arguments = st.builds(json.dumps, _values, ensure_ascii=st.booleans())
 
 
 def _messages(header: str, end: str) -> st.SearchStrategy[Written]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered
+from ossctl.guide import Guide
 from ossctl.harmony.markers import Markers
 from ossctl.harmony.parser import HarmonyParser
 
@@ -110,3 +111,36 @@ def complaints(events: Iterable[Event]) -> list[str]:
 def told(events: Iterable[Event]) -> list[Event]:
     """All but the complaints, text merged."""
     return merged(event for event in events if not isinstance(event, Recovered))
+
+
+def choices(guide: Guide, vocabulary: ToyVocabulary = TOY) -> set[int]:
+    """All tokens that are allowed next."""
+    if forced := guide.forced():
+        return {forced[0]}
+    every, banned = set(range(vocabulary.size)), guide.banned()
+    if banned is None:
+        return every
+    ids = banned.nonzero()[0] if banned.dtype == bool else banned
+    return every - set(map(int, ids))
+
+
+def follow(guide: Guide, stream: str, vocabulary: ToyVocabulary = TOY) -> Guide:
+    """Accept a stream, checking that the guide allows it."""
+    for position, token in enumerate(ids := vocabulary.ids(stream)):
+        assert token in choices(guide, vocabulary), f"after {vocabulary.spelt(ids[:position])!r}"
+        guide.accept(token)
+    return guide
+
+
+def forced(guide: Guide, vocabulary: ToyVocabulary = TOY) -> str:
+    """Accept all forced tokens; return their text."""
+    ids: list[int] = []
+    while following := list(guide.forced()):
+        ids += following
+        for token in following:
+            guide.accept(token)
+    return vocabulary.spelt(ids)
+
+
+def spelt(tokens: set[int], vocabulary: ToyVocabulary = TOY) -> set[str]:
+    return {vocabulary.spelt([token]) for token in tokens}

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from ossctl.dialect import ToolCall
 from ossctl.guide import Grammar
 from ossctl.harmony.dialect import HarmonyDialect
-from ossctl.harmony.layout import FUNCTIONS, JSON
+from ossctl.harmony.layout import JSON
 from ossctl.harmony.markers import Markers
+from ossctl.harmony.native_tools import FUNCTIONS
 from ossctl.harmony.renderer import Renderer
 from tools.nano.corpus import Sample
 from tools.nano.tokenizer import NanoTokenizer
