@@ -98,6 +98,7 @@ WRITERS = {
     "storage/journal.py": "the records of a batch, on stdout as in a file",
     "runtime/crash.py": "after a crash in native code",
     "app/placement/reservation.py": "a process of its own, whose stdout is a pipe",
+    "app/tools/files/grep.py": "a process of its own, whose stdout is a pipe",
     "app/tools/browser/pdf_text.py": "a process of its own, whose stdout is a file",
     "app/placement/self_test.py": "a process of its own, whose stdout is a pipe",
     "build/__main__.py": "a program of its own, before the dependencies can be imported",

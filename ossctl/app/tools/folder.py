@@ -92,6 +92,10 @@ class Folder:
         """Whether there is something at `path`."""
         return os.path.lexists(self.root / self.relative(path))
 
+    def is_file(self, path: str) -> bool:
+        """Whether there is a regular file at `path`."""
+        return (self.root / self.relative(path)).is_file()
+
     def walk(self, path: str = "", keep_going: Callable[[], bool] = lambda: True) -> Iterator[Entry]:
         """The files and folders below `path`, sorted within each folder, without links and hidden ones.
 

@@ -146,10 +146,10 @@ def _place(page: Page, link: Link | None) -> int:
     """The line to open a page at: a little above what the link is for."""
     if link is None:
         return 0
-    line = link.line
-    if line is None and (line := page.line_of(link.passage) or 0) < _FIRST_SCREEN:
-        return 0
-    return line - _LINES_ABOVE if line > _LINES_ABOVE else line
+    if link.line is not None:
+        return link.line - _LINES_ABOVE if link.line > _LINES_ABOVE else link.line
+    line = page.line_of(link.passage) or 0
+    return line - _LINES_ABOVE if line >= _FIRST_SCREEN else 0
 
 
 def _number(arguments: Mapping[str, Any], name: str, default: int) -> int:

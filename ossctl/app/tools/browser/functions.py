@@ -1,52 +1,16 @@
-"""The three functions of gpt-oss's browser, as the model was trained with them."""
+"""The three functions of gpt-oss's browser, with the parameters that the model was trained with."""
 
-from ossctl.dialect import Tool
+from dataclasses import replace
 
-SEARCH = Tool(
-    "browser_search",
-    "Searches for information related to `query` and displays `topn` results.",
-    {
-        "type": "object",
-        "properties": {
-            "query": {"type": "string"},
-            "topn": {"type": "number", "default": 10},
-            "source": {"type": "string"},
-        },
-        "required": ["query"],
-    },
-    native="browser",
+from ossctl.harmony.browser import BROWSER
+
+# gpt-oss gets this in its own words; other models would not know how to cite.
+_CITING = (
+    "Each display starts with its `cursor` in brackets, and each line with its number. Cite what you use as"
+    " `【{cursor}†L{line_start}-L{line_end}】`, for example `【6†L9-L11】` or `【8†L3】`."
 )
 
-OPEN = Tool(
-    "browser_open",
-    "Opens the link `id` from the page indicated by `cursor` starting at line number `loc`,"
-    " showing `num_lines` lines.\nValid link ids are displayed with the formatting: `【{id}†.*】`.\n"
-    "If `cursor` is not provided, the most recent page is implied.\n"
-    "If `id` is a string, it is treated as a fully qualified URL associated with `source`.\n"
-    "If `loc` is not provided, the viewport will be positioned at the beginning of the document or"
-    " centered on the most relevant passage, if available.\n"
-    "Use this function without `id` to scroll to a new location of an opened page.",
-    {
-        "type": "object",
-        "properties": {
-            "id": {"type": ["number", "string"], "default": -1},
-            "cursor": {"type": "number", "default": -1},
-            "loc": {"type": "number", "default": -1},
-            "num_lines": {"type": "number", "default": -1},
-            "view_source": {"type": "boolean", "default": False},
-            "source": {"type": "string"},
-        },
-    },
-    native="browser",
+_search, OPEN, FIND = (
+    replace(tool, name=f"{BROWSER.name}_{tool.name}", native="browser") for tool in BROWSER.tools
 )
-
-FIND = Tool(
-    "browser_find",
-    "Finds exact matches of `pattern` in the current page, or the page given by `cursor`.",
-    {
-        "type": "object",
-        "properties": {"pattern": {"type": "string"}, "cursor": {"type": "number", "default": -1}},
-        "required": ["pattern"],
-    },
-    native="browser",
-)
+SEARCH = replace(_search, description=f"{_search.description}\n{_CITING}")
