@@ -40,12 +40,32 @@ def tool_options(
             help="Answers with calls to one message; then the model has to answer.",
         ),
     ] = 32,
-    unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run tool programs without asking.")] = False,
+    unasked: Annotated[
+        bool, typer.Option("-y", "--yes", help="Run tool programs and change files without asking.")
+    ] = False,
+    files: Annotated[
+        str,
+        typer.Option(
+            "--files",
+            metavar="DIR[:rw]",
+            show_default=False,
+            help="Folder whose files the model may read; with :rw also change.",
+        ),
+    ] = "",
+    browser: Annotated[
+        str,
+        typer.Option(
+            "--browser",
+            metavar="DIR|web",
+            show_default=False,
+            help="Documents that the model may search and cite: a folder, or the web.",
+        ),
+    ] = "",
 ) -> "ToolOptions":
     """Which functions the model may call, and which programs answer."""
     from ossctl.app.tools.options import ToolOptions
 
-    return ToolOptions(tools or (), commands or (), seconds, max_rounds, unasked)
+    return ToolOptions(tools or (), commands or (), seconds, max_rounds, unasked, files, browser)
 
 
 ToolGroup = Annotated["ToolOptions", tool_options]
