@@ -18,6 +18,11 @@ _STEPS = 20_000  # of SQLite's virtual machine between two looks at `keep_going`
 # SQLite takes a run of these for one word, so an invisible space is put after each.
 _UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _SPACE = "\u200b"
+_COMMON = re.compile(  # words that tell nothing, unless a query has no others
+    r"an?|and|are|as|at|be|by|can|do|does|for|from|how|in|is|it|of|on|or|that|the|this|to|was|were|what|when|where"
+    r"|which|who|why|with",
+    re.IGNORECASE,
+)
 _PHRASES = re.compile(r'"([^"]+)"|(\S+)')
 _WORD = re.compile(rf"[\w{_SPACE}]+")
 
@@ -147,5 +152,7 @@ def _spaced(text: str) -> str:
 def _phrases(query: str) -> list[str]:
     """Words and phrases in quotes, as FTS5 writes them."""
     found = (match[1] or match[2] for match in _PHRASES.finditer(query))
-    words = (" ".join(_WORD.findall(_spaced(text))) for text in found)
-    return [f'"{text}"' for text in dict.fromkeys(words) if text.strip(_SPACE)][:_MAX_WORDS]
+    words = dict.fromkeys(" ".join(_WORD.findall(_spaced(text))) for text in found)
+    phrases = [text for text in words if text.strip(_SPACE)]
+    telling = [text for text in phrases if not _COMMON.fullmatch(text)] or phrases
+    return [f'"{text}"' for text in telling[:_MAX_WORDS]]

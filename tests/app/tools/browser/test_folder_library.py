@@ -42,6 +42,8 @@ def test_finds_words_in_every_format_the_best_first(library: FolderLibrary) -> N
     assert found(library, "很有") == ["notes.txt"]
     assert found(library, "cities AND OR ( NEAR * : ^") == found(library, "cities and or near")
     assert found(library, '"" ?!') == []
+    assert found(library, "what is a city of the river") == found(library, "city river")
+    assert len(found(library, "the")) == 2
     passages = [hit.passage for hit in library.search("意思", 9, lambda: True).pages]
     assert passages == ["résumés of cities\n汉字很有意思\n"]
 
