@@ -1,6 +1,7 @@
 """A folder of documents: what is found, also after changes and by two programs at once."""
 
 import sqlite3
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,6 +66,19 @@ def test_pages_link_to_each_other(library: FolderLibrary) -> None:
 def test_only_files_of_the_folder_are_pages(library: FolderLibrary, url: str) -> None:
     with pytest.raises(PageError):
         library.fetch(url, lambda: True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
+def test_links_out_of_the_folder_are_neither_found_nor_opened(
+    library: FolderLibrary, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.txt").write_text("a secret lighthouse")
+    (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "link").symlink_to(tmp_path)
+    assert found(library, "lighthouse") == []
+    for url in ("link.txt", "link/secret.txt"):
+        with pytest.raises(PageError, match="outside the folder"):
+            library.fetch(url, lambda: True)
 
 
 def test_other_ways_to_write_a_path(library: FolderLibrary) -> None:
