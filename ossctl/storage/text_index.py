@@ -140,8 +140,9 @@ def _create(database: sqlite3.Connection) -> None:
 
 
 def _remove(database: sqlite3.Connection, path: str) -> None:
-    row = database.execute("DELETE FROM files WHERE path = ? RETURNING id", (path,)).fetchone()
+    row = database.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
     if row:
+        database.execute("DELETE FROM files WHERE id = ?", row)
         database.execute("DELETE FROM texts WHERE rowid = ?", row)
 
 

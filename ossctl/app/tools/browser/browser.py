@@ -132,7 +132,7 @@ def _matches(page: Page, pattern: str) -> Page:
         "\n".join([f"# 【{index}†match at L{number}】", *lines[number : number + _MATCH_LINES]])
         for index, number in enumerate(found)
     ]
-    shown = title_line(pattern)
+    shown = title_line(wanted)
     return Page(
         f"{page.url}/find?pattern={shown}",
         f"Find results for text: `{shown}` in `{page.title}`",

@@ -3,17 +3,19 @@
 A process of its own: a file from anywhere may need any amount of time and memory.
 """
 
-import contextlib
 import io
 import sys
 
+from ossctl.app.tools.process_limits import limit_process
+
 _MAX_MEMORY = 2 * 1024**3
+_MAX_SECONDS = 90  # of CPU time; the caller has its own limit
 _MAX_CHARACTERS = 2 * 1024 * 1024
 
 
 def main() -> int:
     """Write the title, a newline, and the text with a line before each page."""
-    _limit_memory()
+    limit_process(_MAX_MEMORY, _MAX_SECONDS)
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
@@ -46,14 +48,6 @@ def main() -> int:
 
 def _write(text: str) -> None:
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-
-
-def _limit_memory() -> None:
-    if sys.platform != "win32":
-        import resource
-
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
 
 
 if __name__ == "__main__":

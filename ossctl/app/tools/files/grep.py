@@ -14,15 +14,17 @@ from typing import Any
 
 from ossctl.app.tools.files.text_file import read_text_file
 from ossctl.app.tools.folder import Folder, FolderError
+from ossctl.app.tools.process_limits import limit_process
 
 _MAX_MEMORY = 1024**3
+_MAX_SECONDS = 30  # of CPU time; the caller has its own limit
 _MAX_MATCHES = 500
 _MAX_LINE = 300  # characters of a line that is shown
 
 
 def main() -> int:
     """Print a line for each match."""
-    _limit_memory()
+    limit_process(_MAX_MEMORY, _MAX_SECONDS)
     try:
         arguments = json.load(sys.stdin)
         found = 0
@@ -71,14 +73,6 @@ def _shown(line: str, start: int) -> str:
         return line
     first = max(start - _MAX_LINE // 3, 0)
     return f"{'…' if first else ''}{line[first : first + _MAX_LINE]}…"
-
-
-def _limit_memory() -> None:
-    if sys.platform != "win32":
-        import resource
-
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def test_find_shows_lines_and_opens_at_them(browser: Browser) -> None:
     call(browser, "open", id="long.md")
     found = call(browser, "find", pattern="LINE 77")
     assert found.startswith(
-        "[1] Find results for text: `LINE 77` in `Aura` (long.md/find?pattern=LINE 77)\n"
+        "[1] Find results for text: `line 77` in `Aura` (long.md/find?pattern=line 77)\n"
         "**viewing lines [0 - 22] of 22**\n\nL0: # 【0†match at L77】\nL1: line 77\nL2: line 78"
     )
     assert call(browser, "open", id=1).startswith("[2] Aura (long.md)\n**viewing lines [766 - ")
