@@ -57,7 +57,7 @@ def template(request: pytest.FixtureRequest, smol: LlamaModel) -> TemplateDialec
 
 
 @THOROUGH
-@given(conversations(), texts)
+@given(conversations(native=True), texts)
 @example(Conversation(()), "Hello")
 @example(Conversation((Message("system", "Be brief."),)), "\n\n  Hello")
 def test_a_harmony_prefix_holds_for_any_next_message(

@@ -168,7 +168,9 @@ class _Turns:
         for written in (self._split(message, self._recipients), list(self._written(message))):
             parts = [part for part in written if keep_reasoning or part.channel != "analysis"]
             self._channels = {
-                self._recipients.function(part.recipient): part.channel for part in written if part.recipient
+                self._recipients.function(part.recipient): part.channel
+                for part in written
+                if part.recipient and part.channel != "final"
             }
             if parts:
                 yield from parts

@@ -5,7 +5,7 @@ are plain code, calls of `browser.search` and so on are JSON, both in the channe
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -22,6 +22,7 @@ CODE = "code"  # the content type of native calls, as the models write them
 _BROWSER_NAMES = f"{BROWSER.name}_"  # what names of the browser's functions start with
 _PYTHONS = (PYTHON, "python3", "ipython")  # first words of recipients that mean it
 _CODE_KEYS = ("code", "script", "source", "cmd", "command", "input")
+_APPLY_PATCH, _PATCH_START = "apply_patch", "*** Begin Patch"  # which the models were trained to write bare
 _FENCED = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
 
 
@@ -49,7 +50,7 @@ class Recipients:
     functions: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, tools: Iterable[Tool]) -> Self:
+    def of(cls, tools: Sequence[Tool]) -> Self:
         """The recipients for a conversation with these tools."""
         kinds = {tool.native for tool in tools} - {None}
         functions = frozenset(tool.name for tool in tools if tool.native is None) if kinds else frozenset()
@@ -94,16 +95,26 @@ class Recipients:
             code = _code_in(content)
             if code != content:
                 events.append(Recovered("a call of python with more than its code"))
-            return [*events, ToolCall(name, msgspec.json.encode({"code": code}).decode())]
+            return [*events, ToolCall(name, _dumped({"code": code}))]
         if self.native(name) or recipient.startswith(f"{FUNCTIONS}."):
-            try:
-                msgspec.json.decode(content)
-            except (msgspec.DecodeError, RecursionError) as error:
-                events.append(Recovered(f"the arguments of {name} are not valid JSON: {error}"))
+            return [*events, *_function_call(name, content)]
         return [*events, ToolCall(name, content)]
 
 
 ORDINARY = Recipients()
+
+
+def _function_call(name: str, arguments: str) -> list[Event]:
+    """The call of a function that takes JSON, with a complaint if it is not."""
+    if name == _APPLY_PATCH and arguments.lstrip().startswith(_PATCH_START):
+        patch = ToolCall(name, _dumped({"patch": arguments}))
+        return [Recovered(f"a call of {name} with a patch instead of JSON"), patch]
+    try:
+        msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, RecursionError) as error:
+        complaint = Recovered(f"the arguments of {name} are not valid JSON: {error}")
+        return [complaint, ToolCall(name, arguments)]
+    return [ToolCall(name, arguments)]
 
 
 def _code_in(content: str) -> str:
@@ -113,6 +124,10 @@ def _code_in(content: str) -> str:
     arguments = _loaded(content)
     codes = (code for key in _CODE_KEYS if isinstance(code := arguments.get(key), str))
     return next(codes, content)
+
+
+def _dumped(arguments: Mapping[str, str]) -> str:
+    return msgspec.json.encode(arguments).decode()
 
 
 def _loaded(content: str) -> dict[str, object]:

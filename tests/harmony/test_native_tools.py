@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ from tests.support.harmony_reference import (
 )
 from tests.support.toy_harmony import TOY, choices, complaints, follow, forced, spelt, told
 
-SOME = settings(max_examples=150, derandomize=True)
+SOME = settings(max_examples=80, derandomize=True)
 
 PYTHON = python_tool("Use this tool to execute Python code.\n\nIt is stateful.")
 FUNCTION = Tool("get", "", {"type": "object", "properties": {"n": {"type": "integer"}}})
@@ -125,7 +126,7 @@ def test_the_channel_of_a_result_is_that_of_its_call(harmony: HarmonyDialect, re
 def test_a_finished_turn_drops_native_calls_with_its_reasoning(
     harmony: HarmonyDialect, reference: Reference
 ) -> None:
-    """They are part of the chain of thought, as the reference has it, too: it drops all of `analysis`."""
+    """They are part of the chain of thought. The reference drops all of `analysis` as well."""
     turn = (QUESTION, CALLING, RESULT, FINAL, Message("user", "Thanks!"))
     conversation = Conversation(turn, (PYTHON,))
     messages = as_reference(conversation)
@@ -147,6 +148,19 @@ def test_a_finished_turn_keeps_a_native_call_in_the_commentary_with_its_result(
     )
     assert f"commentary to=python code<|message|>{CODE}<|call|>" in text
     assert "<|start|>python to=assistant<|channel|>commentary<|message|>1.4142<|end|>" in text
+
+
+def test_a_call_of_a_function_in_the_analysis_is_answered_there_and_goes_to_the_commentary_in_later_turns(
+    harmony: HarmonyDialect, reference: Reference
+) -> None:
+    kept = reference.written('<|channel|>analysis to=functions.get code<|message|>{"n":1}<|call|>')
+    calling = Message("assistant", "", calls=(ToolCall("get", '{"n":1}'),), token_ids=tuple(kept))
+    turn = (QUESTION, calling, Message("tool", "one", tool="get"))
+    result = "<|start|>functions.get to=assistant<|channel|>analysis<|message|>one<|end|>"
+    assert result in reference.text(harmony.render(Conversation(turn, ALL)))
+    after = reference.text(harmony.render(Conversation((*turn, FINAL, QUESTION), ALL)))
+    assert 'to=functions.get<|channel|>commentary <|constrain|>json<|message|>{"n":1}' in after
+    assert result.replace("analysis", "commentary") in after
 
 
 headers = st.sampled_from(
@@ -192,9 +206,9 @@ def parsed_by(parser: HarmonyParser, ids: Sequence[int], *, cut: bool = False) -
     return [*(event for token in ids for event in parser.feed(token)), *parser.close(cut=cut)]
 
 
-def parsed(stream: str, tools: Sequence[Tool] = ALL, *, cut: bool = False) -> list[Event]:
+def parsed(stream: str | Sequence[int], tools: Sequence[Tool] = ALL, *, cut: bool = False) -> list[Event]:
     parser = HarmonyParser(TOY.piece, TOY.markers, TOY.special_ids, Recipients.of(tools))
-    return parsed_by(parser, TOY.ids(stream), cut=cut)
+    return parsed_by(parser, TOY.ids(stream) if isinstance(stream, str) else stream, cut=cut)
 
 
 def python(code: str) -> ToolCall:
@@ -242,6 +256,8 @@ MALFORMED = {
     "<|channel|>analysis to=python code<|message|>```python\nprint(1)\n```<|call|>": "more than its code",
     "<|channel|>analysis to=python <|constrain|>python<|message|>print(1)<|call|>": "unknown content type",
     "<|channel|>analysis python code<|message|>print(1)<|call|>": "",
+    "<|channel|>analysis to=python<|channel|>commentary<|message|>print(1)<|call|>": "several channels",
+    "<|channel|>comment to=python code<|message|>print(1)<|call|>": "unknown channel",
     "<|channel|>analysis to=python!<|message|>print(1)<|call|>": "stray text",
 }
 
@@ -266,6 +282,16 @@ def test_the_arguments_of_a_browser_call_that_are_no_json_are_passed_on_with_a_c
     events = parsed("<|channel|>analysis to=browser.find code<|message|>hello<|call|>")
     assert told(events) == [ToolCall("browser_find", "hello")]
     assert "not valid JSON" in complaints(events)[0]
+
+
+def test_a_bare_patch_is_the_argument_of_apply_patch() -> None:
+    patch = "*** Begin Patch\n*** Delete File: a\n*** End Patch\n"
+    for tools in (ALL, (Tool("apply_patch"),)):
+        events = parsed(f"<|channel|>commentary to=functions.apply_patch<|message|>{patch}<|call|>", tools)
+        (call,) = told(events)
+        assert isinstance(call, ToolCall)
+        assert json.loads(call.arguments) == {"patch": patch}
+        assert "instead of JSON" in complaints(events)[0]
 
 
 @pytest.mark.parametrize(("recipient", "name"), [("python code", "python"), ("browser.find", "browser_find")])
@@ -294,6 +320,27 @@ def test_code_comes_back_as_it_was_rendered(harmony: HarmonyDialect, reference: 
     answer = prompt[len(before) : -len(reference.written("<|start|>assistant"))]
     calls = [e for e in parsed_by(harmony.parser([], conversation), answer) if isinstance(e, ToolCall)]
     assert [json.loads(call.arguments)["code"] for call in calls] == [code]
+
+
+PARTS = st.lists(
+    st.sampled_from(
+        [
+            *("<|start|>assistant", "<|channel|>", "<|message|>", "<|call|>", "<|end|>", "<|constrain|>"),
+            *("analysis", "commentary", " to=python", " to=browser.find", " to=functions.python", " code"),
+            *(" json", "x = 1", '{"code": "x"}', '{"code": 1}', "```py\n1\n```", "{}", " ", "é", " python"),
+        ]
+    ),
+    max_size=10,
+).map("".join)
+
+
+@SOME
+@given(PARTS, st.booleans())
+def test_every_python_call_has_code_whatever_the_model_writes(stream: str, cut: bool) -> None:
+    events = parsed(stream, cut=cut)
+    calls = [event for event in events if isinstance(event, ToolCall)]
+    codes = [json.loads(call.arguments)["code"] for call in calls if call.name == "python"]
+    assert all(isinstance(code, str) for code in codes)
 
 
 # guides
@@ -397,3 +444,19 @@ def test_code_in_a_call_spends_no_reasoning_budget() -> None:
     guide = follow(guide_of(max_reasoning_tokens=2), f"{TO_PYTHON}print(1)")
     assert not guide.forced()
     follow(guide, "<|call|>")
+
+
+def test_whatever_is_chosen_native_calls_are_well_formed() -> None:
+    rng, called = Random(3), set()
+    for _ in range(60):
+        guide = guide_of(tools=(PYTHON, *STRICT[2:]), max_reasoning_tokens=10)
+        written: list[int] = []
+        while not written or written[-1] not in TOYS.end_ids:
+            possible = choices(guide)
+            likely = possible & (TOY.special_ids | set(b'"}]0'))
+            written.append(rng.choice(sorted(likely if likely and rng.random() < 0.3 else possible)))
+            guide.accept(written[-1])
+        events = parsed(written)
+        assert not complaints(events), TOY.spelt(written)
+        called |= {event.name for event in events if isinstance(event, ToolCall)}
+    assert called == {"python", "browser_search", "browser_open", "browser_find"}

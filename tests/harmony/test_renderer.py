@@ -220,7 +220,7 @@ def test_random_conversations_have_the_references_tokens(
 
 
 @SHORT
-@given(conversations())
+@given(conversations(native=True))
 def test_a_prompt_has_no_more_tokens_than_its_upper_bound(
     harmony: HarmonyDialect, conversation: Conversation
 ) -> None:

@@ -173,3 +173,27 @@ def test_a_form_of_calls_has_no_token_that_ends_an_answer() -> None:
     assert without_ends(form, ["<eos>"]) == form
     shorter = without_ends(form, ["</call>"])
     assert (shorter.call_end, shorter.section_end, shorter.one_call) == ("", "", True)
+
+
+@pytest.mark.parametrize("kind", ["JSON in tags", *(kind for kind in CALLS if kind != "JSON in tags")][:3])
+def test_tools_that_another_model_was_trained_with_are_functions_as_any_other(
+    smol: LlamaModel, grammars: JsonGrammars, kind: str
+) -> None:
+    code = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
+    tools = (Tool("python", "Runs code.", code, native="python"), Tool("browser_find", native="browser"))
+    ordinary = tuple(replace(tool, native=None) for tool in tools)
+    call = ToolCall("python", '{"code": "print(1)"}')
+    messages = (TALK[0], Message("assistant", "", calls=(call,)), Message("tool", "1", tool="python"))
+    native, plain = (
+        Conversation(messages, named, tool_choice=ToolChoice("required")) for named in (tools, ordinary)
+    )
+    dialect = TemplateDialect(CALLS[kind], smol.vocab, grammars)
+    text = text_of(smol, dialect, native)
+    assert text == text_of(smol, dialect, plain)
+    asked = replace(native, messages=TALK[:1])
+    written = text.removeprefix(text_of(smol, dialect, asked)).partition("<|im_end|>")[0]
+    assert [e for e in events_of(smol, dialect, asked, written) if isinstance(e, ToolCall)] == [call]
+    held = [dialect.guide(conversation, dialect.render(conversation)) for conversation in (native, plain)]
+    forced = [guide.forced() if guide else None for guide in held]
+    assert forced[0]
+    assert forced[0] == forced[1]

@@ -43,8 +43,8 @@ Action = Literal["add", "update", "delete"]
 class Hunk:
     """Lines to find in a file, and what becomes of them.
 
-    Each of `lines` starts with a space, `-` or `+`. It comes after the lines `sections`, as far as these
-    exist. `at_end` places it at the end of the file, if it fits there.
+    Each of `lines` starts with a space, `-` or `+`. The hunk comes after the lines `sections`, where the file
+    has them. With `at_end`, the end of the file is tried first.
     """
 
     sections: tuple[str, ...]
@@ -109,7 +109,7 @@ def patch_in(arguments: str) -> str:
     """
     try:
         value = msgspec.json.decode(arguments)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return arguments
     texts = [text for text in value.values() if isinstance(text, str)] if isinstance(value, dict) else [value]
     if len(texts) != 1 or not isinstance(texts[0], str):
@@ -188,7 +188,7 @@ def _changes(lines: _Lines) -> Iterator[FileChange]:
 
 
 def _added(lines: _Lines) -> str:
-    """The text of a new file, whose last line has a newline, too."""
+    """The text of a new file. Its last line ends with a newline, unlike in the reference."""
     added = []
     for line in lines.take_while(lambda line: not line.startswith("***")):
         if not line.startswith("+"):
@@ -226,7 +226,7 @@ def _hunk(lines: _Lines) -> Hunk:
 
 
 def _find(hunk: Hunk, lines: Sequence[str], start: int) -> int | None:
-    """Where a hunk belongs, from line `start` on: where its lines are, or else but for white space."""
+    """Index of the line, at or after `start`, where a hunk's lines match exactly or up to white space."""
     passed = lines[:start]
     for section in hunk.sections:
         start = _after_section(section, lines, start, passed)
