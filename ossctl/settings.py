@@ -32,6 +32,11 @@ class Paths:
         """The folder of computed prefixes."""
         return self.cache / "prefixes"
 
+    @property
+    def documents(self) -> Path:
+        """The folder of indexes of documents."""
+        return self.cache / "documents"
+
     @classmethod
     def from_environment(cls) -> "Paths":
         home = os.environ.get("OSSCTL_HOME")

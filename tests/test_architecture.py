@@ -69,6 +69,9 @@ ONLY_IN = {
     "jinja2": {"templates"},
     "httpx2": {"hub"},
     "huggingface_hub": {"hub"},
+    "pypdf": {"app"},
+    "trafilatura": {"app"},
+    "ddgs": {"app"},
 }
 
 SLOW_TO_IMPORT = {
@@ -83,6 +86,9 @@ SLOW_TO_IMPORT = {
     "msgspec",
     "regex",
     "rich",
+    "pypdf",
+    "trafilatura",
+    "ddgs",
 }
 
 # Where the standard streams are used, and why: everything else goes through `cli/output.py`.
@@ -92,6 +98,8 @@ WRITERS = {
     "storage/journal.py": "the records of a batch, on stdout as in a file",
     "runtime/crash.py": "after a crash in native code",
     "app/placement/reservation.py": "a process of its own, whose stdout is a pipe",
+    "app/tools/files/grep.py": "a process of its own, whose stdout is a pipe",
+    "app/tools/browser/pdf_text.py": "a process of its own, whose stdout is a file",
     "app/placement/self_test.py": "a process of its own, whose stdout is a pipe",
     "app/tools/python/child.py": "a program of its own inside a sandbox, whose streams are pipes",
     "build/__main__.py": "a program of its own, before the dependencies can be imported",

@@ -56,7 +56,27 @@ def tool_options(
             metavar="DIR", show_default=False, help="Folder that the model's Python can read, as /mnt/data."
         ),
     ] = None,
-    unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run tool programs without asking.")] = False,
+    unasked: Annotated[
+        bool, typer.Option("-y", "--yes", help="Run tool programs and change files without asking.")
+    ] = False,
+    files: Annotated[
+        str,
+        typer.Option(
+            "--files",
+            metavar="DIR[:rw]",
+            show_default=False,
+            help="Folder whose files the model may read; with :rw also change.",
+        ),
+    ] = "",
+    browser: Annotated[
+        str,
+        typer.Option(
+            "--browser",
+            metavar="DIR|web",
+            show_default=False,
+            help="Documents that the model may search and cite: a folder, or the web.",
+        ),
+    ] = "",
 ) -> "ToolOptions":
     """Which functions the model may call, and what answers."""
     from ossctl.app.tools.options import ToolOptions
@@ -70,6 +90,8 @@ def tool_options(
         python=python,
         python_in=python_in,
         python_files=python_files,
+        files=files,
+        browser=browser,
     )
 
 

@@ -1,16 +1,17 @@
-"""The functions that `--tool` and `--tool-cmd` give the model."""
+"""The functions that the options give the model."""
 
 import os
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.app.inference.options import json_object
 from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.source import ToolSource
 from ossctl.app.tools.toolbox import MAX_ROUNDS, Toolbox
 from ossctl.app.user_text import read_text
 from ossctl.dialect import Tool
@@ -38,12 +39,21 @@ class ToolOptions:
     python: bool = False
     python_in: "PlaceName | None" = None
     python_files: Path | None = None
+    files: str = ""  # DIR or DIR:rw
+    browser: str = ""  # DIR or web
 
     def refuse_unaskable(self, *, can_ask: bool) -> None:
         """Raise UsageError if programs need the user's consent and there is no terminal to ask on."""
-        if self.commands and not self.unasked and not can_ask:
+        if self.unasked or can_ask:
+            return
+        if self.commands:
             raise UsageError(
                 "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
+            )
+        if self.files.endswith(":rw"):
+            raise UsageError(
+                f"--files {self.files} changes files, and there is no terminal to ask on",
+                "Give --yes to allow it, or leave out :rw.",
             )
 
     def python_source(self) -> "PythonSource | None":
@@ -68,9 +78,20 @@ class ToolOptions:
             for name, command in _pairs(self.commands, "--tool-cmd", "COMMAND")
         }
         functions = tuple(declared.pop(name, Tool(name)) for name in programs)
-        commands = ToolCommands(functions, programs) if programs else None
-        sources = [source for source in (commands, self.python_source()) if source is not None]
-        return Toolbox(sources, tuple(declared.values()), self.max_rounds)
+        sources: list[ToolSource] = [ToolCommands(functions, programs)] if programs else []
+        return Toolbox([*sources, *self._sources()], tuple(declared.values()), self.max_rounds)
+
+    def _sources(self) -> Iterator[ToolSource]:
+        if python := self.python_source():
+            yield python
+        if not self.files and not self.browser:
+            return
+        from ossctl.app.tools.folder_options import browser_source, files_source
+
+        if self.files:
+            yield files_source(self.files)
+        if self.browser:
+            yield browser_source(self.browser)
 
 
 def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:

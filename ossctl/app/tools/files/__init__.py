@@ -1,0 +1,1 @@
+"""Functions that read and change files below one folder."""

@@ -1,0 +1,77 @@
+"""What `--files` and `--browser` give the model."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ossctl.app.tools.options import ToolOptions
+from ossctl.app.tools.source import ToolOutcome
+from ossctl.dialect import ToolCall
+from ossctl.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path / "home"))
+    (tmp_path / "docs").mkdir()
+    return tmp_path / "docs"
+
+
+def names(*, files: str = "", browser: str = "") -> list[str]:
+    return [tool.name for tool in ToolOptions(files=files, browser=browser).toolbox().offered]
+
+
+def test_the_functions_of_a_folder(folder: Path) -> None:
+    assert names(files=str(folder)) == ["read_file", "list_files", "grep"]
+    assert names(files=f"{folder}:ro") == ["read_file", "list_files", "grep"]
+    assert names(files=f"{folder}:rw")[3:] == ["write_file", "apply_patch"]
+    assert names(browser=str(folder)) == ["browser_search", "browser_open", "browser_find"]
+
+
+def test_a_name_that_ends_like_the_option(folder: Path) -> None:
+    (folder / "x:rw").mkdir()
+    assert len(names(files=f"{folder}/x:rw:ro")) == 3
+
+
+@pytest.mark.parametrize("options", [{"files": "none:rw"}, {"browser": "none"}])
+def test_a_missing_folder_is_named(folder: Path, options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="there is no folder none"):
+        names(**options)
+
+
+def test_changes_of_files_need_a_terminal_to_ask_on(folder: Path) -> None:
+    ToolOptions(files=f"{folder}").refuse_unaskable(can_ask=False)
+    ToolOptions(files=f"{folder}:rw", unasked=True).refuse_unaskable(can_ask=False)
+    with pytest.raises(UsageError, match="changes files, and there is no terminal"):
+        ToolOptions(files=f"{folder}:rw").refuse_unaskable(can_ask=False)
+
+
+def test_a_conversation_searches_a_folder_and_changes_a_file_of_it(folder: Path) -> None:
+    (folder / "a.md").write_text("# Turku\n\nA town.\n")
+    questions: list[str] = []
+
+    def allow(_call: ToolCall, question: str) -> bool:
+        questions.append(question)
+        return True
+
+    calls = [
+        ToolCall("browser_search", '{"query": "Turku"}'),
+        ToolCall("browser_open", '{"id": 0}'),
+        ToolCall("write_file", '{"path": "a.md", "text": "# Turku\\n\\nA city.\\n"}'),
+        ToolCall("read_file", '{"path": "a.md", "start": 3}'),
+    ]
+    toolbox = ToolOptions(files=f"{folder}:rw", browser=str(folder)).toolbox()
+    with closing(toolbox), closing(toolbox.open()) as runner:
+        found = [each for each in runner.run(calls, allow, lambda: True) if isinstance(each, ToolOutcome)]
+    assert found[1].result.endswith("L0: # Turku\nL1: \nL2: A town.\nL3: ")
+    assert [outcome.result for outcome in found[2:]] == ["updated a.md", "3\tA city."]
+    assert len(questions) == 1
+    assert "-A town.\n+A city.\n" in questions[0]
+
+
+def test_a_missing_library_for_the_web_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ossctl.app.tools.browser.web_library.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="needs the package ddgs and trafilatura") as caught:
+        names(browser="web")
+    assert 'pip install "ossctl[web]"' in caught.value.hint
