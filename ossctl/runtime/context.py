@@ -138,15 +138,16 @@ class LlamaRunner:
 
         llama_memory_seq_cp between streams is deferred to the next decode, where it would overwrite a window
         restored in the meantime, so streams are copied at once, as saved state. In a unified cache, window
-        cells shared by two sequences could never be reused, so the target gets its own.
+        cells shared by two sequences could never be reused, so the target gets its own, as it does of a
+        recurrent state.
         """
         self._check_rollback(source, n_tokens, snapshot)
         if source == target:
             raise ValueError("a sequence cannot be copied onto itself")
         self.rollback(target, 0)
-        if self.unified and not self._recurrent:
+        if self.unified:
             lib.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
-            if self.window and snapshot is None:
+            if self.needs_snapshots and snapshot is None:
                 snapshot = Snapshot(n_tokens, self._save(target, _PARTIAL_ONLY))
         else:
             self._restore(target, self._save(source, _WHOLE), _WHOLE)
@@ -191,10 +192,13 @@ class LlamaRunner:
         return {chunk.seq: self._lengths[chunk.seq] for chunk in chunks}
 
     def _cut(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
-        """Remove all but the first `n_tokens` cells, restore the window, and verify the length."""
-        removed = lib.llama_memory_seq_rm(self._memory, seq, n_tokens, -1)
+        """Restore the snapshot, remove all but the first `n_tokens` cells, and verify the length.
+
+        In this order: a recurrent state refuses to lose its latest tokens, and then no cell is removed.
+        """
         if n_tokens and snapshot is not None and snapshot.data:
             self._restore(seq, snapshot.data, _PARTIAL_ONLY)
+        removed = lib.llama_memory_seq_rm(self._memory, seq, n_tokens, -1)
         held = lib.llama_memory_seq_pos_max(self._memory, seq) + 1
         if not removed or held != n_tokens:
             lib.llama_memory_seq_rm(self._memory, seq, -1, -1)
