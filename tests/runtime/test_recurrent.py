@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ossctl.runtime.base import Chunk, Logits, RollbackImpossible
+from ossctl.runtime.base import CacheFull, Chunk, DecodeAborted, Logits, RollbackImpossible
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
 from tests.support.recurrent_models import RECURRENT, recurrent_model
@@ -107,3 +107,37 @@ def test_sequences_of_a_batch_keep_their_own_states(model: LlamaModel) -> None:
     for prompt, logits in zip(prompts, together, strict=True):
         with runner_of(model) as runner:
             np.testing.assert_allclose(logits, feed(runner, 0, prompt), atol=5e-3)
+
+
+@UNIFIED
+def test_after_a_stopped_decode_a_snapshot_brings_the_state_back(model: LlamaModel, unified: bool) -> None:
+    with runner_of(model, unified=unified) as runner:
+        feed(runner, 0, PROMPT)
+        snapshot = runner.snapshot(0)
+        feed(runner, 0, MORE)
+        runner.abort()
+        with pytest.raises(DecodeAborted) as aborted:
+            runner.decode([Chunk(0, tokens(60, seed=3), True), Chunk(1, tokens(60, seed=4), True)])
+        runner.resume()
+        assert aborted.value.lengths == {0: 0, 1: 0}
+        assert not runner.can_rollback(0, 140)
+        with pytest.raises(ValueError, match="rolled back first"):
+            feed(runner, 0, PROBE)
+        runner.rollback(0, 100, snapshot)
+        after, other = feed(runner, 0, PROBE), feed(runner, 1, PROMPT, PROBE)
+    with runner_of(model, unified=unified) as runner:
+        fresh = feed(runner, 0, PROMPT, PROBE)
+    for logits in (after, other):
+        np.testing.assert_allclose(logits, fresh, atol=5e-3)
+
+
+def test_a_full_cache_changes_nothing(model: LlamaModel) -> None:
+    if model.header.metadata["general.architecture"] == "mamba":
+        return  # has no cells that could be full
+    with runner_of(model, unified=True, n_ctx=256) as runner:
+        feed(runner, 0, tokens(200))
+        with pytest.raises(CacheFull):
+            feed(runner, 1, PROMPT)
+        after = feed(runner, 0, PROBE)
+        runner.rollback(0, 0)
+        np.testing.assert_allclose(feed(runner, 1, tokens(200), PROBE), after, atol=5e-3)
