@@ -12,8 +12,8 @@ from ossctl.engine.request import Generated, Output, Request, Sampling
 from ossctl.runtime.base import Chunk
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
-from tests.support.recurrent_models import RECURRENT, recurrent_model
 from tests.support.scripted import run, tokens_of
+from tests.support.small_models import RECURRENT, small_model
 
 Ids = npt.NDArray[np.int32]
 MODES = pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
@@ -22,7 +22,7 @@ ANSWER = 12
 
 @pytest.fixture(scope="module", params=RECURRENT)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
-    path = recurrent_model(tmp_path_factory.mktemp("models") / "model.gguf", request.param)
+    path = small_model(tmp_path_factory.mktemp("models") / "model.gguf", request.param)
     with LlamaModel(path) as loaded:
         yield loaded
 

@@ -9,14 +9,14 @@ import pytest
 from ossctl.runtime.base import CacheFull, Chunk, DecodeAborted, Logits, RollbackImpossible
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.model import LlamaModel
-from tests.support.recurrent_models import RECURRENT, recurrent_model
+from tests.support.small_models import RECURRENT, small_model
 
 UNIFIED = pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
 
 
 @pytest.fixture(scope="module", params=RECURRENT)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
-    path = recurrent_model(tmp_path_factory.mktemp("models") / "model.gguf", request.param)
+    path = small_model(tmp_path_factory.mktemp("models") / "model.gguf", request.param)
     with LlamaModel(path) as loaded:
         yield loaded
 

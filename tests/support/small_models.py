@@ -1,7 +1,7 @@
-"""Small models with recurrent states and random weights, in llama.cpp's architectures.
+"""Small models of several architectures, with random weights.
 
-`mamba` has states alone. The others have attention in every second layer; in the rest `lfm2` has short
-convolutions, and `qwen35` gated delta nets, as Qwen3-Next has them.
+`qwen3` has attention in every layer. The others are recurrent: `mamba` has states alone; `lfm2` has short
+convolutions in every second layer, and `qwen35` gated delta nets, as Qwen3-Next has them.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ _CONTEXT = 4096
 _CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def recurrent_model(path: Path, architecture: str, template: str | None = None) -> Path:
-    """Write a model of one of RECURRENT with a vocabulary of bytes and ChatML's markers."""
+def small_model(path: Path, architecture: str, template: str | None = None) -> Path:
+    """Write a model of one of ARCHITECTURES with a vocabulary of bytes and ChatML's markers."""
     writer = GGUFWriter(str(path), architecture)
     writer.add_name(f"tiny {architecture}, random weights")
     writer.add_block_count(_LAYERS)
@@ -37,7 +37,7 @@ def recurrent_model(path: Path, architecture: str, template: str | None = None) 
         writer.add_chat_template(template)
     weights = _Weights(writer)
     weights.matrix("token_embd", len(tokens), _WIDTH)
-    RECURRENT[architecture](writer, weights)
+    ARCHITECTURES[architecture](writer, weights)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -72,6 +72,16 @@ class _Weights:
             self.matrix(f"{block}.attn_{part}", rows, _WIDTH)
         self.matrix(f"{block}.attn_output", _WIDTH, _HEADS * head)
         self.norms(f"{block}.attn_q_norm", f"{block}.attn_k_norm", width=head)
+
+
+def _add_qwen3(writer: GGUFWriter, weights: _Weights) -> None:
+    _add_attention(writer)
+    weights.norms("output_norm")
+    for layer in range(_LAYERS):
+        block = f"blk.{layer}"
+        weights.norms(f"{block}.attn_norm", f"{block}.ffn_norm")
+        weights.feed_forward(block)
+        weights.attention(block, _HEAD)
 
 
 def _add_mamba(writer: GGUFWriter, weights: _Weights) -> None:
@@ -117,12 +127,7 @@ def _add_lfm2(writer: GGUFWriter, weights: _Weights) -> None:
 def _add_qwen35(writer: GGUFWriter, weights: _Weights) -> None:
     key_heads, value_heads = 2, 4
     keys, values = key_heads * _STATE, value_heads * _STATE
-    writer.add_feed_forward_length(_FFN)
-    writer.add_head_count(_HEADS)
-    writer.add_head_count_kv(2)
-    writer.add_key_length(_HEAD)
-    writer.add_value_length(_HEAD)
-    writer.add_rope_freq_base(1e6)
+    _add_attention(writer)
     writer.add_rope_dimension_count(_HEAD)
     writer.add_rope_dimension_sections([8, 4, 4, 0])
     writer.add_full_attention_interval(2)
@@ -147,6 +152,15 @@ def _add_qwen35(writer: GGUFWriter, weights: _Weights) -> None:
         weights.matrix(f"{block}.ssm_out", _WIDTH, values)
 
 
+def _add_attention(writer: GGUFWriter) -> None:
+    writer.add_feed_forward_length(_FFN)
+    writer.add_head_count(_HEADS)
+    writer.add_head_count_kv(2)
+    writer.add_key_length(_HEAD)
+    writer.add_value_length(_HEAD)
+    writer.add_rope_freq_base(1e6)
+
+
 def _add_state(writer: GGUFWriter, inner: int, rank: int) -> None:
     writer.add_ssm_conv_kernel(_KERNEL)
     writer.add_ssm_inner_size(inner)
@@ -154,8 +168,10 @@ def _add_state(writer: GGUFWriter, inner: int, rank: int) -> None:
     writer.add_ssm_time_step_rank(rank)
 
 
-RECURRENT: dict[str, Callable[[GGUFWriter, _Weights], None]] = {
+ARCHITECTURES: dict[str, Callable[[GGUFWriter, _Weights], None]] = {
+    "qwen3": _add_qwen3,
     "mamba": _add_mamba,
     "lfm2": _add_lfm2,
     "qwen35": _add_qwen35,
 }
+RECURRENT = ("mamba", "lfm2", "qwen35")
