@@ -232,3 +232,15 @@ def test_snapshots_are_dense_near_the_end_and_sparse_before() -> None:
     assert len(kept) == 32
     assert kept[-4:] == [19_700, 19_800, 19_900, 20_000]
     assert max(kept[0], *np.diff(kept)) < 20_000 / 5
+
+
+def test_large_snapshots_are_few() -> None:
+    slot, *_ = Slot.of(4)
+    for n_tokens in range(100, 2001, 100):
+        slot.add_snapshot(Snapshot(n_tokens, bytes(75 << 20)))
+    assert sorted(slot.snapshots)[-1] == 2000
+    assert len(slot.snapshots) == 3
+    slot, *_ = Slot.of(64)
+    for n_tokens in (100, 200, 300):
+        slot.add_snapshot(Snapshot(n_tokens, bytes(75 << 20)))
+    assert sorted(slot.snapshots) == [200, 300]
