@@ -4,7 +4,7 @@
 convolutions in every second layer, and `qwen35` gated delta nets, as Qwen3-Next has them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +18,22 @@ _CONTEXT = 4096
 _CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def small_model(path: Path, architecture: str, template: str | None = None) -> Path:
-    """Write a model of one of ARCHITECTURES with a vocabulary of bytes and ChatML's markers."""
+def small_model(
+    path: Path, architecture: str, template: str | None = None, control: Sequence[str] = ()
+) -> Path:
+    """Write a model of one of ARCHITECTURES with a vocabulary of bytes, ChatML's markers, and `control`."""
     writer = GGUFWriter(str(path), architecture)
     writer.add_name(f"tiny {architecture}, random weights")
     writer.add_block_count(_LAYERS)
     writer.add_context_length(_CONTEXT)
     writer.add_embedding_length(_WIDTH)
     writer.add_layer_norm_rms_eps(1e-5)
-    tokens = [*(spelling()[byte] for byte in range(256)), *_CONTROL]
+    markers = list(dict.fromkeys((*_CONTROL, *control)))
+    tokens = [*(spelling()[byte] for byte in range(256)), *markers]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
-    writer.add_token_types([TokenType.NORMAL] * 256 + [TokenType.CONTROL] * len(_CONTROL))
+    writer.add_token_types([TokenType.NORMAL] * 256 + [TokenType.CONTROL] * len(markers))
     writer.add_token_merges(["ÿ ÿ"])  # llama.cpp wants a list
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     if template is not None:
