@@ -20,7 +20,10 @@ MODES = pytest.mark.parametrize("unified", [False, True], ids=["streams", "unifi
 ANSWER = 12
 
 
-@pytest.fixture(scope="module", params=RECURRENT)
+_MODELS = [pytest.param(name, marks=() if name == "qwen35" else pytest.mark.slow) for name in RECURRENT]
+
+
+@pytest.fixture(scope="module", params=_MODELS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
     path = small_model(tmp_path_factory.mktemp("models") / "model.gguf", request.param)
     with LlamaModel(path) as loaded:

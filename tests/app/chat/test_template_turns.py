@@ -133,7 +133,7 @@ def assert_as_fresh(model: LlamaModel, talk: Talk) -> None:
 @KINDS
 def test_a_turn_decodes_what_is_new_and_what_the_template_changed(model: LlamaModel, form: Format) -> None:
     with talk_with(model, form) as talk:
-        costs = [talk.ask(f"Question {turn}, please.") for turn in range(5)]
+        costs = [talk.ask(f"Question {turn}, please.") for turn in range(4)]
         assert_as_fresh(model, talk)
         assert costs[0] == len(talk.prompts[0])
         for cost, whole, prompt in zip(costs[1:], talk.wholes, talk.prompts[1:], strict=False):
@@ -145,10 +145,10 @@ def test_a_turn_decodes_what_is_new_and_what_the_template_changed(model: LlamaMo
 def test_what_is_read_ahead_is_not_read_again(model: LlamaModel, form: Format) -> None:
     with talk_with(model, form) as talk:
         talk.watched.chat.settings = replace(talk.watched.chat.settings, system="Be brief, if you can.")
-        costs = [(talk.read_ahead(), talk.ask(f"Question {turn}, please.")) for turn in range(5)]
+        costs = [(talk.read_ahead(), talk.ask(f"Question {turn}, please.")) for turn in range(4)]
         assert_as_fresh(model, talk)
         after = len(talk.prompts[0]) - costs[0][0]
-        assert [asked for _, asked in costs] == [after] * 5
+        assert [asked for _, asked in costs] == [after] * 4
         turns = zip(costs[1:], talk.wholes, talk.prompts[1:], strict=False)
         for (ahead, _), whole, prompt in turns:
             assert ahead == len(prompt) - after - common(whole, prompt)
@@ -157,7 +157,7 @@ def test_what_is_read_ahead_is_not_read_again(model: LlamaModel, form: Format) -
 @KINDS
 def test_another_message_instead_decodes_that_message(model: LlamaModel, form: Format) -> None:
     with talk_with(model, form) as talk:
-        for turn in range(4):
+        for turn in range(3):
             talk.read_ahead()
             talk.ask(f"Question {turn}, please.")
         for text in ("Another, please.", "Or this one."):
