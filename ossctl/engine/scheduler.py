@@ -60,7 +60,10 @@ class Scheduler:
     def on_abort(self, batch: Batch, lengths: Mapping[int, int]) -> None:
         """Record what an aborted decode has computed; `lengths` are in tokens, by sequence id."""
         for sequence, chunk in batch:
-            sequence.num_computed_tokens = lengths[chunk.seq]
+            length = lengths[chunk.seq]
+            if length < sequence.num_computed_tokens:  # a lost state
+                length = self._slots.restore_latest(sequence.assigned_slot, sequence.num_computed_tokens)
+            sequence.num_computed_tokens = length
 
     def release(self, sequence: Sequence) -> None:
         """Remove a finished or cancelled sequence. Its cells stay for others to reuse."""

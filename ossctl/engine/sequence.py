@@ -15,6 +15,8 @@ SHARE_MIN = 16  # tokens; a shorter common prefix costs more to find than to com
 
 _SNAPSHOTS_MIN = 4  # per slot; one of gpt-oss takes 3 to 4.5 MiB
 _SNAPSHOTS_TOTAL = 32  # of all slots, where that gives each more
+_SNAPSHOT_BYTES = 1 << 30  # of all slots, where that gives each less: one of Qwen3-Next-80B takes 75 MiB
+_SNAPSHOTS_LEAST = 2  # per slot, however large: of the latest two turns
 
 _EMPTY: Tokens = np.empty(0, np.int32)
 
@@ -31,6 +33,7 @@ class Slot:
     resident: Tokens = field(default_factory=lambda: _EMPTY)
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
     max_snapshots: int = _SNAPSHOTS_MIN
+    max_snapshot_bytes: int = _SNAPSHOT_BYTES
     owner: "Sequence | None" = None
     conversation: str = ""  # of its latest request
     last_used: int = 0
@@ -43,7 +46,8 @@ class Slot:
     def of(cls, n_slots: int) -> list["Slot"]:
         """Empty slots for all sequences of a runner."""
         max_snapshots = max(_SNAPSHOTS_MIN, _SNAPSHOTS_TOTAL // n_slots)
-        return [cls(seq, max_snapshots=max_snapshots) for seq in range(n_slots)]
+        max_bytes = _SNAPSHOT_BYTES // n_slots
+        return [cls(seq, max_snapshots=max_snapshots, max_snapshot_bytes=max_bytes) for seq in range(n_slots)]
 
     def computed_tokens(self) -> Tokens:
         """The tokens in its cells, int32 [n]; of a running sequence, those of its prompt."""
@@ -59,10 +63,15 @@ class Slot:
         self.snapshots = {n: snapshot for n, snapshot in self.snapshots.items() if n <= n_tokens}
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot. Beyond `max_snapshots`, drop one, so that older ones get sparser."""
+        """Keep a snapshot. Beyond the slot's limits, drop others, so that older ones get sparser."""
         self.snapshots[snapshot.n_tokens] = snapshot
-        if len(self.snapshots) <= self.max_snapshots:
-            return
+        by_size = self.max_snapshot_bytes // max(1, len(snapshot.data))
+        limit = max(_SNAPSHOTS_LEAST, min(self.max_snapshots, by_size))
+        while len(self.snapshots) > limit:
+            self._drop_snapshot()
+
+    def _drop_snapshot(self) -> None:
+        """Drop the one whose loss would cost least, never the last."""
         lengths = [0, *sorted(self.snapshots)]
 
         def loss(index: int) -> float:

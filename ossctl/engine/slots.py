@@ -91,6 +91,16 @@ class Slots:
         self._runner.rollback(slot.seq, 0)
         slot.truncate(0)
 
+    def restore_latest(self, slot: Slot, n_tokens: int) -> int:
+        """Return to the latest snapshot of the first `n_tokens` tokens, or to nothing; return its length."""
+        latest = max((n for n in slot.snapshots if n <= n_tokens), default=0)
+        try:
+            self._runner.rollback(slot.seq, latest, slot.snapshots.get(latest))
+        except RollbackImpossible:
+            self._runner.rollback(slot.seq, 0)
+            return 0
+        return latest
+
     def evict_oldest(self) -> bool:
         """Clear the idle slot that was used least recently; False if all idle slots are empty."""
         idle = [slot for slot in self._slots if slot.owner is None and len(slot.resident)]

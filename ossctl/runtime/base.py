@@ -23,6 +23,8 @@ class DecodeAborted(DecodeFailed):
     """`Runner.abort` stopped the decode.
 
     `lengths` is the number of tokens that each sequence of the batch holds now. Decoding can continue there.
+    If it is 0 and the sequence held some before, its recurrent state is lost: it needs a rollback first, with
+    a snapshot or to 0.
     """
 
     def __init__(self, lengths: Mapping[int, int]) -> None:

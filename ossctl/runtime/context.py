@@ -91,6 +91,7 @@ class LlamaRunner:
         self.n_ctx_seq = min(options.n_ctx, lib.llama_n_ctx_seq(self._handle))
         self.n_cells = self.n_ctx_seq * (1 if options.unified else options.n_seq)
         self._lengths = [0] * self.n_seq
+        self._lost: set[int] = set()  # sequences whose recurrent state an abort has left undefined
         self._batch = LlamaBatch(self.n_batch)
 
     @property
@@ -123,14 +124,16 @@ class LlamaRunner:
 
     def can_rollback(self, seq: int, n_tokens: int) -> bool:
         self._check_sequence(seq)
-        if n_tokens in (0, self._lengths[seq]) or not self.needs_snapshots:
+        if n_tokens == 0 or not self.needs_snapshots:
             return True
+        if n_tokens == self._lengths[seq]:
+            return seq not in self._lost
         return not self._recurrent and self._window_reaches(seq, n_tokens)
 
     def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
         self._check_rollback(seq, n_tokens, snapshot)
         # A failed decode may have left cells in an empty sequence.
-        if n_tokens < self._lengths[seq] or n_tokens == 0:
+        if n_tokens < self._lengths[seq] or n_tokens == 0 or seq in self._lost:
             self._cut(seq, n_tokens, snapshot)
 
     def copy(self, source: int, target: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
@@ -138,15 +141,16 @@ class LlamaRunner:
 
         llama_memory_seq_cp between streams is deferred to the next decode, where it would overwrite a window
         restored in the meantime, so streams are copied at once, as saved state. In a unified cache, window
-        cells shared by two sequences could never be reused, so the target gets its own.
+        cells shared by two sequences could never be reused, so the target gets its own, as it does of a
+        recurrent state.
         """
         self._check_rollback(source, n_tokens, snapshot)
         if source == target:
             raise ValueError("a sequence cannot be copied onto itself")
         self.rollback(target, 0)
-        if self.unified and not self._recurrent:
+        if self.unified:
             lib.llama_memory_seq_cp(self._memory, source, target, 0, n_tokens)
-            if self.window and snapshot is None:
+            if self.needs_snapshots and snapshot is None:
                 snapshot = Snapshot(n_tokens, self._save(target, _PARTIAL_ONLY))
         else:
             self._restore(target, self._save(source, _WHOLE), _WHOLE)
@@ -182,19 +186,27 @@ class LlamaRunner:
     def _lengths_after_abort(self, chunks: Sequence[Chunk]) -> dict[int, int]:
         """The new lengths: llama.cpp keeps complete ubatches and has removed the cells of the others.
 
-        A recurrent state has no earlier version, so its sequences are cleared.
+        A recurrent state has no earlier version: its sequences are lost, and cleared where they were empty.
         """
+        if self._recurrent:
+            self._lost.update(chunk.seq for chunk in chunks)
+            for chunk in chunks:
+                if not self._lengths[chunk.seq]:
+                    self.rollback(chunk.seq, 0)
+            return {chunk.seq: 0 for chunk in chunks}
         for chunk in chunks:
-            if self._recurrent:
-                lib.llama_memory_seq_rm(self._memory, chunk.seq, -1, -1)
             self._lengths[chunk.seq] = lib.llama_memory_seq_pos_max(self._memory, chunk.seq) + 1
         return {chunk.seq: self._lengths[chunk.seq] for chunk in chunks}
 
     def _cut(self, seq: int, n_tokens: int, snapshot: Snapshot | None) -> None:
-        """Remove all but the first `n_tokens` cells, restore the window, and verify the length."""
-        removed = lib.llama_memory_seq_rm(self._memory, seq, n_tokens, -1)
+        """Restore the snapshot, remove all but the first `n_tokens` cells, and verify the length.
+
+        In this order: a recurrent state refuses to lose its latest tokens, and then no cell is removed.
+        """
         if n_tokens and snapshot is not None and snapshot.data:
             self._restore(seq, snapshot.data, _PARTIAL_ONLY)
+        removed = lib.llama_memory_seq_rm(self._memory, seq, n_tokens, -1)
+        self._lost.discard(seq)
         held = lib.llama_memory_seq_pos_max(self._memory, seq) + 1
         if not removed or held != n_tokens:
             lib.llama_memory_seq_rm(self._memory, seq, -1, -1)
@@ -247,6 +259,8 @@ class LlamaRunner:
         total = 0
         for chunk in chunks:
             self._check_sequence(chunk.seq)
+            if chunk.seq in self._lost:
+                raise ValueError(f"sequence {chunk.seq} has to be rolled back first")
             n = len(chunk.tokens)
             if not n or self._lengths[chunk.seq] + n > self.n_ctx_seq:
                 held = self._lengths[chunk.seq]

@@ -72,8 +72,9 @@ class CallReader:
     @property
     def closings(self) -> tuple[str, ...]:
         """Tags that end a call or all calls."""
-        ends = (first_tag(self._form.call_end), first_tag(self._form.section_end))
-        return tuple(filter(None, ends))
+        ends = (self._form.call_end, self._form.section_end)
+        marks = [mark for end in ends for mark in [tag[0] for tag in tags(end)] or [end.strip()]]
+        return tuple(filter(None, marks))
 
     def may_start(self, text: str) -> bool:
         """Whether a call starts in `text`, or could if more text followed."""
@@ -96,12 +97,14 @@ class CallReader:
         yield from sorted(found.values(), key=lambda place: place[0])
 
     def _calls(self, text: str, at: int, name: str | None) -> tuple[list[ToolCall], int]:
+        """Calls whose first marker ends at `at`, and the end of the last of them that can be read."""
         calls: list[ToolCall] = []
+        after = at
         while True:
             try:
                 more, at = self._body(text, at, name)
             except NotAValue:
-                return calls, at
+                return calls, after
             calls += more
             glue = self._glue.match(text, at)
             after = glue.end() if glue else at

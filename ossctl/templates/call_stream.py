@@ -20,6 +20,8 @@ _USUAL_FORMS = (
     _JSON,
 )
 
+_BETWEEN_CALLS = "]}), \n"
+
 
 class Reader(Protocol):
     """What `CallReader` does, for one format or for several."""
@@ -121,18 +123,27 @@ class CallStream:
         if found.calls:
             yield from _text(found.before if not self._emitted else "")
             yield from found.calls[self._emitted :]
-            yield from _text(found.after)
+            yield from self._rest(self._reader, found.after, cut=cut)
         else:
-            yield from self._broken(held, cut=cut)
+            marked = any(trigger in held for trigger in self._triggers)
+            yield from self._broken(self._reader, held, cut=cut, marked=marked)
 
-    def _broken(self, held: str, *, cut: bool) -> Iterator[Event]:
-        """A call that can't be read: if it names a function, its model is to learn of it."""
-        marked = any(trigger in held for trigger in self._triggers)
-        named = self._reader.name_in(held) if self._reader and marked else None
+    def _rest(self, reader: Reader, text: str, *, cut: bool) -> Iterator[Event]:
+        """What is left after calls: another that can't be read, or text, but no part of a marker."""
+        marker = undecided(text, (*reader.triggers, *reader.closings)) if cut else 0
+        sure = text[: len(text) - marker]
+        if any(trigger in text for trigger in reader.triggers) or (cut and reader.name_in(sure)):
+            yield from self._broken(reader, text, cut=cut, marked=True)
+        elif not cut or sure.strip(_BETWEEN_CALLS):
+            yield from _text(sure)
+
+    def _broken(self, reader: Reader, held: str, *, cut: bool, marked: bool) -> Iterator[Event]:
+        """A call that can't be read: if it is `marked` and names a function, its model is to learn of it."""
+        named = reader.name_in(held) if marked else None
         if named is None:
             if cut:
                 yield Recovered("a call was cut off")
-            yield from _text("" if cut and not held.strip("<[{|") else held)
+            yield from _text("" if cut and (marked or not held.strip("<[{|")) else held)
             return
         name, rest = named
         what = "was cut off" if cut else "cannot be read"

@@ -131,9 +131,11 @@ def test_a_cancelled_prefill_keeps_the_prefix_before_it() -> None:
     assert talk.ask(long, "a") == 200
 
 
-@pytest.mark.parametrize("window", [0, 8])
-def test_what_was_prefilled_ahead_is_not_computed_again(window: int) -> None:
-    talk = Talk(n_seq=1, window=window)
+@pytest.mark.parametrize(
+    "kind", [{}, {"window": 8}, {"recurrent": True}], ids=["full", "window", "recurrent"]
+)
+def test_what_was_prefilled_ahead_is_not_computed_again(kind: dict[str, int | bool]) -> None:
+    talk = Talk(n_seq=1, **kind)
     prompt = ids(60)
     assert talk.prefill(prompt[:40], "a") == 40
     assert talk.ask(prompt, "a") == 20
@@ -191,6 +193,27 @@ def test_a_message_continues_a_prefill_that_is_still_running(n_seq: int) -> None
         assert talk.ask(np.concatenate([ids(100, seed=7), ids(5, seed=8)]), "b") == 5
 
 
+@pytest.mark.parametrize("answering", [False, True])
+def test_a_recurrent_state_lost_to_an_abort_is_that_of_the_latest_turn(answering: bool) -> None:
+    talk = Talk(n_seq=2, recurrent=True)
+    prompt = ids(60)
+    talk.ask(prompt, "a", n_tokens=1)
+    prompt = np.concatenate([prompt, ids(20, 1)])
+    talk.begin("r", prompt if answering else np.concatenate([prompt, ids(200, 2)]), 50)
+    for _ in range(9 if answering else 0):
+        talk.engine.step()
+    talk.runner.abort_after = 1
+    with pytest.raises(DecodeAborted):
+        talk.engine.step()
+    assert talk.engine.num_computed_tokens("r") == (80 if answering else 60)
+    if answering:
+        rest = tokens_of(run(talk.engine)["r"])
+        assert rest == expected_answer(prompt.tolist(), 50, VOCAB)[-len(rest) :]
+        assert len(rest) == 40
+    talk.engine.cancel("r")
+    assert talk.ask(np.concatenate([prompt, ids(5, 3)]), "a") == (5 if answering else 25)
+
+
 def test_a_cancelled_prefill_is_reused_by_prompts_with_its_prefix() -> None:
     talk = Talk(n_seq=1, window=8)
     prompt = ids(60)
@@ -209,3 +232,15 @@ def test_snapshots_are_dense_near_the_end_and_sparse_before() -> None:
     assert len(kept) == 32
     assert kept[-4:] == [19_700, 19_800, 19_900, 20_000]
     assert max(kept[0], *np.diff(kept)) < 20_000 / 5
+
+
+def test_large_snapshots_are_few() -> None:
+    slot, *_ = Slot.of(4)
+    for n_tokens in range(100, 2001, 100):
+        slot.add_snapshot(Snapshot(n_tokens, bytes(75 << 20)))
+    assert max(slot.snapshots) == 2000
+    assert len(slot.snapshots) == 3
+    slot, *_ = Slot.of(64)
+    for n_tokens in (100, 200, 300):
+        slot.add_snapshot(Snapshot(n_tokens, bytes(75 << 20)))
+    assert sorted(slot.snapshots) == [200, 300]

@@ -51,6 +51,7 @@ class ScriptedRunner:
     unified: bool = False
     n_cells: int = 0  # 0: enough for all
     window: int = 0
+    recurrent: bool = False  # an aborted decode loses its sequences
     n_threads: int = 2
     decoded: list[list[Chunk]] = field(default_factory=list)
     broken_token: int = -1  # after this token there are no logits to draw from
@@ -59,12 +60,13 @@ class ScriptedRunner:
 
     def __post_init__(self) -> None:
         self.n_cells = self.n_cells or self.n_seq * self.n_ctx_seq
+        self._lost: set[int] = set()
         self._held: list[list[tuple[int, int]]] = [[] for _ in range(self.n_seq)]
         self._numbers = itertools.count()
 
     @property
     def needs_snapshots(self) -> bool:
-        return self.window > 0
+        return self.window > 0 or self.recurrent
 
     def tokens(self, seq: int) -> list[int]:
         return [token for token, _ in self._held[seq]]
@@ -72,6 +74,7 @@ class ScriptedRunner:
     def decode(self, chunks: Sequence[Chunk]) -> Logits:
         assert 0 < sum(len(chunk.tokens) for chunk in chunks) <= self.n_batch
         assert len({chunk.seq for chunk in chunks}) == len(chunks)
+        assert self._lost.isdisjoint(chunk.seq for chunk in chunks)
         if self.fail_next:
             self.fail_next = False
             raise DecodeFailed("scripted")
@@ -79,6 +82,10 @@ class ScriptedRunner:
         if len(used) + sum(len(chunk.tokens) for chunk in chunks) > self.n_cells:
             raise CacheFull
         if self.abort_after is not None:
+            if self.recurrent:
+                self.abort_after = None
+                self._lost = {chunk.seq for chunk in chunks if self._held[chunk.seq]}
+                raise DecodeAborted({chunk.seq: 0 for chunk in chunks})
             chunk, self.abort_after = Chunk(chunks[0].seq, chunks[0].tokens[: self.abort_after], False), None
             self.decode([chunk])
             raise DecodeAborted({chunk.seq: len(self._held[chunk.seq]) for chunk in chunks})
@@ -103,12 +110,17 @@ class ScriptedRunner:
 
     def can_rollback(self, seq: int, n_tokens: int) -> bool:
         length = len(self._held[seq])
-        return n_tokens in (0, length) or not self.window or length <= self.window
+        if n_tokens == 0 or not self.needs_snapshots:
+            return True
+        if n_tokens == length:
+            return seq not in self._lost
+        return not self.recurrent and length <= self.window
 
     def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
         assert 0 <= n_tokens <= len(self._held[seq])
         self._check(seq, n_tokens, snapshot)
         del self._held[seq][n_tokens:]
+        self._lost.discard(seq)
 
     def copy(self, source: int, target: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
         assert source != target

@@ -13,7 +13,7 @@ from ossctl.app.chat.model_session import ModelSession
 from ossctl.app.chat.session_log import SessionLog, SessionModel
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.tools.toolbox import Toolbox
-from ossctl.dialect import Conversation
+from ossctl.dialect import Conversation, Dialect
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.harmony.markers import Markers
@@ -82,12 +82,11 @@ class Watched(LlamaRunner):
 
 
 @dataclass
-class Scripted:
-    """A chat and what is behind it."""
+class WatchedChat:
+    """A chat, and what its model decodes."""
 
     chat: Chat
     runner: Watched
-    dialect: GivenAnswers
 
     def ask(self, text: str) -> Answered:
         """Send, and take everything in."""
@@ -109,6 +108,33 @@ class Scripted:
         raise AssertionError("nothing was drawn")
 
 
+@dataclass
+class Scripted(WatchedChat):
+    """A chat and what is behind it."""
+
+    dialect: GivenAnswers
+
+
+@contextmanager
+def watched_chat(
+    model: LlamaModel,
+    dialect: Dialect,
+    options: ContextOptions,
+    sessions: Sessions | None = None,
+    tools: Toolbox | None = None,
+) -> Iterator[WatchedChat]:
+    """A chat with `model` in any dialect."""
+    with Watched(model, options) as runner:
+        runner.chunks = []
+        loaded = LoadedModel("tiny", runner, dialect, model.vocab.piece)
+        with ModelSession(loaded) as session:
+            chat = Chat(
+                SessionLog(sessions or Sessions.in_memory()), ChatSettings(), MODEL, tools or Toolbox()
+            )
+            chat.use(session, MODEL)
+            yield WatchedChat(chat, runner)
+
+
 @contextmanager
 def scripted_chat(
     model: LlamaModel,
@@ -122,12 +148,5 @@ def scripted_chat(
     assert markers is not None
     dialect = GivenAnswers(model.vocab, markers, JsonGrammars(model.vocab))
     dialect.answers = iter(answers(dialect))
-    with Watched(model, options) as runner:
-        runner.chunks = []
-        loaded = LoadedModel("tiny", runner, dialect, model.vocab.piece)
-        with ModelSession(loaded) as session:
-            chat = Chat(
-                SessionLog(sessions or Sessions.in_memory()), ChatSettings(), MODEL, tools or Toolbox()
-            )
-            chat.use(session, MODEL)
-            yield Scripted(chat, runner, dialect)
+    with watched_chat(model, dialect, options, sessions, tools) as watched:
+        yield Scripted(watched.chat, watched.runner, dialect)

