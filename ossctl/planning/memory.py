@@ -42,10 +42,14 @@ class DeviceUse:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Memory use of the settings' devices, in order, and of the RAM."""
+    """Memory use of the settings' devices, in order, and of the RAM.
+
+    `reserved` is whether llama.cpp itself gave weights, cache and compute, asked for these settings.
+    """
 
     devices: tuple[DeviceUse, ...]
     host: DeviceUse
+    reserved: bool = False
 
 
 def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) -> Prediction:
@@ -65,11 +69,16 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
         weights[cpu] *= 2
     weights[cpu] += shape.embedding_bytes
     compute = _compute(shape, settings, devices, homes)
-    compute = (*compute[:-1], compute[-1] + settings.parallel * shape.n_vocab * _FLOAT)
+    compute = (*compute[:-1], compute[-1] + logits_bytes(shape, settings))
     uses = [DeviceUse(*amounts) for amounts in zip(weights, kv, compute, strict=True)]
     extra = [overhead_of(device, shape, settings) for device in devices]
     placed = tuple(replace(use, overhead=more) for use, more in zip(uses, extra, strict=False))
     return Prediction(placed, replace(uses[-1], overhead=_host_overhead(shape, settings)))
+
+
+def logits_bytes(shape: ModelShape, settings: Settings) -> int:
+    """Bytes in RAM of a row of logits for each sequence."""
+    return settings.parallel * shape.n_vocab * _FLOAT
 
 
 def layer_homes(n_layers: int, device_layers: Sequence[int], cpu: int) -> list[int]:
