@@ -135,7 +135,7 @@ def _compute(
     cells, tokens = settings.cells, settings.n_tokens
     windows = [layer.window for layer in shape.layers if layer.window]
     window_cells = settings.window_cells(max(windows)) if windows else 0
-    full = any(not layer.window for layer in shape.layers)
+    full = any(layer.k_width and not layer.window for layer in shape.layers)
     alignments = tuple(_CPU_ALIGNMENT if d.backend == "RPC" else _GPU_ALIGNMENT for d in devices)
     plain_mla = shape.latent.kv_rank if shape.latent and not settings.flash_attention else 0
     place = functools.cache(_LayerPlacer(settings, devices, plain_mla))
@@ -150,7 +150,7 @@ def _compute(
             ubatch=Ubatch(
                 n_tokens=tokens,
                 n_outputs=settings.n_outputs,
-                mask=cells * tokens if full else 0,
+                mask=cells * tokens if full else int(not windows),  # models without attention have none
                 window_mask=window_cells * tokens,
             ),
             alignments=(*alignments, _CPU_ALIGNMENT),
