@@ -129,8 +129,8 @@ def _machines() -> str:
     """What fits where, as `ossctl plan` has it."""
     rows = []
     for machine, model, options in _MACHINES:
-        hypothetical = MachineOptions(**options).machine()
-        plain = Machine(hypothetical.devices, hypothetical.ram_total, hypothetical.ram_free, cores=8)
+        given = MachineOptions(**options).machine()
+        plain = Machine(given.devices, given.ram_total, given.ram_free, cores=8, hypothetical=True)
         outcome = plan_one(model, LoadOptions(), Workload(), plain, print).fit
         rows.append((machine, f"gpt-oss-{model}", in_one_line(outcome)))
     return _table(("machine", "model", "plan"), rows)

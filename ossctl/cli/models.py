@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ossctl.app.placement.fit import Fit
 
 _LISTING_HEAD = ("NAME", "SIZE", "TYPE", "FROM", "LAST USED", "VERIFIED", "FITS", "")
-_ENTRY_HEAD = ("AVAILABLE", "SIZE", "PARAMETERS", "CONTEXT", "THINKING", "LICENCE", "")
+_ENTRY_HEAD = ("AVAILABLE", "SIZE", "TOTAL", "ACTIVE", "CONTEXT", "THINKING", "LICENCE")
 _FITS = {True: "yes", False: "no", None: ""}
 
 _Reference = Annotated[
@@ -63,6 +63,7 @@ def ls(
         )
     if absent:
         out.table([_ENTRY_HEAD, *map(_entry_row, absent)])
+        out.note("`ossctl show NAME` describes one of them.")
     if not listings and not unfinished and not absent:
         out.note(
             "There are no models on this machine yet. `ossctl ls -a` lists what `ossctl pull` can fetch."
@@ -144,10 +145,17 @@ def _listing_row(listing: "Listing", outcome: "Fit | None") -> tuple[str, ...]:
 
 
 def _entry_row(entry: "Entry") -> tuple[str, ...]:
+    """A row of less than 100 characters, so without what the model is for; `ossctl show` has that."""
     model = entry.model
-    about = model.about if entry.variant == model.variants[0] else entry.variant.about
-    size, context = f"{entry.variant.gigabytes:.1f} GB", f"{model.context:,}"
-    return entry.name, size, model.parameters, context, model.thinking, model.licence, about
+    return (
+        entry.name,
+        f"{entry.variant.gigabytes:.1f} GB",
+        f"{model.total:g} B",
+        f"{model.active:g} B",
+        f"{model.context:,}",
+        model.thinking.removeprefix("effort: "),
+        model.licence.removesuffix(" Model License"),
+    )
 
 
 def _entry_rows(entry: "Entry") -> list[tuple[str, str]]:

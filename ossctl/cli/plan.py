@@ -70,9 +70,9 @@ def plan(
 ) -> None:
     """Show how a model would be placed in memory, without loading it.
 
-    --vram, --gpu and --ram plan for another machine. At most the header of a model is downloaded. Loading
-    options are kept as given, and the rest is planned around them. The exit code is 5 if the model does not
-    fit.
+    For a MODEL that is on this machine, llama.cpp itself is asked what it would reserve. --vram, --gpu and
+    --ram plan for another machine. At most the header of a model is downloaded. Loading options are kept as
+    given, and the rest is planned around them. The exit code is 5 if the model does not fit.
     """
     from ossctl.app.plan.report import plan_all, plan_one, unplanned
     from ossctl.planning.workload import Purpose, Workload

@@ -150,6 +150,10 @@ def _origin(plan: "Plan", name: str) -> str:
 def _remarks(plan: "Plan") -> Iterator[str]:
     """What the plan had to give up, and what the reserved memory is for."""
     settings, shape = plan.settings, plan.shape
+    if plan.prediction.reserved:
+        yield "weights, cache and compute are llama.cpp's own figures, asked for this plan"
+    if plan.headroom < 0:
+        yield f"that is {format_bytes(-plan.headroom)} more than is free"
     if (
         plan.origins["ctx"] == "plan"
         and plan.workload.purpose == "interactive"

@@ -112,6 +112,8 @@ class _Heap:
     def free(self, offset: int, n_bytes: int) -> None:
         """Free a block and merge it with adjacent free blocks."""
         size = (n_bytes + self._mask) & ~self._mask
+        if not size:
+            return
         offsets, sizes = self._offsets, self._sizes
         at = bisect_left(offsets, offset)
         if offset + size == offsets[at]:

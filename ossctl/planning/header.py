@@ -17,7 +17,9 @@ Number = int | float
 _BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 _EXPERTS = re.compile(r"ffn_(up|gate|down|gate_up)_exps")
 _EXPERT_MATRICES = [f"ffn_{name}_exps.weight" for name in ("gate_up", "gate", "up", "down")]  # as computed
-_KEYS_OF_ATTENTION = re.compile(r"attn_(k|qkv|kv_a_mqa|kv_b|k_b)\.")
+_KEYS_OF_ATTENTION = re.compile(r"attn_(k|kv_a_mqa|kv_b|k_b)\.")
+_FUSED_KEYS = re.compile(r"attn_qkv\.")  # of linear attention (Qwen3-Next), if the layer is recurrent
+_RECURRENT = re.compile(r"ssm_conv1d|shortconv\.conv|time_mix_")
 
 # The last of every N layers has full attention, the others a sliding window (load_swa_pattern in src/models).
 _PERIOD = {
@@ -32,6 +34,7 @@ _PERIOD = {
     "olmo2": 4,
     "plamo3": 8,
 }
+_MAMBA = 2  # a layer without a feed-forward part is computed as one that is twice as wide as its state
 _STATE_FLOAT = 4  # recurrent states are float32
 _MAX_LAYERS = 1024
 
@@ -61,7 +64,7 @@ def shape_of(header: Header, name: str) -> ModelShape:
         head_dim, v_dim = latent.nope + latent.rope, latent.value
     tied = 0 if "output.weight" in tensors.other else tensors.other.get("token_embd.weight", 0)
     output = sum(size for tensor, size in tensors.other.items() if tensor.startswith("output"))
-    ffn = max(keys.per_layer("feed_forward_length", n_layers, 0))
+    ffn = max(keys.per_layer("feed_forward_length", n_layers, 0)) or _MAMBA * keys.get("ssm.inner_size")
     expert = max(keys.per_layer("expert_feed_forward_length", n_layers, ffn))
     return ModelShape(
         name=name,
@@ -135,7 +138,7 @@ def _layers(keys: _Keys, n_layers: int, tensors: "_TensorBytes") -> Iterator[Lay
             k_width=head_dim * cached,
             v_width=v_dim * cached,
             window=window,
-            state_bytes=0 if n in tensors.attention_layers else state,
+            state_bytes=state if n in tensors.recurrent_layers else 0,
             expert_matrices=tensors.expert_matrices(n),
         )
 
@@ -182,10 +185,15 @@ def _windows(keys: _Keys, n_layers: int) -> list[int]:
 
 def _state_bytes(keys: _Keys) -> int:
     """Bytes of a recurrent layer's state per sequence (n_embd_r and n_embd_s in llama-hparams.cpp)."""
+    embd, before = keys.get("embedding_length"), max(0, keys.get("ssm.conv_kernel") - 1)
+    if width := keys.get("shortconv.l_cache"):  # LFM2
+        return (width - 1) * embd * _STATE_FLOAT
+    if head := keys.get("wkv.head_size"):  # RWKV
+        return (head + keys.get("token_shift_count")) * embd * _STATE_FLOAT
+    if head := keys.get("kda.head_dim"):  # Kimi
+        return (head + 3 * before) * keys.get("attention.head_count") * head * _STATE_FLOAT
     inner, state, groups = (keys.get(f"ssm.{key}") for key in ("inner_size", "state_size", "group_count"))
-    convolution = max(0, keys.get("ssm.conv_kernel") - 1) * (inner + 2 * groups * state)
-    rwkv = keys.get("wkv.head_size") * keys.get("embedding_length")
-    return (inner * state + convolution + rwkv) * _STATE_FLOAT
+    return (inner * state + before * (inner + 2 * groups * state)) * _STATE_FLOAT
 
 
 @dataclass(frozen=True)
@@ -196,6 +204,7 @@ class _TensorBytes:
     experts: Mapping[int, int]
     other: Mapping[str, int]
     attention_layers: frozenset[int]
+    recurrent_layers: frozenset[int]
     named: Mapping[str, int]
 
     def expert_matrices(self, layer: int) -> tuple[int, ...]:
@@ -209,7 +218,7 @@ class _TensorBytes:
         experts: dict[int, int] = defaultdict(int)
         other: dict[str, int] = {}
         named: dict[str, int] = {}
-        attention_layers: set[int] = set()
+        attention, fused, recurrent = set[int](), set[int](), set[int]()
         for name, size in tensors:
             found = _BLOCK.match(name)
             if found is None:
@@ -218,6 +227,13 @@ class _TensorBytes:
             number = int(found[1])
             named[name] = size
             (experts if _EXPERTS.match(found[2]) else dense)[number] += size
-            if _KEYS_OF_ATTENTION.match(found[2]):
-                attention_layers.add(number)
-        return cls(dense, experts, other, frozenset(attention_layers), named)
+            for pattern, layers in (
+                (_KEYS_OF_ATTENTION, attention),
+                (_FUSED_KEYS, fused),
+                (_RECURRENT, recurrent),
+            ):
+                if pattern.match(found[2]):
+                    layers.add(number)
+        return cls(
+            dense, experts, other, frozenset(attention | fused - recurrent), frozenset(recurrent), named
+        )

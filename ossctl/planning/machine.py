@@ -56,7 +56,7 @@ class Machine:
 
     `cores` are the physical cores available to this process. `extra_kernels` is whether llama.cpp's optimized
     CPU kernels, which need repacked weights, work here; with `amx`, some of them use AMX tiles. `attention`
-    is the cost of attention on the CPU.
+    is the cost of attention on the CPU. llama.cpp cannot be asked about plans for a `hypothetical` machine.
     """
 
     devices: tuple[Device, ...]
@@ -67,6 +67,7 @@ class Machine:
     extra_kernels: bool = True
     amx: bool = False
     attention: AttentionCosts = USUAL_COSTS
+    hypothetical: bool = False
 
 
 def ram_margin(machine: Machine) -> int:

@@ -42,10 +42,14 @@ class DeviceUse:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Memory use of the settings' devices, in order, and of the RAM."""
+    """Memory use of the settings' devices, in order, and of the RAM.
+
+    `reserved` is whether llama.cpp itself gave weights, cache and compute, asked for these settings.
+    """
 
     devices: tuple[DeviceUse, ...]
     host: DeviceUse
+    reserved: bool = False
 
 
 def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) -> Prediction:
@@ -65,11 +69,16 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
         weights[cpu] *= 2
     weights[cpu] += shape.embedding_bytes
     compute = _compute(shape, settings, devices, homes)
-    compute = (*compute[:-1], compute[-1] + settings.parallel * shape.n_vocab * _FLOAT)
+    compute = (*compute[:-1], compute[-1] + logits_bytes(shape, settings))
     uses = [DeviceUse(*amounts) for amounts in zip(weights, kv, compute, strict=True)]
     extra = [overhead_of(device, shape, settings) for device in devices]
     placed = tuple(replace(use, overhead=more) for use, more in zip(uses, extra, strict=False))
     return Prediction(placed, replace(uses[-1], overhead=_host_overhead(shape, settings)))
+
+
+def logits_bytes(shape: ModelShape, settings: Settings) -> int:
+    """Bytes in RAM of a row of logits for each sequence."""
+    return settings.parallel * shape.n_vocab * _FLOAT
 
 
 def layer_homes(n_layers: int, device_layers: Sequence[int], cpu: int) -> list[int]:
@@ -126,7 +135,7 @@ def _compute(
     cells, tokens = settings.cells, settings.n_tokens
     windows = [layer.window for layer in shape.layers if layer.window]
     window_cells = settings.window_cells(max(windows)) if windows else 0
-    full = any(not layer.window for layer in shape.layers)
+    full = any(layer.k_width and not layer.window for layer in shape.layers)
     alignments = tuple(_CPU_ALIGNMENT if d.backend == "RPC" else _GPU_ALIGNMENT for d in devices)
     plain_mla = shape.latent.kv_rank if shape.latent and not settings.flash_attention else 0
     place = functools.cache(_LayerPlacer(settings, devices, plain_mla))
@@ -141,7 +150,7 @@ def _compute(
             ubatch=Ubatch(
                 n_tokens=tokens,
                 n_outputs=settings.n_outputs,
-                mask=cells * tokens if full else 0,
+                mask=cells * tokens if full else int(not windows),  # models without attention have none
                 window_mask=window_cells * tokens,
             ),
             alignments=(*alignments, _CPU_ALIGNMENT),

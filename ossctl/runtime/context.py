@@ -25,6 +25,7 @@ from ossctl.runtime.base import (
 )
 from ossctl.runtime.batch import LlamaBatch
 from ossctl.runtime.bindings import lib
+from ossctl.runtime.breakdown import Breakdown, memory_breakdown
 from ossctl.runtime.host import physical_cores
 from ossctl.runtime.log import llama_log
 from ossctl.runtime.model import LlamaModel
@@ -97,6 +98,10 @@ class LlamaRunner:
     @property
     def needs_snapshots(self) -> bool:
         return self.window > 0 or self._recurrent
+
+    def breakdown(self) -> Breakdown:
+        """Bytes of weights, cache and compute by the buffer's name; {} if llama.cpp does not tell."""
+        return memory_breakdown(self._open())
 
     def decode(self, chunks: Sequence[Chunk]) -> Logits:
         handle = self._open()

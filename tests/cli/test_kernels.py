@@ -178,6 +178,7 @@ def test_a_device_is_tested_before_it_is_used(tmp_path: Path, tampering: str) ->
         )
     else:
         assert used
+        assert "compute are llama.cpp's own figures, asked for this plan." in chosen.stdout
         assert record["problems"] == {}
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from gguf import GGUFReader, GGUFWriter
 
+from ossctl.cli.models import _ENTRY_HEAD, _entry_row
+from ossctl.cli.output import columns
 from ossctl.hub.catalogue import catalogue
 from tests.support.command import Result, command, environment, ossctl
 from tests.support.hub import Cut, Hub, Slow, Status, sha256
@@ -423,3 +425,9 @@ def ollama_model(home: Path, name: str, tag: str, data: bytes) -> None:
         "size": len(data),
     }
     manifest.write_text(json.dumps({"schemaVersion": 2, "layers": [layer]}), "utf-8")
+
+
+def test_the_whole_catalogue_fits_a_hundred_columns() -> None:
+    lines = columns([_ENTRY_HEAD, *map(_entry_row, catalogue().entries)])
+    assert max(map(len, lines)) <= 100
+    assert len(lines) > 30

@@ -132,6 +132,23 @@ def test_a_local_file_of_any_architecture_is_planned(tmp_path: Path) -> None:
     assert found["plan"]["ctx"] == 8192
 
 
+def test_the_figures_are_llama_cpps_own_where_the_model_and_the_machine_are_here(tmp_path: Path) -> None:
+    result = plan(tmp_path, smollm2(), "--ctx", 1024)
+    assert "Weights, cache and compute are llama.cpp's own figures, asked for this plan." in result.stdout
+    assert result.stderr == ""
+    assert "own figures" not in plan(tmp_path, smollm2(), "--vram", "0").stdout
+
+
+def test_a_model_that_llama_cpp_does_not_take_is_planned_by_prediction(tmp_path: Path) -> None:
+    path = tmp_path / "newer.gguf"
+    path.write_bytes(smollm2().read_bytes().replace(b"llama", b"camel"))
+    result = plan(tmp_path, path, "--json")
+    (said,) = result.said
+    assert said.startswith("llama.cpp does not say what it would reserve: ")
+    assert "unknown model architecture: 'camel'" in said
+    assert json.loads(result.stdout)["figures"] == "predicted"
+
+
 def test_without_a_model_all_are_compared(tmp_path: Path) -> None:
     result = plan(tmp_path, "--vram", "16GiB", "--ram", "16GiB")
     assert result.code == 0
@@ -172,6 +189,7 @@ def test_a_model_on_the_hub_is_planned_from_its_header(tmp_path: Path) -> None:
         assert hub.served == []
     local = record(tmp_path, smollm2())
     assert (remote["here"], local["here"]) == (False, True)
+    assert (remote["figures"], local["figures"]) == ("predicted", "llama.cpp")
     assert remote["plan"] == local["plan"]
     assert (noise.code, missing.code) == (4, 4)
     assert "noise.gguf on the hub is not a GGUF file" in noise.said[0]

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from ossctl.planning.header import Header, shape_of
 from ossctl.planning.machine import Device
 from ossctl.planning.memory import predict
 from ossctl.planning.settings import LoadMode, Settings
 from ossctl.planning.shape import KvType, ModelShape
 from tests.planning.test_memory import check, grid
-from tests.support.hollow_models import HOLLOW, hollow, hollow_shape
+from tests.support.hollow_models import HOLLOW, HYBRID, hollow, hollow_shape
 from tests.support.llama_oracle import has_rpc, oracle
 
 # Bytes of the first device's compute buffer, or of the CPU's, as llama.cpp reserved them (llama-cpp-python
@@ -75,6 +76,55 @@ def test_compute_buffers_are_those_of_real_reservations(name: str, where: str, r
     logits = shape.n_vocab * 4  # in RAM, and not in llama.cpp's count
     predicted = prediction.devices[0].compute if devices else prediction.host.compute - logits
     assert predicted == pytest.approx(reserved, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "sequences", "weights", "cache"),
+    [
+        ("qwen3-next", 1, 51_560_170_496, 1_689_649_152),
+        ("qwen3-next", 4, 51_560_170_496, 1_926_758_400),
+        ("qwen3.5-27b", 1, 16_242_968_576, 4_451_860_480),
+        ("qwen3.5-27b", 4, 16_242_968_576, 4_922_540_032),
+    ],
+)
+def test_recurrent_layers_have_a_state_for_each_sequence_and_no_cache(
+    name: str, sequences: int, weights: int, cache: int
+) -> None:
+    shape = hollow_shape(name)
+    settings = on_gpu(shape, 65_536, sequences)
+    (use,) = predict(shape, settings, [Device("RPC0", "Vulkan", "", 0, 0)]).devices
+    assert (use.weights, use.kv) == (weights, cache)
+
+
+def test_a_model_without_attention_is_planned() -> None:
+    keys = {"block_count": 4, "context_length": 4096, "embedding_length": 64, "attention.head_count": 0,
+            "ssm.conv_kernel": 4, "ssm.inner_size": 128, "ssm.state_size": 16}  # fmt: skip
+    metadata: dict[str, int | float | bool | str] = {"general.architecture": "mamba"}
+    metadata |= {f"mamba.{key}": value for key, value in keys.items()}
+    tensors = [("token_embd.weight", 65_536), *((f"blk.{n}.ssm_conv1d.weight", 2048) for n in range(4))]
+    shape = shape_of(Header(metadata, {}, {"tokenizer.ggml.tokens": 256}, tensors, 0), "mamba")
+    (use,) = predict(shape, on_gpu(shape, 4096, 2), [Device("RPC0", "Vulkan", "", 0, 0)]).devices
+    assert use.kv == 4 * 2 * (16 * 128 + 3 * 128) * 4  # layers, sequences, states, float32
+
+
+def on_gpu(shape: ModelShape, ctx: int, sequences: int) -> Settings:
+    return Settings(
+        ("RPC0",), (shape.n_layers + 1,), (), ctx, sequences, True, 2048, 512, KvType.F16, 1,
+        LoadMode.READ, repack=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@has_rpc
+def test_hybrid_models_have_the_weights_and_the_cache_that_are_planned(tmp_path: Path) -> None:
+    found = []
+    with oracle() as llama:
+        for name in HYBRID:
+            path, shape = hollow(tmp_path / f"{name}.gguf", name), hollow_shape(name)
+            for sequences in (1, 4):
+                found += llama.compare(path, shape, [on_gpu(shape, 65_536, sequences)])
+    assert [each for each in found if each.purpose != "compute" and each.error] == []
+    assert max(each.error for each in found) < 0.07
 
 
 @pytest.mark.slow

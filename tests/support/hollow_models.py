@@ -19,6 +19,7 @@ from ossctl.planning.shape import ModelShape
 
 _Q4, _Q6, _Q8, _F32 = (getattr(GGMLQuantizationType, name) for name in ("Q4_K", "Q6_K", "Q8_0", "F32"))
 _ALIGNMENT = 32  # of tensors in a GGUF
+_STATE, _CONVOLUTION = 128, 4  # widths of a recurrent head and of the convolution before it
 _SOFTMAX, _SIGMOID = 1, 2  # enum llama_expert_gating_func_type, src/llama-hparams.h
 _Tensor = tuple[str, tuple[int, ...], GGMLQuantizationType]
 
@@ -27,7 +28,8 @@ _Tensor = tuple[str, tuple[int, ...], GGMLQuantizationType]
 class HollowModel:
     """Sizes of a model. `expert_width` is 0 without experts, `kv_lora` without latent attention (MLA).
 
-    The first `n_dense` layers have no experts, and `shared` experts are computed for every token.
+    The first `n_dense` layers have no experts, and `shared` experts are computed for every token. The last of
+    every `interval` layers has attention with a gate; the others are recurrent, with `state_heads` heads.
     """
 
     architecture: str
@@ -55,6 +57,9 @@ class HollowModel:
     post_norms: tuple[str, ...] = ()
     ffn_norm: str = "ffn_norm"
     tied: bool = False
+    interval: int = 0
+    state_heads: int = 0
+    state_groups: int = 0
 
 
 HOLLOW = {
@@ -90,9 +95,22 @@ HOLLOW = {
 }  # fmt: skip
 
 
+# Most of their layers have a recurrent state instead of a cache.
+HYBRID = {
+    "qwen3-next": HollowModel(
+        "qwen3next", 48, 2048, 16, 2, 256, 5120, 151_936, 262_144, 512, 10, 512, shared=1, rope=64,
+        head_norms=True, ffn_norm="post_attention_norm", interval=4, state_heads=32, state_groups=16,
+    ),
+    "qwen3.5-27b": HollowModel(
+        "qwen35", 64, 5120, 24, 4, 256, 17_408, 248_320, 262_144, rope=64,
+        head_norms=True, ffn_norm="post_attention_norm", interval=4, state_heads=48, state_groups=16,
+    ),
+}  # fmt: skip
+
+
 def hollow_shape(name: str) -> ModelShape:
-    """The shape of the model `name` of HOLLOW, without a file."""
-    model = HOLLOW[name]
+    """The shape of the model `name` of HOLLOW or HYBRID, without a file."""
+    model = {**HOLLOW, **HYBRID}[name]
     sizes = [(tensor[0], _n_bytes(tensor)) for tensor in _tensors(model)]
     metadata: dict[str, int | float | bool | str] = {"general.architecture": model.architecture}
     metadata |= {f"{model.architecture}.{key}": value for key, value in _numbers(model).items()}
@@ -103,8 +121,8 @@ def hollow_shape(name: str) -> ModelShape:
 
 
 def hollow(path: Path, name: str) -> Path:
-    """Write the model `name` of HOLLOW: a header, and a hole in place of the weights."""
-    model = HOLLOW[name]
+    """Write the model `name` of HOLLOW or HYBRID: a header, and a hole in place of the weights."""
+    model = {**HOLLOW, **HYBRID}[name]
     tensors = _tensors(model)
     _write_header(path, name, model, tensors)
     start = path.stat().st_size + -path.stat().st_size % _ALIGNMENT
@@ -124,7 +142,10 @@ def _outside(model: HollowModel) -> Iterator[_Tensor]:
 
 
 def _layer(model: HollowModel, number: int) -> Iterator[_Tensor]:
-    parts = [_norms(model), _latent_attention(model) if model.kv_lora else _attention(model)]
+    attention = _latent_attention if model.kv_lora else _attention
+    if model.interval and (number + 1) % model.interval:
+        attention = _recurrence
+    parts = [_norms(model), attention(model)]
     if model.n_experts and number >= model.n_dense:
         parts.append(_experts(model))
     else:
@@ -149,13 +170,29 @@ def _norms(model: HollowModel) -> Iterator[_Tensor]:
 
 def _attention(model: HollowModel) -> Iterator[_Tensor]:
     h, q, kv = model.hidden, model.n_heads * model.head, model.n_kv_heads * model.head
-    for name, width in (("q", q), ("k", kv), ("v", kv)):
+    gated = 2 if model.interval else 1
+    for name, width in (("q", q * gated), ("k", kv), ("v", kv)):
         yield _matrix(f"attn_{name}", width, h, kind=_Q6 if name == "v" else _Q4)
         if model.biased:
             yield _vector(f"attn_{name}.bias", width)
     yield _matrix("attn_output", h, q)
     for name in ("q", "k") if model.head_norms else ():
         yield _vector(f"attn_{name}_norm.weight", model.head)
+
+
+def _recurrence(model: HollowModel) -> Iterator[_Tensor]:
+    """Gated DeltaNet, with keys of `state_groups` heads."""
+    h, heads, value = model.hidden, model.state_heads, model.state_heads * _STATE
+    both = value + 2 * model.state_groups * _STATE
+    yield _matrix("attn_qkv", both, h)
+    yield _matrix("attn_gate", value, h)
+    yield "ssm_conv1d.weight", (both, _CONVOLUTION), _F32
+    yield _vector("ssm_dt.bias", heads)
+    yield _vector("ssm_a", heads)
+    for name in ("ssm_ba",) if model.n_experts else ("ssm_beta", "ssm_alpha"):
+        yield _matrix(name, heads * (2 if model.n_experts else 1), h)
+    yield _vector("ssm_norm.weight", _STATE)
+    yield _matrix("ssm_out", h, value)
 
 
 def _latent_attention(model: HollowModel) -> Iterator[_Tensor]:
@@ -179,6 +216,8 @@ def _experts(model: HollowModel) -> Iterator[_Tensor]:
         yield _vector("exp_probs_b.bias", model.n_experts)
     if model.shared:
         yield from _feed_forward(h, width * model.shared, "_shexp")
+        if model.interval:
+            yield _vector("ffn_gate_inp_shexp.weight", h)
     yield "ffn_gate_inp.weight", (model.n_experts, h), _F32
     for name in ("gate", "up"):
         yield _matrix(f"ffn_{name}_exps", model.n_experts, width, h)
@@ -204,6 +243,8 @@ def _write_header(path: Path, name: str, model: HollowModel, tensors: list[_Tens
         writer.add_uint32(f"{model.architecture}.{key}", value)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(1e6)
+    if model.architecture == "qwen35":
+        writer.add_rope_dimension_sections([11, 11, 10, 0])
     if model.shared:  # the others' files have no such keys
         writer.add_expert_weights_scale(model.scale)
         writer.add_expert_weights_norm(model.gating == _SIGMOID)
@@ -250,4 +291,15 @@ def _numbers(model: HollowModel) -> dict[str, int]:
         latent = {"kv_lora_rank": model.kv_lora, "q_lora_rank": model.q_lora}
         whole = {"key_length_mla": model.head + model.rope, "value_length_mla": model.head}
         numbers |= {f"attention.{key}": value for key, value in {**latent, **whole}.items()}
+    if model.interval:
+        numbers |= {
+            "full_attention_interval": model.interval,
+            "ssm.conv_kernel": _CONVOLUTION,
+            "ssm.inner_size": model.state_heads * _STATE,
+            "ssm.state_size": _STATE,
+            "ssm.time_step_rank": model.state_heads,
+            "ssm.group_count": model.state_groups,
+        }
+        if model.shared:
+            numbers["expert_shared_feed_forward_length"] = model.expert_width * model.shared
     return {key: value for key, value in numbers.items() if value}

@@ -22,6 +22,7 @@ from ossctl.planning.memory import predict
 from ossctl.planning.settings import Settings
 from ossctl.planning.shape import KvType, ModelShape
 from ossctl.runtime.bindings import lib
+from ossctl.runtime.breakdown import Breakdown, memory_breakdown
 from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
 from tests.support.rpc_servers import has_servers, register, rpc_server
@@ -90,7 +91,7 @@ class _Override(ctypes.Structure):
     _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]
 
 
-def _measure(path: Path, settings: Sequence[Settings]) -> list["Buffers"]:
+def _measure(path: Path, settings: Sequence[Settings]) -> list[Breakdown]:
     """llama.cpp's buffers for each of `settings`, on a model placed by the first of them."""
     llama_log()
     place, params = settings[0], lib.llama_model_default_params()
@@ -114,7 +115,7 @@ def _measure(path: Path, settings: Sequence[Settings]) -> list["Buffers"]:
         lib.llama_model_free(model)
 
 
-def _buffers(model: Any, settings: Settings) -> "Buffers":
+def _buffers(model: Any, settings: Settings) -> Breakdown:
     params = lib.llama_context_default_params()
     params.n_ctx = settings.cells * settings.streams
     params.n_batch, params.n_ubatch = settings.batch, settings.ubatch
@@ -127,29 +128,9 @@ def _buffers(model: Any, settings: Settings) -> "Buffers":
     context = lib.llama_init_from_model(model, params)
     assert context, llama_log().reason()
     try:
-        return _breakdown(context)
+        return memory_breakdown(context)
     finally:
         lib.llama_free(context)
-
-
-Buffers = dict[str, tuple[int, int, int]]  # bytes of weights, KV cache and compute by the buffer's name
-
-
-def _breakdown(context: Any) -> Buffers:
-    """llama_get_memory_breakdown, whose result is a std::map: three pointers a node, then key and value."""
-    name_of = function("ggml_backend_buft_name", ctypes.c_char_p, _POINTER)
-    result = (ctypes.c_uint64 * 6)()
-    read = lib._lib._Z26llama_get_memory_breakdownPK13llama_context
-    read.restype, read.argtypes = None, [_POINTER, _POINTER]
-    read(ctypes.addressof(result), context)
-    found: Buffers = {}
-    nodes = [result[2]]
-    while nodes:
-        if address := nodes.pop():
-            _, _, left, right, key, *amounts = (ctypes.c_uint64 * 8).from_address(address)
-            found[name_of(key).decode()] = tuple(amounts)  # type: ignore[assignment]
-            nodes += [left, right]
-    return found
 
 
 @dataclass(frozen=True)
@@ -170,7 +151,7 @@ class Comparison:
 
 
 def _compare(
-    shape: ModelShape, settings: Settings, devices: Sequence[Device], actual: Buffers
+    shape: ModelShape, settings: Settings, devices: Sequence[Device], actual: Breakdown
 ) -> Iterator[Comparison]:
     prediction = predict(shape, settings, devices)
     logits = settings.parallel * shape.n_vocab * 4  # in RAM, and not in llama.cpp's count

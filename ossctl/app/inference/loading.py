@@ -14,6 +14,7 @@ from ossctl.app.inference.disk_prefixes import DiskPrefixes
 from ossctl.app.inference.embedding import refuse_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.raw_dialect import RawDialect
+from ossctl.app.placement.buffers import RAM, reported_by_device
 from ossctl.app.placement.kernel_trial import current_trial
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
@@ -49,7 +50,6 @@ _log = logging.getLogger(__name__)
 _STEPS = (128 * MIB, 256 * MIB, 512 * MIB, 1024 * MIB)
 _TOLERANCE = 0.05  # of a device's memory use: larger errors of a prediction are reported
 _MIN_REPORTED = 64 * MIB  # smaller errors never are
-_RAM = "RAM"
 
 
 def explain_crashes(saved: str) -> None:
@@ -129,7 +129,7 @@ class _Loader:
         shape: ModelShape,
         workload: Workload,
         overrides: Overrides,
-        reserve: Callable[[Settings], Mapping[str, int]],
+        reserve: Callable[[Settings], Mapping[str, DeviceUse]],
     ) -> None:
         self._load = load
         self._reserve = reserve
@@ -157,7 +157,10 @@ class _Loader:
 
     def _plan(self) -> Plan:
         """The best plan that fits by llama.cpp's own figures, if it uses a device."""
-        return plan_by_reservation(self._plan_without, self._reserve, self._less)
+        return plan_by_reservation(self._plan_without, self._ask, self._less)
+
+    def _ask(self, settings: Settings) -> Mapping[str, DeviceUse]:
+        return self._reserve(settings) if settings.devices else {}
 
     def _plan_without(self, n_bytes: int) -> Plan:
         machine = with_less_memory(self._machine, n_bytes)
@@ -199,7 +202,7 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
     except DecodeFailed as error:
         raise MemoryShortage(f"out of memory in the first decode: {error}") from None
     runner.rollback(0, 0)
-    reported = by_device(plan, {**model.buffers, **runner.buffers})
+    reported = reported_by_device(settings.devices, {**model.buffers, **runner.buffers})
     remarks = tuple(differences(plan, reported))
     return LoadedModel(
         model.name,
@@ -222,27 +225,13 @@ def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
         raise
 
 
-def by_device(plan: Plan, buffers: Mapping[tuple[str, str], int]) -> dict[str, DeviceUse]:
-    """Sum `buffers` by device of `plan`, and those in RAM as `RAM`.
-
-    `buffers` has bytes by the buffer's name and purpose, both as llama.cpp prints them.
-    """
-    found = {name: dict.fromkeys(("model", "KV", "RS", "compute", "output"), 0) for name in _devices(plan)}
-    for (buffer, purpose), n_bytes in buffers.items():
-        found[_device_of(buffer, plan.settings.devices)][purpose] += n_bytes
-    return {
-        name: DeviceUse(each["model"], each["KV"] + each["RS"], each["compute"] + each["output"])
-        for name, each in found.items()
-    }
-
-
 def differences(plan: Plan, reported: Mapping[str, DeviceUse]) -> Iterator[str]:
     """Log predicted and reported memory by device; yield a message for each that is far off."""
     uses = [*plan.prediction.devices, plan.prediction.host]
     mapped = plan.settings.load_mode is LoadMode.MMAP
-    for name, use in zip(_devices(plan), uses, strict=True):
+    for name, use in zip((*plan.settings.devices, RAM), uses, strict=True):
         found = reported[name]
-        skips_weights = name == _RAM and mapped  # a mapping may span unused parts of the file
+        skips_weights = name == RAM and mapped  # a mapping may span unused parts of the file
         predicted = use.kv + use.compute + (0 if skips_weights else use.weights)
         actual = found.total - (found.weights if skips_weights else 0)
         _log.info("%s: predicted %d MiB, llama.cpp reports %d MiB", name, predicted // MIB, actual // MIB)
@@ -251,15 +240,6 @@ def differences(plan: Plan, reported: Mapping[str, DeviceUse]) -> Iterator[str]:
                 f"{name} usage is {actual // MIB:,} MiB, but {predicted // MIB:,} MiB were predicted; "
                 "please report this."
             )
-
-
-def _device_of(buffer: str, devices: tuple[str, ...]) -> str:
-    """The device of a buffer such as `CUDA0` or `RPC0[…]`; RAM for `CPU_Mapped` and `CUDA_Host`."""
-    return next((name for name in devices if buffer == name or buffer.startswith(f"{name}[")), _RAM)
-
-
-def _devices(plan: Plan) -> tuple[str, ...]:
-    return *plan.settings.devices, _RAM
 
 
 def _changes(before: Plan, after: Plan) -> str:

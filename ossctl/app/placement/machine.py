@@ -140,9 +140,9 @@ def hypothetical(
         ram, gpu = computers[0].ram_and_gpu(ram)
         devices = devices or (gpu,)  # llama.cpp ignores integrated GPUs if there are others
     if vram is not None or cards:
-        machine = replace(machine, devices=devices, unusable=())
+        machine = replace(machine, devices=devices, unusable=(), hypothetical=True)
     if ram is not None:
-        machine = replace(machine, ram_total=ram, ram_free=free_ram(ram))
+        machine = replace(machine, ram_total=ram, ram_free=free_ram(ram), hypothetical=True)
     return machine
 
 

@@ -19,6 +19,7 @@ def plan_record(report: Report) -> dict[str, Any]:
         **record,
         "plan": _settings(report.fit),
         "devices": _memory(report.fit),
+        "figures": "llama.cpp" if report.fit.prediction.reserved else "predicted",
         "origins": dict(report.fit.origins),
         "bottleneck": bottleneck(report.fit),
     }

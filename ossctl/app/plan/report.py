@@ -1,7 +1,9 @@
 """Plans of one model or of all, for this machine or another."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ossctl.app.library.inventory import list_models
 from ossctl.app.library.pull import find_on_hub
@@ -10,6 +12,7 @@ from ossctl.app.placement.fit import DoesNotFit, Fit, fit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import hypothetical, parse_size, parse_vram, this_machine
 from ossctl.app.placement.remote_shape import remote_shape
+from ossctl.app.placement.reservation import reserved
 from ossctl.app.placement.shapes import shape_of_file, shipped_shape
 from ossctl.errors import UsageError
 from ossctl.hub.catalogue import catalogue
@@ -55,11 +58,24 @@ class Report:
 
 
 def plan_one(
-    model: str, options: LoadOptions, workload: Workload, machine: Machine, say: Callable[[str], None]
+    model: str,
+    options: LoadOptions,
+    workload: Workload,
+    machine: Machine,
+    say: Callable[[str], None],
 ) -> Report:
-    """Plan the model that -m would load. `say` is called before retries. Raises ModelError and UsageError."""
-    shape, here = _find_shape(model, say)
-    return Report(model, machine, fit_of(shape, machine, workload, options.overrides(shape)), here)
+    """Plan the model that -m would load.
+
+    A plan for a file that is here and a machine that is not hypothetical fits by what llama.cpp itself would
+    reserve. `say` is called before retries, and if llama.cpp does not answer. Raises ModelError, UsageError.
+    """
+    path = _find_file(model)
+    shape = shape_of_file(path) if path else _shape_on_hub(model, say)
+    reserve = None
+    if path and not machine.hypothetical and not workload.all_logits:  # other versions reserve those
+        reserve = functools.partial(reserved, path, say=lambda reason: say(f"{reason}; it is predicted"))
+    fit = fit_of(shape, machine, workload, options.overrides(shape), reserve)
+    return Report(model, machine, fit, path is not None)
 
 
 def plan_all(options: LoadOptions, workload: Workload, machine: Machine) -> list[Report]:
@@ -114,14 +130,15 @@ def _fit_among_others(shape: ModelShape, options: LoadOptions, workload: Workloa
         return DoesNotFit(shape, required_ram(shape), error)
 
 
-def _find_shape(reference: str, say: Callable[[str], None]) -> tuple[ModelShape, bool]:
-    """The shape of a model, from disk, this package or the hub, and whether the model is on this machine."""
+def _find_file(reference: str) -> Path | None:
+    """The first file of a model, if the model is on this machine."""
     try:
         model = locate(reference)
     except NotPulled:
-        pass
-    else:
-        if not model.missing or model.origin is not Origin.HUB:
-            return shape_of_file(model.first), True
-    known = shipped_shape(hub_reference(reference))
-    return known or remote_shape(find_on_hub(reference, say)), False
+        return None
+    return None if model.missing and model.origin is Origin.HUB else model.first
+
+
+def _shape_on_hub(reference: str, say: Callable[[str], None]) -> ModelShape:
+    """The shape of a model from this package or the hub."""
+    return shipped_shape(hub_reference(reference)) or remote_shape(find_on_hub(reference, say))

@@ -13,7 +13,8 @@ import pytest
 
 from ossctl.app.doctor.checks import _corrections
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.app.inference.loading import LoadOptions, by_device, differences, load_model
+from ossctl.app.inference.loading import LoadOptions, differences, load_model
+from ossctl.app.placement.buffers import reported_by_device
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.shapes import known_shapes
 from ossctl.planning.machine import GIB, MIB, Device, Machine
@@ -112,7 +113,7 @@ def test_a_prediction_that_is_far_off_is_said(more: int, said: int) -> None:
         ("CPU", "model"): host.weights,
         ("CPU", "compute"): host.compute,
     }
-    lines = list(differences(plan, by_device(plan, buffers)))
+    lines = list(differences(plan, reported_by_device(plan.settings.devices, buffers)))
     assert len(lines) == said
     assert all("please report this." in line for line in lines)
 

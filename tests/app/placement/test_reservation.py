@@ -3,13 +3,17 @@
 import functools
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CalledProcessError, TimeoutExpired
 from time import perf_counter
 
 import pytest
 
+from ossctl.app.placement.buffers import by_device
 from ossctl.app.placement.memory_corrections import with_less_memory
-from ossctl.app.placement.reservation import _reserve, plan_by_reservation, reserved, with_reserved
+from ossctl.app.placement.reservation import _reason, _reserve, plan_by_reservation, reserved, with_reserved
+from ossctl.app.placement.shapes import shape_of_file
 from ossctl.planning.machine import MIB, Device, Machine
+from ossctl.planning.memory import DeviceUse
 from ossctl.planning.plan import Plan
 from ossctl.planning.planner import make_plan
 from ossctl.planning.settings import LoadMode, Settings
@@ -29,28 +33,67 @@ def plan_of_qwen() -> Plan:
     return make_plan(machine, hollow_shape("qwen3-30b"), Workload(), Overrides())
 
 
+def answer(compute: int) -> dict[str, DeviceUse]:
+    return {"CUDA0": DeviceUse(compute=compute), "RAM": DeviceUse()}
+
+
 def make_machine() -> Machine:
     return Machine(devices=(), ram_total=64 << 30, ram_free=60 << 30, cores=8)
 
 
 def test_another_process_reserves_buffers_and_loads_nothing() -> None:
-    assert reserved(smollm2(), SETTINGS)["CPU"] > MIB
+    found = reserved(smollm2(), SETTINGS)["RAM"]
+    assert found.kv == 30 * 4096 * 2 * 192 * 2  # layers, cells, keys and values, their width, f16
+    assert found.weights > 64 * MIB
+    assert found.compute > MIB
+
+
+def test_on_a_cpu_the_answer_is_what_was_predicted() -> None:
+    plan = make_plan(make_machine(), shape_of_file(smollm2()), Workload(), Overrides())
+    asked = with_reserved(plan, reserved(smollm2(), plan.settings))
+    assert asked.prediction == replace(plan.prediction, reserved=True)
 
 
 def test_a_file_that_llama_cpp_does_not_take_gives_no_answer(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF")
-    assert reserved(path, SETTINGS) == {}
+    said: list[str] = []
+    assert reserved(path, SETTINGS, said.append) == {}
+    assert len(said) == 1
+    assert said[0].startswith("llama.cpp does not say what it would reserve: ")
 
 
 def test_an_answer_without_the_plans_devices_is_none() -> None:
     assert reserved(smollm2(), replace(SETTINGS, devices=("CUDA9",), device_layers=(31,))) == {}
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (CalledProcessError(1, [], stderr="a line\nno device\n"), "no device"),
+        (CalledProcessError(-6, [], stderr="#12 main\n"), "it crashed"),
+        (TimeoutExpired([], 20), "it took more than 20 seconds"),
+    ],
+)
+def test_why_there_is_no_answer_is_a_short_line(error: Exception, reason: str) -> None:
+    assert _reason(error) == reason
+
+
+def test_without_an_answer_a_plan_keeps_its_prediction() -> None:
+    assert with_reserved(plan_of_qwen(), {}) is plan_of_qwen()
+
+
+def test_an_answer_about_compute_alone_keeps_weights_and_cache() -> None:
+    plan = plan_of_qwen()
+    asked = with_reserved(plan, answer(MIB)).prediction
+    assert asked.devices == (replace(plan.prediction.devices[0], compute=MIB),)
+    assert not asked.reserved
+
+
 def test_the_answer_replaces_what_was_predicted() -> None:
     plan = plan_of_qwen()
     more = plan.prediction.devices[0].compute + plan.headroom + MIB
-    assert with_reserved(plan, {"CUDA0": more}).headroom == -MIB
+    assert with_reserved(plan, answer(more)).headroom == -MIB
 
 
 def test_a_plan_that_would_not_fit_is_made_smaller_before_loading() -> None:
@@ -61,7 +104,7 @@ def test_a_plan_that_would_not_fit_is_made_smaller_before_loading() -> None:
         machine = with_less_memory(plan.machine, less)
         return make_plan(machine, plan.shape, plan.workload, Overrides())
 
-    smaller = plan_by_reservation(make, lambda _: {"CUDA0": needed}, 0)
+    smaller = plan_by_reservation(make, lambda _: answer(needed), 0)
     assert smaller.headroom >= 0
     assert smaller.prediction.devices[0].compute == needed
     assert smaller.prediction.devices[0].total <= GPU.free
@@ -75,9 +118,12 @@ def test_on_devices_the_answer_is_what_was_predicted_within_two_seconds(tmp_path
     with oracle() as llama:
         settings = replace(SETTINGS, devices=("RPC0",), device_layers=(shape.n_layers + 1,))
         started = perf_counter()
-        found = llama.process.submit(_reserve, path, settings).result()
+        buffers = llama.process.submit(_reserve, path, settings).result()
         seconds = perf_counter() - started
+    found = by_device(settings.devices, buffers)
     machine = replace(make_machine(), devices=(replace(GPU, name="RPC0", backend="RPC"),))
     plan = make_plan(machine, shape, Workload(), Overrides(ctx=4096, ubatch=512, devices=("RPC0",)))
-    assert found["RPC0"] == pytest.approx(plan.prediction.devices[0].compute, rel=0.02)
+    predicted = plan.prediction.devices[0]
+    assert found["RPC0"].compute == pytest.approx(predicted.compute, rel=0.02)
+    assert (found["RPC0"].weights, found["RPC0"].kv) == (predicted.weights, predicted.kv)
     assert seconds < 2
