@@ -99,6 +99,11 @@ class Conversation:
     text_format: TextFormat | None = None
     think: Think | None = None
 
+    @property
+    def formatted(self) -> bool:
+        """Whether the answer must have a format."""
+        return self.json_format is not None or self.text_format is not None
+
 
 @dataclass(frozen=True)
 class Reasoning:

@@ -33,6 +33,7 @@ class RunOutput:
     yes: bool = False
     sink: Path | None = None
     may_run: "ToolApproval" = field(init=False)
+    _results: list[str] = field(default_factory=list)  # of tools
     _tail: str = ""  # the last character on stdout
     _without_block: bool = False  # whether an answer had no code block to print
     _unanswered: bool = False  # whether an answer ended with a call, which is not printed
@@ -64,6 +65,7 @@ class RunOutput:
         self.out.warning(text)
 
     def ran(self, outcome: "ToolOutcome") -> None:
+        self._results.append(outcome.result)
         failed = "" if outcome.ok else "failed: "
         call = f"{outcome.call.name}({one_line(outcome.call.arguments)})"
         self.out.note(f"{call} → {failed}{one_line(outcome.result)}")
@@ -106,6 +108,10 @@ class RunOutput:
                 self._without_block = True
                 return None
             content = block
+        elif self._results and not answer.spec.conversation.formatted:
+            from ossctl.app.tools.browser.citations import footnoted
+
+            content = footnoted(content, self._results)
         return content if content.endswith("\n") else content + "\n"
 
     def _put(self, text: str) -> None:

@@ -5,6 +5,7 @@ from contextlib import closing
 
 from ossctl.app.chat.chat import Chat
 from ossctl.app.chat.events import Answered, ChatEvent
+from ossctl.repl.footnotes import Footnotes
 from ossctl.repl.surface import Surface
 from ossctl.repl.terminal import Signals
 from ossctl.repl.view import View
@@ -17,6 +18,7 @@ class AnswerDisplay:
         self._chat = chat
         self._surface = surface
         self._signals = signals
+        self._footnotes = Footnotes()
 
     def show(self, events: Generator[ChatEvent], view: View | None = None) -> Answered | None:
         """Show the events; return the measurements of an answer, if that is what they are.
@@ -32,7 +34,8 @@ class AnswerDisplay:
             try:
                 for event in events:
                     with signals.undisturbed():
-                        view.take(event)
+                        for shown in self._footnotes.rewritten(event):
+                            view.take(shown)
                     self._signals.check()
                     if isinstance(event, Answered):
                         answered = event

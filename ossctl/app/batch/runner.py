@@ -189,8 +189,7 @@ def _error_of(task: Task, choices: list[Generation]) -> RequestError | None:
 
 def _incomplete(task: Task, generation: Generation) -> RequestError | None:
     conversation = task.conversation
-    formatted = conversation.json_format or conversation.text_format
-    if formatted is None and conversation.tool_choice.mode != "required":
+    if not conversation.formatted and conversation.tool_choice.mode != "required":
         return None
     how = {
         FinishReason.LENGTH: "reached its token limit",

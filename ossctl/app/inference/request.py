@@ -147,7 +147,7 @@ def _common_length(prompt: Sequence[int], other: Sequence[int]) -> int:
 def _request(model: "LoadedModel", spec: GenerationSpec, request_id: str, prompt: Sequence[int]) -> Request:
     dialect = model.dialect_of(raw=spec.raw)
     conversation, sampling = spec.conversation, spec.sampling
-    if sampling.ignore_eos and (conversation.json_format or conversation.text_format):
+    if sampling.ignore_eos and conversation.formatted:
         raise RequestError("ignore_eos is for answers without a format: one with a format ends when it fits")
     breakers = model.find_breakers(sampling.dry_sequence_breakers) if sampling.dry_multiplier else Breakers()
     return Request(

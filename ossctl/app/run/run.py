@@ -75,7 +75,7 @@ class RunAnswer:
             and not self.generation.stopped_by_string
         )
         conversation = self.spec.conversation
-        return bool(conversation.json_format or conversation.text_format) and not whole
+        return conversation.formatted and not whole
 
     @functools.cached_property
     def misfit(self) -> str:

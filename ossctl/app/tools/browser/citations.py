@@ -54,6 +54,12 @@ def with_footnotes(answer: str, pages: Mapping[int, CitedPage]) -> tuple[str, Se
     return citations.add(answer) + citations.end(), citations.footnotes
 
 
+def footnoted(answer: str, results: Iterable[str]) -> str:
+    """An answer with its footnotes below it, if it cites pages among the results of calls."""
+    text, notes = with_footnotes(answer, cited_pages(results))
+    return "\n\n".join([text.rstrip(), *map(str, notes)]) if notes else answer
+
+
 class Citations:
     """Replaces the citations in an answer that arrives in pieces. Citations of unknown pages stay."""
 

@@ -1,0 +1,39 @@
+"""Citations of pages in the answers of a chat, as footnotes below them."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
+from ossctl.dialect import Answer
+
+if TYPE_CHECKING:  # most chats have no browser
+    from ossctl.app.tools.browser.citations import Citations
+
+_BROWSER = "browser_"  # how the names of the browser's functions begin
+
+
+class Footnotes:
+    """Rewrites the events of answers for the view, once the model has used the browser."""
+
+    def __init__(self) -> None:
+        self._results: list[str] = []
+        self._citations: Citations | None = None
+
+    def rewritten(self, event: ChatEvent) -> Iterator[ChatEvent]:
+        """Yield what to show for an event."""
+        match event:
+            case ToolRan(outcome) if outcome.call.name.startswith(_BROWSER):
+                self._results.append(outcome.result)
+                self._begin()
+            case Answer(text) if self._citations is not None:
+                event = Answer(self._citations.add(text))
+            case Answered() if self._citations is not None:
+                notes = [f"\n\n{note}" for note in self._citations.footnotes]
+                yield Answer("".join([self._citations.end(), *notes]))
+                self._begin()
+        yield event
+
+    def _begin(self) -> None:
+        from ossctl.app.tools.browser.citations import Citations, cited_pages
+
+        self._citations = Citations(cited_pages(self._results))

@@ -1,0 +1,32 @@
+"""Citations of the browser's pages in a chat."""
+
+from ossctl.app.chat.events import ChatEvent, ToolRan
+from ossctl.app.tools.source import ToolOutcome
+from ossctl.dialect import Answer, Reasoning, ToolCall
+from ossctl.repl.footnotes import Footnotes
+from tests.app.tools.browser.test_citations import PAGE
+from tests.repl.test_rich_view import DONE
+
+
+def shown(notes: Footnotes, *events: ChatEvent) -> str:
+    rewritten = [each for event in events for each in notes.rewritten(event)]
+    assert rewritten[-1] == events[-1]
+    return "".join(each.text for each in rewritten if isinstance(each, Answer))
+
+
+def opened(name: str = "browser_open") -> ToolRan:
+    return ToolRan(ToolOutcome(ToolCall(name, "{}"), PAGE, ok=True))
+
+
+def test_citations_in_pieces_become_footnotes_below_the_answer() -> None:
+    notes = Footnotes()
+    pieces = [Answer("It is 12 degrees【1†L7"), Answer("-L8】."), Answer(" Wow")]
+    cited = "It is 12 degrees[1]. Wow\n\n[1] Turku (docs/a (old).md): “It is 12 degrees in Turku.”"
+    assert shown(notes, opened(), Reasoning("hm"), *pieces, DONE) == cited
+    assert shown(notes, *pieces, DONE) == cited  # a later turn may cite the page as well
+    assert shown(notes, Answer("No citation【"), DONE) == "No citation【"
+
+
+def test_without_the_browser_nothing_is_rewritten() -> None:
+    text = "It is 12 degrees【1†L7-L8】."
+    assert shown(Footnotes(), opened("read_file"), Answer(text), DONE) == text
