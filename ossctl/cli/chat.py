@@ -87,6 +87,7 @@ def chat(
         model_names=_model_names,
         resumed=resumed,
         may_run_all=tools.unasked,
+        new_python=tools.new_python,
         obeys=obey or _is_interactive(out),
     )
     try:

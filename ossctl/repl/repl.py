@@ -48,6 +48,7 @@ class Repl:
         self._signals = signals
         self._display = AnswerDisplay(setup.chat, surface, signals)
         self._space = ContextSpace(setup.chat, surface, self._display, self.meter)
+        self.new_python = setup.new_python
         self._may_run = ToolPermission(surface, allow_all=setup.may_run_all)
         self._prefill = DraftPrefill(setup.chat)
         self._introduced: ModelSession | None = None  # the model whose remarks were shown
@@ -141,6 +142,8 @@ class Repl:
             if supported != settings:
                 self.chat.settings = supported
             self.say(*self.model.remarks())
+            if self._introduced is None:
+                self.say(*self.chat.tools.notes())
             self._introduced = session
 
     def update_model(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ossctl.app.chat.chat import Chat
 from ossctl.app.chat.session_log import SavedSession
+from ossctl.app.tools.source import ToolSource
 from ossctl.repl.chat_model import ChatModel
 from ossctl.repl.composer import Composer
 from ossctl.repl.view import ShowReasoning
@@ -24,7 +25,8 @@ class Setup:
 
     `resumed` is the session that the chat continues. `model_names` completes `/model`. With
     `may_run_all`, tools run without asking. `composer` keeps what the user writes when the model
-    could not be loaded. `obeys`: slash commands run and `@path` attaches a file.
+    could not be loaded. `obeys`: slash commands run and `@path` attaches a file. `new_python` makes
+    the function that `/python` offers.
     """
 
     chat: Chat
@@ -36,6 +38,7 @@ class Setup:
     reasoning: ShowReasoning = "fold"
     may_run_all: bool = False
     obeys: bool = True
+    new_python: Callable[[], ToolSource] | None = None
     composer: Composer = field(default_factory=Composer)
 
 

@@ -16,6 +16,7 @@ from ossctl.app.chat.events import ChatEvent, Prefilling
 from ossctl.app.chat.model_session import ModelSession
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.options import ToolOptions
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Answer, Tool
 from ossctl.errors import UsageError
@@ -106,7 +107,9 @@ def opened_repl(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> Opened:
     view, lines = WatchedView(io.StringIO()), list[str]()
     model = ChatModel("tiny", LoadOptions(), lambda _: SettableLoad.file)
     monkeypatch.setattr(model, "_load", SettableLoad(scripted.chat.model_session))
-    setup = Setup(scripted.chat, model, Path("history"), lambda *_: (), lambda: ())
+    setup = Setup(
+        scripted.chat, model, Path("history"), lambda *_: (), lambda: (), new_python=ToolOptions().new_python
+    )
     shown = Surface(lambda: view, lines.append, interactive=True)
     opened = Opened(Repl(setup, shown, all_commands(), Signals(lambda: None)), scripted, view, lines)
     monkeypatch.setattr(surface, "ask", opened.reply)
@@ -389,3 +392,17 @@ def test_ctrl_c_at_the_question_stops_the_answer_and_is_recorded_as_a_stop(
         *_, result = opened.repl.chat.transcript.messages()
     assert "the user stopped this call" in result.content
     assert opened.lines[-1].startswith("Stopped.")
+
+
+def test_python_is_switched_on_and_off(gpt_oss: LlamaModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted_chat(gpt_oss, lambda given: [given.spelt("hm", "Done.")], OPTIONS) as scripted:
+        opened = opened_repl(scripted, monkeypatch)
+        opened.repl.handle("/python")
+        assert opened.lines[-1] == "The model has no Python."
+        opened.repl.handle("/python on")
+        assert opened.lines[-1].startswith("The model may run Python: ")
+        assert [tool.name for tool in opened.repl.chat.prompts.tools] == ["python"]
+        opened.repl.handle("/tools")
+        assert opened.lines[-1].startswith("python: ")
+        opened.repl.handle("/python off")
+        assert not opened.repl.chat.prompts.tools

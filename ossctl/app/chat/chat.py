@@ -15,6 +15,7 @@ from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
 from ossctl.app.chat.session_log import SavedSession, SessionLog, SessionModel
 from ossctl.app.chat.transcript import Transcript, Turn
+from ossctl.app.tools.source import ToolSource
 from ossctl.app.tools.toolbox import Allow, Toolbox
 from ossctl.dialect import Conversation, Effort, Message
 from ossctl.engine.request import FinishReason
@@ -113,6 +114,15 @@ class Chat:
         self.history.start_new()
         self._runner.close()
         self.latest = None
+
+    def offer(self, source: ToolSource) -> None:
+        """Offer the model more functions from now on. Raises OssctlError if they cannot be."""
+        self.tools.add(source)
+
+    def withdraw(self, source: ToolSource) -> None:
+        """Offer the functions of a source no longer."""
+        self._runner.forget(source)
+        self.tools.remove(source)
 
     def close(self) -> None:
         """End all that tools have started."""

@@ -34,6 +34,7 @@ def start_chat(options: StartOptions, log: SessionLog) -> tuple[Chat, SavedSessi
     settings = options.settings
     if "seed" not in options.given or settings.seed == -1:
         settings = replace(settings, seed=int.from_bytes(os.urandom(_SEED_BYTES)))
+    options.tools.start()
     chat = Chat(log, settings, SessionModel(""), options.tools)
     saved = None
     try:

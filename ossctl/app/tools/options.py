@@ -56,12 +56,8 @@ class ToolOptions:
                 "Give --yes to allow it, or leave out :rw.",
             )
 
-    def python_source(self) -> "PythonSource | None":
-        """The function `python`, if the model gets it. Raises UsageError."""
-        if not self.python and self.python_in is None:
-            if self.python_files is not None:
-                raise UsageError("--python-files needs --python")
-            return None
+    def new_python(self) -> "PythonSource":
+        """The function `python`. Raises UsageError."""
         from ossctl.app.tools.python.interpreter import Limits  # only where it is used: starts stay fast
         from ossctl.app.tools.python.source import PythonSource
 
@@ -82,8 +78,10 @@ class ToolOptions:
         return Toolbox([*sources, *self._sources()], tuple(declared.values()), self.max_rounds)
 
     def _sources(self) -> Iterator[ToolSource]:
-        if python := self.python_source():
-            yield python
+        if self.python or self.python_in is not None:
+            yield self.new_python()
+        elif self.python_files is not None:
+            raise UsageError("--python-files needs --python")
         if not self.files and not self.browser:
             return
         from ossctl.app.tools.folder_options import browser_source, files_source

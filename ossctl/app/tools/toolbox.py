@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
 from itertools import groupby
-from threading import Lock
+from threading import RLock, Thread
 from time import monotonic
 
 from ossctl.app.tools.question import program_input
 from ossctl.app.tools.source import KeepGoing, ToolOutcome, ToolSession, ToolSource, denied, failed, stopped
 from ossctl.dialect import Tool, ToolCall
-from ossctl.errors import UsageError
+from ossctl.errors import OssctlError, UsageError
 
 MAX_ROUNDS = 32  # answers with calls to one message, unless the user sets another limit
 _MAX_AT_ONCE = 8  # calls of one answer
@@ -38,9 +37,12 @@ class Toolbox:
         self, sources: Sequence[ToolSource] = (), declared: Sequence[Tool] = (), max_rounds: int = MAX_ROUNDS
     ) -> None:
         self.max_rounds = max_rounds
-        self._sources = sources
+        self._sources = list(sources)
         self._declared = tuple(declared)
-        self._lock = Lock()
+        self._tools: dict[ToolSource, tuple[Tool, ...]] = {}  # of the sources that have said which they have
+        self._failures: dict[ToolSource, str] = {}
+        self._lenient = False
+        self._lock = RLock()
 
     @property
     def runs_tools(self) -> bool:
@@ -48,14 +50,41 @@ class Toolbox:
         return bool(self._sources)
 
     @property
+    def sources(self) -> Sequence[ToolSource]:
+        """Where the functions that run here come from."""
+        return tuple(self._sources)
+
+    @property
     def offered(self) -> tuple[Tool, ...]:
         """All functions. Starts the servers that have to say which they have. Raises OssctlError."""
-        return (*self._declared, *(tool for tools in self._tools.values() for tool in tools))
+        return (*self._declared, *(tool for tools in self._asked().values() for tool in tools))
 
     @property
     def by_name(self) -> Mapping[str, ToolSource]:
         """The source of each function that runs here."""
-        return {tool.name: source for source, tools in self._tools.items() for tool in tools}
+        return {tool.name: source for source, tools in self._asked().items() for tool in tools}
+
+    def start(self) -> None:
+        """Start what has to be started, on another thread.
+
+        A source that fails is left out from now on, and `notes` say why.
+        """
+        self._lenient = True
+        if self._sources:
+            Thread(target=self._asked, name="start tools", daemon=True).start()
+
+    def add(self, source: ToolSource) -> None:
+        """Offer more functions. Raises OssctlError if they cannot be."""
+        with self._lock:
+            self._ask(source)
+            self._sources.append(source)
+
+    def remove(self, source: ToolSource) -> None:
+        """Offer the functions of a source no longer, and end what it has started."""
+        with self._lock:
+            self._sources.remove(source)
+            self._tools.pop(source, None)
+        source.close()
 
     def describe(self, name: str, /) -> str:
         """What runs a function, or that its calls are the user's to answer."""
@@ -64,7 +93,8 @@ class Toolbox:
 
     def notes(self) -> Sequence[str]:
         """What the user should know about the functions. Raises as `offered` does."""
-        return [note for source in self._tools for note in source.notes()]
+        found = [note for source in self._asked() for note in source.notes()]
+        return [*found, *self._failures.values()]
 
     def open(self) -> "ToolRunner":
         """Begin a conversation. Close it when it ends."""
@@ -75,18 +105,29 @@ class Toolbox:
         for source in self._sources:
             source.close()
 
-    @property
-    def _tools(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
-        with self._lock:
-            return self._asked
-
-    @cached_property
     def _asked(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
-        found = {source: tuple(source.tools()) for source in self._sources}
-        names = [tool.name for tools in (self._declared, *found.values()) for tool in tools]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise UsageError(f"there are two functions with the name {twice[0]}")
-        return found
+        with self._lock:
+            for source in self._sources:
+                if source in self._tools or source in self._failures:
+                    continue
+                try:
+                    self._ask(source)
+                except OssctlError as error:
+                    if not self._lenient:
+                        raise
+                    self._failures[source] = (
+                        f"Not offered to the model: {error.message}. {error.hint}".strip()
+                    )
+            return dict(self._tools)
+
+    def _ask(self, source: ToolSource) -> None:
+        tools = tuple(source.tools())
+        taken = {tool.name for others in (self._declared, *self._tools.values()) for tool in others}
+        for tool in tools:
+            if tool.name in taken:
+                raise UsageError(f"there are two functions with the name {tool.name}")
+            taken.add(tool.name)
+        self._tools[source] = tools
 
 
 class ToolRunner:
@@ -134,6 +175,11 @@ class ToolRunner:
         """End what the conversation has started. It may begin again."""
         while self._sessions:
             self._sessions.popitem()[1].close()
+
+    def forget(self, source: ToolSource) -> None:
+        """End what the conversation has started with a source."""
+        if source in self._sessions:
+            self._sessions.pop(source).close()
 
     def _is_concurrent(self, call: ToolCall) -> bool:
         source = self._toolbox.by_name.get(call.name)

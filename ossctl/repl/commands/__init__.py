@@ -1,6 +1,6 @@
 """The slash commands."""
 
-from ossctl.repl.commands import answers, context_use, model_settings, saved_chats
+from ossctl.repl.commands import answers, context_use, functions, model_settings, saved_chats
 from ossctl.repl.commands.help import help_
 from ossctl.repl.registry import Command, Registry
 from ossctl.repl.repl import Repl
@@ -25,7 +25,11 @@ _COMMANDS: tuple[Command[Repl], ...] = (
     Command(
         "/set", model_settings.set_, "Show or change sampling settings.", "[NAME [VALUE]]", kind="setting"
     ),
-    Command("/tools", model_settings.tools, "List the functions that the model may call."),
+    Command("/tools", functions.tools, "List the functions that the model may call."),
+    Command(
+        "/python", functions.python, "Let the model run Python, or stop that.", "[on|off]",
+        choices=("on", "off"),
+    ),
     Command(
         "/file", context_use.file, "Attach a text file to the next message.", "PATH", kind="path"
     ),

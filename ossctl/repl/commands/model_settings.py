@@ -128,15 +128,6 @@ def set_(repl: "Repl", argument: str) -> None:
             repl.say(f"{known} {_shown(repl.chat.settings, known)}  ({meaning})")
 
 
-def tools(repl: "Repl", _argument: str) -> None:
-    """`/tools`"""
-    tools = repl.chat.tools
-    if not tools.offered:
-        repl.say("There are no functions. `ossctl chat --tool-cmd NAME=COMMAND` offers one to the model.")
-    for tool in tools.offered:
-        repl.say(f"{tool.name}: {tool.description or 'no description'} ({tools.describe(tool.name)})")
-
-
 def _changed(settings: ChatSettings, name: str, value: str, n_answers: int) -> ChatSettings:
     """The settings with another value. Raises UsageError or RequestError if it is invalid."""
     field = _FIELDS.get(name, name)

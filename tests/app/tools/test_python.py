@@ -335,11 +335,11 @@ def test_no_place_at_all_is_an_error_with_every_reason() -> None:
 
 
 def test_the_options_lead_to_a_source(tmp_path: Path) -> None:
-    assert ToolOptions().python_source() is None
-    assert ToolOptions(python=True).python_source() is not None
-    assert ToolOptions(python_in="bwrap").python_source() is not None
+    assert not ToolOptions().toolbox().runs_tools
+    assert ToolOptions(python=True).toolbox().runs_tools
+    assert ToolOptions(python_in="bwrap").toolbox().runs_tools
     with pytest.raises(UsageError, match="--python-files needs --python"):
-        ToolOptions(python_files=tmp_path).python_source()
+        ToolOptions(python_files=tmp_path).toolbox()
 
 
 def test_a_shared_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""`/tools` and `/python`: the functions that the model may call."""
+
+from typing import TYPE_CHECKING
+
+from ossctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ossctl.repl.repl import Repl
+
+
+def tools(repl: "Repl", _argument: str) -> None:
+    """`/tools`"""
+    tools = repl.chat.tools
+    if not tools.offered:
+        repl.say("There are no functions. `ossctl chat --tool-cmd NAME=COMMAND` offers one to the model.")
+    for tool in tools.offered:
+        repl.say(f"{tool.name}: {tool.description or 'no description'} ({tools.describe(tool.name)})")
+
+
+def python(repl: "Repl", argument: str) -> None:
+    """`/python [on|off]`"""
+    source = repl.chat.tools.by_name.get("python")
+    if argument == "on" and source is None:
+        if repl.new_python is None:
+            raise UsageError("this chat has no Python")
+        repl.chat.offer(repl.new_python())
+    elif argument == "off" and source is not None:
+        repl.chat.withdraw(source)
+    source = repl.chat.tools.by_name.get("python")
+    if source is None:
+        repl.say("The model has no Python.")
+        return
+    repl.say(f"The model may run Python: {source.describe('python')}.", *source.notes())
