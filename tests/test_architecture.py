@@ -67,7 +67,11 @@ ONLY_IN = {
     "rich": {"cli", "repl"},
     "prompt_toolkit": {"repl"},
     "jinja2": {"templates"},
-    "httpx2": {"hub"},
+    "httpx2": {"hub", "app"},
+    "mcp": {"app"},
+    "mcp_types": {"app"},
+    "anyio": {"app"},
+    "pydantic": {"app"},
     "huggingface_hub": {"hub"},
 }
 

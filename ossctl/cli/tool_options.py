@@ -40,12 +40,28 @@ def tool_options(
             help="Answers with calls to one message; then the model has to answer.",
         ),
     ] = 32,
+    mcp: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]COMMAND|URL|FILE.json",
+            show_default=False,
+            help="MCP server whose functions the model may call, or a file of mcpServers.",
+        ),
+    ] = None,
+    mcp_tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            show_default=False,
+            help="Functions of MCP servers to offer, such as files_*. Default: all, if not too many.",
+        ),
+    ] = None,
     unasked: Annotated[bool, typer.Option("-y", "--yes", help="Run tool programs without asking.")] = False,
 ) -> "ToolOptions":
     """Which functions the model may call, and which programs answer."""
     from ossctl.app.tools.options import ToolOptions
 
-    return ToolOptions(tools or (), commands or (), seconds, max_rounds, unasked)
+    return ToolOptions(tools or (), commands or (), seconds, max_rounds, unasked, mcp or (), mcp_tools or ())
 
 
 ToolGroup = Annotated["ToolOptions", tool_options]

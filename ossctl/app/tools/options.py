@@ -1,4 +1,4 @@
-"""The functions that `--tool` and `--tool-cmd` give the model."""
+"""The functions that `--tool`, `--tool-cmd` and `--mcp` give the model."""
 
 import os
 import re
@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ossctl.app.inference.options import json_object
 from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.mcp.given import servers_given
+from ossctl.app.tools.mcp.source import McpSource
+from ossctl.app.tools.source import ToolSource
 from ossctl.app.tools.toolbox import MAX_ROUNDS, Toolbox
 from ossctl.app.user_text import read_text
 from ossctl.dialect import Tool
@@ -20,20 +23,28 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class ToolOptions:
-    """The tool options as they were given. `unasked` runs programs without asking the user."""
+    """The tool options as they were given. `unasked` runs programs without asking the user.
+
+    `mcp` are commands, URLs and files of MCP servers, `mcp_tools` the patterns of their functions to offer.
+    """
 
     tools: Sequence[str] = ()
     commands: Sequence[str] = ()
     seconds: float = 60.0
     max_rounds: int = MAX_ROUNDS
     unasked: bool = False
+    mcp: Sequence[str] = ()
+    mcp_tools: Sequence[str] = ()
 
     def refuse_unaskable(self, *, can_ask: bool) -> None:
         """Raise UsageError if programs need the user's consent and there is no terminal to ask on."""
-        if self.commands and not self.unasked and not can_ask:
-            raise UsageError(
-                "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
-            )
+        if can_ask or self.unasked:
+            return
+        for option, given in (("--tool-cmd", self.commands), ("--mcp", self.mcp)):
+            if given:
+                raise UsageError(
+                    f"{option} runs programs, and there is no terminal to ask on", "Give --yes to allow it."
+                )
 
     def toolbox(self) -> Toolbox:
         """The functions that the options give the model. Nothing is started. Raises UsageError.
@@ -46,7 +57,9 @@ class ToolOptions:
             for name, command in _pairs(self.commands, "--tool-cmd", "COMMAND")
         }
         functions = tuple(declared.pop(name, Tool(name)) for name in programs)
-        sources = [ToolCommands(functions, programs)] if programs else []
+        sources: list[ToolSource] = [ToolCommands(functions, programs)] if programs else []
+        if self.mcp:
+            sources.append(McpSource(servers_given(self.mcp), self.seconds, self.mcp_tools))
         return Toolbox(sources, tuple(declared.values()), self.max_rounds)
 
 
