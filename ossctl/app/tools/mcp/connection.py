@@ -22,6 +22,7 @@ _ANSWER_SECONDS = 2.0  # to show that it still answers, after a call that did no
 _END_SECONDS = 5.0  # for a server that has broken to be ended
 _MAX_PAGES = 100  # of a list of functions
 _SESSION_LOST = "Session terminated"  # the package's words for HTTP 404
+_REFUSED = "Server returned an error response"  # and for other errors of HTTP
 
 # What the package raises if a server, its answers or the way to it are at fault.
 _FAULTS = (MCPError, ValidationError, RuntimeError, ValueError, httpx2.HTTPError, OSError, ExceptionGroup)
@@ -128,9 +129,8 @@ class Connection:
             elif way.ended.is_set():
                 why = self._masked(way.how_it_ended())
         except _FAULTS as error:
-            why = self._masked(way.how_it_ended() if _is_closed(error) else "") or self._masked(
-                _reason(error)
-            )
+            ended = way.how_it_ended() if _is_closed(error) else ""
+            why = self._masked(ended or _reason(error, way))
         finally:
             self._kept(started, why)
 
@@ -172,8 +172,7 @@ class Connection:
             await asyncio.wait([self._keeper], timeout=_END_SECONDS)
             if self.error:
                 return ServerFault(self.error)
-        answered = self._way.how_it_ended() if isinstance(self._way, HttpServer) else ""
-        return ServerFault(self._masked(answered or _reason(error)))
+        return ServerFault(self._masked(_reason(error, self._way)))
 
     def _printed(self) -> str:
         return self._way.printed.text() if isinstance(self._way, ServerProcess) else ""
@@ -208,9 +207,11 @@ def _is_closed(error: Exception) -> bool:
     )
 
 
-def _reason(error: Exception) -> str:
-    """What an error says, on one line."""
+def _reason(error: Exception, way: ServerProcess | HttpServer | None) -> str:
+    """What an error says."""
     leaf = next(_leaves(error))
+    if isinstance(way, HttpServer) and str(leaf) == _REFUSED:
+        return f"answered {way.refusal}"
     if isinstance(leaf, ValidationError):
         return "answered what does not follow the protocol"
     if isinstance(leaf, OSError):

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 
 import httpx2
 from mcp.client._transport import TransportStreams
@@ -21,7 +20,7 @@ class HttpServer:
     def __init__(self, server: McpServer) -> None:
         self.ended = asyncio.Event()
         self._server = server
-        self._refusal = ""
+        self.refusal = ""
 
     @asynccontextmanager
     async def streams(self) -> AsyncIterator[TransportStreams]:
@@ -39,16 +38,13 @@ class HttpServer:
             yield streams
 
     def how_it_ended(self) -> str:
-        """The error that the server has answered with, if it has."""
-        return f"answered {self._refusal}" if self._refusal else ""
+        """Nothing: what ends the connection is an error of its own."""
+        return ""
 
     async def _received(self, response: httpx2.Response) -> None:
-        """Limit the size of a response, and note its status."""
-        code = response.status_code
-        known = code in HTTPStatus.__members__.values()
-        self._refusal = (
-            f"{code} {HTTPStatus(code).phrase}" if known and code >= HTTPStatus.BAD_REQUEST else ""
-        )
+        """Note an error's status, which the package keeps to itself, and limit the size of an answer."""
+        if response.is_error:
+            self.refusal = f"{response.status_code} {response.reason_phrase}".strip()
         if response.headers.get("content-type", "").startswith("application/json"):
             response.stream = _Limited(response.stream)
 
