@@ -13,6 +13,7 @@ from ossctl.app.tools.mcp.event_loop import EventLoop
 from ossctl.app.tools.mcp.naming import ServerTool
 from ossctl.app.tools.mcp.results import text_of
 from ossctl.app.tools.mcp.server import McpServer
+from ossctl.app.tools.mcp.titles import without_titles
 from ossctl.app.tools.source import ToolOutcome, failed
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import OssctlError
@@ -91,4 +92,4 @@ def _tools(connection: Connection) -> list[Tool]:
 
 
 def _tool(tool: mcp_types.Tool) -> Tool:
-    return Tool(tool.name, tool.description or tool.title or "", tool.input_schema)
+    return Tool(tool.name, tool.description or tool.title or "", without_titles(tool.input_schema, tool.name))

@@ -68,8 +68,14 @@ def test_functions_are_named_after_server_and_tool_and_keep_their_schemas(toys: 
     tools = {tool.name: tool for tool in toys.tools()}
     assert {"toys_add", "toys_odd_name_"} <= set(tools)
     assert tools["toys_add"].description == "Add two numbers."
-    assert tools["toys_add"].parameters is not None
-    assert tools["toys_add"].parameters["required"] == ["a", "b"]
+    assert tools["toys_add"].parameters == {
+        "type": "object",
+        "properties": {
+            "a": {"description": "The first number.", "type": "integer"},
+            "b": {"type": "integer"},
+        },
+        "required": ["a", "b"],
+    }
     assert toys.describe("toys_add") == "MCP server toys: toys.py, at most 20 s"
     (status,) = toys.servers()
     assert (status.name, status.state, status.error) == ("toys", "running", "")
