@@ -38,6 +38,11 @@ def one_line(text: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 token`, `1,234 tokens`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """`30 ms`, `0.8 s`, `12 s`, `3 min 20 s`, `2 h 10 min`."""
     if seconds < 0.1:

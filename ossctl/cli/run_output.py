@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ossctl.cli.output import Output
 from ossctl.errors import ExitCode
-from ossctl.text import one_line
+from ossctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ossctl.app.run.run import RunAnswer, RunResult
@@ -150,7 +150,7 @@ class RunOutput:
 def _complaint(answer: "RunAnswer") -> tuple[str, str]:
     """What is wrong with an answer and what to do, or two empty texts."""
     count = answer.generation.completion_tokens
-    tokens = f"{count:,} {'token' if count == 1 else 'tokens'}"
+    tokens = counted(count, "token")
     what, hint = {
         "length": (f"the answer was cut off at {tokens}", "Raise --max-tokens or --ctx."),
         "repetition": ("the model repeated itself and was stopped", "Try another --seed or --effort."),

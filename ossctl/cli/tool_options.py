@@ -77,6 +77,22 @@ def tool_options(
             help="Documents that the model may search and cite: a folder, or the web.",
         ),
     ] = "",
+    mcp: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]COMMAND|URL|FILE.json",
+            show_default=False,
+            help="MCP server whose functions the model may call, or a file of mcpServers.",
+        ),
+    ] = None,
+    mcp_tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            show_default=False,
+            help="Functions of MCP servers to offer, such as files_*. Default: all, if not too many.",
+        ),
+    ] = None,
 ) -> "ToolOptions":
     """Which functions the model may call, and what answers."""
     from ossctl.app.tools.options import ToolOptions
@@ -92,6 +108,8 @@ def tool_options(
         python_files=python_files,
         files=files,
         browser=browser,
+        mcp=mcp or (),
+        mcp_tools=mcp_tools or (),
     )
 
 

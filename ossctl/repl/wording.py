@@ -6,14 +6,14 @@ from ossctl.app.chat.context_window import ContextUsage
 from ossctl.app.chat.events import Answered
 from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.tools.toolbox import rounds_exhausted
-from ossctl.text import duration
+from ossctl.text import counted, duration
 
 _MAX_PROGRAM_LINES = 12
 
 
 def tokens(count: int) -> str:
     """`1 token`, `1,234 tokens`."""
-    return f"{count:,} {'token' if count == 1 else 'tokens'}"
+    return counted(count, "token")
 
 
 def share(value: float) -> str:

@@ -16,6 +16,7 @@ HEAVY = {
     "jinja2",
     "llama_cpp",
     "llguidance",
+    "mcp",
     "msgspec",
     "numpy",
     "platformdirs",
@@ -70,3 +71,8 @@ def test_no_module_of_ours_imports_click() -> None:
     names = {name.partition(".")[0] for path in package.rglob("*.py") for name in imported(path)}
     assert "typer" in names
     assert "click" not in names
+
+
+def test_tools_without_mcp_servers_import_nothing_of_mcp(tmp_path: Path) -> None:
+    program = "from ossctl.app.tools.options import ToolOptions; ToolOptions().toolbox()"
+    assert not {"mcp", "mcp_types", "anyio", "pydantic", "httpx2"} & loaded(tmp_path, "-c", program)

@@ -96,6 +96,7 @@ class RunOptions:
             **dict.fromkeys(self.generation.formats, True),
             "--tool": self.tools.tools,
             "--tool-cmd": self.tools.commands,
+            "--mcp": self.tools.mcp,
             "--effort": self._is_given("effort"),
             "--max-reasoning-tokens": self._is_given("max_reasoning_tokens"),
             "--think": self._is_given("think"),
@@ -103,5 +104,6 @@ class RunOptions:
         given = [name for name, value in chat.items() if value]
         if self.raw and given:
             raise UsageError(f"{given[0]} cannot be used with --raw", "It needs a chat format.")
-        if self.n > 1 and self.tools.commands:
-            raise UsageError("--n cannot be used with --tool-cmd", "Tools work with a single answer.")
+        if self.n > 1 and (self.tools.commands or self.tools.mcp):
+            option = "--tool-cmd" if self.tools.commands else "--mcp"
+            raise UsageError(f"--n cannot be used with {option}", "Tools work with a single answer.")

@@ -28,7 +28,8 @@ class ToolOptions:
     """The tool options as they were given. `unasked` runs programs without asking the user.
 
     The model gets Python if `python`, or if `python_in` names the place to run it. The code can read the
-    folder `python_files`.
+    folder `python_files`. `mcp` are commands, URLs and files of MCP servers, `mcp_tools` the patterns of
+    their functions to offer.
     """
 
     tools: Sequence[str] = ()
@@ -41,15 +42,18 @@ class ToolOptions:
     python_files: Path | None = None
     files: str = ""  # DIR or DIR:rw
     browser: str = ""  # DIR or web
+    mcp: Sequence[str] = ()
+    mcp_tools: Sequence[str] = ()
 
     def refuse_unaskable(self, *, can_ask: bool) -> None:
         """Raise UsageError if programs need the user's consent and there is no terminal to ask on."""
         if self.unasked or can_ask:
             return
-        if self.commands:
-            raise UsageError(
-                "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
-            )
+        for option, given in (("--tool-cmd", self.commands), ("--mcp", self.mcp)):
+            if given:
+                raise UsageError(
+                    f"{option} runs programs, and there is no terminal to ask on", "Give --yes to allow it."
+                )
         if self.files.endswith(":rw"):
             raise UsageError(
                 f"--files {self.files} changes files, and there is no terminal to ask on",
@@ -82,6 +86,11 @@ class ToolOptions:
             yield self.new_python()
         elif self.python_files is not None:
             raise UsageError("--python-files needs --python")
+        if self.mcp:
+            from ossctl.app.tools.mcp.given import servers_given
+            from ossctl.app.tools.mcp.source import McpSource
+
+            yield McpSource(servers_given(self.mcp), self.seconds, self.mcp_tools)
         if not self.files and not self.browser:
             return
         from ossctl.app.tools.folder_options import browser_source, files_source

@@ -25,6 +25,7 @@ _COMMANDS: tuple[Command[Repl], ...] = (
     Command(
         "/set", model_settings.set_, "Show or change sampling settings.", "[NAME [VALUE]]", kind="setting"
     ),
+    Command("/mcp", functions.mcp, "List MCP servers, and their functions with TEXT in them.", "[TEXT]"),
     Command("/tools", functions.tools, "List the functions that the model may call."),
     Command(
         "/python", functions.python, "Let the model run Python, or stop that.", "[on|off]",

@@ -1,0 +1,95 @@
+"""All servers of a program, on one event loop, for threads that wait for them."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+
+import mcp_types
+
+from ossctl.app.tools.mcp.connection import Connection, ServerFault
+from ossctl.app.tools.mcp.event_loop import EventLoop
+from ossctl.app.tools.mcp.naming import ServerTool
+from ossctl.app.tools.mcp.results import text_of
+from ossctl.app.tools.mcp.server import McpServer
+from ossctl.app.tools.mcp.titles import without_titles
+from ossctl.app.tools.source import ToolOutcome, failed
+from ossctl.dialect import Tool, ToolCall
+from ossctl.errors import OssctlError
+
+_POLL_SECONDS = 0.1
+_T = TypeVar("_T")
+
+
+class ServerPool:
+    """The servers, of which each runs once and answers any number of calls at the same time."""
+
+    def __init__(self, servers: Sequence[McpServer]) -> None:
+        for name in ("mcp", "client"):  # the package's loggers, which write to stderr what our errors say
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        self._loop = EventLoop()
+        self.connections = {server.name: Connection(server) for server in servers}
+
+    def start(self) -> list[tuple[McpServer, list[Tool]]]:
+        """Start all servers side by side; each has its functions. Raises OssctlError if one cannot start."""
+        if faults := self._wait(_start(list(self.connections.values()))):
+            lines = [line for fault in faults for line in fault.splitlines()]
+            raise OssctlError(lines[0].rstrip(":"), "\n".join(lines[1:]))
+        return [(each.server, _tools(each)) for each in self.connections.values()]
+
+    def call(
+        self, tool: ServerTool, call: ToolCall, arguments: dict[str, Any], seconds: float
+    ) -> Future[ToolOutcome]:
+        """Start a call. Cancelling the future cancels it."""
+        return self._loop.submit(_outcome(self.connections[tool.server.name], tool, call, arguments, seconds))
+
+    def close(self) -> None:
+        """End all servers, side by side."""
+        self._wait(_close(list(self.connections.values())))
+        self._loop.close()
+
+    def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """The result of `work`. Ctrl-C cancels it."""
+        future = self._loop.submit(work)
+        try:
+            while not wait([future], _POLL_SECONDS).done:
+                pass
+            return future.result()
+        finally:
+            future.cancel()
+
+
+async def _start(connections: Sequence[Connection]) -> list[str]:
+    """Start the servers. Returns what is wrong with those that cannot start."""
+    results = await asyncio.gather(*(each.start() for each in connections), return_exceptions=True)
+    faults = []
+    for connection, result in zip(connections, results, strict=True):
+        if isinstance(result, ServerFault):
+            faults.append(f"the MCP server {connection.server.name} {result}")
+        elif isinstance(result, BaseException):
+            raise result
+    return faults
+
+
+async def _close(connections: Sequence[Connection]) -> None:
+    await asyncio.gather(*(each.close() for each in connections))
+
+
+async def _outcome(
+    connection: Connection, tool: ServerTool, call: ToolCall, arguments: dict[str, Any], seconds: float
+) -> ToolOutcome:
+    try:
+        result = await connection.call(tool.name, arguments, seconds)
+    except ServerFault as fault:
+        return failed(call, f"the MCP server {tool.server.name} {fault}")
+    text = text_of(result)
+    return failed(call, text) if result.is_error else ToolOutcome(call, text, ok=True)
+
+
+def _tools(connection: Connection) -> list[Tool]:
+    return [_tool(tool) for tool in connection.listed if connection.server.offers(tool.name)]
+
+
+def _tool(tool: mcp_types.Tool) -> Tool:
+    return Tool(tool.name, tool.description or tool.title or "", without_titles(tool.input_schema, tool.name))
