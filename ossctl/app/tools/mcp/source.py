@@ -15,7 +15,6 @@ from ossctl.app.tools.question import call_text, program_input
 from ossctl.app.tools.source import KeepGoing, ToolOutcome, failed, stopped
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import UsageError
-from ossctl.text import counted
 
 if TYPE_CHECKING:
     from ossctl.app.tools.mcp.pool import ServerPool
@@ -62,10 +61,8 @@ class McpSource:
 
     def notes(self) -> Sequence[str]:
         """The servers that run, and how many functions of each are offered."""
-        return [
-            f"MCP server {server.name}: {counted(len(server.tools), 'function')}."
-            for server in self.servers()
-        ]
+        servers = self.servers()
+        return [f"Functions of the MCP server {each.name}: {len(each.tools):,}." for each in servers]
 
     def open(self) -> "McpSession":
         return McpSession(self)
