@@ -46,8 +46,9 @@ class DiskPrefixes:
         if not isinstance(found.entry, Found):
             raise TypeError(f"not an entry of this disk: {found.entry}")
         prefix = self._cache.load(found.entry) if self._cache else None
-        if prefix is None:
+        if self._cache is None or prefix is None:
             return None
+        self._writer.submit(self._cache.touch, found.entry)
         snapshots = {n: Snapshot(n, data) for n, data in prefix.snapshots.items()}
         return SavedPrefix(prefix.tokens, prefix.state, snapshots)
 
