@@ -45,8 +45,13 @@ class Persistence:
         return self._disk.load(found) if self._disk is not None else None
 
     def save_head(self, slot: Slot, sequence: Sequence, n_tokens: int) -> None:
-        """Write the first `n_tokens` tokens, which several prompts share. `slot` holds them alone."""
-        if self._disk is None or self._seconds(n_tokens) < _MIN_SAVED_SECONDS or n_tokens < _MIN_TOKENS:
+        """Write the first `n_tokens` tokens, which several prompts share. `slot` holds them alone.
+
+        Conversations are written under their names alone, to be deleted with them, and some not at all.
+        """
+        if self._disk is None or slot.conversation or n_tokens < _MIN_TOKENS:
+            return
+        if self._seconds(n_tokens) < _MIN_SAVED_SECONDS:
             return
         head = sequence.prompt[:n_tokens]
         on_disk = sequence.on_disk
