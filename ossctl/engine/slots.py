@@ -84,8 +84,9 @@ class Slots:
         slot.last_used = self._clock
 
     def save(self, *, ending: bool) -> bool:
-        """Write the contents of one idle slot to disk; False if none is worth it."""
-        return any(self._persistence.save(slot, ending=ending) for slot in self._slots)
+        """Write the contents of idle slots to disk; False if none is worth it."""
+        saved = [self._persistence.save(slot, ending=ending) for slot in self._slots]
+        return any(saved)
 
     def clear(self, slot: Slot) -> None:
         """Free the cells of an idle slot."""
@@ -180,8 +181,7 @@ class Slots:
 
     def _save_prefix(self, slot: Slot) -> None:
         """Save the conversation in `slot` on disk, and its shared prefix in RAM, before it is overwritten."""
-        if slot.conversation:
-            self._persistence.save(slot, ending=True)
+        self._persistence.save_replaced(slot)
         self._prefixes.save(slot, [other for other in self._slots if other is not slot])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from ossctl.storage.atomic import create_file
 from ossctl.storage.lock import try_lock
 from ossctl.storage.prefix_file import ComputedPrefix, Tokens, read_prefix, read_start, write_prefix
-from ossctl.storage.prefix_index import SUFFIX, CacheEntry, delete_file, has_index, open_index
+from ossctl.storage.prefix_index import SUFFIX, CacheEntry, Origin, delete_file, has_index, open_index
 
 BLOCK = 64  # tokens; shorter prefixes are not stored
 
@@ -99,6 +99,7 @@ class PrefixCache:
         return saved
 
     def _write(self, path: Path, prefix: ComputedPrefix, owner: str) -> bool:
+        origin = Origin(self._key, self._model, owner)
         with create_file(path, _OWNER_ONLY) as file:
             if not try_lock(file):  # until it is complete
                 return False
@@ -107,7 +108,7 @@ class PrefixCache:
                 free = shutil.disk_usage(self._folder).free
                 if not index.make_space(prefix.n_bytes, self._max_bytes, free):
                     return False
-                entry = index.reserve(path.name, self._model, owner, len(prefix.tokens), prefix.n_bytes)
+                entry = index.reserve(path.name, origin, len(prefix.tokens), prefix.n_bytes)
             write_prefix(file, self._key, prefix)
             with open_index(self._folder) as index:
                 return index.complete(entry, self._usable_hashes(prefix))

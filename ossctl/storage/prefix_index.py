@@ -33,7 +33,8 @@ _MAX_FOUND = 8  # entries of one hash
 
 _SCHEMA = """
 CREATE TABLE entries (
-    id INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE, model TEXT NOT NULL, owner TEXT NOT NULL,
+    id INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE,
+    key BLOB NOT NULL, model TEXT NOT NULL, owner TEXT NOT NULL,
     n_tokens INTEGER NOT NULL, n_bytes INTEGER NOT NULL, created REAL NOT NULL, used REAL NOT NULL,
     complete INTEGER NOT NULL DEFAULT FALSE
 );
@@ -55,6 +56,15 @@ class CacheEntry:
     n_bytes: int
     created: float
     used: float
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What has computed an entry. `owner` is a conversation, or empty."""
+
+    key: bytes
+    model: str
+    owner: str = ""
 
 
 class PrefixIndex:
@@ -101,18 +111,18 @@ class PrefixIndex:
             missing -= freed
         return fits
 
-    def reserve(self, name: str, model: str, owner: str, n_tokens: int, n_bytes: int) -> int:
+    def reserve(self, name: str, origin: Origin, n_tokens: int, n_bytes: int) -> int:
         """Enter a file that is going to be written."""
         now = time.time()
         cursor = self._connection.execute(
-            "INSERT INTO entries (file, model, owner, n_tokens, n_bytes, created, used) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (name, model, owner, n_tokens, n_bytes, now, now),
+            "INSERT INTO entries (file, key, model, owner, n_tokens, n_bytes, created, used) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (name, origin.key, origin.model, origin.owner, n_tokens, n_bytes, now, now),
         )
         return int(cursor.lastrowid or 0)
 
     def complete(self, entry: int, digests: Iterable[bytes]) -> bool:
-        """Let an entry be found, in place of others of its owner and model; False if it was deleted."""
+        """Let an entry be found, in place of others of its owner and key; False if it was deleted."""
         changed = self._connection.execute("UPDATE entries SET complete = TRUE WHERE id = ?", (entry,))
         if not changed.rowcount:
             return False
@@ -120,7 +130,7 @@ class PrefixIndex:
             "INSERT OR IGNORE INTO blocks VALUES (?, ?)", [(digest, entry) for digest in digests]
         )
         replaced = self._connection.execute(
-            "SELECT old.id, old.file FROM entries AS old JOIN entries AS new USING (owner, model) "
+            "SELECT old.id, old.file FROM entries AS old JOIN entries AS new USING (owner, key) "
             "WHERE new.id = ? AND owner != '' AND old.complete AND old.id != new.id",
             (entry,),
         ).fetchall()

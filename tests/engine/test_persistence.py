@@ -32,6 +32,8 @@ class Disk:
         assert isinstance(found.entry, int)
         return None if self.failing else self.saved[found.entry][0]
 
+    busy = False
+
     def save(self, prefix: SavedPrefix, conversation: str) -> None:
         self.saved.append((prefix, conversation))
 

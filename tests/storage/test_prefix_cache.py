@@ -17,7 +17,7 @@ import pytest
 from ossctl.storage.lock import try_lock
 from ossctl.storage.prefix_cache import BLOCK, PrefixCache, clear, entries
 from ossctl.storage.prefix_file import ComputedPrefix, write_prefix
-from ossctl.storage.prefix_index import open_index
+from ossctl.storage.prefix_index import Origin, open_index
 
 KEY = b"model and settings"
 LARGE = 1 << 40
@@ -162,7 +162,7 @@ def test_files_that_a_killed_program_left_are_deleted(tmp_path: Path) -> None:
     cache(tmp_path).save(prefix(500))
     with open_index(folder) as index:  # killed before or after it made space, or while it wrote
         for name in ("no file.prefix", "cut.prefix"):
-            index.reserve(name, "nano", "", 100, 1 << 39)
+            index.reserve(name, Origin(KEY, "nano"), 100, 1 << 39)
     for name in ("no entry.prefix", "cut.prefix", "being written.prefix", "my.txt"):
         (folder / name).write_bytes(b"x")
     with (folder / "being written.prefix").open("rb") as file:
@@ -307,7 +307,7 @@ def test_ten_thousand_entries_are_found_listed_and_evicted_quickly(tmp_path: Pat
             )
             with (folder / f"{seed}.prefix").open("xb", buffering=0) as file:
                 write_prefix(file, KEY, computed)
-            entry = index.reserve(f"{seed}.prefix", "nano", "", 4000, computed.n_bytes)
+            entry = index.reserve(f"{seed}.prefix", Origin(KEY, "nano"), 4000, computed.n_bytes)
             index.complete(entry, some._usable_hashes(computed))
 
     def milliseconds(do: Callable[[], object]) -> float:
