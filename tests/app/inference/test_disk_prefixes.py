@@ -1,24 +1,31 @@
 """A model that is loaded again finds on disk what it has computed."""
 
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ossctl.app.inference.client import Client
+from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.disk_prefixes import default_size
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadOptions, load_model
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.run.serve import LineServer
+from ossctl.app.wire.lines import read_lines
 from ossctl.dialect import Conversation, Message
 from ossctl.engine import persistence
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Generated, Request, Sampling
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
+from ossctl.storage.journal import FilePolicy, OutputFile
 from ossctl.storage.prefix_cache import entries
 from tests.support.models import smollm2
 from tests.support.programs import share_trial
@@ -129,3 +136,32 @@ def test_what_requests_share_is_on_disk_while_they_run(model: Path) -> None:
             (*_, last) = run(engine)["later"]
             assert isinstance(last, Generated)
             assert last.cached_tokens == 300
+
+
+def test_what_a_line_server_has_read_is_found_by_the_next(model: Path, home: Path) -> None:
+    def served(*questions: str) -> list[dict[str, Any]]:
+        records = [
+            {
+                "id": question,
+                "messages": [{"role": "system", "content": TEXT}, {"role": "user", "content": question}],
+                "max_tokens": 4,
+                "temperature": 0,
+                "stream": False,
+            }
+            for question in questions
+        ]
+        lines = read_lines(io.BytesIO(b"\n".join(json.dumps(record).encode() for record in records)))
+        with (
+            OutputFile(FilePolicy(home / "out"), overwrite=True) as output,
+            output.journal() as journal,
+            Interrupt() as interrupt,
+            load_model(model, replace(OPTIONS, parallel=2), Workload(Purpose.BATCH), interrupt) as loaded,
+        ):
+            LineServer(loaded, journal, Defaults()).run(lines, interrupt)
+        events = [json.loads(line) for line in (home / "out").read_text().splitlines()]
+        return [event["done"]["usage"] for event in events if "done" in event]
+
+    (first,) = served("What runs past the bridge?")
+    (again,) = served("When is the market?")
+    assert first["cached_tokens"] == 0
+    assert again["prompt_tokens"] - again["cached_tokens"] < 60 < len(TEXT) / 10
