@@ -41,6 +41,7 @@ def test_entries_are_listed_and_deleted_by_model(tmp_path: Path, folder: Path) -
         ("Large", "k3m9qx", 100),
         ("Small", None, 200),
     ]
+    assert ossctl("cache", "list", "-m", "Large", cwd=tmp_path).said == ["1 in all, 2.0 MB."]
     assert ossctl("cache", "clear", "-m", "Small", cwd=tmp_path).said == ["2.0 MB freed."]
     assert [each.model for each in entries(folder)] == ["Large"]
     assert ossctl("cache", "clear", cwd=tmp_path).said == ["2.0 MB freed."]
