@@ -113,6 +113,16 @@ def test_a_damaged_state_is_computed_again(home: Path) -> None:
     assert logprobs(again) == logprobs(first)
 
 
+def test_a_cache_that_cannot_be_used_changes_no_answer(byte_model_path: Path) -> None:
+    (first,) = answers(byte_model_path, ["What runs?"], replace(OPTIONS, cache_bytes=0))
+    folder = Paths.from_environment().prefixes
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("a file, not a folder")
+    (again,) = answers(byte_model_path, ["What runs?"])
+    assert (again.tokens, again.cached_tokens) == (first.tokens, 0)
+    assert logprobs(again) == logprobs(first)
+
+
 def test_by_default_a_tenth_of_the_free_disk_is_used(home: Path) -> None:
     assert 0 < default_size(home / "not" / "there") <= 32 << 30
 
