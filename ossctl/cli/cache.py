@@ -14,11 +14,18 @@ cache = typer.Typer(no_args_is_help=True, help="Show and clear computed prompts 
 
 @cache.command("list")
 @command
-def list_(*, out: JsonOutput) -> None:
+def list_(
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", metavar="NAME", show_default=False, help="List only this model's."),
+    ] = None,
+    out: JsonOutput,
+) -> None:
     """List what is cached, latest first: the model, how many tokens, and of which chat."""
     from ossctl.app.library.prefix_cache import cached_prefixes
 
-    found = cached_prefixes()
+    found = [each for each in cached_prefixes() if model in (None, each.model)]
     records = [
         {
             "model": each.model,

@@ -76,7 +76,7 @@ class Engine:
         return outputs
 
     def save(self, *, ending: bool = False) -> bool:
-        """Write the contents of one idle slot to disk, if that pays; False if there is none.
+        """Write the contents of idle slots to disk, if that pays, now or later; False if it does not.
 
         `ending`: the engine is not used any more, so that nothing better can follow.
         """

@@ -45,8 +45,13 @@ class Persistence:
         return self._disk.load(found) if self._disk is not None else None
 
     def save_head(self, slot: Slot, sequence: Sequence, n_tokens: int) -> None:
-        """Write the first `n_tokens` tokens, which several prompts share. `slot` holds them alone."""
-        if self._disk is None or self._seconds(n_tokens) < _MIN_SAVED_SECONDS or n_tokens < _MIN_TOKENS:
+        """Write the first `n_tokens` tokens, which several prompts share. `slot` holds them alone.
+
+        Conversations are written under their names alone, to be deleted with them, and some not at all.
+        """
+        if self._disk is None or slot.conversation or n_tokens < _MIN_TOKENS:
+            return
+        if self._disk.busy or self._seconds(n_tokens) < _MIN_SAVED_SECONDS:
             return
         head = sequence.prompt[:n_tokens]
         on_disk = sequence.on_disk
@@ -59,20 +64,28 @@ class Persistence:
     def save(self, slot: Slot, *, ending: bool) -> bool:
         """Write what an idle `slot` holds, if that pays; return whether it does.
 
-        While the engine is not `ending`, what is computed soon after a write waits for the next one.
+        While the engine is not `ending`, it is written later if other writes are under way, or if the last
+        one was a short time ago.
         """
         if self._disk is None or not slot.persist or slot.owner is not None:
             return False
-        rests = perf_counter() - self._saved_at.get(slot.seq, -_REST_SECONDS) < _REST_SECONDS
         n_unsaved = len(slot.resident) - slot.num_saved_tokens
-        if slot.unsaved_seconds < _MIN_SAVED_SECONDS or n_unsaved < _MIN_TOKENS or (rests and not ending):
+        if slot.unsaved_seconds < _MIN_SAVED_SECONDS or n_unsaved < _MIN_TOKENS:
             return False
+        rests = perf_counter() - self._saved_at.get(slot.seq, -_REST_SECONDS) < _REST_SECONDS
+        if not ending and (rests or self._disk.busy):
+            return True
         self._disk.save(
             SavedPrefix(slot.resident, self._runner.save(slot.seq), dict(slot.snapshots)), slot.conversation
         )
         slot.unsaved_seconds, slot.num_saved_tokens = 0.0, len(slot.resident)
         self._saved_at[slot.seq] = perf_counter()
         return True
+
+    def save_replaced(self, slot: Slot) -> None:
+        """Write the conversation in an idle `slot` that another takes over, unless that has to wait."""
+        if slot.conversation and self._disk is not None and not self._disk.busy:
+            self.save(slot, ending=True)
 
     def _seconds(self, n_tokens: int) -> float:
         """How long computing `n_tokens` takes; endless before the first prefill."""

@@ -33,5 +33,9 @@ class PrefixDisk(Protocol):
     def load(self, found: DiskPrefix) -> SavedPrefix | None:
         """Read a prefix; None if that is not possible any more."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether `save` would wait for other writes."""
+
     def save(self, prefix: SavedPrefix, conversation: str) -> None:
         """Write a prefix in the background. It replaces the older ones of a conversation with a name."""

@@ -78,7 +78,7 @@ class Scheduler:
         self._full = False
 
     def save(self, *, ending: bool) -> bool:
-        """Write the contents of one idle slot to disk; False if none is worth it."""
+        """Write the contents of idle slots to disk; False if none is worth it."""
         return self._slots.save(ending=ending)
 
     def evict_or_preempt(self) -> Sequence | None:

@@ -1,6 +1,6 @@
 """The runner's sequences as slots, and the search for the one that holds most of a prompt."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ossctl.engine.persistence import Persistence
 from ossctl.engine.prefix_disk import DiskPrefix, SavedPrefix
@@ -60,6 +60,7 @@ class Slots:
 
     def assign(self, sequence: Sequence, match: Match) -> None:
         """Give `sequence` a free slot that holds the usable part of `match`."""
+        match = self._loaded(sequence, match)
         slot = self._choose(sequence, match)
         if slot is not match.slot:
             self._save_prefix(slot)
@@ -83,8 +84,9 @@ class Slots:
         slot.last_used = self._clock
 
     def save(self, *, ending: bool) -> bool:
-        """Write the contents of one idle slot to disk; False if none is worth it."""
-        return any(self._persistence.save(slot, ending=ending) for slot in self._slots)
+        """Write the contents of idle slots to disk; False if none is worth it."""
+        saved = [self._persistence.save(slot, ending=ending) for slot in self._slots]
+        return any(saved)
 
     def clear(self, slot: Slot) -> None:
         """Free the cells of an idle slot."""
@@ -110,6 +112,16 @@ class Slots:
             self.clear(oldest)
         return bool(idle)
 
+    def _loaded(self, sequence: Sequence, match: Match) -> Match:
+        """The match with its state in RAM; if the disk has lost it meanwhile, the best match in RAM."""
+        if match.on_disk is None:
+            return match
+        saved = self._persistence.load(match.on_disk)
+        if saved is not None:
+            return replace(match, saved=saved)
+        sequence.on_disk = None
+        return self.match(sequence)
+
     def _choose(self, sequence: Sequence, match: Match) -> Slot:
         """A free slot: that of the sequence's conversation, else the least recently used.
 
@@ -131,13 +143,11 @@ class Slots:
 
     def _fill(self, slot: Slot, match: Match) -> int:
         """Fill `slot` with the usable part of `match`; return its length, 0 if that proves impossible."""
-        if match.on_disk:
-            saved = self._persistence.load(match.on_disk)
-            n_tokens = self._restore(saved, slot, match.usable) if saved else 0
-            slot.num_saved_tokens, slot.unsaved_seconds = n_tokens, 0.0
-            return n_tokens
         if match.saved:
-            return self._restore(match.saved, slot, match.usable)
+            n_tokens = self._restore(match.saved, slot, match.usable)
+            if match.on_disk:
+                slot.num_saved_tokens, slot.unsaved_seconds = n_tokens, 0.0
+            return n_tokens
         if match.slot and match.usable:
             return self._reuse(match.slot, slot, match.usable)
         self._runner.rollback(slot.seq, 0)
@@ -180,7 +190,8 @@ class Slots:
         return max((n for n in slot.snapshots if n <= common), default=0)
 
     def _save_prefix(self, slot: Slot) -> None:
-        """Save the shared prefix in `slot` before it is overwritten."""
+        """Save the conversation in `slot` on disk, and its shared prefix in RAM, before it is overwritten."""
+        self._persistence.save_replaced(slot)
         self._prefixes.save(slot, [other for other in self._slots if other is not slot])
 
 

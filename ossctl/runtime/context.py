@@ -226,11 +226,11 @@ class LlamaRunner:
 
     def _save(self, seq: int, flags: int) -> bytes:
         handle = self._open()
-        size = lib.llama_state_seq_get_size_ext(handle, seq, flags)
-        buffer = (ctypes.c_uint8 * size)()
-        if lib.llama_state_seq_get_data_ext(handle, buffer, size, seq, flags) != size:
+        data = bytes(lib.llama_state_seq_get_size_ext(handle, seq, flags))  # filled in place: it may be large
+        pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
+        if lib.llama_state_seq_get_data_ext(handle, pointer, len(data), seq, flags) != len(data):
             raise DecodeFailed(f"cannot read the state of sequence {seq}")
-        return bytes(buffer)
+        return data
 
     def _restore(self, seq: int, data: bytes, flags: int) -> None:
         pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))

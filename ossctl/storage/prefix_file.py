@@ -1,6 +1,7 @@
-"""The file of a computed prefix: its key, its tokens, the state of the sequence, and a checksum."""
+"""The file of a computed prefix: its key, its tokens, the state of the sequence, and checksums."""
 
-import contextlib
+import os
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ossctl.storage.atomic import create_file
-
 Tokens = npt.NDArray[np.int32]
 
-_MAGIC = b"ossctl prefix 1\n"
-_OWNER_ONLY = 0o600
+_START = struct.Struct("<16sIQI")  # magic, bytes of the header and of the tokens, checksum of both
+_MAGIC = b"ossctl prefix 2\n"
+_CHECKSUM = struct.Struct("<I")  # of all that precedes it
 
 
 @dataclass(frozen=True)
@@ -32,47 +32,32 @@ class ComputedPrefix:
     snapshots: Mapping[int, bytes]
     any_length: bool
 
+    @property
+    def n_bytes(self) -> int:
+        """What its file takes, within a few hundred bytes."""
+        return self.tokens.nbytes + len(self.state) + sum(map(len, self.snapshots.values()))
+
 
 class Header(msgspec.Struct, array_like=True):
     """What precedes the tokens. `key` names everything that the state depends on."""
 
     key: bytes
-    n_tokens: int
     state: int  # bytes
     snapshots: list[tuple[int, int]]  # length and bytes of each
     any_length: bool
 
 
-def write_prefix(path: Path, key: bytes, prefix: ComputedPrefix) -> None:
-    """Write a prefix to a new file, whole or not at all. Raises OSError."""
-    header = Header(
-        key,
-        len(prefix.tokens),
-        len(prefix.state),
-        [(n, len(data)) for n, data in prefix.snapshots.items()],
-        prefix.any_length,
-    )
-    encoded = msgspec.msgpack.encode(header)
-    parts = [
-        _MAGIC,
-        len(encoded).to_bytes(4, "little"),
-        encoded,
-        np.ascontiguousarray(prefix.tokens, "<i4").tobytes(),
-        *prefix.snapshots.values(),
-        prefix.state,
-    ]
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with create_file(part, _OWNER_ONLY) as file:
-            checksum = 0
-            for data in parts:
-                checksum = zlib.crc32(data, checksum)
-                _write_all(file, data)
-            file.write(checksum.to_bytes(4, "little"))
-        part.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+def write_prefix(file: BinaryIO, key: bytes, prefix: ComputedPrefix) -> None:
+    """Write a prefix to an empty, unbuffered file. Raises OSError."""
+    snapshots = [(n, len(data)) for n, data in prefix.snapshots.items()]
+    header = msgspec.msgpack.encode(Header(key, len(prefix.state), snapshots, prefix.any_length))
+    tokens = np.ascontiguousarray(prefix.tokens, "<i4").tobytes()
+    start = _START.pack(_MAGIC, len(header), len(tokens), zlib.crc32(tokens, zlib.crc32(header)))
+    checksum = 0
+    for data in (start, header, tokens, *prefix.snapshots.values(), prefix.state):
+        checksum = zlib.crc32(data, checksum)
+        _write_all(file, data)
+    _write_all(file, _CHECKSUM.pack(checksum))
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:
@@ -82,37 +67,38 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 
 def read_start(file: BinaryIO, key: bytes) -> tuple[Header, Tokens]:
-    """The header and the tokens. Raises ValueError if they are not those of an entry with this key."""
-    start = file.read(len(_MAGIC) + 4)
-    if not start.startswith(_MAGIC):
-        raise ValueError("not an entry")
-    header = msgspec.msgpack.decode(file.read(int.from_bytes(start[len(_MAGIC) :], "little")), type=Header)
-    tokens = np.frombuffer(file.read(4 * header.n_tokens), "<i4").astype(np.int32)
-    if header.key != key or len(tokens) != header.n_tokens:
-        raise ValueError("an entry of another model, or cut")
-    return header, tokens
+    """The header and the tokens.
+
+    Raises ValueError if they are damaged or of another version, another model or other settings, and OSError.
+    """
+    start = file.read(_START.size)
+    if len(start) < _START.size:
+        raise ValueError("the file is cut off")
+    magic, n_header, n_tokens, checksum = _START.unpack(start)
+    if magic != _MAGIC or n_header + n_tokens > os.fstat(file.fileno()).st_size:
+        raise ValueError("the file is damaged or of another version")
+    header, tokens = file.read(n_header), file.read(n_tokens)
+    if zlib.crc32(tokens, zlib.crc32(header)) != checksum:
+        raise ValueError("the file is damaged")
+    found = msgspec.msgpack.decode(header, type=Header)
+    if found.key != key:
+        raise ValueError("the file is of another model or of other settings")
+    return found, np.frombuffer(tokens, "<i4").astype(np.int32)
 
 
-def read_prefix(path: Path, key: bytes) -> ComputedPrefix | None:
-    """The prefix in a file; None if it is cut or its checksum is wrong. Raises OSError."""
+def read_prefix(path: Path, key: bytes) -> ComputedPrefix:
+    """The prefix in a file. Raises ValueError as `read_start` does, and OSError."""
     with path.open("rb") as file:
-        data = memoryview(file.read())
-    if len(data) < len(_MAGIC) + 8 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        return None
-    start = len(_MAGIC) + 4
-    end = start + int.from_bytes(data[len(_MAGIC) : start], "little")
-    header = msgspec.msgpack.decode(data[start:end], type=Header)
-    if header.key != key:
-        return None
-    parts: list[memoryview] = []
-    for size in (4 * header.n_tokens, *(size for _, size in header.snapshots), header.state):
-        parts.append(data[end : end + size])
-        end += size
-    tokens, *snapshots, state = parts
+        header, tokens = read_start(file, key)
+        end = file.tell()
+        file.seek(0)
+        checksum = zlib.crc32(file.read(end))
+        parts = []
+        for size in (*(size for _, size in header.snapshots), header.state):
+            parts.append(file.read(size))
+            checksum = zlib.crc32(parts[-1], checksum)
+        if file.read() != _CHECKSUM.pack(checksum):
+            raise ValueError("the file is damaged")
+    *snapshots, state = parts
     lengths = [length for length, _ in header.snapshots]
-    return ComputedPrefix(
-        np.frombuffer(tokens, "<i4").astype(np.int32),
-        bytes(state),
-        dict(zip(lengths, map(bytes, snapshots), strict=True)),
-        header.any_length,
-    )
+    return ComputedPrefix(tokens, state, dict(zip(lengths, snapshots, strict=True)), header.any_length)

@@ -1,6 +1,8 @@
 """`ossctl cache`: what is on disk can be seen and deleted."""
 
 import json
+import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 
 from ossctl.storage.prefix_cache import PrefixCache, entries
 from ossctl.storage.prefix_file import ComputedPrefix
-from tests.support.command import ossctl
+from tests.support.command import ossctl, records_in, start, write_jsonl
+from tests.support.models import smollm2
 
 
 @pytest.fixture
@@ -38,6 +41,7 @@ def test_entries_are_listed_and_deleted_by_model(tmp_path: Path, folder: Path) -
         ("Large", "k3m9qx", 100),
         ("Small", None, 200),
     ]
+    assert ossctl("cache", "list", "-m", "Large", cwd=tmp_path).said == ["1 in all, 2.0 MB."]
     assert ossctl("cache", "clear", "-m", "Small", cwd=tmp_path).said == ["2.0 MB freed."]
     assert [each.model for each in entries(folder)] == ["Large"]
     assert ossctl("cache", "clear", cwd=tmp_path).said == ["2.0 MB freed."]
@@ -67,3 +71,57 @@ def test_what_was_computed_of_a_chat_is_deleted_with_it(tmp_path: Path, folder: 
     assert [each.owner for each in entries(folder)] == [session["id"], "k3m9qx", ""]
     assert ossctl("sessions", "delete", session["id"], "-y", cwd=tmp_path).code == 0
     assert [each.owner for each in entries(folder)] == ["k3m9qx", ""]
+
+
+SMOLLM2 = ("-m", smollm2(), "--ctx", 4096, "-n", 4, "-t", 0)
+N_WORDS = 2200  # more than a second's prefill also on a fast machine
+
+
+def words(seed: int) -> str:
+    return " ".join(random.Random(seed).choices(["river", "house", "letter", "doctor", "window"], k=N_WORDS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ["file", "system text", "piped"])
+def test_another_question_in_another_process_computes_the_question_only(tmp_path: Path, given: str) -> None:
+    (tmp_path / "text.txt").write_text(words(1))
+    options = {"file": ("-f", "text.txt"), "system text": ("--system", words(1)), "piped": ()}[given]
+    stdin = words(1).encode() if given == "piped" else b""
+    usages = []
+    for question in ("Which words are there?", "How many?", "How many?"):
+        asked = ossctl("run", *SMOLLM2, "--json", *options, question, cwd=tmp_path, stdin=stdin)
+        usages.append(json.loads(asked.stdout)["usage"])
+    computed = [usage["prompt_tokens"] - usage["cached_tokens"] for usage in usages]
+    assert computed[0] == usages[0]["prompt_tokens"] > N_WORDS
+    assert max(computed[1:]) < 30
+
+
+@pytest.mark.slow
+def test_the_head_of_a_batch_that_was_killed_is_not_computed_again(tmp_path: Path) -> None:
+    head = {"role": "system", "content": words(2)}
+    requests = [
+        {
+            "id": str(number),
+            "messages": [head, {"role": "user", "content": f"Question {number}?"}],
+            "max_tokens": 40,
+            "temperature": 0,
+        }
+        for number in range(12)
+    ]
+    write_jsonl(tmp_path / "in.jsonl", *requests)
+    results = tmp_path / "out.jsonl"
+    batch = ("batch", "in.jsonl", "-o", results, "-m", smollm2(), "--ctx", 4096, "--parallel", 2)
+    with start(*batch, cwd=tmp_path) as killed:
+        while not results.exists() or b"\n" not in results.read_bytes():
+            assert killed.process.poll() is None
+            time.sleep(0.01)
+        killed.process.kill()
+        killed.process.wait()
+    done = results.read_bytes().count(b"\n")
+    assert 0 < done < len(requests)
+    assert ossctl(*batch, "--resume", cwd=tmp_path).code == 0
+    records = records_in(results.read_text())
+    assert len(records) == len(requests)
+    usages = [record["response"]["body"]["usage"] for record in records[done:]]
+    computed = [usage["prompt_tokens"] - usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
+    assert max(computed) < 30

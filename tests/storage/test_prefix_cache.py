@@ -1,18 +1,23 @@
 """Computed prefixes on disk: found by their tokens, never wrong, never in the way."""
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ossctl.storage.lock import try_lock
 from ossctl.storage.prefix_cache import BLOCK, PrefixCache, clear, entries
-from ossctl.storage.prefix_file import ComputedPrefix
+from ossctl.storage.prefix_file import ComputedPrefix, write_prefix
+from ossctl.storage.prefix_index import Origin, open_index
 
 KEY = b"model and settings"
 LARGE = 1 << 40
@@ -96,12 +101,30 @@ def test_damage_is_a_miss(tmp_path: Path, damage: str, where: float) -> None:
     assert read.state == b"again"
 
 
-def test_a_damaged_index_is_replaced(tmp_path: Path) -> None:
-    cache(tmp_path).save(prefix(500))
-    (tmp_path / "prefixes" / "index.db").write_bytes(b"no database at all" * 500)
-    assert cache(tmp_path).find(tokens(500)) is None
-    assert cache(tmp_path).save(prefix(500))
-    assert cache(tmp_path).find(tokens(500)) is not None
+@pytest.mark.parametrize("damage", ["no database", "cut", "another version", "emptied", "its end"])
+def test_a_damaged_index_is_replaced(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "prefixes"
+    for seed in range(30):
+        cache(tmp_path).save(prefix(2000, seed))
+    data = (folder / "index.db").read_bytes()
+    if damage == "another version":
+        with closing(sqlite3.connect(folder / "index.db")) as index:
+            index.execute("PRAGMA user_version = 99")
+    else:
+        damaged = {
+            "no database": b"no database at all" * 500,
+            "cut": data[: len(data) // 2],
+            "emptied": b"",
+            "its end": data[:4096] + bytes(len(data) - 4096),
+        }
+        (folder / "index.db").write_bytes(damaged[damage])
+    found = cache(tmp_path).find(tokens(2000))
+    assert found is None or cache(tmp_path).load(found) is not None
+    assert any(cache(tmp_path).save(prefix(2000, seed)) for seed in (40, 40))
+    assert cache(tmp_path).find(tokens(2000, 40)) is not None
+    assert {each.n_tokens for each in entries(folder)} == {2000}
+    clear(folder)
+    assert not list(folder.glob("*.prefix"))
 
 
 def test_the_least_recently_used_make_space(tmp_path: Path) -> None:
@@ -110,7 +133,7 @@ def test_the_least_recently_used_make_space(tmp_path: Path) -> None:
         small.save(prefix(500, seed, bytes(10_000)))
     first = small.find(tokens(500, 0))
     assert first is not None
-    small.load(first)
+    small.touch(first)
     small.save(prefix(500, 3, bytes(10_000)))
     assert [seed for seed in range(4) if small.find(tokens(500, seed))] == [0, 2, 3]
     assert sum(file.stat().st_size for file in (tmp_path / "prefixes").glob("*.prefix")) < 3 * 12_500
@@ -134,22 +157,24 @@ def test_a_conversation_has_its_latest_state_only(tmp_path: Path) -> None:
     assert entries(tmp_path / "prefixes") == []
 
 
-def test_files_that_a_killed_process_left_are_deleted_after_an_hour(tmp_path: Path) -> None:
+def test_files_that_a_killed_program_left_are_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "prefixes"
     cache(tmp_path).save(prefix(500))
-    for name, age in (
-        ("old.prefix", 4000),
-        ("old.prefix.part", 4000),
-        ("new.prefix.part", 10),
-        ("my.txt", 4000),
-    ):
-        file = tmp_path / "prefixes" / name
-        file.write_bytes(b"x")
-        os.utime(file, (time.time() - age,) * 2)
-    cache(tmp_path).save(prefix(500, seed=1))
-    left = {file.name for file in (tmp_path / "prefixes").iterdir()}
-    assert left >= {"new.prefix.part", "my.txt"}
-    assert not left & {"old.prefix", "old.prefix.part"}
-    assert len(entries(tmp_path / "prefixes")) == 2
+    with open_index(folder) as index:  # killed before or after it made space, or while it wrote
+        for name in ("no file.prefix", "cut.prefix"):
+            index.reserve(name, Origin(KEY, "nano"), 100, 1 << 39)
+    for name in ("no entry.prefix", "cut.prefix", "being written.prefix", "my.txt"):
+        (folder / name).write_bytes(b"x")
+    with (folder / "being written.prefix").open("rb") as file:
+        assert try_lock(file)
+        assert cache(tmp_path).save(prefix(500, seed=1))
+    left = {file.name for file in folder.iterdir()}
+    assert left >= {"being written.prefix", "my.txt"}
+    assert not left & {"no entry.prefix", "cut.prefix"}
+    assert cache(tmp_path, max_bytes=1 << 39).save(prefix(500, seed=2))  # nothing is reserved any more
+    assert len(entries(folder)) == 3
+    clear(folder)
+    assert {file.name for file in folder.iterdir()} == {"index.db", "my.txt"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
@@ -171,8 +196,10 @@ def test_an_index_that_another_process_holds_is_a_miss(tmp_path: Path) -> None:
     cache(tmp_path).save(prefix(500))
     other = sqlite3.connect(tmp_path / "prefixes" / "index.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
+    started = time.perf_counter()
     try:
         assert cache(tmp_path).find(tokens(500)) is None
+        assert time.perf_counter() - started < 0.5  # an answer waits for this
         assert not cache(tmp_path).save(prefix(500, seed=1))
     finally:
         other.close()
@@ -185,7 +212,7 @@ from pathlib import Path
 import numpy as np
 from ossctl.storage.prefix_cache import PrefixCache
 from ossctl.storage.prefix_file import ComputedPrefix
-cache = PrefixCache(Path(sys.argv[1]), b"model and settings", "nano", 1 << 40)
+cache = PrefixCache(Path(sys.argv[1]), b"model and settings", "nano", int(sys.argv[3]))
 print("ready", flush=True)
 for seed in range(int(sys.argv[2]), int(sys.argv[2]) + 1_000_000):
     tokens = np.random.default_rng(seed).integers(0, 50_000, 500).astype(np.int32)
@@ -201,14 +228,15 @@ def test_two_programs_write_at_once_and_a_killed_one_leaves_no_wrong_entry(
     for start in range(0, rounds * 10_000, 10_000):
         writers = [
             subprocess.Popen(
-                [sys.executable, "-c", WRITER, folder, str(start + offset)], stdout=subprocess.PIPE
+                [sys.executable, "-c", WRITER, folder, str(start + offset), str(LARGE)],
+                stdout=subprocess.PIPE,
             )
             for offset in (0, 5_000)
         ]
         for writer in writers:
             assert writer.stdout is not None
             writer.stdout.readline()
-        time.sleep(0.05 + start % 70_000 / 1_000_000)
+        time.sleep(random.uniform(0.05, 0.15))
         for writer in writers:
             writer.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
             writer.communicate()
@@ -223,3 +251,91 @@ def test_two_programs_write_at_once_and_a_killed_one_leaves_no_wrong_entry(
                 read += 1
     assert read >= 2 * rounds
     assert read == len(entries(folder))
+    clear(folder)
+    assert [file.name for file in folder.iterdir()] == ["index.db"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("seconds", [0.5, pytest.param(20, marks=pytest.mark.slow)])
+def test_several_programs_keep_the_limit_at_all_times(tmp_path: Path, seconds: float) -> None:
+    folder, limit = tmp_path / "prefixes", 1_500_000
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, folder, str(start), str(limit)], stdout=subprocess.PIPE
+        )
+        for start in (0, 1_000_000, 2_000_000)
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+        largest, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(random.uniform(0, 0.02))
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                for writer in writers:
+                    writer.send_signal(number)
+                if number == signal.SIGSTOP:
+                    largest = max(largest, total_size(folder))
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+    assert 1_000_000 < largest < limit + 10_000
+    assert len(entries(folder)) >= 3
+
+
+def total_size(folder: Path) -> int:
+    """Bytes of all cached files, those that are being written included."""
+    total = 0
+    for file in folder.glob("*.prefix"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
+@pytest.mark.slow
+def test_ten_thousand_entries_are_found_listed_and_evicted_quickly(tmp_path: Path) -> None:
+    folder = tmp_path / "prefixes"
+    head = tokens(1000)
+    some = cache(tmp_path, max_bytes=10_001 * 16_005)
+    some.save(ComputedPrefix(np.concatenate([head, tokens(3000, 1)]), b"state", {}, any_length=True))
+    with open_index(folder) as index:  # as 10,000 programs would do it
+        for seed in range(2, 10_001):
+            computed = ComputedPrefix(
+                np.concatenate([head, tokens(3000, seed)]), b"state", {}, any_length=True
+            )
+            with (folder / f"{seed}.prefix").open("xb", buffering=0) as file:
+                write_prefix(file, KEY, computed)
+            entry = index.reserve(f"{seed}.prefix", Origin(KEY, "nano"), 4000, computed.n_bytes)
+            index.complete(entry, some._usable_hashes(computed))
+
+    def milliseconds(do: Callable[[], object]) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            do()
+            times.append(time.perf_counter() - started)
+        return 1000 * sorted(times)[2]
+
+    assert len(entries(folder)) == 10_000
+    held = np.concatenate([head, tokens(3000, 5000)])
+    new = np.concatenate([head, tokens(3000, 20_000)])
+    other = tokens(120_000, 30_000)
+    lengths = [found.n_tokens if (found := some.find(prompt)) else 0 for prompt in (held, new, other)]
+    assert lengths == [4000, 1000, 0]
+    seeds = iter(range(40_000, 50_000))
+    measured = {
+        "find": milliseconds(lambda: some.find(held)),
+        "find a part": milliseconds(lambda: some.find(new)),
+        "find nothing in 120,000 tokens": milliseconds(lambda: some.find(other)),
+        "list": milliseconds(lambda: entries(folder)),
+        "save": milliseconds(lambda: some.save(prefix(4000, next(seeds)))),
+    }
+    print(measured)
+    assert len(entries(folder)) <= 10_001
+    assert measured["find"] < 10
+    assert measured["find a part"] < 10
+    assert measured["find nothing in 120,000 tokens"] < 50
+    assert measured["list"] < 200
+    assert measured["save"] < 500

@@ -1,7 +1,7 @@
 """Computed prefixes on disk, for the engine of one loaded model."""
 
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -46,15 +46,22 @@ class DiskPrefixes:
         if not isinstance(found.entry, Found):
             raise TypeError(f"not an entry of this disk: {found.entry}")
         prefix = self._cache.load(found.entry) if self._cache else None
-        if prefix is None:
+        if self._cache is None or prefix is None:
             return None
+        self._writer.submit(self._cache.touch, found.entry)
         snapshots = {n: Snapshot(n, data) for n, data in prefix.snapshots.items()}
         return SavedPrefix(prefix.tokens, prefix.state, snapshots)
 
-    def save(self, prefix: SavedPrefix, conversation: str) -> None:
+    @property
+    def busy(self) -> bool:
         self._pending = [each for each in self._pending if not each.done()]
-        if self._cache is None or len(self._pending) >= _MAX_PENDING:
+        return len(self._pending) >= _MAX_PENDING
+
+    def save(self, prefix: SavedPrefix, conversation: str) -> None:
+        if self._cache is None:
             return
+        if self.busy:
+            wait(self._pending, return_when=FIRST_COMPLETED)
         snapshots = {n: snapshot.data for n, snapshot in prefix.snapshots.items()}
         computed = ComputedPrefix(prefix.tokens, prefix.state, snapshots, self._any_length)
         self._pending.append(self._writer.submit(self._cache.save, computed, conversation))
@@ -87,8 +94,10 @@ def _key(path: Path, plan: Plan) -> bytes:
     an error.
     """
     settings = plan.settings
+    shards = shards_of(path)
     depends_on = (
-        fingerprint_of(shards_of(path)),
+        fingerprint_of(shards),
+        [shard.stat().st_mtime_ns for shard in shards],  # the fingerprint has samples of the weights alone
         fingerprint(),
         system_info(),
         settings.kv_type.value,

@@ -5,7 +5,7 @@ import sqlite3
 from ossctl.errors import OssctlError
 from ossctl.settings import Paths
 from ossctl.storage import prefix_cache
-from ossctl.storage.prefix_cache import CacheEntry
+from ossctl.storage.prefix_index import CacheEntry
 
 __all__ = ["CacheEntry", "cached_prefixes", "clear_cache"]
 

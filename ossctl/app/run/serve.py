@@ -39,6 +39,7 @@ from ossctl.errors import RequestError
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.storage.journal import Journal, stdout_journal
 
+_OTHER_WORDS = "…"  # a last message that is not sent
 _MAX_UNANSWERED = 4096  # requests in flight: a client that sends more is blocked
 
 
@@ -139,7 +140,7 @@ class LineServer:
         streams = record.pop("stream", True)
         if not isinstance(streams, bool):
             raise RequestError("stream must be true or false")
-        task = parse_task(record, line, self._defaults)
+        task = _persistent(parse_task(record, line, self._defaults))
         unsupported = {"n": task.n > 1, "logprobs": task.sampling.logprobs is not None}
         for name in (name for name, given in unsupported.items() if given):
             raise RequestError(f"{name} is not supported with --serve-stdin")
@@ -269,6 +270,17 @@ def serve(
             say(remark)
         defaults = supported_reasoning(defaults, loaded, defaults.optional)
         LineServer(loaded, sink, defaults, tools).run(Source(None).lines(), interrupt)
+
+
+def _persistent(task: Task) -> Task:
+    """The task, whose prompt is written to disk; other questions are expected after the same messages."""
+    conversation = task.conversation
+    another = replace(conversation.messages[-1], content=_OTHER_WORDS)
+    return replace(
+        task,
+        similar=replace(conversation, messages=(*conversation.messages[:-1], another)),
+        persist=True,
+    )
 
 
 def _error(request_id: str, error: RequestError, line: int | None = None) -> dict[str, Any]:

@@ -1,18 +1,25 @@
 """A model that is loaded again finds on disk what it has computed."""
 
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ossctl.app.inference.client import Client
+from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.disk_prefixes import default_size
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadOptions, load_model
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.run.serve import LineServer
+from ossctl.app.tools.toolbox import Toolbox
+from ossctl.app.wire.lines import read_lines
 from ossctl.dialect import Conversation, Message
 from ossctl.engine import persistence
 from ossctl.engine.engine import Engine
@@ -20,6 +27,7 @@ from ossctl.engine.request import Generated, Request, Sampling
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.runtime.base import Tokens
 from ossctl.settings import Paths
+from ossctl.storage.journal import FilePolicy, OutputFile
 from ossctl.storage.prefix_cache import entries
 from tests.support.models import smollm2
 from tests.support.programs import share_trial
@@ -116,6 +124,16 @@ def test_a_damaged_state_is_computed_again(home: Path) -> None:
     assert logprobs(again) == logprobs(first)
 
 
+def test_a_cache_that_cannot_be_used_changes_no_answer(byte_model_path: Path) -> None:
+    (first,) = answers(byte_model_path, ["What runs?"], replace(OPTIONS, cache_bytes=0))
+    folder = Paths.from_environment().prefixes
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("a file, not a folder")
+    (again,) = answers(byte_model_path, ["What runs?"])
+    assert (again.tokens, again.cached_tokens) == (first.tokens, 0)
+    assert logprobs(again) == logprobs(first)
+
+
 def test_by_default_a_tenth_of_the_free_disk_is_used(home: Path) -> None:
     assert 0 < default_size(home / "not" / "there") <= 32 << 30
 
@@ -166,3 +184,32 @@ def test_a_turn_in_another_process_continues_from_the_prompt_before_it(model: Pa
     assert again.logprob is not None
     assert fresh.logprob is not None
     assert again.logprob.logprob == pytest.approx(fresh.logprob.logprob, abs=0.05)
+
+
+def test_what_a_line_server_has_read_is_found_by_the_next(model: Path, home: Path) -> None:
+    def served(*questions: str) -> list[dict[str, Any]]:
+        records = [
+            {
+                "id": question,
+                "messages": [{"role": "system", "content": TEXT}, {"role": "user", "content": question}],
+                "max_tokens": 4,
+                "temperature": 0,
+                "stream": False,
+            }
+            for question in questions
+        ]
+        lines = read_lines(io.BytesIO(b"\n".join(json.dumps(record).encode() for record in records)))
+        with (
+            OutputFile(FilePolicy(home / "out"), overwrite=True) as output,
+            output.journal() as journal,
+            Interrupt() as interrupt,
+            load_model(model, replace(OPTIONS, parallel=2), Workload(Purpose.BATCH), interrupt) as loaded,
+        ):
+            LineServer(loaded, journal, Defaults(), Toolbox()).run(lines, interrupt)
+        events = [json.loads(line) for line in (home / "out").read_text().splitlines()]
+        return [event["done"]["usage"] for event in events if "done" in event]
+
+    (first,) = served("What runs past the bridge?")
+    (again,) = served("When is the market?")
+    assert first["cached_tokens"] == 0
+    assert again["prompt_tokens"] - again["cached_tokens"] < 60 < len(TEXT) / 10
