@@ -48,6 +48,11 @@ class Toolbox:
         return bool(self._sources)
 
     @property
+    def sources(self) -> Sequence[ToolSource]:
+        """Where the functions that run here come from."""
+        return self._sources
+
+    @property
     def offered(self) -> tuple[Tool, ...]:
         """All functions. Starts the servers that have to say which they have. Raises OssctlError."""
         return (*self._declared, *(tool for tools in self._tools.values() for tool in tools))

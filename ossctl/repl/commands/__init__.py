@@ -1,6 +1,6 @@
 """The slash commands."""
 
-from ossctl.repl.commands import answers, context_use, model_settings, saved_chats
+from ossctl.repl.commands import answers, context_use, model_settings, saved_chats, tool_servers
 from ossctl.repl.commands.help import help_
 from ossctl.repl.registry import Command, Registry
 from ossctl.repl.repl import Repl
@@ -26,6 +26,7 @@ _COMMANDS: tuple[Command[Repl], ...] = (
         "/set", model_settings.set_, "Show or change sampling settings.", "[NAME [VALUE]]", kind="setting"
     ),
     Command("/tools", model_settings.tools, "List the functions that the model may call."),
+    Command("/mcp", tool_servers.mcp, "List MCP servers, or search their functions.", "[WORDS]"),
     Command(
         "/file", context_use.file, "Attach a text file to the next message.", "PATH", kind="path"
     ),
