@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from inspect import getgeneratorstate
 from itertools import count
@@ -16,6 +17,8 @@ from ossctl.app.chat.events import ChatEvent, Prefilling
 from ossctl.app.chat.model_session import ModelSession
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.mcp.server import McpServer
+from ossctl.app.tools.mcp.source import McpSource
 from ossctl.app.tools.options import ToolOptions
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Answer, Tool
@@ -32,6 +35,7 @@ from ossctl.repl.view import PlainView
 from ossctl.runtime.base import Chunk, Logits
 from ossctl.runtime.context import ContextOptions
 from ossctl.runtime.model import LlamaModel
+from tests import support
 from tests.support.scripted_chat import GivenAnswers, Scripted, scripted_chat
 
 OPTIONS = ContextOptions(n_ctx=2048, n_ubatch=64, n_threads=1)
@@ -378,6 +382,31 @@ def test_tools_run_once_always_or_not_at_all_as_the_user_says(
         opened.repl.handle("And again.")
     assert len(opened.questions) == asked
     assert (log.read_text("utf-8") if log.exists() else "") == "x" * ran
+
+
+def test_mcp_servers_are_listed_and_their_functions_searched(
+    gpt_oss: LlamaModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = str(Path(next(iter(support.__path__))) / "mcp_by_hand.py")
+    servers = [McpServer("old", (sys.executable, script, "good"), shown="old.py", tools=("a*", "e*"))]
+    source = McpSource(servers, 20.0)
+    with scripted_chat(gpt_oss, numbered, OPTIONS, tools=Toolbox([source])) as scripted, closing(source):
+        opened = opened_repl(scripted, monkeypatch)
+        for line in ("/mcp", "Hello", "/mcp", "/mcp END", "/mcp nothing"):
+            opened.repl.handle(line)
+    assert opened.lines == [
+        "old: not started (old.py)",
+        "old: running, 2 functions (old.py)",
+        "  old_ask: no description",
+        "  old_end: no description",
+        "old_end: no description",
+        "No function matches. Servers that have not started are not searched.",
+    ]
+
+
+def test_a_chat_without_mcp_servers_says_how_to_start_one(opened: Opened) -> None:
+    opened.repl.handle("/mcp")
+    assert "ossctl chat --mcp COMMAND" in opened.lines[0]
 
 
 def test_ctrl_c_at_the_question_stops_the_answer_and_is_recorded_as_a_stop(

@@ -1,6 +1,6 @@
 """The slash commands."""
 
-from ossctl.repl.commands import answers, context_use, functions, model_settings, saved_chats
+from ossctl.repl.commands import answers, context_use, functions, model_settings, saved_chats, tool_servers
 from ossctl.repl.commands.help import help_
 from ossctl.repl.registry import Command, Registry
 from ossctl.repl.repl import Repl
@@ -25,8 +25,8 @@ _COMMANDS: tuple[Command[Repl], ...] = (
     Command(
         "/set", model_settings.set_, "Show or change sampling settings.", "[NAME [VALUE]]", kind="setting"
     ),
-    Command("/mcp", functions.mcp, "List MCP servers, and their functions with TEXT in them.", "[TEXT]"),
     Command("/tools", functions.tools, "List the functions that the model may call."),
+    Command("/mcp", tool_servers.mcp, "List MCP servers, or search their functions.", "[WORDS]"),
     Command(
         "/python", functions.python, "Let the model run Python, or stop that.", "[on|off]",
         choices=("on", "off"),

@@ -1,9 +1,8 @@
-"""`/tools`, `/python` and `/mcp`: the functions that the model may call."""
+"""`/tools` and `/python`: the functions that the model may call."""
 
 from typing import TYPE_CHECKING
 
 from ossctl.errors import UsageError
-from ossctl.text import counted, one_line
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
@@ -32,25 +31,3 @@ def python(repl: "Repl", argument: str) -> None:
         repl.say("The model has no Python.")
         return
     repl.say(f"The model may run Python: {source.describe('python')}.", *source.notes())
-
-
-def mcp(repl: "Repl", wanted: str) -> None:
-    """`/mcp [TEXT]`"""
-    from ossctl.app.tools.mcp.source import McpSource
-
-    servers = [
-        server
-        for source in repl.chat.tools.sources
-        if isinstance(source, McpSource)
-        for server in source.servers()
-    ]
-    if not servers:
-        repl.say("There are no MCP servers. `ossctl chat --mcp COMMAND` starts one.")
-    for server in servers:
-        error = f": {server.error}" if server.error else ""
-        functions = counted(len(server.tools), "function")
-        repl.say(f"{server.name} ({server.shown}): {server.state}, {functions}{error}")
-    named = {name for server in servers for name in server.tools}
-    for tool in repl.chat.tools.offered if wanted else ():
-        if tool.name in named and wanted.casefold() in f"{tool.name} {tool.description}".casefold():
-            repl.say(f"  {tool.name}: {one_line(tool.description) or 'no description'}")

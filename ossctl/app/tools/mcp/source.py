@@ -24,12 +24,12 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """A server for the user. `tools` are the names of its functions for the model."""
+    """A server for the user. `tools` are its functions that the model is offered, once it has started."""
 
     name: str
     shown: str
     state: str
-    tools: tuple[str, ...]
+    tools: tuple[Tool, ...]
     error: str
 
 
@@ -79,7 +79,7 @@ class McpSource:
                 name=server.name,
                 shown=server.shown,
                 state=str(pool.connections[server.name].state) if pool else "not started",
-                tools=tuple(name for name, each in named.items() if each.server is server),
+                tools=tuple(each.tool for each in named.values() if each.server is server),
                 error=pool.connections[server.name].error if pool else "",
             )
             for server in self._servers
