@@ -396,6 +396,7 @@ def test_mcp_servers_are_listed_and_their_functions_searched(
             opened.repl.handle(line)
     assert opened.lines == [
         "old: not started (old.py)",
+        "MCP server old: 2 functions.",
         "old: running, 2 functions (old.py)",
         "  old_ask: no description",
         "  old_end: no description",

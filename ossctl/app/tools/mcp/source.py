@@ -61,8 +61,8 @@ class McpSource:
 
     def notes(self) -> Sequence[str]:
         """The servers that run, and how many functions of each are offered."""
-        servers = self.servers()
-        return [f"Functions of the MCP server {each.name}: {len(each.tools):,}." for each in servers]
+        counts = ((server.name, len(server.tools)) for server in self.servers())
+        return [f"MCP server {name}: {count:,} function{'s' * (count != 1)}." for name, count in counts]
 
     def open(self) -> "McpSession":
         return McpSession(self)
