@@ -31,7 +31,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         if len(source) > limits.MAX_SOURCE:
-            raise TemplateSyntaxError("it has more than a million characters", 1)
+            raise TemplateSyntaxError(f"it has more than {limits.MAX_SOURCE:,} characters", 1)
         tree: nodes.Template = limits.Counted().visit(super()._parse(source, name, filename))
         return tree
 
@@ -77,9 +77,12 @@ def chat_environment() -> ChatEnvironment:
     return environment
 
 
-def rendered(template: Template, variables: Mapping[str, Any]) -> str:
-    """The text of a template. Raises TemplateTooLarge, TemplateRefusal, or whatever the template does."""
-    with limits.limited():
+def rendered(template: Template, variables: Mapping[str, Any], budget: limits.Budget | None = None) -> str:
+    """The text of a template. Raises TemplateTooLarge, TemplateRefusal, or whatever the template does.
+
+    `budget` is shared by several renderings; None if this one has its own.
+    """
+    with limits.limited(budget or limits.Budget()):
         parts = []
         for part in template.generate(variables):
             limits.charge(len(part))
