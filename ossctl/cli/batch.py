@@ -19,6 +19,7 @@ from ossctl.cli.options import (
     generation_options,
 )
 from ossctl.cli.output import Output
+from ossctl.cli.template_options import TemplateGroup
 
 if TYPE_CHECKING:
     from ossctl.app.batch.options import BatchOptions
@@ -172,6 +173,7 @@ def batch(
     system: SystemOption = "",
     formats: FormatGroup,
     generation: BatchGenerationGroup,
+    template: TemplateGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
     out: TextOutput,
@@ -185,8 +187,8 @@ def batch(
     """
     from ossctl.app.batch.run import BatchModel
 
-    loading = replace(loading, cache_bytes=cache)
-    generation = replace(generation, system=system, **formats)
+    loading = replace(loading, cache_bytes=cache, template=template.template())
+    generation = replace(generation, system=system, template_variables=template.values(), **formats)
     job = replace(options, generation=generation).job()
     survey = job.prepare()
     chosen = BatchModel(model_file(model, loading, out), loading)

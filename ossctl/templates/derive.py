@@ -23,6 +23,15 @@ def derive_format(source: str) -> TemplateFormat:
     return TemplateFormat(rules, calls, reasoning, start, end)
 
 
+def chat_problem(source: str) -> str:
+    """Why a valid template renders no chat; empty if it does."""
+    probe = Probe(source)
+    derive_rules(probe)
+    if probe.is_exhausted:
+        return "loops too long or makes too much text"
+    return "does not show the messages of a chat" if probe.prompt() is None else ""
+
+
 def _around_answers(probe: Probe, reasoning: ReasoningFormat | None) -> tuple[str, str]:
     """Tags or words that the model writes before and after the text of an answer."""
     turn, prompt = probe.turn(assistant()), probe.prompt()

@@ -38,6 +38,11 @@ class Probe:
         self.given: dict[str, Any] = {}  # variables for all renderings, beside the usual ones
         self.asked = _names(self.tree)
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the renderings so far were more work than any honest template is."""
+        return self._budget.left < 0
+
     def render(self, messages: Messages, *, prompt: bool = False, **variables: Any) -> str | None:
         usual = {"strftime_now": _DATE.strftime, "bos_token": "<zqbos>", "eos_token": "<zqeos>"}
         known = usual | self.given | variables | {"messages": messages, "add_generation_prompt": prompt}

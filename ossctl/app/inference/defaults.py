@@ -1,7 +1,9 @@
 """Defaults of requests."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ossctl.dialect import Effort, JsonFormat, Think
 from ossctl.engine.request import Sampling
@@ -18,7 +20,7 @@ class Defaults:
     as part of the request. Line i uses seed `sampling.seed` + i, so that lines differ but a second run gives
     the same answers. `system` is the system message of conversations that have none. `timeout` is in seconds
     from the start of an answer. `schema_retries` is that of `GenerationSpec`. `optional` names the defaults
-    that hold only for models that support them.
+    that hold only for models that support them. `template_variables` are as in `Conversation`.
     """
 
     date: dt.date | None = None
@@ -35,3 +37,4 @@ class Defaults:
     schema_retries: int = SCHEMA_RETRIES
     optional: frozenset[str] = frozenset()
     think: Think | None = None
+    template_variables: Mapping[str, Any] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from ossctl.app.inference.finish import answer_finish
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import prepare_generation, supported_reasoning
+from ossctl.app.inference.request import check_template_variables, prepare_generation, supported_reasoning
 from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
@@ -222,6 +222,7 @@ def serve(model: Path, options: LoadOptions, defaults: Defaults, say: Callable[[
         for remark in loaded.remarks:
             say(remark)
         defaults = supported_reasoning(defaults, loaded, defaults.optional)
+        check_template_variables(defaults.template_variables, loaded)
         LineServer(loaded, sink, defaults).run(Source(None).lines(), interrupt)
 
 
