@@ -19,6 +19,7 @@ from ossctl.cli.options import (
     generation_options,
 )
 from ossctl.cli.output import Output
+from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import ToolGroup
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def batch(
     system: SystemOption = "",
     formats: FormatGroup,
     generation: BatchGenerationGroup,
+    template: TemplateGroup,
     tools: ToolGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
@@ -187,8 +189,8 @@ def batch(
     """
     from ossctl.app.batch.run import BatchModel
 
-    loading = replace(loading, cache_bytes=cache)
-    generation = replace(generation, system=system, **formats)
+    loading = replace(loading, cache_bytes=cache, template=template.template())
+    generation = replace(generation, system=system, template_variables=template.values(), **formats)
     tools.refuse_unaskable(can_ask=False)
     job = replace(options, generation=generation, tools=tools).job()
     for note in job.rules.tools.notes():

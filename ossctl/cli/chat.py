@@ -18,6 +18,7 @@ from ossctl.cli.options import (
     SystemOption,
 )
 from ossctl.cli.output import Output
+from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import ModelError, UsageError
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ossctl.app.chat.background_load import ModelFile
-    from ossctl.app.placement.load_options import LoadOptions
+    from ossctl.app.chat.session_log import SavedSession
+    from ossctl.app.inference.template_options import TemplateOptions
+    from ossctl.app.placement.load_options import ChatTemplate, LoadOptions
     from ossctl.planning.plan import Plan
     from ossctl.repl.setup import Setup
 
@@ -53,6 +56,7 @@ def chat(
     ] = False,
     tools: ToolGroup,
     generation: GenerationGroup,
+    template: TemplateGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
     out: ChatOutput,
@@ -75,9 +79,11 @@ def chat(
         raise UsageError("--continue and --resume exclude each other", "Use one of them.")
     tools.refuse_unaskable(can_ask=_is_interactive(out))
     paths = Paths.from_environment()
-    settings = ChatSettings.of(replace(generation, system=system))
+    generation = replace(generation, system=system, template_variables=template.values())
+    settings = ChatSettings.of(generation)
     start = StartOptions(settings, _given(context), resume, go_on, tools.toolbox())
     started, resumed = start_chat(start, open_session_log(paths.sessions))
+    loading = replace(loading, template=_template(template, resumed if model is None else None))
     reference = model or (resumed.model.reference if resumed else None) or None
     setup = Setup(
         chat=started,
@@ -98,6 +104,17 @@ def chat(
             raise
         hint = f"`ossctl chat --resume {resumed.id} -m MODEL` continues with another model."
         raise ModelError(f"the model of this chat: {error.message}", f"{hint} {error.hint}".strip()) from None
+
+
+def _template(options: "TemplateOptions", resumed: "SavedSession | None") -> "ChatTemplate | None":
+    """The template of the command line or else that of the chat which is continued. Raises UsageError."""
+    if options.file is not None or resumed is None:
+        return options.template()
+    try:
+        return replace(options, file=resumed.model.template).template()
+    except UsageError as error:
+        hint = "Give --template FILE, or --template '' for the model's own."
+        raise UsageError(f"the chat template of this chat: {error.message}", hint) from None
 
 
 def _talk(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Output) -> None:

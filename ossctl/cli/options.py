@@ -67,7 +67,7 @@ def generation_options(
             "--effort",
             envvar="OSSCTL_EFFORT",
             case_sensitive=False,
-            help="Reasoning effort of gpt-oss.  [default: medium]",
+            help="Reasoning effort of gpt-oss and other models that have one.  [default: the model's]",
         ),
     ] = None,
     max_tokens: Annotated[

@@ -18,6 +18,7 @@ from ossctl.cli.options import (
     TextOutput,
     is_from_environment,
 )
+from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import OssctlError, UsageError
 
@@ -69,6 +70,7 @@ def run(
     ] = False,
     formats: FormatGroup,
     generation: GenerationGroup,
+    template: TemplateGroup,
     loading: LoadingGroup,
     cache: CacheGroup,
     out: TextOutput,
@@ -84,12 +86,15 @@ def run(
     from ossctl.cli.run_output import RunOutput
 
     out.open_stdout()
-    loading = replace(loading, cache_bytes=cache)
+    loading = replace(loading, cache_bytes=cache, template=template.template())
+    if raw and loading.template is not None:
+        raise UsageError("--template cannot be used with --raw", "It is a chat format.")
     tools.refuse_unaskable(can_ask=out.can_ask and not serve_stdin)
     if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
     date = generation.date or datetime.now().astimezone().date()
-    generation = replace(generation, system=system, date=date, **formats)
+    variables = template.values()
+    generation = replace(generation, system=system, date=date, template_variables=variables, **formats)
     options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)
     if serve_stdin:
         from ossctl.app.run.serve import serve

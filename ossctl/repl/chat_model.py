@@ -1,13 +1,14 @@
 """The model of a chat: loaded in the background, replaced by another, reloaded after a failure."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.background_load import BackgroundLoad, ModelFile
 from ossctl.app.chat.session_log import SessionModel
-from ossctl.app.placement.load_options import LoadOptions
+from ossctl.app.placement.load_options import ChatTemplate, LoadOptions
 
 if TYPE_CHECKING:
     from ossctl.app.chat.model_session import ModelSession
@@ -35,6 +36,11 @@ class ChatModel:
         if reference is None and self._load is not None and self._load.file is not None:
             reference = self._load.file.reference or str(self._load.file.path)
         return Path(reference).name.removesuffix(".gguf") if reference else "the model"
+
+    @property
+    def template(self) -> ChatTemplate | None:
+        """The chat template that is used instead of the model's own."""
+        return self._options.template
 
     @property
     def settled(self) -> bool:
@@ -68,24 +74,36 @@ class ChatModel:
     def described(self) -> SessionModel:
         """The loaded model as it is saved with the session."""
         name, file = self.session().model.name, self._file()
-        return SessionModel(file.reference or str(file.path), name, str(file.path))
+        template = str(self.template.path.absolute()) if self.template else ""
+        return SessionModel(file.reference or str(file.path), name, str(file.path), template)
 
     def remarks(self) -> tuple[str, ...]:
         """What the user should know about the loaded model before its first answer."""
         return tuple(filter(None, [self._file().warning, *self.session().model.remarks]))
 
     def exchange(self, reference: str) -> None:
-        """Wait until another model is loaded instead.
+        """Wait until another model is loaded instead, with its own template.
 
         If that fails or is interrupted, starts to load the previous one again and raises the error.
         """
         self._find(reference)
-        previous, self._reference = self._reference, reference
+        self._reload(reference, replace(self._options, template=None))
+
+    def use_template(self, template: ChatTemplate | None) -> None:
+        """Wait until the model is loaded again with this template; None stands for its own.
+
+        Errors are treated as in `exchange`.
+        """
+        self._reload(self._reference, replace(self._options, template=template))
+
+    def _reload(self, reference: str | None, options: LoadOptions) -> None:
+        previous = self._reference, self._options
+        self._reference, self._options = reference, options
         try:
             self.start_load()
             self.session()
         except (Exception, KeyboardInterrupt):
-            self._reference = previous
+            self._reference, self._options = previous
             self.start_load()
             raise
 

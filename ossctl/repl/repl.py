@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ossctl.app.chat.attachments import mentioned_files, missing_files, read_attachment, with_attachments
 from ossctl.app.chat.events import ChatEvent
 from ossctl.app.inference.finish import AnswerFinish
-from ossctl.app.inference.request import supported_reasoning
+from ossctl.app.inference.request import check_template_variables, supported_reasoning
 from ossctl.app.user_text import Attached
 from ossctl.errors import OssctlError, UsageError
 from ossctl.repl.answer_display import AnswerDisplay
@@ -139,6 +139,7 @@ class Repl:
         if self._introduced is not session:
             settings = self.chat.settings
             supported = supported_reasoning(settings, session.model, settings.optional)
+            check_template_variables(settings.template_variables, session.model)
             if supported != settings:
                 self.chat.settings = supported
             self.say(*self.model.remarks())

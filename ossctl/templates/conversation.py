@@ -9,6 +9,7 @@ from ossctl.templates.chat_rules import arranged, declared
 from ossctl.templates.plain_schema import plain_schema
 from ossctl.templates.reasoning_format import with_reasoning
 from ossctl.templates.template_format import CallFormat, TemplateFormat
+from ossctl.templates.tools_note import with_tools_note
 
 Guard = Callable[[str], str]
 
@@ -23,17 +24,21 @@ def template_variables(
     `guard` is applied to every text that comes from outside. Some templates fail on schemas that they do not
     expect, so simpler ones are the second choice.
     """
-    written = template_messages(form, messages, guard)
+    written = template_messages(form, messages, tools, guard)
     for simple in (False, True) if tools and form.rules.tools else (False,):
         declarations = [_declaration(tool, guard, simple=simple) for tool in tools]
         yield {"messages": written, **declared(form.rules, declarations)}
 
 
 def template_messages(
-    form: TemplateFormat, messages: Sequence[Message], guard: Guard = str
+    form: TemplateFormat, messages: Sequence[Message], tools: Sequence[Tool] = (), guard: Guard = str
 ) -> list[dict[str, Any]]:
-    """The template's variable `messages`."""
-    return arranged(list(_Writer(form, guard, messages).write()), form.rules)
+    """The template's variable `messages`, which declares functions if no other variable does."""
+    written = list(_Writer(form, guard, messages).write())
+    if tools and not form.rules.tools:
+        functions = [_declaration(tool, guard, simple=False) for tool in tools]
+        written = with_tools_note(written, functions, form.example)
+    return arranged(written, form.rules)
 
 
 def _declaration(tool: Tool, guard: Guard, *, simple: bool) -> dict[str, Any]:

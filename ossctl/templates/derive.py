@@ -3,11 +3,12 @@
 from functools import lru_cache
 
 from ossctl.templates.call_format import derive_calls
-from ossctl.templates.chat_rules import derive_rules
+from ossctl.templates.call_probe import Calls, without_end
+from ossctl.templates.chat_rules import declared, derive_rules
 from ossctl.templates.markers import first_tag, shared_start, tags
 from ossctl.templates.probe import TEXT, Probe, assistant
 from ossctl.templates.reasoning_format import derive_reasoning
-from ossctl.templates.template_format import ReasoningFormat, TemplateFormat
+from ossctl.templates.template_format import CallFormat, ChatRules, ReasoningFormat, TemplateFormat
 
 
 @lru_cache(maxsize=8)
@@ -20,7 +21,24 @@ def derive_format(source: str) -> TemplateFormat:
     calls = derive_calls(probe, rules)
     reasoning = derive_reasoning(probe, rules, calls)
     start, end = _around_answers(probe, reasoning)
-    return TemplateFormat(rules, calls, reasoning, start, end)
+    example = _example(probe, rules, calls) if calls and not rules.tools else ""
+    return TemplateFormat(rules, calls, reasoning, start, end, example)
+
+
+def chat_problem(source: str) -> str:
+    """Why a valid template renders no chat; empty if it does."""
+    probe = Probe(source)
+    derive_rules(probe)
+    if probe.is_exhausted:
+        return "loops too long or makes too much text"
+    return "does not show the messages of a chat" if probe.prompt() is None else ""
+
+
+def _example(probe: Probe, rules: ChatRules, calls: CallFormat) -> str:
+    """A call as the template writes it."""
+    turn = Calls(probe, rules, calls.message).turn(("function_name", {"parameter": "value"})) or ""
+    start = max(0, turn.find(calls.section_start))
+    return without_end(turn[start:], probe, declared(rules, ())).strip()
 
 
 def _around_answers(probe: Probe, reasoning: ReasoningFormat | None) -> tuple[str, str]:

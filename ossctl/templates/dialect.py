@@ -7,8 +7,6 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Protocol
 
-from jinja2.meta import find_undeclared_variables
-
 from ossctl.dialect import Conversation, Message, Think, stable_tokens
 from ossctl.errors import ModelError, RequestError
 from ossctl.guide import GrammarCompiler, Guide
@@ -16,9 +14,10 @@ from ossctl.templates.answer_guides import AnswerGuides
 from ossctl.templates.answer_parser import USUAL_TAGS, AnswerParser
 from ossctl.templates.conversation import template_variables
 from ossctl.templates.derive import derive_format
-from ossctl.templates.environment import TemplateRefusal, chat_environment, rendered
+from ossctl.templates.environment import TemplateRefusal, rendered
 from ossctl.templates.guard import MarkerGuard, unbroken
 from ossctl.templates.schema_note import schema_note, with_system_note, with_user_note
+from ossctl.templates.source import OWN_TEMPLATE, BrokenTemplate, compiled
 from ossctl.templates.template_format import State, TemplateFormat, without_ends
 
 _EFFORT = "reasoning_effort"
@@ -56,18 +55,24 @@ class PromptTokenizer(Protocol):
 class TemplateDialect:
     """Renders messages with a Jinja template, and parses answers in the format that the template shows."""
 
-    def __init__(self, template: str, tokenizer: PromptTokenizer, grammars: GrammarCompiler) -> None:
-        """Compile `template`. Raises ModelError if it is not valid Jinja."""
+    def __init__(
+        self,
+        template: str,
+        tokenizer: PromptTokenizer,
+        grammars: GrammarCompiler,
+        *,
+        name: str = OWN_TEMPLATE,
+    ) -> None:
+        """Compile `template`, which messages call `name`. Raises ModelError if it is not valid Jinja."""
         self._source = template
+        self._name = name
         self._tokenizer = tokenizer
         self._grammars = grammars
         self._guard = MarkerGuard(tokenizer.special_texts)
-        environment = chat_environment()
         try:
-            self._template = environment.from_string(template)
-            self._reads = frozenset(find_undeclared_variables(environment.parse(template)))
-        except Exception as error:  # noqa: BLE001 (templates are programs: they can fail in any way)
-            raise ModelError(f"the model's chat template is broken: {error}") from None
+            self._template, self._reads = compiled(template)
+        except BrokenTemplate as error:
+            raise ModelError(f"{name} is broken: {error}", "--template FILE replaces it.") from None
 
     @property
     def default_effort(self) -> None:
@@ -172,12 +177,12 @@ class TemplateDialect:
                 text = rendered(self._template, {**variables, **own})
             except TemplateRefusal as error:
                 reason = reason or f"refuses these {what}: {error}"
-            except Exception as error:  # noqa: BLE001 (likewise)
+            except Exception as error:  # noqa: BLE001 (templates are programs: they can fail in any way)
                 reason = reason or f"fails on these {what}: {error}"
             else:
                 self._refuse_dropped_tools(conversation, text)
                 return text
-        raise RequestError(f"the model's chat template {reason}")
+        raise RequestError(f"{self._name} {reason}")
 
     def _inputs(self, conversation: Conversation) -> Iterator[dict[str, Any]]:
         guard = self._guard.harmless
@@ -204,42 +209,46 @@ class TemplateDialect:
             return {}
         variables = (form.on if think == "on" else form.off) if form else None
         if variables is None:
-            raise RequestError(f"think: the model's chat template cannot switch reasoning {think}")
+            raise RequestError(f"think: {self._name} cannot switch reasoning {think}")
         return variables
 
     def _refuse_unsupported(self, conversation: Conversation) -> None:
         """Raise RequestError for a field that would have no effect."""
-        if conversation.tools and not self._form.rules.tools:
+        if conversation.tools and not (self._form.rules.tools or self._form.calls):
             raise RequestError(
-                "tools: the model's chat template declares none; leave them out or take a model with tools"
+                f"tools: {self._name} has none; leave them out or give another --template FILE"
             )
         if conversation.max_reasoning_tokens is not None and self._form.reasoning is None:
-            raise RequestError(
-                "max_reasoning_tokens: the model's chat template has no reasoning; leave it out"
-            )
+            raise RequestError(f"max_reasoning_tokens: {self._name} has no reasoning; leave it out")
         self._refuse_unknown_effort(conversation.effort)
-        for name in conversation.template_variables:
-            if name not in self._reads | _SWITCHES:
-                nearest = "".join(get_close_matches(name, sorted(self._reads), n=1))
-                hint = f"; did you mean {nearest}?" if nearest else ""
-                raise RequestError(
-                    f"chat_template_kwargs.{name}: the model's chat template does not read it{hint}"
-                )
+        for name, value in conversation.template_variables.items():
+            self._refuse_unread(name, value)
+
+    def _refuse_unread(self, name: str, value: Any) -> None:
+        """Raise RequestError for a variable that the template does not read, or a text for a boolean."""
+        if name not in self._reads | _SWITCHES:
+            nearest = "".join(get_close_matches(name, sorted(self._reads), n=1))
+            hint = f"; did you mean {nearest}?" if nearest else ""
+            raise RequestError(f"chat_template_kwargs.{name}: {self._name} does not read it{hint}")
+        switches = self._form.reasoning.switches if self._form.reasoning else ()
+        known = [switch.value for switch in switches if switch.variable == name]
+        if isinstance(value, str) and known and all(isinstance(each, bool) for each in known):
+            raise RequestError(f"chat_template_kwargs.{name} is {value[:80]!r}, must be true or false")
 
     def _refuse_unknown_effort(self, effort: str | None) -> None:
         if effort is not None and not self._effort:
-            raise RequestError("reasoning_effort: the model's chat template has none; leave it out")
+            raise RequestError(f"reasoning_effort: {self._name} has none; leave it out")
         known = self._form.reasoning.efforts if self._form.reasoning else ()
         if effort is not None and known and effort not in known:
             raise RequestError(
-                f"reasoning_effort is {effort}, but the model's chat template knows only {', '.join(known)}"
+                f"reasoning_effort is {effort}, but {self._name} knows only {', '.join(known)}"
             )
 
     def _refuse_dropped_tools(self, conversation: Conversation, prompt: str) -> None:
         for tool in conversation.tools:
             if tool.name not in "".join(unbroken(prompt)):
                 raise RequestError(
-                    f"tools: the model's chat template leaves {tool.name} out of this conversation; "
+                    f"tools: {self._name} leaves {tool.name} out of this conversation; "
                     "begin it with a system message"
                 )
 
@@ -247,4 +256,4 @@ class TemplateDialect:
         """Raise RequestError if reasoning is switched off, but the template opens it whatever is said."""
         for name in _SWITCHES - self._reads:
             if conversation.template_variables.get(name) is False and self._state(prompt) == "open":
-                raise RequestError(f"chat_template_kwargs.{name}: the model's chat template always reasons")
+                raise RequestError(f"chat_template_kwargs.{name}: {self._name} always reasons")

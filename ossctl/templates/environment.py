@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from jinja2 import Template, TemplateSyntaxError, nodes
+from jinja2 import Template, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
@@ -31,7 +31,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         if len(source) > limits.MAX_SOURCE:
-            raise TemplateSyntaxError("it has more than a million characters", 1)
+            raise limits.TemplateTooLarge(f"it has more than {limits.MAX_SOURCE:,} characters")
         tree: nodes.Template = limits.Counted().visit(super()._parse(source, name, filename))
         return tree
 
@@ -77,9 +77,12 @@ def chat_environment() -> ChatEnvironment:
     return environment
 
 
-def rendered(template: Template, variables: Mapping[str, Any]) -> str:
-    """The text of a template. Raises TemplateTooLarge, TemplateRefusal, or whatever the template does."""
-    with limits.limited():
+def rendered(template: Template, variables: Mapping[str, Any], budget: limits.Budget | None = None) -> str:
+    """The text of a template. Raises TemplateTooLarge, TemplateRefusal, or whatever the template does.
+
+    `budget` is shared by several renderings; None if this one has its own.
+    """
+    with limits.limited(budget or limits.Budget()):
         parts = []
         for part in template.generate(variables):
             limits.charge(len(part))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import nodes
@@ -16,9 +17,11 @@ from jinja2.runtime import Context, Macro
 from jinja2.utils import Namespace, pass_context
 from jinja2.visitor import NodeTransformer
 
-MAX_SOURCE = 2**20  # characters; the longest template of a known model has 40,000
+MAX_SOURCE = 2**17  # characters, compiled in a few seconds; the longest template of a known model has 40,000
 _BUDGET = 2**27  # characters made by one rendering, plus a charge for each step
+_PROBE_BUDGET = 2**25  # by all renderings on trial; those of known templates take up to 6 million
 _STEP = 64  # the charge for a round of a loop or a call: two million of them take a second
+_NODE = 8  # the charge for each node of the syntax tree in what a round or a call runs
 _LONGEST = 2**24  # characters of one text
 _MOST_ITEMS = 2**18  # of one value, nested ones included
 _MOST_IN_TUPLE = 2**10
@@ -40,27 +43,39 @@ class TemplateTooLarge(Exception):
     """The template loops too long or makes too much text."""
 
 
-_spent: ContextVar[list[int] | None] = ContextVar("_spent", default=None)
+@dataclass
+class Budget:
+    """What renderings may still make. Once it is spent, every further rendering fails at its first step."""
+
+    left: int = _BUDGET
+
+    @classmethod
+    def for_probes(cls) -> "Budget":
+        """The budget of all renderings by which the format of a template is found."""
+        return cls(_PROBE_BUDGET)
+
+
+_budget: ContextVar[Budget | None] = ContextVar("_budget", default=None)
 
 
 @contextmanager
-def limited() -> Any:
-    """Count what a rendering makes, from zero."""
-    token = _spent.set([0])
+def limited(budget: Budget) -> Any:
+    """Charge what a rendering makes to `budget`."""
+    token = _budget.set(budget)
     try:
         yield
     finally:
-        _spent.reset(token)
+        _budget.reset(token)
 
 
 def charge(size: int) -> None:
     """Draw on the budget. Raises TemplateTooLarge."""
     if size > _LONGEST:
         raise TemplateTooLarge("it makes a text of more than 16 million characters")
-    spent = _spent.get()
-    if spent is not None:
-        spent[0] += size
-        if spent[0] > _BUDGET:
+    budget = _budget.get()
+    if budget is not None:
+        budget.left -= size
+        if budget.left < 0:
             raise TemplateTooLarge("it loops too long or makes too much text")
 
 
@@ -194,8 +209,10 @@ class Counted(NodeTransformer):
     def _ticking(self, node: nodes.Node, body: list[nodes.Node]) -> nodes.Node:
         literal = sum(len(data.data) for part in body for data in part.find_all(nodes.TemplateData))
         literal += sum(len(data.data) for data in body if isinstance(data, nodes.TemplateData))
+        inside = sum(1 for part in body for _ in part.find_all(nodes.Node))
         self.generic_visit(node)
-        body.insert(0, nodes.ExprStmt(_filtered(nodes.Const(literal + _STEP), TICK)))
+        cost = literal + _STEP + inside * _NODE
+        body.insert(0, nodes.ExprStmt(_filtered(nodes.Const(cost), TICK)))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802

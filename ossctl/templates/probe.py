@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Template, nodes
 
 from ossctl.templates.environment import chat_environment, rendered
+from ossctl.templates.limits import Budget
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -33,14 +34,20 @@ class Probe:
         self.source = source
         self.tree = environment.parse(source)
         self._template: Template = environment.from_string(source)
+        self._budget = Budget.for_probes()
         self.given: dict[str, Any] = {}  # variables for all renderings, beside the usual ones
         self.asked = _names(self.tree)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the renderings so far were more work than any honest template is."""
+        return self._budget.left < 0
 
     def render(self, messages: Messages, *, prompt: bool = False, **variables: Any) -> str | None:
         usual = {"strftime_now": _DATE.strftime, "bos_token": "<zqbos>", "eos_token": "<zqeos>"}
         known = usual | self.given | variables | {"messages": messages, "add_generation_prompt": prompt}
         try:
-            return rendered(self._template, known)
+            return rendered(self._template, known, self._budget)
         except Exception:  # noqa: BLE001 (a failure of any kind is an answer: this form does not suit)
             return None
 

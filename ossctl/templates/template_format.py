@@ -128,7 +128,8 @@ class ReasoningFormat:
 class TemplateFormat:
     """All that is known of a template. `calls` or `reasoning` is None if it never writes them.
 
-    `answer_start` and `answer_end` surround the text of an answer.
+    `answer_start` and `answer_end` surround the text of an answer. `example` is a call, if the template
+    writes calls but declares no functions.
     """
 
     rules: ChatRules
@@ -136,6 +137,7 @@ class TemplateFormat:
     reasoning: ReasoningFormat | None = None
     answer_start: str = ""
     answer_end: str = ""
+    example: str = ""
 
 
 def without_ends(form: CallFormat, ends: Iterable[str]) -> CallFormat:

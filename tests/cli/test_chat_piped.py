@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.chat_templates import FAMILIES
 from tests.support.command import Result, command, environment, ossctl
 from tests.support.models import smollm2
 
@@ -269,3 +270,57 @@ def test_a_model_reads_the_words_of_another_and_not_its_tokens(tmp_path: Path) -
     )
     assert result.code == 0, result.stderr
     assert result.stdout.splitlines()[-1].startswith("The capital of France is Paris.")
+
+
+def test_thinking_variables_and_template_are_changed_and_saved_with_the_chat(tmp_path: Path) -> None:
+    (tmp_path / "qwen.jinja").write_text(FAMILIES["Qwen3"], "utf-8")
+    unread = "the chat template qwen.jinja does not read it; did you mean enable_thinking?"
+    script = """/set think
+/set think maybe
+/set think off
+/set template_var enable_thinkin=1
+/set template_var enable_thinking=true
+Say hi.
+/set template_var off
+/set think on
+/template off
+/set think off
+/template nope.jinja
+/template
+/template qwen.jinja
+/set think off
+Say hi again.
+"""
+    result = chat(tmp_path, script, "--commands", "-n", 2, "--template", "qwen.jinja")
+    lines = [line for line in result.stderr.splitlines() if "cut off" not in line]
+    assert [line.partition("  (")[0] for line in lines] == [
+        "think auto",
+        "Think cannot be maybe.",
+        "think off",
+        f"Template variable enable_thinkin: {unread}",
+        "template_var enable_thinking=true",
+        "template_var off",
+        "think on",
+        "This model has no think setting; it is removed.",
+        "The chat template is the model's own.",
+        "think: the model's chat template cannot switch reasoning off.",
+        "Cannot read nope.jinja: No such file or directory.",
+        "The chat template is the model's own.",
+        "Chat template: qwen.jinja",
+        "think off",
+    ]
+    again = ossctl(
+        "chat", "-c", "--commands", cwd=tmp_path, stdin=b"/template\n/set think\n/save chat.json\n"
+    )
+    assert f"Chat template: {tmp_path / 'qwen.jinja'}" in again.stderr
+    assert "think off" in again.stderr
+    saved = json.loads((tmp_path / "chat.json").read_text("utf-8"))
+    assert saved["settings"]["think"] == "off"
+    first, second = (m["details"]["settings"] for m in saved["messages"] if m["role"] == "assistant")
+    assert (first["think"], first["template_variables"]) == ("off", {"enable_thinking": True})
+    assert "template_variables" not in second
+    (tmp_path / "qwen.jinja").unlink()
+    gone = ossctl("chat", "-c", cwd=tmp_path)
+    assert (gone.code, len(gone.said)) == (2, 2)
+    assert "cannot read" in gone.said[0]
+    assert "--template" in gone.said[1]

@@ -14,6 +14,7 @@ import pytest
 from ossctl.app.inference.finish import is_refusal
 from ossctl.app.user_text import first_code_block
 from ossctl.cli.main import app
+from tests.support.chat_templates import FAMILIES
 from tests.support.command import Result, environment, ossctl, start
 from tests.support.models import smollm2
 
@@ -221,6 +222,15 @@ def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:
         (("--n", 2, "--tool-cmd", "x=python", "-y", "hi"), "--n cannot be used with --tool-cmd"),
         (("-e", "high", "hi"), "--effort is not for"),
         (("--think", "off", "hi"), "--think is not for"),
+        (("--template", "no.jinja", "hi"), "cannot read no.jinja"),
+        (
+            ("--template-var", "sytem=x", "hi"),
+            "template variable sytem: the model's",
+        ),
+        (
+            ("--template-var", "enable_thinking=false", "--raw", "hi"),
+            "--template-var cannot be used with --raw",
+        ),
         (("-o", "no/folder/x", "hi"), "there is no folder"),
         (("-o", ".", "hi"), "is a directory"),
         ((), "there is no prompt"),
@@ -233,6 +243,19 @@ def test_wrong_usage_is_exit_code_2_and_one_clear_line(
     assert (result.code, result.stdout) == (2, "")
     assert message in result.said[0]
     assert len(result.said) <= 2
+
+
+def test_a_template_and_its_variables_replace_the_models_own(tmp_path: Path, byte_model_path: Path) -> None:
+    (tmp_path / "qwen.jinja").write_text(FAMILIES["Qwen3"], "utf-8")
+    given = ("-n", 1, "--template", "qwen.jinja", "--template-var", "enable_thinking=false", "--json", "Hi")
+    for model in (smollm2(), byte_model_path):
+        found = json.loads(ossctl("run", "-m", model, "--threads", 1, *given, cwd=tmp_path).stdout)
+        assert found["settings"]["template_variables"] == {"enable_thinking": False}
+        assert found["reasoning"] == ""
+    unknown = ossctl("run", *SMOL, "--template", "qwen.jinja", "-e", "low", "Hi", cwd=tmp_path)
+    assert (unknown.code, unknown.said) == (
+        2, ["ossctl: --effort is not for Smollm2 135M 8k Lc100K Mix1 Ep2: it has no such setting"]
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("data", "message"), [(b"\x7fELF\0\1", "is binary"), (b"caf\xe9", "is not UTF-8")])

@@ -1,11 +1,14 @@
 """Templates are untrusted programs: whatever they do is an error of the request or of the model."""
 
+import time
+
 import pytest
 
 from ossctl.dialect import Conversation, Message
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import ModelError, RequestError
 from ossctl.runtime.model import LlamaModel
+from ossctl.templates.derive import derive_format
 from ossctl.templates.dialect import TemplateDialect
 
 
@@ -44,6 +47,22 @@ def test_a_template_that_fails_on_messages_fails_that_request_alone(smol: LlamaM
 def test_a_template_that_cannot_be_compiled_is_a_broken_model(smol: LlamaModel, template: str) -> None:
     with pytest.raises(ModelError, match="chat template is broken"):
         TemplateDialect(template, smol.vocab, JsonGrammars(smol.vocab))
+
+
+@pytest.mark.parametrize(
+    ("when", "body"),
+    [
+        ("true", "{% for j in range(90000) %}{% endfor %}"),
+        ("tools", "{{ m.content[:9] ~ x }}"),
+        ("m.role == 'assistant'", "{% set x = 1 %}" * 1000),
+    ],
+    ids=["loops", "texts", "long body"],
+)
+def test_the_format_of_a_template_that_only_loops_is_judged_soon(when: str, body: str) -> None:
+    loop = "{% for i in range(90000) %}" + body + "{% endfor %}"
+    started = time.process_time()
+    derive_format("{% for m in messages %}{% if " + when + " %}" + loop + "{% endif %}{% endfor %}")
+    assert time.process_time() - started < 3  # half a second, if nothing else runs
 
 
 def test_texts_that_a_template_joins_do_not_form_a_marker(smol: LlamaModel) -> None:

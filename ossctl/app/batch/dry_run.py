@@ -12,7 +12,7 @@ from ossctl.app.batch.finished import FinishedRequests, wanted
 from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.records import ResultRecords
 from ossctl.app.batch.resume import read_back
-from ossctl.app.batch.run import BatchJob, BatchModel, identity_of, parser_for, workload_of
+from ossctl.app.batch.run import BatchJob, BatchModel, parser_for, workload_of
 from ossctl.app.inference.embedding import is_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
@@ -88,7 +88,7 @@ def dry_run(job: BatchJob, survey: Survey | None, model: BatchModel, say: Callab
     with Interrupt() as interrupt, load_model(model.path, model.options, workload, interrupt) as loaded:
         for remark in loaded.remarks:
             say(remark)
-        checker = _Checker(loaded, job, ResultRecords(identity_of(model.path, loaded)), finished)
+        checker = _Checker(loaded, job, ResultRecords(model.identity(loaded)), finished)
         for line in job.source.selected(survey):
             interrupt.check(_HINT)
             checker.check(line)

@@ -194,6 +194,10 @@ def _settings(task: Task, generations: Sequence[Generation]) -> dict[str, Any]:
         settings["date"] = conversation.date
     if conversation.max_reasoning_tokens is not None:
         settings["max_reasoning_tokens"] = conversation.max_reasoning_tokens
+    if conversation.think is not None:
+        settings["think"] = conversation.think
+    if conversation.template_variables:
+        settings["template_variables"] = conversation.template_variables
     return settings
 
 

@@ -25,7 +25,12 @@ from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
-from ossctl.app.inference.request import check_schema, schema_remarks, supported_reasoning
+from ossctl.app.inference.request import (
+    check_schema,
+    check_template_variables,
+    schema_remarks,
+    supported_reasoning,
+)
 from ossctl.app.placement.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
 from ossctl.app.user_text import encodable
@@ -114,6 +119,11 @@ class BatchModel:
     path: Path
     options: LoadOptions
 
+    def identity(self, loaded: LoadedModel | LoadedEmbedder) -> ModelIdentity:
+        """What records are identified with: the model and, if it is not the model's own, its template."""
+        template = self.options.template.text.encode() if self.options.template else b""
+        return ModelIdentity(loaded.name, fingerprint_of(shards_of(self.path)) + template, loaded.piece)
+
 
 def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
     """The workload to plan memory for."""
@@ -197,27 +207,30 @@ def _answerer(
     """Load a model that embeds or one that generates. Raises as `load_model` does."""
     make: _MakeRunner
     if is_embedding_model(model.path):
+        if model.options.template is not None:
+            raise UsageError("--template is for models that generate text", "Leave it out.")
         with load_embedder(model.path, model.options, interrupt) as embedder:
             lines = EmbeddingLineParser(replace(job.parser, model=embedder.name))
             make = functools.partial(
-                EmbeddingRunner, embedder, Codec(lines, _records(job, model.path, embedder)), rules=job.rules
+                EmbeddingRunner,
+                embedder,
+                Codec(lines, _records(job, model.identity(embedder))),
+                rules=job.rules,
             )
             yield _Answerer(embedder.name, embedder.remarks, make)
         return
     with load_model(model.path, model.options, workload_of(job, survey), interrupt) as loaded:
         if job.rules.deterministic:
             check_deterministic(loaded.plan)
-        codec = Codec(parser_for(job, loaded), _records(job, model.path, loaded))
+        codec = Codec(parser_for(job, loaded), _records(job, model.identity(loaded)))
         make = functools.partial(BatchRunner, loaded, codec, rules=job.rules)
         yield _Answerer(
             loaded.name, loaded.remarks, make, loaded.plan.settings.devices if loaded.plan else ()
         )
 
 
-def _records(job: BatchJob, path: Path, model: LoadedModel | LoadedEmbedder) -> ResultRecords:
-    return ResultRecords(
-        identity_of(path, model), job.sink.flat, job.sink.keep_input, job.rules.deterministic
-    )
+def _records(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
+    return ResultRecords(identity, job.sink.flat, job.sink.keep_input, job.rules.deterministic)
 
 
 def _with_energy(
@@ -236,14 +249,10 @@ def _with_energy(
 def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:
     """The job's parser, with defaults of the model. Raises UsageError for options it does not support."""
     defaults = supported_reasoning(job.parser.defaults, model, job.parser.defaults.optional)
+    check_template_variables(defaults.template_variables, model)
     check_schema(defaults.json_format, model)
     defaults = replace(defaults, effort=defaults.effort or model.dialect.default_effort)
     return replace(job.parser, defaults=defaults, model=model.name)
-
-
-def identity_of(path: Path, model: LoadedModel | LoadedEmbedder) -> ModelIdentity:
-    """Which model answers."""
-    return ModelIdentity(model.name, fingerprint_of(shards_of(path)), model.piece)
 
 
 class _Output:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ class ChatSettings:
     max_tokens: int | None = None
     max_reasoning_tokens: int | None = None
     think: Think | None = None
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
     stops: tuple[str, ...] = ()
     temperature: float = 1.0
     top_p: float = 1.0
@@ -50,6 +51,7 @@ class ChatSettings:
             max_tokens=options.max_tokens,
             max_reasoning_tokens=options.max_reasoning_tokens,
             think=options.think,
+            template_variables=options.template_variables,
             stops=tuple(options.stops),
             temperature=options.temperature,
             top_p=options.top_p,
@@ -81,7 +83,7 @@ class ChatSettings:
     def record(self) -> dict[str, Any]:
         """The settings that are set, for the database and JSON."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value not in (None, "", (), frozenset())}
+        return {name: value for name, value in values.items() if value not in (None, "", (), {}, frozenset())}
 
 
 def settings_of(record: Mapping[str, Any]) -> ChatSettings:

@@ -42,6 +42,7 @@ class PromptBuilder:
             date=self.date,
             max_reasoning_tokens=settings.max_reasoning_tokens,
             think=settings.think,
+            template_variables=settings.template_variables,
         )
 
     def draft(self, transcript: Transcript, text: str) -> tuple[Conversation, str]:

@@ -5,7 +5,7 @@ import functools
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -46,11 +46,15 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class SessionModel:
-    """The model of a session. `reference` is the name or path given to -m, or the default's."""
+    """The model of a session. `reference` is the name or path given to -m, or the default's.
+
+    `template` is the path of the chat template; empty if that is the model's own.
+    """
 
     reference: str
     name: str = ""
     path: str = ""
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,8 +170,7 @@ class SessionLog:
         record: dict[str, Any] = {"versions": _versions()}
         if self._context is not None:
             settings, model = self._context
-            described = {"reference": model.reference, "name": model.name, "path": model.path}
-            record = {"model": described, **settings.record(), **record}
+            record = {"model": asdict(model), **settings.record(), **record}
         return _as_json(record)
 
     def _stored(self, entry: Entry) -> StoredMessage:

@@ -1,7 +1,9 @@
 """Defaults of requests."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ossctl.dialect import Effort, JsonFormat, Think, Tool
 from ossctl.engine.request import Sampling
@@ -19,6 +21,7 @@ class Defaults:
     the same answers. `system` is the system message of conversations that have none. `timeout` is in seconds
     from the start of an answer. `schema_retries` is that of `GenerationSpec`. `optional` names the defaults
     that hold only for models that support them. `tools` are offered in addition to those of the request.
+    `template_variables` are as in `Conversation`.
     """
 
     date: dt.date | None = None
@@ -36,3 +39,4 @@ class Defaults:
     optional: frozenset[str] = frozenset()
     think: Think | None = None
     tools: tuple[Tool, ...] = ()
+    template_variables: Mapping[str, Any] = field(default_factory=dict)

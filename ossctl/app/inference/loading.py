@@ -16,7 +16,7 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.raw_dialect import RawDialect
 from ossctl.app.placement.buffers import RAM, reported_by_device
 from ossctl.app.placement.kernel_trial import current_trial
-from ossctl.app.placement.load_options import LoadOptions
+from ossctl.app.placement.load_options import ChatTemplate, LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.reservation import plan_by_reservation, reserved
@@ -102,8 +102,11 @@ def load_model(
     refuse_embedding_model(path)
     shape = shape_of_file(path)
 
+    def dialect_of(model: LlamaModel) -> Dialect:
+        return RawDialect(model.vocab) if raw else _dialect(model, options.template)
+
     def load(plan: Plan, parts: ExitStack) -> LoadedModel:
-        loaded = _load_by(plan, path, interrupt, parts, raw=raw)
+        loaded = _load_by(plan, path, interrupt, parts, dialect_of)
         disk = DiskPrefixes(
             path,
             loaded.name,
@@ -190,12 +193,17 @@ class _Loader:
         return [f"Not enough memory for the plan; loaded with {_changes(first, plan)}."]
 
 
-def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, raw: bool) -> LoadedModel:
+def _load_by(
+    plan: Plan,
+    path: Path,
+    interrupt: Interrupt,
+    parts: ExitStack,
+    dialect_of: Callable[[LlamaModel], Dialect],
+) -> LoadedModel:
     """Load as `plan` says and decode one token. Raises MemoryShortage, also if only the decode fails."""
     settings = plan.settings
     model = parts.enter_context(_weights(path, plan, interrupt))
-    raw_dialect = RawDialect(model.vocab)
-    dialect = raw_dialect if raw else _dialect(model)
+    dialect = dialect_of(model)
     runner = parts.enter_context(LlamaRunner(model, context_options(settings)))
     try:
         runner.decode([Chunk(0, np.array([model.vocab.end_id], np.int32), wants_logits=True)])
@@ -212,7 +220,7 @@ def _load_by(plan: Plan, path: Path, interrupt: Interrupt, parts: ExitStack, *, 
         remarks,
         plan,
         reported,
-        raw_dialect=raw_dialect,
+        raw_dialect=RawDialect(model.vocab),
         find_breakers=BreakerFinder(model.vocab).find,
     )
 
@@ -255,14 +263,17 @@ def _changes(before: Plan, after: Plan) -> str:
     return ", ".join(f"{b:,} {what} instead of {a:,}" for what, a, b in changes if a != b) or "other settings"
 
 
-def _dialect(model: LlamaModel) -> Dialect:
+def _dialect(model: LlamaModel, template: ChatTemplate | None) -> Dialect:
+    """The dialect of `template`; if that is None, the one of the model's metadata."""
     grammars = JsonGrammars(model.vocab)
+    if template is not None:
+        return TemplateDialect(template.text, model.vocab, grammars, name=template.name)
     markers = Markers.of(model.vocab)
     if markers is not None:
         return HarmonyDialect(model.vocab, markers, grammars)
     if model.chat_template is None:
         raise ModelError(
             f"{model.path} has no chat template, so it cannot answer messages",
-            "Use an instruction-tuned (chat) version of the model.",
+            "Use an instruction-tuned (chat) version of the model, or give a template with --template FILE.",
         )
     return TemplateDialect(model.chat_template, model.vocab, grammars)

@@ -1,8 +1,8 @@
 """The generation options that commands share."""
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class GenerationOptions:
     effort: Effort | None = None
     max_reasoning_tokens: int | None = None
     think: Think | None = None
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
     from_environment: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -95,6 +96,7 @@ class GenerationOptions:
             schema_retries=self.schema_retries,
             optional=self.from_environment,
             think=self.think,
+            template_variables=self.template_variables,
         )
 
     def sampling(self, default_seed: int) -> Sampling:

@@ -1,6 +1,6 @@
 """What to generate, and the generations made of it for a model."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -172,6 +172,27 @@ def check_schema(json_format: JsonFormat | None, model: "LoadedModel") -> None:
     except RequestError as error:
         _, _, reason = error.message.partition("schema: ")
         raise UsageError(f"--schema: {reason or error.message}") from None
+
+
+def check_template_variables(variables: Mapping[str, Any], model: "LoadedModel") -> None:
+    """Raise UsageError for variables that the model's template does not take, before any request."""
+    if not variables:
+        return
+    try:
+        model.dialect.render(Conversation((Message("user", "x"),), template_variables=variables))
+    except RequestError as error:
+        field, dot, reason = error.message.partition(".")
+        if field == "chat_template_kwargs" and dot:
+            raise UsageError(f"template variable {reason}") from None
+
+
+def check_think(think: Think | None, model: "LoadedModel") -> None:
+    """Raise UsageError if the model cannot switch its reasoning so, before any request."""
+    if think is not None:
+        try:
+            model.dialect.render(Conversation((Message("user", "x"),), think=think))
+        except RequestError as error:
+            raise UsageError(error.message) from None
 
 
 def schema_remarks(json_format: JsonFormat | None) -> Iterator[str]:

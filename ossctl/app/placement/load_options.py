@@ -1,6 +1,7 @@
 """The command line's options for loading a model."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ossctl.errors import UsageError
 from ossctl.planning.shape import KvType, ModelShape
@@ -11,11 +12,25 @@ _NO_GPU = ("cpu", "none")
 
 
 @dataclass(frozen=True)
+class ChatTemplate:
+    """A template that replaces the model's own, and the file that it is from."""
+
+    text: str
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"the chat template {self.path}"
+
+
+@dataclass(frozen=True)
 class LoadOptions:
     """Options as given on the command line, None if omitted.
 
     `ctx` is a number of tokens or `max`, `threads` 0 means one per core, `device` is a comma-separated list,
-    `cache_bytes` the limit of the cache of prefixes on disk; 0 turns it off.
+    `cache_bytes` the limit of the cache of prefixes on disk; 0 turns it off. `template` replaces the model's
+    own chat template.
     """
 
     ctx: int | str | None = None
@@ -27,6 +42,7 @@ class LoadOptions:
     threads: int | None = None
     device: str | None = None
     cache_bytes: int | None = None
+    template: ChatTemplate | None = None
 
     def overrides(self, shape: ModelShape) -> Overrides:
         """The overrides for a plan of `shape`. Raises UsageError."""

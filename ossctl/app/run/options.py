@@ -54,6 +54,7 @@ class RunOptions:
             date=generation.date,
             max_reasoning_tokens=generation.max_reasoning_tokens,
             think=generation.think,
+            template_variables=generation.template_variables,
         )
         sampling = generation.sampling(secrets.randbits(_SEED_BITS))
         spec = GenerationSpec(
@@ -100,6 +101,7 @@ class RunOptions:
             "--effort": self._is_given("effort"),
             "--max-reasoning-tokens": self._is_given("max_reasoning_tokens"),
             "--think": self._is_given("think"),
+            "--template-var": self.generation.template_variables,
         }
         given = [name for name, value in chat.items() if value]
         if self.raw and given:

@@ -13,7 +13,13 @@ from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.inference.generation import Generation, RunningTotals
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import GenerationSpec, check_schema, schema_remarks, supported_reasoning
+from ossctl.app.inference.request import (
+    GenerationSpec,
+    check_schema,
+    check_template_variables,
+    schema_remarks,
+    supported_reasoning,
+)
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.rounds import next_round, totals_after
@@ -121,6 +127,8 @@ class RunResult:
             "reasoning_effort": conversation.effort,
             "date": conversation.date,
             "max_reasoning_tokens": conversation.max_reasoning_tokens,
+            "think": conversation.think,
+            "template_variables": conversation.template_variables or None,
             "max_tokens": self.spec.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -172,6 +180,7 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
         for remark in (*loaded.remarks, *schema_remarks(request.spec.conversation.json_format)):
             view.remark(remark)
         spec = _with_reasoning_of(loaded, request)
+        check_template_variables(spec.conversation.template_variables, loaded)
         check_schema(spec.conversation.json_format, loaded)
         with Client(loaded, interrupt) as client:
             try:

@@ -21,7 +21,12 @@ from ossctl.app.inference.finish import answer_finish
 from ossctl.app.inference.generation import Generation, RunningTotals
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
-from ossctl.app.inference.request import GenerationSpec, prepare_generation, supported_reasoning
+from ossctl.app.inference.request import (
+    GenerationSpec,
+    check_template_variables,
+    prepare_generation,
+    supported_reasoning,
+)
 from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
@@ -269,6 +274,7 @@ def serve(
         for remark in loaded.remarks:
             say(remark)
         defaults = supported_reasoning(defaults, loaded, defaults.optional)
+        check_template_variables(defaults.template_variables, loaded)
         LineServer(loaded, sink, defaults, tools).run(Source(None).lines(), interrupt)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from ossctl.app.inference.defaults import Defaults
+from ossctl.app.inference.template_options import OWN_VARIABLES, is_deeper
 from ossctl.dialect import Conversation, Effort, JsonFormat, Message, Role, Tool, ToolCall, ToolChoice
 from ossctl.errors import RequestError
 from ossctl.guide import TextFormat
@@ -18,20 +19,8 @@ from ossctl.guide import TextFormat
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI's rule for functions and formats
 _CALLED_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")  # a model may call functions that do not exist
 
+_EFFORT_VARIABLE = "reasoning_effort"
 _MAX_DEPTH = 100  # of a schema, well below Python's recursion limit
-
-# Variables of chat templates that say what a request says in its other fields.
-_OWN_VARIABLES = frozenset(
-    {
-        "messages",
-        "tools",
-        "add_generation_prompt",
-        "bos_token",
-        "eos_token",
-        "strftime_now",
-        "raise_exception",
-    }
-)
 
 
 class ContentPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -119,6 +108,9 @@ def read_conversation(
     tools = (*_tools(options.tools or (), defaults.tools), *defaults.tools)
     variables = _template_variables(options)
     effort = _effort(options.reasoning_effort, variables)
+    default_variables = dict(defaults.template_variables)
+    if effort is not None:
+        default_variables.pop(_EFFORT_VARIABLE, None)
     text_format = _text_format(options)
     given = options.response_format is not None
     return Conversation(
@@ -129,7 +121,7 @@ def read_conversation(
         effort=effort or defaults.effort,
         date=options.date or defaults.date or defaults.today,
         max_reasoning_tokens=defaults.max_reasoning_tokens if budget is None else budget,
-        template_variables=variables,
+        template_variables=default_variables | variables,
         text_format=text_format or (None if given else defaults.text_format),
         think=defaults.think,
     )
@@ -140,21 +132,21 @@ def _template_variables(options: ConversationOptions) -> dict[str, Any]:
     if given.get("add_generation_prompt") is True:
         del given["add_generation_prompt"]
     for name in given:
-        if name in _OWN_VARIABLES:
+        if name in OWN_VARIABLES:
             raise RequestError(f"chat_template_kwargs.{name} cannot be set: it is made from the request")
-    if _is_deeper(given, _MAX_DEPTH):
+    if is_deeper(given, _MAX_DEPTH):
         raise RequestError("chat_template_kwargs: nested too deeply")
     return given
 
 
 def _effort(given: Effort | None, variables: dict[str, Any]) -> Effort | None:
     """The effort of a request, which may also be among its `variables`; it is taken out of them."""
-    effort: Effort | None = variables.get("reasoning_effort")
+    effort: Effort | None = variables.get(_EFFORT_VARIABLE)
     if effort not in get_args(Effort):  # a level that only the model's template knows
         return given
     if given not in (None, effort):
         raise RequestError("reasoning_effort and chat_template_kwargs.reasoning_effort differ")
-    del variables["reasoning_effort"]
+    del variables[_EFFORT_VARIABLE]
     return effort
 
 
@@ -229,21 +221,13 @@ def _tools(tools: Sequence[ChatTool], others: Sequence[Tool]) -> Iterator[Tool]:
             raise RequestError(f"tools[{position}].function.name is {function.name!r}, {rule}")
         if function.name in seen:
             raise RequestError(f"tools[{position}].function.name: duplicate {function.name!r}")
-        if _is_deeper(function.parameters, _MAX_DEPTH):
+        if is_deeper(function.parameters, _MAX_DEPTH):
             raise RequestError(f"tools[{position}].function.parameters: nested too deeply")
         if function.parameters and function.parameters.get("type", "object") != "object":
             raise RequestError(f"tools[{position}].function.parameters: the type must be object")
         seen.add(function.name)
         description = function.description or ""
         yield Tool(function.name, description, function.parameters, strict=bool(function.strict))
-
-
-def _is_deeper(value: object, levels: int) -> bool:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return False
-    return levels == 0 or any(_is_deeper(item, levels - 1) for item in value)
 
 
 def _tool_choice(

@@ -8,7 +8,7 @@ from ossctl.repl.repl import Repl
 _COMMANDS: tuple[Command[Repl], ...] = (
     Command("/help", help_, "List commands and keys.", "[COMMAND]", kind="command"),
     Command(
-        "/effort", model_settings.effort, "Show or change gpt-oss's reasoning effort.", "[low|medium|high]",
+        "/effort", model_settings.effort, "Show or change the reasoning effort.", "[low|medium|high]",
         choices=("low", "medium", "high"),
     ),
     Command(
@@ -17,6 +17,10 @@ _COMMANDS: tuple[Command[Repl], ...] = (
     ),
     Command(
         "/model", model_settings.model, "Show the model, or continue with another.", "[MODEL]", kind="model"
+    ),
+    Command(
+        "/template", model_settings.template, "Show or replace the chat template; `off` is the model's own.",
+        "[FILE|off]", kind="path",
     ),
     Command(
         "/reasoning", model_settings.reasoning, "Show reasoning, fold it to one line, or hide it.",

@@ -9,7 +9,12 @@ import msgspec
 
 from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.paths import user_path
-from ossctl.app.inference.request import supported_reasoning
+from ossctl.app.inference.request import (
+    check_template_variables,
+    check_think,
+    supported_reasoning,
+)
+from ossctl.app.inference.template_options import read_template, template_variable
 from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort, Think
 from ossctl.errors import RequestError, UsageError
@@ -32,6 +37,7 @@ SETTINGS = {
     "max_tokens": "maximum length of an answer, reasoning included; off: up to the context limit",
     "max_reasoning_tokens": "limit of the reasoning; off: no limit",
     "think": "whether to reason: on, off or auto, which leaves it to the model",
+    "template_var": "variable of the chat template, as NAME=VALUE; off: none",
     "stop": "text that ends an answer; off: none",
     "date": "current date to give the model; off: today",
 }
@@ -47,13 +53,14 @@ _PARSE: Mapping[str, Callable[[str], Any]] = {
     "max_tokens": int,
     "max_reasoning_tokens": int,
     "think": lambda text: _THINK[text],
+    "template_var": lambda text: dict([template_variable(text)]),
     "stop": lambda text: (text,),
     "date": dt.date.fromisoformat,
 }
 _THINK: Mapping[str, Think | None] = {"on": "on", "off": "off", "auto": None}
-_FIELDS = {"stop": "stops"}
+_FIELDS = {"stop": "stops", "template_var": "template_variables"}
 _LEAST = {"max_tokens": 1, "max_reasoning_tokens": 0}
-_CAN_BE_OFF = ("max_tokens", "max_reasoning_tokens", "stop", "date")
+_CAN_BE_OFF = ("max_tokens", "max_reasoning_tokens", "template_var", "stop", "date")
 _OFF = "off"
 
 
@@ -94,14 +101,40 @@ def model(repl: "Repl", argument: str) -> None:
         repl.model.exchange(str(user_path(argument)) if argument.startswith("~") else argument)
     except KeyboardInterrupt:
         raise UsageError(f"loading {argument} was stopped", f"{repl.model.name} is loaded again.") from None
-    settings = repl.chat.settings
+    _keep_supported(repl)
+    repl.ready()
+    repl.say(f"{repl.chat.model.name} continues the conversation.")
+
+
+def template(repl: "Repl", argument: str) -> None:
+    """`/template [FILE|off]`"""
+    if argument:
+        chosen = None if argument == _OFF else read_template(user_path(argument))
+        repl.ready()
+        repl.chat.use(None, repl.chat.model)
+        try:
+            repl.model.use_template(chosen)
+        except KeyboardInterrupt:
+            raise UsageError("stopped: the chat template stays as it was") from None
+        _keep_supported(repl)
+        repl.ready()
+    used = repl.model.template
+    repl.say(f"Chat template: {used.path}" if used else "The chat template is the model's own.")
+
+
+def _keep_supported(repl: "Repl") -> None:
+    """Remove the settings that the model which has just been loaded does not have."""
+    settings, loaded = repl.chat.settings, repl.model.session().model
     names = ("effort", "max_reasoning_tokens", "think")
-    repl.chat.settings = supported_reasoning(settings, repl.model.session().model, names)
+    repl.chat.settings = supported_reasoning(settings, loaded, names)
     for name in names:
         if getattr(settings, name) != getattr(repl.chat.settings, name):
             repl.say(f"This model has no {name} setting; it is removed.")
-    repl.ready()
-    repl.say(f"{repl.chat.model.name} continues the conversation.")
+    try:
+        check_template_variables(settings.template_variables, loaded)
+    except UsageError as error:
+        repl.chat.settings = replace(repl.chat.settings, template_variables={})
+        repl.say(f"Template variables are removed: {error.message}.")
 
 
 def reasoning(repl: "Repl", argument: str) -> None:
@@ -120,7 +153,9 @@ def set_(repl: "Repl", argument: str) -> None:
     if value.strip():
         n_answers = repl.chat.history.n_answers
         try:
-            repl.chat.settings = _changed(repl.chat.settings, name, value.strip(), n_answers)
+            changed = _changed(repl.chat.settings, name, value.strip(), n_answers)
+            _check_for_model(repl, changed, name)
+            repl.chat.settings = changed
         except RequestError as error:
             raise UsageError(error.message) from None
     for known, meaning in SETTINGS.items():
@@ -136,6 +171,8 @@ def _changed(settings: ChatSettings, name: str, value: str, n_answers: int) -> C
         parsed: Any = getattr(ChatSettings(), field) if off else _PARSE[name](value)
     except (ValueError, KeyError):
         raise UsageError(f"{name} cannot be {value}") from None
+    if name == "template_var" and not off:
+        parsed = {**settings.template_variables, **parsed}
     if name == "seed":  # of the next answer: the settings have that of the session's first
         parsed = (parsed - n_answers) % 2**64
     if name in _LEAST and not off and parsed < _LEAST[name]:
@@ -143,9 +180,23 @@ def _changed(settings: ChatSettings, name: str, value: str, n_answers: int) -> C
     return replace(settings, **{field: parsed})
 
 
+def _check_for_model(repl: "Repl", settings: ChatSettings, name: str) -> None:
+    """Raise UsageError for a setting that the loaded model does not take."""
+    if not repl.chat.is_ready:
+        return
+    loaded = repl.chat.model_session.model
+    if name == "template_var":
+        check_template_variables(settings.template_variables, loaded)
+    elif name == "think":
+        check_think(settings.think, loaded)
+
+
 def _shown(settings: ChatSettings, name: str) -> str:
     if name == "stop":
         return ", ".join(map(repr, settings.stops)) or _OFF
+    if name == "template_var":
+        variables = settings.template_variables.items()
+        return ", ".join(f"{key}={msgspec.json.encode(value).decode()}" for key, value in variables) or _OFF
     value = getattr(settings, name)
     if name == "think":
         return value or "auto"

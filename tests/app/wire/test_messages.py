@@ -372,6 +372,16 @@ def test_variables_of_the_template_reach_the_conversation() -> None:
     assert conversation_of(chat_template_kwargs={}) == conversation_of()
 
 
+def test_a_line_overrides_variables_of_the_command_line_one_by_one() -> None:
+    defaults = Defaults(
+        template_variables={"enable_thinking": False, "reasoning_effort": "max", "style": "a"}
+    )
+    found = conversation_of(defaults, chat_template_kwargs={"enable_thinking": True, "style": None})
+    assert found.template_variables == {"enable_thinking": True, "reasoning_effort": "max", "style": "a"}
+    found = conversation_of(defaults, reasoning_effort="low")
+    assert (found.effort, found.template_variables) == ("low", {"enable_thinking": False, "style": "a"})
+
+
 def test_an_effort_among_the_variables_is_the_effort() -> None:
     found = conversation_of(chat_template_kwargs={"reasoning_effort": "low"})
     assert (found.effort, found.template_variables) == ("low", {})
