@@ -90,7 +90,11 @@ def main(kind: str) -> None:
         os.write(2, b"complaint " * 1000)
     if kind == "mute":
         time.sleep(60)
-    serve()
+    try:
+        serve()
+    finally:
+        if kind == "stubborn":
+            time.sleep(60)
 
 
 if __name__ == "__main__":

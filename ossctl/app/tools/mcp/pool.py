@@ -1,10 +1,15 @@
 """All servers of a program, on one event loop, for threads that wait for them."""
 
 import asyncio
+import atexit
 import logging
-from collections.abc import Coroutine, Sequence
+import signal
+import threading
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from signal import SIGINT, SIGTERM
+from typing import Any, NoReturn, TypeVar
 
 import mcp_types
 
@@ -16,7 +21,7 @@ from ossctl.app.tools.mcp.server import McpServer
 from ossctl.app.tools.mcp.titles import without_titles
 from ossctl.app.tools.source import ToolOutcome, failed
 from ossctl.dialect import Tool, ToolCall
-from ossctl.errors import OssctlError
+from ossctl.errors import Interrupted, OssctlError
 
 _POLL_SECONDS = 0.1
 _T = TypeVar("_T")
@@ -29,6 +34,7 @@ class ServerPool:
         for name in ("mcp", "client"):  # the package's loggers, which write to stderr what our errors say
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self._loop = EventLoop()
+        atexit.register(self.close)  # a server that waits for its own work does not notice that we have ended
         self.connections = {server.name: Connection(server) for server in servers}
 
     def start(self) -> list[tuple[McpServer, list[Tool]]]:
@@ -45,7 +51,8 @@ class ServerPool:
         return self._loop.submit(_outcome(self.connections[tool.server.name], tool, call, arguments, seconds))
 
     def close(self) -> None:
-        """End all servers, side by side."""
+        """End all servers, side by side. Called at the latest when the program ends."""
+        atexit.unregister(self.close)
         self._wait(_close(list(self.connections.values())))
         self._loop.close()
 
@@ -53,11 +60,32 @@ class ServerPool:
         """The result of `work`. Ctrl-C cancels it."""
         future = self._loop.submit(work)
         try:
-            while not wait([future], _POLL_SECONDS).done:
-                pass
+            with _raised_signals():
+                while not wait([future], _POLL_SECONDS).done:
+                    pass
             return future.result()
         finally:
             future.cancel()
+
+
+@contextmanager
+def _raised_signals() -> Iterator[None]:
+    """Raise Interrupted at a signal that would end the program at once, and leave the servers running."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    fatal = [each for each in (SIGINT, SIGTERM) if signal.getsignal(each) is signal.SIG_DFL]
+    for each in fatal:
+        signal.signal(each, _interrupt)
+    try:
+        yield
+    finally:
+        for each in fatal:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _interrupt(signum: int, _frame: object) -> NoReturn:
+    raise Interrupted(signum)
 
 
 async def _start(connections: Sequence[Connection]) -> list[str]:

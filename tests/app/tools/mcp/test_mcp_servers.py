@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -240,6 +241,32 @@ def test_servers_end_with_us_and_so_do_their_children() -> None:
     with suppress(psutil.NoSuchProcess):
         while psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
             sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["stubborn", "mute"])
+def test_servers_end_even_if_the_program_ends_without_closing_them(kind: str) -> None:
+    program = f"""
+import signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # as ossctl does
+from ossctl.app.tools.mcp.server import McpServer
+from ossctl.app.tools.mcp.source import McpSource
+source = McpSource([McpServer("old", {(*BY_HAND, kind)!r})], 20.0)
+print("starting", flush=True)
+source.tools()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as ours:
+        assert ours.stdout is not None
+        ours.stdout.readline()
+        while not (
+            servers := [child for child in psutil.Process(ours.pid).children() if kind in child.cmdline()]
+        ):
+            sleep(0.05)
+        if kind == "mute":
+            ours.send_signal(signal.SIGINT)
+    assert not servers[0].is_running()
 
 
 def _running(kind: str) -> bool:
