@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -127,25 +127,27 @@ def test_a_server_that_refuses_us_is_an_error_without_our_token(url: str) -> Non
 def test_a_server_that_ends_fails_the_call_and_is_found_again_later() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = _serve(port)
     with closing(McpSource([McpServer("toys", url=f"http://127.0.0.1:{port}/mcp")], 20.0)) as source:
-        assert outcome_of(source, "toys_add", a=1, b=2).result == "3"
-        assert "elicitation" in outcome_of(source, "toys_ask").result
-        server.kill()
-        server.wait()
+        with _serving(port):
+            assert outcome_of(source, "toys_add", a=1, b=2).result == "3"
+            assert "elicitation" in outcome_of(source, "toys_ask").result
         assert "the MCP server toys cannot be reached" in outcome_of(source, "toys_add", a=1, b=2).result
         assert "the MCP server toys cannot be reached" in outcome_of(source, "toys_add", a=1, b=2).result
-        server = _serve(port)
-        assert outcome_of(source, "toys_add", a=1, b=2).result == "3"
-    server.kill()
-    server.wait()
+        with _serving(port):
+            assert outcome_of(source, "toys_add", a=1, b=2).result == "3"
 
 
-def _serve(port: int) -> subprocess.Popen[bytes]:
-    server = subprocess.Popen([*TOYS, str(port)], stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return server
-        sleep(0.1)
-    raise TimeoutError("the server does not listen")
+@contextmanager
+def _serving(port: int) -> Iterator[None]:
+    with subprocess.Popen([*TOYS, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            while not _listens(port):
+                sleep(0.1)
+            yield
+        finally:
+            server.kill()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
