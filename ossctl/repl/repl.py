@@ -1,5 +1,6 @@
 """Runs the lines that the user enters: messages and slash commands."""
 
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -130,10 +131,8 @@ class Repl:
         if not self._ensure_load() and self.model.error is not None and self._introduced is not None:
             self.model.start_load()  # it worked before, and may again
         if not self.model.settled:
-            try:
-                self._wait()
-            except KeyboardInterrupt:
-                raise UsageError("not sent: the model is still loading") from None
+            self._wait(self.model.wait, f"Loading {self.model.name}.", "the model is still loading")
+        self._wait(self.chat.tools.wait, "Starting tools.", "tools are still starting")
         session = self.model.session()
         self._use(session)
         if self._introduced is not session:
@@ -238,13 +237,17 @@ class Repl:
             self.chat.use(session, self.model.described())
             self.meter.measure(self.chat)
 
-    def _wait(self) -> None:
+    def _wait(self, wait: Callable[[float], bool], what: str, reason: str) -> None:
+        """Call `wait` until it is true. Raises UsageError at Ctrl-C, with the `reason`."""
         began = monotonic()
         shown = False
-        while not self.model.wait(_WAIT_SECONDS):
-            self._signals.check()
-            if not shown and monotonic() - began > _SILENT_SECONDS and self.surface.interactive:
-                self.say(f"Loading {self.model.name}. Your message will be answered when it is ready.")
-                shown = True
+        try:
+            while not wait(_WAIT_SECONDS):
+                self._signals.check()
+                if not shown and monotonic() - began > _SILENT_SECONDS and self.surface.interactive:
+                    self.say(f"{what} Your message will be answered when it is ready.")
+                    shown = True
+        except KeyboardInterrupt:
+            raise UsageError(f"not sent: {reason}") from None
         if shown:
-            self.say(f"Loaded after {duration(monotonic() - began)}.")
+            self.say(f"Ready after {duration(monotonic() - began)}.")

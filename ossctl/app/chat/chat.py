@@ -207,7 +207,7 @@ class Chat:
         model = self._model_session
         start = self.prompts.conversation()
         changed = bool(self.transcript.turns) and self._cached_start not in (None, start)
-        if (changed and not draft) or model is None or model.failed:
+        if (changed and not draft) or model is None or model.failed or not self.tools.wait():
             return ""
         draft = "" if changed else draft
         with suppress(RequestError):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
-from threading import RLock, Thread
+from threading import Event, RLock, Thread
 from time import monotonic
 
 from ossctl.app.tools.question import program_input
@@ -43,6 +43,8 @@ class Toolbox:
         self._failures: dict[ToolSource, str] = {}
         self._lenient = False
         self._lock = RLock()
+        self._started = Event()  # whether all sources have been asked, if that is done on another thread
+        self._started.set()
 
     @property
     def runs_tools(self) -> bool:
@@ -65,13 +67,26 @@ class Toolbox:
         return {tool.name: source for source, tools in self._asked().items() for tool in tools}
 
     def start(self) -> None:
-        """Start what has to be started, on another thread.
+        """Start what has to be started, on another thread; until then its functions are not offered.
 
         A source that fails is left out from now on, and `notes` say why.
         """
+        if not self._sources:
+            return
+
+        def ask() -> None:
+            try:
+                self._ask_all()
+            finally:
+                self._started.set()
+
         self._lenient = True
-        if self._sources:
-            Thread(target=self._asked, name="start tools", daemon=True).start()
+        self._started.clear()
+        Thread(target=ask, name="start tools", daemon=True).start()
+
+    def wait(self, seconds: float = 0.0) -> bool:
+        """Wait for at most `seconds`; return whether everything has started, or failed to."""
+        return self._started.wait(seconds)
 
     def add(self, source: ToolSource) -> None:
         """Offer more functions. Raises OssctlError if they cannot be."""
@@ -106,6 +121,9 @@ class Toolbox:
             source.close()
 
     def _asked(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
+        return self._ask_all() if self._started.is_set() else dict(self._tools)
+
+    def _ask_all(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
         with self._lock:
             for source in self._sources:
                 if source in self._tools or source in self._failures:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 
@@ -142,3 +142,39 @@ def test_a_call_that_takes_long_is_reported_while_it_runs() -> None:
     assert running
     assert set(running) == {CALLS[0]}
     assert isinstance(outcome, ToolOutcome)
+
+
+class Starting(Together):
+    """Says which functions it has when it is allowed to."""
+
+    def __init__(self, error: str = "") -> None:
+        super().__init__(1)
+        self.allowed = Event()
+        self._error = error
+
+    def tools(self) -> Sequence[Tool]:
+        assert self.allowed.wait(5)
+        if self._error:
+            raise UsageError(self._error, "Look for it.")
+        return super().tools()
+
+
+def test_tools_that_start_beside_the_model_are_offered_once_they_are_there() -> None:
+    source = Starting()
+    tools = Toolbox([source], [Tool("declared")])
+    tools.start()
+    assert not tools.wait()
+    assert [tool.name for tool in tools.offered] == ["declared"]
+    source.allowed.set()
+    assert tools.wait(5)
+    assert [tool.name for tool in tools.offered] == ["declared", "meet"]
+
+
+def test_tools_that_fail_to_start_are_left_out_and_the_reason_is_said() -> None:
+    source = Starting("the server ended")
+    tools = Toolbox([source])
+    tools.start()
+    source.allowed.set()
+    assert tools.wait(5)
+    assert not tools.offered
+    assert tools.notes() == ["Not offered to the model: the server ended. Look for it."]
