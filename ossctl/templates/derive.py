@@ -31,7 +31,7 @@ def chat_problem(source: str) -> str:
     derive_rules(probe)
     if probe.is_exhausted:
         return "loops too long or makes too much text"
-    return "does not show the messages of a chat" if probe.prompt() is None else ""
+    return "does not print each of `messages`" if probe.prompt() is None else ""
 
 
 def _example(probe: Probe, rules: ChatRules, calls: CallFormat) -> str:

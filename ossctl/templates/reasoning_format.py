@@ -35,9 +35,7 @@ def derive_reasoning(probe: Probe, rules: ChatRules, calls: CallFormat | None) -
     found = _find(probe, rules, calls)
     if found is not None:
         start, end = _marks(probe, found, rules, calls)
-        form = ReasoningFormat(
-            start, end, found.place, found.key, needs=found.needs, calls_only=found.calls_only
-        )
+        form = ReasoningFormat(start, end, found.place, found.key)
         return _history(probe, rules, calls, switched(probe, form))
     for start, end in _mined(probe):
         form = switched(probe, ReasoningFormat(start, end, "inline"))
@@ -140,31 +138,21 @@ def _mined(probe: Probe) -> list[Tags]:
     return list(dict.fromkeys(found))
 
 
-def _earlier(probe: Probe, form: ReasoningFormat, **variables: Any) -> str | None:
+def _earlier(probe: Probe, form: ReasoningFormat) -> str | None:
     """A chat whose first answer has reasoning and whose second question follows."""
     answer = with_reasoning(form, THOUGHT, assistant())
-    return probe.render([user(), answer, user("zqLater")], prompt=True, **{**form.needs, **variables})
+    return probe.render([user(), answer, user("zqLater")], prompt=True)
 
 
 def _history(
     probe: Probe, rules: ChatRules, calls: CallFormat | None, form: ReasoningFormat
 ) -> ReasoningFormat:
-    """`form` with what the template keeps of earlier reasoning."""
-    kept = THOUGHT in (_earlier(probe, form) or "")
-    keep: Mapping[str, Any] | None = {} if kept else None
-    for name in probe.asked:
-        for value in (True, False, *probe.constants(name)):
-            if keep is None and THOUGHT in (_earlier(probe, form, **{name: value}) or ""):
-                keep = {name: value}
-    form = replace(form, kept=kept, keep=keep)
+    """`form` with what the template does with reasoning that it is given."""
+    form = replace(form, kept=THOUGHT in (_earlier(probe, form) or ""))
     if calls is None:
         return form
-    variables = {**declared(rules, TOOLS), **form.needs}
+    variables = declared(rules, TOOLS)
     asked = _reasoned_call(form, calls)
-    loop = probe.render([user(), asked, result()], prompt=True, **variables)
-    both = probe.render(
-        [user(), with_reasoning(form, THOUGHT, {**asked, "content": TEXT}), result()], **variables
-    )
-    return replace(
-        form, kept_in_loop=THOUGHT in (loop or ""), instead_of_text=loop is not None and both is None
-    )
+    beside = with_reasoning(form, THOUGHT, {**asked, "content": TEXT})
+    alone, both = (probe.render([user(), each, result()], **variables) for each in (asked, beside))
+    return replace(form, instead_of_text=alone is not None and both is None)

@@ -110,8 +110,6 @@ class ReasoningFormat:
     end: str
     place: Literal["field", "part", "blocks", "inline"]
     key: str = ""
-    needs: Mapping[str, Any] = field(default_factory=dict)  # variables without which the template drops it
-    calls_only: bool = False  # whether it is only rendered on turns with calls
     instead_of_text: bool = False  # whether a message with calls may have reasoning or a text, not both
     state: State = "outside"
     on: Mapping[str, Any] | None = None  # variables that make the model reason; None if nothing does
@@ -119,9 +117,7 @@ class ReasoningFormat:
     switches: tuple[Switch, ...] = ()
     effort: str = ""  # the variable
     efforts: tuple[str, ...] = ()  # its values
-    kept: bool = False  # of earlier turns
-    kept_in_loop: bool = False  # of the current turn's earlier steps, between calls and results
-    keep: Mapping[str, Any] | None = None  # variables that keep it; None if nothing does
+    kept: bool = False  # whether the template renders that of earlier turns
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
+from ossctl.dialect import Conversation, Message
+from ossctl.engine.grammar import JsonGrammars
+from ossctl.runtime.model import LlamaModel
 from ossctl.templates.derive import derive_format
+from ossctl.templates.dialect import TemplateDialect
 from ossctl.templates.reasoning_format import with_reasoning
 from ossctl.templates.template_format import ReasoningFormat
 from tests.support.chat_templates import chat_template
@@ -15,7 +19,7 @@ _FIELD = "{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</thin
 _LAST = (
     "{% if m.reasoning_content and loop.last %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
 )
-
+_SWITCHED = _FIELD.replace("{% if m", "{% if (keep_thinking or loop.last) and m")
 CLOSED = (
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
@@ -92,10 +96,35 @@ def test_reasoning_that_is_cut_from_the_content_is_found_by_its_tags() -> None:
     assert (form.start, form.end, form.place, form.kept) == ("<think>", "</think>", "inline", False)
 
 
-def test_what_keeps_earlier_reasoning_is_found() -> None:
-    turn = _FIELD.replace("{% if m", "{% if (keep_thinking or loop.last) and m")
-    form = reasoning_of(_HEAD + turn + _TAIL + "{% endif %}")
-    assert (form.kept, form.keep) == (False, {"keep_thinking": True})
+@pytest.mark.parametrize(
+    ("template", "variables", "kept"),
+    [
+        (_HEAD + _FIELD + _TAIL + CLOSED, {}, ["I greet.", "I add."]),
+        (_HEAD + _LAST + _TAIL + CLOSED, {}, []),
+        (
+            _HEAD + _TAIL.replace("m.content", "m.content.split('</think>')[-1]") + "<think>{% endif %}",
+            {},
+            [],
+        ),
+        (_HEAD + _SWITCHED + _TAIL + "{% endif %}", {}, []),
+        (_HEAD + _SWITCHED + _TAIL + "{% endif %}", {"keep_thinking": True}, ["I greet.", "I add."]),
+    ],
+    ids=["kept", "dropped", "cut from the content", "unless switched on", "switched on"],
+)
+def test_earlier_reasoning_is_kept_or_dropped_as_the_template_does(
+    smol: LlamaModel, template: str, variables: dict[str, Any], kept: list[str]
+) -> None:
+    dialect = TemplateDialect(template, smol.vocab, JsonGrammars(smol.vocab))
+    turns = (Message("user", "Hi"), Message("assistant", "Hello.", "I greet."), Message("user", "1 + 1?"))
+    chat = Conversation(
+        (*turns, Message("assistant", "2", "I add."), Message("user", "Thanks.")),
+        template_variables=variables,
+    )
+    prompt = b"".join(map(smol.vocab.piece, dialect.render(chat))).decode()
+    assert [thought for thought in ("I greet.", "I add.") if thought in prompt] == kept
+    assert all(message.content in prompt for message in chat.messages)
+    if not variables:
+        assert reasoning_of(template).kept == bool(kept)
 
 
 def test_efforts_are_those_that_make_a_difference() -> None:

@@ -56,7 +56,7 @@ def read_template(path: Path) -> ChatTemplate:
     except BrokenTemplate as error:
         raise UsageError(f"{template.name} is broken: {error}") from None
     if problem := chat_problem(template.text):
-        raise UsageError(f"{template.name} {problem}", "It has to print each of `messages`.")
+        raise UsageError(f"{template.name} {problem}")
     return template
 
 

@@ -27,9 +27,9 @@ def refusal(file: object = None, *variables: str) -> str:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"", "does not show the messages of a chat. It has to print each of `messages`."),
-        (b"# Read me\n", "does not show the messages of a chat"),
-        (b"{{ 1/0 }}", "does not show the messages of a chat"),
+        (b"", "does not print each of `messages`"),
+        (b"# Read me\n", "does not print each of `messages`"),
+        (b"{{ 1/0 }}", "does not print each of `messages`"),
         (b"\n{% for m in messages %}{{ m }}", "is broken: line 2: Unexpected end of template"),
         (b"{{ x|nosuch }}", "is broken: line 1: No filter named 'nosuch'"),
         (b"{% for a in b %}" * 25 + b"{% endfor %}" * 25, "is broken: "),
