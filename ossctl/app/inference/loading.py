@@ -200,16 +200,13 @@ def _load_by(
     parts: ExitStack,
     dialect_of: Callable[[LlamaModel], Dialect],
 ) -> LoadedModel:
-    """Load as `plan` says and decode one token. Raises MemoryShortage, also if only the decode fails."""
+    """Load as `plan` says. Devices decode one token: MemoryShortage is raised also if only that fails."""
     settings = plan.settings
     model = parts.enter_context(_weights(path, plan, interrupt))
     dialect = dialect_of(model)
     runner = parts.enter_context(LlamaRunner(model, context_options(settings)))
-    try:
-        runner.decode([Chunk(0, np.array([model.vocab.end_id], np.int32), wants_logits=True)])
-    except DecodeFailed as error:
-        raise MemoryShortage(f"out of memory in the first decode: {error}") from None
-    runner.rollback(0, 0)
+    if settings.devices:
+        _try_decode(runner, model)
     reported = reported_by_device(settings.devices, {**model.buffers, **runner.buffers})
     remarks = tuple(differences(plan, reported))
     return LoadedModel(
@@ -223,6 +220,14 @@ def _load_by(
         raw_dialect=RawDialect(model.vocab),
         find_breakers=BreakerFinder(model.vocab).find,
     )
+
+
+def _try_decode(runner: LlamaRunner, model: LlamaModel) -> None:
+    try:
+        runner.decode([Chunk(0, np.array([model.vocab.end_id], np.int32), wants_logits=True)])
+    except DecodeFailed as error:
+        raise MemoryShortage(f"out of memory in the first decode: {error}") from None
+    runner.rollback(0, 0)
 
 
 def _weights(path: Path, plan: Plan, interrupt: Interrupt) -> LlamaModel:
