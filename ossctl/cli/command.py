@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin
 
@@ -33,6 +34,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     flat = [[*options[each.name].values()] if each.name in groups else [each] for each in parameters]
     by_name = {parameter.name: parameter for several in flat for parameter in several}
+    twice = Counter(each.name for several in flat for each in several if each.name != "context")
+    if clashing := [name for name, count in twice.items() if count > 1]:
+        raise TypeError(f"{function.__name__}: two options are named {', '.join(clashing)}")
     _declare(call, [*by_name.values()])
     return call
 

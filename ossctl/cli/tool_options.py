@@ -59,7 +59,7 @@ def tool_options(
     unasked: Annotated[
         bool, typer.Option("-y", "--yes", help="Run tool programs and change files without asking.")
     ] = False,
-    files: Annotated[
+    shared_files: Annotated[
         str,
         typer.Option(
             "--files",
@@ -106,7 +106,7 @@ def tool_options(
         python=python,
         python_in=python_in,
         python_files=python_files,
-        files=files,
+        files=shared_files,
         browser=browser,
         mcp=mcp or (),
         mcp_tools=mcp_tools or (),

@@ -112,3 +112,11 @@ def test_run_refuses_parallel_answers_of_one_prompt(monkeypatch: pytest.MonkeyPa
     result = CliRunner().invoke(app, ["run", "--schema", "no such file", "x"])
     assert isinstance(result.exception, UsageError)
     assert "no such file" in result.exception.message
+
+
+def test_an_option_cannot_hide_another_one_of_the_same_name() -> None:
+    def crate(*, width: int = 1, size: Size) -> None:
+        """Draw a crate."""
+
+    with pytest.raises(TypeError, match="crate: two options are named width"):
+        command(crate)
