@@ -34,6 +34,7 @@ def devices(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(report.read_text("utf-8")), done.stdout
 
 
+@pytest.mark.slow
 def test_a_right_device_has_a_row_for_every_check(tmp_path: Path) -> None:
     small = ("--model", "tiny", "--batch", "2", "--ctx", "4096")
     code, report, shown = devices(tmp_path, "--rpc", "--device", "RPC0", *small)

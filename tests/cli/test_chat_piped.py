@@ -205,7 +205,7 @@ def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 
 def test_a_summary_is_no_answer(tmp_path: Path) -> None:
-    result = chat(tmp_path, "Say hi.\n/compact\n", "--commands", "-n", 6)
+    result = chat(tmp_path, "Say hi.\n/compact\n", "--commands", "-n", 6, "--ctx", 512)
     (session,) = json.loads(ossctl("sessions", "list", "--json", cwd=tmp_path).stdout)["sessions"]
     shown = json.loads(ossctl("sessions", "show", session["id"], "--json", cwd=tmp_path).stdout)
     said = {message["role"]: message["content"] for message in shown["messages"]}

@@ -105,7 +105,7 @@ def test_ctrl_c_while_a_long_message_is_read_brings_it_back_to_the_prompt(tmp_pa
 def test_a_resumed_chat_is_read_at_once_and_that_can_be_stopped_and_left(tmp_path: Path) -> None:
     with chat(tmp_path, "-n", 3) as terminal:
         terminal.wait(LOADED)
-        terminal.paste("\n".join(f"Line {n} of a long text." for n in range(80)))
+        terminal.paste("\n".join(f"Line {n} of a long text." for n in range(50)))
         terminal.press("\r")
         terminal.wait(STATISTICS)
         terminal.settle()
@@ -119,7 +119,7 @@ def test_a_resumed_chat_is_read_at_once_and_that_can_be_stopped_and_left(tmp_pat
         terminal.wait(r"(?s)Stopped before the answer began.*> Is that all\?")
         terminal.enter(" Really?")
         read = terminal.wait(r"([\d,]+) prefilled · context")[1]  # all of it, for this message
-        assert int(read.replace(",", "")) > 800
+        assert int(read.replace(",", "")) > 500
         assert rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'user'")[-1] == (
             "Is that all? Really?",
         )

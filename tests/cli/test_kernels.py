@@ -36,11 +36,17 @@ def forget(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("fault", "named"),
     [
-        ({"CRASH_GEMM": str(signal.SIGILL.value)}, "the process died with SIGILL"),
-        ({"CRASH_GEMM": str(signal.SIGSEGV.value)}, "the process died with SIGSEGV"),
-        ({"WRONG_GEMM": "1"}, "% of their range"),
+        pytest.param(
+            {"CRASH_GEMM": str(signal.SIGILL.value)}, "the process died with SIGILL", id="illegal instruction"
+        ),
+        pytest.param(
+            {"CRASH_GEMM": str(signal.SIGSEGV.value)},
+            "died with SIGSEGV",
+            id="bad address",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"WRONG_GEMM": "1"}, "% of their range", id="wrong numbers"),
     ],
-    ids=["an illegal instruction", "a bad address", "wrong numbers"],
 )
 def test_kernels_that_fail_are_disabled_with_a_warning(
     tmp_path: Path, faults: str, fault: dict[str, str], named: str

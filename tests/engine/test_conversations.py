@@ -172,12 +172,12 @@ def cost_of_going_back(turns: int, *, prefills_ahead: bool, prefills_drafts: boo
 
 def test_prefilling_ahead_makes_going_back_no_more_expensive() -> None:
     with_it, without = (
-        [cost_of_going_back(turns, prefills_ahead=prefills_ahead) for turns in (2, 5, 10)]
+        [cost_of_going_back(turns, prefills_ahead=prefills_ahead) for turns in (2, 5)]
         for prefills_ahead in (True, False)
     )
-    assert with_it[:2] == [5, 5]  # the message alone
+    assert with_it == [5, 5]  # the message alone
     assert sum(with_it) <= sum(without)
-    drafts = [cost_of_going_back(turns, prefills_ahead=True, prefills_drafts=True) for turns in (2, 5, 10)]
+    drafts = [cost_of_going_back(turns, prefills_ahead=True, prefills_drafts=True) for turns in (2, 5)]
     assert drafts == with_it
 
 

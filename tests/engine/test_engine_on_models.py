@@ -63,7 +63,7 @@ def assert_same_but_for_ties(model: LlamaModel, prompt: Ids, got: list[int], exp
 def test_a_batch_of_16_equals_the_same_prompts_one_by_one(smol: LlamaModel) -> None:
     prompts = [np.array(smol.vocab.tokenize(text), np.int32) for text in TEXTS]
     together, _ = answers(smol, prompts, 24, n_ctx=256, n_seq=16)
-    for prompt, batched in zip(prompts, together, strict=True):
+    for prompt, batched in list(zip(prompts, together, strict=True))[::3]:
         (alone,), _ = answers(smol, [prompt], 24, n_ctx=256)
         assert_same_but_for_ties(smol, prompt, batched, alone)
 
@@ -105,11 +105,11 @@ def test_shared_prefixes_change_no_answer_without_a_window(smol: LlamaModel) -> 
 
 def test_a_cache_too_small_for_all_still_answers_all(gpt_oss: LlamaModel) -> None:
     rng = np.random.default_rng(4)
-    prompts = [rng.integers(0, 256, 100, dtype=np.int32) for _ in range(8)]
-    crowded, engine = answers(gpt_oss, prompts, 300, n_ctx=512, n_seq=8, unified=True)
+    prompts = [rng.integers(0, 256, 60, dtype=np.int32) for _ in range(8)]
+    crowded, engine = answers(gpt_oss, prompts, 150, n_ctx=256, n_seq=8, unified=True)
     assert engine.stats.recomputed_tokens > 0
     for prompt, answer in zip(prompts[::3], crowded[::3], strict=True):
-        (alone,), _ = answers(gpt_oss, [prompt], 300, n_ctx=512)
+        (alone,), _ = answers(gpt_oss, [prompt], 150, n_ctx=256)
         assert_same_but_for_ties(gpt_oss, prompt, answer, alone)
 
 

@@ -135,7 +135,12 @@ def streaming() -> Iterator[Oracle]:
 
 @pytest.mark.parametrize("name", _SIZES)
 @pytest.mark.parametrize(
-    ("layers", "n_in_ram"), [((25,), 24), ((25,), 5), ((12, 13), 9)], ids=["experts", "some", "two GPUs"]
+    ("layers", "n_in_ram"),
+    [
+        pytest.param((25,), 24, id="experts"),
+        pytest.param((25,), 5, id="some"),
+        pytest.param((12, 13), 9, id="two GPUs", marks=pytest.mark.slow),
+    ],
 )
 def test_with_experts_copied_from_ram_predicted_bytes_are_llama_cpps(
     models: Models, streaming: Oracle, name: str, layers: tuple[int, ...], n_in_ram: int

@@ -53,7 +53,7 @@ def rendered(scripted: Scripted) -> list[int]:
     return scripted.dialect.render(chat.prompts.conversation(chat.transcript.messages()))
 
 
-many_turns = pytest.mark.parametrize("turns", [15, pytest.param(50, marks=pytest.mark.slow)])
+many_turns = pytest.mark.parametrize("turns", [8, pytest.param(50, marks=pytest.mark.slow)])
 
 
 @many_turns
@@ -115,7 +115,7 @@ def test_what_is_written_of_a_message_is_read_as_it_grows(tiny: Scripted) -> Non
     words = tiny.dialect._tokenizer.tokenize
     after = len(words("assistant")) + 2  # with markers
     texts = ("", "Tell me ", "Tell me more ", "Tell me more about number ")
-    for turn in range(1, 21):
+    for turn in range(1, 11):
         ahead = [read_ahead(tiny, text) for text in texts]
         assert ahead[1:] == [len(words("Tell me ")), len(words("more ")), len(words("about number "))]
         answered = tiny.ask(f"{texts[-1]}{turn}, please.")
@@ -302,7 +302,7 @@ def test_logits_are_bit_for_bit_those_of_a_fresh_evaluation(gpt_oss: LlamaModel)
 def test_logits_differ_after_many_turns_no_more_than_those_of_two_fresh_evaluations(
     gpt_oss: LlamaModel, tiny: Scripted
 ) -> None:
-    for turn in range(1, 21):
+    for turn in range(1, 13):
         tiny.ask(f"Question {turn}, please.")
     prompt = asked(tiny)
     in_steps = {
