@@ -56,7 +56,7 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     ),
     "a tool that the template has no place for": (
         b'{"prompt": "Hi", "tools": [{"type": "function", "function": {"name": "look_up"}}]}',
-        "tools: the model's chat template declares none",
+        "tools: the model's chat template has none",
     ),
     "an effort": (
         b'{"prompt": "Hi", "reasoning_effort": "low"}',

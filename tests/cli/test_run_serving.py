@@ -20,7 +20,7 @@ from tests.support.programs import with_ossctl
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMA = json.loads((EXAMPLES / "serve-stdin.schema.json").read_text("utf-8"))
 OUTPUT = jsonschema.Draft202012Validator({**SCHEMA, "$ref": "#/$defs/output", "oneOf": [{}]})
-SERVE = ("run", "--serve-stdin", "-m", smollm2(), "--threads", 1, "--ctx", 512, "--parallel", 4)
+SERVE = ("run", "--serve-stdin", "--no-cache", "-m", smollm2(), "--threads", 1, "--ctx", 512, "--parallel", 4)
 
 Event = dict[str, Any]
 
