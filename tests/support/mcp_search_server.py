@@ -1,7 +1,8 @@
-"""MCP servers that search documents: `python mcp_search_server.py full|alone`."""
+"""MCP servers that search documents: `python mcp_search_server.py full|alone [PORT]`."""
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -27,6 +28,8 @@ async def search(query: str) -> str:
     """The documents, as JSON text in the format of OpenAI's connectors."""
     if query == "slow":
         await asyncio.sleep(60)
+    if query == "crash":
+        os._exit(3)
     if query == "nothing":
         return json.dumps({"results": []})
     results = [{"id": key, "title": each["title"], "url": each["url"]} for key, each in DOCUMENTS.items()]
@@ -56,4 +59,9 @@ def search_by_date(date: str) -> str:
 
 
 if __name__ == "__main__":
-    {"full": full, "alone": alone}[sys.argv[1]].run()
+    kind, *port = sys.argv[1:]
+    server = {"full": full, "alone": alone}[kind]
+    if port:
+        server.run("streamable-http", host="127.0.0.1", port=int(port[0]))
+    else:
+        server.run()

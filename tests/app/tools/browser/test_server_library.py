@@ -94,6 +94,12 @@ def test_a_search_has_limited_time() -> None:
             library.search("slow", 5, go)
 
 
+def test_a_server_that_crashes_is_started_again(full: ServerLibrary) -> None:
+    with pytest.raises(PageError, match="the MCP server full ended with exit code 3"):
+        full.search("crash", 5, go)
+    assert full.search("x", 5, go).pages
+
+
 def test_a_search_alone_gives_the_pages_too() -> None:
     with closing(library_of("mcp_search_server.py", "alone")) as library:
         hits = library.search("castle", 2, go).pages
