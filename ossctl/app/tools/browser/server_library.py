@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +62,14 @@ class ServerLibrary:
     def search(self, query: str, n_hits: int, keep_going: KeepGoing) -> Hits:
         pool = self._running()
         result = self._answer(pool, self._search, {"query": query}, keep_going)
-        documents = documents_of(answer_of(result))
+        answer = answer_of(result)
+        documents = documents_of(answer)
         if documents is None:
-            text = plain_text(result)[:MAX_CHARACTERS]
+            text = (answer if isinstance(answer, str) else plain_text(result))[:MAX_CHARACTERS]
             documents = [Document("", f"{self._search}:{query}", query, text)] if text.strip() else []
         return Hits(self._hits(documents[:n_hits]))
 
-    def fetch(self, url: str, keep_going: KeepGoing, *, as_source: bool = False) -> Page:  # noqa: ARG002 (there is nothing to convert)
+    def fetch(self, url: str, keep_going: KeepGoing, *, as_source: bool = False) -> Page:  # noqa: ARG002 (a text is its source)
         pool = self._running()
         with self._lock:
             known = self._known.get(url)
@@ -75,7 +77,7 @@ class ServerLibrary:
             if known is None:
                 raise PageError(f"{url} is not a result of a search, and nothing else can be opened")
             return self._page(url, known)
-        identifier = (known and known.id) or url
+        identifier = (known and (known.id or known.url)) or url
         result = self._answer(pool, _FETCH, {"id": identifier}, keep_going)
         return self._page(url, document_of(answer_of(result)), known.title if known else "")
 
@@ -91,7 +93,7 @@ class ServerLibrary:
                 url = self._url(document, hits)
                 hits[url] = Hit(url, document.title or url, document.text)
                 self._known.pop(url, None)
-                self._known[url] = document
+                self._known[url] = replace(document, text="") if self._can_fetch and document.id else document
             while len(self._known) > _MAX_KNOWN:
                 del self._known[next(iter(self._known))]
         return list(hits.values())
@@ -100,7 +102,7 @@ class ServerLibrary:
         """Its own URL, unless that is another part of the same page."""
         url = free = document.url or document.id or title_line(document.title or document.text)
         if document.id and url in self._known and self._known[url].id != document.id:
-            return document.id
+            url = free = f"{url}#{document.id}"
         number = 2
         while free in taken:
             free, number = f"{url}#{number}", number + 1

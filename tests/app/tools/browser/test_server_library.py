@@ -64,9 +64,9 @@ def test_a_conversation_searches_and_opens_documents(full: ServerLibrary) -> Non
 def test_results_have_urls_of_their_own_and_no_more_than_wanted(full: ServerLibrary) -> None:
     hits = full.search("x", 3, go)
     assert [(hit.url, hit.title) for hit in hits.pages] == [
-        (URL, "Turku"), ("doc-2", "Aura"), ("doc-3", "Long"),
+        (URL, "Turku"), (f"{URL}#doc-2", "Aura"), ("doc-3", "Long"),
     ]  # fmt: skip
-    assert full.fetch("doc-2", go).text == "The Aura is a river."
+    assert full.fetch(f"{URL}#doc-2", go).text == "The Aura is a river."
     assert full.fetch(URL, go).title == "Turku"
     assert len(full.search("x", 1, go).pages) == 1
     assert not full.search("nothing", 5, go).pages
