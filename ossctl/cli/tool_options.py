@@ -72,9 +72,9 @@ def tool_options(
         str,
         typer.Option(
             "--browser",
-            metavar="DIR|web",
+            metavar="DIR|web|mcp:COMMAND|mcp:URL",
             show_default=False,
-            help="Documents that the model may search and cite: a folder, or the web.",
+            help="Documents that the model may search and cite: a folder, the web, or an MCP search server.",
         ),
     ] = "",
     mcp: Annotated[

@@ -6,10 +6,11 @@ from ossctl.app.tools.browser.folder_library import FolderLibrary
 from ossctl.app.tools.browser.source import BrowserSource
 from ossctl.app.tools.browser.web_library import WebLibrary
 from ossctl.app.tools.files.files import FilesSource
+from ossctl.errors import UsageError
 from ossctl.settings import Paths
 
 _READ_ONLY, WRITABLE = ":ro", ":rw"
-_WEB = "web"
+_WEB, _SERVER = "web", "mcp:"
 
 
 def files_source(given: str) -> FilesSource:
@@ -22,11 +23,27 @@ def files_source(given: str) -> FilesSource:
     return FilesSource(_folder(given.removesuffix(_READ_ONLY)))
 
 
-def browser_source(given: str) -> BrowserSource:
-    """The browser over the documents in `DIR`, or over the web. Raises UsageError."""
+def browser_source(given: str, seconds: float) -> BrowserSource:
+    """The browser over the documents in `DIR`, over the `web`, or over the search server `mcp:COMMAND|URL`.
+
+    A call of the server takes at most `seconds`. Raises UsageError.
+    """
     if given == _WEB:
         return BrowserSource(WebLibrary())
+    if given.startswith(_SERVER):
+        return _server_source(given.removeprefix(_SERVER), seconds)
     return BrowserSource(FolderLibrary(_folder(given), Paths.from_environment().documents))
+
+
+def _server_source(given: str, seconds: float) -> BrowserSource:
+    from ossctl.app.tools.browser.server_library import ServerLibrary  # only where it is used: asyncio
+    from ossctl.app.tools.mcp.given import servers_given
+
+    servers = servers_given([given], "--browser mcp")
+    if len(servers) > 1:
+        names = ", ".join(server.name for server in servers)
+        raise UsageError(f"--browser needs one of {len(servers)} MCP servers", f"Give mcp:NAME=FILE: {names}")
+    return BrowserSource(ServerLibrary(servers[0], seconds))
 
 
 def _folder(given: str) -> Path:

@@ -41,7 +41,7 @@ class ToolOptions:
     python_in: "PlaceName | None" = None
     python_files: Path | None = None
     files: str = ""  # DIR or DIR:rw
-    browser: str = ""  # DIR or web
+    browser: str = ""  # DIR, web or mcp:SERVER
     mcp: Sequence[str] = ()
     mcp_tools: Sequence[str] = ()
 
@@ -98,7 +98,7 @@ class ToolOptions:
         if self.files:
             yield files_source(self.files)
         if self.browser:
-            yield browser_source(self.browser)
+            yield browser_source(self.browser, self.seconds)
 
 
 def _pairs(given: Sequence[str], option: str, what: str) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ossctl.app.tools.folder_options import browser_source
 from ossctl.app.tools.options import ToolOptions
 from ossctl.app.tools.source import ToolOutcome
 from ossctl.dialect import ToolCall
@@ -75,3 +76,31 @@ def test_a_missing_library_for_the_web_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UsageError, match="needs the package ddgs and trafilatura") as caught:
         names(browser="web")
     assert 'pip install "ossctl[web]"' in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("mcp:uvx wiki-mcp --lang fi", "the MCP server wiki (uvx wiki-mcp --lang fi)"),
+        ("mcp:notes=python notes.py", "the MCP server notes (python notes.py)"),
+        ("mcp:https://mcp.example.org/mcp?key=1", "the MCP server example (https://mcp.example.org/mcp)"),
+        ("./mcp:docs", "documents in "),
+        ("mcp", "documents in "),
+    ],
+)
+def test_what_is_searched(folder: Path, monkeypatch: pytest.MonkeyPatch, given: str, name: str) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "mcp").mkdir()
+    (folder / "mcp:docs").mkdir()
+    with closing(browser_source(given, 20.0)) as source:
+        (note,) = source.notes()
+    assert note.startswith(f"The model can search {name}")
+
+
+def test_a_search_server_that_is_not_one_is_named(folder: Path) -> None:
+    with pytest.raises(UsageError, match="--browser mcp: expected a command, a URL"):
+        names(browser="mcp:")
+    (folder / "two.json").write_text('{"mcpServers": {"a": {"command": "a"}, "b": {"command": "b"}}}')
+    with pytest.raises(UsageError, match="one of 2 MCP servers") as caught:
+        names(browser=f"mcp:{folder}/two.json")
+    assert caught.value.hint.endswith("a, b")

@@ -29,6 +29,9 @@ class FolderLibrary:
     def name(self) -> str:
         return f"documents in {self._folder.root}"
 
+    def start(self) -> None:
+        """Nothing has to run before the first search."""
+
     def search(self, query: str, n_hits: int, keep_going: KeepGoing) -> Hits:
         note = self._update.refresh(keep_going)
         try:

@@ -36,6 +36,9 @@ class Library(Protocol):
     def name(self) -> str:
         """What it is, for the user."""
 
+    def start(self) -> None:
+        """Start what the searches need. Raises OssctlError."""
+
     def search(self, query: str, n_hits: int, keep_going: KeepGoing) -> Hits:
         """The best pages for a query."""
 

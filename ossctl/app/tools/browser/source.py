@@ -17,6 +17,7 @@ class BrowserSource:
         self._library = library
 
     def tools(self) -> Sequence[Tool]:
+        self._library.start()
         return (SEARCH, OPEN, FIND)
 
     def describe(self, name: str, /) -> str:
@@ -24,7 +25,7 @@ class BrowserSource:
         return f"{verbs[name]} {self._library.name}"
 
     def notes(self) -> Sequence[str]:
-        return [f"The model can search {self._library.name}."]
+        return [f"The model can search {self._library.name} without asking."]
 
     def open(self) -> Browser:
         return Browser(self._library)

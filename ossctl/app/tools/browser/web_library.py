@@ -37,6 +37,9 @@ class WebLibrary:
             )
         self._public_only = public_only
 
+    def start(self) -> None:
+        """Nothing has to run before the first search."""
+
     def search(self, query: str, n_hits: int, keep_going: KeepGoing) -> Hits:
         from ddgs import DDGS
         from ddgs.exceptions import DDGSException

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from threading import Thread
 from typing import Any, TypeVar
 
+from ossctl.app.tools.source import KeepGoing
+
+_POLL_SECONDS = 0.05
 _T = TypeVar("_T")
 
 
@@ -27,6 +30,14 @@ class EventLoop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def result_while(keep_going: KeepGoing, running: Future[_T]) -> _T:
+    """The result of what runs. Cancels it when the user stops it, and raises CancelledError."""
+    while not wait([running], _POLL_SECONDS).done:
+        if not keep_going():
+            running.cancel()
+    return running.result()
 
 
 async def _cancel_others() -> None:

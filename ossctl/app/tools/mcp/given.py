@@ -33,28 +33,29 @@ _RUNNERS = {
 _VERBS = {"run", "exec", "tool", "x", "dlx"}
 
 
-def servers_given(given: Iterable[str]) -> list[McpServer]:
-    """The servers of all `--mcp` options, each with a name of its own. Raises UsageError."""
+def servers_given(given: Iterable[str], option: str = "--mcp") -> list[McpServer]:
+    """The servers that `option` names, each with a name of its own. Raises UsageError."""
     servers: list[McpServer] = []
     for text in given:
-        for server in _servers(text):
+        for server in _servers(text, option):
             taken = {other.name for other in servers}
             if server.name in taken and _NAMED.fullmatch(text):
-                raise UsageError(f"--mcp: there are two servers with the name {server.name}")
+                raise UsageError(f"{option}: there are two servers with the name {server.name}")
             servers.append(replace(server, name=_free(server.name, taken)))
     return servers
 
 
-def _servers(text: str) -> list[McpServer]:
+def _servers(text: str, option: str) -> list[McpServer]:
     named = None if _URL.match(text) else _NAMED.fullmatch(text)
     name, rest = (named["name"], named["rest"].strip()) if named else ("", text.strip())
     if not rest:
-        raise UsageError(f"--mcp {text}: expected a command, a URL or a file of mcpServers")
+        where = f"{option} {text}".rstrip()
+        raise UsageError(f"{where}: expected a command, a URL or a file of mcpServers")
     if _URL.match(rest):
-        return [McpServer(name or _of_url(rest), url=checked_url(rest, "--mcp"), shown=shown_url(rest))]
+        return [McpServer(name or _of_url(rest), url=checked_url(rest, option), shown=shown_url(rest))]
     if rest.endswith(".json") and (Path(rest).is_file() or " " not in rest):
         return _of_file(Path(rest), name)
-    return [_of_command(rest, name)]
+    return [_of_command(rest, name, option)]
 
 
 def _of_file(file: Path, name: str) -> list[McpServer]:
@@ -67,11 +68,11 @@ def _of_file(file: Path, name: str) -> list[McpServer]:
     return chosen
 
 
-def _of_command(command: str, name: str) -> McpServer:
+def _of_command(command: str, name: str, option: str) -> McpServer:
     try:
         argv = tuple(shlex.split(command, posix=os.name == "posix"))
     except ValueError as error:
-        raise UsageError(f"--mcp {command}: {error}") from None
+        raise UsageError(f"{option} {command}: {error}") from None
     return McpServer(name or _of_program(argv), argv=argv, shown=command)
 
 

@@ -50,6 +50,12 @@ class ServerPool:
         """Start a call. Cancelling the future cancels it."""
         return self._loop.submit(_outcome(self.connections[tool.server.name], tool, call, arguments, seconds))
 
+    def ask(
+        self, server: McpServer, name: str, arguments: dict[str, Any], seconds: float
+    ) -> Future[mcp_types.CallToolResult]:
+        """Start a call for a program that reads the result itself. Its failure is a ServerFault."""
+        return self._loop.submit(self.connections[server.name].call(name, arguments, seconds))
+
     def close(self) -> None:
         """End all servers, side by side. Called at the latest when the program ends."""
         atexit.unregister(self.close)

@@ -2,13 +2,14 @@
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ossctl.app.tools.mcp.event_loop import result_while
 from ossctl.app.tools.mcp.naming import ServerTool, named_for_model, offered
 from ossctl.app.tools.mcp.server import McpServer
 from ossctl.app.tools.question import call_text, program_input
@@ -18,8 +19,6 @@ from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.tools.mcp.pool import ServerPool
-
-_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -126,12 +125,8 @@ class McpSession:
             return failed(call, "the arguments are not a JSON object")
         if not keep_going():
             return stopped(call)
-        running = self.source.start(call, arguments)
-        while not wait([running], _POLL_SECONDS).done:
-            if not keep_going():
-                running.cancel()
         try:
-            return running.result()
+            return result_while(keep_going, self.source.start(call, arguments))
         except CancelledError:
             return stopped(call)
 

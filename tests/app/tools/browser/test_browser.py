@@ -23,6 +23,9 @@ class Shelf:
         self.pages = pages
         self.fetched: list[str] = []
 
+    def start(self) -> None:
+        pass
+
     def search(self, query: str, n_hits: int, keep_going: KeepGoing) -> Hits:
         found = [Hit(page.url, page.title, without_links(page.text)[-20:]) for page in self.pages.values()]
         return Hits(found[:n_hits], "Not all is searched.")
