@@ -7,7 +7,7 @@ from itertools import groupby
 from threading import Event, RLock, Thread
 from time import monotonic
 
-from ossctl.app.tools.question import program_input
+from ossctl.app.tools.arguments import json_arguments
 from ossctl.app.tools.source import KeepGoing, ToolOutcome, ToolSession, ToolSource, denied, failed, stopped
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import OssctlError, UsageError
@@ -220,7 +220,7 @@ class ToolRunner:
             more = ", …" if len(names) > _MAX_NAMED else ""
             return f"there is no function {call.name}; there are: {', '.join(names[:_MAX_NAMED])}{more}"
         try:
-            program_input(call)
+            json_arguments(call)
         except ValueError as error:
             return str(error)
         return ""

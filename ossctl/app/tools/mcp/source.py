@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from ossctl.app.tools.arguments import arguments_of
 from ossctl.app.tools.mcp.naming import ServerTool, named_for_model, offered
 from ossctl.app.tools.mcp.server import McpServer
-from ossctl.app.tools.question import call_text, program_input
-from ossctl.app.tools.source import KeepGoing, ToolOutcome, failed, stopped
+from ossctl.app.tools.question import call_text
+from ossctl.app.tools.source import POLL_SECONDS, KeepGoing, ToolOutcome, failed, stopped
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.tools.mcp.pool import ServerPool
-
-_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -119,15 +116,13 @@ class McpSession:
 
     def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
         try:
-            arguments = msgspec.json.decode(program_input(call))
+            arguments = arguments_of(call, dict[str, Any])
         except ValueError as error:
             return failed(call, str(error))
-        if not isinstance(arguments, dict):
-            return failed(call, "the arguments are not a JSON object")
         if not keep_going():
             return stopped(call)
         running = self.source.start(call, arguments)
-        while not wait([running], _POLL_SECONDS).done:
+        while not wait([running], POLL_SECONDS).done:
             if not keep_going():
                 running.cancel()
         try:
