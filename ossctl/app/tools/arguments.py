@@ -20,12 +20,13 @@ def json_arguments(call: ToolCall) -> Any:
 def arguments_of(call: ToolCall, form: type[_Form]) -> _Form:
     """The arguments in the form of an object; numbers may be strings. Raises ValueError for the model."""
     given = json_arguments(call)
-    if not isinstance(given, dict):
-        raise ValueError("the arguments are not a JSON object")
     try:
         return msgspec.convert(given, form, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error).replace("`$.", "`").replace(" - at", ":")) from None
+        wrong = str(error).replace("`$.", "`").replace(" - at", ":")
+        raise ValueError(
+            wrong if isinstance(given, dict) else "the arguments are not a JSON object"
+        ) from None
 
 
 def program_input(call: ToolCall) -> str:

@@ -1,7 +1,8 @@
 """The functions of several sources together, and the calls of one conversation to them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
 from threading import Event, RLock, Thread
@@ -116,9 +117,10 @@ class Toolbox:
         return ToolRunner(self)
 
     def close(self) -> None:
-        """End all that the sources have started."""
-        for source in self._sources:
-            source.close()
+        """End all that the sources have started, whatever happens to one of them."""
+        with ExitStack() as stack:
+            for source in self._sources:
+                stack.callback(source.close)
 
     def _asked(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
         return self._ask_all() if self._started.is_set() else dict(self._tools)
@@ -191,8 +193,9 @@ class ToolRunner:
 
     def close(self) -> None:
         """End what the conversation has started. It may begin again."""
-        while self._sessions:
-            self._sessions.popitem()[1].close()
+        with ExitStack() as stack:
+            while self._sessions:
+                stack.callback(self._sessions.popitem()[1].close)
 
     def forget(self, source: ToolSource) -> None:
         """End what the conversation has started with a source."""
@@ -240,8 +243,8 @@ class ToolRunner:
 def _awaited(call: ToolCall, outcome: ToolOutcome | Future[ToolOutcome]) -> Iterator[ToolOutcome | ToolCall]:
     """Yield the call until it ends, then its outcome."""
     while not isinstance(outcome, ToolOutcome):
-        try:
-            outcome = outcome.result(_TICK_SECONDS)
-        except TimeoutError:
+        if wait([outcome], _TICK_SECONDS).done:  # a tool itself may raise TimeoutError
+            outcome = outcome.result()
+        else:
             yield call
     yield outcome

@@ -31,9 +31,8 @@ class WebLibrary:
         """Raises UsageError if a library is missing."""
         missing = [name for name in ("ddgs", "trafilatura") if find_spec(name) is None]
         if missing:
-            raise UsageError(
-                f"--browser web needs the package {' and '.join(missing)}", 'Run: pip install "ossctl[web]"'
-            )
+            packages = f"package{'s' * (len(missing) > 1)} {' and '.join(missing)}"
+            raise UsageError(f"--browser web needs the {packages}", 'Run: pip install "ossctl[web]"')
         self._public_only = public_only
 
     def search(self, query: str, n_hits: int, keep_going: KeepGoing) -> Hits:

@@ -43,9 +43,9 @@ class MontyPlace:
         try:
             import pydantic_monty  # noqa: F401
         except ImportError as error:
-            raise Unavailable(
-                f"pydantic-monty cannot be imported: {error}", "pip install 'ossctl[python]'"
-            ) from None
+            missing = isinstance(error, ModuleNotFoundError)
+            reason = "is not installed" if missing else f"cannot be imported: {error}"
+            raise Unavailable(f"pydantic-monty {reason}", 'Run: pip install "ossctl[python]"') from None
 
     def start(self, limits: Limits, shared: Path | None) -> "MontyInterpreter":
         """Take a process from the pool, which grows as needed."""
