@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
-from threading import Event, RLock, Thread
+from threading import Event, Lock, Thread
 from time import monotonic
 
 from ossctl.app.tools.arguments import json_arguments
@@ -43,7 +43,7 @@ class Toolbox:
         self._tools: dict[ToolSource, tuple[Tool, ...]] = {}  # of the sources that have said which they have
         self._failures: dict[ToolSource, str] = {}
         self._lenient = False
-        self._lock = RLock()
+        self._lock = Lock()
         self._started = Event()  # whether all sources have been asked, if that is done on another thread
         self._started.set()
 
@@ -91,9 +91,12 @@ class Toolbox:
 
     def add(self, source: ToolSource) -> None:
         """Offer more functions. Raises OssctlError if they cannot be."""
-        with self._lock:
+        self._sources.append(source)
+        try:
             self._ask(source)
-            self._sources.append(source)
+        except BaseException:  # Ctrl-C as well
+            self._sources.remove(source)
+            raise
 
     def remove(self, source: ToolSource) -> None:
         """Offer the functions of a source no longer, and end what it has started."""
@@ -123,31 +126,34 @@ class Toolbox:
                 stack.callback(source.close)
 
     def _asked(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
-        return self._ask_all() if self._started.is_set() else dict(self._tools)
-
-    def _ask_all(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
+        if self._started.is_set():
+            self._ask_all()
         with self._lock:
-            for source in self._sources:
-                if source in self._tools or source in self._failures:
-                    continue
-                try:
-                    self._ask(source)
-                except OssctlError as error:
-                    if not self._lenient:
-                        raise
-                    self._failures[source] = (
-                        f"Not offered to the model: {error.message}. {error.hint}".strip()
-                    )
             return dict(self._tools)
 
+    def _ask_all(self) -> None:
+        for source in self.sources:
+            if source in self._tools or source in self._failures:
+                continue
+            try:
+                self._ask(source)
+            except OssctlError as error:
+                if not self._lenient:
+                    raise
+                self._failures[source] = f"Not offered to the model: {error.message}. {error.hint}".strip()
+
     def _ask(self, source: ToolSource) -> None:
+        """Note which functions a source has. It may take long to start: others do not wait for it."""
         tools = tuple(source.tools())
-        taken = {tool.name for others in (self._declared, *self._tools.values()) for tool in others}
-        for tool in tools:
-            if tool.name in taken:
-                raise UsageError(f"there are two functions with the name {tool.name}")
-            taken.add(tool.name)
-        self._tools[source] = tools
+        with self._lock:
+            if source in self._tools:  # asked on another thread meanwhile
+                return
+            taken = {tool.name for others in (self._declared, *self._tools.values()) for tool in others}
+            for tool in tools:
+                if tool.name in taken:
+                    raise UsageError(f"there are two functions with the name {tool.name}")
+                taken.add(tool.name)
+            self._tools[source] = tools
 
 
 class ToolRunner:

@@ -170,6 +170,18 @@ def test_tools_that_start_beside_the_model_are_offered_once_they_are_there() -> 
     assert [tool.name for tool in tools.offered] == ["declared", "meet"]
 
 
+def test_a_source_that_starts_does_not_delay_another_that_is_added() -> None:
+    source, commands = Starting(), ToolCommands((Tool("note"),), {})
+    tools = Toolbox([source])
+    tools.start()
+    tools.add(commands)
+    assert [tool.name for tool in tools.offered] == ["note"]
+    tools.remove(commands)
+    assert not tools.offered
+    source.allowed.set()
+    assert tools.wait(5)
+
+
 def test_tools_that_fail_to_start_are_left_out_and_the_reason_is_said() -> None:
     source = Starting("the server ended")
     tools = Toolbox([source])
