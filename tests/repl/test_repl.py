@@ -436,3 +436,16 @@ def test_python_is_switched_on_and_off(gpt_oss: LlamaModel, monkeypatch: pytest.
         assert opened.lines[-1].startswith("python: ")
         opened.repl.handle("/python off")
         assert not opened.repl.chat.prompts.tools
+
+
+def test_a_program_that_is_called_python_is_not_switched_off(
+    gpt_oss: LlamaModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = ToolCommand((sys.executable, "-c", "pass"), 20.0)
+    names = ("note", "python")
+    tools = Toolbox([ToolCommands(tuple(map(Tool, names)), dict.fromkeys(names, program))])
+    with scripted_chat(gpt_oss, lambda given: [given.spelt("hm", "Done.")], OPTIONS, tools=tools) as scripted:
+        opened = opened_repl(scripted, monkeypatch)
+        opened.repl.handle("/python off")
+        assert opened.lines[-1] == "The model has no Python."
+        assert [tool.name for tool in opened.repl.chat.prompts.tools] == [*names]

@@ -1,11 +1,8 @@
 """Runs the user's programs for the model's tool calls."""
 
-import contextlib
 import os
 import shlex
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +10,13 @@ from threading import Thread
 from time import monotonic
 from typing import IO
 
-from ossctl.app.tools.question import call_text, program_input
-from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing, ToolOutcome, failed, stopped
+from ossctl.app.tools.arguments import program_input
+from ossctl.app.tools.processes import exit_code, kill_group
+from ossctl.app.tools.question import call_text
+from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing, ToolOutcome, failed, stopped, truncated
 from ossctl.dialect import Tool, ToolCall
 
 _READ_BYTES = 16 * 1024
-_POLL_SECONDS = 0.05
 
 # The environment variables that a program gets: enough to start, but no secrets.
 _POSIX = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
@@ -99,12 +97,13 @@ class ToolCommand:
         output, errors = _Capture(process.stdout), _Capture(process.stderr)
         deadline = monotonic() + self.seconds
         going = True
-        while (code := _wait(process)) is None and not output.full and monotonic() < deadline and going:
+        while (code := exit_code(process)) is None and not output.full and monotonic() < deadline and going:
             going = keep_going()
-        _kill(process)
+        kill_group(process)
+        process.wait()
         text = output.text()
         if output.full:
-            return ToolOutcome(call, f"{text}\n[truncated after {MAX_RESULT_BYTES:,} bytes]", ok=True)
+            return ToolOutcome(call, truncated(text), ok=True)
         if code is None and not going:
             return stopped(call)
         if code is None:
@@ -134,21 +133,3 @@ class _Capture:
             while data := os.read(self._pipe.fileno(), _READ_BYTES):
                 self._data += data[: MAX_RESULT_BYTES - len(self._data)]
                 self.full = self.full or len(self._data) == MAX_RESULT_BYTES
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int | None:
-    """Wait a moment; return the exit code if the program has ended."""
-    try:
-        return process.wait(_POLL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the program and its children."""
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-import msgspec
-
 # For the description of a tool: the grammar in few words.
 FORMAT = """\
 A patch is text in this format:
@@ -102,17 +100,14 @@ class FileChange:
         return "\n".join([*updated, *lines[done:]])
 
 
-def patch_in(arguments: str) -> str:
-    """The patch in the arguments of a call: plain text, a JSON string, or an object with one text.
+def patch_in(arguments: object) -> str:
+    """The patch in the arguments of a call: a text, or an object with one text. Raises ValueError.
 
-    gpt-oss writes any of these, whatever the function's parameters are.
+    gpt-oss writes either, whatever the function's parameters are.
     """
-    try:
-        value = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return arguments
-    texts = [text for text in value.values() if isinstance(text, str)] if isinstance(value, dict) else [value]
-    if len(texts) != 1 or not isinstance(texts[0], str):
+    values = arguments.values() if isinstance(arguments, dict) else [arguments]
+    texts = [text for text in values if isinstance(text, str)]
+    if len(texts) != 1:
         raise ValueError(f"the patch is missing: give one text that starts with {_BEGIN}")
     return texts[0]
 

@@ -5,6 +5,7 @@ import re
 
 import msgspec
 
+from ossctl.app.tools.arguments import program_input
 from ossctl.dialect import ToolCall
 
 _MAX_LINE = 70  # characters of a call that is shown on one line
@@ -19,14 +20,6 @@ def call_text(call: ToolCall) -> str:
     if len(call.name) + len(arguments) > _MAX_LINE:
         arguments = msgspec.json.format(arguments, indent=2)
     return f"Run {call.name}({visible(arguments)})?"
-
-
-def program_input(call: ToolCall) -> str:
-    """The arguments as JSON without whitespace. Raises ValueError if they are not JSON."""
-    try:
-        return msgspec.json.encode(msgspec.json.decode(call.arguments.strip() or "{}")).decode()
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the arguments are not valid JSON: {error}") from None
 
 
 def visible(text: str) -> str:

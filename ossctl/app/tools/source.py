@@ -10,6 +10,8 @@ from ossctl.dialect import Tool, ToolCall
 
 MAX_RESULT_BYTES = 64 * 1024  # about 16,000 tokens: more would crowd out the conversation
 
+POLL_SECONDS = 0.05  # between two looks at `keep_going` while something runs
+
 KeepGoing = Callable[[], bool]
 
 
@@ -63,6 +65,11 @@ class ToolSource(Protocol):
 
     def close(self) -> None:
         """End everything that was started. Called once."""
+
+
+def truncated(text: str) -> str:
+    """A result of which `text` is the first MAX_RESULT_BYTES."""
+    return f"{text}\n[truncated after {MAX_RESULT_BYTES:,} bytes]"
 
 
 def denied(call: ToolCall) -> ToolOutcome:

@@ -1,13 +1,14 @@
 """The functions of several sources together, and the calls of one conversation to them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
-from threading import Event, RLock, Thread
+from threading import Event, Lock, Thread
 from time import monotonic
 
-from ossctl.app.tools.question import program_input
+from ossctl.app.tools.arguments import json_arguments
 from ossctl.app.tools.source import KeepGoing, ToolOutcome, ToolSession, ToolSource, denied, failed, stopped
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import OssctlError, UsageError
@@ -42,7 +43,7 @@ class Toolbox:
         self._tools: dict[ToolSource, tuple[Tool, ...]] = {}  # of the sources that have said which they have
         self._failures: dict[ToolSource, str] = {}
         self._lenient = False
-        self._lock = RLock()
+        self._lock = Lock()
         self._started = Event()  # whether all sources have been asked, if that is done on another thread
         self._started.set()
 
@@ -90,9 +91,12 @@ class Toolbox:
 
     def add(self, source: ToolSource) -> None:
         """Offer more functions. Raises OssctlError if they cannot be."""
-        with self._lock:
+        self._sources.append(source)
+        try:
             self._ask(source)
-            self._sources.append(source)
+        except BaseException:  # Ctrl-C as well
+            self._sources.remove(source)
+            raise
 
     def remove(self, source: ToolSource) -> None:
         """Offer the functions of a source no longer, and end what it has started."""
@@ -116,36 +120,40 @@ class Toolbox:
         return ToolRunner(self)
 
     def close(self) -> None:
-        """End all that the sources have started."""
-        for source in self._sources:
-            source.close()
+        """End all that the sources have started, whatever happens to one of them."""
+        with ExitStack() as stack:
+            for source in self._sources:
+                stack.callback(source.close)
 
     def _asked(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
-        return self._ask_all() if self._started.is_set() else dict(self._tools)
-
-    def _ask_all(self) -> Mapping[ToolSource, tuple[Tool, ...]]:
+        if self._started.is_set():
+            self._ask_all()
         with self._lock:
-            for source in self._sources:
-                if source in self._tools or source in self._failures:
-                    continue
-                try:
-                    self._ask(source)
-                except OssctlError as error:
-                    if not self._lenient:
-                        raise
-                    self._failures[source] = (
-                        f"Not offered to the model: {error.message}. {error.hint}".strip()
-                    )
             return dict(self._tools)
 
+    def _ask_all(self) -> None:
+        for source in self.sources:
+            if source in self._tools or source in self._failures:
+                continue
+            try:
+                self._ask(source)
+            except OssctlError as error:
+                if not self._lenient:
+                    raise
+                self._failures[source] = f"Not offered to the model: {error.message}. {error.hint}".strip()
+
     def _ask(self, source: ToolSource) -> None:
+        """Note which functions a source has. It may take long to start: others do not wait for it."""
         tools = tuple(source.tools())
-        taken = {tool.name for others in (self._declared, *self._tools.values()) for tool in others}
-        for tool in tools:
-            if tool.name in taken:
-                raise UsageError(f"there are two functions with the name {tool.name}")
-            taken.add(tool.name)
-        self._tools[source] = tools
+        with self._lock:
+            if source in self._tools:  # asked on another thread meanwhile
+                return
+            taken = {tool.name for others in (self._declared, *self._tools.values()) for tool in others}
+            for tool in tools:
+                if tool.name in taken:
+                    raise UsageError(f"there are two functions with the name {tool.name}")
+                taken.add(tool.name)
+            self._tools[source] = tools
 
 
 class ToolRunner:
@@ -191,8 +199,9 @@ class ToolRunner:
 
     def close(self) -> None:
         """End what the conversation has started. It may begin again."""
-        while self._sessions:
-            self._sessions.popitem()[1].close()
+        with ExitStack() as stack:
+            while self._sessions:
+                stack.callback(self._sessions.popitem()[1].close)
 
     def forget(self, source: ToolSource) -> None:
         """End what the conversation has started with a source."""
@@ -220,7 +229,7 @@ class ToolRunner:
             more = ", …" if len(names) > _MAX_NAMED else ""
             return f"there is no function {call.name}; there are: {', '.join(names[:_MAX_NAMED])}{more}"
         try:
-            program_input(call)
+            json_arguments(call)
         except ValueError as error:
             return str(error)
         return ""
@@ -240,8 +249,8 @@ class ToolRunner:
 def _awaited(call: ToolCall, outcome: ToolOutcome | Future[ToolOutcome]) -> Iterator[ToolOutcome | ToolCall]:
     """Yield the call until it ends, then its outcome."""
     while not isinstance(outcome, ToolOutcome):
-        try:
-            outcome = outcome.result(_TICK_SECONDS)
-        except TimeoutError:
+        if wait([outcome], _TICK_SECONDS).done:  # a tool itself may raise TimeoutError
+            outcome = outcome.result()
+        else:
             yield call
     yield outcome

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from ossctl.app.tools.python.source import PythonSource
     from ossctl.repl.repl import Repl
 
 
@@ -19,15 +20,23 @@ def tools(repl: "Repl", _argument: str) -> None:
 
 def python(repl: "Repl", argument: str) -> None:
     """`/python [on|off]`"""
-    source = repl.chat.tools.by_name.get("python")
+    source = _python_source(repl)
     if argument == "on" and source is None:
         if repl.new_python is None:
             raise UsageError("this chat has no Python")
         repl.chat.offer(repl.new_python())
     elif argument == "off" and source is not None:
         repl.chat.withdraw(source)
-    source = repl.chat.tools.by_name.get("python")
+    source = _python_source(repl)
     if source is None:
         repl.say("The model has no Python.")
         return
     repl.say(f"The model may run Python: {source.describe('python')}.", *source.notes())
+
+
+def _python_source(repl: "Repl") -> "PythonSource | None":
+    """The model's Python; a program that the user has named `python` is something else."""
+    from ossctl.app.tools.python.source import PythonSource  # only where it is used: starts stay fast
+
+    source = repl.chat.tools.by_name.get("python")
+    return source if isinstance(source, PythonSource) else None

@@ -7,7 +7,8 @@ from os import terminal_size
 import pytest
 
 from ossctl.app.tools.approval import ToolApproval
-from ossctl.app.tools.question import call_text, program_input
+from ossctl.app.tools.arguments import program_input
+from ossctl.app.tools.question import call_text
 from ossctl.dialect import ToolCall
 
 SHORT = ToolCall("note", '{"a": 1}')

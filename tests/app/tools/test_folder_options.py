@@ -73,7 +73,7 @@ def test_a_conversation_searches_a_folder_and_changes_a_file_of_it(folder: Path)
 
 def test_a_missing_library_for_the_web_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ossctl.app.tools.browser.web_library.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="needs the package ddgs and trafilatura") as caught:
+    with pytest.raises(UsageError, match="needs the packages ddgs and trafilatura") as caught:
         names(browser="web")
     assert 'pip install "ossctl[web]"' in caught.value.hint
 

@@ -1,7 +1,6 @@
 """Patches in the format of OpenAI's apply_patch: what they do to texts, and errors for the model."""
 
 import difflib
-import json
 import re
 
 import pytest
@@ -137,11 +136,9 @@ def test_a_change_that_does_not_fit_is_refused_in_one_line(
         change.apply(old)
 
 
-def test_a_patch_may_come_as_text_or_in_json() -> None:
-    for arguments in (DOCUMENTED, json.dumps(DOCUMENTED), json.dumps({"input": DOCUMENTED})):
-        assert patch_in(arguments) == DOCUMENTED
-    assert patch_in("[" * 100_000) == "[" * 100_000
-    for arguments in ("{}", "1", '{"a": "x", "b": "y"}', '{"a": 1}'):
+def test_a_patch_may_come_as_text_or_in_an_object() -> None:
+    assert patch_in(DOCUMENTED) == patch_in({"input": DOCUMENTED}) == DOCUMENTED
+    for arguments in ({}, 1, {"a": "x", "b": "y"}, {"a": 1}):
         with pytest.raises(ValueError, match="the patch is missing"):
             patch_in(arguments)
 

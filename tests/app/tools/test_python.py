@@ -327,6 +327,26 @@ def test_a_place_that_does_not_work_is_passed_over_and_said(tmp_path: Path, engi
     assert "user namespaces" in error.value.hint
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+@pytest.mark.parametrize(
+    ("said", "reason", "hint"),
+    [
+        ("Error response from daemon: No such image: python", "docker has no image of Python", "docker pull"),
+        ("Cannot connect to the Docker daemon", "docker does not work: Cannot connect", "Start its service"),
+    ],
+)
+def test_a_missing_image_and_a_missing_service_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, reason: str, hint: str
+) -> None:
+    engine = tmp_path / "docker"
+    engine.write_text(f"#!/bin/sh\necho '{said}' >&2; exit 1\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(Unavailable, match=reason) as error:
+        ContainerPlace(["docker"]).check()
+    assert hint in error.value.hint
+
+
 def test_no_place_at_all_is_an_error_with_every_reason() -> None:
     places = {"bwrap": lambda: BubblewrapPlace("no-such-bwrap"), "container": lambda: ContainerPlace([])}
     source = PythonSource(None, LIMITS, None, places)  # type: ignore[arg-type]

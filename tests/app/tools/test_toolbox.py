@@ -170,6 +170,18 @@ def test_tools_that_start_beside_the_model_are_offered_once_they_are_there() -> 
     assert [tool.name for tool in tools.offered] == ["declared", "meet"]
 
 
+def test_a_source_that_starts_does_not_delay_another_that_is_added() -> None:
+    source, commands = Starting(), ToolCommands((Tool("note"),), {})
+    tools = Toolbox([source])
+    tools.start()
+    tools.add(commands)
+    assert [tool.name for tool in tools.offered] == ["note"]
+    tools.remove(commands)
+    assert not tools.offered
+    source.allowed.set()
+    assert tools.wait(5)
+
+
 def test_tools_that_fail_to_start_are_left_out_and_the_reason_is_said() -> None:
     source = Starting("the server ended")
     tools = Toolbox([source])
@@ -178,3 +190,27 @@ def test_tools_that_fail_to_start_are_left_out_and_the_reason_is_said() -> None:
     assert tools.wait(5)
     assert not tools.offered
     assert tools.notes() == ["Not offered to the model: the server ended. Look for it."]
+
+
+class Failing(Together):
+    """Fails in every way that a bug can."""
+
+    def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
+        raise TimeoutError(call.arguments)
+
+    def close(self) -> None:
+        super().close()
+        raise OSError("cannot be closed")
+
+
+def test_an_error_of_a_source_is_raised_and_not_taken_for_a_call_that_runs() -> None:
+    runner = Toolbox([Failing(1)]).open()
+    with pytest.raises(TimeoutError, match="early"):
+        list(runner.run([ToolCall("meet", '"early"')], Asked(), lambda: True))
+
+
+def test_all_sources_are_closed_even_if_one_fails() -> None:
+    sources = [Together(1), Failing(1), Together(1)]
+    with pytest.raises(OSError, match="cannot be closed"):
+        Toolbox(sources).close()
+    assert [source.closed for source in sources] == [1, 1, 1]

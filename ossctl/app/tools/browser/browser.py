@@ -7,8 +7,7 @@ the range of lines, and lines with numbers, to cite as `【cursor†L1-L2】`.
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from ossctl.app.tools.arguments import arguments_of
 from ossctl.app.tools.browser.functions import FIND, OPEN, SEARCH
 from ossctl.app.tools.browser.library import Hits, Library, PageError
 from ossctl.app.tools.browser.page import Link, Page, title_line
@@ -36,10 +35,11 @@ class Browser:
     def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
         function = {SEARCH.name: self._search, OPEN.name: self._open, FIND.name: self._find}[call.name]
         try:
-            arguments = msgspec.json.decode(call.arguments.strip() or "{}", type=dict[str, Any])
+            arguments = arguments_of(call, dict[str, Any])
+        except ValueError as error:
+            return failed(call, str(error))
+        try:
             result = function(arguments, keep_going)
-        except msgspec.MsgspecError:
-            return failed(call, "the arguments are not a JSON object")
         except PageError as error:
             return failed(call, str(error)) if keep_going() else stopped(call)
         return ToolOutcome(call, result, ok=True)

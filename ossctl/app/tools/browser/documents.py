@@ -13,13 +13,13 @@ from urllib.parse import urljoin
 from ossctl.app.tools.browser.html_text import html_page, site_of
 from ossctl.app.tools.browser.library import PageError
 from ossctl.app.tools.browser.page import Link, Page, readable, title_line
+from ossctl.app.tools.processes import exit_code
 from ossctl.app.tools.source import KeepGoing
 
 MAX_BYTES = 64 * 1024 * 1024  # of a PDF, which may have many images
 MAX_CHARACTERS = 2 * 1024 * 1024  # of any other document; the rest is not read
 MISSING_PDF = 'pip install "ossctl[pdf]" adds what is missing'
 _PDF_SECONDS = 60.0
-_POLL_SECONDS = 0.05
 
 _HTML = {".html", ".htm", ".xhtml"}
 _MARKDOWN = {".md", ".markdown", ".mdown"}
@@ -87,7 +87,7 @@ def pdf_page(path: str, data: bytes, keep_going: KeepGoing) -> Page:
         given.seek(0)
         process = subprocess.Popen(command, stdin=given, stdout=written, stderr=subprocess.DEVNULL)  # noqa: S603
         try:
-            while (code := _wait(process)) is None:
+            while (code := exit_code(process)) is None:
                 if not keep_going() or monotonic() > deadline:
                     raise PageError(f"the PDF took more than {_PDF_SECONDS:g} s to read")
         finally:
@@ -100,13 +100,6 @@ def pdf_page(path: str, data: bytes, keep_going: KeepGoing) -> Page:
     if not _PDF_PAGE.sub("", text).strip():
         raise PageError("the PDF has no text, only images")
     return Page(path, title_line(title or PurePosixPath(path).name), readable(text))
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int | None:
-    try:
-        return process.wait(_POLL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
 
 
 def _markdown_page(path: str, text: str) -> Page:

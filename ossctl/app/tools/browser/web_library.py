@@ -12,11 +12,10 @@ from ossctl.app.tools.browser.html_text import html_page
 from ossctl.app.tools.browser.library import Hit, Hits, PageError
 from ossctl.app.tools.browser.page import Page, readable, title_line
 from ossctl.app.tools.browser.web_fetch import Fetched, fetch
-from ossctl.app.tools.source import KeepGoing
+from ossctl.app.tools.source import POLL_SECONDS, KeepGoing
 from ossctl.errors import UsageError
 
 _SECONDS = 15  # of each search engine
-_POLL_SECONDS = 0.05
 _HTML = {"text/html", "application/xhtml+xml"}
 _TEXT = {"application/json", "application/xml", "application/javascript", "application/yaml"}
 
@@ -32,9 +31,8 @@ class WebLibrary:
         """Raises UsageError if a library is missing."""
         missing = [name for name in ("ddgs", "trafilatura") if find_spec(name) is None]
         if missing:
-            raise UsageError(
-                f"--browser web needs the package {' and '.join(missing)}", 'Run: pip install "ossctl[web]"'
-            )
+            packages = f"package{'s' * (len(missing) > 1)} {' and '.join(missing)}"
+            raise UsageError(f"--browser web needs the {packages}", 'Run: pip install "ossctl[web]"')
         self._public_only = public_only
 
     def start(self) -> None:
@@ -99,7 +97,7 @@ def _while(keep_going: KeepGoing, work: Callable[[], _Result]) -> _Result:
         Thread(target=run, name="search", daemon=True).start()
     while keep_going():
         try:
-            result = done.get(timeout=_POLL_SECONDS)
+            result = done.get(timeout=POLL_SECONDS)
         except Empty:
             continue
         if isinstance(result, Exception):

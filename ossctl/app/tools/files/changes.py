@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 
-from ossctl.app.tools.files.functions import WRITE, WriteArguments, arguments_of
+from ossctl.app.tools.arguments import arguments_of, json_arguments
+from ossctl.app.tools.files.functions import WRITE, WriteArguments
 from ossctl.app.tools.files.text_file import TextFile, read_if_there
 from ossctl.app.tools.folder import Folder, FolderError
 from ossctl.app.tools.patches import FileChange, parse_patch, patch_in
@@ -49,7 +50,7 @@ def changes_of(call: ToolCall, folder: Folder) -> Sequence[Change]:
         old = read_if_there(folder, arguments.path)
         changes = [Change(arguments.path, old, arguments.text, old or TextFile(""))]
     else:
-        parts = parse_patch(patch_in(call.arguments))
+        parts = parse_patch(patch_in(json_arguments(call)))
         changes = [change for part in parts for change in _patched(part, folder)]
     places = [folder.relative(change.path) for change in changes]
     if twice := next((place for place in places if places.count(place) > 1), None):

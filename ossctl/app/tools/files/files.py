@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ossctl.app.tools.arguments import arguments_of
 from ossctl.app.tools.command import ToolCommand
 from ossctl.app.tools.files.changes import Change, apply_changes, changes_of
 from ossctl.app.tools.files.functions import (
@@ -17,7 +18,6 @@ from ossctl.app.tools.files.functions import (
     GrepArguments,
     ListArguments,
     ReadArguments,
-    arguments_of,
 )
 from ossctl.app.tools.files.text_file import read_text_file
 from ossctl.app.tools.folder import Folder, FolderError

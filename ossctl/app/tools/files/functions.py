@@ -1,11 +1,9 @@
 """The functions for files, as they are declared to the model, and their arguments."""
 
-from typing import TypeVar
-
 import msgspec
 
 from ossctl.app.tools.patches import FORMAT
-from ossctl.dialect import Schema, Tool, ToolCall
+from ossctl.dialect import Schema, Tool
 
 _PATH = {"type": "string", "description": "Path relative to the folder, with slashes."}
 _FOLDER = {"type": "string", "description": "Folder; if it is missing, all of it."}
@@ -65,16 +63,3 @@ class GrepArguments(msgspec.Struct):
 class WriteArguments(msgspec.Struct):
     path: str
     text: str
-
-
-_Arguments = TypeVar("_Arguments", ReadArguments, ListArguments, GrepArguments, WriteArguments)
-
-
-def arguments_of(call: ToolCall, form: type[_Arguments]) -> _Arguments:
-    """The arguments of a call; numbers may be strings. Raises ValueError that names the wrong one."""
-    try:
-        return msgspec.json.decode(call.arguments.strip() or "{}", type=form, strict=False)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error).replace("`$.", "`").replace(" - at", ":")) from None
-    except msgspec.DecodeError as error:
-        raise ValueError(f"the arguments are not valid JSON: {error}") from None

@@ -6,9 +6,8 @@ from concurrent.futures import Future, wait
 from threading import Thread
 from typing import Any, TypeVar
 
-from ossctl.app.tools.source import KeepGoing
+from ossctl.app.tools.source import POLL_SECONDS, KeepGoing
 
-_POLL_SECONDS = 0.05
 _T = TypeVar("_T")
 
 
@@ -34,7 +33,7 @@ class EventLoop:
 
 def result_while(keep_going: KeepGoing, running: Future[_T]) -> _T:
     """The result of what runs. Cancels it when the user stops it, and raises CancelledError."""
-    while not wait([running], _POLL_SECONDS).done:
+    while not wait([running], POLL_SECONDS).done:
         if not keep_going():
             running.cancel()
     return running.result()

@@ -58,9 +58,9 @@ class ServerPool:
 
     def close(self) -> None:
         """End all servers, side by side. Called at the latest when the program ends."""
-        atexit.unregister(self.close)
         self._wait(_close(list(self.connections.values())))
         self._loop.close()
+        atexit.unregister(self.close)  # not if Ctrl-C has stopped this
 
     def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
         """The result of `work`. Ctrl-C cancels it."""

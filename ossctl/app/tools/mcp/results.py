@@ -12,7 +12,7 @@ from mcp_types import (
     TextContent,
 )
 
-from ossctl.app.tools.source import MAX_RESULT_BYTES
+from ossctl.app.tools.source import MAX_RESULT_BYTES, truncated
 
 
 def text_of(result: CallToolResult) -> str:
@@ -49,4 +49,4 @@ def _cut(text: str) -> str:
     if len(encoded) <= MAX_RESULT_BYTES:
         return encoded.decode()
     kept = encoded[:MAX_RESULT_BYTES].decode("utf-8", "ignore")
-    return f"{kept}\n[truncated after {MAX_RESULT_BYTES:,} bytes]"
+    return truncated(kept)

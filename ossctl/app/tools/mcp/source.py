@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from ossctl.app.tools.arguments import arguments_of
 from ossctl.app.tools.mcp.event_loop import result_while
 from ossctl.app.tools.mcp.naming import ServerTool, named_for_model, offered
 from ossctl.app.tools.mcp.server import McpServer
-from ossctl.app.tools.question import call_text, program_input
+from ossctl.app.tools.question import call_text
 from ossctl.app.tools.source import KeepGoing, ToolOutcome, failed, stopped
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import UsageError
@@ -118,11 +117,9 @@ class McpSession:
 
     def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
         try:
-            arguments = msgspec.json.decode(program_input(call))
+            arguments = arguments_of(call, dict[str, Any])
         except ValueError as error:
             return failed(call, str(error))
-        if not isinstance(arguments, dict):
-            return failed(call, "the arguments are not a JSON object")
         if not keep_going():
             return stopped(call)
         try:

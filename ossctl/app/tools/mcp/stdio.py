@@ -6,9 +6,7 @@ server prints on stderr would reach the terminal.
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +21,7 @@ from mcp.shared.message import SessionMessage
 
 from ossctl.app.tools.mcp.last_lines import LastLines
 from ossctl.app.tools.mcp.server import McpServer
+from ossctl.app.tools.processes import kill_group, signal_group
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # of one line: a result of 64 KiB is all that the model gets
 _MAX_NOISE = 1_000  # lines in a row that are no messages
@@ -102,7 +101,7 @@ class ServerProcess:
             except anyio.BrokenResourceError:
                 return  # nobody listens: the connection is being closed
             if self._fault:
-                _kill(process)
+                kill_group(process)
             self.ended.set()
 
     async def _write(
@@ -124,9 +123,9 @@ class ServerProcess:
         with anyio.CancelScope(shield=True):
             _pipe(process.stdin).close()
             if not await _exits(process):
-                _signal(process, signal.SIGTERM)
+                signal_group(process, signal.SIGTERM)
                 await _exits(process)
-            _kill(process)
+            kill_group(process)
             await _exits(process)
             for task in tasks:
                 task.cancel()
@@ -142,19 +141,6 @@ async def _exits(process: Process) -> bool:
             return True
         await asyncio.sleep(_POLL_SECONDS)
     return False
-
-
-def _kill(process: Process) -> None:
-    _signal(process, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
-
-
-def _signal(process: Process, number: int) -> None:
-    """Send a signal to the process and its children, if any are left."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if sys.platform == "win32":
-            process.terminate()
-        else:
-            os.killpg(process.pid, number)
 
 
 def _message(line: bytes) -> SessionMessage | None:

@@ -1,5 +1,6 @@
 """Runs the model's Python in containers of podman or docker, without network."""
 
+import re
 import secrets
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from ossctl.app.tools.python.process import ProcessInterpreter
 IMAGE = "docker.io/library/python:3.13-slim"
 _ENGINES = ("podman", "docker")
 _SECONDS = 10.0
+_NO_IMAGE = re.compile(r"no such (image|object)|image not known", re.IGNORECASE)
 
 
 class ContainerPlace:
@@ -33,9 +35,12 @@ class ContainerPlace:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Unavailable(f"{self._engine} does not answer: {error}", "Start its service.") from None
         if found.returncode != 0:
-            said = (found.stderr.decode("utf-8", "replace").strip() or "no image").splitlines()[-1]
-            hint = f"If only the image is missing: {self._engine} pull {IMAGE}"
-            raise Unavailable(f"{self._engine} has no image of Python: {said}", hint)
+            said = (found.stderr.decode("utf-8", "replace").strip() or "no reason given").splitlines()[-1]
+            if _NO_IMAGE.search(said):
+                raise Unavailable(
+                    f"{self._engine} has no image of Python", f"Run: {self._engine} pull {IMAGE}"
+                )
+            raise Unavailable(f"{self._engine} does not work: {said}", "Start its service.")
 
     def start(self, limits: Limits, shared: Path | None) -> ProcessInterpreter:
         """Start a container."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing
+from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing, truncated
 
 SHARED = "/mnt/data"  # where the code finds the user's files; gpt-oss was trained with this path
 
@@ -89,6 +89,4 @@ def stop_reason(limits: Limits, *, going: bool, printed: int, late: bool) -> str
 def shortened(output: bytes, printed: int) -> str:
     """The text of `output`, the first bytes of the `printed` ones."""
     text = output[:MAX_RESULT_BYTES].decode("utf-8", "replace")
-    if printed <= MAX_RESULT_BYTES:
-        return text
-    return f"{text}\n[truncated after {MAX_RESULT_BYTES:,} bytes]\n"
+    return text if printed <= MAX_RESULT_BYTES else truncated(text)

@@ -12,12 +12,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ossctl.app.tools.python.interpreter import SHARED, Cell, Limits, Unavailable, shortened, stop_reason
-from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing
+from ossctl.app.tools.source import MAX_RESULT_BYTES, POLL_SECONDS, KeepGoing
 
 if TYPE_CHECKING:
     from pydantic_monty import Monty, MontySession
 
-_POLL_SECONDS = 0.05
 _END_SECONDS = 0.2
 _MAX_SUSPENSIONS = 1_000_000  # every file that is read counts as one; Monty's own limit is 1000
 _MARKS = re.compile(r"^ +~+\n", re.MULTILINE)
@@ -44,9 +43,9 @@ class MontyPlace:
         try:
             import pydantic_monty  # noqa: F401
         except ImportError as error:
-            raise Unavailable(
-                f"pydantic-monty cannot be imported: {error}", "pip install 'ossctl[python]'"
-            ) from None
+            missing = isinstance(error, ModuleNotFoundError)
+            reason = "is not installed" if missing else f"cannot be imported: {error}"
+            raise Unavailable(f"pydantic-monty {reason}", 'Run: pip install "ossctl[python]"') from None
 
     def start(self, limits: Limits, shared: Path | None) -> "MontyInterpreter":
         """Take a process from the pool, which grows as needed."""
@@ -91,7 +90,7 @@ class MontyInterpreter:
         feed = _Feed(self._session, code, self._mount)
         deadline = monotonic() + self._limits.seconds
         going, reason = True, ""
-        while not reason and not feed.ended(_POLL_SECONDS):
+        while not reason and not feed.ended(POLL_SECONDS):
             going = keep_going()
             reason = stop_reason(self._limits, going=going, printed=feed.printed, late=monotonic() > deadline)
         if reason:

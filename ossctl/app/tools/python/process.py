@@ -2,10 +2,8 @@
 
 import os
 import secrets
-import signal
 import struct
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -15,10 +13,10 @@ from typing import IO, Any
 
 import msgspec
 
+from ossctl.app.tools.processes import kill_group
 from ossctl.app.tools.python.interpreter import Cell, Limits, Unavailable, shortened, stop_reason
-from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing
+from ossctl.app.tools.source import MAX_RESULT_BYTES, POLL_SECONDS, KeepGoing
 
-_POLL_SECONDS = 0.05
 _INTERRUPT_SECONDS = 1.0  # how long code may take to stop before its process is killed
 _END_SECONDS = 2.0
 _READ_BYTES = 64 * 1024
@@ -66,7 +64,7 @@ class ProcessInterpreter:
         self._send({"code": code, "marker": marker})
         deadline = monotonic() + self._limits.seconds
         reply, reason, going = None, "", True
-        while not reason and (reply := self._replies.next(_POLL_SECONDS)) is None:
+        while not reason and (reply := self._replies.next(POLL_SECONDS)) is None:
             going = keep_going()
             reason = stop_reason(
                 self._limits, going=going, printed=self._output.printed, late=monotonic() > deadline
@@ -103,10 +101,7 @@ class ProcessInterpreter:
             with suppress(OSError):
                 self._process.stdin.close()
         if self._process.poll() is None:
-            if sys.platform == "win32":
-                self._process.kill()
-            else:
-                os.killpg(self._process.pid, signal.SIGKILL)
+            kill_group(self._process)
             self._kill()
         self._process.wait()
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from ossctl.app.tools.arguments import arguments_of
 from ossctl.app.tools.python.bubblewrap import BubblewrapPlace
 from ossctl.app.tools.python.container import ContainerPlace
 from ossctl.app.tools.python.interpreter import SHARED, Cell, Interpreter, Limits, Place, Unavailable
@@ -35,6 +36,10 @@ _DESCRIPTION = (
 _FILES = f"The drive at '{SHARED}' holds the user's files and is read-only. "
 _PARAMETERS = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
 _LOST = "The interpreter has ended: its variables and imports are lost. The next call starts a new one."
+
+
+class _Arguments(msgspec.Struct):
+    code: str
 
 
 class PythonSource:
@@ -136,7 +141,7 @@ class PythonSession:
         """Run the code of a call."""
         started = monotonic()
         try:
-            code = _code(call.arguments)
+            code = arguments_of(call, _Arguments).code
         except ValueError as error:
             return failed(call, str(error))
         if not keep_going():
@@ -162,15 +167,3 @@ def _result(cell: Cell) -> str:
     """The text for the model."""
     parts = [cell.output.rstrip("\n"), cell.error, _LOST if cell.lost else ""]
     return "\n".join(filter(None, parts)) or "[the code printed nothing]"
-
-
-def _code(arguments: str) -> str:
-    """The code in a call's arguments. Raises ValueError."""
-    try:
-        given = msgspec.json.decode(arguments)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the arguments are not valid JSON: {error}") from None
-    code = given.get("code") if isinstance(given, dict) else None
-    if isinstance(code, str):
-        return code
-    raise ValueError('expected {"code": "..."}')

@@ -1,0 +1,44 @@
+"""Waiting for the processes of tools, and ending them with their children."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from typing import Protocol
+
+from ossctl.app.tools.source import POLL_SECONDS
+
+
+class _Process(Protocol):
+    """A process of subprocess or of asyncio."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def kill(self) -> None: ...
+
+
+def exit_code(process: subprocess.Popen[bytes]) -> int | None:
+    """Wait a moment; return the exit code if the process has ended."""
+    try:
+        return process.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def signal_group(process: _Process, number: int) -> None:
+    """Send a signal to a process with a session of its own, and to its children, if any are left.
+
+    Windows has no signals: there, the process is killed without its children.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter on macOS, if all have ended
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, number)
+
+
+def kill_group(process: _Process) -> None:
+    """Kill a process with a session of its own, and its children."""
+    signal_group(process, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
