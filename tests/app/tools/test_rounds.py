@@ -26,14 +26,16 @@ from ossctl.app.tools.source import KeepGoing, ToolOutcome, stopped
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.wire.lines import Line, read_lines
 from ossctl.dialect import Tool, ToolCall
+from ossctl.engine.grammar import JsonGrammars
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile
-from tests.support.scripted_calls import NoGrammars, Replies, call, final
+from tests.support.scripted_calls import Replies, call, final
 from tests.support.toy_harmony import TOY
 
 THINKING = "<|channel|>analysis<|message|>Upper.<|end|><|start|>assistant"
 REPLIES = [THINKING + call("upper", '{"text":"pear"}'), call("upper", '{"text":"fig"}'), final("PEAR, FIG")]
 UPPER = (sys.executable, "-c", "import json, sys; print(json.load(sys.stdin)['text'].upper())")
+GRAMMARS = JsonGrammars(TOY)
 SHORT = Defaults(max_tokens=500)
 
 
@@ -75,7 +77,7 @@ def upper() -> Toolbox:
 
 
 def model_of(replies: Sequence[str], n_seq: int = 2) -> LoadedModel:
-    dialect = HarmonyDialect(TOY, TOY.markers, NoGrammars())  # type: ignore[arg-type]
+    dialect = HarmonyDialect(TOY, TOY.markers, GRAMMARS)
     return LoadedModel("scripted", Replies(replies=replies, n_seq=n_seq), dialect, TOY.piece)
 
 
@@ -143,6 +145,15 @@ def test_a_model_that_never_stops_calling_has_to_answer(tmp_path: Path) -> None:
     replies = [call("upper", '{"text":"x"}'), final("X")]
     _, (record,) = batched(tmp_path / "out", tools, {"prompt": "Upper?"}, replies=replies, flat=True)
     assert record["content"] == "X"
+
+
+def test_an_answer_after_a_required_call_may_be_cut(tmp_path: Path) -> None:
+    replies = [call("upper", "{}"), final("X" * 400)]
+    request = {"prompt": "Upper?", "tool_choice": "required", "max_tokens": 100}
+    _, (record,) = batched(tmp_path / "out", upper(), request, replies=replies, flat=True)
+    assert record["error"] is None
+    assert record["finish_reason"] == "length"
+    assert len(record["tool_results"]) == 1
 
 
 def test_a_function_of_the_line_is_answered_by_its_author(tmp_path: Path) -> None:
