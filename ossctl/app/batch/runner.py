@@ -17,7 +17,7 @@ from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec, prepare_choices, prepare_generation
 from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
-from ossctl.app.tools.rounds import next_round, totals_after
+from ossctl.app.tools.rounds import fitting, next_round, totals_after
 from ossctl.app.tools.workers import Called, ToolWorkers
 from ossctl.app.wire.chat_completions import Task
 from ossctl.app.wire.lines import Line
@@ -141,7 +141,9 @@ class BatchRunner(LineRunner[Task]):
         name = generation.request.id
         rounds, pending = self._tools.received(name), self._pending[name]
         choice = pending.choices.index(generation)
-        spec = next_round(pending.specs[choice], generation, called.outcomes, may_call=rounds.may_call)
+        spec = pending.specs[choice]
+        outcomes = fitting(self._model, spec, generation, called.outcomes)
+        spec = next_round(spec, generation, outcomes, may_call=rounds.may_call)
         spec = replace(spec, sampling=generation.request.sampling)
         try:
             again = prepare_generation(self._model, spec, name)
@@ -149,7 +151,7 @@ class BatchRunner(LineRunner[Task]):
             generation.error = error
             self._end_choice(name)
             return
-        again.earlier = totals_after(generation, called.outcomes)
+        again.earlier = totals_after(generation, outcomes)
         pending.specs[choice] = spec
         self._replace(pending, generation, again)
 

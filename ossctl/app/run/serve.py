@@ -31,7 +31,7 @@ from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
-from ossctl.app.tools.rounds import next_round, totals_after
+from ossctl.app.tools.rounds import fitting, next_round, totals_after
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.tools.workers import Called, ToolWorkers
 from ossctl.app.wire.chat_completions import Task, custom_id_of, parse_task, read_record
@@ -235,16 +235,18 @@ class LineServer:
         generation = called.generation
         request_id = generation.request.id
         task, rounds = self._unanswered[request_id], self._tools.received(request_id)
-        earlier = totals_after(generation, called.outcomes)
+        spec = self._spec(request_id)
+        outcomes = fitting(self._model, spec, generation, called.outcomes)
+        earlier = totals_after(generation, outcomes)
         if request_id in self._streamed:
-            results = earlier.tool_results[-len(called.outcomes) :]
+            results = earlier.tool_results[-len(outcomes) :]
             yield from ({"id": request_id, "delta": {"tool_result": result}} for result in results)
         if rounds.stopped:
             generation.finish = FinishReason.CANCELLED
             generation.earlier = replace(generation.earlier, tool_results=earlier.tool_results)
             yield self._done(request_id, generation)
             return
-        spec = next_round(self._spec(request_id), generation, called.outcomes, may_call=rounds.may_call)
+        spec = next_round(spec, generation, outcomes, may_call=rounds.may_call)
         self._specs[request_id] = spec
         self._preparing.add(request_id)
         streams = request_id in self._streamed
