@@ -17,10 +17,11 @@ from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec, prepare_choices, prepare_generation
 from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
-from ossctl.app.tools.rounds import next_round, totals_after
+from ossctl.app.tools.rounds import fitting, next_round, totals_after
 from ossctl.app.tools.workers import Called, ToolWorkers
 from ossctl.app.wire.chat_completions import Task
 from ossctl.app.wire.lines import Line
+from ossctl.dialect import Conversation
 from ossctl.engine.request import FinishReason
 from ossctl.errors import RequestError
 from ossctl.storage.journal import Journal
@@ -140,7 +141,9 @@ class BatchRunner(LineRunner[Task]):
         name = generation.request.id
         rounds, pending = self._tools.received(name), self._pending[name]
         choice = pending.choices.index(generation)
-        spec = next_round(pending.specs[choice], generation, called.outcomes, may_call=rounds.may_call)
+        spec = pending.specs[choice]
+        outcomes = fitting(self._model, spec, generation, called.outcomes)
+        spec = next_round(spec, generation, outcomes, may_call=rounds.may_call)
         spec = replace(spec, sampling=generation.request.sampling)
         try:
             again = prepare_generation(self._model, spec, name)
@@ -148,7 +151,7 @@ class BatchRunner(LineRunner[Task]):
             generation.error = error
             self._end_choice(name)
             return
-        again.earlier = totals_after(generation, called.outcomes)
+        again.earlier = totals_after(generation, outcomes)
         pending.specs[choice] = spec
         self._replace(pending, generation, again)
 
@@ -165,7 +168,7 @@ class BatchRunner(LineRunner[Task]):
             return
         task, line = pending.task, pending.line
         self.summary.add(pending.choices)
-        error = _error_of(task, pending.choices)
+        error = _error_of(pending)
         if error is not None:
             self._fail(pending.index, line, task.custom_id, task.request_key.failure, error)
             return
@@ -176,19 +179,19 @@ class BatchRunner(LineRunner[Task]):
         self._write(pending.index, lambda: self._records.answer(line, task, pending.choices))
 
 
-def _error_of(task: Task, choices: list[Generation]) -> RequestError | None:
+def _error_of(pending: _Pending) -> RequestError | None:
     """The first error among the choices, if any: one of them fails the whole line."""
-    for number, choice in enumerate(choices, 1):
-        error = choice.error or _incomplete(task, choice) or _repetition(choice)
-        error = error or misfit_of(task.conversation, choice)
+    n_choices = len(pending.choices)
+    for number, (spec, choice) in enumerate(zip(pending.specs, pending.choices, strict=True), 1):
+        error = choice.error or _incomplete(spec.conversation, choice) or _repetition(choice)
+        error = error or misfit_of(spec.conversation, choice)
         if error is not None:
-            which = f"choice {number} of {len(choices)}: " if len(choices) > 1 else ""
+            which = f"choice {number} of {n_choices}: " if n_choices > 1 else ""
             return RequestError(f"{which}{error.message}", error.code)
     return None
 
 
-def _incomplete(task: Task, generation: Generation) -> RequestError | None:
-    conversation = task.conversation
+def _incomplete(conversation: Conversation, generation: Generation) -> RequestError | None:
     if not conversation.formatted and conversation.tool_choice.mode != "required":
         return None
     how = {

@@ -11,6 +11,7 @@ from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
 from ossctl.app.chat.session_log import AnswerWriter
 from ossctl.app.inference.finish import AnswerFinish, answer_finish
+from ossctl.app.tools.rounds import ResultSpace
 from ossctl.app.tools.toolbox import Allow, ToolRunner
 from ossctl.dialect import Answer, Message, Preamble, Reasoning, ToolCall, ToolChoice
 from ossctl.engine.request import FinishReason
@@ -68,7 +69,9 @@ class AnswerLoop:
             calls = generation.calls
             if self._stopped or n_rounds == max_rounds or not self._tools.can_run(calls, self._prompts.tools):
                 break
-            for result in self._tools.run(calls, allow, lambda: not self._stopped):
+            conversation = self._prompts.conversation(self._history.transcript.messages())
+            space = ResultSpace(self._model.model, conversation, generation)
+            for result in space.fit(self._tools.run(calls, allow, lambda: not self._stopped)):
                 if isinstance(result, ToolCall):
                     yield ToolRunning(result)
                     continue

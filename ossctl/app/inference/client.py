@@ -20,7 +20,7 @@ class Client:
     """Runs requests in parallel and yields their events. A signal ends it with Interrupted."""
 
     def __init__(self, model: LoadedModel, interrupt: Interrupt) -> None:
-        self._model = model
+        self.model = model
         self._interrupt = interrupt
         self._arrivals: SimpleQueue[Arrival | Generation | Exception | None] = SimpleQueue()
         self._engine = EngineThread(model.runner, self._arrivals.put, model.disk)
@@ -44,7 +44,7 @@ class Client:
                 if arrival.error is not None:
                     raise arrival.error
                 index = int(arrival.request.id)
-                again = retry_of(self._model, specs[index], arrival, step=len(specs))
+                again = retry_of(self.model, specs[index], arrival, step=len(specs))
                 if again is not None:
                     self._engine.submit(again)
                     continue
@@ -57,7 +57,7 @@ class Client:
         def on_event(event: Event) -> None:
             self._arrivals.put((index, event))
 
-        return prepare_generation(self._model, spec, str(index), on_event)
+        return prepare_generation(self.model, spec, str(index), on_event)
 
     def __enter__(self) -> Self:
         self._interrupt.on_signal = lambda: self._arrivals.put(None)

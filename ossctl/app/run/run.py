@@ -22,7 +22,7 @@ from ossctl.app.inference.request import (
 )
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.app.tools.rounds import next_round, totals_after
+from ossctl.app.tools.rounds import ResultSpace, next_round, space_after, totals_after
 from ossctl.app.tools.source import ToolOutcome, denied
 from ossctl.app.tools.toolbox import Toolbox, ToolRunner, rounds_exhausted
 from ossctl.dialect import Answer as Text
@@ -250,7 +250,8 @@ class ToolLoop:
                 answer.generation.earlier = earlier
                 if not runner.can_run(answer.generation.calls, spec.conversation.tools):
                     return answer
-                outcomes = list(self._call(runner, answer.generation.calls))
+                space = space_after(self._client.model, spec, answer.generation)
+                outcomes = list(self._call(runner, answer.generation.calls, space))
                 earlier = totals_after(answer.generation, outcomes)
                 spec = next_round(spec, answer.generation, outcomes, may_call=n_rounds < max_rounds)
         self._view.remark(rounds_exhausted(max_rounds))
@@ -258,8 +259,10 @@ class ToolLoop:
         answer.generation.earlier = earlier
         return answer
 
-    def _call(self, runner: ToolRunner, calls: Sequence[ToolCall]) -> Iterator[ToolOutcome]:
-        for outcome in runner.run(calls, self._view.may_run, self._interrupt.keep_going):
+    def _call(
+        self, runner: ToolRunner, calls: Sequence[ToolCall], space: ResultSpace
+    ) -> Iterator[ToolOutcome]:
+        for outcome in space.fit(runner.run(calls, self._view.may_run, self._interrupt.keep_going)):
             self._interrupt.check()
             if isinstance(outcome, ToolCall):
                 continue

@@ -31,7 +31,7 @@ from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
-from ossctl.app.tools.rounds import next_round, totals_after
+from ossctl.app.tools.rounds import fitting, next_round, totals_after
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.tools.workers import Called, ToolWorkers
 from ossctl.app.wire.chat_completions import Task, custom_id_of, parse_task, read_record
@@ -190,7 +190,11 @@ class LineServer:
         self._tools.stop(request_id)
         engine.cancel(request_id)
 
-    def _forget(self, request_id: str) -> Task:
+    def _spec(self, request_id: str) -> GenerationSpec:
+        """What a request answers now."""
+        return self._specs.get(request_id, self._unanswered[request_id])
+
+    def _forget(self, request_id: str) -> None:
         """Release the id of an answered request, and let the reader continue."""
         self._reader.done()
         self._streamed.discard(request_id)
@@ -198,7 +202,7 @@ class LineServer:
         self._cancelled.discard(request_id)
         self._specs.pop(request_id, None)
         self._tools.end(request_id)
-        return self._unanswered.pop(request_id)
+        del self._unanswered[request_id]
 
     def _delta(self, request_id: str, event: Event) -> Iterator[dict[str, Any]]:
         match event:
@@ -217,8 +221,7 @@ class LineServer:
         """End a request, or sample it again if it does not fit its schema and nothing of it was sent."""
         request_id = generation.request.id
         if request_id not in self._streamed:
-            spec = self._specs.get(request_id, self._unanswered[request_id])
-            again = retry_of(self._model, spec, generation)
+            again = retry_of(self._model, self._spec(request_id), generation)
             if again is not None:
                 engine.submit(again)
                 return
@@ -232,25 +235,26 @@ class LineServer:
         generation = called.generation
         request_id = generation.request.id
         task, rounds = self._unanswered[request_id], self._tools.received(request_id)
-        earlier = totals_after(generation, called.outcomes)
+        spec = self._spec(request_id)
+        outcomes = fitting(self._model, spec, generation, called.outcomes)
+        earlier = totals_after(generation, outcomes)
         if request_id in self._streamed:
-            results = earlier.tool_results[-len(called.outcomes) :]
+            results = earlier.tool_results[-len(outcomes) :]
             yield from ({"id": request_id, "delta": {"tool_result": result}} for result in results)
         if rounds.stopped:
             generation.finish = FinishReason.CANCELLED
             generation.earlier = replace(generation.earlier, tool_results=earlier.tool_results)
             yield self._done(request_id, generation)
             return
-        spec = self._specs.get(request_id, task)
-        spec = next_round(spec, generation, called.outcomes, may_call=rounds.may_call)
+        spec = next_round(spec, generation, outcomes, may_call=rounds.may_call)
         self._specs[request_id] = spec
         self._preparing.add(request_id)
         streams = request_id in self._streamed
         self._preparer.submit(self._prepare, task, spec, earlier, streams=streams)
 
     def _done(self, request_id: str, generation: Generation) -> dict[str, Any]:
-        task = self._forget(request_id)
-        error = generation.error or misfit_of(task.conversation, generation)
+        error = generation.error or misfit_of(self._spec(request_id).conversation, generation)
+        self._forget(request_id)
         if error is not None:
             return _error(request_id, error)
         fields = answer_fields(generation, answer_finish(generation))

@@ -187,6 +187,20 @@ def test_calls_and_stopped_answers_are_read_ahead_as_well(gpt_oss: LlamaModel) -
         assert said == ["It is Monday.", "One, ", "That is all."]
 
 
+def test_a_turn_survives_a_result_that_does_not_fit_into_the_context(gpt_oss: LlamaModel) -> None:
+    def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+        yield dialect.call("date", "{}")
+        yield dialect.spelt("", "It is long.")
+
+    program = (sys.executable, "-c", "print('x' * 9_000)")
+    tools = Toolbox([ToolCommands((Tool("date"),), {"date": ToolCommand(program, 20.0)})])
+    with scripted_chat(gpt_oss, answers, OPTIONS, tools=tools) as scripted:
+        scripted.ask("Which day is it?")
+        _, _, result, answer = scripted.chat.transcript.messages()
+    assert "9,000 bytes, does not fit" in result.content
+    assert answer.content == "It is long."
+
+
 def test_the_rate_counts_all_that_was_written_of_which_little_may_be_seen(gpt_oss: LlamaModel) -> None:
     with scripted_chat(gpt_oss, lambda dialect: [dialect.spelt("", "Yes.")], OPTIONS) as scripted:
         answered = scripted.ask("Hello?")

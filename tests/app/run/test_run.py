@@ -113,6 +113,15 @@ def test_a_hanging_program_is_killed_and_the_model_still_answers() -> None:
     assert answer.generation.content == "No luck."
 
 
+def test_a_result_that_does_not_fit_into_the_context_is_an_error_for_the_model() -> None:
+    seen = Seen()
+    large = (sys.executable, "-c", "print('x' * 5_000)")
+    answer, _ = answered(seen, [call("large", "{}"), final("Too much.")], {"large": large})
+    assert answer.generation.content == "Too much."
+    assert "does not fit" in results_of(answer)[0]["result"]
+    assert seen.outcomes[0].result == results_of(answer)[0]["result"]
+
+
 def test_a_call_without_a_program_is_the_answer() -> None:
     answer, _ = answered(Seen(), [call("other", '{"a":1}')], {"upper": UPPER})
     assert answer.ending is AnswerFinish.TOOL_CALLS

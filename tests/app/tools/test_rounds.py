@@ -20,20 +20,25 @@ from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.inference.request import GenerationSpec, prepare_generation
 from ossctl.app.run.serve import LineServer
 from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.rounds import ResultSpace
 from ossctl.app.tools.source import KeepGoing, ToolOutcome, stopped
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.wire.lines import Line, read_lines
-from ossctl.dialect import Tool, ToolCall
+from ossctl.dialect import Conversation, Message, Tool, ToolCall
+from ossctl.engine.grammar import JsonGrammars
+from ossctl.engine.request import Sampling
 from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile
-from tests.support.scripted_calls import NoGrammars, Replies, call, final
-from tests.support.toy_harmony import TOY
+from tests.support.scripted_calls import Replies, call, final
+from tests.support.toy_harmony import TOY, ToyVocabulary
 
 THINKING = "<|channel|>analysis<|message|>Upper.<|end|><|start|>assistant"
 REPLIES = [THINKING + call("upper", '{"text":"pear"}'), call("upper", '{"text":"fig"}'), final("PEAR, FIG")]
 UPPER = (sys.executable, "-c", "import json, sys; print(json.load(sys.stdin)['text'].upper())")
+GRAMMARS = JsonGrammars(TOY)
 SHORT = Defaults(max_tokens=500)
 
 
@@ -75,7 +80,7 @@ def upper() -> Toolbox:
 
 
 def model_of(replies: Sequence[str], n_seq: int = 2) -> LoadedModel:
-    dialect = HarmonyDialect(TOY, TOY.markers, NoGrammars())  # type: ignore[arg-type]
+    dialect = HarmonyDialect(TOY, TOY.markers, GRAMMARS)
     return LoadedModel("scripted", Replies(replies=replies, n_seq=n_seq), dialect, TOY.piece)
 
 
@@ -143,6 +148,38 @@ def test_a_model_that_never_stops_calling_has_to_answer(tmp_path: Path) -> None:
     replies = [call("upper", '{"text":"x"}'), final("X")]
     _, (record,) = batched(tmp_path / "out", tools, {"prompt": "Upper?"}, replies=replies, flat=True)
     assert record["content"] == "X"
+
+
+def test_an_answer_after_a_required_call_may_be_cut(tmp_path: Path) -> None:
+    replies = [call("upper", "{}"), final("X" * 400)]
+    request = {"prompt": "Upper?", "tool_choice": "required", "max_tokens": 100}
+    _, (record,) = batched(tmp_path / "out", upper(), request, replies=replies, flat=True)
+    assert record["error"] is None
+    assert record["finish_reason"] == "length"
+    assert len(record["tool_results"]) == 1
+
+
+def test_a_result_without_space_in_the_context_is_an_error_for_the_model(tmp_path: Path) -> None:
+    replies = [call("upper", '{"text":"a"}'), call("upper", '{"text":"b"}'), final("AB")]
+    program = "import json, sys; print('x' * 5_000 if json.load(sys.stdin)['text'] == 'a' else 'B')"
+    command = ToolCommand((sys.executable, "-c", program), 20.0)
+    tools = Toolbox([ToolCommands((Tool("upper"),), {"upper": command})])
+    _, (record,) = batched(tmp_path / "out", tools, {"prompt": "Upper?"}, replies=replies, flat=True)
+    assert record["content"] == "AB"
+    large, small = record["tool_results"]
+    assert "the result, 5,000 bytes, does not fit into the context window" in large["result"]
+    assert (large["ok"], small["result"]) == (False, "B")
+
+
+def test_the_space_for_results_is_counted_in_tokens() -> None:
+    words = ToyVocabulary(["pear "])
+    loaded = LoadedModel("toy", Replies(), HarmonyDialect(words, words.markers, GRAMMARS), words.piece)
+    user, made = Message("user", "Upper?"), ToolCall("upper", "{}")
+    spec = GenerationSpec(Conversation((user,)), None, (), Sampling())
+    conversation = Conversation((user, Message("assistant", "", calls=(made,))))
+    space = ResultSpace(loaded, conversation, prepare_generation(loaded, spec, "x"))
+    results = [ToolOutcome(made, text, ok=True) for text in ("pear " * 1_000, "pear " * 1_000, "x" * 5_000)]
+    assert [space.take(result).ok for result in results] == [True, True, False]
 
 
 def test_a_function_of_the_line_is_answered_by_its_author(tmp_path: Path) -> None:
