@@ -11,7 +11,7 @@ from time import monotonic
 from typing import IO
 
 from ossctl.app.tools.arguments import program_input
-from ossctl.app.tools.processes import exit_code, kill_group
+from ossctl.app.tools.processes import exit_code, kill_group, startable
 from ossctl.app.tools.question import call_text
 from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing, ToolOutcome, failed, stopped, truncated
 from ossctl.dialect import Tool, ToolCall
@@ -78,7 +78,7 @@ class ToolCommand:
             stdin.seek(0)
             try:
                 process = subprocess.Popen(  # noqa: S603 (the user chose this program)
-                    self.argv,
+                    startable(self.argv),
                     stdin=stdin,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -1,8 +1,6 @@
 """The functions that the options give the model."""
 
-import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ossctl.app.inference.options import json_object
 from ossctl.app.tools.command import ToolCommand, ToolCommands
+from ossctl.app.tools.processes import argv_of
 from ossctl.app.tools.source import ToolSource
 from ossctl.app.tools.toolbox import MAX_ROUNDS, Toolbox
 from ossctl.app.user_text import read_text
@@ -131,10 +130,7 @@ def _tool(name: str, file: Path) -> Tool:
 
 
 def _argv(name: str, command: str) -> tuple[str, ...]:
-    try:
-        argv = shlex.split(command, posix=os.name == "posix")
-    except ValueError as error:
-        raise UsageError(f"--tool-cmd {name}: {error}") from None
+    argv = argv_of(command, f"--tool-cmd {name}")
     if not argv or shutil.which(argv[0]) is None:
         raise UsageError(f"--tool-cmd {name}: there is no program {argv[0] if argv else command}")
-    return tuple(argv)
+    return argv

@@ -1,13 +1,17 @@
-"""Waiting for the processes of tools, and ending them with their children."""
+"""Starting programs as the user has written them, waiting for them, and ending them with their children."""
 
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Protocol
 
 from ossctl.app.tools.source import POLL_SECONDS
+from ossctl.errors import UsageError
 
 
 class _Process(Protocol):
@@ -17,6 +21,20 @@ class _Process(Protocol):
     def pid(self) -> int: ...
 
     def kill(self) -> None: ...
+
+
+def argv_of(command: str, where: str) -> tuple[str, ...]:
+    """The words of a command. Raises UsageError, which names `where`, if a quote is not closed."""
+    try:
+        return tuple(shlex.split(command, posix=os.name == "posix"))
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def startable(argv: Sequence[str]) -> list[str]:
+    """The words as the system can start them: on Windows, `npx` is npx.cmd, which only a search finds."""
+    program, *arguments = argv
+    return [(shutil.which(program) if sys.platform == "win32" else None) or program, *arguments]
 
 
 def exit_code(process: subprocess.Popen[bytes]) -> int | None:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ossctl.app.tools.browser.page import LINK
+
 _HEAD = re.compile(
     r"\[(\d{1,6})\] (.{0,600}?)(?: \(([^\n]{0,600})\))?\n\*\*viewing lines \[\d+ - \d+\] of \d+\*\*\n\n"
 )
 _LINE = re.compile(r"^L(\d+): (.*)$", re.MULTILINE)
-_LINK = re.compile(r"【\d+†([^†】]+)(?:†[^†】]+)?】")
 _CITATION = re.compile(r"【(\d{1,6})†([^†】\n]{1,100})(?:†[^†】\n]{1,100})?】")
 _UNFINISHED = re.compile(r"【(?:\d{1,6}(?:†[^†】\n]{0,100}(?:†[^†】\n]{0,100})?)?)?\Z")
 _LINES = re.compile(r"L(\d{1,9})(?:\s*[-\u2013]\s*L?(\d{1,9}))?")
@@ -105,5 +106,5 @@ def _quotation(page: CitedPage, place: str) -> str:
     first = int(named[1])
     last = min(int(named[2] or first), first + _QUOTED)
     words = " ".join(page.lines.get(number, "") for number in range(first, last + 1))
-    text = " ".join(_LINK.sub(r"\1", words).split())
+    text = " ".join(LINK.sub(r"\1", words).split())
     return text if len(text) <= _QUOTED else f"{text[:_QUOTED].rsplit(' ', 1)[0]}…"

@@ -13,7 +13,7 @@ VIEW_CHARACTERS = 4096  # about 1,024 tokens, as much as OpenAI's browser shows 
 _PASSAGE = 60  # characters of a passage that identify it
 
 _LEADING_LINK = re.compile(r"^[^【】]*】")
-_LINK = re.compile(r"【\d+†([^†】]+)(?:†[^†】]+)?】")
+LINK = re.compile(r"【\d+†([^†】]+)(?:†[^†】]+)?】")
 _CUT_LINK = re.compile(r"【\d*(?:†([^†】]*)(?:†[^†】]*)?)?$")
 
 # Control characters, and invisible ones that reorder text or hide it from people.
@@ -93,4 +93,4 @@ def _wrapped(line: str) -> list[str]:
 def without_links(text: str) -> str:
     """The text with the texts of links in place of the links, also of one that `text` cuts."""
     text = _CUT_LINK.sub(lambda found: found[1] or "", _LEADING_LINK.sub("", text))
-    return _LINK.sub(r"\1", text)
+    return LINK.sub(r"\1", text)

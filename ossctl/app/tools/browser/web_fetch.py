@@ -4,6 +4,8 @@ import ipaddress
 import socket
 import ssl
 import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from time import monotonic
@@ -15,6 +17,7 @@ from ossctl.app.tools.source import KeepGoing
 _SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _MAX_REDIRECTS = 5
+_MAX_ADDRESSES = 3  # of one host
 _READ_BYTES = 64 * 1024
 _ACCEPT = "text/html,application/xhtml+xml,text/*;q=0.9,application/pdf;q=0.8,*/*;q=0.1"
 
@@ -39,15 +42,15 @@ def fetch(url: str, limit: int, keep_going: KeepGoing, agent: str, *, public_onl
     for _ in range(_MAX_REDIRECTS + 1):
         connection = _connect(url, public_only=public_only)
         try:
-            response = _request(connection, url, agent)
-            target = response.headers.get("Location")
-            if response.status in {301, 302, 303, 307, 308} and target:
-                url = urljoin(url, target)
-                continue
-            if response.status != 200:
-                raise PageError(f"{_host(url)} answers {response.status} {response.reason}")
-            data, cut = _body(response, limit, keep_going, deadline)
-            return Fetched(url, response.headers.get_content_type(), data, cut)
+            with _request(connection, url, agent) as response:
+                target = response.headers.get("Location")
+                if response.status in {301, 302, 303, 307, 308} and target:
+                    url = urljoin(url, target)
+                    continue
+                if response.status != 200:
+                    raise PageError(f"{_host(url)} answers {response.status} {response.reason}")
+                data, cut = _body(response, limit, keep_going, deadline)
+                return Fetched(url, response.headers.get_content_type(), data, cut)
         except (OSError, HTTPException, ValueError, zlib.error) as error:
             raise PageError(f"{_host(url)} cannot be read: {error or type(error).__name__}") from None
         finally:
@@ -65,9 +68,7 @@ def _connect(url: str, *, public_only: bool) -> HTTPConnection:
     if parts.scheme not in {"http", "https"} or not host:
         raise PageError("only http and https URLs can be opened")
     try:
-        opened = socket.create_connection(
-            (_address(host, port, public_only=public_only), port), _CONNECT_SECONDS
-        )
+        opened = _opened(_addresses(host, port, public_only=public_only), port)
         if secure:
             opened = ssl.create_default_context().wrap_socket(opened, server_hostname=host)
     except OSError as error:
@@ -77,15 +78,29 @@ def _connect(url: str, *, public_only: bool) -> HTTPConnection:
     return connection
 
 
-def _address(host: str, port: int, *, public_only: bool) -> str:
-    """The address to connect to. The name is not resolved again after this check."""
-    found = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
-    address = ipaddress.ip_address(found.partition("%")[0])
+def _addresses(host: str, port: int, *, public_only: bool) -> Sequence[str]:
+    """The addresses to connect to. The name is not resolved again after this check."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))[:_MAX_ADDRESSES]
+    if public_only and not all(map(_is_public, addresses)):
+        raise PageError(f"{host} is not on the public network")
+    return addresses
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address.sixtofour or address
-    if public_only and (not address.is_global or address.is_multicast):
-        raise PageError(f"{host} is not on the public network")
-    return found
+    return address.is_global and not address.is_multicast
+
+
+def _opened(addresses: Sequence[str], port: int) -> socket.socket:
+    """A connection to the first address that answers: IPv6 may lead nowhere. Raises OSError."""
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError):
+            return socket.create_connection((address, port), _CONNECT_SECONDS)
+    return socket.create_connection((last, port), _CONNECT_SECONDS)
 
 
 def _request(connection: HTTPConnection, url: str, agent: str) -> HTTPResponse:

@@ -46,7 +46,7 @@ class WebLibrary:
             return list(DDGS(timeout=_SECONDS).text(query, max_results=n_hits))
 
         try:
-            results = _while(keep_going, found)
+            results = _unless_stopped(keep_going, found)
         except DDGSException as error:
             raise PageError(f"the search failed: {error}") from None
         return Hits([Hit(item["href"], item["title"], item["body"]) for item in results if item.get("href")])
@@ -54,7 +54,11 @@ class WebLibrary:
     def fetch(self, url: str, keep_going: KeepGoing, *, as_source: bool = False) -> Page:
         url = url if "://" in url else f"https://{url}"
         agent = f"ossctl/{__version__}"
-        got = fetch(url, MAX_BYTES, keep_going, agent, public_only=self._public_only)
+
+        def fetched() -> Fetched:
+            return fetch(url, MAX_BYTES, keep_going, agent, public_only=self._public_only)
+
+        got = _unless_stopped(keep_going, fetched)
         if got.content_type == "application/pdf":
             return pdf_page(got.url, got.data, keep_going)
         if got.content_type not in _HTML | _TEXT and not got.content_type.startswith("text/"):
@@ -83,7 +87,7 @@ def _main_text(html: str, url: str) -> str:
     )
 
 
-def _while(keep_going: KeepGoing, work: Callable[[], _Result]) -> _Result:
+def _unless_stopped(keep_going: KeepGoing, work: Callable[[], _Result]) -> _Result:
     """The result of `work`, which runs on a thread that is left behind when the user stops the call."""
     done: SimpleQueue[_Result | Exception] = SimpleQueue()
 
@@ -94,7 +98,7 @@ def _while(keep_going: KeepGoing, work: Callable[[], _Result]) -> _Result:
             done.put(error)
 
     if keep_going():
-        Thread(target=run, name="search", daemon=True).start()
+        Thread(target=run, name="web", daemon=True).start()
     while keep_going():
         try:
             result = done.get(timeout=POLL_SECONDS)
@@ -103,4 +107,4 @@ def _while(keep_going: KeepGoing, work: Callable[[], _Result]) -> _Result:
         if isinstance(result, Exception):
             raise result
         return result
-    raise PageError("the search was stopped")
+    raise PageError("the call was stopped")

@@ -6,9 +6,9 @@ from difflib import unified_diff
 
 from ossctl.app.tools.arguments import arguments_of, json_arguments
 from ossctl.app.tools.files.functions import WRITE, WriteArguments
+from ossctl.app.tools.files.patches import FileChange, parse_patch, patch_in
 from ossctl.app.tools.files.text_file import TextFile, read_if_there
 from ossctl.app.tools.folder import Folder, FolderError
-from ossctl.app.tools.patches import FileChange, parse_patch, patch_in
 from ossctl.dialect import ToolCall
 
 _NO_FILE = "/dev/null"

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ossctl.app.tools.patches import FORMAT
+from ossctl.app.tools.files.patches import FORMAT
 from ossctl.dialect import Schema, Tool
 
 _PATH = {"type": "string", "description": "Path relative to the folder, with slashes."}

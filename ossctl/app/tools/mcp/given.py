@@ -1,8 +1,6 @@
 """The servers that `--mcp` gives: a command, a URL or a file, each with a name if the user wants."""
 
-import os
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -10,6 +8,7 @@ from urllib.parse import urlsplit
 
 from ossctl.app.tools.mcp.server import McpServer
 from ossctl.app.tools.mcp.server_file import checked_url, servers_of_file, shown_url
+from ossctl.app.tools.processes import argv_of
 from ossctl.errors import UsageError
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,32})=(?P<rest>.*)", re.DOTALL)
@@ -69,10 +68,7 @@ def _of_file(file: Path, name: str) -> list[McpServer]:
 
 
 def _of_command(command: str, name: str, option: str) -> McpServer:
-    try:
-        argv = tuple(shlex.split(command, posix=os.name == "posix"))
-    except ValueError as error:
-        raise UsageError(f"{option} {command}: {error}") from None
+    argv = argv_of(command, f"{option} {command}")
     return McpServer(name or _of_program(argv), argv=argv, shown=command)
 
 

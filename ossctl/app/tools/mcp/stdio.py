@@ -21,7 +21,7 @@ from mcp.shared.message import SessionMessage
 
 from ossctl.app.tools.mcp.last_lines import LastLines
 from ossctl.app.tools.mcp.server import McpServer
-from ossctl.app.tools.processes import kill_group, signal_group
+from ossctl.app.tools.processes import kill_group, signal_group, startable
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # of one line: a result of 64 KiB is all that the model gets
 _MAX_NOISE = 1_000  # lines in a row that are no messages
@@ -47,7 +47,7 @@ class ServerProcess:
     async def streams(self) -> AsyncIterator[TransportStreams]:
         """Start the process, and end it with its children. Raises OSError if it cannot start."""
         self._process = process = await asyncio.create_subprocess_exec(
-            *self._server.argv,
+            *startable(self._server.argv),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,

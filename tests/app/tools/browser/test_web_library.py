@@ -1,10 +1,13 @@
 """Pages of the web, from a server on this machine."""
 
 import gzip
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -32,6 +35,9 @@ class Site(BaseHTTPRequestHandler):
         if self.path == "/moved":
             self.send_response(302)
             self.send_header("Location", "/notes.txt")
+        elif self.path == "/silent":
+            time.sleep(5)
+            return
         elif self.path == "/loop":
             self.send_response(302)
             self.send_header("Location", "/loop")
@@ -115,3 +121,24 @@ def test_a_stopped_call_ends(web: WebLibrary, site: str) -> None:
         web.fetch(f"{site}/bomb", lambda: False)
     with pytest.raises(PageError, match="stopped"):
         web.search("x", 1, lambda: False)
+
+
+def test_a_call_to_a_site_that_does_not_answer_is_stopped_at_once(web: WebLibrary, site: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(PageError, match="stopped"):
+        web.fetch(f"{site}/silent", lambda: time.monotonic() < began + 0.2)
+    assert time.monotonic() - began < 2
+
+
+def test_a_site_is_reached_by_another_address_if_the_first_leads_nowhere(
+    web: WebLibrary, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+
+    def resolved(host: str, port: int, *args: int, **options: int) -> list[tuple[Any, ...]]:
+        addresses = ["127.0.0.2", "127.0.0.1"] if host == "two.test" else [host]
+        return [found for each in addresses for found in real(each, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    there = site.replace("127.0.0.1", "two.test")
+    assert web.fetch(f"{there}/notes.txt", lambda: True).text == "one\ntwo ä"

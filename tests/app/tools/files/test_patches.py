@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ossctl.app.tools.patches import FileChange, parse_patch, patch_in
+from ossctl.app.tools.files.patches import FileChange, parse_patch, patch_in
 
 DOCUMENTED = """\
 *** Begin Patch
