@@ -24,6 +24,7 @@ from tests.support.models import smollm2
 _OSSCTL = [sys.executable, "-m", "ossctl"]
 _WORDS = ("the", "river", "house", "garden", "winter", "machine", "letter", "doctor", "paper", "window")
 _TOKENS_PER_WORD = 1.1  # of SmolLM2
+_EXIT_CODES = (0, 6)  # 6: cut off at -n, as is wanted here
 
 
 class Side:
@@ -35,15 +36,17 @@ class Side:
         self._text = text
         self._file = folder / "text.txt"
         self._file.write_text(text, "utf-8")
+        self._errors = folder / "errors.txt"
 
     def start(self, command: str, *options: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [*_OSSCTL, command, "-m", str(self._model), "-n", "4", "--ctx", "4096", "-t", "0", *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "OSSCTL_HOME": str(self._home)},
-        )
+        with self._errors.open("wb") as errors:
+            return subprocess.Popen(
+                [*_OSSCTL, command, "-m", str(self._model), "-n", "4", "--ctx", "4096", "-t", "0", *options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "OSSCTL_HOME": str(self._home)},
+            )
 
     def first_byte(
         self, process: "subprocess.Popen[bytes]", message: str = "", started: float = 0.0
@@ -54,8 +57,17 @@ class Side:
         if message and process.stdin is not None:
             process.stdin.write(f"{message}\n".encode())
             process.stdin.flush()
-        os.read(process.stdout.fileno(), 1)
+        if not os.read(process.stdout.fileno(), 1):
+            self.finish(process)
+            sys.exit(f"{process.args!r} gave no answer")
         return time.perf_counter() - started
+
+    def finish(self, process: "subprocess.Popen[bytes]", message: str = "") -> None:
+        """Send a last message and wait for the end. Ends the benchmark if the process failed."""
+        process.communicate(f"{message}\n".encode() if message else None)
+        if process.returncode not in _EXIT_CODES:
+            errors = self._errors.read_text("utf-8", "replace")
+            sys.exit(f"{process.args!r} ended with {process.returncode}:\n{errors}")
 
     def run(self, *options: str) -> float:
         """Another question about the file, in a process of its own."""
@@ -65,7 +77,7 @@ class Side:
         process.stdin.close()
         process.stdin = None
         seconds = self.first_byte(process, started=started)
-        process.communicate()
+        self.finish(process)
         return seconds
 
     def open_chat(self) -> Callable[[], float]:
@@ -76,20 +88,20 @@ class Side:
 
         def ask() -> float:
             seconds = self.first_byte(process, "And now?")
-            process.communicate()
+            self.finish(process)
             return seconds
 
         return ask
 
     def closed_chat(self, *options: str) -> Callable[[], float]:
         """A chat about the text that is closed; returns how long it takes to resume and answer."""
-        self.start("chat", *options).communicate(f"{self._text}\n".encode())
+        self.finish(self.start("chat", *options), self._text)
 
         def ask() -> float:
             started = time.perf_counter()
             process = self.start("chat", "-c", *options)
             seconds = self.first_byte(process, "And now?", started)
-            process.communicate()
+            self.finish(process)
             return seconds
 
         return ask
@@ -104,11 +116,11 @@ class Side:
         for _ in range(rounds):
             self.wait_for_end_of_answer(process)
             kept.append(self.first_byte(process, "And now?"))
-        process.communicate()
+        self.finish(process)
         started = time.perf_counter()
         process = self.start("chat", "-c", "--no-cache")
         computed = self.first_byte(process, "And now?", started)
-        process.communicate()
+        self.finish(process)
         return {
             "chat, never closed": kept,
             "chat -c, computed": [computed],
@@ -119,7 +131,8 @@ class Side:
         """Read until nothing has come for a second."""
         assert process.stdout is not None
         while select.select([process.stdout], [], [], 1.0)[0]:
-            os.read(process.stdout.fileno(), 4096)
+            if not os.read(process.stdout.fileno(), 4096):
+                return
 
 
 def main() -> None:

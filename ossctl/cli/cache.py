@@ -18,14 +18,14 @@ def list_(
     *,
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", metavar="NAME", show_default=False, help="List only this model's."),
+        typer.Option("-m", "--model", metavar="MODEL", show_default=False, help="List only this model's."),
     ] = None,
     out: JsonOutput,
 ) -> None:
     """List what is cached, latest first: the model, how many tokens, and of which chat."""
     from ossctl.app.library.prefix_cache import cached_prefixes
 
-    found = [each for each in cached_prefixes() if model in (None, each.model)]
+    found = cached_prefixes(model)
     records = [
         {
             "model": each.model,
@@ -61,7 +61,7 @@ def clear(
     *,
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", metavar="NAME", show_default=False, help="Clear only this model's."),
+        typer.Option("-m", "--model", metavar="MODEL", show_default=False, help="Clear only this model's."),
     ] = None,
     out: JsonOutput,
 ) -> None:

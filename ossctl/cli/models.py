@@ -62,7 +62,7 @@ def ls(
             "`ossctl pull` resumes it, `ossctl rm` deletes it"
         )
     if absent:
-        out.table([_ENTRY_HEAD, *map(_entry_row, absent)])
+        out.table([_ENTRY_HEAD, *map(_entry_row, absent)], optional=1)
         out.note("`ossctl show NAME` describes one of them.")
     if not listings and not unfinished and not absent:
         out.note(

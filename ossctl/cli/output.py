@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,9 +40,13 @@ class Output:
             for line in lines:
                 self.text(line)
 
-    def table(self, rows: Iterable[Sequence[str]]) -> None:
-        """Print rows in aligned columns."""
-        self.lines(columns(rows))
+    def table(self, rows: Iterable[Sequence[str]], *, optional: int = 0) -> None:
+        """Print rows in aligned columns; the last `optional` ones only if the terminal is wide enough."""
+        rows = [*rows]
+        lines = columns(rows)
+        if optional and self.on_terminal and max(map(len, lines)) > shutil.get_terminal_size().columns:
+            lines = columns([row[:-optional] for row in rows])
+        self.lines(lines)
 
     def json(self, document: dict[str, Any]) -> None:
         """Print the document of JSON mode; its "schema" names the meaning of its fields."""

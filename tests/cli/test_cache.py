@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ossctl.app.library.resolve import NANO_FILE
+from ossctl.runtime.gguf import read_header
 from ossctl.storage.prefix_cache import PrefixCache, entries
 from ossctl.storage.prefix_file import ComputedPrefix
 from tests.support.command import ossctl, records_in, start, write_jsonl
@@ -53,6 +55,27 @@ def test_a_cache_that_was_never_used_is_empty(tmp_path: Path) -> None:
     assert ossctl("cache", "list", cwd=tmp_path).said == ["Nothing is cached."]
     assert ossctl("cache", "clear", cwd=tmp_path).said == ["0.0 MB freed."]
     assert not (tmp_path / "home" / "cache").exists()
+
+
+def test_a_model_is_named_as_for_loading_or_as_in_the_list(tmp_path: Path, folder: Path) -> None:
+    name = str(read_header(NANO_FILE).metadata["general.name"])
+    computed = ComputedPrefix(np.arange(100, dtype=np.int32), bytes(10), {}, any_length=True)
+    PrefixCache(folder, b"nano", name, 1 << 30).save(computed)
+    for given in ("nano", name, str(NANO_FILE)):
+        listed = json.loads(ossctl("cache", "list", "--json", "-m", given, cwd=tmp_path).stdout)
+        assert [each["model"] for each in listed["entries"]] == [name]
+    assert ossctl("cache", "clear", "-m", "nano", cwd=tmp_path).code == 0
+    assert [each.model for each in entries(folder)] == ["Large", "Small"]
+    for command in ("list", "clear"):
+        unknown = ossctl("cache", command, "-m", "smal", cwd=tmp_path)
+        assert (unknown.code, unknown.said) == (
+            2,
+            [
+                "ossctl: no model called smal is on this machine or in the cache",
+                "`ossctl cache list` shows the names.",
+            ],
+        )
+    assert [each.model for each in entries(folder)] == ["Large", "Small"]
 
 
 @pytest.mark.parametrize("size", ["much", "-1", "8XB", ""])

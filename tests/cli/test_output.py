@@ -104,6 +104,17 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert columns([]) == []
 
 
+@pytest.mark.parametrize(("width", "on_screen"), [("11", "a  bb  last\n"), ("10", "a  bb\n")])
+def test_a_narrow_terminal_gets_a_table_without_its_optional_columns(
+    monkeypatch: pytest.MonkeyPatch, width: str, on_screen: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    for stdout, shown in ((Screen(), on_screen), (io.StringIO(), "a  bb  last\n")):
+        monkeypatch.setattr(sys, "stdout", stdout)
+        Output().table([("a", "bb", "last")], optional=1)
+        assert stdout.getvalue() == shown
+
+
 def test_a_closed_stderr_is_silent_and_a_closed_stdout_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     monkeypatch.setattr(sys, "stdout", None)
