@@ -22,11 +22,12 @@ Schema = Mapping[str, Any]  # a JSON schema
 class ToolCall:
     """A function call, as part of a message and as an event.
 
-    `arguments` is the model's own text, which need not be valid JSON.
+    `arguments` is the model's own text, which need not be valid JSON. One that was `cut` off is not to be run.
     """
 
     name: str
     arguments: str
+    cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ class HarmonyParser:
         name = self._recipients.function(recipient)
         complaint = Recovered(f"the call of {name} was cut off")
         if not self._recipients.native(name):
-            return [complaint, ToolCall(name, content)]
+            return [complaint, ToolCall(name, content, cut=True)]
         self._kind, self._first = Reasoning, True
         return [complaint, *self._text(content)]
 

@@ -83,10 +83,15 @@ class CallReader:
         return len(text) < longest or any(opening.search(text) for opening in self._openings)
 
     def name_in(self, text: str) -> tuple[str, str] | None:
-        """The function that a broken call names, and the text after the name."""
+        """The function that a broken call names, and its arguments: the text after the name."""
         names = self._holes[NAME]
         match = re.search(rf"(?<![\w.]|-)(?:functions\.)?{names}(?![\w.-])", text)
-        return (match["name"], text[match.end() :]) if match else None
+        if match is None:
+            return None
+        rest = text[match.end() :]
+        if self._form.kind == "json":
+            rest = rest[max(0, rest.find("{")) :]
+        return match["name"], rest
 
     def _starts(self, text: str) -> Iterator[tuple[int, int, str | None]]:
         """Places where a call may start: (start of the marker, its end, the function's name in it)."""

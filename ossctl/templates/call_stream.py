@@ -148,7 +148,7 @@ class CallStream:
         name, rest = named
         what = "was cut off" if cut else "cannot be read"
         yield Recovered(f"the call of {name} {what}")
-        yield ToolCall(name, rest.strip())
+        yield ToolCall(name, rest.strip(), cut=cut)
 
     def _search(self) -> Iterator[Event]:
         """Pass on the text before what may be a call; endings are dropped."""

@@ -220,6 +220,8 @@ def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:
         (("--tool-cmd", "x=no-such-program", "-y", "hi"), "there is no program no-such-program"),
         (("--tool-cmd", "x=python", "hi"), "there is no terminal to ask on"),
         (("--n", 2, "--tool-cmd", "x=python", "-y", "hi"), "--n cannot be used with --tool-cmd"),
+        (("--n", 2, "--python", "hi"), "--n cannot be used with --python"),
+        (("--raw", "--files", ".", "hi"), "--files cannot be used with --raw"),
         (("-e", "high", "hi"), "--effort is not for"),
         (("--think", "off", "hi"), "--think is not for"),
         (("--template", "no.jinja", "hi"), "cannot read no.jinja"),

@@ -301,6 +301,11 @@ def test_a_native_call_that_was_cut_off_is_no_call(recipient: str, name: str) ->
     assert told(events) == [Reasoning("import shut")]
 
 
+def test_a_call_of_a_function_that_was_cut_off_is_marked() -> None:
+    events = parsed("<|channel|>commentary to=functions.weather<|message|>", (WEATHER,), cut=True)
+    assert told(events) == [ToolCall("weather", "", cut=True)]
+
+
 def test_a_user_function_with_such_a_name_stays_a_function() -> None:
     ordinary = (Tool("python_eval"), PYTHON, Tool("browser_search"), *BROWSER[1:])
     for name in ("python_eval", "browser_search"):

@@ -100,6 +100,13 @@ def test_a_cut_call_is_reported_and_does_not_look_complete() -> None:
     events = parse(FORMATS["tagged"], [turn.encode()], cut=True)
     assert Recovered("the call of get_weather was cut off") in events
     assert joined([event for event in events if not isinstance(event, ToolCall)])[1] == "Let me see."
+    assert [event.cut for event in events if isinstance(event, ToolCall)] == [True]
+
+
+def test_the_arguments_of_a_cut_call_are_what_there_is_of_them() -> None:
+    text = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Tur'
+    events = parse(FORMATS["JSON in tags"], [text.encode()], cut=True)
+    assert ToolCall("get_weather", '{"city": "Tur', cut=True) in events
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,7 @@ class RunOptions:
             "--system": self.generation.system,
             **dict.fromkeys(self.generation.formats, True),
             "--tool": self.tools.tools,
-            "--tool-cmd": self.tools.commands,
-            "--mcp": self.tools.mcp,
+            **dict.fromkeys(self.tools.running, True),
             "--effort": self._is_given("effort"),
             "--max-reasoning-tokens": self._is_given("max_reasoning_tokens"),
             "--think": self._is_given("think"),
@@ -106,6 +105,6 @@ class RunOptions:
         given = [name for name, value in chat.items() if value]
         if self.raw and given:
             raise UsageError(f"{given[0]} cannot be used with --raw", "It needs a chat format.")
-        if self.n > 1 and (self.tools.commands or self.tools.mcp):
-            option = "--tool-cmd" if self.tools.commands else "--mcp"
+        if self.n > 1 and self.tools.running:
+            option = self.tools.running[0]
             raise UsageError(f"--n cannot be used with {option}", "Tools work with a single answer.")

@@ -109,7 +109,8 @@ class ToolCommand:
         if code is None:
             return failed(call, f"killed because it took more than {self.seconds:g} s")
         if code != 0:
-            return failed(call, f"exit code {code}: {(errors.text() or text).strip()}")
+            said = (errors.text() or text).strip()
+            return failed(call, f"exit code {code}{': ' if said else ''}{said}")
         return ToolOutcome(call, text.rstrip("\r\n"), ok=True)
 
 

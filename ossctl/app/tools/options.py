@@ -44,6 +44,19 @@ class ToolOptions:
     mcp: Sequence[str] = ()
     mcp_tools: Sequence[str] = ()
 
+    @property
+    def running(self) -> Sequence[str]:
+        """The options that give the model functions which run here."""
+        given = {
+            "--tool-cmd": self.commands,
+            "--python": self.python,
+            "--python-in": self.python_in,
+            "--mcp": self.mcp,
+            "--files": self.files,
+            "--browser": self.browser,
+        }
+        return [option for option, value in given.items() if value]
+
     def refuse_unaskable(self, *, can_ask: bool) -> None:
         """Raise UsageError if programs need the user's consent and there is no terminal to ask on."""
         if self.unasked or can_ask:

@@ -24,7 +24,8 @@ Allow = Callable[[ToolCall, str], bool]
 
 def rounds_exhausted(n_rounds: int) -> str:
     """What the user is told when the model had to answer without more calls."""
-    return f"The model called functions {n_rounds} times in a row, and had to answer without more."
+    how_often = "once" if n_rounds == 1 else f"{n_rounds} times in a row"
+    return f"The model called functions {how_often}, and had to answer without more."
 
 
 class Toolbox:
@@ -228,6 +229,8 @@ class ToolRunner:
             names = sorted(self._toolbox.by_name)
             more = ", …" if len(names) > _MAX_NAMED else ""
             return f"there is no function {call.name}; there are: {', '.join(names[:_MAX_NAMED])}{more}"
+        if call.cut:
+            return "the call was cut off before its end; make it shorter"
         try:
             json_arguments(call)
         except ValueError as error:

@@ -101,6 +101,7 @@ def test_a_question_that_was_stopped_is_no_refusal(tmp_path: Path) -> None:
     ("call", "reason"),
     [
         (ToolCall("note", '{"n":'), "not valid JSON"),
+        (ToolCall("note", "", cut=True), "was cut off"),
         (ToolCall("nope", "{}"), "there is no function nope; there are: note"),
     ],
 )
