@@ -22,7 +22,7 @@ Schema = Mapping[str, Any]  # a JSON schema
 class ToolCall:
     """A function call, as part of a message and as an event.
 
-    `arguments` is the model's own text, which need not be valid JSON. One that was `cut` off is not to be run.
+    `arguments` is the model's own text, which need not be valid JSON. A call that was `cut` off is not run.
     """
 
     name: str

@@ -302,7 +302,7 @@ def test_a_native_call_that_was_cut_off_is_no_call(recipient: str, name: str) ->
 
 
 def test_a_call_of_a_function_that_was_cut_off_is_marked() -> None:
-    events = parsed("<|channel|>commentary to=functions.weather<|message|>", (WEATHER,), cut=True)
+    events = parsed("<|channel|>commentary to=functions.weather<|message|>", (Tool("weather"),), cut=True)
     assert told(events) == [ToolCall("weather", "", cut=True)]
 
 

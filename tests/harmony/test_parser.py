@@ -134,7 +134,10 @@ BROKEN: dict[str, tuple[list[Event], str]] = {
         "not valid JSON",
     ),
     "<|channel|>commentary to=functions.get<|message|><|call|>": ([ToolCall("get", "")], "not valid JSON"),
-    '<|channel|>commentary to=functions.get<|message|>{"a":': ([ToolCall("get", '{"a":')], "cut off"),
+    '<|channel|>commentary to=functions.get<|message|>{"a":': (
+        [ToolCall("get", '{"a":', cut=True)],
+        "cut off",
+    ),
     f'<|channel|>commentary to=functions.get<|message|>{{"a":1}}{NEXT}{FINAL}': (
         [CALL, Answer("42")],
         "without an end",
