@@ -216,7 +216,8 @@ class TemplateDialect:
         """Raise RequestError for a field that would have no effect."""
         if conversation.tools and not (self._form.rules.tools or self._form.calls):
             raise RequestError(
-                f"tools: {self._name} has none; leave them out or give another --template FILE"
+                f"tools: {self._name} has none; leave them out or give another one, "
+                "--template FILE or in a chat /template FILE"
             )
         if conversation.max_reasoning_tokens is not None and self._form.reasoning is None:
             raise RequestError(f"max_reasoning_tokens: {self._name} has no reasoning; leave it out")

@@ -79,7 +79,7 @@ def test_tools_are_refused_by_a_template_that_has_no_place_for_them(
     dialect = TemplateDialect(smol.chat_template or "", smol.vocab, grammars)
     with pytest.raises(
         RequestError,
-        match=r"^tools: the model's chat template has none; .* give another --template FILE$",
+        match=r"^tools: the model's chat template has none; .* --template FILE or in a chat /template FILE$",
     ):
         dialect.render(Conversation(TALK, (WEATHER,)))
 
