@@ -42,6 +42,7 @@ def test_arguments_that_are_not_json_are_reported_to_the_model_and_nothing_runs(
 
 def test_a_failing_program_is_reported_with_its_exit_code_and_stderr() -> None:
     assert error_of(run("import sys; sys.exit('no such city')")) == "exit code 1: no such city"
+    assert error_of(run("raise SystemExit(3)")) == "exit code 3"
 
 
 def test_a_program_that_does_not_exist_is_an_error_for_the_model() -> None:
