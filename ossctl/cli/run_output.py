@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ossctl.app.tools.source import ToolOutcome
 
 _BETWEEN = "---\n"
+_MANY_TOKENS = 256  # of a prompt from the cache, that are worth a line
 _CALL_HINT = "--tool-cmd NAME=COMMAND runs a program for a function; --json prints the call."
 
 
@@ -89,10 +90,18 @@ class RunOutput:
                 self._put(_BETWEEN.join(texts))
         for answer in result.answers:
             self._explain(answer)
+        self._note_cached(result)
         if self._without_block:
             self.out.error("the answer has no code block", "The whole answer is on stderr.")
         incomplete = self._without_block or self._unanswered
         return result.exit_code or (ExitCode.FAILED if incomplete else ExitCode.DONE)
+
+    def _note_cached(self, result: "RunResult") -> None:
+        """Say how much of a long prompt was on disk. Further answers and rounds of calls find it in RAM."""
+        first = result.answers[0].generation
+        cached, prompt = first.cached_tokens, len(first.request.prompt)
+        if cached >= _MANY_TOKENS and len(result.answers) == 1 and not first.earlier.prompt:
+            self.out.note(f"{counted(cached, 'token')} from the cache, {prompt - cached:,} read.")
 
     def _text(self, answer: "RunAnswer") -> str | None:
         """The text to print for an answer, or None if there is none."""

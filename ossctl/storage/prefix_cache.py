@@ -78,6 +78,13 @@ class PrefixCache:
                 raise
         return None
 
+    def shrink(self) -> None:
+        """Delete entries, least recently used first, until the limit holds, which may have been larger."""
+        with _misses("write"):
+            if has_index(self._folder):
+                with open_index(self._folder) as index:
+                    index.make_space(0, self._max_bytes, shutil.disk_usage(self._folder).free)
+
     def touch(self, found: Found) -> None:
         """Make an entry the most recently used one."""
         with _misses("write"), open_index(self._folder) as index:

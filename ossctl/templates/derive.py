@@ -31,7 +31,10 @@ def chat_problem(source: str) -> str:
     derive_rules(probe)
     if probe.is_exhausted:
         return "loops too long or makes too much text"
-    return "does not print each of `messages`" if probe.prompt() is None else ""
+    probe.failure = ""
+    if probe.prompt() is not None:
+        return ""
+    return f"fails on a chat: {probe.failure}" if probe.failure else "does not print each of `messages`"
 
 
 def _example(probe: Probe, rules: ChatRules, calls: CallFormat) -> str:

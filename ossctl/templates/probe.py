@@ -35,6 +35,7 @@ class Probe:
         self.tree = environment.parse(source)
         self._template: Template = environment.from_string(source)
         self._budget = Budget.for_probes()
+        self.failure = ""  # of the latest rendering that failed
         self.given: dict[str, Any] = {}  # variables for all renderings, beside the usual ones
         self.asked = _names(self.tree)
 
@@ -48,7 +49,8 @@ class Probe:
         known = usual | self.given | variables | {"messages": messages, "add_generation_prompt": prompt}
         try:
             return rendered(self._template, known, self._budget)
-        except Exception:  # noqa: BLE001 (a failure of any kind is an answer: this form does not suit)
+        except Exception as error:  # noqa: BLE001 (a failure of any kind is an answer: this form does not suit)
+            self.failure = str(error) or type(error).__name__
             return None
 
     def turn(self, *answer: Mapping[str, Any], **variables: Any) -> str | None:

@@ -110,13 +110,16 @@ def test_another_question_in_another_process_computes_the_question_only(tmp_path
     (tmp_path / "text.txt").write_text(words(1))
     options = {"file": ("-f", "text.txt"), "system text": ("--system", words(1)), "piped": ()}[given]
     stdin = words(1).encode() if given == "piped" else b""
-    usages = []
+    usages, said = [], []
     for question in ("Which words are there?", "How many?", "How many?"):
         asked = ossctl("run", *SMOLLM2, "--json", *options, question, cwd=tmp_path, stdin=stdin)
         usages.append(json.loads(asked.stdout)["usage"])
+        said.append([line for line in asked.said if "from the cache" in line])
     computed = [usage["prompt_tokens"] - usage["cached_tokens"] for usage in usages]
     assert computed[0] == usages[0]["prompt_tokens"] > N_WORDS
     assert max(computed[1:]) < 30
+    read = zip([usage["cached_tokens"] for usage in usages[1:]], computed[1:], strict=True)
+    assert said == [[], *([f"{cached:,} tokens from the cache, {n} read."] for cached, n in read)]
 
 
 @pytest.mark.slow

@@ -30,13 +30,12 @@ from tests.support.harmony_reference import (
     BROWSER,
     Reference,
     as_reference,
+    assert_references_tokens,
     conversations,
-    one_finished_turn,
     python_tool,
     returned,
     system,
     texts,
-    without_finished_analysis,
 )
 from tests.support.toy_harmony import TOY, choices, complaints, follow, forced, spelt, told
 
@@ -62,11 +61,7 @@ NEXT = "<|start|>assistant"
 def test_random_conversations_with_native_tools_have_the_references_tokens(
     harmony: HarmonyDialect, reference: Reference, conversation: Conversation
 ) -> None:
-    messages = as_reference(conversation)
-    prompt = harmony.render(conversation)
-    assert prompt == reference.prompt(without_finished_analysis(messages))
-    if one_finished_turn(messages):
-        assert prompt == reference.prompt(messages, drop=True)
+    assert_references_tokens(harmony.render(conversation), conversation, reference)
 
 
 @pytest.mark.parametrize("tools", [(PYTHON,), BROWSER, ALL, (PYTHON, FUNCTION)])

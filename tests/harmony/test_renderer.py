@@ -33,12 +33,12 @@ from tests.support.harmony_reference import (
     Written,
     answer_ids,
     as_reference,
+    assert_references_tokens,
     builtin,
     called,
     conversations,
     developer,
     finished_answers,
-    one_finished_turn,
     returned,
     system,
     tools,
@@ -212,11 +212,7 @@ def test_calls_of_any_tool_with_any_content_type_have_the_references_tokens(
 def test_random_conversations_have_the_references_tokens(
     harmony: HarmonyDialect, reference: Reference, conversation: Conversation
 ) -> None:
-    messages = as_reference(conversation)
-    prompt = harmony.render(conversation)
-    assert prompt == reference.prompt(without_finished_analysis(messages))
-    if one_finished_turn(messages):
-        assert prompt == reference.prompt(messages, drop=True)
+    assert_references_tokens(harmony.render(conversation), conversation, reference)
 
 
 @SHORT

@@ -141,6 +141,15 @@ def test_the_least_recently_used_make_space(tmp_path: Path) -> None:
     assert len(entries(tmp_path / "prefixes")) == 3
 
 
+def test_a_smaller_limit_holds_for_what_is_there_already(tmp_path: Path) -> None:
+    for seed in range(4):
+        cache(tmp_path).save(prefix(500, seed, bytes(10_000)))
+    small = cache(tmp_path, max_bytes=2 * 12_500)
+    small.shrink()
+    assert [seed for seed in range(4) if small.find(tokens(500, seed))] == [2, 3]
+    assert len(list((tmp_path / "prefixes").glob("*.prefix"))) == 2
+
+
 def test_a_conversation_has_its_latest_state_only(tmp_path: Path) -> None:
     cache(tmp_path).save(prefix(500), "chat-1")
     cache(tmp_path).save(prefix(600, seed=1), "chat-2")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 from gguf import GGUFWriter, PoolingType, TokenType
 
 from tests.support.models import spelling
+from tests.support.random_weights import RandomWeights, written
 
 N_EMBD, N_LAYERS, N_HEADS, N_FF = 64, 2, 4, 128
 CONTEXT = 512
@@ -28,20 +28,20 @@ def bert(path: Path, pooling: PoolingType = PoolingType.MEAN) -> Path:
     writer.add_token_types([TokenType.CONTROL] * len(specials) + [TokenType.NORMAL] * (len(tokens) - 5))
     for name, token in (("pad", 0), ("unk", 1), ("bos", 2), ("sep", 3), ("eos", 3), ("mask", 4)):
         getattr(writer, f"add_{name}_token_id")(token)
-    weights = _Weights(writer)
+    weights = RandomWeights(writer)
     weights.matrix("token_embd", len(tokens), N_EMBD)
     weights.matrix("token_types", 2, N_EMBD)
     weights.matrix("position_embd", CONTEXT, N_EMBD)
-    weights.norm("token_embd_norm", bias=True)
+    weights.norm("token_embd_norm", N_EMBD, bias=True)
     for layer in range(N_LAYERS):
         block = f"blk.{layer}"
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
             weights.matrix(f"{block}.{part}", N_EMBD, N_EMBD)
-        weights.norm(f"{block}.attn_output_norm", bias=True)
+        weights.norm(f"{block}.attn_output_norm", N_EMBD, bias=True)
         weights.matrix(f"{block}.ffn_up", N_FF, N_EMBD)
         weights.matrix(f"{block}.ffn_down", N_EMBD, N_FF)
-        weights.norm(f"{block}.layer_output_norm", bias=True)
-    return _written(writer, path)
+        weights.norm(f"{block}.layer_output_norm", N_EMBD, bias=True)
+    return written(writer, path)
 
 
 def qwen3_embedding(path: Path, pooling: PoolingType = PoolingType.LAST) -> Path:
@@ -61,22 +61,22 @@ def qwen3_embedding(path: Path, pooling: PoolingType = PoolingType.LAST) -> Path
     writer.add_eos_token_id(256)
     writer.add_add_eos_token(value=True)
     writer.add_chat_template("{{ messages[0].content }}")
-    weights = _Weights(writer)
+    weights = RandomWeights(writer)
     weights.matrix("token_embd", len(tokens), N_EMBD)
-    weights.norm("output_norm")
+    weights.norm("output_norm", N_EMBD)
     for layer in range(N_LAYERS):
         block = f"blk.{layer}"
-        weights.norm(f"{block}.attn_norm")
+        weights.norm(f"{block}.attn_norm", N_EMBD)
         for part, rows in (("attn_q", N_HEADS * 32), ("attn_k", 64), ("attn_v", 64)):
             weights.matrix(f"{block}.{part}", rows, N_EMBD)
         weights.matrix(f"{block}.attn_output", N_EMBD, N_HEADS * 32)
         weights.norm(f"{block}.attn_q_norm", 32)
         weights.norm(f"{block}.attn_k_norm", 32)
-        weights.norm(f"{block}.ffn_norm")
+        weights.norm(f"{block}.ffn_norm", N_EMBD)
         for part in ("ffn_gate", "ffn_up"):
             weights.matrix(f"{block}.{part}", N_FF, N_EMBD)
         weights.matrix(f"{block}.ffn_down", N_EMBD, N_FF)
-    return _written(writer, path)
+    return written(writer, path)
 
 
 def _writer(path: Path, architecture: str, pooling: PoolingType) -> GGUFWriter:
@@ -89,26 +89,3 @@ def _writer(path: Path, architecture: str, pooling: PoolingType) -> GGUFWriter:
     writer.add_head_count(N_HEADS)
     writer.add_pooling_type(pooling)
     return writer
-
-
-class _Weights:
-    def __init__(self, writer: GGUFWriter) -> None:
-        self._writer = writer
-        self._random = np.random.default_rng(0)
-
-    def matrix(self, name: str, rows: int, columns: int) -> None:
-        values = self._random.standard_normal((rows, columns), np.float32) / columns**0.5
-        self._writer.add_tensor(f"{name}.weight", values)
-
-    def norm(self, name: str, width: int = N_EMBD, *, bias: bool = False) -> None:
-        self._writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
-        if bias:
-            self._writer.add_tensor(f"{name}.bias", np.zeros(width, np.float32))
-
-
-def _written(writer: GGUFWriter, path: Path) -> Path:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path

@@ -431,3 +431,11 @@ _finals = _messages("<|channel|>final", "<|return|>")
 
 finished_answers = st.builds(lambda before, last: [*before, last], _before, _finals)
 unfinished_answers = st.builds(lambda before, last: [*before, last], _before, _function_calls)
+
+
+def assert_references_tokens(prompt: Sequence[int], conversation: Conversation, reference: Reference) -> None:
+    """`prompt` is the reference's, with the reasoning of finished turns dropped as its documentation says."""
+    messages = as_reference(conversation)
+    assert prompt == reference.prompt(without_finished_analysis(messages))
+    if one_finished_turn(messages):  # all that its own `drop` handles as documented
+        assert prompt == reference.prompt(messages, drop=True)

@@ -11,6 +11,7 @@ import numpy as np
 from gguf import GGUFWriter, TokenType
 
 from tests.support.models import spelling
+from tests.support.random_weights import RandomWeights, written
 
 _LAYERS, _WIDTH, _FFN, _HEADS, _HEAD = 4, 64, 128, 4, 32
 _STATE, _KERNEL = 16, 4
@@ -41,25 +42,13 @@ def small_model(
     weights = _Weights(writer)
     weights.matrix("token_embd", len(tokens), _WIDTH)
     ARCHITECTURES[architecture](writer, weights)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    return written(writer, path)
 
 
-class _Weights:
-    def __init__(self, writer: GGUFWriter) -> None:
-        self._writer = writer
-        self._random = np.random.default_rng(0)
-
-    def matrix(self, name: str, rows: int, columns: int) -> None:
-        values = self._random.standard_normal((rows, columns), np.float32) / columns**0.5
-        self._writer.add_tensor(f"{name}.weight", values)
-
+class _Weights(RandomWeights):
     def norms(self, *names: str, width: int = _WIDTH) -> None:
         for name in names:
-            self._writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
+            self.norm(name, width)
 
     def vector(self, name: str, *dims: int, low: float = -0.5, high: float = 0.5) -> None:
         self._writer.add_tensor(name, self._random.uniform(low, high, dims).astype(np.float32))

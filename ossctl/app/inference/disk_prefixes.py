@@ -67,7 +67,9 @@ class DiskPrefixes:
         self._pending.append(self._writer.submit(self._cache.save, computed, conversation))
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for what is being written, and keep a limit that the user has set."""
+        if self._max_bytes is not None and self._cache is not None:
+            self._writer.submit(self._cache.shrink)
         self._writer.shutdown()
 
     @cached_property

@@ -231,5 +231,5 @@ def supported_reasoning(
     for name in removed:
         if name not in optional:
             option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} is not for {model.name}: it has no such setting")
+            raise UsageError(f"{option} is not for {model.name}: its chat format has no such setting")
     return replace(settings, **dict.fromkeys(removed))

@@ -219,7 +219,10 @@ class ToolRunner:
             return stopped(call)
         if reason := self._fault(call):
             return failed(call, reason)
-        question = self._session(call).question(call)
+        try:
+            question = self._session(call).question(call)
+        except OSError as error:
+            return _unavailable(call, error)
         if question is None or allow(call, question):
             return None
         return denied(call) if keep_going() else stopped(call)
@@ -239,7 +242,10 @@ class ToolRunner:
 
     def _timed(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
         started = monotonic()
-        outcome = self._session(call).run(call, keep_going)
+        try:
+            outcome = self._session(call).run(call, keep_going)
+        except OSError as error:  # such as a full disk: no reason to end a batch
+            outcome = _unavailable(call, error)
         return replace(outcome, seconds=monotonic() - started)
 
     def _session(self, call: ToolCall) -> ToolSession:
@@ -247,6 +253,10 @@ class ToolRunner:
         if source not in self._sessions:
             self._sessions[source] = source.open()
         return self._sessions[source]
+
+
+def _unavailable(call: ToolCall, error: OSError) -> ToolOutcome:
+    return failed(call, f"{call.name} cannot run now: {error.strerror or error}")
 
 
 def _awaited(call: ToolCall, outcome: ToolOutcome | Future[ToolOutcome]) -> Iterator[ToolOutcome | ToolCall]:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 def tools(repl: "Repl", _argument: str) -> None:
     """`/tools`"""
     tools = repl.chat.tools
-    if not tools.offered:
+    if not tools.wait():
+        repl.say("Some functions are still starting.")
+    elif not tools.offered:
         repl.say("There are no functions. `ossctl chat --tool-cmd NAME=COMMAND` offers one to the model.")
     for tool in tools.offered:
         repl.say(f"{tool.name}: {tool.description or 'no description'} ({tools.describe(tool.name)})")

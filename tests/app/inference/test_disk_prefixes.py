@@ -113,6 +113,13 @@ def test_nothing_is_kept_without_a_cache(home: Path) -> None:
     assert not Paths.from_environment().prefixes.exists()
 
 
+def test_a_limit_of_the_user_holds_when_the_model_is_closed(home: Path, byte_model_path: Path) -> None:
+    answers(byte_model_path, ["What runs?"])
+    assert entries(Paths.from_environment().prefixes)
+    answers(byte_model_path, ["What runs?"], replace(OPTIONS, cache_bytes=1))
+    assert not entries(Paths.from_environment().prefixes)
+
+
 def test_a_damaged_state_is_computed_again(home: Path) -> None:
     (first,) = answers(smollm2(), ["What runs?"])
     (file,) = Paths.from_environment().prefixes.glob("*.prefix")

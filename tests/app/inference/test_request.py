@@ -53,7 +53,7 @@ def test_a_setting_of_the_environment_holds_for_models_that_have_it() -> None:
     assert supported(budget_only, "low", 5, "effort") == (None, 5)
     switch = Conversation((), think="off")
     assert supported_reasoning(switch, PLAIN, ["think"]).think is None  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"^--think is not for tiny: it has no such setting$"):
+    with pytest.raises(UsageError, match=r"^--think is not for tiny: its chat format has no such setting$"):
         supported_reasoning(switch, PLAIN)  # type: ignore[arg-type]
 
 
@@ -64,7 +64,7 @@ def test_a_setting_of_the_command_line_that_the_model_lacks_is_refused(
     effort: Effort | None, budget: int | None, option: str
 ) -> None:
     assert supported(REASONING, effort, budget) == (effort, budget)
-    with pytest.raises(UsageError, match=f"^{option} is not for tiny: it has no such setting$"):
+    with pytest.raises(UsageError, match=f"^{option} is not for tiny: its chat format has no such setting$"):
         supported(PLAIN, effort, budget, *(["max_reasoning_tokens"] if effort else []))
 
 

@@ -29,14 +29,15 @@ def refusal(file: object = None, *variables: str) -> str:
     [
         (b"", "does not print each of `messages`"),
         (b"# Read me\n", "does not print each of `messages`"),
-        (b"{{ 1/0 }}", "does not print each of `messages`"),
+        (b"{{ 1/0 }}", "fails on a chat: division by zero"),
+        (b"{{ raise_exception('Not for you.') }}", "fails on a chat: Not for you."),
         (b"\n{% for m in messages %}{{ m }}", "is broken: line 2: Unexpected end of template"),
         (b"{{ x|nosuch }}", "is broken: line 1: No filter named 'nosuch'"),
         (b"{% for a in b %}" * 25 + b"{% endfor %}" * 25, "is broken: "),
         (b"x" * 2**18, "is broken: it has more than 131,072 characters"),
         (LOOP.encode(), "loops too long or makes too much text"),
     ],
-    ids=["empty", "prose", "failing", "unfinished", "filter", "nested", "long", "loops"],
+    ids=["empty", "prose", "failing", "refusing", "unfinished", "filter", "nested", "long", "loops"],
 )
 def test_a_file_that_is_no_chat_template_is_refused(tmp_path: Path, text: bytes, problem: str) -> None:
     path = tmp_path / "x.jinja"

@@ -1,5 +1,7 @@
 """Calls of one answer: asked about, run in order or together, and none starts after a stop."""
 
+import errno
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -204,10 +206,11 @@ class Failing(Together):
         raise OSError("cannot be closed")
 
 
-def test_an_error_of_a_source_is_raised_and_not_taken_for_a_call_that_runs() -> None:
+def test_a_timeout_of_a_source_is_not_taken_for_a_call_that_runs() -> None:
     runner = Toolbox([Failing(1)]).open()
-    with pytest.raises(TimeoutError, match="early"):
-        list(runner.run([ToolCall("meet", '"early"')], Asked(), lambda: True))
+    (outcome,) = outcomes_of(runner.run([ToolCall("meet", '"early"')], Asked(), lambda: True))
+    assert "meet cannot run now" in outcome.result
+    assert "early" in outcome.result
 
 
 def test_all_sources_are_closed_even_if_one_fails() -> None:
@@ -215,3 +218,26 @@ def test_all_sources_are_closed_even_if_one_fails() -> None:
     with pytest.raises(OSError, match="cannot be closed"):
         Toolbox(sources).close()
     assert [source.closed for source in sources] == [1, 1, 1]
+
+
+class Full(Together):
+    """A source on a full disk."""
+
+    def __init__(self, *, asks: bool) -> None:
+        super().__init__(1)
+        self._asks = asks
+
+    def question(self, call: ToolCall) -> None:
+        if self._asks:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_what_the_system_refuses_a_tool_is_the_models_to_read(asks: bool) -> None:
+    runner = Toolbox([Full(asks=asks)]).open()
+    (outcome,) = outcomes_of(runner.run([ToolCall("meet", "{}")], Asked(), lambda: True))
+    assert not outcome.ok
+    assert "meet cannot run now: No space left on device" in outcome.result
