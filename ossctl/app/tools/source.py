@@ -19,7 +19,7 @@ KeepGoing = Callable[[], bool]
 class ToolOutcome:
     """The outcome of a tool call. `result` is the text for the model, an error message unless `ok`.
 
-    `seconds` is how long the tool ran.
+    `seconds` is how long the tool ran; the loop measures it.
     """
 
     call: ToolCall

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from time import monotonic
 from typing import Literal
 
 import msgspec
@@ -139,7 +138,6 @@ class PythonSession:
 
     def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
         """Run the code of a call."""
-        started = monotonic()
         try:
             code = arguments_of(call, _Arguments).code
         except ValueError as error:
@@ -154,7 +152,7 @@ class PythonSession:
         cell = self._interpreter.run(code, keep_going)
         if cell.lost:
             self.close()
-        return ToolOutcome(call, _result(cell), ok=not cell.error, seconds=monotonic() - started)
+        return ToolOutcome(call, _result(cell), ok=not cell.error)
 
     def close(self) -> None:
         """End the interpreter."""
