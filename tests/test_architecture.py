@@ -51,11 +51,11 @@ ALLOWED: dict[str, set[str]] = {
 
 # The rooms of app/, floor by floor from the top: each may import from the floors below it, and from itself.
 FLOORS = (
-    {"run", "chat", "batch", "plan", "doctor"},
+    {"run", "chat", "batch", "eval", "compare", "plan", "doctor"},
     {"library", "tools", "wire"},
     {"inference"},
     {"placement"},
-    {"user_text"},
+    {"html_page", "user_text"},
 )
 
 # libraries that only these parts import, so that the rest can be tested and understood without them
@@ -76,6 +76,8 @@ ONLY_IN = {
     "pypdf": {"app"},
     "trafilatura": {"app"},
     "ddgs": {"app"},
+    "inspect_ai": {"app"},
+    "inspect_evals": {"app"},
 }
 
 SLOW_TO_IMPORT = {
@@ -93,6 +95,8 @@ SLOW_TO_IMPORT = {
     "pypdf",
     "trafilatura",
     "ddgs",
+    "inspect_ai",
+    "inspect_evals",
 }
 
 # Where the standard streams are used, and why: everything else goes through `cli/output.py`.

@@ -1,0 +1,1 @@
+"""`ossctl compare`: the same prompts through several models and settings, side by side."""

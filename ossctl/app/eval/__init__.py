@@ -1,0 +1,1 @@
+"""`ossctl eval`: tasks with graded answers, over models and settings, with honest numbers."""
