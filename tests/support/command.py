@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tests.support.fork_server import AVAILABLE, fork_server
 from tests.support.models import smollm2
 from tests.support.programs import share_trial
 
@@ -92,15 +93,19 @@ class Live:
 
 def ossctl(*arguments: object, cwd: Path, stdin: bytes = b"", **variables: str) -> Result:
     """Run `ossctl` in the folder `cwd`, with `variables` in its environment, to its end."""
-    done = subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(cwd, **variables),
-        input=stdin,
-        capture_output=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    env = environment(cwd, **variables)
+    if AVAILABLE and not variables:  # what is set may be read while modules are imported
+        done = fork_server().run([str(each) for each in arguments], cwd, env, stdin, _SECONDS)
+    else:
+        done = subprocess.run(
+            command(*arguments),
+            cwd=cwd,
+            env=env,
+            input=stdin,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
