@@ -57,11 +57,11 @@ def first_code_block(answer: str) -> str | None:
     return found["code"] if found else None
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, is_prompt: bool = False) -> str:
     """Read a UTF-8 file. Raises UsageError if it can't be read, is not text or too long for any model."""
     try:
         with path.open("rb") as file:
-            data = _read(file, str(path))
+            data = _read(file, str(path), is_prompt=is_prompt)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except ValueError:  # a zero byte, or half a surrogate pair
@@ -71,24 +71,23 @@ def read_text(path: Path) -> str:
 
 def text_of(given: str) -> str:
     """The value of a TEXT|@FILE option: the text itself or that of the file. Raises UsageError."""
-    return read_text(Path(given[1:])).strip() if given.startswith("@") else encodable(given)
+    return read_text(Path(given[1:]), is_prompt=True).strip() if given.startswith("@") else encodable(given)
 
 
 def read_piped() -> str | None:
     """Read all of stdin; None if it is a terminal or closed. Raises UsageError as `read_text` does."""
     if sys.stdin is None or sys.stdin.isatty():
         return None
-    return decoded(_read(sys.stdin.buffer, "standard input"), "standard input")
+    return decoded(_read(sys.stdin.buffer, "standard input", is_prompt=True), "standard input")
 
 
-def _read(file: BinaryIO, name: str) -> bytes:
+def _read(file: BinaryIO, name: str, *, is_prompt: bool) -> bytes:
     data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        size = f"{_MAX_BYTES // 1024**2} MiB"
-        raise UsageError(
-            f"cannot read {name}: it has more than {size}, which no context window holds",
-            "`ossctl batch` answers a file request by request.",
-        )
+        message = f"cannot read {name}: it has more than {_MAX_BYTES // 1024**2} MiB"
+        if is_prompt:
+            message += ", which no context window holds"
+        raise UsageError(message, "`ossctl batch` answers a file request by request." if is_prompt else "")
     return data
 
 

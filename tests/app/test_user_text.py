@@ -115,8 +115,11 @@ def test_what_is_longer_than_any_context_is_refused_after_so_many_bytes(tmp_path
     with (tmp_path / "long.txt").open("wb") as file:
         file.truncate(2**40)  # a hole: to read it all would take minutes and all memory
     with pytest.raises(UsageError, match=r"cannot read .*long\.txt: it has more than 16 MiB") as caught:
-        read_text(tmp_path / "long.txt")
+        read_text(tmp_path / "long.txt", is_prompt=True)
     assert "ossctl batch" in caught.value.hint
+    with pytest.raises(UsageError, match=r"it has more than 16 MiB$") as caught:  # a template, a grammar
+        read_text(tmp_path / "long.txt")
+    assert not caught.value.hint
 
 
 def test_endless_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def read_attachment(path: Path, n_ctx: int) -> Attached:
             f"about {n_ctx * 4 / 1e6:,.2f} MB of text",
             "Attach the part that matters.",
         )
-    text = read_text(path)
+    text = read_text(path, is_prompt=True)
     if not text.strip():
         raise UsageError(f"cannot attach {path}: it is empty")
     return Attached(str(path), text)

@@ -40,7 +40,7 @@ class RunOptions:
         toolbox = self.tools.toolbox()
         json_format = json_format_of(generation.schema)
         system = text_of(generation.system)
-        files = [Attached(str(path), read_text(path)) for path in self.files]
+        files = [Attached(str(path), read_text(path, is_prompt=True)) for path in self.files]
         piped = read_piped()
         prompt, another = prompt_of(self.words, piped, files), prompt_of([_OTHER_WORDS], piped, files)
         prompt = prompt if self.raw else prompt.strip("\r\n")
