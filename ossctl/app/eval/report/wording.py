@@ -35,13 +35,15 @@ def verdict(difference: Difference) -> str:
 
 def count(share: int, total: int) -> str:
     """`12 (40 %)`, `1 (<1 %)`, or `0`."""
+    if not share:
+        return "0"
     part = f"{100 * share / total:.0f} %" if 200 * share >= total else "<1 %"
-    return f"{share:,} ({part})" if share else "0"
+    return f"{share:,} ({part})"
 
 
 def time(seconds: float) -> str:
     """`4.2 s`, `12 min 5 s` or `3 h 12 min`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
