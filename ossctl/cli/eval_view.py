@@ -17,6 +17,7 @@ _OPTIONAL = (
     {"quantisation"},
     {"published", "meaning"},
 )
+_NAMING = {"task", "model", "quantisation", "effort"}
 
 
 def describe_evaluation(evaluation: "Evaluation", width: int | None) -> Iterator[str]:
@@ -35,8 +36,9 @@ def table_lines(table: "Table", width: int | None) -> Iterator[str]:
     for headings in _OPTIONAL:
         if width is None or max(map(len, _aligned(table, shown))) <= width:
             break
-        if headings <= set(table.headings):
-            shown = [column for column in shown if table.headings[column] not in headings]
+        fewer = [column for column in shown if table.headings[column] not in headings]
+        if headings <= set(table.headings) and _names(table, fewer) == _names(table, shown):
+            shown = fewer
     yield table.title
     yield ""
     yield from _aligned(table, shown)
@@ -48,7 +50,23 @@ def table_lines(table: "Table", width: int | None) -> Iterator[str]:
             yield f"{note.mark} {note.text}: {note.url}"
 
 
+def _names(table: "Table", shown: list[int]) -> int:
+    """How many results the columns that name them tell apart."""
+    naming = [column for column in shown if table.headings[column] in _NAMING]
+    return len({tuple(line[column] for column in naming) for line in table.lines})
+
+
 def _aligned(table: "Table", shown: list[int]) -> list[str]:
-    rows = [[line[column] for column in shown] for line in (table.headings, *table.lines)]
-    right = tuple(place for place, column in enumerate(shown) if table.numeric[column])
-    return columns(rows, right=right)
+    """The lines of a table. Tasks are lines of their own, above their results."""
+    grouped = table.headings[0] == "task"
+    kept = shown[1:] if grouped else shown
+    right = tuple(place for place, column in enumerate(kept) if table.numeric[column])
+    rows = [[line[column] for column in kept] for line in (table.headings, *table.lines)]
+    head, *lines = columns(rows, right=right)
+    if not grouped:
+        return [head, *lines]
+    tasks = [line[0] for line in table.lines]
+    result = [f"  {head}"]
+    for before, task, line in zip([None, *tasks], tasks, lines, strict=False):
+        result += ([] if task == before else [task]) + [f"  {line}"]
+    return result

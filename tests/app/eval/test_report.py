@@ -5,6 +5,7 @@ import io
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
@@ -263,6 +264,22 @@ def test_a_narrow_terminal_leaves_out_columns_and_says_so_but_never_what_was_tru
     assert max(len(line) for line in scores) <= 80
     assert "5 (17 %)" in narrow
     assert "(too narrow for quantisation, questions, published, difference, meaning)" in scores
+
+
+def test_a_narrow_terminal_keeps_the_quantisation_of_models_of_one_name() -> None:
+    other = msgspec.structs.replace(OSS, quantization="Q4_K_M")
+    same = evaluation(
+        result(answers(9, 1), "aime25", OSS, "low"), result(answers(9, 1), "aime25", other, "low")
+    )
+    lines = [*describe_evaluation(same, 40)]
+
+    assert lines[:5] == [
+        "Scores",
+        "",
+        "  model  quantisation  effort   score  95 % interval  truncated  failed",
+        "AIME 2025",
+        "  20b    MXFP4         low     90.0 %      59.6\N{EN DASH}98.2          0       0",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 from math import sqrt
+from random import Random
 from statistics import fmean
 
 import pytest
@@ -105,6 +106,18 @@ def test_an_interval_holds_its_value_within_0_and_1_and_mirrors(questions: list[
     assert 0 <= score.low <= score.value <= score.high <= 1
     assert score.low < score.high
     assert mirrored.low == pytest.approx(1 - score.high, abs=1e-6)
+
+
+def test_95_of_100_intervals_hold_the_true_score() -> None:
+    random = Random(1)
+    held = 0
+    for _ in range(400):
+        easy = [random.betavariate(1.6, 0.4) for _ in range(30)]  # 80 % on average
+        score = mean_score(result_of([[float(random.random() < p) for _ in range(4)] for p in easy]))
+        assert score is not None
+        held += score.low <= 0.8 <= score.high
+
+    assert 370 <= held <= 392
 
 
 def test_partly_correct_answers_that_vary_little_give_a_narrow_interval() -> None:
