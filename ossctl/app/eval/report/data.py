@@ -12,10 +12,15 @@ from ossctl.app.eval.results import SCHEMA, Evaluation
 from ossctl.errors import UsageError
 
 
-def to_json(evaluation: Evaluation) -> bytes:
+def document(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation with all of its samples, and before them `summary`: the figures of `records`."""
-    whole = {"schema": evaluation.schema, "summary": records(evaluation)}
-    return msgspec.json.format(msgspec.json.encode(whole | msgspec.to_builtins(evaluation)), indent=1) + b"\n"
+    whole: dict[str, Any] = msgspec.to_builtins(evaluation)
+    return {"schema": evaluation.schema, "summary": records(evaluation)} | whole
+
+
+def to_json(evaluation: Evaluation) -> bytes:
+    """`document`, indented."""
+    return msgspec.json.format(msgspec.json.encode(document(evaluation)), indent=1) + b"\n"
 
 
 def from_json(content: bytes, name: str) -> Evaluation:

@@ -12,7 +12,7 @@ from ossctl.app.eval.statistics import Estimate
 _WIDTH = 880
 _LEFT, _RIGHT = 300, 780  # of the axis from 0 to 100 %
 _LINE, _HEAD, _GAP, _AXIS = 30, 34, 18, 46
-_LONGEST_LABEL = 36  # characters that fit left of the axis
+_LONGEST_LABEL = 34  # characters that fit left of the axis
 _COLOURS = 6  # classes m0 to m5, one a model
 
 STYLE = """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PureWindowsPath
 from statistics import fmean
 
 from ossctl.app.eval.published import Figure, published_for
@@ -79,7 +80,7 @@ def setting_of(result: TaskResult) -> str:
 
 def model_of(model: Model) -> str:
     """The name of a model without its folder or owner, and without the quantisation that ends it."""
-    name = model.name.rpartition("/")[2] or model.name
+    name = PureWindowsPath(model.name).name or model.name  # takes both kinds of slashes
     plain, _, variant = name.rpartition(":")
     return plain if plain and variant.lower() == model.quantization.lower() else name
 
@@ -130,5 +131,6 @@ def _pairs(results: Sequence[TaskResult]) -> Iterator[Pair]:
 def _beside(earlier: Sequence[TaskResult], result: TaskResult) -> list[TaskResult]:
     """What to compare `result` with, among those that come before it."""
     same_setting = [other for other in earlier if setting_of(other) == setting_of(result)][:1]
-    same_model = [other for other in earlier if other.model == result.model and other not in same_setting][:1]
-    return [*same_setting, *same_model] or [*earlier[:1]]
+    same_model = [other for other in earlier if other.model == result.model][:1]
+    repeated = same_model and same_setting and same_model[0] is same_setting[0]
+    return [*same_setting, *([] if repeated else same_model)] or [*earlier[:1]]
