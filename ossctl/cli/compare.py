@@ -181,7 +181,9 @@ def compare(
     referee = None if judge is None else _find(judge, loading, out)
     job = options.job(found, referee, lines, loading)
     if referee is not None and referee.path in [each.path for each in found]:
-        out.warning(f"The judge {judge} is also a contestant: models tend to prefer their own answers.")
+        out.warning(
+            f"The judge {referee.name} is a contestant as well: models tend to prefer their own answers."
+        )
     for note in job.tools.notes():
         out.note(note)
     from ossctl.app.compare.run import run_compare
@@ -215,10 +217,9 @@ def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool,
 
 
 def _find(reference: str | None, loading: "LoadOptions", out: Output) -> "Given":
-    from ossctl.app.compare.contestants import Given
+    from ossctl.app.compare.options import given
 
-    path = model_file(reference, loading, out)
-    return Given(reference or path.stem, path)
+    return given(reference, model_file(reference, loading, out))
 
 
 def _check_blind(out: Output, kept: Path | None, *, blind: bool, as_json: bool) -> None:

@@ -35,6 +35,10 @@ class CompareProgress:
         times = f"{contestant.seconds:,.1f} s, loaded in {contestant.load_seconds:,.1f} s"
         self._out.note(f"{contestant.label}: {counted(len(answers), 'answer')} · {tokens} · {times}")
 
+    def judged(self, judge: str, count: int) -> None:
+        self._hide()
+        self._out.note(f"judge {judge}: {counted(count, 'opinion')}")
+
     def remark(self, text: str) -> None:
         self._hide()
         self._out.warning(text)

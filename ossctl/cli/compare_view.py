@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MIN_COLUMNS = 36  # of an answer beside others
 _DIVIDER = 3  # columns between two answers
+_MIN_NAME = 8  # characters of a shortened name
 _REMOVED, _ADDED = "red strike", "green"
 
 
@@ -54,20 +55,28 @@ class ComparisonView:
     def summary(self, comparison: "Comparison") -> None:
         """The figures of each contestant, votes and verdicts."""
         from ossctl.app.compare.wording import (
-            SUMMARY_HEAD,
             position_bias,
-            summary_rows,
+            summary_table,
             verdict_lines,
             vote_lines,
         )
 
-        rows = summary_rows(comparison)
-        if rows:
-            self._out.lines(columns([SUMMARY_HEAD, *rows], right=range(1, len(SUMMARY_HEAD))))
+        if comparison.contestants:
+            self._out.lines(self._table(summary_table(comparison)))
         for name, lines in (("Votes", [*vote_lines(comparison)]), ("Judge", [*verdict_lines(comparison)])):
             self._out.lines([f"{name}: {line}" for line in lines])
         if bias := position_bias(comparison.verdicts):
             self._out.text(bias)
+
+    def _table(self, rows: Sequence[Sequence[str]]) -> list[str]:
+        """The rows in columns; names are shortened if they would not fit on the terminal."""
+        right = range(1, len(rows[0]))
+        lines = columns(rows, right)
+        if not self._out.on_terminal or max(map(len, lines)) <= self._console.width:
+            return lines
+        longest = max(len(row[0]) for row in rows)
+        space = max(_MIN_NAME, longest - (max(map(len, lines)) - self._console.width))
+        return columns([(_shortened(row[0], space), *row[1:]) for row in rows], right)
 
     @functools.cached_property
     def _console(self) -> "Console":
@@ -181,6 +190,10 @@ class ComparisonView:
 
     def _print(self, what: "RenderableType") -> None:
         self._console.print(what, highlight=False, markup=False)
+
+
+def _shortened(name: str, length: int) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _title(prompt: "Prompt", number: int) -> str:

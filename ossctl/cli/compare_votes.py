@@ -1,5 +1,6 @@
 """Asks for votes on pairs of answers."""
 
+import signal
 from typing import TYPE_CHECKING
 
 from ossctl.cli.compare_view import ComparisonView
@@ -24,6 +25,7 @@ def take_votes(comparison: "Comparison", outputs: "Outputs", view: ComparisonVie
     if equal := len(found) - len(waiting):
         out.note(f"Of {len(found)} pairs, {equal} are the same word for word, and count as equally good.")
         outputs.keep(comparison, now=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for number, ballot in enumerate(waiting, 1):
             view.ballot(ballot, f"{number} of {len(waiting)}")
@@ -36,6 +38,7 @@ def take_votes(comparison: "Comparison", outputs: "Outputs", view: ComparisonVie
         out.aside("\n")
         return ExitCode.SIGINT
     finally:
+        signal.signal(signal.SIGINT, before)
         left = len(ballots(comparison))
         if left:
             out.note(f"{left} of {len(found)} pairs have no vote; --resume continues.")

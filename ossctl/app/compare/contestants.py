@@ -1,7 +1,7 @@
 """Who is compared: the product of models, templates, efforts and switches of the reasoning."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,11 @@ class Given:
 
     reference: str
     path: Path
+
+    @property
+    def name(self) -> str:
+        """The reference; of a path to a .gguf file only the file's name."""
+        return Path(self.reference).stem if self.reference.endswith(_GGUF) else self.reference
 
 
 @dataclass(frozen=True)
@@ -121,11 +126,6 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _short_names(models: Sequence[Given]) -> list[str]:
-    """The names as given; of paths the last part, as far as these differ."""
-    names = [model.reference for model in models]
-    shorter: list[Callable[[str], str]] = [lambda name: Path(name).stem, lambda name: Path(name).name]
-    for shorten in shorter:
-        short = [shorten(name) if name.endswith(_GGUF) else name for name in names]
-        if max(Counter(short).values()) == max(Counter(names).values()):
-            return short
-    return names
+    """A name for each model; the reference where models would have the same name."""
+    counts = Counter(model.name for model in models)
+    return [model.name if counts[model.name] == 1 else model.reference for model in models]

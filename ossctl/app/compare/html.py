@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from ossctl.app.compare.results import Answer, Comparison, Prompt, Verdict
 from ossctl.app.compare.word_diff import word_diff
 from ossctl.app.compare.wording import (
-    SUMMARY_HEAD,
     notes_of,
     position_bias,
-    summary_rows,
+    summary_table,
     verdict_lines,
     verdict_text,
     vote_lines,
@@ -36,12 +35,9 @@ def html_of(comparison: Comparison, *, diff: bool = False) -> str:
 
 
 def _overview(comparison: Comparison) -> Iterator[str]:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in SUMMARY_HEAD)
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n"
-        for row in summary_rows(comparison)
-    )
-    yield f'<div class="wide"><table>\n<tr>{head}</tr>\n{rows}</table></div>'
+    head, *rows = summary_table(comparison)
+    cells = "\n".join(f"<tr>{row}</tr>" for row in (_cells("th", head), *(_cells("td", row) for row in rows)))
+    yield f'<div class="wide"><table>\n{cells}\n</table></div>'
     failed = [f"{each.label} failed: {each.error}" for each in comparison.contestants if each.error]
     yield from (f"<p>{escape(line)}</p>" for line in failed)
     for title, lines in (("Votes", vote_lines), ("Verdicts", verdict_lines)):
@@ -50,6 +46,10 @@ def _overview(comparison: Comparison) -> Iterator[str]:
             yield from (f"<p>{escape(line)}</p>" for line in found)
     if bias := position_bias(comparison.verdicts):
         yield f"<p>{escape(bias)}</p>"
+
+
+def _cells(tag: str, row: Sequence[str]) -> str:
+    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
 
 
 def _prompt(comparison: Comparison, prompt: Prompt, *, diff: bool) -> Iterator[str]:

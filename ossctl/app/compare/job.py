@@ -42,7 +42,7 @@ class CompareJob:
             temperature=sampling.temperature,
             max_tokens=self.defaults.max_tokens,
             system=self.defaults.system,
-            judge=self.judge.reference if self.judge else "",
+            judge=self.judge.name if self.judge else "",
         )
         comparison = Comparison(head, [*map(prompt_of, self.tasks(self.entrants[0]))])
         labels = {label for entrant in self.entrants for label in entrant.possible_labels}

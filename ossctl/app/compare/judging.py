@@ -27,13 +27,13 @@ def judge_all(stage: Stage, judge: Given) -> list[OssctlError]:
     workload = Workload(Purpose.BATCH, len(texts), prompt_tokens=max(texts), answer_tokens=_LIKELY_TOKENS)
     errors: list[OssctlError] = []
     try:
-        with stage.loaded(judge.reference, Entrant(judge.reference, judge), workload) as (model, _):
-            _judge(stage, judge.reference, matters, model)
+        with stage.loaded(f"judge {judge.name}", Entrant(judge.name, judge), workload) as (model, _):
+            _judge(stage, judge.name, matters, model)
     except Interrupted:
         raise
     except OssctlError as error:
         errors = [error]
-        stage.view.remark(f"The judge {judge.reference} failed: {error.message}. {error.hint}".strip())
+        stage.view.remark(f"The judge {judge.name} failed: {error.message}. {error.hint}".strip())
     stage.save()
     return errors
 
@@ -65,3 +65,6 @@ def _judge(stage: Stage, name: str, matters: Sequence[Matter], model: LoadedMode
 
     with Answering(model, Toolbox(), stage.interrupt) as answering:
         answering.answer(specs, finished, tick)
+    order = {prompt.id: number for number, prompt in enumerate(stage.comparison.prompts)}
+    stage.comparison.verdicts.sort(key=lambda verdict: order[verdict.prompt])
+    stage.view.judged(name, len(opinions))

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from ossctl.app.compare.results import Answer, Comparison, Contestant, Prompt, Verdict
 from ossctl.app.compare.word_diff import plain_diff, word_diff
 from ossctl.app.compare.wording import (
-    SUMMARY_HEAD,
     notes_of,
     position_bias,
-    summary_rows,
+    summary_table,
     verdict_lines,
     verdict_text,
     vote_lines,
@@ -37,8 +36,8 @@ def markdown_of(comparison: Comparison, *, diff: bool = False, reasoning: bool =
 
 
 def _summary(comparison: Comparison) -> str:
-    rows = [SUMMARY_HEAD, ("---",) * len(SUMMARY_HEAD)]
-    rows += [tuple(map(_text, row)) for row in summary_rows(comparison)]
+    head, *found = summary_table(comparison)
+    rows = [head, ("---", *["---:"] * (len(head) - 1)), *(tuple(map(_text, row)) for row in found)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

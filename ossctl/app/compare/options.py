@@ -10,9 +10,11 @@ from ossctl.app.compare.contestants import Given, Settings, entrants_of
 from ossctl.app.compare.job import CompareJob
 from ossctl.app.compare.prompts import PromptLines, read_prompts
 from ossctl.app.compare.store import Outputs
+from ossctl.app.inference.embedding import refuse_embedding_model
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.template_options import read_template
 from ossctl.app.placement.load_options import LoadOptions
+from ossctl.app.placement.shapes import shape_of_file
 from ossctl.app.tools.options import ToolOptions
 from ossctl.dialect import Effort, Think
 from ossctl.errors import UsageError
@@ -62,6 +64,13 @@ class CompareOptions:
         return CompareJob(
             entrants_of(models, self.settings()), prompts, defaults, loading, toolbox, judge, self.outputs
         )
+
+
+def given(reference: str | None, path: Path) -> Given:
+    """A model that can be compared, by what its file says. Raises ModelError, UsageError."""
+    refuse_embedding_model(path)
+    shape_of_file(path)
+    return Given(reference or path.stem, path)
 
 
 def _several(text: str, option: str, *allowed: str) -> list[str]:

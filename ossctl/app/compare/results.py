@@ -15,7 +15,7 @@ Choice = Literal["first", "second", "tie", "bad", "skip"]
 Ruling = Literal["first", "second", "tie", "inconsistent", "failed"]
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="comparison"):
+class Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="comparison"):
     """The first line. The settings are those of prompts that set none of their own."""
 
     schema: str = ""
@@ -26,7 +26,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
     judge: str = ""
 
 
-class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="prompt"):
+class Prompt(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="prompt"):
     """What all contestants were asked; each message has a `role` and its `content`."""
 
     id: str
@@ -38,9 +38,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
         return self.messages[-1]["content"]
 
 
-class Contestant(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="contestant"
-):
+class Contestant(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="contestant"):
     """A model with its settings. `seconds` are those of all its answers together, without loading it."""
 
     label: str
@@ -57,7 +55,7 @@ class Contestant(
     error: str = ""
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="answer"):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="answer"):
     """What a contestant answered. `key` identifies all that the answer depends on.
 
     Times are in seconds from the start of its prompt's processing, with those of its tools.

@@ -18,5 +18,8 @@ class CompareView(Protocol):
     def finished(self, contestant: Contestant, answers: Sequence[Answer]) -> None:
         """A contestant has answered all prompts, or failed."""
 
+    def judged(self, judge: str, count: int) -> None:
+        """The judge has given `count` opinions."""
+
     def remark(self, text: str) -> None:
         """Show what the user should know about a model."""

@@ -7,7 +7,9 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
-_EXACT_WORDS = 2_000  # longer texts are compared by difflib's heuristic, which ignores frequent words
+_EXACT_WORDS = 400  # longer texts are compared by difflib's heuristic, which ignores frequent words
+_MIN_IN_COMMON = 0.4  # of two texts; with less, the words in common are there by chance
+_FEW_CHANGES = 2  # are shown in any case
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,11 @@ class Piece:
 
 def word_diff(first: str, second: str) -> list[Piece]:
     """The pieces from which both texts can be read: the first without what was added, and vice versa."""
-    return [piece for change in _changes(first, second) for piece in change.pieces()]
+    changes = _changes(first, second)
+    in_common = 2 * sum(len(change.same) for change in changes)
+    if len(changes) > _FEW_CHANGES and in_common < _MIN_IN_COMMON * (len(first) + len(second)):
+        changes = [_Change(first, second)]
+    return [piece for change in changes for piece in change.pieces()]
 
 
 def plain_diff(pieces: list[Piece]) -> str:
@@ -51,13 +57,13 @@ class _Change:
 
 
 def _changes(first: str, second: str) -> list[_Change]:
-    """The changes, without text in common that is shorter than the changes on both sides of it.
+    """The changes, without text in common that is less than half as long as the changes on both sides.
 
     Such text is there by chance, and would cut a sentence into pieces that make no sense.
     """
     done: list[_Change] = []
     for change in _matched(_WORD.findall(first), _WORD.findall(second)):
-        while done and 0 < len(done[-1].same) <= min(done[-1].size, change.size):
+        while done and 0 < 2 * len(done[-1].same) <= min(done[-1].size, change.size):
             before = done.pop()
             change.removed = before.removed + before.same + change.removed
             change.added = before.added + before.same + change.added

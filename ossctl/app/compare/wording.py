@@ -7,8 +7,9 @@ from ossctl.app.compare.preference import SIGNIFICANT, Preference
 from ossctl.app.compare.results import Answer, Comparison, Contestant, Pair, Verdict
 from ossctl.app.inference.finish import AnswerFinish
 
-SUMMARY_HEAD = ("", "answers", "cut", "failed", "tokens", "reasoning", "first token", "per answer", "speed")
+_SUMMARY = ("", "answers", "cut", "failed", "tokens", "reasoning", "first token", "per answer", "speed")
 
+_IF_ANY = ("cut", "failed", "reasoning")  # columns that are left out if they are 0 everywhere
 _ENDINGS = {
     AnswerFinish.LENGTH: "cut off at the token limit{where}",
     AnswerFinish.REPETITION: "stopped{where}, because it repeated itself",
@@ -29,11 +30,11 @@ def ending_of(answer: Answer) -> str:
 
 
 def figures_of(answer: Answer) -> str:
-    """`59 tokens, 42 of them reasoning · first after 0.11 s · 0.17 s · 355 tokens/s`"""
+    """`59 tokens, 42 of them reasoning · first 0.11 s, all 0.17 s · 355 tokens/s`"""
     tokens = f"{answer.completion_tokens:,} token{'' if answer.completion_tokens == 1 else 's'}"
     if answer.reasoning_tokens:
         tokens += f", {answer.reasoning_tokens:,} of them reasoning"
-    parts = [tokens, f"first after {seconds(answer.first_token_seconds)}", seconds(answer.seconds)]
+    parts = [tokens, f"first {seconds(answer.first_token_seconds)}, all {seconds(answer.seconds)}"]
     if answer.tokens_per_second is not None:
         parts.append(f"{answer.tokens_per_second:,.1f} tokens/s")
     return " · ".join(parts)
@@ -51,9 +52,15 @@ def seconds(value: float) -> str:
     return f"{value:,.{digits}f} s"
 
 
-def summary_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """A row for each contestant, below SUMMARY_HEAD. Times are means; the speed is that of all answers together."""
-    return [_row(each, comparison.answers_of(each.label)) for each in comparison.contestants]
+def summary_table(comparison: Comparison) -> list[tuple[str, ...]]:
+    """A head, and a row for each contestant. Times are means, the speed is of all answers together."""
+    rows = [_row(each, comparison.answers_of(each.label)) for each in comparison.contestants]
+    shown = [
+        column
+        for column in zip(_SUMMARY, *rows, strict=True)
+        if column[0] not in _IF_ANY or any(cell != "0" for cell in column[1:])
+    ]
+    return list(zip(*shown, strict=True))
 
 
 def _row(contestant: Contestant, answers: Sequence[Answer]) -> tuple[str, ...]:
@@ -108,7 +115,8 @@ def verdict_text(verdict: Verdict) -> str:
     names = {"first": verdict.first, "second": verdict.second, "tie": "equally good"}
     ruling = names.get(verdict.ruling, verdict.ruling)
     lines = [f"{verdict.judge} on {verdict.first} and {verdict.second}: {ruling}"]
-    for order, opinion in (("in this order", verdict.opinion), ("swapped", verdict.swapped)):
+    orders = (f"{verdict.first} shown first", f"{verdict.second} shown first")
+    for order, opinion in zip(orders, (verdict.opinion, verdict.swapped), strict=True):
         said = opinion.failed or f"{names[opinion.verdict or 'tie']}. {opinion.reason}"
         lines.append(f"  {order}: {' '.join(said.split())}")
     return "\n".join(lines)
@@ -119,10 +127,10 @@ def position_bias(verdicts: Sequence[Verdict]) -> str:
     inconsistent = [each for each in verdicts if each.ruling == "inconsistent"]
     if not inconsistent:
         return ""
-    places = Counter(each.opinion.verdict for each in inconsistent if each.swapped.verdict != "tie")
+    times = Counter(each.opinion.verdict for each in inconsistent if each.swapped.verdict != "tie")
     return (
-        f"{len(inconsistent)} of {len(verdicts)} rulings changed with the order of the answers: "
-        f"the first place won both times in {places['first']}, the second in {places['second']}."
+        f"In {len(inconsistent)} of {len(verdicts)} pairs the judge changed its mind with the order of the "
+        f"answers: for the one shown first {times['first']} times, for the one shown second {times['second']}."
     )
 
 
@@ -133,7 +141,7 @@ def _turned(choice: str, given: Pair, pair: Pair) -> str:
 
 
 def _preference(pair: Pair, preference: Preference, others: dict[str, int]) -> str:
-    """`nano 3, SmolLM2 1, both bad 2: nano wins 75 % (95 % interval 19 to 99 %), which may be chance …`"""
+    """`nano 3, SmolLM2 1, both bad 2. nano is preferred in 75% of 4 (…), which may be chance (…).`"""
     first, second = pair
     counts = [f"{first} {preference.wins}", f"{second} {preference.losses}"]
     counts += [f"{name} {count}" for name, count in others.items() if count]
