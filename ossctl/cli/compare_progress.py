@@ -47,7 +47,9 @@ class CompareProgress:
         if not self._out.is_live:
             return
         if self._status is None:
-            self._status = self._out.console().status("")
+            from rich.status import Status
+
+            self._status = Status("", console=self._out.console())
             self._status.start()
         from rich.text import Text
 

@@ -131,13 +131,13 @@ class ComparisonView:
     def _stacked(
         self, answers: "Sequence[Answer]", names: Sequence[str], notes: Sequence[Sequence[str]]
     ) -> None:
+        from rich.console import Group
         from rich.text import Text
 
         for answer, name, below in zip(answers, names, notes, strict=True):
-            self._print(Text(f"── {harmless(name)}", style="bold"))
-            self._print(self._body(answer, self._console.width))
-            self._print(Text(harmless("\n".join(below)), style="dim"))
-            self._print("")
+            header = Text(f"── {harmless(name)}", style="bold")
+            footer = Text(harmless("\n".join(below)), style="dim")
+            self._print(Group(header, self._body(answer, self._console.width), footer, ""))
 
     def _plain_answers(
         self, answers: "Sequence[Answer]", names: Sequence[str], notes: Sequence[Sequence[str]]

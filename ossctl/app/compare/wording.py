@@ -130,7 +130,7 @@ def position_bias(verdicts: Sequence[Verdict]) -> str:
     times = Counter(each.opinion.verdict for each in inconsistent if each.swapped.verdict != "tie")
     return (
         f"In {len(inconsistent)} of {len(verdicts)} pairs the judge changed its mind with the order of the "
-        f"answers: for the one shown first {times['first']} times, for the one shown second {times['second']}."
+        f"answers: {times['first']} times for the one shown first, {times['second']} for the second."
     )
 
 

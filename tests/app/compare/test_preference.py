@@ -23,8 +23,8 @@ def test_the_interval_and_the_sign_test_are_exact(
 
 
 def test_the_interval_excludes_one_half_exactly_if_the_test_is_significant() -> None:
-    for wins in range(40):
-        for losses in range(40):
+    for wins in range(16):
+        for losses in range(16):
             found = Preference(wins, losses)
             low, high = found.interval
             if wins + losses:
