@@ -99,7 +99,7 @@ class Tournament:
         try:
             answering.answer(tasks, finished, tick)
         finally:
-            contestant = msgspec.structs.replace(contestant, seconds=monotonic() - started)
+            contestant = msgspec.structs.replace(contestant, seconds=round(monotonic() - started, 3))
             self._place(contestant)
         self._stage.view.finished(contestant, comparison.answers_of(label))
 
