@@ -200,6 +200,9 @@ def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool,
     from ossctl.cli.compare_view import ComparisonView
 
     comparison = outcome.comparison
+    if outcome.interrupted:
+        where = f"What is finished is in {outputs.kept}; --resume continues." if outputs.kept else ""
+        out.error("interrupted", where)
     if as_json:
         out.write(encoded(comparison.records()).decode())
         return int(outcome.exit_code)

@@ -61,7 +61,7 @@ class ComparisonView:
             vote_lines,
         )
 
-        if comparison.contestants:
+        if comparison.answers:
             self._out.lines(self._table(summary_table(comparison)))
         for name, lines in (("Votes", [*vote_lines(comparison)]), ("Judge", [*verdict_lines(comparison)])):
             self._out.lines([f"{name}: {line}" for line in lines])

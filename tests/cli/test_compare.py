@@ -226,20 +226,28 @@ def test_ctrl_c_keeps_and_shows_what_is_finished(tmp_path: Path) -> None:
     assert len([each for each in kept(out, "answer") if each["contestant"] == "nano"]) == 2
 
 
-def test_a_judge_is_asked_in_both_orders_and_held_to_a_schema(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("judge", "name"), [("nano", "nano"), pytest.param(smollm2(), SMOL, marks=pytest.mark.slow)]
+)
+def test_a_judge_is_asked_in_both_orders_and_held_to_a_schema(
+    tmp_path: Path, judge: object, name: str
+) -> None:
     out = tmp_path / "out.jsonl"
-    judged = compare(tmp_path, "-m", "nano", "-e", "low,high", SUM, "--judge", smollm2(), "-o", out)
+    judged = compare(tmp_path, "-m", "nano", "-e", "low,high", SUM, NORWAY, "--judge", judge, "-o", out)
     assert judged.code in (0, 3), judged.stderr
+    assert ("The judge nano is a contestant as well" in judged.stderr) == (name == "nano")
     verdicts = kept(out, "verdict")
-    assert [each["prompt"] for each in verdicts] == ["1"]
+    assert [each["prompt"] for each in verdicts] == ["1", "2"]
     for each in verdicts:
         opinions = [each["opinion"], each["swapped"]]
         assert all(opinion.get("verdict") or opinion["failed"] for opinion in opinions)
-        assert each["judge"] == SMOL
+        assert each["judge"] == name
         assert each["ruling"] in ("first", "second", "tie", "inconsistent", "failed")
     assert "Judge: nano · low " in judged.stdout
-    again = compare(tmp_path, "-m", "nano", "-e", "low,high", SUM, "--judge", "nano", "-o", out, "--resume")
-    assert "The judge nano is a contestant as well" in again.stderr
+    again = compare(
+        tmp_path, "-m", "nano", "-e", "low,high", SUM, NORWAY, "--judge", judge, "-o", out, "--resume"
+    )
+    assert kept(out, "verdict") == verdicts, again.stderr
 
 
 class TestBlind:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Self
 
 from ossctl.app.inference.engine_thread import EngineThread
@@ -47,7 +48,7 @@ class _Running:
 
 
 OnFinished = Callable[[int, Finished], None]
-OnTick = Callable[[int, int], None]  # answers that are running, and their tokens so far
+OnTick = Callable[[int], None]  # tokens of the unfinished answers so far
 
 
 class Answering:
@@ -70,6 +71,7 @@ class Answering:
         and Interrupted.
         """
         for index, spec in enumerate(specs):
+            self._interrupt.check()
             self._n_submitted += 1
             name = str(self._n_submitted)
             try:
@@ -79,9 +81,12 @@ class Answering:
                 continue
             self._running[name] = _Running(index, spec)
             self._submit(generation)
+        due = 0.0
         while self._running:
             self._handle(self._next(), finished)
-            tick(len(self._generations), sum(len(each.tokens) for each in self._generations.values()))
+            if monotonic() >= due:
+                due = monotonic() + _TICK_SECONDS
+                tick(sum(len(each.tokens) for each in self._generations.values()))
 
     def _next(self) -> Generation | Called | None:
         try:

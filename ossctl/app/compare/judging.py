@@ -60,7 +60,7 @@ def _judge(stage: Stage, name: str, matters: Sequence[Matter], model: LoadedMode
             stage.comparison.verdicts.append(verdict)
             stage.keep()
 
-    def tick(_running: int, tokens: int) -> None:
+    def tick(tokens: int) -> None:
         stage.view.answering(f"judge {name}", len(opinions), len(specs), tokens)
 
     with Answering(model, Toolbox(), stage.interrupt) as answering:

@@ -20,7 +20,7 @@ _HINT = 'Give one, as in ossctl compare -m A,B "…", or a file with -f.'
 
 @dataclasses.dataclass(frozen=True)
 class PromptLines:
-    """The prompts as lines of a request each; `name` is where they are from, for messages."""
+    """The prompts as lines of a request each; `name` is that of their file, "" for arguments."""
 
     lines: tuple[Line, ...]
     name: str
@@ -33,12 +33,13 @@ class PromptLines:
         try:
             task = parse_task(read_record(line), line, defaults)
         except RequestError as error:
-            raise UsageError(f"{self.name} {line.number}: {error.message}") from None
+            raise UsageError(f"{self._where(line)}: {error.message}") from None
         if task.n > 1:
-            raise UsageError(
-                f"{self.name} {line.number}: n is {task.n}, but a comparison takes one answer of each"
-            )
+            raise UsageError(f"{self._where(line)}: n is {task.n}, but a comparison takes one answer of each")
         return dataclasses.replace(task, custom_id=_id_of(line))
+
+    def _where(self, line: Line) -> str:
+        return f"{self.name}, line {line.number}" if self.name else f"prompt {line.number}"
 
 
 def read_prompts(words: Sequence[str], file: str | None) -> PromptLines:
@@ -59,7 +60,7 @@ def read_prompts(words: Sequence[str], file: str | None) -> PromptLines:
     texts = [text for word in words if (text := encodable(word).strip())]
     if not texts:
         raise UsageError("there is no prompt", _HINT)
-    return PromptLines(tuple(_lines_of(texts)), "prompt")
+    return PromptLines(tuple(_lines_of(texts)), "")
 
 
 def prompt_of(task: Task) -> Prompt:
@@ -79,7 +80,7 @@ def _read(path: Path) -> PromptLines:
     source.survey(custom_id_of)  # finds what is wrong with the file
     column = "text" if kind is Format.TEXT else "prompt"
     lines = (_with_prompt(line, column, path) for line in source.lines())
-    return PromptLines(tuple(lines), f"{path}, line")
+    return PromptLines(tuple(lines), str(path))
 
 
 def _piped() -> PromptLines:
@@ -89,10 +90,8 @@ def _piped() -> PromptLines:
     text = read_piped() or ""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if lines and lines[0][1].startswith("{"):
-        return PromptLines(
-            tuple(Line(number, line.encode()) for number, line in lines), "standard input, line"
-        )
-    return PromptLines(tuple(_lines_of([line for _, line in lines])), "standard input, line")
+        return PromptLines(tuple(Line(number, line.encode()) for number, line in lines), "standard input")
+    return PromptLines(tuple(_lines_of([line for _, line in lines])), "standard input")
 
 
 def _lines_of(texts: Sequence[str]) -> Iterator[Line]:

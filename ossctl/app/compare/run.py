@@ -25,10 +25,14 @@ class Outcome:
     errors: list[OssctlError] = field(default_factory=list)
 
     @property
+    def interrupted(self) -> Interrupted | None:
+        """The signal that ended it, if one did."""
+        return next((error for error in self.errors if isinstance(error, Interrupted)), None)
+
+    @property
     def exit_code(self) -> ExitCode:
-        interrupted = next((error for error in self.errors if isinstance(error, Interrupted)), None)
-        if interrupted is not None:
-            return interrupted.exit_code
+        if self.interrupted is not None:
+            return self.interrupted.exit_code
         comparison = self.comparison
         if self.errors and not comparison.answers:
             return self.errors[0].exit_code

@@ -38,6 +38,6 @@ class Stage:
         """Write all outputs. Raises OssctlError."""
         self.job.outputs.write(self.comparison)
 
-    def keep(self) -> None:
-        """Write the file that keeps everything, now and then. Raises OssctlError."""
-        self.job.outputs.keep(self.comparison)
+    def keep(self, *, now: bool = False) -> None:
+        """Write the file that keeps everything, `now` or now and then. Raises OssctlError."""
+        self.job.outputs.keep(self.comparison, now=now)

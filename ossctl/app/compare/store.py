@@ -16,6 +16,7 @@ from ossctl.storage.journal import check_output_path
 
 JSONL = ".jsonl"
 _SECONDS_BETWEEN_WRITES = 1.0  # while answers arrive
+_MAX_SHARE = 0.05  # of the time for writing
 
 Write = Callable[[Comparison], str]
 
@@ -29,7 +30,7 @@ class Outputs:
     resume: bool = False
     diff: bool = False
     reasoning: bool = False
-    _written: float = 0.0
+    _due: float = 0.0
 
     def check(self) -> None:
         """Raise UsageError for files of an unknown kind, or that can't be written."""
@@ -56,13 +57,14 @@ class Outputs:
             render = self._pages.get(path.suffix.lower())
             data = encoded(comparison.records()) if render is None else render(comparison).encode()
             atomic_write(path, data)
-        self._written = monotonic()
 
     def keep(self, comparison: Comparison, *, now: bool = False) -> None:
         """Write the file that keeps everything; unless `now`, at most once a second. Raises OssctlError."""
-        if self.kept is not None and (now or monotonic() - self._written > _SECONDS_BETWEEN_WRITES):
+        started = monotonic()
+        if self.kept is not None and (now or started >= self._due):
             atomic_write(self.kept, encoded(comparison.records()))
-            self._written = monotonic()
+            took = monotonic() - started
+            self._due = started + max(_SECONDS_BETWEEN_WRITES, took / _MAX_SHARE)
 
     def earlier(self) -> list[Record]:
         """What the file has, if it is to be resumed. Raises UsageError if it is not a comparison's."""

@@ -80,28 +80,36 @@ class Tournament:
         if entrant.settings in self._seen:
             return
         self._seen.add(entrant.settings)
-        label, comparison, started = entrant.label, self._comparison, monotonic()
+        label, comparison = entrant.label, self._comparison
         keys = _keys(entrant, tasks)
         drop_changed(comparison, label, keys)
         tasks = [task for task in tasks if (task.custom_id, label) not in comparison.answers]
         contestant = _contestant(entrant, model, load_seconds)
-        self._place(contestant)
+        started = monotonic() - self._seconds_before(label)
+        self._place(contestant, monotonic() - started)
+        self._stage.keep(now=True)
 
         def finished(index: int, result: Finished) -> None:
             task = tasks[index]
             comparison.answers[task.custom_id, label] = _answer_of(task, label, keys[task.custom_id], result)
+            self._place(contestant, monotonic() - started)
             self._stage.keep()
 
-        def tick(_running: int, tokens: int) -> None:
+        def tick(tokens: int) -> None:
             done, of = len(comparison.answers_of(label)), len(comparison.prompts)
             self._stage.view.answering(label, done, of, tokens)
 
         try:
             answering.answer(tasks, finished, tick)
         finally:
-            contestant = msgspec.structs.replace(contestant, seconds=round(monotonic() - started, 3))
-            self._place(contestant)
+            contestant = self._place(contestant, monotonic() - started)
         self._stage.view.finished(contestant, comparison.answers_of(label))
+
+    def _seconds_before(self, label: str) -> float:
+        """What the answers of an earlier run took that are kept."""
+        if not self._comparison.answers_of(label):
+            return 0.0
+        return next((each.seconds for each in self._comparison.contestants if each.label == label), 0.0)
 
     def _supported(self, entrant: Entrant, model: LoadedModel) -> tuple[Entrant, list[Task]]:
         """The entrant with the settings that its model has, and its requests.
@@ -122,13 +130,15 @@ class Tournament:
         entrant = entrant.supported(known)
         return entrant, job.tasks(entrant, limits_reasoning="max_reasoning_tokens" in known)
 
-    def _place(self, contestant: Contestant) -> None:
-        """Add a contestant, or replace what was known of it."""
+    def _place(self, contestant: Contestant, seconds: float = 0.0) -> Contestant:
+        """Add a contestant, or replace what was known of it; return it with `seconds`."""
+        contestant = msgspec.structs.replace(contestant, seconds=round(seconds, 3))
         contestants = self._comparison.contestants
         if contestant.label in self._comparison.labels:
             contestants[self._comparison.labels.index(contestant.label)] = contestant
         else:
             contestants.append(contestant)
+        return contestant
 
     def _fail(self, entrants: Sequence[Entrant], error: OssctlError) -> None:
         message = f"{error.message}. {error.hint}" if error.hint else error.message

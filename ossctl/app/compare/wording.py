@@ -140,6 +140,10 @@ def _turned(choice: str, given: Pair, pair: Pair) -> str:
     return choice if given == pair else turned.get(choice, choice)
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _preference(pair: Pair, preference: Preference, others: dict[str, int]) -> str:
     """`nano 3, SmolLM2 1, both bad 2. nano is preferred in 75% of 4 (…), which may be chance (…).`"""
     first, second = pair
@@ -157,6 +161,6 @@ def _preference(pair: Pair, preference: Preference, others: dict[str, int]) -> s
         else f"which may be chance (sign test, p = {preference.p_value:.2g})"
     )
     return (
-        f"{', '.join(counts)}. {first if ahead else second} is preferred in {preference.rate:.0%} of "
-        f"{preference.decided} (95 % interval {low:.0%} to {high:.0%}), {chance}."
+        f"{', '.join(counts)}. {first if ahead else second} is preferred in {_percent(preference.rate)} of "
+        f"{preference.decided} (95 % interval {_percent(low)} to {_percent(high)}), {chance}."
     )

@@ -118,8 +118,8 @@ def test_votes_are_summed_up_with_what_they_say() -> None:
     found.votes = [*found.votes[:1] * 8, *found.votes]
     (line,) = vote_lines(found)
     assert line == (
-        "x 9, y 1, equally good 1, both bad 1, skipped 1. x is preferred in 90% of 10 "
-        "(95 % interval 55% to 100%), more than chance (sign test, p = 0.021)."
+        "x 9, y 1, equally good 1, both bad 1, skipped 1. x is preferred in 90 % of 10 "
+        "(95 % interval 55 % to 100 %), more than chance (sign test, p = 0.021)."
     )
     found.votes = found.votes[8:10]
     assert "which may be chance" in next(vote_lines(found))
