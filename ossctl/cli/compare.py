@@ -189,7 +189,7 @@ def compare(
     from ossctl.app.compare.run import run_compare
     from ossctl.cli.compare_progress import CompareProgress
 
-    with CompareProgress(out) as progress:
+    with CompareProgress(out, figures=not blind) as progress:
         outcome = run_compare(job, progress)
     raise typer.Exit(_finish(outcome, outputs, out, blind=blind, as_json=as_json))
 
