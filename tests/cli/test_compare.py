@@ -11,6 +11,7 @@ import pytest
 
 from ossctl.cli.main import app
 from ossctl.errors import OssctlError
+from tests.support.chat_templates import FAMILIES
 from tests.support.command import Result, content_of, ossctl, start, write_jsonl
 from tests.support.models import smollm2
 from tests.support.small_models import small_model
@@ -98,6 +99,20 @@ def test_templates_are_compared(tmp_path: Path) -> None:
     answers = lines_of(result.stdout, "answer")
     assert [each["contestant"] for each in answers] == [f"{SMOL} · own template", f"{SMOL} · plain.jinja"]
     assert answers[0]["prompt_tokens"] > answers[1]["prompt_tokens"]
+
+
+@pytest.mark.slow
+def test_calls_of_tools_are_run_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "hermes.jinja").write_text(FAMILIES["Hermes"], "utf-8")
+    choice = {"type": "function", "function": {"name": "python"}}
+    write_jsonl(tmp_path / "in.jsonl", {"prompt": "Run this code: print(6*7)", "tool_choice": choice})
+    templates = ("--template", "hermes.jinja", "--template", "")
+    result = compare(tmp_path, "-m", smollm2(), *templates, "-f", "in.jsonl", "--python", "--json", "-n", 60)
+    ran, refused = lines_of(result.stdout, "answer")
+    assert [each["result"] for each in ran["tool_results"]] == ["42"]
+    assert ran["seconds"] > ran["first_token_seconds"] > 0
+    assert refused["error"].startswith("tools: the model's chat template has none")
+    assert result.code == 3
 
 
 def test_prompts_come_from_files_and_pipes(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def shell(folder: Path, *command: str) -> list[str]:
         (["ossctl", "run", "--max-t"], ["--max-tokens"]),
         (["ossctl", "run", "--effort", "h"], ["high"]),
         (["ossctl", "run", "-m", "deepseek-v2-"], ["deepseek-v2-lite"]),
+        (["ossctl", "compare", "-m", "nano,deepseek-v2-"], ["nano,deepseek-v2-lite"]),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: list[str], offered: list[str]) -> None:
