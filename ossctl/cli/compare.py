@@ -207,16 +207,17 @@ def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool,
         out.write(encoded(comparison.records()).decode())
         return int(outcome.exit_code)
     view = ComparisonView(out, diff=outputs.diff, reasoning=outputs.reasoning)
-    code = int(outcome.exit_code)
     if not blind:
         view.show(comparison)
-        return code
+        return int(outcome.exit_code)
+    if outcome.interrupted:
+        return int(outcome.exit_code)
     from ossctl.cli.compare_votes import take_votes
 
-    code = code or take_votes(comparison, outputs, view, out)
+    code = take_votes(comparison, outputs, view, out)
     outputs.write(comparison)
     view.summary(comparison)
-    return code
+    return int(code or outcome.exit_code)
 
 
 def _find(reference: str | None, loading: "LoadOptions", out: Output) -> "Given":

@@ -282,6 +282,16 @@ class TestBlind:
         votes = kept(tmp_path / "votes.jsonl", "vote")
         assert [each["vote"] for each in votes] == ["first", "tie"]
 
+    @pytest.mark.slow
+    def test_a_contestant_that_fails_does_not_stop_the_vote(self, tmp_path: Path) -> None:
+        broken = small_model(tmp_path / "no-template.gguf", "qwen3")
+        models = ("-m", f"nano,{broken}", "-m", smollm2())
+        with Terminal("compare", *models, *GREEDY, SUM, "-o", "v.jsonl", "--blind", cwd=tmp_path) as screen:
+            screen.wait("1 of 1(.|\n)*Which is better")
+            screen.press("\x04")
+            screen.wait("1 of 1 pairs have no vote")
+            assert screen.end() == 3
+
     def test_a_vote_survives_a_kill_and_the_rest_is_asked_later(self, tmp_path: Path) -> None:
         with Terminal(*self.ARGUMENTS, SUM, "What is 12 plus 30?", cwd=tmp_path) as screen:
             screen.wait("1 of 2(.|\n)*Which is better")
