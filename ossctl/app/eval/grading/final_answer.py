@@ -4,7 +4,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from heapq import merge
+from itertools import chain
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ _REVISION = re.compile(
     r"\b",
     re.IGNORECASE,
 )
+_JSON_TEXT = re.compile(r'\s*"((?:[^"\\\n]|\\.)*+)"')
+_LETTER_LINES = re.compile(r"(?:\n[ \t]*[A-Z][.)]?[ \t]*(?=\n|\Z)){1,10}")
 BULLET = re.compile(r"(?:[-*•+]|\d{1,2}[.)])[ \t]+(?=\S)")
 
 
@@ -66,10 +68,10 @@ def marked_answer(
     """The answer that a text marks as such; None if it marks none that `read` can read.
 
     A label or a box decides, and after these what follows a change of mind. Otherwise it is the last "the
-    answer is", or the last `statement`, whose first group is the answer. If the text is cut, only a label or
-    box counts that does not end it, because more digits may have been to come.
+    answer is", or the last `statement`, one of whose groups is the answer. If the text is cut, only a label
+    or box counts that does not end it, because more digits may have been to come.
     """
-    marks = deque(_marks(text, statement), _LATEST)
+    marks = _latest_marks(text, statement)
     readings = [(mark, reading) for mark in marks if (reading := read(mark.answer)) is not None]
     strong = [(mark, reading) for mark, reading in readings if mark.strong and reading.clean]
     end = len(text.rstrip())
@@ -84,13 +86,27 @@ def marked_answer(
     return latest[1] if latest else None
 
 
-def _marks(text: str, statement: re.Pattern[str] | None) -> Iterator[_Mark]:
-    labels = (_following(text, found, strong=True) for found in _LABEL.finditer(text))
-    boxes = (_boxed(text, found) for found in _BOX.finditer(text))
-    prose = (_following(text, found, strong=False) for found in _PROSE.finditer(text))
-    stated = statement.finditer(text) if statement else ()
-    statements = (_Mark(found.start(), found.end(), found[1], strong=False) for found in stated)
-    return merge(labels, boxes, prose, statements, key=lambda mark: mark.start)
+def _latest_marks(text: str, statement: re.Pattern[str] | None) -> list[_Mark]:
+    kinds = ((_LABEL, _label), (_BOX, _box), (_PROSE, _prose), (statement, _stated))
+    found = [
+        [(match, mark_of) for match in deque(pattern.finditer(text), _LATEST)]
+        for pattern, mark_of in kinds
+        if pattern
+    ]
+    latest = sorted(chain.from_iterable(found), key=lambda pair: pair[0].start())[-_LATEST:]
+    return [mark_of(text, match) for match, mark_of in latest]
+
+
+def _label(text: str, found: re.Match[str]) -> _Mark:
+    return _following(text, found, strong=True)
+
+
+def _prose(text: str, found: re.Match[str]) -> _Mark:
+    return _following(text, found, strong=False)
+
+
+def _stated(_: str, found: re.Match[str]) -> _Mark:
+    return _Mark(found.start(), found.end(), found[found.lastindex or 0], strong=False)
 
 
 def _following(text: str, found: re.Match[str], *, strong: bool) -> _Mark:
@@ -103,7 +119,11 @@ def _following(text: str, found: re.Match[str], *, strong: bool) -> _Mark:
         bullet = BULLET.match(text, start)
         start = bullet.end() if bullet else start
         end = _line_end(text, start)
+    more = _LETTER_LINES.match(text, end)
+    end = more.end() if more else end
     answer = text[start:end].partition("</answer>")[0]
+    if '"' in found[0] and (json := _JSON_TEXT.match(answer)):
+        answer = json[1]
     return _Mark(found.start(), end, answer, strong)
 
 
@@ -112,7 +132,7 @@ def _line_end(text: str, start: int) -> int:
     return min(len(text), start + _LONGEST) if end < 0 else end
 
 
-def _boxed(text: str, found: re.Match[str]) -> _Mark:
+def _box(text: str, found: re.Match[str]) -> _Mark:
     depth, start = 1, found.end()
     for position in range(start, min(len(text), start + _LONGEST)):
         depth += {"{": 1, "}": -1}.get(text[position], 0)

@@ -8,10 +8,12 @@ from ossctl.app.eval.grading.final_answer import Reading, marked_answer, sentenc
 from ossctl.app.eval.grading.numbers import Number, number_from_words, numbers_in
 from ossctl.app.eval.grading.plain_text import normal, plain, without_thinking
 
+_UNIT = 3  # characters around a number that is a line of its own
 _MANY = 40  # numbers of a sentence that are looked at
 
 _NO_ANSWER = re.compile(
-    r"\b(?:not|isn't|between|either|neither|more than|less than|no)\b|[<>≤≥≠±]", re.IGNORECASE
+    r"\b(?:not|isn't|between|either|neither|(?:more|less|fewer|greater) than|no|unknown)\b|[<>≤≥≠±]",
+    re.IGNORECASE,
 )
 _HEDGE = re.compile(
     r"(?:\W|\b(?:the|a|an|is|are|it|that|about|approximately|approx|around|exactly|roughly|nearly|almost|only"
@@ -20,7 +22,11 @@ _HEDGE = re.compile(
     re.IGNORECASE,
 )
 _SECOND = re.compile(r"\s*(?:,|;|or|and|to|&|/|vs\.?)\s*(?:or|and)?\s*[-+(]?\Z", re.IGNORECASE)
+_OR = re.compile(r"\s*,?\s*or\s*", re.IGNORECASE)
 _OPERATOR = re.compile(r"\s*[-+*/×÷·^]\s*\(?\Z")
+_FORMULA_AFTER = re.compile(r"\s*(?:[-+*/×÷·^]\s*\(?\d|[-+*×÷·^]\s*\(?[b-hj-z]\b)", re.IGNORECASE)
+_FORMULA_BEFORE = re.compile(r"\b[b-hj-z]\s*[-+*×÷·^]\s*\(?\Z", re.IGNORECASE)
+_ANGLES = re.compile(r"\s*<([^<>]*)>\s*")
 _ASSIGNMENT = re.compile(r"\b([a-z])\s?=\s?[-+]?\d", re.IGNORECASE)
 _CUE = re.compile(
     r"\b(?:is|are|was|were|be|has|have|had|gives?|makes?|made|gets?|leaves?|left with|totals?|equals?|earns?"
@@ -28,6 +34,7 @@ _CUE = re.compile(
     r"(?:only |about |exactly |a total of )?\Z",
     re.IGNORECASE,
 )
+_HEADLINE = re.compile(r"\s*(\S.*)\n(?=[ \t]*\n|[ \t]*(?:because|explanation|reason))", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 
 
@@ -38,9 +45,9 @@ def number_answer(text: str, *, cut: bool = False) -> Reading[Number] | None:
     marked = marked_answer(shown, _read, cut=cut)
     if marked is not None or cut:
         return marked
-    lines = [line for line in shown.split("\n") if line.strip()]
-    for line in (lines[-1:] or [""]) + lines[:1]:
-        if (reading := _read(line)) and reading.clean and _is_bare(line, reading):
+    headline = _HEADLINE.match(shown)
+    for line in (shown.rstrip().rpartition("\n")[2], headline[1] if headline else ""):
+        if (reading := _read(line)) and reading.clean and len(line.strip()) - len(reading.text) <= _UNIT:
             return reading
     for found in reversed(list(_BOLD.finditer(normal(text)))[-_MANY:]):
         if (reading := _read(plain(found[1]))) and reading.clean:
@@ -51,13 +58,10 @@ def number_answer(text: str, *, cut: bool = False) -> Reading[Number] | None:
     return None
 
 
-def _is_bare(line: str, reading: Reading[Number]) -> bool:
-    number = reading.value
-    return number is not None and len(line.strip()) - len(number.text) <= 3
-
-
 def _read(answer: str) -> Reading[Number] | None:
     """Read what follows a mark: a number, perhaps with a unit, an equation, or a sentence."""
+    angles = _ANGLES.fullmatch(answer)
+    answer = angles[1] if angles else answer
     found = list(islice(numbers_in(answer), _MANY))
     if not found:
         worded = number_from_words(answer)
@@ -76,14 +80,18 @@ def _read(answer: str) -> Reading[Number] | None:
 def _contradicts(answer: str, found: Sequence[Number]) -> bool:
     """Whether the answer is a bound, several numbers, or a calculation without its result."""
     first = found[0]
-    if _NO_ANSWER.search(answer[: first.start]) or len({*_ASSIGNMENT.findall(answer)}) > 1:
+    before, after = answer[: first.start], answer[first.end :]
+    if _NO_ANSWER.search(before) or len({*_ASSIGNMENT.findall(answer)}) > 1:
         return True
-    if len(found) == 1 or not _is_hedge(answer[: first.start]):
+    if not _is_hedge(before) or "=" in answer or "≈" in answer:
         return False
-    between = answer[first.end : found[1].start]
-    if _OPERATOR.match(between):
-        return "=" not in answer and "≈" not in answer
-    return _SECOND.match(between) is not None and found[1].value != first.value
+    if _FORMULA_AFTER.match(after) or _FORMULA_BEFORE.search(
+        before + (first.text[0] if first.text[0] in "+-" else "")
+    ):
+        return True
+    if len(found) == 1 or found[1].value == first.value:
+        return False
+    return _SECOND.match(after[: found[1].start - first.end]) is not None
 
 
 def _is_hedge(text: str) -> bool:
@@ -110,6 +118,8 @@ def _from_sentence(sentence: str) -> Reading[Number] | None:
         worded = number_from_words(sentence)
         return Reading(worded, worded.text, clean=False) if worded else None
     found = found[-_MANY:]
+    if len(found) > 1 and _OR.fullmatch(sentence[found[-2].end : found[-1].start]):
+        return Reading(None, sentence)
     cued = [number for number in found if _CUE.search(sentence[max(0, number.start - 40) : number.start])]
     number = (cued or found)[-1]
     return Reading(number, number.text, clean=False)

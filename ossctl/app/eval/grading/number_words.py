@@ -28,6 +28,17 @@ _SMALL = {word: value for value, word in enumerate(_ONES)} | {
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 _WORD = "|".join(sorted([*_SMALL, *_LARGE, "hundred"], key=len, reverse=True))
 _WORDS = re.compile(rf"\b(?:{_WORD})(?:(?:\s+and\s+|-|\s+)(?:{_WORD}))*+\b", re.IGNORECASE)
+_PARTS = {
+    "half": 2,
+    "halves": 2,
+    "third": 3,
+    "thirds": 3,
+    "quarter": 4,
+    "quarters": 4,
+    "fifths": 5,
+    "tenths": 10,
+}
+_PART = re.compile(rf"[\s-](?:an?\s)?({'|'.join(_PARTS)})\b", re.IGNORECASE)
 _HALF = re.compile(r"\s+and\s+a\s+half\b", re.IGNORECASE)
 
 
@@ -44,6 +55,9 @@ def number_in_words(text: str) -> tuple[Fraction, int, int] | None:
             total, group = total + (group or 1) * _LARGE[word], 0
         elif word != "and":
             group += _SMALL[word]
-    half = _HALF.match(text, found.end())
-    value = Fraction(total + group) + (Fraction(1, 2) if half else 0)
-    return value, found.start(), half.end() if half else found.end()
+    value = Fraction(total + group)
+    if half := _HALF.match(text, found.end()):
+        return value + Fraction(1, 2), found.start(), half.end()
+    if part := _PART.match(text, found.end()):
+        return value / _PARTS[part[1].lower()], found.start(), part.end()
+    return value, found.start(), found.end()

@@ -30,11 +30,11 @@ _NUMBER = re.compile(
       | (?P<over>{_DIGITS})\s?/\s?(?P<under>-?{_DIGITS})
       | (?P<mantissa>{_DIGITS})\s?[×x*·]\s?{_POWER % "exponent"}
       | {_POWER % "power"}
-      | (?P<base>{_DIGITS})\s?\^\s?[({{]?(?P<to>-?\d{{1,3}})[)}}]?
+      | (?P<base>{_DIGITS})\s?(?:\^|\*\*)\s?[({{]?(?P<to>-?\d{{1,3}})[)}}]?
       | (?P<short>{_DIGITS})e(?P<e>[-+]?\d{{1,4}})
       | (?P<digits>{_DIGITS})
     )
-    (?!\^|\s?/\s?\d|-\d|\s?[√π]|[xyzni]\b)
+    (?!\^|\s?/\s?\d|-\d|\s?[√π]|(?-i:[abinpqrxyz])\b|(?<=\d{{4}})s\b|(?:st|nd|rd|th)\s(?-i:[A-Z]))
     (?P<suffix>\s?%|\s(?:percent|per\ cent|percentage\ points?)\b
              |\s?(?:hundred|thousand|million|billion|trillion)\b|[km]\b)?
     """,

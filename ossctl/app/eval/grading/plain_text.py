@@ -55,7 +55,7 @@ _EMPHASIS = re.compile(
 )
 _ITALIC = re.compile(r"(?<!\w)_(?=\w)|(?<=\w)_(?!\w)")
 _QUOTE = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
-_TAG = re.compile(r"</?(?:b|i|strong|em|p|br|span|u|code|sub|sup|div|mark)\b[^<>]{0,80}>", re.IGNORECASE)
+_TAG = re.compile(r"</?(?:b|i|strong|em|p|br|span|u|code|sub|sup|div|mark)\b[^<>]{0,80}>")
 
 
 def normal(text: str) -> str:
@@ -81,7 +81,7 @@ def without_thinking(text: str) -> str:
 
 def without_latex(text: str) -> str:
     """`text` with LaTeX's numbers written plainly, and without its styles. `\\boxed` stays."""
-    if "\\" in text or "$" in text:
+    if "\\" in text or "$" in text or "{" in text:
         for _ in range(3):  # styles inside of styles
             text = _LATEX_STYLE.sub(r"\1", text)
         for pattern, plain in _LATEX_MEANING:
