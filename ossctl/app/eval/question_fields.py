@@ -132,7 +132,7 @@ def _choices(fields: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(choice, str | int | float) for choice in value):
         raise InvalidQuestion(f"{name} must be a list of texts")
     if not 2 <= len(value) <= MAX_CHOICES:
-        raise InvalidQuestion(f"{name} has {len(value)} entries, must have from 2 to {MAX_CHOICES}")
+        raise InvalidQuestion(f"{name} must have from 2 to {MAX_CHOICES} entries, not {len(value)}")
     choices = tuple(_as_text(choice).strip() for choice in value)
     if not all(choices):
         raise InvalidQuestion(f"{name}: choice {ascii_uppercase[choices.index('')]} is empty")
@@ -164,7 +164,10 @@ def _targets(fields: Mapping[str, Any], choices: tuple[str, ...], *, needed: boo
         if name not in given:
             raise InvalidQuestion(f"{next(iter(given))} needs choices", "Add them as a list in choices.")
         return tuple(_plain(name, value) for value in _each(name, given[name]))
-    read = {key: tuple(_letter(key, value, choices) for value in _each(key, given[key])) for key in given}
+    texts_only = all(isinstance(choice, str) for choice in fields[_field(fields, _CHOICES)])
+    read = {}
+    for key, answer in given.items():
+        read[key] = tuple(_letter(key, value, choices, is_index=texts_only) for value in _each(key, answer))
     if len({*read.values()}) > 1:
         readings = ", ".join(f"{key} means {'/'.join(letters)}" for key, letters in read.items())
         raise InvalidQuestion(f"the right answer is not clear: {readings}", "Keep one of the fields.")
@@ -190,11 +193,16 @@ def _plain(name: str, value: Any) -> str:
     return solution[1] if solution else text
 
 
-def _letter(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """The letter of the choice that `value` means: a letter, an index that counts from 0, or its text."""
+def _letter(name: str, value: Any, choices: tuple[str, ...], *, is_index: bool) -> str:
+    """The letter of the choice that `value` means: a letter, an index that counts from 0, or its text.
+
+    If `is_index`, an integer means no text.
+    """
     text = _plain(name, value).strip()
     letters = ascii_uppercase[: len(choices)]
-    found = {letters[choices.index(text)]} if text in choices else set()
+    found = set()
+    if text in choices and name not in _INDEX and not (is_index and isinstance(value, int)):
+        found.add(letters[choices.index(text)])
     bare = text.strip("().")
     if len(bare) == 1 and bare.upper() in letters:
         found.add(bare.upper())
@@ -202,9 +210,7 @@ def _letter(name: str, value: Any, choices: tuple[str, ...]) -> str:
         found.add(letters[int(bare)])
     if len(found) > 1:
         meanings = " or ".join(sorted(found))
-        hint = (
-            f"Write the letter, {letters[0]} to {letters[-1]}, of a choice whose text is no letter or index."
-        )
+        hint = "Use answer_index, which counts from 0, instead."
         raise InvalidQuestion(f"{name} {text!r} can mean the choice {meanings}", hint)
     if not found:
         indices = f"an index from 0 to {len(choices) - 1}"
