@@ -40,7 +40,7 @@ def score(
         output=ModelOutput.from_content("none", text, stop_reason=stop),
         metadata=metadata or {},
     )
-    found = asyncio.run(scorer(state, target))  # type: ignore[arg-type]
+    found = asyncio.run(scorer(state, target))
     assert found is not None
     return found
 
