@@ -59,6 +59,10 @@ class AsyncEngine:
         self._fail(RuntimeError("the model is closed"))
         self._parts.close()
 
+    def running(self) -> list[str]:
+        """The ids of the requests that are being generated."""
+        return [name for name, _ in self._engine.running()]
+
     async def answers(self, task: Task, tools: Toolbox) -> Sequence[Choice]:
         """All choices of `task`; calls to functions of `tools` run, and their results continue the answer.
 
