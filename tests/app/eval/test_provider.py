@@ -1,5 +1,6 @@
 """The provider of models for Inspect AI, over nano and the real engine."""
 
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -48,13 +49,16 @@ from ossctl.app.library.resolve import NANO_FILE
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.source import KeepGoing, ToolOutcome
 from ossctl.app.tools.toolbox import Toolbox
-from ossctl.dialect import Tool
+from ossctl.dialect import Conversation, Message, Tool
 from ossctl.dialect import ToolCall as Call
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError, UsageError
 from ossctl.planning.workload import Purpose, Workload
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Inspect's own
+pytestmark = [  # warnings of Inspect's own, and streams that it leaves open
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SUM = "What is 12 plus 30?"
 ENDLESS = GenerateConfig(extra_body={"ignore_eos": True})
@@ -115,26 +119,35 @@ def test_an_answer_comes_with_its_reasoning_and_counts(nano: Model) -> None:
     assert output.time
 
 
-def test_messages_of_all_roles_and_their_parts_reach_the_model(nano: Model) -> None:
+def test_messages_of_all_roles_and_their_parts_reach_the_model(nano: Model, engine: AsyncEngine) -> None:
+    reasoning, text = ContentReasoning(reasoning="A name."), ContentText(text="HELLO TOM.")
+    call = ToolCall("c1", "get_weather", {"city": "Turku"})
     output = ask(
         nano,
         [
             ChatMessageSystem(content="Answer in capital letters."),
             ChatMessageUser(content=[ContentText(text="My name is"), ContentText(text="Tom.")]),
-            ChatMessageAssistant(
-                content=[ContentReasoning(reasoning="A name."), ContentText(text="HELLO TOM.")]
-            ),
-            ChatMessageUser(content="What is my name?"),
+            ChatMessageAssistant(content=[reasoning, text], tool_calls=[call]),
+            ChatMessageTool(content=[ContentText(text="rainy")], tool_call_id="c1"),
         ],
+        reasoning_effort="low",
+        extra_body={"date": "2026-01-01"},
     )
-    assert "Tom" in parts(output)[0]
+    messages = (
+        Message("system", "Answer in capital letters."),
+        Message("user", "My name is\nTom."),
+        Message("assistant", "HELLO TOM.", "A name.", (Call("get_weather", '{"city":"Turku"}'),)),
+        Message("tool", "rainy", tool="get_weather"),
+    )
+    conversation = Conversation(messages, effort="low", date=dt.date(2026, 1, 1))
+    assert output.input_context_tokens == len(engine.model.dialect.render(conversation))
 
 
 def test_a_call_and_its_result_go_through_inspect(nano: Model) -> None:
     question = ChatMessageUser(content="What is the weather in Turku?")
     first = ask(nano, [question], tools=[WEATHER])
     assert first.stop_reason == "tool_calls"
-    (call,) = first.message.tool_calls or ()
+    (call,) = first.message.tool_calls or []
     assert (call.function, call.arguments, call.parse_error) == ("get_weather", {"city": "Turku"}, None)
     result = ChatMessageTool(content='{"temperature": 20, "sky": "rainy"}', tool_call_id=call.id)
     second = ask(nano, [question, first.message, result], tools=[WEATHER])
@@ -144,7 +157,7 @@ def test_a_call_and_its_result_go_through_inspect(nano: Model) -> None:
 def test_the_error_of_a_call_and_a_name_that_is_none_reach_the_model(nano: Model) -> None:
     call = ToolCall("c1", "no such tool!", {})
     failed = ChatMessageTool(content="", tool_call_id="c1", error=ToolCallError("parsing", "no tool"))
-    conversation = [
+    conversation: list[ChatMessage] = [
         ChatMessageUser(content="Hello"),
         ChatMessageAssistant(content="", tool_calls=[call]),
         failed,
@@ -164,7 +177,7 @@ def test_a_call_may_be_forbidden_or_required(nano: Model, choice: Any, n_calls: 
 def test_a_call_that_is_cut_has_a_parse_error(nano: Model) -> None:
     output = ask(nano, "What is the weather in Turku?", tools=[WEATHER], max_tokens=26)
     assert output.stop_reason == "max_tokens"
-    (call,) = output.message.tool_calls or ()
+    (call,) = output.message.tool_calls or []
     assert call.parse_error
 
 
@@ -182,7 +195,7 @@ def test_log_probabilities_are_of_the_answer(nano: Model) -> None:
     assert "".join(entry.token for entry in choice.logprobs.content) == "12 + 30 = 42."
     first = choice.logprobs.content[0]
     assert first.top_logprobs is not None
-    assert [top.token for top in first.top_logprobs][0] == first.token
+    assert first.top_logprobs[0].token == first.token
     assert len(first.top_logprobs) == 2
     assert first.bytes == list(first.token.encode())
 
@@ -228,12 +241,9 @@ def test_a_full_context_window_is_the_models_length(nano: Model) -> None:
         ({"frequency_penalty": 5}, "frequency_penalty is 5.0, must be from -2 to 2"),
         ({"extra_body": {"minp": 0.1}}, "minp is not supported; did you mean min_p?"),
         ({"extra_body": {"messages": []}}, "extra_body.messages is what the request itself sets"),
-        ({"timeout": 1, "extra_body": {"ignore_eos": True, "min_tokens": 9}}, "no answer within 1 s"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(nano: Model, options: dict[str, Any], message: str) -> None:
-    if "timeout" in options:
-        options = {**options, "temperature": 1.5}
     with pytest.raises(RequestError) as caught:
         ask(nano, SUM, **options)
     assert caught.value.message.startswith(message)
@@ -282,14 +292,14 @@ def test_a_cancelled_request_leaves_the_engine(nano: Model, engine: AsyncEngine)
             await nano.generate("Hello", config=ENDLESS.merge(GenerateConfig(temperature=1.5)))
         assert scope.cancelled_caught
         with anyio.fail_after(5):
-            while engine.running():
+            while engine.running():  # noqa: ASYNC110 (as users of the engine would see it)
                 await anyio.sleep(0.01)
 
     anyio.run(main)
     assert ask(nano, SUM).completion == "12 + 30 = 42."
 
 
-@dataclass
+@dataclass(eq=False)
 class Weather:
     """The function that nano knows, which runs here."""
 
@@ -356,7 +366,7 @@ def test_a_call_that_runs_here_ends_with_its_request(forecaster: Model, weather:
         with anyio.move_on_after(5):
             async with anyio.create_task_group() as group:
                 group.start_soon(forecaster.generate, "What is the weather in Turku?")
-                while not weather.calls:
+                while not weather.calls:  # noqa: ASYNC110 (it counts on another thread)
                     await anyio.sleep(0.01)
                 group.cancel_scope.cancel()
 
@@ -370,7 +380,7 @@ def get_weather() -> InspectTool:
         """Get the weather in a city.
 
         Args:
-            city: Its name.
+            city: The city.
         """
         return '{"temperature": 20, "sky": "rainy"}' if city else ""
 
@@ -388,7 +398,9 @@ def test_an_eval_runs_and_a_second_run_gives_the_same_answers(engine: AsyncEngin
     seen = []
     for _ in range(2):
         model = provider_for(engine, ProviderSettings(Defaults(sampling=Sampling(temperature=1.5))), "nano")
-        log = evaluated(model, tmp_path, Task(samples, generate(), includes()), epochs=2, max_tokens=40)
+        log = evaluated(
+            model, tmp_path, Task(samples, solver=generate(), scorer=includes()), epochs=2, max_tokens=40
+        )
         calls = {
             (sample.id, sample.epoch): event.call.request["seed"]
             for sample in log.samples or ()
@@ -404,10 +416,12 @@ def test_an_eval_runs_and_a_second_run_gives_the_same_answers(engine: AsyncEngin
 
 def test_tools_of_a_task_are_run_by_inspect(nano: Model, tmp_path: Path) -> None:
     sample = Sample(input="What is the weather in Turku?", target="20 degrees and rainy")
-    log = evaluated(nano, tmp_path, Task([sample], [use_tools(get_weather()), generate()], includes()))
+    log = evaluated(
+        nano, tmp_path, Task([sample], solver=[use_tools(get_weather()), generate()], scorer=includes())
+    )
     assert log.results is not None
     assert log.results.scores[0].metrics["accuracy"].value == 1
-    assert [message.role for message in (log.samples or ())[0].messages] == [
+    assert [message.role for message in (log.samples or [])[0].messages] == [
         "user",
         "assistant",
         "tool",
@@ -426,8 +440,8 @@ def test_a_time_limit_of_a_sample_cancels_its_request(
 
         return solve
 
-    log = evaluated(nano, tmp_path, Task([Sample(input="x")], forever()), time_limit=1)
-    limit = (log.samples or ())[0].limit
+    log = evaluated(nano, tmp_path, Task([Sample(input="x")], solver=forever()), time_limit=1)
+    limit = (log.samples or [])[0].limit
     assert limit is not None
     assert limit.type == "time"
     assert not engine.running()

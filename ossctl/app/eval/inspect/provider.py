@@ -130,7 +130,7 @@ class OssctlAPI(ModelAPI):
             return await self.count_text_tokens(input)
         config = config or GenerateConfig()
         task = self._task(body_of(input, [], "none", config), config)
-        return len(self._loaded.dialect.render(task.conversation))
+        return len(self._served.engine.rendered(task.conversation))
 
     async def count_text_tokens(self, text: str) -> int:
         """Tokens of a text."""
@@ -138,7 +138,7 @@ class OssctlAPI(ModelAPI):
 
     async def tokenize(self, text: str) -> list[int]:
         """The ids of the tokens of a text."""
-        return self._loaded.dialect_of(raw=True).render(Conversation((Message("user", text),)))
+        return self._served.engine.rendered(Conversation((Message("user", text),)), raw=True)
 
     def max_connections(self) -> int:
         """Requests in the engine at a time: those of the plan's sequences, and as many that wait."""
