@@ -20,7 +20,7 @@ from ossctl.app.tools.rounds import fitting, next_round, totals_after
 from ossctl.app.tools.source import ToolOutcome
 from ossctl.app.tools.toolbox import Toolbox, ToolRunner
 from ossctl.app.wire.chat_completions import Task
-from ossctl.dialect import ToolCall
+from ossctl.dialect import Conversation, ToolCall
 
 
 @dataclass
@@ -48,7 +48,7 @@ class AsyncEngine:
         self._waiting: dict[str, _Waiting] = {}
         self._failure: Exception | None = None
         self._ids = count()
-        self._preparing = Lock()  # one prompt at a time, as in a batch
+        self._preparing = Lock()  # held while the model renders, which it cannot once closed
         self._parts = ExitStack()
 
     def __enter__(self) -> Self:
@@ -56,8 +56,18 @@ class AsyncEngine:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._fail(RuntimeError("the model is closed"))
+        with self._preparing:
+            self._fail(RuntimeError("the model is closed"))
         self._parts.close()
+
+    def rendered(self, conversation: Conversation, *, raw: bool = False) -> list[int]:
+        """The tokens of a prompt, or of a `raw` text. Raises RequestError, or why the engine has ended."""
+        with self._open():
+            return self.model.dialect_of(raw=raw).render(conversation)
+
+    def running(self) -> list[str]:
+        """The ids of the requests that are being generated."""
+        return [name for name, _ in self._engine.running()]
 
     async def answers(self, task: Task, tools: Toolbox) -> Sequence[Choice]:
         """All choices of `task`; calls to functions of `tools` run, and their results continue the answer.
@@ -75,8 +85,16 @@ class AsyncEngine:
                         group.start_soon(self._complete, choice, tools, task.n)
         return choices
 
-    def _prepare(self, task: Task) -> list[Generation]:
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """Keep the model open. Raises why the engine has ended."""
         with self._preparing:
+            if self._failure is not None:
+                raise self._failure
+            yield
+
+    def _prepare(self, task: Task) -> list[Generation]:
+        with self._open():
             return prepare_choices(self.model, task, task.n, str(next(self._ids)))
 
     async def _complete(self, choice: Choice, tools: Toolbox, n_choices: int) -> None:
@@ -100,7 +118,7 @@ class AsyncEngine:
     def _continue(self, choice: Choice, outcomes: Sequence[ToolOutcome], calls: "_Calls") -> None:
         """Prepare the next answer, after the results of calls."""
         generation = choice.generation
-        with self._preparing:
+        with self._open():
             outcomes = fitting(self.model, choice.spec, generation, outcomes)
             spec = next_round(choice.spec, generation, outcomes, may_call=calls.may_call)
             choice.spec = replace(spec, sampling=generation.request.sampling)

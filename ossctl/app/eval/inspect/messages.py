@@ -90,7 +90,7 @@ def body_of(
 def in_inspects_words(error: RequestError) -> RequestError:
     """`error` with the name that Inspect has for the field that it starts with."""
     field = re.match(r"[a-z_]+", error.message)
-    names = {of_body: name for name, of_body in _NAMES.items()}
+    names = {"think": "reasoning_effort none", **{of_body: name for name, of_body in _NAMES.items()}}
     if field is None or field[0] not in names:
         return error
     return RequestError(names[field[0]] + error.message[field.end() :], error.code)

@@ -129,8 +129,8 @@ def call_of(task: Task, choices: Sequence[Choice]) -> ModelCall:
 def _content(generation: Generation) -> str | list[Content]:
     if not generation.all_reasoning:
         return generation.content
-    reasoning: Content = ContentReasoning(reasoning=generation.all_reasoning)
-    return [reasoning, ContentText(text=generation.content)]
+    reasoning = ContentReasoning(reasoning=generation.all_reasoning)
+    return [reasoning, ContentText(text=generation.content)] if generation.content else [reasoning]
 
 
 def _stop_reason(generation: Generation) -> StopReason:

@@ -30,7 +30,6 @@ from ossctl.app.eval.inspect.model_args import read_model_args
 from ossctl.app.eval.inspect.outputs import Outputs, call_of
 from ossctl.app.eval.inspect.settings import ProviderSettings
 from ossctl.app.eval.inspect.shared import ENGINES
-from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.wire.chat_completions import Task, parse_task
 from ossctl.app.wire.lines import Line
 from ossctl.dialect import Conversation, Message
@@ -52,19 +51,16 @@ class Served:
     close: Callable[[], None]
 
 
-def provider_for(model: LoadedModel, settings: ProviderSettings, name: str = "") -> Model:
-    """A model `ossctl/NAME` of Inspect over one that is loaded; `name` is the loaded model's if it is empty.
+def provider_for(engine: AsyncEngine, settings: ProviderSettings, name: str = "") -> Model:
+    """A model `ossctl/NAME` of Inspect; `name` is the loaded model's if it is empty.
 
-    Close it (`.api.close()`) before the loaded model is freed. Raises UsageError for settings that the model
-    does not support.
+    A loaded model has one engine at a time, which may serve several of Inspect's models; close it after them.
+    Raises UsageError for settings that the model does not support.
     """
-    settings = settings.for_model(model)
-    with ExitStack() as parts:
-        engine = parts.enter_context(AsyncEngine(model))
-        served = Served(engine, settings, parts.pop_all().close)
+    served = Served(engine, settings.for_model(engine.model), lambda: None)
     make = cast(Callable[..., ModelAPI], registry.ossctl)
     config = GenerateConfig()
-    api = make(model_name=name or model.name, config=config, served=served)
+    api = make(model_name=name or engine.model.name, config=config, served=served)
     made = Model(api, config)
     api.qualified_model_name = str(made)
     return made
@@ -133,8 +129,9 @@ class OssctlAPI(ModelAPI):
         if isinstance(input, str):
             return await self.count_text_tokens(input)
         config = config or GenerateConfig()
-        task = self._task(body_of(input, [], "none", config), config)
-        return len(self._loaded.dialect.render(task.conversation))
+        body = {**body_of(input, [], "none", config), "seed": 0}  # nothing is asked that a seed could count
+        task = self._task(body, config)
+        return len(self._served.engine.rendered(task.conversation))
 
     async def count_text_tokens(self, text: str) -> int:
         """Tokens of a text."""
@@ -142,7 +139,7 @@ class OssctlAPI(ModelAPI):
 
     async def tokenize(self, text: str) -> list[int]:
         """The ids of the tokens of a text."""
-        return self._loaded.dialect_of(raw=True).render(Conversation((Message("user", text),)))
+        return self._served.engine.rendered(Conversation((Message("user", text),)), raw=True)
 
     def max_connections(self) -> int:
         """Requests in the engine at a time: those of the plan's sequences, and as many that wait."""
@@ -211,7 +208,8 @@ def _serve(name: str, model_args: dict[str, Any]) -> Served:
             settings = settings.for_model(shared.engine.model)
             close = parts.pop_all().close
     except OssctlError as error:
-        raise PrerequisiteError(f"{error.message}. {error.hint}".rstrip(" ")) from None
+        message = f"-M {error.message[2:]}" if error.message.startswith("--") else error.message
+        raise PrerequisiteError(f"{message}. {error.hint}".rstrip(" ")) from None
     for remark in shared.remarks if shared.users == 1 else ():
         _log.warning("%s", remark)
     return Served(shared.engine, settings, close)
