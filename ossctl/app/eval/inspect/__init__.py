@@ -1,0 +1,1 @@
+"""What ossctl brings to Inspect AI. Only modules in here import it."""
