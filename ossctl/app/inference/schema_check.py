@@ -4,6 +4,7 @@ The grammar enforces nearly all of most schemas. What it cannot hold is found he
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ossctl.app.inference.generation import Generation
@@ -30,14 +31,19 @@ def misfit_of(conversation: Conversation, generation: Generation) -> RequestErro
     return None
 
 
-def _misfit(what: str, text: str, schema: Schema | None) -> RequestError | None:
+def misfit(text: str, schema: Mapping[str, Any]) -> str:
+    """Why `text` is not JSON that fits `schema`; "" if it is."""
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)
-        reason = complaint(value, schema or {})
+        return complaint(value, schema)
     except RecursionError:
-        reason = "it is nested too deeply"
+        return "it is nested too deeply"
     except ValueError as error:
-        reason = str(error)
+        return str(error)
+
+
+def _misfit(what: str, text: str, schema: Schema | None) -> RequestError | None:
+    reason = misfit(text, schema or {})
     return RequestError(f"{what} does not fit the schema: {reason}", "schema_unsatisfied") if reason else None
 
 

@@ -73,45 +73,78 @@ class ToolCommand:
             return failed(call, str(error))
         if not keep_going():
             return stopped(call)
-        with tempfile.TemporaryFile() as stdin:
-            stdin.write(arguments.encode())
-            stdin.seek(0)
-            try:
-                process = subprocess.Popen(  # noqa: S603 (the user chose this program)
-                    startable(self.argv),
-                    stdin=stdin,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},
-                    start_new_session=True,  # so that its children can be killed with it
-                )
-            except OSError as error:
-                return failed(call, f"{self.argv[0]} cannot be run: {error.strerror}")
-        return self._outcome(call, process, keep_going)
+        return _outcome(call, run_program(self.argv, arguments.encode(), self.seconds, keep_going))
 
-    def _outcome(
-        self, call: ToolCall, process: subprocess.Popen[bytes], keep_going: KeepGoing
-    ) -> ToolOutcome:
-        if process.stdout is None or process.stderr is None:
-            raise ValueError("the program's output is not piped")
-        output, errors = _Capture(process.stdout), _Capture(process.stderr)
-        deadline = monotonic() + self.seconds
-        going = True
-        while (code := exit_code(process)) is None and not output.full and monotonic() < deadline and going:
-            going = keep_going()
-        kill_group(process)
-        process.wait()
-        text = output.text()
-        if output.full:
-            return ToolOutcome(call, truncated(text), ok=True)
-        if code is None and not going:
-            return stopped(call)
-        if code is None:
-            return failed(call, f"killed because it took more than {self.seconds:g} s")
-        if code != 0:
-            said = (errors.text() or text).strip()
-            return failed(call, f"exit code {code}{': ' if said else ''}{said}")
-        return ToolOutcome(call, text.rstrip("\r\n"), ok=True)
+
+def _outcome(call: ToolCall, ended: "Ended") -> ToolOutcome:
+    if ended.stopped:
+        return stopped(call)
+    if ended.full:
+        return ToolOutcome(call, truncated(ended.output), ok=True)
+    if ended.problem:
+        return failed(call, ended.problem)
+    if ended.code != 0:
+        said = (ended.errors or ended.output).strip()
+        return failed(call, f"exit code {ended.code}{': ' if said else ''}{said}")
+    return ToolOutcome(call, ended.output.rstrip("\r\n"), ok=True)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: its exit code and what it printed, or the `problem` that has kept it from ending.
+
+    `full` if it was killed because it printed more than MAX_RESULT_BYTES, `stopped` if it was told to stop.
+    """
+
+    code: int | None = None
+    output: str = ""
+    errors: str = ""
+    problem: str = ""
+    full: bool = False
+    stopped: bool = False
+
+
+def run_program(argv: Sequence[str], data: bytes, seconds: float, keep_going: KeepGoing) -> Ended:
+    """Run a program with `data` on stdin, for at most `seconds` and while `keep_going()` is true.
+
+    Its environment has what it takes to start, but no secrets.
+    """
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(data)
+        stdin.seek(0)
+        try:
+            process = subprocess.Popen(  # noqa: S603 (the user chose this program)
+                startable(argv),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},
+                start_new_session=True,  # so that its children can be killed with it
+            )
+        except OSError as error:
+            return Ended(problem=f"{argv[0]} cannot be run: {error.strerror}")
+    return _wait(process, seconds, keep_going)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float, keep_going: KeepGoing) -> Ended:
+    if process.stdout is None or process.stderr is None:
+        raise ValueError("the program's output is not piped")
+    output, errors = _Capture(process.stdout), _Capture(process.stderr)
+    deadline = monotonic() + seconds
+    going = True
+    while (code := exit_code(process)) is None and not output.full and monotonic() < deadline and going:
+        going = keep_going()
+    kill_group(process)
+    process.wait()
+    text = output.text()
+    if output.full:
+        return Ended(
+            code, text, problem=f"killed because it printed more than {MAX_RESULT_BYTES:,} bytes", full=True
+        )
+    if code is None and not going:
+        return Ended(problem="stopped", stopped=True)
+    problem = f"killed because it took more than {seconds:g} s" if code is None else ""
+    return Ended(code, text, errors.text(), problem)
 
 
 class _Capture:

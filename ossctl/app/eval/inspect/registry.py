@@ -2,6 +2,23 @@
 
 from inspect_ai.model import ModelAPI, modelapi
 
+from ossctl.app.eval.inspect.question_task import question_task
+from ossctl.app.eval.inspect.scorers import choice, exact, graded, math, model, number, program, regex, schema
+
+__all__ = [
+    "choice",
+    "exact",
+    "graded",
+    "math",
+    "model",
+    "number",
+    "ossctl",
+    "program",
+    "question_task",
+    "regex",
+    "schema",
+]
+
 
 @modelapi("ossctl")
 def ossctl() -> type[ModelAPI]:
