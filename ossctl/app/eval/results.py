@@ -56,12 +56,16 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task with one model and one setting. `seconds` is wall time; without a counter, `wh` is None."""
+    """One task with one model and one setting. `seconds` is wall time; without a counter, `wh` is None.
+
+    `set_size` is the number of questions of the whole set, if a part of it was asked.
+    """
 
     task: str
     model: Model
     setting: Setting
     repeats: int = 1
+    set_size: int | None = None
     samples: tuple[Sample, ...]
     seconds: float
     wh: float | None = None
@@ -69,9 +73,13 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """`machine` is a line such as "H100 80 GB, 26 cores"; `versions` are of ossctl, llama.cpp and Inspect."""
+    """`machine` is a line such as "H100 80 GB, 26 cores"; `versions` are of ossctl, llama.cpp and Inspect.
+
+    `date` is that of the start, YYYY-MM-DD.
+    """
 
     results: tuple[TaskResult, ...]
     machine: str
     versions: dict[str, str]
+    date: str = ""
     schema: str = SCHEMA
