@@ -37,7 +37,7 @@ EXIT_CODES = {
     ExitCode.DONE: "done",
     ExitCode.FAILED: "unexpected error, or the model gave no answer that can be used",
     ExitCode.USAGE: "wrong usage or unreadable input",
-    ExitCode.SOME_FAILED: "the batch is complete, but some requests failed",
+    ExitCode.SOME_FAILED: "complete, but some requests or contestants failed",
     ExitCode.MODEL: "the model is missing, incomplete or corrupt",
     ExitCode.MEMORY: "the model does not fit in memory",
     ExitCode.CUT: "the answer reached its token limit",

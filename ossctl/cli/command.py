@@ -55,6 +55,18 @@ def redeclared(group: Callable[P, T], **annotations: Any) -> Callable[P, T]:
     return call
 
 
+def without(group: Callable[P, T], *names: str) -> Callable[P, T]:
+    """A copy of `group` without the named options, which keep their defaults."""
+
+    @functools.wraps(group)
+    def call(*args: P.args, **given: P.kwargs) -> T:
+        return group(*args, **given)
+
+    parameters = inspect.signature(group).parameters.values()
+    _declare(call, [each for each in parameters if each.name not in names])
+    return call
+
+
 def _group_of(parameter: inspect.Parameter) -> Callable[..., object] | None:
     if get_origin(parameter.annotation) is not Annotated:
         return None

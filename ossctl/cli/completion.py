@@ -20,6 +20,12 @@ def complete_model(incomplete: str) -> list[str]:
     return [*known, *folders, *(path.as_posix() for path in found if path.suffix == ".gguf")]
 
 
+def complete_models(incomplete: str) -> list[str]:
+    """The same for the last of several models that are separated by commas."""
+    given, comma, last = incomplete.rpartition(",")
+    return [f"{given}{comma}{name}" for name in complete_model(last)]
+
+
 def complete_session(incomplete: str) -> list[tuple[str, str]]:
     """IDs of saved chats, with their titles."""
     from ossctl.app.chat.session_log import list_sessions

@@ -13,6 +13,7 @@ from ossctl import __version__
 from ossctl.cli.batch import batch, batch_status
 from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
+from ossctl.cli.compare import compare
 from ossctl.cli.doctor import doctor
 from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import Output
@@ -55,6 +56,7 @@ app.command()(chat)
 app.command()(run)
 app.command()(batch)
 app.command("batch status")(batch_status)
+app.command()(compare)
 app.command()(plan)
 app.command()(doctor)
 app.command()(pull)

@@ -122,11 +122,11 @@ class Output:
         """Whether stderr can show a progress bar that is redrawn in place."""
         return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
 
-    def console(self) -> "Console":
-        """Rich's console on stderr. Text from outside must go through `harmless` first."""
+    def console(self, *, stderr: bool = True) -> "Console":
+        """Rich's console on stderr or stdout. Text from outside must go through `harmless` first."""
         from rich.console import Console
 
-        return Console(stderr=True)
+        return Console(stderr=stderr)
 
     def shows(self, symbols: str) -> bool:
         """Whether stdout can encode `symbols`."""

@@ -1,0 +1,88 @@
+"""The files that a comparison is written to, and reading one back."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from ossctl.app.compare.html import html_of
+from ossctl.app.compare.markdown import markdown_of
+from ossctl.app.compare.results import SCHEMA, Comparison, Head, Record, decoded, encoded
+from ossctl.errors import UsageError
+from ossctl.storage.atomic import atomic_write
+from ossctl.storage.journal import check_output_path
+
+JSONL = ".jsonl"
+_SECONDS_BETWEEN_WRITES = 1.0  # while answers arrive
+_MAX_SHARE = 0.05  # of the time for writing
+
+Write = Callable[[Comparison], str]
+
+
+@dataclass
+class Outputs:
+    """Files of several kinds, written whole and atomically. `diff` and `reasoning` are what pages show."""
+
+    paths: Sequence[Path] = ()
+    overwrite: bool = False
+    resume: bool = False
+    diff: bool = False
+    reasoning: bool = False
+    _due: float = 0.0
+
+    def check(self) -> None:
+        """Raise UsageError for files of an unknown kind, or that can't be written."""
+        for path in self.paths:
+            if path.suffix.lower() not in (*self._pages, JSONL):
+                raise UsageError(
+                    f"-o {path}: a comparison is written as .jsonl, .md or .html",
+                    "Choose one of these names.",
+                )
+            check_output_path(path, overwrite=self.overwrite or self.resume)
+        if self.resume and self.overwrite:
+            raise UsageError("--resume and --overwrite cannot be combined")
+        if self.resume and self.kept is None:
+            raise UsageError("--resume needs the file of the comparison", "Give it with -o FILE.jsonl.")
+
+    @property
+    def kept(self) -> Path | None:
+        """The file that keeps everything."""
+        return next((path for path in self.paths if path.suffix.lower() == JSONL), None)
+
+    def write(self, comparison: Comparison) -> None:
+        """Write all files. Raises OssctlError."""
+        for path in self.paths:
+            render = self._pages.get(path.suffix.lower())
+            data = encoded(comparison.records()) if render is None else render(comparison).encode()
+            atomic_write(path, data)
+
+    def keep(self, comparison: Comparison, *, now: bool = False) -> None:
+        """Write the file that keeps everything; unless `now`, at most once a second. Raises OssctlError."""
+        started = monotonic()
+        if self.kept is not None and (now or started >= self._due):
+            atomic_write(self.kept, encoded(comparison.records()))
+            took = monotonic() - started
+            self._due = started + max(_SECONDS_BETWEEN_WRITES, took / _MAX_SHARE)
+
+    def earlier(self) -> list[Record]:
+        """What the file has, if it is to be resumed. Raises UsageError if it is not a comparison's."""
+        if not self.resume or self.kept is None or not self.kept.exists():
+            return []
+        try:
+            records = decoded(self.kept.read_bytes())
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UsageError(f"{self.kept} is not the file of a comparison: {error}") from None
+        except OSError as error:
+            raise UsageError(f"cannot read {self.kept}: {error.strerror}") from None
+        if not (records and isinstance(records[0], Head) and records[0].schema == SCHEMA):
+            raise UsageError(f"{self.kept} is not the file of a comparison", "Choose another file.")
+        return records
+
+    @property
+    def _pages(self) -> Mapping[str, Write]:
+        return {
+            ".md": lambda comparison: markdown_of(comparison, diff=self.diff, reasoning=self.reasoning),
+            ".html": lambda comparison: html_of(comparison, diff=self.diff),
+        }

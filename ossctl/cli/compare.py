@@ -1,0 +1,238 @@
+"""`ossctl compare`."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ossctl.cli.command import command, redeclared, without
+from ossctl.cli.completion import complete_models
+from ossctl.cli.format_options import FormatGroup
+from ossctl.cli.loading_options import CacheGroup, LoadingGroup
+from ossctl.cli.offer import model_file
+from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_from_environment
+from ossctl.cli.output import Output
+from ossctl.cli.template_options import template_options
+from ossctl.cli.tool_options import ToolGroup
+from ossctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ossctl.app.compare.contestants import Given
+    from ossctl.app.compare.run import Outcome
+    from ossctl.app.compare.store import Outputs
+    from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.inference.template_options import TemplateOptions
+    from ossctl.app.placement.load_options import LoadOptions
+
+_Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        envvar="OSSCTL_SEED",
+        metavar="N",
+        min=-1,
+        help="Base seed: prompt i has seed N + i with every contestant.  [default: 0]",
+    ),
+]
+_Generation = Annotated[
+    "GenerationOptions", without(redeclared(generation_options, seed=_Seed), "effort", "think")
+]
+_Template = Annotated["TemplateOptions", without(template_options, "template")]
+
+
+@command
+def compare(
+    *,
+    context: typer.Context,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROMPT]...", show_default=False, help="The prompts, each in quotes; - is stdin."
+        ),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL[,MODEL]...",
+            show_default=False,
+            autocompletion=complete_models,
+            help="Models to compare, by name or path; can be repeated.  [default: OSSCTL_MODEL, or the "
+            "largest gpt-oss on this machine that fits]",
+        ),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "-f",
+            "--file",
+            metavar="FILE",
+            show_default=False,
+            help="Prompts as .jsonl, as `ossctl batch` reads it, .csv or .tsv with a column prompt, or text "
+            "with a prompt a line; - is stdin.",
+        ),
+    ] = None,
+    efforts: Annotated[
+        str,
+        typer.Option(
+            "-e",
+            "--effort",
+            envvar="OSSCTL_EFFORT",
+            metavar="EFFORT[,EFFORT]",
+            show_default=False,
+            help="Reasoning efforts to compare: low, medium, high.  [default: the model's]",
+        ),
+    ] = "",
+    thinks: Annotated[
+        str,
+        typer.Option(
+            "--think",
+            envvar="OSSCTL_THINK",
+            metavar="on,off,auto",
+            show_default=False,
+            help="Compare with the reasoning switched on and off, where the chat template has a switch.",
+        ),
+    ] = "",
+    templates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template",
+            metavar="FILE",
+            show_default=False,
+            help='Jinja file to use as the chat template; several are compared. "" is the model\'s own.',
+        ),
+    ] = None,
+    sinks: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            show_default=False,
+            help="Write the comparison to FILE.jsonl, .md or .html; can be repeated.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue FILE.jsonl: keep its answers, votes and verdicts.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the reasoning as well.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show in which words the first answer differs from each other one.")
+    ] = False,
+    blind: Annotated[
+        bool,
+        typer.Option("--blind", help="Vote on pairs of answers without names; needs -o FILE.jsonl."),
+    ] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            metavar="MODEL",
+            show_default=False,
+            autocompletion=complete_models,
+            help="Have another model judge each pair of answers, in both orders.",
+        ),
+    ] = None,
+    system: SystemOption = "",
+    formats: FormatGroup,
+    generation: _Generation,
+    template: _Template,
+    tools: ToolGroup,
+    loading: LoadingGroup,
+    cache: CacheGroup,
+    out: TextOutput,
+) -> None:
+    """Compare the answers of several models or settings to the same prompts.
+
+    Every combination of the models, efforts and templates given answers all prompts, with the same seeds. One
+    model is loaded after the other. A contestant that fails does not stop the others; the exit code is then
+    3.
+    """
+    from ossctl.app.compare.contestants import split_references
+    from ossctl.app.compare.options import CompareOptions
+    from ossctl.app.compare.store import Outputs
+
+    out.open_stdout()
+    outputs = Outputs(sinks or (), overwrite, resume, diff, reasoning)
+    _check_blind(out, outputs.kept, blind=blind, as_json=as_json)
+    outputs.check()
+    tools.refuse_unaskable(can_ask=False)
+    loading = replace(loading, cache_bytes=cache)
+    fixed = {name for name in ("efforts", "thinks") if is_from_environment(context, name)}
+    generation = replace(
+        generation,
+        system=system,
+        template_variables=template.values(),
+        from_environment=generation.from_environment | {name.removesuffix("s") for name in fixed},
+        **formats,
+    )
+    options = CompareOptions(
+        prompts or (), file, efforts, thinks, templates or (), outputs, generation, tools
+    )
+    options.settings()
+    lines = options.prompts()
+    given: list[str | None] = [*split_references(models or [])]
+    found = [_find(name, loading, out) for name in given or [os.environ.get("OSSCTL_MODEL") or None]]
+    referee = None if judge is None else _find(judge, loading, out)
+    job = options.job(found, referee, lines, loading)
+    if referee is not None and referee.path in [each.path for each in found]:
+        out.warning(
+            f"The judge {referee.name} is a contestant as well: models tend to prefer their own answers."
+        )
+    for note in job.tools.notes():
+        out.note(note)
+    from ossctl.app.compare.run import run_compare
+    from ossctl.cli.compare_progress import CompareProgress
+
+    with CompareProgress(out) as progress:
+        outcome = run_compare(job, progress)
+    raise typer.Exit(_finish(outcome, outputs, out, blind=blind, as_json=as_json))
+
+
+def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool, as_json: bool) -> int:
+    """Have the user vote, if wanted, and print everything."""
+    from ossctl.app.compare.results import encoded
+    from ossctl.cli.compare_view import ComparisonView
+
+    comparison = outcome.comparison
+    if outcome.interrupted:
+        where = f"What is finished is in {outputs.kept}; --resume continues." if outputs.kept else ""
+        out.error("interrupted", where)
+    if as_json:
+        out.write(encoded(comparison.records()).decode())
+        return int(outcome.exit_code)
+    view = ComparisonView(out, diff=outputs.diff, reasoning=outputs.reasoning)
+    code = int(outcome.exit_code)
+    if not blind:
+        view.show(comparison)
+        return code
+    from ossctl.cli.compare_votes import take_votes
+
+    code = code or take_votes(comparison, outputs, view, out)
+    outputs.write(comparison)
+    view.summary(comparison)
+    return code
+
+
+def _find(reference: str | None, loading: "LoadOptions", out: Output) -> "Given":
+    from ossctl.app.compare.options import given
+
+    return given(reference, model_file(reference, loading, out))
+
+
+def _check_blind(out: Output, kept: Path | None, *, blind: bool, as_json: bool) -> None:
+    if not blind:
+        return
+    if as_json:
+        raise UsageError(
+            "--blind and --json exclude each other", "-o FILE.jsonl keeps the votes as JSON lines."
+        )
+    if not (out.can_ask and out.on_terminal):
+        raise UsageError("--blind asks for votes, and there is no terminal to ask on")
+    if kept is None:
+        raise UsageError("--blind needs a file that keeps the votes", "Give it with -o FILE.jsonl.")
