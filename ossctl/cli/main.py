@@ -14,6 +14,7 @@ from ossctl.cli.batch import batch, batch_status
 from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
 from ossctl.cli.doctor import doctor
+from ossctl.cli.eval_ppl import ppl
 from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import Output
 from ossctl.cli.plan import plan
@@ -55,6 +56,7 @@ app.command()(chat)
 app.command()(run)
 app.command()(batch)
 app.command("batch status")(batch_status)
+app.command("eval ppl")(ppl)
 app.command()(plan)
 app.command()(doctor)
 app.command()(pull)

@@ -54,8 +54,8 @@ def quantize(logits: Floats, targets: Ids, into: Rows) -> Floats:
     lowest = np.maximum(logits.min(axis=1), highest - _RANGE)
     scale = (highest - lowest) / _LEVELS
     steps = logits - lowest[:, None]
-    steps *= np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)[:, None]
     np.maximum(steps, 0, out=steps)
+    steps *= np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)[:, None]
     np.rint(steps, out=steps)
     log_sums = _log_sums(logits, highest)
     into["codes"][:, : logits.shape[1]] = steps

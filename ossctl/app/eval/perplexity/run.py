@@ -13,7 +13,7 @@ from ossctl.app.eval.perplexity.base_file import BaseFile
 from ossctl.app.eval.perplexity.decoding import ChunkDecoder, rows_per_chunk
 from ossctl.app.eval.perplexity.log_probs import Blocks
 from ossctl.app.eval.perplexity.measures import BaseMeasure, DistanceMeasure, Measure, PerplexityMeasure
-from ossctl.app.eval.perplexity.statistics import Divergence, Estimate, Perplexity
+from ossctl.app.eval.perplexity.statistics import Divergence, Estimate
 from ossctl.app.eval.perplexity.text import Text, TokenChunks, opened_text
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, load_model
@@ -55,25 +55,30 @@ class PerplexityOptions:
 
 
 class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured of a model; `bytes` is the size of its file, `seconds` do not include loading."""
+    """What was measured of a model on `tokens` scored tokens.
+
+    `bytes` is the size of its files; `seconds` do not include loading.
+    """
 
     model: str
     file: str
     bytes: int
-    perplexity: Perplexity
+    perplexity: Estimate
+    tokens: int
+    chunks: int
     divergence: Divergence | None = None
     seconds: float
 
 
 class PerplexityReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All results. If not `complete`, a signal ended the last one early, or there was no time for more."""
+    """All results. If `signal` is not 0, it ended the last of them early, and others are missing."""
 
     text: str
     text_bytes: int
     ctx: int
     base: ModelResult | None
     results: tuple[ModelResult, ...]
-    complete: bool
+    signal: int
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,10 @@ class Progress:
     """What has been measured of a model so far, of `expected` chunks (an estimate for long texts)."""
 
     model: str
+    chunks: int
     expected: int
     seconds: float
-    perplexity: Perplexity
+    perplexity: Estimate
     kl_divergence: Estimate | None = None
 
 
@@ -124,7 +130,7 @@ def measure_models(options: PerplexityOptions, watcher: Watcher) -> PerplexityRe
             ctx=n_ctx,
             base=base,
             results=tuple(results),
-            complete=interrupt.keep_going(),
+            signal=interrupt.signum,
         )
 
 
@@ -162,7 +168,10 @@ class _Run:
             expected = chunks.expected if isinstance(chunks, TokenChunks) else len(chunks)
             seconds = perf_counter() - started
             mean = distances.mean if distances else None
-            self._watcher.progress(Progress(model.name, expected, seconds, measure.sums.result(), mean))
+            sums = measure.sums
+            self._watcher.progress(
+                Progress(model.name, sums.chunks, expected, seconds, sums.perplexity, mean)
+            )
             if not self._interrupt.keep_going():
                 break
         if not measure.sums.chunks:
@@ -171,7 +180,9 @@ class _Run:
             model=model.name,
             file=model.path.name,
             bytes=_size(model.path),
-            perplexity=measure.sums.result(),
+            perplexity=measure.sums.perplexity,
+            tokens=measure.sums.tokens,
+            chunks=measure.sums.chunks,
             divergence=distances.result() if distances else None,
             seconds=perf_counter() - started,
         )

@@ -18,14 +18,6 @@ class Estimate(msgspec.Struct, frozen=True):
     error: float
 
 
-class Perplexity(msgspec.Struct, frozen=True, kw_only=True):
-    """How well a model predicts a text: `exp` of the mean negative log-probability of `tokens` tokens."""
-
-    perplexity: Estimate
-    tokens: int
-    chunks: int
-
-
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     """How far a model is from a base model. Differences are the model's value less the base's.
 
@@ -105,11 +97,15 @@ class PerplexitySums:
         self.chunks += 1
         self._losses.add(-log_probs.astype(np.float64))
 
-    def result(self) -> Perplexity:
-        """The perplexity so far; there must be a chunk."""
-        return Perplexity(
-            perplexity=exponential(self._losses.mean()), tokens=self._losses.count, chunks=self.chunks
-        )
+    @property
+    def tokens(self) -> int:
+        """How many tokens have been scored."""
+        return self._losses.count
+
+    @property
+    def perplexity(self) -> Estimate:
+        """`exp` of the mean negative log-probability so far; there must be a chunk."""
+        return exponential(self._losses.mean())
 
 
 class DivergenceSums:

@@ -128,9 +128,9 @@ class TokenChunks:
         """`limit` is the largest number of chunks. Raises UsageError if the text has fewer than two."""
         self._text, self._vocabulary, self._begin = text, vocabulary, vocabulary.begin_id
         self.n_ctx, self._limit = n_ctx, limit
-        self._n_tokens = 0
         self._tokens = self._tokenized()
         self._waiting = np.array([] if self._begin is None else [self._begin], np.int32)
+        self._n_tokens = len(self._waiting)
         while len(self._waiting) < 2 * n_ctx:
             if not self._read_more():
                 raise UsageError(
