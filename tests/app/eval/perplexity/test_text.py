@@ -16,7 +16,7 @@ from ossctl.runtime.model import LlamaModel
 
 PROSE = (
     "It was a bright cold day in April, and the clocks were striking thirteen.\n\n“Why?” — she asked…\n"
-    "def f(x):\n    return x  # note\n\n\tÉcole, Все люди рождаются 今天天气很好。\r\n"  # noqa: RUF001
+    "def f(x):\n    return x  # note\n\n\tÉcole, Все люди рождаются 今天天气很好。\r\n"
     " 12 345 3 4 -- (a) b/c\n"
 )
 
