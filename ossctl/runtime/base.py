@@ -41,12 +41,13 @@ class Chunk:
     """Consecutive tokens of one sequence in one batch.
 
     `tokens`, int32 [n], are appended to what the sequence holds. `wants_logits` asks for the logits after the
-    last of them.
+    last of them, or after each of the last `n_logits`.
     """
 
     seq: int
     tokens: Tokens
     wants_logits: bool
+    n_logits: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ class Runner(Protocol):
         """Decode the chunks, at most one per sequence.
 
         Returns float32 [number of chunks that want logits, n_vocab] in the order of the chunks, valid until
-        the next decode. Raises CacheFull, DecodeFailed, DecodeAborted, ValueError.
+        the next decode; `n_logits` rows of each chunk. Raises CacheFull, DecodeFailed, DecodeAborted,
+        ValueError.
         """
 
     def snapshot(self, seq: int) -> Snapshot:

@@ -42,6 +42,7 @@ class ContextOptions:
 
     If `unified`, all sequences share `n_ctx` cells, which suits sequences of different lengths. Otherwise
     each of the `n_seq` sequences has `n_ctx` cells of its own, and decoding many of them is faster.
+    `n_outputs` is the largest number of rows of logits of a decode; 0 means one per sequence.
     """
 
     n_ctx: int = 4096
@@ -52,6 +53,7 @@ class ContextOptions:
     n_threads: int = 0  # 0: all physical cores
     kv_type: str = "f16"  # or q8_0, of half the size
     flash_attention: bool = True  # without it, a CPU decodes faster but stores all scores
+    n_outputs: int = 0
 
     def validate(self) -> None:
         """Raise ValueError for sizes on which llama.cpp would abort the process."""
@@ -83,6 +85,7 @@ class LlamaRunner:
         self.n_vocab = model.n_vocab
         self.n_seq = options.n_seq
         self.n_threads = options.n_threads or physical_cores()
+        self._n_outputs = max(options.n_outputs, options.n_seq)
         self._params = _context_params(options, self.n_threads, self._abort_flag)
         self._handle = create_context(model, self._params)
         self.buffers = self._log.buffers()
@@ -270,12 +273,17 @@ class LlamaRunner:
             if not n or self._lengths[chunk.seq] + n > self.n_ctx_seq:
                 held = self._lengths[chunk.seq]
                 raise ValueError(f"cannot append {n} tokens to {held}: a sequence has up to {self.n_ctx_seq}")
+            if not 0 < chunk.n_logits <= n:
+                raise ValueError(f"{n} tokens cannot give {chunk.n_logits} rows of logits")
             if chunk.tokens.min() < 0 or chunk.tokens.max() >= self.n_vocab:
                 raise ValueError(f"a token is outside the vocabulary of {self.n_vocab}")
             total += n
         if total > self.n_batch:
             raise ValueError(f"{total} tokens exceed a batch of {self.n_batch}")
-        return sum(chunk.wants_logits for chunk in chunks)
+        n_outputs = sum(chunk.n_logits for chunk in chunks if chunk.wants_logits)
+        if n_outputs > self._n_outputs:
+            raise ValueError(f"{n_outputs} rows of logits exceed the {self._n_outputs} of the context")
+        return n_outputs
 
 
 def _context_params(options: ContextOptions, n_threads: int, abort_flag: Any) -> Any:
@@ -284,7 +292,7 @@ def _context_params(options: ContextOptions, n_threads: int, abort_flag: Any) ->
     params.n_seq_max = options.n_seq
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
-    params.n_outputs_max = options.n_seq  # rows of logits: one per sequence, not per token
+    params.n_outputs_max = max(options.n_outputs, options.n_seq)  # not a row of logits per token
     params.n_threads = params.n_threads_batch = n_threads
     params.kv_unified = options.unified
     params.type_k = params.type_v = _KV_TYPES[options.kv_type]

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -137,6 +138,21 @@ def read_header(path: Path) -> GgufHeader:
 def _header(path: Path, *_state: int) -> GgufHeader:
     with opened(path) as handle:
         return _read(handle)
+
+
+def vocabulary_digest(path: Path) -> str:
+    """A hash of all tokens in the header of `path`, the same for all quantisations of a model.
+
+    Raises ModelError as `opened` does.
+    """
+    find = function("gguf_find_key", _NUMBER, _POINTER, ctypes.c_char_p)
+    token_at = function("gguf_get_arr_str", ctypes.c_char_p, _POINTER, _NUMBER, ctypes.c_size_t)
+    digest = hashlib.sha256()
+    with opened(path) as handle:
+        index = find(handle, b"tokenizer.ggml.tokens")
+        for token in range(_length(handle, index) if index >= 0 else 0):
+            digest.update(token_at(handle, index, token) + b"\0")
+    return digest.hexdigest()
 
 
 def read_header_start(data: bytes) -> GgufHeader | None:

@@ -326,3 +326,23 @@ def test_memory_is_freed_on_close_and_after_an_exception(byte_model_path: Path) 
     # Each cache holds 2 sequences * 16,384 cells * 2 full layers * K and V of 128 values at f16: 32 MiB.
     # Ten that were not freed would be 320; the allocator's own holes move by one or two of them.
     assert resident_mib() - before < 160
+
+
+def test_the_logits_of_several_tokens_are_those_of_single_decodes(gpt_oss: LlamaModel) -> None:
+    ids = tokens(40)
+    with runner_of(gpt_oss, n_seq=2, n_ctx=256) as runner:
+        single = np.stack([feed(runner, 0, ids[n : n + 1]) for n in range(40)])
+    options = ContextOptions(n_ctx=256, n_seq=2, n_ubatch=16, n_threads=2, n_outputs=60)
+    with LlamaRunner(gpt_oss, options) as runner:
+        found = runner.decode(
+            [
+                Chunk(1, ids[:30], wants_logits=True, n_logits=10),
+                Chunk(0, ids, wants_logits=True, n_logits=40),
+            ]
+        )
+        np.testing.assert_allclose(found[:10], single[20:30], atol=0.02)
+        np.testing.assert_allclose(found[10:], single, atol=0.02)
+        with pytest.raises(ValueError, match="61 rows of logits exceed the 60 of the context"):
+            runner.decode([Chunk(1, tokens(61), wants_logits=True, n_logits=61)])
+        with pytest.raises(ValueError, match="2 tokens cannot give 3 rows"):
+            runner.decode([Chunk(1, tokens(2), wants_logits=True, n_logits=3)])

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from ossctl.app.batch.embedding_runner import EmbeddingRunner
-from ossctl.app.batch.energy import EnergyMeter
 from ossctl.app.batch.finalize import finalize
 from ossctl.app.batch.finished import FinishedRequests
 from ossctl.app.batch.held_records import HeldRecords
@@ -23,6 +22,7 @@ from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
+from ossctl.app.inference.energy import EnergyMeter
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crashes, load_model
 from ossctl.app.inference.request import (

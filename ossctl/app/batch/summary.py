@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ossctl.app.batch.energy import Energy
+from ossctl.app.inference.energy import Energy
 from ossctl.app.inference.generation import Generation
 from ossctl.errors import ExitCode, RequestError
 

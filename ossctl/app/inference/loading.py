@@ -39,6 +39,7 @@ from ossctl.runtime.base import Chunk, DecodeFailed, Runner
 from ossctl.runtime.context import LlamaRunner
 from ossctl.runtime.crash import crash_reporter
 from ossctl.runtime.model import LlamaModel
+from ossctl.runtime.vocab import Vocabulary
 from ossctl.settings import Paths
 from ossctl.templates.dialect import TemplateDialect
 
@@ -65,7 +66,8 @@ class LoadedModel:
     `raw_dialect` is for texts without the chat format of `dialect`; None if there is no such format.
 
     `remarks` are messages for the user, such as a GPU that is not used or a plan that was reduced. `reported`
-    is the memory use according to llama.cpp, by device. `find_breakers` finds DRY's sequence breakers.
+    is the memory use according to llama.cpp, by device. `find_breakers` finds DRY's sequence breakers;
+    `vocabulary` is for texts without any format, such as those whose perplexity is measured.
     """
 
     name: str
@@ -78,6 +80,7 @@ class LoadedModel:
     disk: DiskPrefixes | None = None
     raw_dialect: Dialect | None = None
     find_breakers: Callable[[tuple[str, ...]], Breakers] = lambda _: Breakers()
+    vocabulary: Vocabulary | None = None
 
     def dialect_of(self, *, raw: bool) -> Dialect:
         """The dialect of a chat, or of raw text."""
@@ -219,6 +222,7 @@ def _load_by(
         reported,
         raw_dialect=RawDialect(model.vocab),
         find_breakers=BreakerFinder(model.vocab).find,
+        vocabulary=model.vocab,
     )
 
 

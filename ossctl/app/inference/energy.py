@@ -1,4 +1,4 @@
-"""The energy taken during a batch, where the machine counts it.
+"""The energy that work takes, where the machine counts it.
 
 Counters are of whole processor packages (RAPL) and whole NVIDIA boards: other programs on them count as well,
 and the rest of the machine does not.

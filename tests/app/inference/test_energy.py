@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ossctl.app.batch.energy import Energy, EnergyMeter, board_counters, package_counters
 from ossctl.app.batch.summary import BatchSummary
+from ossctl.app.inference.energy import Energy, EnergyMeter, board_counters, package_counters
 from ossctl.cli.batch_view import describe
 
 RANGE = 262_143_328_850  # microjoules, as many processors have it
