@@ -29,7 +29,7 @@ def test_the_reference_has_every_command_with_its_options() -> None:
     text = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     commands = [
         *["chat", "run", "batch", "compare", "plan", "doctor", "pull", "ls", "show", "verify", "rm"],
-        "batch status",
+        *["batch status", "eval ppl"],
     ]
     commands += [f"sessions {name}" for name in ["list", "show", "search", "export", "delete"]]
     commands += [f"cache {name}" for name in ["list", "clear"]]
