@@ -19,11 +19,11 @@ from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.compare.contestants import Given
     from ossctl.app.compare.run import Outcome
     from ossctl.app.compare.store import Outputs
     from ossctl.app.inference.options import GenerationOptions
     from ossctl.app.inference.template_options import TemplateOptions
+    from ossctl.app.library.references import Given
     from ossctl.app.placement.load_options import LoadOptions
 
 _Seed = Annotated[
@@ -153,9 +153,9 @@ def compare(
     model is loaded after the other. A contestant that fails does not stop the others; the exit code is then
     3.
     """
-    from ossctl.app.compare.contestants import split_references
     from ossctl.app.compare.options import CompareOptions
     from ossctl.app.compare.store import Outputs
+    from ossctl.app.library.references import split_references
 
     out.open_stdout()
     outputs = Outputs(sinks or (), overwrite, resume, diff, reasoning)
@@ -189,7 +189,7 @@ def compare(
     from ossctl.app.compare.run import run_compare
     from ossctl.cli.compare_progress import CompareProgress
 
-    with CompareProgress(out) as progress:
+    with CompareProgress(out, figures=not blind) as progress:
         outcome = run_compare(job, progress)
     raise typer.Exit(_finish(outcome, outputs, out, blind=blind, as_json=as_json))
 
@@ -207,20 +207,21 @@ def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool,
         out.write(encoded(comparison.records()).decode())
         return int(outcome.exit_code)
     view = ComparisonView(out, diff=outputs.diff, reasoning=outputs.reasoning)
-    code = int(outcome.exit_code)
     if not blind:
         view.show(comparison)
-        return code
+        return int(outcome.exit_code)
+    if outcome.interrupted:
+        return int(outcome.exit_code)
     from ossctl.cli.compare_votes import take_votes
 
-    code = code or take_votes(comparison, outputs, view, out)
+    code = take_votes(comparison, outputs, view, out)
     outputs.write(comparison)
     view.summary(comparison)
-    return code
+    return int(code or outcome.exit_code)
 
 
 def _find(reference: str | None, loading: "LoadOptions", out: Output) -> "Given":
-    from ossctl.app.compare.options import given
+    from ossctl.app.library.references import given
 
     return given(reference, model_file(reference, loading, out))
 

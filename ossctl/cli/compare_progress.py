@@ -13,17 +13,21 @@ if TYPE_CHECKING:
 
 
 class CompareProgress:
-    """A line that is redrawn while a contestant answers, and a line for each that has."""
+    """A line that is redrawn while a contestant answers, and a line for each that has.
 
-    def __init__(self, out: Output) -> None:
+    Without `figures`, which could give an answer away, it has no tokens and times.
+    """
+
+    def __init__(self, out: Output, *, figures: bool = True) -> None:
         self._out = out
+        self._figures = figures
         self._status: Status | None = None
 
     def loading(self, label: str) -> None:
         self._show(f"{label}: loading")
 
     def answering(self, label: str, done: int, of: int, tokens: int) -> None:
-        running = f", {counted(tokens, 'token')} of others" if tokens else ""
+        running = f", {counted(tokens, 'token')} of others" if tokens and self._figures else ""
         self._show(f"{label}: {done:,} of {of:,} done{running}")
 
     def finished(self, contestant: "Contestant", answers: "Sequence[Answer]") -> None:
@@ -33,7 +37,8 @@ class CompareProgress:
             return
         tokens = counted(sum(answer.completion_tokens for answer in answers), "token")
         times = f"{contestant.seconds:,.1f} s, loaded in {contestant.load_seconds:,.1f} s"
-        self._out.note(f"{contestant.label}: {counted(len(answers), 'answer')} · {tokens} · {times}")
+        figures = f" · {tokens} · {times}" if self._figures else ""
+        self._out.note(f"{contestant.label}: {counted(len(answers), 'answer')}{figures}")
 
     def judged(self, judge: str, count: int) -> None:
         self._hide()

@@ -64,9 +64,10 @@ class ComparisonView:
         if comparison.answers:
             self._out.lines(self._table(summary_table(comparison)))
         for name, lines in (("Votes", [*vote_lines(comparison)]), ("Judge", [*verdict_lines(comparison)])):
-            self._out.lines([f"{name}: {line}" for line in lines])
+            for line in lines:
+                self._line(f"{name}: {line}")
         if bias := position_bias(comparison.verdicts):
-            self._out.text(bias)
+            self._line(bias)
 
     def _table(self, rows: Sequence[Sequence[str]]) -> list[str]:
         """The rows in columns; names are shortened if they would not fit on the terminal."""
@@ -119,7 +120,9 @@ class ComparisonView:
         from rich.text import Text
 
         width = self._column_width(len(answers))
-        table = Table(box=box.MINIMAL, show_edge=False, pad_edge=False, border_style="dim", show_footer=True)
+        table = Table(
+            box=box.MINIMAL, show_edge=False, pad_edge=False, border_style="dim", show_footer=any(notes)
+        )
         for name, below in zip(names, notes, strict=True):
             footer = Text(harmless("\n".join(below)), style="dim")
             header = Text(harmless(name), style="bold")
@@ -186,7 +189,16 @@ class ComparisonView:
 
         found = [verdict_text(each) for each in comparison.verdicts if each.prompt == prompt.id]
         for text in found:
-            self._out.text(f"{text}\n")
+            self._line(f"{text}\n")
+
+    def _line(self, text: str) -> None:
+        """A line of text, wrapped between words on a terminal."""
+        if not self._out.on_terminal:
+            self._out.text(text)
+            return
+        from rich.text import Text
+
+        self._print(Text(harmless(text)))
 
     def _print(self, what: "RenderableType") -> None:
         self._console.print(what, highlight=False, markup=False)

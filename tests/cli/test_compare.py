@@ -11,6 +11,7 @@ import pytest
 
 from ossctl.cli.main import app
 from ossctl.errors import OssctlError
+from tests.support.chat_templates import FAMILIES
 from tests.support.command import Result, content_of, ossctl, start, write_jsonl
 from tests.support.models import smollm2
 from tests.support.small_models import small_model
@@ -98,6 +99,20 @@ def test_templates_are_compared(tmp_path: Path) -> None:
     answers = lines_of(result.stdout, "answer")
     assert [each["contestant"] for each in answers] == [f"{SMOL} · own template", f"{SMOL} · plain.jinja"]
     assert answers[0]["prompt_tokens"] > answers[1]["prompt_tokens"]
+
+
+@pytest.mark.slow
+def test_calls_of_tools_are_run_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "hermes.jinja").write_text(FAMILIES["Hermes"], "utf-8")
+    choice = {"type": "function", "function": {"name": "python"}}
+    write_jsonl(tmp_path / "in.jsonl", {"prompt": "Run this code: print(6*7)", "tool_choice": choice})
+    templates = ("--template", "hermes.jinja", "--template", "")
+    result = compare(tmp_path, "-m", smollm2(), *templates, "-f", "in.jsonl", "--python", "--json", "-n", 60)
+    ran, refused = lines_of(result.stdout, "answer")
+    assert [each["result"] for each in ran["tool_results"]] == ["42"]
+    assert ran["seconds"] > ran["first_token_seconds"] > 0
+    assert refused["error"].startswith("tools: the model's chat template has none")
+    assert result.code == 3
 
 
 def test_prompts_come_from_files_and_pipes(tmp_path: Path) -> None:
@@ -266,6 +281,16 @@ class TestBlind:
             assert screen.end() == 0
         votes = kept(tmp_path / "votes.jsonl", "vote")
         assert [each["vote"] for each in votes] == ["first", "tie"]
+
+    @pytest.mark.slow
+    def test_a_contestant_that_fails_does_not_stop_the_vote(self, tmp_path: Path) -> None:
+        broken = small_model(tmp_path / "no-template.gguf", "qwen3")
+        models = ("-m", f"nano,{broken}", "-m", smollm2())
+        with Terminal("compare", *models, *GREEDY, SUM, "-o", "v.jsonl", "--blind", cwd=tmp_path) as screen:
+            screen.wait("1 of 1(.|\n)*Which is better")
+            screen.press("\x04")
+            screen.wait("1 of 1 pairs have no vote")
+            assert screen.end() == 3
 
     def test_a_vote_survives_a_kill_and_the_rest_is_asked_later(self, tmp_path: Path) -> None:
         with Terminal(*self.ARGUMENTS, SUM, "What is 12 plus 30?", cwd=tmp_path) as screen:

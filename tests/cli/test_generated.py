@@ -28,8 +28,8 @@ def test_every_generated_file_is_what_the_program_gives_now() -> None:
 def test_the_reference_has_every_command_with_its_options() -> None:
     text = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     commands = [
-        *["chat", "run", "batch", "compare", "plan", "doctor", "pull", "ls", "show", "verify", "rm"],
-        "batch status",
+        *["chat", "run", "batch", "compare", "eval", "plan", "doctor", "pull", "ls", "show", "verify", "rm"],
+        *["batch status", "eval ppl"],
     ]
     commands += [f"sessions {name}" for name in ["list", "show", "search", "export", "delete"]]
     commands += [f"cache {name}" for name in ["list", "clear"]]
@@ -52,6 +52,7 @@ def shell(folder: Path, *command: str) -> list[str]:
         (["ossctl", "run", "--max-t"], ["--max-tokens"]),
         (["ossctl", "run", "--effort", "h"], ["high"]),
         (["ossctl", "run", "-m", "deepseek-v2-"], ["deepseek-v2-lite"]),
+        (["ossctl", "compare", "-m", "nano,deepseek-v2-"], ["nano,deepseek-v2-lite"]),
     ],
 )
 def test_bash_completes(tmp_path: Path, words: list[str], offered: list[str]) -> None:

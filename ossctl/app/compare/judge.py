@@ -1,8 +1,6 @@
 """A model that says which of two answers is better, asked in both orders."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import msgspec
 
@@ -99,8 +97,3 @@ def ruling_of(opinion: Opinion, swapped: Opinion) -> Ruling:
     if opinion.verdict is None or swapped.verdict is None:
         return "failed"
     return opinion.verdict if opinion.verdict == swapped.verdict else "inconsistent"
-
-
-def in_twos(finished: Sequence[Finished]) -> list[tuple[Finished, Finished]]:
-    """Neighbours together."""
-    return list(zip(islice(finished, 0, None, 2), islice(finished, 1, None, 2), strict=True))

@@ -262,6 +262,8 @@ def test_options_of_our_own_are_in_the_extra_body(nano: Model) -> None:
 def test_tokens_are_counted_by_the_models_own_vocabulary(nano: Model) -> None:
     prompt = ask(nano, SUM).input_context_tokens
     assert run(lambda: nano.count_tokens([ChatMessageUser(content=SUM)])) == prompt
+    config = GenerateConfig(seed=7, max_tokens=3)
+    assert run(lambda: nano.count_tokens([ChatMessageUser(content=SUM)], config)) == prompt
     assert run(lambda: nano.count_tokens(SUM)) == len(run(lambda: nano.api.tokenize(SUM))) < 15
     info = get_model_info(nano)
     assert info is not None

@@ -233,3 +233,10 @@ def test_the_sets_for_tests_are_200_questions_each(tmp_path: Path) -> None:
     assert (len(choices), {question.grader for question in choices}) == (200, {"choice"})
     assert {question.targets for question in choices} == {("A",), ("B",), ("C",), ("D",)}
     assert len({(question.text, question.choices) for question in choices}) == 200
+
+
+def test_the_questions_of_the_documentation_are_valid(path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "questions.md").read_text("utf-8")
+    block = page.partition("```json\n")[2].partition("```")[0]
+    graders = [question.grader for question in read(path, *block.splitlines())]
+    assert graders == ["number", "choice", "exact", "program"]

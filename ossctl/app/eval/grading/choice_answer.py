@@ -30,7 +30,7 @@ _WRONG = re.compile(
 _STATEMENT = re.compile(
     r"(?<![\w'])\(?([A-Z])\)?\s(?:is|seems|appears|would be|must be|looks)(?:\sto be)?"
     r"(?:\s(?:clearly|definitely|therefore|thus))?(?:\sthe)?(?:\s(?:most\s\w{1,15}|only))?"
-    r"\s(?:correct|right|best|true|answer)\b"
+    r"\s(?:correct|right|best|true|answer|possibility)\b"
     r"|(?<!not)(?<!n't)\s(?:is|be|it's|say|choose|pick|go with)\s(?:(?:option|choice|letter|answer)\s)?"
     r"\(?([A-Z])\)?(?=[.!]*\s*?(?:\n|\Z))"
 )
@@ -44,6 +44,7 @@ _MENTION = re.compile(
     r"|(?<![\w'])([B-HJ-Z])(?!\w|'[a-z])|(?<![\w'])([AI])(?!\w|'[a-z]|\s(?!(?:and|or|is|because)\b)[a-z])"
 )
 _CLAUSE = re.compile(r"[,;:]\s|\s(?:but|so|while|whereas|therefore|thus)\s")
+_BRACKETED = re.compile(r"\(([A-Z])\)")
 _LISTED = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*\S", re.MULTILINE)
 _NOISE = re.compile(r"[^\w.%/+-]+")
 _ARTICLE = re.compile(r"\A\W*(?:the|an?) (?=\w)")
@@ -60,7 +61,8 @@ def choice_answer(text: str, choices: Sequence[str], *, cut: bool = False) -> Re
     lines = [line for line in shown.split("\n") if line.strip()]
     is_list = len({letter for letter in _LISTED.findall(shown) if letter in texts}) > 1
     for line in (lines[-1:] or [""]) + lines[:1]:
-        reading = None if is_list and _LISTED.match(line) else read(line)
+        is_overview = len({*_BRACKETED.findall(line)} & {*texts}) > 1 or (is_list and _LISTED.match(line))
+        reading = None if is_overview else read(line)
         if reading and reading.value and reading.clean:
             return reading
     return _from_sentences(shown, texts)

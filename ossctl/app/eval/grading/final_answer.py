@@ -24,6 +24,7 @@ _PROSE = re.compile(
     r"\b(?:answer|choice|option|solution|result)\b(?:\s\w{1,30}+){0,6}?"
     r"\s(?:is|are|would be|must be|should be|will be|equals)\b"
     r"(?:\s(?:therefore|thus|then|clearly|simply|indeed|definitely|probably)\b)?,?[ \t]*+:?[ \t]*+"
+    r"|答案[是为]\s*"
     r"|\bI(?:'d|'ll|\swill|\swould)?\s(?:choose|pick|select|go\swith|answer)\s",
     re.IGNORECASE,
 )
@@ -34,7 +35,7 @@ _REVISION = re.compile(
 )
 _JSON_TEXT = re.compile(r'\s*"((?:[^"\\\n]|\\.)*+)"')
 _LETTER_LINES = re.compile(r"(?:\n[ \t]*[A-Z][.)]?[ \t]*(?=\n|\Z)){1,10}")
-BULLET = re.compile(r"(?:[-*•+]|\d{1,2}[.)])[ \t]+(?=\S)")
+_BULLET = re.compile(r"(?:[-*•+]|\d{1,2}[.)])[ \t]+(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _following(text: str, found: re.Match[str], *, strong: bool) -> _Mark:
     if not text[start:end].strip(" \t*_:.\\[]"):
         while start < len(text) and start - found.end() < _LONGEST and text[start] in " \t\n*_:.\\[]":
             start += 1
-        bullet = BULLET.match(text, start)
+        bullet = _BULLET.match(text, start)
         start = bullet.end() if bullet else start
         end = _line_end(text, start)
     more = _LETTER_LINES.match(text, end)
@@ -148,4 +149,6 @@ def sentences_from_end(text: str, limit: int = 60) -> Iterator[str]:
     """Yield the last sentences of a text, the last one first."""
     latest = deque((part for part in _SENTENCE_END.split(text) if part.strip()), limit)
     for sentence in reversed(latest):
-        yield BULLET.sub("", sentence[:_LONGEST].strip(), count=1) if len(sentence) > 4 else sentence.strip()
+        shown = sentence[:_LONGEST].strip()
+        bullet = _BULLET.match(shown)
+        yield shown[bullet.end() :] if bullet else shown

@@ -35,6 +35,13 @@ _CUE = re.compile(
     re.IGNORECASE,
 )
 _HEADLINE = re.compile(r"\s*(\S.*)\n(?=[ \t]*\n|[ \t]*(?:because|explanation|reason))", re.IGNORECASE)
+_ASIDE = re.compile(
+    r"\b(?:in|for|after|per|by|of|from|within|every|on|to|at|with)\s+(?:the |only )?\Z", re.IGNORECASE
+)
+_STATEMENT = re.compile(
+    r"(?<![\w.,])([-+]?\d[\d.,/]{0,40})\s(?:is|was)\s(?:the|my|your)\s(?:final\s|correct\s|right\s)?(?:answer|result|total)\b",
+    re.IGNORECASE,
+)
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 
 
@@ -42,7 +49,7 @@ def number_answer(text: str, *, cut: bool = False) -> Reading[Number] | None:
     """The number that a text gives as its final answer; None if there is none, or if it was cut before."""
     text = without_thinking(text)
     shown = plain(text)
-    marked = marked_answer(shown, _read, cut=cut)
+    marked = marked_answer(shown, _read, cut=cut, statement=_STATEMENT)
     if marked is not None or cut:
         return marked
     headline = _HEADLINE.match(shown)
@@ -64,8 +71,7 @@ def _read(answer: str) -> Reading[Number] | None:
     answer = angles[1] if angles else answer
     found = list(islice(numbers_in(answer), _MANY))
     if not found:
-        worded = number_from_words(answer)
-        return Reading(worded, worded.text, clean=_is_hedge(answer[: worded.start])) if worded else None
+        return _in_words(answer)
     if _contradicts(answer, found):
         return Reading(None, answer.strip())
     if "=" in answer or "≈" in answer:
@@ -75,6 +81,15 @@ def _read(answer: str) -> Reading[Number] | None:
         reading = _from_sentence(answer)
         return reading and Reading(reading.value, reading.text, clean=len(found) == 1)
     return Reading(first, first.text, clean=not answer[first.end :].lstrip().startswith("?"))
+
+
+def _in_words(answer: str) -> Reading[Number] | None:
+    first = number_from_words(answer)
+    if first is None:
+        return None
+    if _is_hedge(answer[: first.start]):
+        return Reading(first, first.text)
+    return _from_sentence(answer)
 
 
 def _contradicts(answer: str, found: Sequence[Number]) -> bool:
@@ -115,11 +130,14 @@ def _from_sentence(sentence: str) -> Reading[Number] | None:
             return reading
     found = list(numbers_in(sentence))
     if not found:
-        worded = number_from_words(sentence)
+        worded = number_from_words(sentence, last=True)
         return Reading(worded, worded.text, clean=False) if worded else None
     found = found[-_MANY:]
     if len(found) > 1 and _OR.fullmatch(sentence[found[-2].end : found[-1].start]):
         return Reading(None, sentence)
     cued = [number for number in found if _CUE.search(sentence[max(0, number.start - 40) : number.start])]
-    number = (cued or found)[-1]
+    main = [
+        number for number in found if not _ASIDE.search(sentence[max(0, number.start - 40) : number.start])
+    ]
+    number = (cued or main or found)[-1]
     return Reading(number, number.text, clean=False)

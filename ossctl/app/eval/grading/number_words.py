@@ -1,6 +1,7 @@
 """Reads English number words: "forty-two", "one hundred and five", "three and a half"."""
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 
 _ONES = (
@@ -42,22 +43,25 @@ _PART = re.compile(rf"[\s-](?:an?\s)?({'|'.join(_PARTS)})\b", re.IGNORECASE)
 _HALF = re.compile(r"\s+and\s+a\s+half\b", re.IGNORECASE)
 
 
-def number_in_words(text: str) -> tuple[Fraction, int, int] | None:
-    """The first number in words, with its start and end in `text`."""
-    found = _WORDS.search(text)
-    if found is None:
-        return None
+def numbers_in_words(text: str) -> Iterator[tuple[Fraction, int, int]]:
+    """Yield the numbers in words, with their starts and ends in `text`."""
+    for found in _WORDS.finditer(text):
+        value = _value(found[0])
+        if half := _HALF.match(text, found.end()):
+            yield value + Fraction(1, 2), found.start(), half.end()
+        elif part := _PART.match(text, found.end()):
+            yield value / _PARTS[part[1].lower()], found.start(), part.end()
+        else:
+            yield value, found.start(), found.end()
+
+
+def _value(words: str) -> Fraction:
     total = group = 0
-    for word in re.findall(r"[a-z]+", found[0].lower()):
+    for word in re.findall(r"[a-z]+", words.lower()):
         if word == "hundred":
             group = 100 * (group or 1)
         elif word in _LARGE:
             total, group = total + (group or 1) * _LARGE[word], 0
         elif word != "and":
             group += _SMALL[word]
-    value = Fraction(total + group)
-    if half := _HALF.match(text, found.end()):
-        return value + Fraction(1, 2), found.start(), half.end()
-    if part := _PART.match(text, found.end()):
-        return value / _PARTS[part[1].lower()], found.start(), part.end()
-    return value, found.start(), found.end()
+    return Fraction(total + group)

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ossctl.app.eval.grading.number_words import number_in_words
+from ossctl.app.eval.grading.number_words import numbers_in_words
 from ossctl.app.eval.grading.plain_text import plain
 
 _MAX_DIGITS = 400
 _MAX_EXPONENT = 400
+_EQUAL = Fraction(1, 10**9)  # relative: what computers make of 0.3, 0.30000000000000004, is meant as 0.3
+_FINE = 10  # decimals of such a number
 _MIN_SIGNIFICANT = 3  # digits of a decimal that may stand for a fraction without an end, as 0.333 for 1/3
 
 _DIGITS = r"""(?:
@@ -26,7 +28,7 @@ _NUMBER = re.compile(
     (?<![\w^√±\\])(?<!\d[-:,./])(?<!\w-)(?<!√\{{)  # not within a word, a range, a date or a formula
     (?:(?P<sign>(?<!\d\ )[-+]\s?|\b(?:minus|negative)\s+)?[€£¥]?\s?)?
     (?:
-        (?P<whole>\d{{1,9}})\s(?:and\s)?(?P<part>\d{{1,9}})\s?/\s?(?P<of>\d{{1,9}})(?!\d)
+        (?P<whole>\d{{1,9}})\s{{1,3}}(?:and\s)?(?P<part>\d{{1,9}})\s?/\s?(?P<of>\d{{1,9}})(?!\d)
       | (?P<over>{_DIGITS})\s?/\s?(?P<under>-?{_DIGITS})
       | (?P<mantissa>{_DIGITS})\s?[×x*·]\s?{_POWER % "exponent"}
       | {_POWER % "power"}
@@ -34,7 +36,7 @@ _NUMBER = re.compile(
       | (?P<short>{_DIGITS})e(?P<e>[-+]?\d{{1,4}})
       | (?P<digits>{_DIGITS})
     )
-    (?!\^|\s?/\s?\d|-\d|\s?[√π]|(?-i:[abinpqrxyz])\b|(?<=\d{{4}})s\b|(?:st|nd|rd|th)\s(?-i:[A-Z]))
+    (?!\^|\s?/\s?\d|-\d|\s?[√π]|(?-i:[abeinpqrxyz])\b|x\w|\sR\s\d|(?<=\d{{4}})s\b|(?:st|nd|rd|th)\s(?-i:[A-Z]))
     (?P<suffix>\s?%|\s(?:percent|per\ cent|percentage\ points?)\b
              |\s?(?:hundred|thousand|million|billion|trillion)\b|[km]\b)?
     """,
@@ -84,12 +86,12 @@ def number_of(text: str) -> Number | None:
     )
 
 
-def number_from_words(text: str) -> Number | None:
-    """The first number that is written in words."""
-    found = number_in_words(text)
-    if found is None:
+def number_from_words(text: str, *, last: bool = False) -> Number | None:
+    """The first number that is written in words, or the last one."""
+    found = list(numbers_in_words(text))
+    if not found:
         return None
-    value, start, end = found
+    value, start, end = found[-1 if last else 0]
     minus = re.search(r"\b(?:minus|negative)\s+\Z", text[:start], re.IGNORECASE)
     start = minus.start() if minus else start
     value = -value if minus else value
@@ -107,7 +109,8 @@ def same_number(given: Number, right: Number, tolerance: float = 0.0) -> bool:
             pairs += [(given.value, right.bare), (given.bare, right.value)]
     else:
         pairs = [(a, b) for a in (given.value, given.bare) for b in (right.value, right.bare)]
-    if any(abs(a - b) <= Fraction(tolerance) for a, b in pairs):
+    fine = max(given.decimals or 0, right.decimals or 0) >= _FINE
+    if any(abs(a - b) <= max(Fraction(tolerance), abs(b) * _EQUAL * fine) for a, b in pairs):
         return True
     return _rounds_to(given, right) or _rounds_to(right, given)
 

@@ -40,6 +40,7 @@ _LATEX_MEANING = (
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"(?<=\d)(?:\\[,; ]|~)(?=\d{3})"), ","),
 )
+_REPEATING = re.compile(r"(?<!\d)(\d{1,9})\.(\d{0,9})\\(?:overline|bar|dot)\s?\{(\d{1,9})\}")
 _LATEX_STYLE = re.compile(
     r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mathsf|mathtt|mbox|boldsymbol|bm|operatorname|"
     r"underline|emph)\s*\{([^{}]*)\}"
@@ -79,11 +80,19 @@ def without_thinking(text: str) -> str:
     return _THINKING.sub("", text)
 
 
+def _repeating(found: re.Match[str]) -> str:
+    """0.1\\overline{6} as a fraction: 15/90."""
+    whole, fixed, repeated = found.groups()
+    value = int(whole + fixed + repeated) - int(whole + fixed)
+    return f"{value}/{'9' * len(repeated)}{'0' * len(fixed)}"
+
+
 def without_latex(text: str) -> str:
     """`text` with LaTeX's numbers written plainly, and without its styles. `\\boxed` stays."""
     if "\\" in text or "$" in text or "{" in text:
         for _ in range(3):  # styles inside of styles
             text = _LATEX_STYLE.sub(r"\1", text)
+        text = _REPEATING.sub(_repeating, text)
         for pattern, plain in _LATEX_MEANING:
             text = pattern.sub(plain, text)
         text = _LATEX_NOISE.sub("", _LATEX_ESCAPE.sub(r"\1", text))

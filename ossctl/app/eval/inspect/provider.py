@@ -129,7 +129,8 @@ class OssctlAPI(ModelAPI):
         if isinstance(input, str):
             return await self.count_text_tokens(input)
         config = config or GenerateConfig()
-        task = self._task(body_of(input, [], "none", config), config)
+        body = {**body_of(input, [], "none", config), "seed": 0}  # nothing is asked that a seed could count
+        task = self._task(body, config)
         return len(self._served.engine.rendered(task.conversation))
 
     async def count_text_tokens(self, text: str) -> int:

@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ossctl.runtime.bindings import lib
-from tests.support.command import environment, ossctl
+from tests.support.command import command, environment
 from tests.support.models import smollm2
 from tests.support.shown_output import ROOT
 
@@ -35,6 +36,7 @@ _MODULES = (
     "pathlib",
     "random",
 )
+_CHUNKS = 16
 _Q2_K, _Q8_0 = 10, 7  # enum llama_ftype, include/llama.h
 _NUMBER = r"(-?[\d.]+)"
 
@@ -58,10 +60,16 @@ def quantized(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def llama_perplexity(*arguments: object) -> str:
-    done = subprocess.run(
-        [str(TOOL), *map(str, arguments)], capture_output=True, text=True, check=True, env=environment(ROOT)
-    )
+    line = [str(TOOL), *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
     return done.stdout + done.stderr
+
+
+def ours(*arguments: object, home: Path) -> dict[str, Any]:
+    line = command("eval", "ppl", *arguments, "--json", "-q")
+    done = subprocess.run(line, capture_output=True, check=True, env=environment(home))
+    (found,) = json.loads(done.stdout)["results"]
+    return dict(found)
 
 
 def figures(label: str, output: str) -> list[float]:
@@ -72,38 +80,34 @@ def figures(label: str, output: str) -> list[float]:
 
 @pytest.mark.parametrize("n_ctx", [128, 512, 3072])
 def test_a_perplexity_is_llama_perplexitys(tmp_path: Path, text: Path, n_ctx: int) -> None:
-    output = llama_perplexity("-m", smollm2(), "-f", text, "-c", n_ctx, "--chunks", 8192 // n_ctx)
-    arguments = ("-m", smollm2(), "--ctx", n_ctx, "--chunks", 8192 // n_ctx, "--json")
-    result = ossctl("eval", "ppl", text, *arguments, cwd=tmp_path)
-    assert result.code == 0, result.stderr
-    ours = json.loads(result.stdout)["results"][0]["perplexity"]
+    chunks = 6_144 // n_ctx
+    output = llama_perplexity("-m", smollm2(), "-f", text, "-c", n_ctx, "--chunks", chunks)
+    found = ours(text, "-m", smollm2(), "--ctx", n_ctx, "--chunks", chunks, home=tmp_path)
     value, error = figures("Final estimate: PPL =", output)
-    assert ours["value"] == pytest.approx(value, rel=1e-3)
-    assert ours["error"] == pytest.approx(error, rel=1e-3)
+    assert found["perplexity"]["value"] == pytest.approx(value, rel=1e-3)
+    assert found["perplexity"]["error"] == pytest.approx(error, rel=1e-3)
 
 
 def test_a_kl_divergence_is_llama_perplexitys(tmp_path: Path, text: Path, quantized: Path) -> None:
     base = tmp_path / "base.bin"
-    llama_perplexity("-m", smollm2(), "-f", text, "--kl-divergence-base", base)
+    llama_perplexity("-m", smollm2(), "-f", text, "--kl-divergence-base", base, "--chunks", _CHUNKS)
     output = llama_perplexity("-m", quantized, "--kl-divergence-base", base, "--kl-divergence")
-    result = ossctl("eval", "ppl", text, "-m", quantized, "--against", smollm2(), "--json", cwd=tmp_path)
-    assert result.code == 0, result.stderr
-    (found,) = json.loads(result.stdout)["results"]
-    ours = found["divergence"]
+    found = ours(text, "-m", quantized, "--against", smollm2(), "--chunks", _CHUNKS, home=tmp_path)
+    distance = found["divergence"]
 
     def same(label: str, value: dict[str, float], scale: float = 1) -> None:
         theirs = figures(label, output)
         assert [value["value"] * scale, value["error"] * scale] == pytest.approx(theirs, rel=1e-3, abs=1.1e-3)
 
     same(r"Mean PPL\(Q\)", found["perplexity"])
-    same(r"Mean PPL\(base\)", ours["base_perplexity"])
-    same(r"Mean PPL\(Q\)/PPL\(base\)", ours["perplexity_ratio"])
-    same(r"Mean    Δp:", ours["delta_p"], 100)
-    same(r"RMS Δp", ours["rms_delta_p"], 100)
-    same(r"Same top p", ours["same_top"], 100)
+    same(r"Mean PPL\(base\)", distance["base_perplexity"])
+    same(r"Mean PPL\(Q\)/PPL\(base\)", distance["perplexity_ratio"])
+    same(r"Mean    Δp:", distance["delta_p"], 100)
+    same("RMS Δp", distance["rms_delta_p"], 100)
+    same("Same top p:", distance["same_top"], 100)
     mean, error = figures(r"Mean    KLD", output)
-    assert ours["kl_divergence"]["value"] == pytest.approx(mean, rel=1e-3)
-    assert ours["kl_divergence"]["error"] == pytest.approx(error, rel=1e-3, abs=1e-6)
+    assert distance["kl_divergence"]["value"] == pytest.approx(mean, rel=1e-3)
+    assert distance["kl_divergence"]["error"] == pytest.approx(error, rel=1e-3, abs=1e-6)
     for label, percent in (
         ("Maximum", "100"),
         ("99.9%", "99.9"),
@@ -112,4 +116,4 @@ def test_a_kl_divergence_is_llama_perplexitys(tmp_path: Path, text: Path, quanti
         ("Median", "50"),
     ):
         (value,) = figures(rf"{label} +KLD", output)
-        assert ours["kl_percentiles"][percent] == pytest.approx(value, rel=1e-3, abs=2e-6)
+        assert distance["kl_percentiles"][percent] == pytest.approx(value, rel=1e-3, abs=2e-6)
