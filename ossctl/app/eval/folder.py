@@ -5,11 +5,12 @@ survives a process that is killed: Inspect writes its log files in one piece whe
 complete, its result is in `results.json` and the journal is deleted.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -27,13 +28,14 @@ JOB, RESULTS, LOGS, UNFINISHED = "eval.json", "results.json", "logs", "unfinishe
 
 
 class JobRecord(msgspec.Struct, kw_only=True):
-    """`eval.json`: the options of the command line, and the ids of the questions of each task.
+    """`eval.json`: the words of the command line, and the ids of the questions of each task.
 
-    `finished` are the models that have nothing left to answer.
+    `environment` are the variables that set options, `finished` the models that have nothing left to answer.
     """
 
     date: str
-    options: dict[str, Any]
+    arguments: list[str]
+    environment: dict[str, str] = {}
     questions: dict[str, list[int | str]] = {}
     finished: list[str] = []
     schema: str = SCHEMA
@@ -137,7 +139,10 @@ class EvalFolder:
 
     def forget_journal(self, name: str) -> None:
         """Delete the journal of a task whose result is written."""
-        (self.path / UNFINISHED / f"{name}.jsonl").unlink(missing_ok=True)
+        folder = self.path / UNFINISHED
+        (folder / f"{name}.jsonl").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it has others
+            folder.rmdir()
 
     def remove_other_logs(self, kept: Sequence[str]) -> None:
         """Delete logs of tasks that were not complete: what they have is in the journals."""

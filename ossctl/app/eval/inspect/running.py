@@ -1,12 +1,14 @@
 """Runs a task in Inspect: without its display, its servers, and files anywhere but in the folder of logs."""
 
 import contextlib
+import importlib
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -43,19 +45,17 @@ class TaskRun:
     judge: Model | None = None
 
 
-def run_task(
-    run: TaskRun, model: Model, interrupt: Interrupt, finished: Callable[[EvalSample], None]
-) -> str:
+def run_task(run: TaskRun, model: Model, interrupt: Interrupt, finished: Callable[[EvalSample], None]) -> str:
     """Answer and grade what `earlier` does not have; returns the name of the log file.
 
     `finished` gets each sample as soon as it is graded. Raises Interrupted, what `finished` raises, and
     OssctlError if the task itself fails.
     """
-    _keep_quiet()
+    _without_log_handler()
     watcher = _Watcher(finished)
     register = hooks("ossctl", "keeps finished answers")
     register(watcher.hooks())  # in the place of that of an earlier run
-    with contextlib.redirect_stdout(_LogLines()):
+    with _kept_quiet():
         logs = anyio.run(_run, run, model, interrupt, watcher)
     if watcher.failure is not None:
         raise watcher.failure
@@ -132,9 +132,7 @@ class _Watcher:
         return Finished
 
     def receive(self, sample: EvalSample) -> None:
-        if sample.error is not None and (
-            self.stopping or sample.error.message.startswith(_CANCELLED)
-        ):
+        if sample.error is not None and (self.stopping or sample.error.message.startswith(_CANCELLED)):
             return
         try:
             self._finished(sample)
@@ -152,8 +150,21 @@ class _LogLines(io.TextIOBase):
         return len(text)
 
 
-def _keep_quiet() -> None:
-    """Keep Inspect from drawing on the terminal, and its log handler from writing files of its own."""
+@contextlib.contextmanager
+def _kept_quiet() -> Iterator[None]:
+    """Keep Inspect from printing, and from writing anywhere but to its log and a temporary folder."""
     init_display_type("none")
+    appdirs: Any = importlib.import_module("inspect_ai._util.appdirs")
+    usual = appdirs.user_data_path
+    with TemporaryDirectory(prefix="ossctl-inspect-") as folder, contextlib.redirect_stdout(_LogLines()):
+        appdirs.user_data_path = lambda *_, **__: Path(folder)
+        try:
+            yield
+        finally:
+            appdirs.user_data_path = usual
+
+
+def _without_log_handler() -> None:
+    """Keep Inspect's handler of log records, which writes files of its own, from being installed."""
     if log_handlers["handler"] is None:
         log_handlers["handler"] = logging.NullHandler()  # type: ignore[typeddict-item]

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, override
+from typing import Any
 
 from anyio.to_thread import run_sync
 from inspect_ai.util import ExecResult, SandboxEnvironment, sandboxenv
@@ -40,24 +40,21 @@ class BubblewrapSandbox(SandboxEnvironment):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._folder = folder
+        self.folder = folder
 
-    @override
     @classmethod
     async def sample_init(
         cls, task_name: str, config: Any, metadata: dict[str, str]
     ) -> dict[str, SandboxEnvironment]:
         return {"default": cls(Path(tempfile.mkdtemp(prefix="ossctl-eval-")))}
 
-    @override
     @classmethod
     async def sample_cleanup(
         cls, task_name: str, config: Any, environments: dict[str, SandboxEnvironment], interrupted: bool
     ) -> None:
         for each in environments.values():
-            shutil.rmtree(each.as_type(BubblewrapSandbox)._folder, ignore_errors=True)
+            shutil.rmtree(each.as_type(BubblewrapSandbox).folder, ignore_errors=True)
 
-    @override
     async def exec(
         self,
         cmd: list[str],
@@ -97,20 +94,18 @@ class BubblewrapSandbox(SandboxEnvironment):
     def _sandboxed(self, cwd: str | None, env: dict[str, str], seconds: float) -> Iterator[str]:
         limits = Limits(seconds)
         yield from BubblewrapPlace().arguments(limits, None)
-        yield from ("--die-with-parent", "--bind", str(self._folder), str(_FOLDER))
+        yield from ("--die-with-parent", "--bind", str(self.folder), str(_FOLDER))
         yield from ("--chdir", str(_FOLDER / (cwd or "")))
         for name, value in env.items():
             yield from ("--setenv", name, value)
         limited = _LIMITED.format(kib=limits.memory >> 10, seconds=int(seconds) + 1)
         yield from ("/bin/sh", "-c", limited, "sh")
 
-    @override
     async def write_file(self, file: str, contents: str | bytes) -> None:
         path = self._inside(file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(contents.encode() if isinstance(contents, str) else contents)
 
-    @override
     async def read_file(self, file: str, text: bool = True) -> Any:
         data = self._inside(file).read_bytes()
         return data.decode() if text else data
@@ -118,8 +113,8 @@ class BubblewrapSandbox(SandboxEnvironment):
     def _inside(self, file: str) -> Path:
         """Where a file of the sandbox is here. Raises PermissionError for those outside of its folder."""
         given = _FOLDER / file
-        path = (self._folder / given.relative_to(_FOLDER) if given.is_relative_to(_FOLDER) else Path("/"))
-        if not path.resolve().is_relative_to(self._folder.resolve()):
+        path = self.folder / given.relative_to(_FOLDER) if given.is_relative_to(_FOLDER) else Path("/")
+        if not path.resolve().is_relative_to(self.folder.resolve()):
             raise PermissionError(f"{file} is not in {_FOLDER}")
         return path
 

@@ -152,7 +152,7 @@ def _docker_problem() -> str:
 def _explained(name: str, named: NamedTask | None) -> Iterator[None]:
     """Turn what goes wrong in other people's code into errors for the user, without minutes of retries."""
     patient = huggingface.should_retry
-    huggingface.should_retry = lambda _error: False
+    huggingface.should_retry = _never
     try:
         yield
     except OssctlError:
@@ -165,6 +165,10 @@ def _explained(name: str, named: NamedTask | None) -> Iterator[None]:
         huggingface.should_retry = patient
 
 
+def _never(err: Exception) -> bool:  # noqa: ARG001 (the signature of what it replaces)
+    return False
+
+
 def _problem(name: str, named: NamedTask | None, error: Exception) -> OssctlError:
     said = " ".join(str(error).split())[:500] or type(error).__name__
     if named is None or not _is_offline(error):
@@ -172,7 +176,9 @@ def _problem(name: str, named: NamedTask | None, error: Exception) -> OssctlErro
     if not named.dataset:
         return OssctlError(f"cannot fetch the questions of {name}: {said}")
     revision = _revision(named)
-    command = f"hf download --repo-type dataset {named.dataset}{f' --revision {revision}' if revision else ''}"
+    command = (
+        f"hf download --repo-type dataset {named.dataset}{f' --revision {revision}' if revision else ''}"
+    )
     return OssctlError(
         f"cannot fetch the questions of {name} ({named.dataset}): the hub can't be reached",
         f"Run this where it can be: {command}\n"
