@@ -35,6 +35,7 @@ _CHANGEABLE = {
     "resume", "as_json", "as_csv", "as_markdown", "as_html", "quiet", "verbose", "ctx", "parallel",
     "gpu_layers", "cpu_moe", "kv", "ubatch", "threads", "device", "no_cache", "cache_size",
 }  # fmt: skip
+_SHOWING = ("--json", "--csv", "--markdown", "--html", "-q", "--quiet", "-v", "--verbose", "-vv")
 _SAMPLING = (
     "temperature", "top_p", "top_k", "max_tokens", "frequency_penalty", "presence_penalty",
 )  # fmt: skip
@@ -280,7 +281,8 @@ def _new_folder(path: Path | None, context: typer.Context) -> "EvalFolder":
         if is_from_environment(context, each.name or "")
         for name in [str(each.envvar)]
     }
-    record = JobRecord(date=f"{now:%Y-%m-%d}", arguments=context.meta[ARGUMENTS][1:], environment=settings)
+    words = [word for word in context.meta[ARGUMENTS][1:] if word not in _SHOWING]
+    record = JobRecord(date=f"{now:%Y-%m-%d}", arguments=words, environment=settings)
     return EvalFolder.create(path or Path(f"eval-{now:%Y%m%d-%H%M%S}"), record)
 
 

@@ -63,8 +63,10 @@ def run_eval(job: EvalJob, folder: EvalFolder, view: EvalView) -> Outcome:
             folder.remove_other_logs([result.log for result in evaluation.results])
             for model in models:
                 run = ModelRun(job, folder, view, interrupt, outcome.evaluation)
-                outcome.errors += run.run(model, tasks)
-                outcome.evaluation = run.evaluation
+                try:
+                    outcome.errors += run.run(model, tasks)
+                finally:
+                    outcome.evaluation = run.evaluation
         except Interrupted as error:
             outcome.errors.append(error)
     return outcome

@@ -19,8 +19,9 @@ class NamedTask:
     """A task of inspect-evals, asked as its published figures were.
 
     `repeats` is how often each question is asked by default. `dataset` is a repository of the hub, `url` what
-    is fetched from elsewhere. `packages` are modules that the task imports, with what installs them.
-    A `sandboxed` one runs programs of the model; one `in_docker` runs them in images of its own.
+    is fetched from elsewhere and then `cached` in the folder of inspect-evals. `packages` are modules that
+    the task imports, with what installs them. A `sandboxed` one runs programs of the model; one `in_docker`
+    runs them in images of its own.
     """
 
     name: str
@@ -30,6 +31,7 @@ class NamedTask:
     repeats: int = 1
     dataset: str = ""
     url: str = ""
+    cached: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     sandboxed: bool = False
@@ -38,13 +40,13 @@ class NamedTask:
     @property
     def needs(self) -> str:
         """What it needs besides a model, in words."""
-        parts = [f"{self.dataset} from the hub" if self.dataset else "", self.url and f"{self.url}"]
+        parts = [f"{self.dataset} from the hub" if self.dataset else "", self.url]
         parts += [f"pip install {package}" for package in self.packages.values()]
         parts.append("Docker" if self.in_docker else "Docker or bubblewrap" if self.sandboxed else "")
         return ", ".join(filter(None, parts))
 
 
-_TAU2 = "tau2-bench: customer service, with tools; the model itself plays the customer"
+_TAU2 = "tau2-bench: serving customers, whom the model plays"
 
 # AIME has 30 questions a year: 8 repeats narrow the interval. GPQA: 4 as in Inspect, HumanEval: 1 (pass@1).
 NAMED = (
@@ -56,7 +58,8 @@ NAMED = (
     ),
     NamedTask(
         "gpqa", "gpqa_diamond", 198, "GPQA Diamond: graduate-level science", 4,
-        url="gpqa_diamond.csv of openai/simple-evals",
+        url="https://openaipublic.blob.core.windows.net/simple-evals/gpqa_diamond.csv",
+        cached="gpqa/gpqa_diamond.csv",
     ),
     NamedTask(
         "gsm8k", "gsm8k", 1_319, "GSM8K: word problems, without examples", 1, "openai/gsm8k",
@@ -64,14 +67,15 @@ NAMED = (
     ),
     NamedTask(
         "ifeval", "ifeval", 541, "IFEval: following instructions, all of a prompt's, strictly", 1,
-        "google/IFEval", packages={"instruction_following_eval": "instruction-following-eval"},
+        "google/IFEval", packages={"instruction_following_eval": "git+https://github.com/josejg/instruction_following_eval"},
     ),
     NamedTask(
         "humaneval", "humaneval", 164, "HumanEval: Python functions, tested in a sandbox", 1,
         "openai/openai_humaneval", sandboxed=True,
     ),
     NamedTask(
-        "bfcl", "bfcl", 3_981, "BFCL: calls of functions", 1, url="gorilla's data from GitHub",
+        "bfcl", "bfcl", 4_981, "BFCL v1 to v3: calls of functions", 1,
+        url="https://github.com/ShishirPatil/gorilla",
     ),
     NamedTask("tau2-airline", "tau2_airline", 50, f"{_TAU2} (airline)", 4),
     NamedTask("tau2-retail", "tau2_retail", 114, f"{_TAU2} (retail)", 4),

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 import msgspec
+from inspect_ai._util.json import to_json_safe  # as logs are written
 from inspect_ai.dataset import Sample as Asked
 from inspect_ai.log import EvalSample
 from inspect_ai.model import Model as InspectModel
@@ -226,7 +227,7 @@ class _Answers:
 
     def add(self, found: EvalSample) -> None:
         """Keep a finished sample, and show it. Raises OssctlError."""
-        self._journal.append(found.model_dump_json(exclude_none=True).encode(), self.seconds, self.wh)
+        self._journal.append(to_json_safe(found, indent=None), self.seconds, self.wh)
         sample = sample_of(found, self._model)
         self._samples[sample.id, sample.epoch] = sample
         self._progress.add(sample)

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import anyio
 from anyio.lowlevel import current_token
@@ -22,12 +22,11 @@ from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSample, EvalSpe
 from inspect_ai.model import Model
 from inspect_ai.util._display import init_display_type
 
+from ossctl.app.eval.inspect.log_lines import LogLines
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.errors import OssctlError
 
 _CANCELLED = ("CancelledError(", "Cancelled(")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _with_earlier(run: TaskRun, model: Model) -> Any:
         config=EvalConfig(epochs=run.repeats),
     )
     log = EvalLog(eval=spec, status="error", samples=list(run.earlier))
-    return [PreviousTask(spec.task_id or "ossctl", run.task, {}, None, None, run.task.sandbox, log, None)]
+    return [PreviousTask(uuid4().hex, run.task, {}, None, None, run.task.sandbox, log, None)]
 
 
 class _Watcher:
@@ -118,7 +117,7 @@ class _Watcher:
 
     def __init__(self, finished: Callable[[EvalSample], None]) -> None:
         self._finished = finished
-        self.failure: OssctlError | None = None
+        self.failure: Exception | None = None
         self.stopping = False
         self.stop: Callable[[], None] = lambda: None
 
@@ -136,18 +135,9 @@ class _Watcher:
             return
         try:
             self._finished(sample)
-        except OssctlError as error:  # Inspect would only log it
+        except Exception as error:  # noqa: BLE001 (Inspect would only log it)
             self.failure = self.failure or error
             self.stop()
-
-
-class _LogLines(io.TextIOBase):
-    """A stream for what Inspect and its tasks print."""
-
-    def write(self, text: str) -> int:
-        if text.strip():
-            _log.info("%s", text.rstrip())
-        return len(text)
 
 
 @contextlib.contextmanager
@@ -156,7 +146,7 @@ def _kept_quiet() -> Iterator[None]:
     init_display_type("none")
     appdirs: Any = importlib.import_module("inspect_ai._util.appdirs")
     usual = appdirs.user_data_path
-    with TemporaryDirectory(prefix="ossctl-inspect-") as folder, contextlib.redirect_stdout(_LogLines()):
+    with TemporaryDirectory(prefix="ossctl-inspect-") as folder, contextlib.redirect_stdout(LogLines()):
         appdirs.user_data_path = lambda *_, **__: Path(folder)
         try:
             yield

@@ -1,30 +1,25 @@
 """Inspect's tasks, made of what the user names, with our graders where Inspect's own fail."""
 
-import importlib
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-import datasets
 from inspect_ai import Task
 from inspect_ai._eval.loader import load_tasks  # what `eval` does with a name
-from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_evals.utils import huggingface
 
 from ossctl.app.eval.inspect import sandbox
 from ossctl.app.eval.inspect.question_task import question_task
+from ossctl.app.eval.inspect.questions_source import reading
 from ossctl.app.eval.inspect.scorers import scorer_for
 from ossctl.app.eval.tasks import NamedTask, TaskOptions, TaskSpec
-from ossctl.errors import OssctlError, UsageError
+from ossctl.errors import UsageError
 
 _DOCKER_SECONDS = 20.0
-_OFFLINE = ("ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "URLError")
 
 
 @dataclass(frozen=True)
@@ -61,13 +56,12 @@ class LoadedTask:
 
 def load_task(spec: TaskSpec, options: TaskOptions) -> LoadedTask:
     """Read the questions of a task. Raises UsageError and OssctlError, which say what is missing."""
-    datasets.disable_progress_bars()
     if spec.questions is not None:
         task = _own(spec, options)
     elif spec.named is not None:
         task = _named(spec.named, options)
     else:
-        with _explained(spec.name, None):
+        with reading(spec.name):
             task = _only(load_tasks([spec.reference], dict(options.arguments)), spec.reference)
     if task.scorer is None:
         raise UsageError(f"{spec.name} cannot be graded: it has no answers and no scorer")
@@ -92,7 +86,7 @@ def _named(named: NamedTask, options: TaskOptions) -> Task:
     arguments: dict[str, Any] = {**named.arguments, **options.arguments}
     if named.sandboxed and "sandbox" not in arguments:
         arguments["sandbox"] = _sandbox_for(named)
-    with _explained(named.name, named):
+    with reading(named.name, named):
         task = _only(load_tasks([f"inspect_evals/{named.task}"], arguments), named.name)
     own = scorer_for(named.task)
     if own is not None:
@@ -108,7 +102,9 @@ def _rescored(task: Task, scorer: Any) -> Task:
 
 def _only(tasks: Sequence[Task], name: str) -> Task:
     if len(tasks) != 1:
-        found = ", ".join(task.name for task in tasks) or "none"
+        if not tasks:
+            raise UsageError(f"there is no task {name}")
+        found = ", ".join(task.name for task in tasks)
         raise UsageError(f"{name} defines {len(tasks)} tasks: {found}", "Name one: FILE.py@TASK.")
     return tasks[0]
 
@@ -146,60 +142,6 @@ def _docker_problem() -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"Docker does not answer: {error}"
     return "" if found.returncode == 0 and found.stdout.strip() else "Docker's service does not run"
-
-
-@contextmanager
-def _explained(name: str, named: NamedTask | None) -> Iterator[None]:
-    """Turn what goes wrong in other people's code into errors for the user, without minutes of retries."""
-    patient = huggingface.should_retry
-    huggingface.should_retry = _never
-    try:
-        yield
-    except OssctlError:
-        raise
-    except (PrerequisiteError, ImportError, AssertionError, FileNotFoundError) as error:
-        raise _problem(name, named, error) from None
-    except Exception as error:  # noqa: BLE001 (tasks are programs of others, which may fail in any way)
-        raise _problem(name, named, error) from None
-    finally:
-        huggingface.should_retry = patient
-
-
-def _never(err: Exception) -> bool:  # noqa: ARG001 (the signature of what it replaces)
-    return False
-
-
-def _problem(name: str, named: NamedTask | None, error: Exception) -> OssctlError:
-    said = " ".join(str(error).split())[:500] or type(error).__name__
-    if named is None or not _is_offline(error):
-        return UsageError(f"cannot read the task {name}: {said}")
-    if not named.dataset:
-        return OssctlError(f"cannot fetch the questions of {name}: {said}")
-    revision = _revision(named)
-    command = (
-        f"hf download --repo-type dataset {named.dataset}{f' --revision {revision}' if revision else ''}"
-    )
-    return OssctlError(
-        f"cannot fetch the questions of {name} ({named.dataset}): the hub can't be reached",
-        f"Run this where it can be: {command}\n"
-        "and copy ~/.cache/huggingface here, or set HF_HOME to a copy. Sets in it work offline.",
-    )
-
-
-def _is_offline(error: BaseException | None) -> bool:
-    while error is not None:
-        names = {kind.__name__ for kind in type(error).__mro__}
-        if names & set(_OFFLINE) or "offline mode" in str(error).lower() or "the Hub" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _revision(named: NamedTask) -> str:
-    """The revision that inspect-evals takes its questions from."""
-    package = importlib.import_module(f"inspect_evals.{named.task}.{named.task}")
-    found = [value for key, value in vars(package).items() if key.endswith("DATASET_REVISION")]
-    return str(found[0]) if found else ""
 
 
 def _id(sample: Sample) -> int | str:
