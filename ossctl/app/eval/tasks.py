@@ -86,7 +86,13 @@ NAMED = (
     ),
 )  # fmt: skip
 _SEVERAL = {"tau2": ("tau2-airline", "tau2-retail", "tau2-telecom")}
-_ALSO = {"aime2024": "aime24", "aime2025": "aime25", "gpqa-diamond": "gpqa"}
+_ALSO = {
+    "aime-2024": "aime24",
+    "aime-2025": "aime25",
+    "aime2024": "aime24",
+    "aime2025": "aime25",
+    "gpqa-diamond": "gpqa",
+}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Inspect's samples as samples of our results."""
 
+import ast
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +44,7 @@ def _graded(found: EvalSample) -> tuple[Outcome, float, str, str | None]:
     """The outcome, the score, what was given as answer, and why there is nothing to grade."""
     given = found.output.completion
     if found.error is not None:
-        return "failed", 0.0, given, _line(found.error.message)
+        return "failed", 0.0, given, _line(_reason(found.error.message))
     score = next(iter((found.scores or {}).values()), None)
     if score is None:
         limit = found.limit and f"stopped by the limit of {found.limit.type}"
@@ -73,6 +74,16 @@ def _number(score: Score) -> float | None:
     if not isinstance(value, bool | int | float) or math.isnan(value):
         return None
     return min(1.0, float(value))
+
+
+def _reason(message: str) -> str:
+    """The text of an error; Inspect's message is the exception's repr."""
+    try:
+        parsed = ast.parse(message, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return message
+    first = parsed.args[0] if isinstance(parsed, ast.Call) and parsed.args else None
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else message
 
 
 def _line(text: str) -> str:

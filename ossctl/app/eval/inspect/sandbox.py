@@ -22,7 +22,7 @@ NAME = "ossctl"
 _FOLDER = PurePosixPath("/tmp")  # noqa: S108 (inside the sandbox)
 _SECONDS = 600.0
 _MAX_OUTPUT = 10 << 20  # bytes, as Inspect's own sandboxes
-_LIMITED = 'ulimit -v {kib} -t {seconds}; exec "$@"'
+_LIMITED = 'ulimit -v {kib}; ulimit -t {seconds}; cd "$0" && exec "$@"'
 
 
 def problem() -> str:
@@ -93,13 +93,12 @@ class BubblewrapSandbox(SandboxEnvironment):
 
     def _sandboxed(self, cwd: str | None, env: dict[str, str], seconds: float) -> Iterator[str]:
         limits = Limits(seconds)
-        yield from BubblewrapPlace().arguments(limits, None)
-        yield from ("--die-with-parent", "--bind", str(self.folder), str(_FOLDER))
-        yield from ("--chdir", str(_FOLDER / (cwd or "")))
+        yield from BubblewrapPlace().arguments(limits, None, self.folder)
+        yield "--die-with-parent"
         for name, value in env.items():
             yield from ("--setenv", name, value)
         limited = _LIMITED.format(kib=limits.memory >> 10, seconds=int(seconds) + 1)
-        yield from ("/bin/sh", "-c", limited, "sh")
+        yield from ("/bin/sh", "-c", limited, str(_FOLDER / (cwd or "")))
 
     async def write_file(self, file: str, contents: str | bytes) -> None:
         path = self._inside(file)

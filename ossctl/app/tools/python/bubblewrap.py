@@ -79,8 +79,8 @@ class BubblewrapPlace:
     def close(self) -> None:
         """Nothing is shared by the interpreters."""
 
-    def arguments(self, limits: Limits, shared: Path | None) -> Iterator[str]:
-        """The start of a command that runs a program in the sandbox."""
+    def arguments(self, limits: Limits, shared: Path | None, files: Path | None = None) -> Iterator[str]:
+        """The start of a command that runs a program in the sandbox. `files` is a folder to use as /tmp."""
         yield from (self._program, "--unshare-all", "--unshare-user", "--uid", _USER, "--gid", _USER)
         yield from ("--hostname", "python", "--as-pid-1", "--ro-bind", "/usr", "/usr")
         for name in _SYSTEM:
@@ -90,7 +90,10 @@ class BubblewrapPlace:
                 yield from ("--ro-bind", name, name)
         yield from ("--proc", "/proc", "--dev", "/dev")
         for name in ("/tmp", "/dev/shm"):  # noqa: S108 (inside the sandbox)
-            yield from ("--size", str(limits.files), "--tmpfs", name)
+            kept = files is not None and name == "/tmp"  # noqa: S108
+            yield from (
+                ("--bind", str(files), name) if kept else ("--size", str(limits.files), "--tmpfs", name)
+            )
         for name in (*_MORE, *_prefixes()):
             yield from ("--ro-bind-try", name, name)
         if shared is not None:
