@@ -19,11 +19,11 @@ from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ossctl.app.compare.contestants import Given
     from ossctl.app.compare.run import Outcome
     from ossctl.app.compare.store import Outputs
     from ossctl.app.inference.options import GenerationOptions
     from ossctl.app.inference.template_options import TemplateOptions
+    from ossctl.app.library.references import Given
     from ossctl.app.placement.load_options import LoadOptions
 
 _Seed = Annotated[
@@ -153,9 +153,9 @@ def compare(
     model is loaded after the other. A contestant that fails does not stop the others; the exit code is then
     3.
     """
-    from ossctl.app.compare.contestants import split_references
     from ossctl.app.compare.options import CompareOptions
     from ossctl.app.compare.store import Outputs
+    from ossctl.app.library.references import split_references
 
     out.open_stdout()
     outputs = Outputs(sinks or (), overwrite, resume, diff, reasoning)
@@ -221,7 +221,7 @@ def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool,
 
 
 def _find(reference: str | None, loading: "LoadOptions", out: Output) -> "Given":
-    from ossctl.app.compare.options import given
+    from ossctl.app.library.references import given
 
     return given(reference, model_file(reference, loading, out))
 

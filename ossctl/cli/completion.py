@@ -12,10 +12,7 @@ def complete_model(incomplete: str) -> list[str]:
 
     known = [name for name in known_names() if name.startswith(incomplete)]
     folder, _, start = incomplete.rpartition("/")
-    try:
-        found = sorted(Path(folder or ".").glob(f"{glob.escape(start)}*")) if incomplete else []
-    except OSError:
-        found = []
+    found = _files(folder, start) if incomplete else []
     folders = [f"{path.as_posix()}/" for path in found if path.is_dir()]
     return [*known, *folders, *(path.as_posix() for path in found if path.suffix == ".gguf")]
 
@@ -26,6 +23,17 @@ def complete_models(incomplete: str) -> list[str]:
     return [f"{given}{comma}{name}" for name in complete_model(last)]
 
 
+def complete_task(incomplete: str) -> list[tuple[str, str]]:
+    """Tasks of `ossctl eval` with what they are about, then files of questions and folders."""
+    from ossctl.app.eval.tasks import NAMED
+
+    known = [(task.name, task.about) for task in NAMED if task.name.startswith(incomplete)]
+    folder, _, start = incomplete.rpartition("/")
+    found = _files(folder, start) if incomplete else []
+    folders = [(f"{path.as_posix()}/", "") for path in found if path.is_dir()]
+    return [*known, *folders, *((path.as_posix(), "") for path in found if path.suffix in (".jsonl", ".py"))]
+
+
 def complete_session(incomplete: str) -> list[tuple[str, str]]:
     """IDs of saved chats, with their titles."""
     from ossctl.app.chat.session_log import list_sessions
@@ -33,3 +41,10 @@ def complete_session(incomplete: str) -> list[tuple[str, str]]:
 
     found = list_sessions(Paths.from_environment().sessions)
     return [(session.id, harmless(session.title)) for session in found if session.id.startswith(incomplete)]
+
+
+def _files(folder: str, start: str) -> list[Path]:
+    try:
+        return sorted(Path(folder or ".").glob(f"{glob.escape(start)}*"))
+    except OSError:
+        return []

@@ -1,13 +1,20 @@
 """An evaluation in the terminal: its tables in aligned columns, with their notes."""
 
+import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from ossctl.cli.output import columns
+from ossctl.cli.output import Output, columns
+from ossctl.text import counted, duration, harmless, one_line
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from ossctl.app.eval.report.tables import Table
-    from ossctl.app.eval.results import Evaluation
+    from ossctl.app.eval.results import Evaluation, Sample, TaskResult
+    from ossctl.app.eval.view import Progress
+
+_SECONDS_BETWEEN_LINES = 10.0
 
 # What a narrow terminal can do without, least needed first. Markdown and the page have every column.
 _OPTIONAL = (
@@ -70,3 +77,116 @@ def _aligned(table: "Table", shown: list[int]) -> list[str]:
     for before, task, line in zip([None, *tasks], tasks, lines, strict=False):
         result += ([] if task == before else [task]) + [f"  {line}"]
     return result
+
+
+def evaluation_text(evaluation: "Evaluation", form: str, out: Output) -> str:
+    """The results in a form: json, csv, markdown, html, or "" for the tables."""
+    from ossctl.app.eval.report.data import to_csv, to_json
+    from ossctl.app.eval.report.markdown import markdown
+    from ossctl.app.eval.report.page import html
+
+    if form == "json":
+        return to_json(evaluation).decode()
+    if form == "csv":
+        return to_csv(evaluation)
+    if form == "markdown":
+        return markdown(evaluation)
+    if form == "html":
+        return html(evaluation)
+    if not evaluation.results:
+        return ""
+    width = shutil.get_terminal_size().columns if out.on_terminal else None
+    return "\n".join(describe_evaluation(evaluation, width)) + "\n"
+
+
+def task_lines() -> Iterator[str]:
+    """The lines of `ossctl eval --list`."""
+    from ossctl.app.eval.tasks import NAMED
+
+    rows = [("task", "questions", "repeats", "", "needs")]
+    rows += [(each.name, f"{each.questions:,}", str(each.repeats), each.about, each.needs) for each in NAMED]
+    yield from columns(rows, right=(1, 2))
+    yield ""
+    yield "tau2 is its three tasks. Tasks of Inspect: inspect_evals/NAME, FILE.py, FILE.py@NAME."
+    yield "A .jsonl file: questions of your own."
+
+
+class EvalProgress:
+    """A line that is redrawn while answers arrive, else one every ten seconds, and one for each task."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._status: Status | None = None
+        self._due = 0.0
+
+    def reading(self, task: str) -> None:
+        self._show(f"{task}: reading the questions")
+
+    def loading(self, model: str) -> None:
+        self._show(f"{model}: loading")
+
+    def progress(self, progress: "Progress") -> None:
+        line = describe_progress(progress)
+        self._show(line)
+        if not self._out.is_live and progress.seconds >= self._due:
+            if self._due:
+                self._out.note(line)
+            self._due = progress.seconds + _SECONDS_BETWEEN_LINES
+
+    def finished(self, label: str, result: "TaskResult") -> None:
+        from ossctl.app.eval.statistics import mean_score
+
+        self._hide()
+        self._due = 0.0
+        score = mean_score(result)
+        shown = f"{100 * score.value:.1f} %" if score else "no score"
+        self._out.note(
+            f"{label}: {shown} of {counted(len(result.samples), 'answer')} · {result.seconds:,.1f} s"
+        )
+
+    def failed_sample(self, label: str, sample: "Sample") -> None:
+        self._hide()
+        epoch = f", repeat {sample.epoch}" if sample.epoch > 1 else ""
+        self._out.warning(
+            f"{label}: question {one_line(sample.id)}{epoch} failed: {one_line(sample.error or '')}"
+        )
+
+    def remark(self, text: str) -> None:
+        self._hide()
+        self._out.warning(text)
+
+    def _show(self, text: str) -> None:
+        if not self._out.is_live:
+            return
+        if self._status is None:
+            from rich.status import Status
+
+            self._status = Status("", console=self._out.console())
+            self._status.start()
+        from rich.text import Text
+
+        self._status.update(Text(harmless(text)))
+
+    def _hide(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hide()
+
+
+def describe_progress(progress: "Progress") -> str:
+    """`aime25 · 20b · high: 12 of 30 · 83.3 % · 1 truncated · 143 tokens/s · 2 min left`"""
+    parts = [f"{progress.label}: {progress.done:,} of {progress.total:,}"]
+    if progress.done:
+        parts.append(f"{100 * progress.score / progress.done:.1f} %")
+    parts += [f"{progress.truncated:,} truncated"] if progress.truncated else []
+    parts += [f"{progress.failed:,} failed"] if progress.failed else []
+    if progress.seconds and progress.tokens:
+        parts.append(f"{progress.tokens / progress.seconds:,.0f} tokens/s")
+    left = progress.seconds_left
+    return " · ".join([*parts, *([] if left is None else [f"{duration(left)} left"])])

@@ -15,6 +15,7 @@ from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
 from ossctl.cli.compare import compare
 from ossctl.cli.doctor import doctor
+from ossctl.cli.eval import ARGUMENTS, evaluate
 from ossctl.cli.eval_ppl import ppl
 from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import Output
@@ -29,6 +30,7 @@ class Commands(TyperGroup):
     """A group whose commands may have names of two words: `batch IN` and `batch status OUT`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = [*args]
         two_words = " ".join(args[:2])
         return super().parse_args(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
 
@@ -57,6 +59,7 @@ app.command()(chat)
 app.command()(run)
 app.command()(batch)
 app.command("batch status")(batch_status)
+app.command("eval")(evaluate)
 app.command("eval ppl")(ppl)
 app.command()(compare)
 app.command()(plan)

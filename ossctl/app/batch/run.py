@@ -21,6 +21,7 @@ from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner
 from ossctl.app.batch.summary import BatchSummary
+from ossctl.app.inference.determinism import check_deterministic
 from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
 from ossctl.app.inference.energy import EnergyMeter
 from ossctl.app.inference.interrupt import Interrupt
@@ -36,7 +37,6 @@ from ossctl.app.placement.shapes import shards_of
 from ossctl.app.user_text import encodable
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import OssctlError, UsageError
-from ossctl.planning.plan import Plan
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
 from ossctl.storage.atomic import atomic_write
@@ -45,7 +45,6 @@ from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
 _COMPLETE = "complete"
-_ROWS = 4  # of activations that ggml's repacked kernels compute at once; the rest one by one (repack.cpp)
 
 
 @dataclass(frozen=True)
@@ -131,24 +130,6 @@ def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
         return Workload(Purpose.BATCH)  # the same kernels for any input
     prompt, answer = survey.sizes.likely_tokens(job.parser.defaults.max_tokens)
     return Workload(Purpose.BATCH, survey.count, prompt_tokens=prompt, answer_tokens=answer)
-
-
-def check_deterministic(plan: Plan | None) -> None:
-    """Raise UsageError if answers depend on other requests even though these are isolated."""
-    if plan is None:
-        return
-    if plan.settings.devices:
-        raise UsageError("--deterministic works on the CPU only", "Add --gpu-layers 0.")
-    if plan.settings.parallel % _ROWS:
-        raise UsageError(
-            f"--deterministic needs --parallel {_ROWS} or a multiple of it, not {plan.settings.parallel}",
-            f"llama.cpp computes {_ROWS} sequences at a time, and any others in another way.",
-        )
-    if plan.settings.unified:
-        raise UsageError(
-            "--deterministic needs a cache for each sequence, which do not fit",
-            "Use a smaller --ctx or --parallel.",
-        )
 
 
 def run_batch(

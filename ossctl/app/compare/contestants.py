@@ -1,29 +1,15 @@
 """Who is compared: the product of models, templates, efforts and switches of the reasoning."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from ossctl.app.library.references import Given
 from ossctl.app.placement.load_options import ChatTemplate
 from ossctl.dialect import Effort, Think
 from ossctl.errors import UsageError
-
-_GGUF = ".gguf"
-
-
-@dataclass(frozen=True)
-class Given:
-    """A model as the user named it, and its file."""
-
-    reference: str
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """The reference; of a path to a .gguf file only the file's name."""
-        return Path(self.reference).stem if self.reference.endswith(_GGUF) else self.reference
 
 
 @dataclass(frozen=True)
@@ -80,11 +66,6 @@ class Settings:
     thinks: Sequence[Think | None] = (None,)
 
 
-def split_references(given: Sequence[str]) -> list[str]:
-    """The models of several `-m A,B`. A comma that is part of an existing path separates nothing."""
-    return [name for text in given for name in _split(text)]
-
-
 def entrants_of(models: Sequence[Given], settings: Settings) -> list[Entrant]:
     """All combinations. Raises UsageError if one is given twice, or there is only one."""
     several = {"template": settings.templates, "effort": settings.efforts, "think": settings.thinks}
@@ -112,17 +93,6 @@ def _refuse_twice(first: Entrant, second: Entrant) -> None:
     if first.model.reference == second.model.reference:
         raise UsageError(f"{second.label} is given twice")
     raise UsageError(f"{first.model.reference} and {second.model.reference} are the same model")
-
-
-def _split(text: str) -> Iterator[str]:
-    parts = text.split(",")
-    while parts:
-        length = next((n for n in range(len(parts), 1, -1) if Path(",".join(parts[:n])).exists()), 1)
-        name = ",".join(parts[:length]).strip()
-        if not name:
-            raise UsageError(f"-m {text}: the name of a model is empty")
-        yield name
-        parts = parts[length:]
 
 
 def _short_names(models: Sequence[Given]) -> list[str]:

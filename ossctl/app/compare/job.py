@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ossctl.app.compare.contestants import Entrant, Given
+from ossctl.app.compare.contestants import Entrant
 from ossctl.app.compare.prompts import PromptLines, prompt_of
 from ossctl.app.compare.results import SCHEMA, Comparison, Head
 from ossctl.app.compare.resume import take_over
 from ossctl.app.compare.store import Outputs
 from ossctl.app.inference.defaults import Defaults
+from ossctl.app.library.references import Given
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.wire.chat_completions import Task

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from ossctl.app.compare.answering import Answering, Finished
-from ossctl.app.compare.contestants import Entrant, Given
+from ossctl.app.compare.contestants import Entrant
 from ossctl.app.compare.judge import MAX_TOKENS, Matter
 from ossctl.app.compare.results import Comparison
 from ossctl.app.compare.stage import Stage
 from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.library.references import Given
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.errors import Interrupted, OssctlError
 from ossctl.planning.workload import Purpose, Workload

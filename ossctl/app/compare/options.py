@@ -6,18 +6,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast, get_args
 
-from ossctl.app.compare.contestants import Given, Settings, entrants_of
+from ossctl.app.compare.contestants import Settings, entrants_of
 from ossctl.app.compare.job import CompareJob
 from ossctl.app.compare.prompts import PromptLines, read_prompts
 from ossctl.app.compare.store import Outputs
-from ossctl.app.inference.embedding import refuse_embedding_model
-from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.inference.options import GenerationOptions, several
 from ossctl.app.inference.template_options import read_template
+from ossctl.app.library.references import Given
 from ossctl.app.placement.load_options import LoadOptions
-from ossctl.app.placement.shapes import shape_of_file
 from ossctl.app.tools.options import ToolOptions
 from ossctl.dialect import Effort, Think
-from ossctl.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,11 @@ class CompareOptions:
         """The settings to combine with each model. Raises UsageError."""
         templates = [read_template(Path(file)) if file else None for file in self.templates]
         thinks = [
-            None if each == "auto" else each for each in _several(self.thinks, "--think", "on", "off", "auto")
+            None if each == "auto" else each for each in several(self.thinks, "--think", "on", "off", "auto")
         ]
         return Settings(
             templates or (None,),
-            [cast("Effort", each) for each in _several(self.efforts, "--effort", *get_args(Effort))]
+            [cast("Effort", each) for each in several(self.efforts, "--effort", *get_args(Effort))]
             or (None,),
             [cast("Think | None", each) for each in thinks] or (None,),
         )
@@ -64,24 +62,3 @@ class CompareOptions:
         return CompareJob(
             entrants_of(models, self.settings()), prompts, defaults, loading, toolbox, judge, self.outputs
         )
-
-
-def given(reference: str | None, path: Path) -> Given:
-    """A model that can be compared, by what its file says. Raises ModelError, UsageError."""
-    refuse_embedding_model(path)
-    shape_of_file(path)
-    return Given(reference or path.stem, path)
-
-
-def _several(text: str, option: str, *allowed: str) -> list[str]:
-    """The values of an option that are separated by commas. Raises UsageError."""
-    values = [value.strip().lower() for value in text.split(",")] if text else []
-    for value in values:
-        if value not in allowed:
-            raise UsageError(
-                f"{option} {text}: {value!r} is not one of {', '.join(allowed)}",
-                "Separate values with commas.",
-            )
-        if values.count(value) > 1:
-            raise UsageError(f"{option} {text}: {value} is given twice")
-    return values

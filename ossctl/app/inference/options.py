@@ -141,3 +141,17 @@ def json_object(text: str, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"{name} is not a JSON object")
     return value
+
+
+def several(text: str, option: str, *allowed: str) -> list[str]:
+    """The values of an option that are separated by commas. Raises UsageError."""
+    values = [value.strip().lower() for value in text.split(",")] if text else []
+    for value in values:
+        if value not in allowed:
+            raise UsageError(
+                f"{option} {text}: {value!r} is not one of {', '.join(allowed)}",
+                "Separate values with commas.",
+            )
+        if values.count(value) > 1:
+            raise UsageError(f"{option} {text}: {value} is given twice")
+    return values

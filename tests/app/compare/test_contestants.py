@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.app.compare.contestants import Given, Settings, entrants_of, split_references
+from ossctl.app.compare.contestants import Settings, entrants_of
+from ossctl.app.library.references import Given, split_references
 from ossctl.app.placement.load_options import ChatTemplate
 from ossctl.errors import UsageError
 

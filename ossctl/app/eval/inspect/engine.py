@@ -42,9 +42,10 @@ class AsyncEngine:
     A coroutine that is cancelled cancels its request.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, *, isolated: bool = False) -> None:
+        """`isolated` is as in `Engine`."""
         self.model = model
-        self._engine = EngineThread(model.runner, self._deliver, model.disk)
+        self._engine = EngineThread(model.runner, self._deliver, model.disk, isolated=isolated)
         self._waiting: dict[str, _Waiting] = {}
         self._failure: Exception | None = None
         self._ids = count()

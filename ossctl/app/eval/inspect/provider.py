@@ -183,15 +183,17 @@ class OssctlAPI(ModelAPI):
     def _seed(self, body: Body) -> int:
         """The seed of a request: its own in the first epoch, and those that follow in others.
 
-        Without one, it depends on what is asked, the epoch, and how often that was asked before: a second run
-        gives the same answers, and another epoch other ones.
+        Without one, it depends on the sample, the epoch, and how many requests the sample has made before: a
+        second run gives the same answers, also one that asks a part of the samples, and another epoch other
+        ones. Outside of samples it depends on what is asked.
         """
         state = sample_state()
         epoch = state.epoch if state else 1
         if "seed" in body:
             return int(body["seed"]) + (epoch - 1) * (body.get("n") or 1)
         base = self._served.settings.defaults.sampling.seed
-        asked = blake2b(msgspec.json.encode((body, epoch, base), enc_hook=repr), digest_size=8).digest()
+        what = body if state is None else str(state.sample_id)
+        asked = blake2b(msgspec.json.encode((what, epoch, base), enc_hook=repr), digest_size=8).digest()
         self._seeds[asked] += 1
         again = msgspec.json.encode((self._seeds[asked],))
         return int.from_bytes(blake2b(asked + again, digest_size=4).digest())

@@ -57,7 +57,7 @@ class BubblewrapPlace:
             raise Unavailable("bubblewrap is not installed", _HINT)
         try:
             trial = subprocess.run(  # noqa: S603 (a sandbox)
-                [*self._sandbox(Limits(1.0), None), *_python(), "-c", ""],
+                [*self.arguments(Limits(1.0), None), *own_python(), "-c", ""],
                 env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -73,13 +73,14 @@ class BubblewrapPlace:
 
     def start(self, limits: Limits, shared: Path | None) -> ProcessInterpreter:
         """Start Python in its namespaces."""
-        argv = [*self._sandbox(limits, shared), *_python(), *child_arguments(limits)]
+        argv = [*self.arguments(limits, shared), *own_python(), *child_arguments(limits)]
         return ProcessInterpreter(argv, ENVIRONMENT, limits)
 
     def close(self) -> None:
         """Nothing is shared by the interpreters."""
 
-    def _sandbox(self, limits: Limits, shared: Path | None) -> Iterator[str]:
+    def arguments(self, limits: Limits, shared: Path | None, files: Path | None = None) -> Iterator[str]:
+        """The start of a command that runs a program in the sandbox. `files` is a folder to use as /tmp."""
         yield from (self._program, "--unshare-all", "--unshare-user", "--uid", _USER, "--gid", _USER)
         yield from ("--hostname", "python", "--as-pid-1", "--ro-bind", "/usr", "/usr")
         for name in _SYSTEM:
@@ -89,7 +90,10 @@ class BubblewrapPlace:
                 yield from ("--ro-bind", name, name)
         yield from ("--proc", "/proc", "--dev", "/dev")
         for name in ("/tmp", "/dev/shm"):  # noqa: S108 (inside the sandbox)
-            yield from ("--size", str(limits.files), "--tmpfs", name)
+            kept = files is not None and name == "/tmp"  # noqa: S108
+            yield from (
+                ("--bind", str(files), name) if kept else ("--size", str(limits.files), "--tmpfs", name)
+            )
         for name in (*_MORE, *_prefixes()):
             yield from ("--ro-bind-try", name, name)
         if shared is not None:
@@ -104,7 +108,7 @@ def child_arguments(limits: Limits) -> Sequence[str]:
     return ("-c", program, msgspec.json.encode(own).decode())
 
 
-def _python() -> Sequence[str]:
+def own_python() -> Sequence[str]:
     """The interpreter, which ignores the environment and the user's own packages."""
     return (sys.executable if _prefixes() else "/usr/bin/python3", "-I")
 

@@ -1,0 +1,24 @@
+"""Answers that do not depend on what else is generated at the same time."""
+
+from ossctl.errors import UsageError
+from ossctl.planning.plan import Plan
+
+_ROWS = 4  # of activations that ggml's repacked kernels compute at once; the rest one by one (repack.cpp)
+
+
+def check_deterministic(plan: Plan | None) -> None:
+    """Raise UsageError if answers depend on other requests even though these are isolated."""
+    if plan is None:
+        return
+    if plan.settings.devices:
+        raise UsageError("--deterministic works on the CPU only", "Add --gpu-layers 0.")
+    if plan.settings.parallel % _ROWS:
+        raise UsageError(
+            f"--deterministic needs --parallel {_ROWS} or a multiple of it, not {plan.settings.parallel}",
+            f"llama.cpp computes {_ROWS} sequences at a time, and any others in another way.",
+        )
+    if plan.settings.unified:
+        raise UsageError(
+            "--deterministic needs a cache for each sequence, which do not fit",
+            "Use a smaller --ctx or --parallel.",
+        )

@@ -1,0 +1,332 @@
+"""`ossctl eval`."""
+
+import os
+from dataclasses import replace
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ossctl.cli.command import command, redeclared, without
+from ossctl.cli.completion import complete_models, complete_task
+from ossctl.cli.eval_view import EvalProgress, evaluation_text, task_lines
+from ossctl.cli.loading_options import CacheGroup, LoadingGroup
+from ossctl.cli.offer import model_file
+from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_from_environment
+from ossctl.cli.output import Output
+from ossctl.cli.template_options import TemplateGroup
+from ossctl.cli.tool_options import tool_options
+from ossctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ossctl.app.eval.folder import EvalFolder
+    from ossctl.app.eval.job import EvalJob
+    from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.library.references import Given
+    from ossctl.app.placement.load_options import LoadOptions
+    from ossctl.app.tools.options import ToolOptions
+
+# What `Commands` keeps in a context: the words of the command line.
+ARGUMENTS = "ossctl.arguments"
+# What another run may change: how it is shown, and where the model is placed.
+_CHANGEABLE = {
+    "resume", "as_json", "as_csv", "as_markdown", "as_html", "quiet", "verbose", "ctx", "parallel",
+    "gpu_layers", "cpu_moe", "kv", "ubatch", "threads", "device", "no_cache", "cache_size",
+}  # fmt: skip
+_SHOWING = ("--json", "--csv", "--markdown", "--html", "-q", "--quiet", "-v", "--verbose", "-vv")
+_SAMPLING = (
+    "temperature", "top_p", "top_k", "max_tokens", "frequency_penalty", "presence_penalty",
+)  # fmt: skip
+
+_Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        envvar="OSSCTL_SEED",
+        metavar="N",
+        min=-1,
+        help="Base seed of answers and of --sample; each question and repeat has its own.  [default: 0]",
+    ),
+]
+_Generation = Annotated[
+    "GenerationOptions", without(redeclared(generation_options, seed=_Seed), "effort", "think")
+]
+_Tools = Annotated[
+    "ToolOptions",
+    without(tool_options, "tools", "commands", "unasked", "shared_files", "browser", "mcp", "mcp_tools"),
+]
+
+
+def _form_options(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line of CSV for each result.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
+    as_html: Annotated[bool, typer.Option("--html", help="Print the page.")] = False,
+) -> str:
+    """The form of the results on stdout; "" is for a terminal. Raises UsageError."""
+    wanted = {"json": as_json, "csv": as_csv, "markdown": as_markdown, "html": as_html}
+    given = [form for form, is_wanted in wanted.items() if is_wanted]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} exclude each other")
+    return "".join(given)
+
+
+@command
+def evaluate(
+    *,
+    context: typer.Context,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TASK]...",
+            show_default=False,
+            autocompletion=complete_task,
+            help="aime25, mmlu-pro, gpqa … (see --list), a .jsonl file of questions, or a task of Inspect: "
+            "inspect_evals/NAME or FILE.py@NAME.",
+        ),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL[,MODEL]...",
+            show_default=False,
+            autocompletion=complete_models,
+            help="Models to evaluate, one after the other; can be repeated.  [default: OSSCTL_MODEL, or the "
+            "largest gpt-oss on this machine that fits]",
+        ),
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List the tasks known by name, and exit.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            show_default=False,
+            help="Folder for results, reports and logs.  [default: eval-DATE-TIME]",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="DIR",
+            show_default=False,
+            help="Continue the evaluation in DIR; nothing finished is asked again.",
+        ),
+    ] = None,
+    efforts: Annotated[
+        str,
+        typer.Option(
+            "-e",
+            "--effort",
+            envvar="OSSCTL_EFFORT",
+            metavar="EFFORT[,EFFORT]",
+            show_default=False,
+            help="Reasoning efforts to evaluate: low, medium, high.  [default: the model's]",
+        ),
+    ] = "",
+    thinks: Annotated[
+        str,
+        typer.Option(
+            "--think",
+            envvar="OSSCTL_THINK",
+            metavar="on,off,auto",
+            show_default=False,
+            help="Evaluate with the reasoning switched on and off, where the chat template has a switch.",
+        ),
+    ] = "",
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            "--repeats",
+            metavar="N",
+            min=1,
+            help="Ask each question N times.  [default: as often as the task's published figures]",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Ask the first N questions of each task."),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            "--sample", metavar="N", min=1, help="Ask N random questions; --seed fixes which, for all models."
+        ),
+    ] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-T",
+            "--task-arg",
+            metavar="NAME=VALUE",
+            show_default=False,
+            help="Argument of the task; can be repeated.",
+        ),
+    ] = None,
+    grader: Annotated[
+        Literal["choice", "number", "exact", "regex", "schema", "program", "model"] | None,
+        typer.Option("--grader", show_default=False, help="How questions that name no grader are graded."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            metavar="MODEL",
+            show_default=False,
+            autocompletion=complete_models,
+            help="Model that grades the answers of tasks and questions that a model grades.",
+        ),
+    ] = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Give the same answers whatever runs beside them, on a CPU; prompts share no prefixes.",
+        ),
+    ] = False,
+    form: Annotated[str, _form_options],
+    system: SystemOption = "",
+    generation: _Generation,
+    template: TemplateGroup,
+    tools: _Tools,
+    loading: LoadingGroup,
+    cache: CacheGroup,
+    out: TextOutput,
+) -> None:
+    """Measure how well models answer: benchmarks by name, tasks of Inspect AI, or your own questions.
+
+    Every model answers all tasks with every effort, many questions at a time; one model is loaded after the
+    other. The results, with confidence intervals and what was published, are printed and kept in a folder
+    with Inspect's logs and a page to look at. Failed answers do not stop the others; the exit code is then 3.
+    `ossctl eval ppl` measures perplexities.
+    """
+    out.open_stdout()
+    if listing:
+        out.lines(task_lines())
+        return
+    require_inspect()
+    if resume is not None:
+        _resume(context, resume)
+        return
+    from ossctl.app.eval.job import EvalOptions
+
+    if not tasks:
+        raise UsageError("there is no task to evaluate", "ossctl eval --list shows those known by name.")
+    fixed = {name for name in ("efforts", "thinks") if is_from_environment(context, name)}
+    options = EvalOptions(
+        tasks,
+        arguments or (),
+        efforts,
+        thinks,
+        repeats,
+        limit,
+        sample,
+        grader,
+        deterministic,
+        frozenset(
+            each for each in _SAMPLING if _is_given(context, each) or is_from_environment(context, each)
+        ),
+    )
+    options.specs()
+    loading = replace(loading, cache_bytes=cache, template=template.template())
+    generation = replace(
+        generation,
+        system=system,
+        template_variables=template.values(),
+        from_environment=generation.from_environment | {name.removesuffix("s") for name in fixed},
+    )
+    found = _models(models, loading, out)
+    referee = None if judge is None else _find(judge, loading, out)
+    job = options.job(found, referee, generation, tools, loading)
+    for note in job.tools.notes():
+        out.note(note)
+    kept = context.obj or _new_folder(folder, context)
+    raise typer.Exit(_run(job, kept, form, out))
+
+
+def require_inspect() -> None:
+    """Raise UsageError if the extra is not installed."""
+    if find_spec("inspect_ai") is None or find_spec("inspect_evals") is None:
+        raise UsageError("ossctl eval needs Inspect AI", 'Install it: pip install "ossctl[eval]"')
+
+
+def _run(job: "EvalJob", folder: "EvalFolder", form: str, out: Output) -> int:
+    from ossctl.app.eval.run import run_eval
+
+    out.note(f"Results: {folder.path}")
+    with EvalProgress(out) as progress:
+        outcome = run_eval(job, folder, progress)
+    out.write(evaluation_text(outcome.evaluation, form, out))
+    if outcome.interrupted:
+        out.error("interrupted", f"Continue with: ossctl eval --resume {folder.path}")
+    elif outcome.errors and not outcome.evaluation.results:
+        raise outcome.errors[0]
+    return int(outcome.exit_code)
+
+
+def _new_folder(path: Path | None, context: typer.Context) -> "EvalFolder":
+    from ossctl.app.eval.folder import EvalFolder, JobRecord
+
+    now = datetime.now().astimezone()
+    settings = {
+        name: os.environ[name]
+        for each in context.command.params
+        if is_from_environment(context, each.name or "")
+        for name in [str(each.envvar)]
+    }
+    words = [word for word in context.meta[ARGUMENTS][1:] if word not in _SHOWING]
+    record = JobRecord(date=f"{now:%Y-%m-%d}", arguments=words, environment=settings)
+    return EvalFolder.create(path or Path(f"eval-{now:%Y%m%d-%H%M%S}"), record)
+
+
+def _resume(context: typer.Context, path: Path) -> None:
+    """Run the command again, with the options of the folder, and how to show and load given now."""
+    from ossctl.app.eval.folder import EvalFolder
+
+    given = [each for each in context.command.params if _is_given(context, each.name or "")]
+    for option in given:
+        if option.name not in _CHANGEABLE:
+            raise UsageError(
+                f"--resume continues with the options of {path}: {_name(option)} can't be changed",
+                "Leave it out, or start a new evaluation.",
+            )
+    folder = EvalFolder.open(path)
+    for each in context.command.params:
+        os.environ.pop(str(each.envvar), None)
+    os.environ.update(folder.record.environment)
+    now = [*context.meta[ARGUMENTS][1:]]
+    places = [n for n, word in enumerate(now) if word == "--resume"]
+    for n in reversed(places):
+        del now[n : n + 2]
+    words = [word for word in now if not word.startswith("--resume=")]
+    root = context.find_root().command
+    root.main(["eval", *folder.record.arguments, *words], standalone_mode=False, obj=folder)
+
+
+def _models(given: list[str] | None, loading: "LoadOptions", out: Output) -> "list[Given]":
+    from ossctl.app.library.references import split_references
+
+    names: list[str | None] = [*split_references(given or [])]
+    return [_find(name, loading, out) for name in names or [os.environ.get("OSSCTL_MODEL") or None]]
+
+
+def _find(reference: str | None, loading: "LoadOptions", out: Output) -> "Given":
+    from ossctl.app.library.references import given
+
+    return given(reference, model_file(reference, loading, out))
+
+
+def _name(option: Any) -> str:
+    return str(max(option.opts, key=len)) if option.opts[0].startswith("-") else "TASK"
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
+    source: Any = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
