@@ -2,7 +2,7 @@
 
 from ossctl.app.chat.events import ChatEvent, ToolRan
 from ossctl.app.tools.source import ToolOutcome
-from ossctl.dialect import Answer, Reasoning, ToolCall
+from ossctl.dialect import Answer, Message, Reasoning, ToolCall
 from ossctl.repl.footnotes import Footnotes
 from tests.app.tools.browser.test_citations import PAGE
 from tests.repl.test_rich_view import DONE
@@ -23,7 +23,8 @@ def test_citations_in_pieces_become_footnotes_below_the_answer() -> None:
     pieces = [Answer("It is 12 degrees【1†L7"), Answer("-L8】."), Answer(" Wow")]
     cited = "It is 12 degrees[1]. Wow\n\n[1] Turku (docs/a (old).md): “It is 12 degrees in Turku.”"
     assert shown(notes, opened(), Reasoning("hm"), *pieces, DONE) == cited
-    assert shown(notes, *pieces, DONE) == cited  # a later turn may cite the page as well
+    notes.begin([Message("user", "?"), Message("tool", PAGE, tool="browser_open")])
+    assert shown(notes, *pieces, DONE) == cited  # a later turn may cite the page, also in a resumed chat
     assert shown(notes, Answer("No citation【"), DONE) == "No citation【"
 
 
