@@ -21,7 +21,7 @@ class Footnotes:
 
     def begin(self, transcript: Iterable[Message]) -> None:
         """Before an answer: it may cite what earlier calls have found."""
-        self._results = [message.content for message in transcript if message.tool.startswith(_BROWSER)]
+        self._results = _results(transcript)
         self._citations = None
         self._update()
 
@@ -45,3 +45,17 @@ class Footnotes:
         from ossctl.app.tools.browser.citations import Citations, cited_pages
 
         self._citations = Citations(cited_pages(self._results))
+
+
+def footnoted(answer: str, transcript: Iterable[Message]) -> str:
+    """An answer of an earlier turn with its footnotes, if it cites pages of the transcript."""
+    results = _results(transcript)
+    if not results:
+        return answer
+    from ossctl.app.tools.browser import citations
+
+    return citations.footnoted(answer, results)
+
+
+def _results(transcript: Iterable[Message]) -> list[str]:
+    return [message.content for message in transcript if message.tool.startswith(_BROWSER)]
