@@ -56,15 +56,15 @@ def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage
     `split` turns the token ids of an earlier answer into messages; none if its text has to be rendered.
     """
     messages = conversation.messages
-    offered = conversation.tools if conversation.tool_choice.mode != "none" else ()
-    ordinary = tuple(tool for tool in offered if tool.native is None)
+    tools = conversation.tools  # also if no call is allowed now: the prefix stays as it was
+    ordinary = tuple(tool for tool in tools if tool.native is None)
     functions = (Namespace(FUNCTIONS, tools=ordinary),) if ordinary else ()
     yield HarmonyMessage(
         "system",
         system_text(
             conversation.effort or DEFAULT_EFFORT,
             conversation.date,
-            native_namespaces(offered),
+            native_namespaces(tools),
             has_functions=bool(functions),
             identity=_identity(conversation),
         ),
@@ -74,7 +74,7 @@ def lay_out(conversation: Conversation, split: Split) -> Iterator[HarmonyMessage
     if text := developer_text(instructions, functions, conversation.json_format):
         yield HarmonyMessage("developer", text)
     unfinished = unfinished_turn(messages)
-    turns = _Turns(split, Recipients.of(conversation.tools))
+    turns = _Turns(split, Recipients.of(tools))
     for position, message in enumerate(messages[len(first) :], len(first)):
         yield from turns.message(message, keep_reasoning=position >= unfinished)
 

@@ -31,6 +31,7 @@ class AnswerDisplay:
         signals = self._signals
         with closing(events), signals.interrupts(stop), signals.suspends(view.pause):
             view.begin()
+            self._footnotes.begin(self._chat.transcript.messages())
             try:
                 for event in events:
                     with signals.undisturbed():

@@ -1,10 +1,10 @@
 """Citations of pages in the answers of a chat, as footnotes below them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
-from ossctl.dialect import Answer
+from ossctl.dialect import Answer, Message
 
 if TYPE_CHECKING:  # most chats have no browser
     from ossctl.app.tools.browser.citations import Citations
@@ -19,21 +19,43 @@ class Footnotes:
         self._results: list[str] = []
         self._citations: Citations | None = None
 
+    def begin(self, transcript: Iterable[Message]) -> None:
+        """Before an answer: it may cite what earlier calls have found."""
+        self._results = _results(transcript)
+        self._citations = None
+        self._update()
+
     def rewritten(self, event: ChatEvent) -> Iterator[ChatEvent]:
         """Yield what to show for an event."""
         match event:
             case ToolRan(outcome) if outcome.call.name.startswith(_BROWSER):
                 self._results.append(outcome.result)
-                self._begin()
+                self._update()
             case Answer(text) if self._citations is not None:
                 event = Answer(self._citations.add(text))
             case Answered() if self._citations is not None:
                 notes = [f"\n\n{note}" for note in self._citations.footnotes]
                 yield Answer("".join([self._citations.end(), *notes]))
-                self._begin()
+                self._update()
         yield event
 
-    def _begin(self) -> None:
+    def _update(self) -> None:
+        if not self._results:
+            return
         from ossctl.app.tools.browser.citations import Citations, cited_pages
 
         self._citations = Citations(cited_pages(self._results))
+
+
+def footnoted(answer: str, transcript: Iterable[Message]) -> str:
+    """An answer of an earlier turn with its footnotes, if it cites pages of the transcript."""
+    results = _results(transcript)
+    if not results:
+        return answer
+    from ossctl.app.tools.browser import citations
+
+    return citations.footnoted(answer, results)
+
+
+def _results(transcript: Iterable[Message]) -> list[str]:
+    return [message.content for message in transcript if message.tool.startswith(_BROWSER)]

@@ -28,7 +28,7 @@ def run_piped(setup: Setup) -> OssctlError | None:
     with signals:
         try:
             repl.warn_unsaved()
-            repl.ready()
+            repl.load()
             for line in _lines():
                 if not setup.obeys and registry.find(line.partition(" ")[0]) is not None:
                     repl.say(f"'{one_line(line)}' is sent as a message; --commands runs slash commands.")

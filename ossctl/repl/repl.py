@@ -53,7 +53,7 @@ class Repl:
         self._may_run = ToolPermission(surface, allow_all=setup.may_run_all)
         self._prefill = DraftPrefill(setup.chat)
         self._introduced: ModelSession | None = None  # the model whose remarks were shown
-        self._warned_unsaved = False
+        self._warned_unsaved = self._noted_tools = False
 
     def say(self, *lines: str) -> None:
         """Show lines to the user, apart from the answers."""
@@ -127,12 +127,19 @@ class Repl:
             self._warned_unsaved = True
 
     def ready(self) -> None:
+        """Wait until the chat has its model and its tools. Raises what loading raises."""
+        self.load()
+        self._wait(self.chat.tools.wait, "Starting tools.", "tools are still starting")
+        if not self._noted_tools:
+            self.say(*self.chat.tools.notes())
+            self._noted_tools = True
+
+    def load(self) -> None:
         """Wait until the chat has its model. Raises what loading raises."""
         if not self._ensure_load() and self.model.error is not None and self._introduced is not None:
             self.model.start_load()  # it worked before, and may again
         if not self.model.settled:
             self._wait(self.model.wait, f"Loading {self.model.name}.", "the model is still loading")
-        self._wait(self.chat.tools.wait, "Starting tools.", "tools are still starting")
         session = self.model.session()
         self._use(session)
         if self._introduced is not session:
@@ -142,8 +149,6 @@ class Repl:
             if supported != settings:
                 self.chat.settings = supported
             self.say(*self.model.remarks())
-            if self._introduced is None:
-                self.say(*self.chat.tools.notes())
             self._introduced = session
 
     def update_model(self) -> None:

@@ -56,6 +56,15 @@ def test_a_line_that_fails_is_said_and_the_others_go_on(tmp_path: Path) -> None:
     assert result.stdout.strip()
 
 
+def test_commands_do_not_wait_for_a_server_that_does_not_start(tmp_path: Path) -> None:
+    server = ("--mcp", "silent=sleep 987", "--yes")
+    result = chat(tmp_path, "/mcp\n/tools\n/exit\nNever said.\n", "--commands", *server)
+    assert result.code == 0
+    assert "started (sleep 987)" in result.stderr or "starting (sleep 987)" in result.stderr
+    assert "Some functions are still starting." in result.stderr
+    assert "did not answer" not in result.stderr
+
+
 def test_an_effort_from_the_environment_holds_for_models_that_have_one(tmp_path: Path) -> None:
     asked = ("chat", *MODEL, "-n", 2)
     result = ossctl(*asked, cwd=tmp_path, stdin=b"Say hi.", OSSCTL_EFFORT="low")

@@ -64,6 +64,14 @@ def test_random_conversations_with_native_tools_have_the_references_tokens(
     assert_references_tokens(harmony.render(conversation), conversation, reference)
 
 
+def test_a_prompt_after_which_no_call_is_allowed_announces_the_tools_as_before() -> None:
+    dialect = HarmonyDialect(TOY, TOY.markers, JsonGrammars(TOY))
+    before = Conversation((QUESTION,), ALL)
+    after = Conversation((QUESTION, CALLING, RESULT), ALL, ToolChoice("none"))
+    opening = len(TOY.ids(NEXT))
+    assert dialect.render(after)[: len(dialect.render(before)) - opening] == dialect.render(before)[:-opening]
+
+
 @pytest.mark.parametrize("tools", [(PYTHON,), BROWSER, ALL, (PYTHON, FUNCTION)])
 def test_native_tools_are_announced_in_the_system_message(
     tools: tuple[Tool, ...], harmony: HarmonyDialect, reference: Reference

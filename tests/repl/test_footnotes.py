@@ -2,8 +2,8 @@
 
 from ossctl.app.chat.events import ChatEvent, ToolRan
 from ossctl.app.tools.source import ToolOutcome
-from ossctl.dialect import Answer, Reasoning, ToolCall
-from ossctl.repl.footnotes import Footnotes
+from ossctl.dialect import Answer, Message, Reasoning, ToolCall
+from ossctl.repl.footnotes import Footnotes, footnoted
 from tests.app.tools.browser.test_citations import PAGE
 from tests.repl.test_rich_view import DONE
 
@@ -23,10 +23,20 @@ def test_citations_in_pieces_become_footnotes_below_the_answer() -> None:
     pieces = [Answer("It is 12 degrees【1†L7"), Answer("-L8】."), Answer(" Wow")]
     cited = "It is 12 degrees[1]. Wow\n\n[1] Turku (docs/a (old).md): “It is 12 degrees in Turku.”"
     assert shown(notes, opened(), Reasoning("hm"), *pieces, DONE) == cited
-    assert shown(notes, *pieces, DONE) == cited  # a later turn may cite the page as well
+    notes.begin([Message("user", "?"), Message("tool", PAGE, tool="browser_open")])
+    assert shown(notes, *pieces, DONE) == cited  # a later turn may cite the page, also in a resumed chat
     assert shown(notes, Answer("No citation【"), DONE) == "No citation【"
 
 
 def test_without_the_browser_nothing_is_rewritten() -> None:
     text = "It is 12 degrees【1†L7-L8】."
     assert shown(Footnotes(), opened("read_file"), Answer(text), DONE) == text
+
+
+def test_an_earlier_answer_is_shown_with_its_footnotes() -> None:
+    transcript = [Message("user", "?"), Message("tool", PAGE, tool="browser_open")]
+    assert (
+        footnoted("12 degrees【1†L7】.", transcript)
+        == "12 degrees[1].\n\n[1] Turku (docs/a (old).md): “It is 12”"
+    )
+    assert footnoted("12 degrees【1†L7】.", transcript[:1]) == "12 degrees【1†L7】."

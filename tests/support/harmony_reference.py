@@ -77,11 +77,6 @@ def _pieces() -> list[bytes]:
     return [encoding.decode_single_token_bytes(rank) for rank in range(_N_RANKS)]
 
 
-def offered(conversation: Conversation) -> Sequence[Tool]:
-    """The functions that may be called."""
-    return conversation.tools if conversation.tool_choice.mode != "none" else ()
-
-
 def system(conversation: Conversation, *builtins: str) -> oh.Message:
     """The system message, with built-in tools by name."""
     content = oh.SystemContent.new()
@@ -90,7 +85,7 @@ def system(conversation: Conversation, *builtins: str) -> oh.Message:
         content.conversation_start_date = str(conversation.date)
     for name in builtins:
         content = content.with_tools(getattr(oh.ToolNamespaceConfig, name)())
-    for tool in offered(conversation):
+    for tool in conversation.tools:
         if tool.native == "python":
             python = oh.ToolNamespaceConfig(name="python", description=tool.description, tools=[])
             content = content.with_tools(python)
@@ -140,7 +135,7 @@ def as_reference(conversation: Conversation) -> list[oh.Message]:
     while above < len(messages) and messages[above].role in _ABOVE:
         above += 1
     instructions = "\n\n".join(message.content for message in messages[:above])
-    tools = [tool for tool in offered(conversation) if tool.native is None]
+    tools = [tool for tool in conversation.tools if tool.native is None]
     first = [developer(instructions, tools)] if instructions or tools else []
     native = {tool.name for tool in conversation.tools if tool.native is not None}
     rest = [part for message in messages[above:] for part in _parts(message, native)]

@@ -102,7 +102,7 @@ class Folder:
         Folders that cannot be read are left out, except for `path` itself.
         """
         start = self.relative(path)
-        with _explained(path or "."):
+        with _explained(path):
             entries = self._entries(start)
         waiting = [entries]
         while waiting and keep_going():
@@ -115,7 +115,7 @@ class Folder:
 
     def entries(self, path: str = "") -> list[Entry]:
         """The files and folders in one folder."""
-        with _explained(path or "."):
+        with _explained(path):
             return self._entries(self.relative(path))
 
     def _entries(self, path: str) -> list[Entry]:
@@ -232,6 +232,7 @@ def _refuse_irregular(path: str, status: os.stat_result) -> None:
 @contextmanager
 def _explained(path: str) -> Iterator[None]:
     """Raise what the system reports as FolderError."""
+    path = path or "."
     try:
         yield
     except FileNotFoundError:

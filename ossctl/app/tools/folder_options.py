@@ -19,8 +19,8 @@ def files_source(given: str) -> FilesSource:
     `DIR:ro` is the same as `DIR`, for a folder whose name ends in `:rw`.
     """
     if given.endswith(WRITABLE):
-        return FilesSource(_folder(given.removesuffix(WRITABLE)), writable=True)
-    return FilesSource(_folder(given.removesuffix(_READ_ONLY)))
+        return FilesSource(_folder(given.removesuffix(WRITABLE), "--files"), writable=True)
+    return FilesSource(_folder(given.removesuffix(_READ_ONLY), "--files"))
 
 
 def browser_source(given: str, seconds: float) -> BrowserSource:
@@ -32,7 +32,7 @@ def browser_source(given: str, seconds: float) -> BrowserSource:
         return BrowserSource(WebLibrary())
     if given.startswith(_SERVER):
         return _server_source(given.removeprefix(_SERVER), seconds)
-    return BrowserSource(FolderLibrary(_folder(given), Paths.from_environment().documents))
+    return BrowserSource(FolderLibrary(_folder(given, "--browser"), Paths.from_environment().documents))
 
 
 def _server_source(given: str, seconds: float) -> BrowserSource:
@@ -46,5 +46,10 @@ def _server_source(given: str, seconds: float) -> BrowserSource:
     return BrowserSource(ServerLibrary(servers[0], seconds))
 
 
-def _folder(given: str) -> Path:
-    return Path(given).expanduser()
+def _folder(given: str, option: str) -> Path:
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        raise UsageError(
+            f"{option} {given}: {'not a folder' if folder.exists() else 'there is no such folder'}"
+        )
+    return folder

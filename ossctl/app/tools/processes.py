@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -12,6 +13,8 @@ from typing import Protocol
 
 from ossctl.app.tools.source import POLL_SECONDS
 from ossctl.errors import UsageError
+
+_WINDOWS_PART = re.compile(r'\\*"|\\+|[ \t]+|[^\\" \t]+')
 
 
 class _Process(Protocol):
@@ -26,9 +29,39 @@ class _Process(Protocol):
 def argv_of(command: str, where: str) -> tuple[str, ...]:
     """The words of a command. Raises UsageError, which names `where`, if a quote is not closed."""
     try:
-        return tuple(shlex.split(command, posix=os.name == "posix"))
+        return tuple(windows_words(command) if os.name == "nt" else shlex.split(command))
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def windows_words(command: str) -> list[str]:
+    """The words of a command on Windows, by the rules of Microsoft's C runtime. Raises ValueError.
+
+    Words end at spaces and tabs outside double quotes. Backslashes are special only before a double quote,
+    where two stand for one. A double quote after an odd number of them, or one of two within quotes, is text.
+    """
+    words: list[str] = []
+    word: str | None = None
+    quoted = False
+    parts = _WINDOWS_PART.finditer(command)
+    for part in parts:
+        text = part[0]
+        if text.endswith('"'):
+            backslashes, odd = divmod(len(text) - 1, 2)
+            twice = quoted and not odd and command.startswith('"', part.end())
+            word = (word or "") + "\\" * backslashes + ('"' if odd or twice else "")
+            if twice:
+                next(parts)
+            elif not odd:
+                quoted = not quoted
+        elif quoted or text[0] not in " \t":
+            word = (word or "") + text
+        elif word is not None:
+            words.append(word)
+            word = None
+    if quoted:
+        raise ValueError("No closing quotation")
+    return words if word is None else [*words, word]
 
 
 def startable(argv: Sequence[str]) -> list[str]:

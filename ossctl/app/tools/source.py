@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from ossctl.dialect import Tool, ToolCall
+from ossctl.errors import OssctlError
 
 MAX_RESULT_BYTES = 64 * 1024  # about 16,000 tokens: more would crowd out the conversation
 
@@ -26,6 +27,14 @@ class ToolOutcome:
     result: str
     ok: bool
     seconds: float = 0.0
+
+
+class PartlyStarted(OssctlError):
+    """Some of the servers of a source cannot start. The others have `tools`."""
+
+    def __init__(self, error: OssctlError, tools: Sequence[Tool]) -> None:
+        super().__init__(error.message, error.hint)
+        self.tools = tools
 
 
 class ToolSession(Protocol):
@@ -52,7 +61,10 @@ class ToolSource(Protocol):
         """Whether calls of one conversation may run at the same time."""
 
     def tools(self) -> Sequence[Tool]:
-        """The functions, always the same ones. Starts what is needed to know them. Raises OssctlError."""
+        """The functions, always the same ones. Starts what is needed to know them.
+
+        Raises OssctlError; PartlyStarted if some of them can be used nevertheless.
+        """
 
     def describe(self, name: str, /) -> str:
         """What runs the function, and its limits, in a few words for the user."""

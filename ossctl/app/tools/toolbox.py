@@ -9,7 +9,16 @@ from threading import Event, Lock, Thread
 from time import monotonic
 
 from ossctl.app.tools.arguments import json_arguments
-from ossctl.app.tools.source import KeepGoing, ToolOutcome, ToolSession, ToolSource, denied, failed, stopped
+from ossctl.app.tools.source import (
+    KeepGoing,
+    PartlyStarted,
+    ToolOutcome,
+    ToolSession,
+    ToolSource,
+    denied,
+    failed,
+    stopped,
+)
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import OssctlError, UsageError
 
@@ -71,7 +80,7 @@ class Toolbox:
     def start(self) -> None:
         """Start what has to be started, on another thread; until then its functions are not offered.
 
-        A source that fails is left out from now on, and `notes` say why.
+        What fails is left out from now on, and `notes` say why.
         """
         if not self._sources:
             return
@@ -141,11 +150,15 @@ class Toolbox:
             except OssctlError as error:
                 if not self._lenient:
                     raise
+                if isinstance(error, PartlyStarted):
+                    self._offer(source, error.tools)
                 self._failures[source] = f"Not offered to the model: {error.message}. {error.hint}".strip()
 
     def _ask(self, source: ToolSource) -> None:
         """Note which functions a source has. It may take long to start: others do not wait for it."""
-        tools = tuple(source.tools())
+        self._offer(source, source.tools())
+
+    def _offer(self, source: ToolSource, tools: Sequence[Tool]) -> None:
         with self._lock:
             if source in self._tools:  # asked on another thread meanwhile
                 return
@@ -154,7 +167,7 @@ class Toolbox:
                 if tool.name in taken:
                     raise UsageError(f"there are two functions with the name {tool.name}")
                 taken.add(tool.name)
-            self._tools[source] = tools
+            self._tools[source] = tuple(tools)
 
 
 class ToolRunner:

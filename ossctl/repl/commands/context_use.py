@@ -80,7 +80,7 @@ def stats(repl: "Repl", _argument: str) -> None:
 
 def plan(repl: "Repl", _argument: str) -> None:
     """`/plan`"""
-    repl.ready()
+    repl.load()
     made = repl.chat.model_session.model.plan
     if made is not None:
         repl.say(*repl.describe_plan(repl.model.name, made))

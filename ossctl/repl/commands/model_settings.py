@@ -66,7 +66,7 @@ _OFF = "off"
 
 def effort(repl: "Repl", argument: str) -> None:
     """`/effort [EFFORT]`"""
-    repl.ready()
+    repl.load()
     require_effort(repl)
     if argument:
         repl.chat.settings = replace(repl.chat.settings, effort=msgspec.convert(argument, Effort))
@@ -90,7 +90,7 @@ def system(repl: "Repl", argument: str) -> None:
 def model(repl: "Repl", argument: str) -> None:
     """`/model [MODEL]`"""
     if not argument:
-        repl.ready()
+        repl.load()
         n_ctx = repl.chat.model_session.n_ctx
         repl.say(f"{repl.chat.model.name}, context of {n_ctx:,} tokens: {repl.chat.model.path}")
         return
@@ -102,7 +102,7 @@ def model(repl: "Repl", argument: str) -> None:
     except KeyboardInterrupt:
         raise UsageError(f"loading {argument} was stopped", f"{repl.model.name} is loaded again.") from None
     _keep_supported(repl)
-    repl.ready()
+    repl.load()
     repl.say(f"{repl.chat.model.name} continues the conversation.")
 
 
@@ -110,14 +110,14 @@ def template(repl: "Repl", argument: str) -> None:
     """`/template [FILE|off]`"""
     if argument:
         chosen = None if argument == _OFF else read_template(user_path(argument))
-        repl.ready()
+        repl.load()
         repl.chat.use(None, repl.chat.model)
         try:
             repl.model.use_template(chosen)
         except KeyboardInterrupt:
             raise UsageError("stopped: the chat template stays as it was") from None
         _keep_supported(repl)
-        repl.ready()
+        repl.load()
     used = repl.model.template
     repl.say(f"Chat template: {used.path}" if used else "The chat template is the model's own.")
 

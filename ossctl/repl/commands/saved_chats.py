@@ -8,6 +8,7 @@ from ossctl.app.chat.export import ExportedChat, markdown_of, record_of, save_ne
 from ossctl.app.chat.paths import user_path
 from ossctl.app.chat.session_log import SavedSession, title_of
 from ossctl.errors import UsageError
+from ossctl.repl.footnotes import footnoted
 from ossctl.repl.setup import Leave
 from ossctl.repl.wording import tokens
 
@@ -97,7 +98,7 @@ def show_session(repl: "Repl", saved: SavedSession) -> None:
             repl.say("> …")
         for entry in turn.entries[1:]:
             if entry.message.role == "assistant" and entry.message.content:
-                repl.say("", entry.message.content.strip())
+                repl.say("", footnoted(entry.message.content.strip(), saved.transcript.messages()))
             if entry.state == "stopped":
                 count = entry.details.get("usage", {}).get("completion_tokens")
                 repl.say(f"(stopped{f' after {tokens(count)}' if count else ''})")

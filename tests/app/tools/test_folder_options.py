@@ -37,8 +37,11 @@ def test_a_name_that_ends_like_the_option(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"files": "none:rw"}, {"browser": "none"}])
 def test_a_missing_folder_is_named(folder: Path, options: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match="there is no folder none"):
+    ((option, _),) = options.items()
+    with pytest.raises(UsageError, match=f"--{option} none: there is no such folder"):
         names(**options)
+    with pytest.raises(UsageError, match=f"--{option} {__file__}: not a folder"):
+        names(**{option: __file__})
 
 
 def test_changes_of_files_need_a_terminal_to_ask_on(folder: Path) -> None:

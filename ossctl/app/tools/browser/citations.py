@@ -10,7 +10,11 @@ _HEAD = re.compile(
     r"\[(\d{1,6})\] (.{0,600}?)(?: \(([^\n]{0,600})\))?\n\*\*viewing lines \[\d+ - \d+\] of \d+\*\*\n\n"
 )
 _LINE = re.compile(r"^L(\d+): (.*)$", re.MULTILINE)
-_CITATION = re.compile(r"【(\d{1,6})†([^†】\n]{1,100})(?:†[^†】\n]{1,100})?】")
+_CODE = r"(?<!`)(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)"
+_CODE_OR_CITATION = re.compile(
+    rf"{_CODE}|【(?P<page>\d{{1,6}})†(?P<place>[^†】\n]{{1,100}})(?:†[^†】\n]{{1,100}})?】"
+)
+_FENCE = re.compile(r"[\s>]*(`{3,}|~{3,})")
 _UNFINISHED = re.compile(r"【(?:\d{1,6}(?:†[^†】\n]{0,100}(?:†[^†】\n]{0,100})?)?)?\Z")
 _LINES = re.compile(r"L(\d{1,9})(?:\s*[-\u2013]\s*L?(\d{1,9}))?")
 _QUOTED = 120  # characters of a footnote's quotation
@@ -62,11 +66,13 @@ def footnoted(answer: str, results: Iterable[str]) -> str:
 
 
 class Citations:
-    """Replaces the citations in an answer that arrives in pieces. Citations of unknown pages stay."""
+    """Replaces the citations in an answer that arrives in pieces. Those of unknown pages and in code stay."""
 
     def __init__(self, pages: Mapping[int, CitedPage]) -> None:
         self._pages = pages
         self._held = ""
+        self._line = ""  # what has been shown of the current line, before its citations were replaced
+        self._fence = ""  # which began the block of code where the text is
         self._footnotes: dict[tuple[str, str, str], Footnote] = {}
 
     @property
@@ -75,27 +81,54 @@ class Citations:
         return tuple(self._footnotes.values())
 
     def add(self, piece: str) -> str:
-        """The text that can be shown now. What may become a citation waits for the next piece."""
-        text = self._held + piece
-        unfinished = _UNFINISHED.search(text)
-        end = unfinished.start() if unfinished else len(text)
-        self._held = text[end:]
-        return _CITATION.sub(self._replaced, text[:end])
+        """The text that can be shown now. What may become a citation or code waits for the next piece."""
+        *lines, rest = (self._held + piece).split("\n")
+        shown = [f"{self._part(line)}\n{self._end_line()}" for line in lines]
+        end = len(rest) if self._is_code(rest) else _unfinished(rest)
+        self._held = rest[end:]
+        return "".join([*shown, self._part(rest[:end])])
 
     def end(self) -> str:
         """The text that was waiting, at the end of the answer."""
         held, self._held = self._held, ""
-        return held
+        return self._part(held)
+
+    def _part(self, text: str) -> str:
+        """A part of the current line, with its citations replaced."""
+        shown = text if self._is_code(text) else _CODE_OR_CITATION.sub(self._replaced, text)
+        self._line += text
+        return shown
+
+    def _is_code(self, text: str) -> bool:
+        return bool(self._fence or _FENCE.match(self._line + text))
+
+    def _end_line(self) -> str:
+        """Notice the begin or end of a block of code. Shows nothing."""
+        fence = _FENCE.match(self._line)
+        after = self._line[fence.end() :] if fence else ""
+        if fence and not self._fence and "`" not in after:
+            self._fence = fence[1]
+        elif fence and self._fence and fence[1].startswith(self._fence) and not after.strip():
+            self._fence = ""
+        self._line = ""
+        return ""
 
     def _replaced(self, found: re.Match[str]) -> str:
-        page = self._pages.get(int(found[1]))
+        page = self._pages.get(int(found["page"])) if found["page"] else None
         if page is None:
             return found[0]
-        quotation = _quotation(page, found[2])
+        quotation = _quotation(page, found["place"])
         key = (page.title, page.url, quotation)
         if key not in self._footnotes:
             self._footnotes[key] = Footnote(len(self._footnotes) + 1, *key)
         return f"[{self._footnotes[key].number}]"
+
+
+def _unfinished(text: str) -> int:
+    """Where a line ends for now: before a citation, or code within the text, that is not complete."""
+    code = re.sub(rf"{_CODE}(?=.)", lambda found: " " * len(found[0]), text).find("`")
+    citation = _UNFINISHED.search(text)
+    return min(code if code >= 0 else len(text), citation.start() if citation else len(text))
 
 
 def _quotation(page: CitedPage, place: str) -> str:

@@ -72,7 +72,7 @@ def decoded(data: bytes) -> str:
     named = _CHARSET.search(data, 0, 2048)
     try:
         return data.decode(named[1].decode("ascii") if named else "cp1252", "replace")
-    except LookupError:
+    except (LookupError, UnicodeError):  # Python's codecs for other things than documents refuse "replace"
         return data.decode("cp1252", "replace")
 
 

@@ -88,7 +88,7 @@ class FolderUpdate:
         try:
             self._update()
             self._error = ""
-        except (OssctlError, FolderError) as error:
+        except (OssctlError, FolderError, OSError) as error:
             self._error = str(error)
         finally:
             with self._lock:

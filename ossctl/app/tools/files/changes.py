@@ -1,5 +1,6 @@
 """What a call would change in a folder: shown as a diff, then done."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -9,6 +10,7 @@ from ossctl.app.tools.files.functions import WRITE, WriteArguments
 from ossctl.app.tools.files.patches import FileChange, parse_patch, patch_in
 from ossctl.app.tools.files.text_file import TextFile, read_if_there
 from ossctl.app.tools.folder import Folder, FolderError
+from ossctl.app.tools.question import visible
 from ossctl.dialect import ToolCall
 
 _NO_FILE = "/dev/null"
@@ -27,11 +29,15 @@ class Change:
     text: str | None
     form: TextFile
 
+    @property
+    def name(self) -> str:
+        """The path for the user, on one line."""
+        return visible(self.path).replace("\n", "\\n")
+
     def diff(self) -> str:
-        old = self.old.text.splitlines(keepends=True) if self.old else []
-        new = self.text.splitlines(keepends=True) if self.text else []
-        before = self.path if self.old else _NO_FILE
-        after = self.path if self.text is not None else _NO_FILE
+        old, new = _lines(self.old.text if self.old else ""), _lines(self.text or "")
+        before = self.name if self.old else _NO_FILE
+        after = self.name if self.text is not None else _NO_FILE
         lines = unified_diff(old, new, before, after)
         return "".join(line if line.endswith("\n") else f"{line}{_NO_NEWLINE}" for line in lines)
 
@@ -41,6 +47,11 @@ class Change:
         if self.text is None:
             return f"deleted {self.path}"
         return f"{'updated' if self.old else 'added'} {self.path}"
+
+
+def _lines(text: str) -> Sequence[str]:
+    """The lines with their ends. Only a line feed ends one, for the model as well."""
+    return [line for line in re.split(r"(?<=\n)", text) if line]
 
 
 def changes_of(call: ToolCall, folder: Folder) -> Sequence[Change]:

@@ -74,7 +74,7 @@ class Files:
             return None
         diff = "".join(change.diff() for change in changes) or "Nothing changes in the files.\n"
         diff = "\t".join(map(visible, diff.split("\t")))
-        return f"{diff}Let {call.name} change {', '.join(change.path for change in changes)}?"
+        return f"{diff}Let {call.name} change {', '.join(change.name for change in changes)}?"
 
     def run(self, call: ToolCall, keep_going: KeepGoing) -> ToolOutcome:
         if not keep_going():

@@ -27,6 +27,14 @@ _POLL_SECONDS = 0.1
 _T = TypeVar("_T")
 
 
+class ServersFailed(OssctlError):
+    """Some servers cannot start. The others are `started`."""
+
+    def __init__(self, message: str, hint: str, started: Sequence[tuple[McpServer, list[Tool]]]) -> None:
+        super().__init__(message, hint)
+        self.started = started
+
+
 class ServerPool:
     """The servers, of which each runs once and answers any number of calls at the same time."""
 
@@ -38,11 +46,14 @@ class ServerPool:
         self.connections = {server.name: Connection(server) for server in servers}
 
     def start(self) -> list[tuple[McpServer, list[Tool]]]:
-        """Start all servers side by side; each has its functions. Raises OssctlError if one cannot start."""
-        if faults := self._wait(_start(list(self.connections.values()))):
-            lines = [line for fault in faults for line in fault.splitlines()]
-            raise OssctlError(lines[0].rstrip(":"), "\n".join(lines[1:]))
-        return [(each.server, _tools(each)) for each in self.connections.values()]
+        """Start all servers side by side; each has its functions. Raises ServersFailed."""
+        connections = list(self.connections.values())
+        faults = self._wait(_start(connections))
+        started = [(each.server, _tools(each)) for each in connections if each not in faults]
+        if faults:
+            lines = [line for fault in faults.values() for line in fault.splitlines()]
+            raise ServersFailed(lines[0].rstrip(":"), "\n".join(lines[1:]), started)
+        return started
 
     def call(
         self, tool: ServerTool, call: ToolCall, arguments: dict[str, Any], seconds: float
@@ -94,13 +105,13 @@ def _interrupt(signum: int, _frame: object) -> NoReturn:
     raise Interrupted(signum)
 
 
-async def _start(connections: Sequence[Connection]) -> list[str]:
+async def _start(connections: Sequence[Connection]) -> dict[Connection, str]:
     """Start the servers. Returns what is wrong with those that cannot start."""
     results = await asyncio.gather(*(each.start() for each in connections), return_exceptions=True)
-    faults = []
+    faults: dict[Connection, str] = {}
     for connection, result in zip(connections, results, strict=True):
         if isinstance(result, ServerFault):
-            faults.append(f"the MCP server {connection.server.name} {result}")
+            faults[connection] = f"the MCP server {connection.server.name} {result}"
         elif isinstance(result, BaseException):
             raise result
     return faults

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from ossctl.app.tools.mcp.event_loop import result_while
 from ossctl.app.tools.mcp.naming import ServerTool, named_for_model, offered
 from ossctl.app.tools.mcp.server import McpServer
 from ossctl.app.tools.question import call_text
-from ossctl.app.tools.source import KeepGoing, ToolOutcome, failed, stopped
+from ossctl.app.tools.source import KeepGoing, PartlyStarted, ToolOutcome, failed, stopped
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import UsageError
 
@@ -59,7 +60,7 @@ class McpSource:
 
     def notes(self) -> Sequence[str]:
         """The servers that run, and how many functions of each are offered."""
-        counts = ((server.name, len(server.tools)) for server in self.servers())
+        counts = ((server.name, len(server.tools)) for server in self.servers() if not server.error)
         return [f"MCP server {name}: {count:,} function{'s' * (count != 1)}." for name, count in counts]
 
     def open(self) -> "McpSession":
@@ -95,8 +96,21 @@ class McpSource:
     def _named(self) -> Mapping[str, ServerTool]:
         with self._lock:
             if self._offered is None:
-                self._offered = offered(named_for_model(self._running().start()), self._patterns)
+                self._offered = self._start()
             return self._offered
+
+    def _start(self) -> Mapping[str, ServerTool]:
+        """Start the servers. Raises OssctlError, and PartlyStarted once if some have started."""
+        from ossctl.app.tools.mcp.pool import ServersFailed
+
+        try:
+            return offered(named_for_model(self._running().start()), self._patterns)
+        except ServersFailed as error:
+            with suppress(UsageError):  # a pattern may be for a server that has failed
+                self._offered = offered(named_for_model(error.started), self._patterns)
+            if not self._offered:
+                raise
+            raise PartlyStarted(error, [each.tool for each in self._offered.values()]) from None
 
     def _running(self) -> "ServerPool":
         if self._pool is None:

@@ -6,7 +6,7 @@ processes or too much memory is used. The worker runs code in a module that it k
 
 Requests and replies are JSON behind a length of 4 bytes, on the pipes that are standard input and output in
 the beginning. The code never sees these two: what it prints goes to standard error, a third pipe, in which
-the marker of the request follows the output of each piece of code.
+STARTED comes first, and the marker of the request follows the output of each piece of code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 TOO_MANY_PROCESSES, TOO_MUCH_MEMORY, ENDED = 80, 81, 82  # exit codes
+STARTED = b"\0started\0"  # follows what podman and docker print when they start
 WATCH_MILLISECONDS = 250
+OOM_EVENTS = (  # of the container's control group, in its second and first version
+    "/sys/fs/cgroup/memory.events",
+    "/sys/fs/cgroup/memory/memory.oom_control",
+)
 MAX_TRACEBACK = 4_000  # characters
 MAX_OPEN_FILES = 256
 
@@ -48,7 +53,10 @@ def watch(worker: int, limits: dict[str, int]) -> int:
             return 0
         if woken in found:
             os.read(woken, 4096)
-        if reap(worker):
+        ended = reap(worker)
+        if killed_for_memory():
+            return TOO_MUCH_MEMORY
+        if ended:
             return ENDED
         processes = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
         if len(processes) > limits["processes"]:
@@ -65,6 +73,14 @@ def reap(worker: int) -> bool:
             return True
         if ended == 0:
             return False
+
+
+def killed_for_memory() -> bool:
+    """Whether the kernel has killed one of a container's processes because of its limit of memory."""
+    for file in OOM_EVENTS:
+        with contextlib.suppress(OSError), open(file) as events:
+            return any(line.startswith("oom_kill ") and line != "oom_kill 0\n" for line in events)
+    return False
 
 
 def total(processes: Sequence[str], of: Callable[[str], int]) -> int:
@@ -109,6 +125,7 @@ class Worker:
     def serve(self) -> None:
         """Answer requests until there are no more."""
         threading.Thread(target=self.listen, daemon=True).start()
+        os.write(self.printed, STARTED)
         while True:
             request = self.requests.get()
             reply = self.answer(request["code"])

@@ -22,6 +22,7 @@ _END_SECONDS = 2.0
 _READ_BYTES = 64 * 1024
 _MAX_REPLY = 1 << 20  # bytes
 
+_STARTED = b"\0started\0"  # child.py's
 _ENDS = {  # child.py's exit codes
     80: "killed because it started more than {processes} processes",
     81: "killed because it took more than {memory} MiB of memory",
@@ -145,7 +146,7 @@ class _Output:
         self._kept = bytearray()
         self._recent = b""
         self._marker = b""
-        self._reading = self._ended = False
+        self._started = self._reading = self._ended = False
         self._changed = Condition()
         Thread(target=self._read, name="python", daemon=True).start()
 
@@ -184,6 +185,10 @@ class _Output:
             return not self._ended
 
     def _add(self, data: bytes) -> None:
+        if not self._started:
+            _, start, rest = (self._kept + data).partition(_STARTED)
+            if start:
+                self._started, self.printed, self._kept, data = True, 0, bytearray(), bytes(rest)
         self.printed += len(data)
         self._kept += data[: MAX_RESULT_BYTES + len(self._marker) - len(self._kept)]
         self._recent += data

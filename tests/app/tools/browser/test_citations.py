@@ -34,6 +34,15 @@ def test_citations_become_footnotes_with_title_place_and_quotation() -> None:
         ("a【7†L7】【x】 【1 】", "a【7†L7】【x】 【1 】", []),
         ("a【1†L7", "a【1†L7", []),
         ("【", "【", []),
+        ("`【1†L7】` ``a`【1†L7】`` b【1†L7】", "`【1†L7】` ``a`【1†L7】`` b[1]", ["It is 12"]),
+        ("an odd ` here【1†L7】\nb`【1†L7】", "an odd ` here[1]\nb`[1]", ["It is 12"]),
+        (
+            "1. a:\n   ```py\nx = '【1†L7】'\n```x\n```\nb【1†L7】",
+            "1. a:\n   ```py\nx = '【1†L7】'\n```x\n```\nb[1]",
+            ["It is 12"],
+        ),
+        ("~~~~\n【1†L7】\n~~~\n```\n【1†L7】", "~~~~\n【1†L7】\n~~~\n```\n【1†L7】", []),
+        ("```a``` b【1†L7】\nc【1†L7】", "```a``` b【1†L7】\nc[1]", ["It is 12"]),
     ],
 )
 def test_forms_of_citations(answer: str, shown: str, quotations: list[str]) -> None:
@@ -48,7 +57,9 @@ def test_pieces_give_the_same_as_the_whole() -> None:
     pages = cited_pages(RESULTS)
     for _ in range(300):
         answer = "".join(
-            rng.choices(["【", "】", "1", "†", "L7", "-", "a ", "\n", "【1†L7-L8】", "【0†L1】"], k=20)
+            rng.choices(
+                ["【", "】", "1", "†", "L7", "-", "a ", "\n", "【1†L7-L8】", "【0†L1】", "`", "```"], k=20
+            )
         )
         citations = Citations(pages)
         pieces = [citations.add(answer[i : i + 3]) for i in range(0, len(answer), 3)]

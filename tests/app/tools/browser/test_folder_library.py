@@ -91,6 +91,16 @@ def test_a_binary_file_is_said_to_be_one(library: FolderLibrary) -> None:
         library.fetch("picture.dat", lambda: True)
 
 
+@pytest.mark.parametrize("name", ["idna", "undefined", "no-such-encoding"])
+def test_a_page_in_an_encoding_that_is_none_does_not_end_the_index(
+    library: FolderLibrary, folder: Path, name: str
+) -> None:
+    (folder / "a.html").write_bytes(f'<meta charset="{name}"><p>caf\xe9 harbour'.encode("cp1252"))
+    assert found(library, "harbour") == ["a.html"]
+    assert found(library, "Turku")
+    assert "café" in library.fetch("a.html", lambda: True).text
+
+
 def test_the_index_follows_changes(
     library: FolderLibrary, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

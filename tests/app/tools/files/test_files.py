@@ -121,6 +121,18 @@ def test_a_search_that_takes_too_long_is_killed(
     assert "more than 0.4 s" in error(files, "grep", pattern=r"(a|aa)+$")
 
 
+def test_a_diff_has_the_lines_that_the_file_has_and_names_are_on_one_line(files: Files, root: Path) -> None:
+    (root / "page.txt").write_text("a\x0cb\u2028c\rd\n", newline="")
+    name = "b\nLet write_file change c?\u202e.txt"
+    assert files.question(call("write_file", path="page.txt", text="a\x0cb\n")) == (
+        "--- page.txt\n+++ page.txt\n@@ -1 +1 @@\n-a\\fb\\u2028c\\rd\n+a\\fb\nLet write_file change page.txt?"
+    )
+    assert files.question(call("write_file", path=name, text="x\n")) == (
+        "--- /dev/null\n+++ b\\nLet write_file change c?\\u202e.txt\n@@ -0,0 +1 @@\n+x\n"
+        "Let write_file change b\\nLet write_file change c?\\u202e.txt?"
+    )
+
+
 def test_a_change_is_asked_about_with_its_diff(files: Files, root: Path) -> None:
     write = call("write_file", path="a.txt", text="one\nzwei\x1b[2J\n")
     assert files.question(write) == (

@@ -19,6 +19,7 @@ from ossctl.app.tools.mcp import connection, stdio
 from ossctl.app.tools.mcp.server import McpServer
 from ossctl.app.tools.mcp.source import McpSource
 from ossctl.app.tools.source import MAX_RESULT_BYTES, ToolOutcome
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import ToolCall
 from ossctl.errors import OssctlError, UsageError
 from tests import support
@@ -205,6 +206,18 @@ def test_a_server_that_cannot_start_is_an_error_with_what_it_printed_last(
     assert hint in error.value.hint
     assert capfd.readouterr() == ("", "")
     assert [status.state for status in source.servers()] == ["failed"]
+
+
+def test_a_server_that_cannot_start_takes_the_functions_of_no_other_from_a_chat() -> None:
+    servers = [McpServer("none", ("no-such-program",)), McpServer("old", (*BY_HAND, "good"))]
+    toolbox = Toolbox([McpSource(servers, 20.0)])
+    with closing(toolbox):
+        toolbox.start()
+        assert toolbox.wait(20.0)
+        assert "old_twice" in [tool.name for tool in toolbox.offered]
+        running, failed = toolbox.notes()
+    assert running.startswith("MCP server old: ")
+    assert failed.startswith("Not offered to the model: the MCP server none cannot be started")
 
 
 def test_a_program_that_does_not_exist_is_an_error() -> None:
