@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import msgspec
-
 from ossctl.app.tools.python.interpreter import SHARED, Limits, Unavailable
 from ossctl.app.tools.python.process import ProcessInterpreter
 
@@ -104,8 +102,7 @@ class BubblewrapPlace:
 def child_arguments(limits: Limits) -> Sequence[str]:
     """The arguments with which Python runs child.py inside a sandbox, where that file is not."""
     program = files("ossctl.app.tools.python").joinpath("child.py").read_text("utf-8")
-    own = {"memory": limits.memory, "processes": limits.processes, "files": limits.files}
-    return ("-c", program, msgspec.json.encode(own).decode())
+    return ("-c", program, str(limits.memory), str(limits.processes), str(limits.files))
 
 
 def own_python() -> Sequence[str]:

@@ -4,29 +4,30 @@ It is the first process of its own PID namespace and has two parts. The watcher 
 no other can kill: when it ends, all others end. It ends when ossctl does, and when there are too many
 processes or too much memory is used. The worker runs code in a module that it keeps.
 
-Requests and replies are JSON behind a length of 4 bytes, on the pipes that are standard input and output in
-the beginning. The code never sees these two: what it prints goes to standard error, a third pipe, in which
-STARTED comes first, and the marker of the request follows the output of each piece of code.
+Requests and replies are text behind a length of 4 bytes, on the pipes that are standard input and output in
+the beginning. A request is a marker and the code; an empty one interrupts. A reply is the error, if any. The
+code never sees these two pipes: what it prints goes to standard error, a third one, in which STARTED comes
+first, and the marker of the request follows the output of each piece of code.
+
+Each conversation starts this program anew, so it imports little: with ast, json, threading and traceback, a
+start takes three times the CPU time.
 """
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import json
-import linecache
+import _ast
+import _queue
+import _signal  # type: ignore[import-not-found]  # without enums
+import _thread
 import os
-import queue
 import resource
 import select
-import signal
-import struct
 import sys
-import threading
-import traceback
 import types
-from collections.abc import Callable, Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 TOO_MANY_PROCESSES, TOO_MUCH_MEMORY, ENDED = 80, 81, 82  # exit codes
 STARTED = b"\0started\0"  # follows what podman and docker print when they start
@@ -37,6 +38,8 @@ OOM_EVENTS = (  # of the container's control group, in its second and first vers
 )
 MAX_TRACEBACK = 4_000  # characters
 MAX_OPEN_FILES = 256
+MARKER_BYTES = 32
+ONLY_AST = 0x400  # ast.PyCF_ONLY_AST
 
 
 def watch(worker: int, limits: dict[str, int]) -> int:
@@ -45,8 +48,8 @@ def watch(worker: int, limits: dict[str, int]) -> int:
     waiting.register(0, 0)  # reports only that the other end was closed
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     waiting.register(woken, select.POLLIN)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    _signal.signal(_signal.SIGCHLD, lambda *_: None)
+    _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     while True:
         found = [fd for fd, _ in waiting.poll(WATCH_MILLISECONDS)]
         if 0 in found:
@@ -78,8 +81,11 @@ def reap(worker: int) -> bool:
 def killed_for_memory() -> bool:
     """Whether the kernel has killed one of a container's processes because of its limit of memory."""
     for file in OOM_EVENTS:
-        with contextlib.suppress(OSError), open(file) as events:
-            return any(line.startswith("oom_kill ") and line != "oom_kill 0\n" for line in events)
+        try:
+            with open(file) as events:
+                return any(line.startswith("oom_kill ") and line != "oom_kill 0\n" for line in events)
+        except OSError:
+            continue
     return False
 
 
@@ -87,8 +93,10 @@ def total(processes: Sequence[str], of: Callable[[str], int]) -> int:
     """The bytes of memory of several processes, of which some may have ended."""
     amount = 0
     for name in processes:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             amount += of(name)
+        except (OSError, ValueError):
+            continue
     return amount
 
 
@@ -108,10 +116,10 @@ class Worker:
     """Runs the code of requests, one after another, in one module."""
 
     def __init__(self, limits: dict[str, int]) -> None:
-        self.requests: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-        self.pid, self.thread = os.getpid(), threading.get_ident()
+        self.requests: _queue.SimpleQueue[bytes] = _queue.SimpleQueue()
+        self.pid, self.thread = os.getpid(), _thread.get_ident()
         self.running = False
-        self.count = 0
+        self.cells: dict[str, str] = {}  # the code so far, by its name in tracebacks
         self.module = types.ModuleType("__main__")
         sys.modules["__main__"] = self.module
         sys.argv = [""]
@@ -124,61 +132,61 @@ class Worker:
 
     def serve(self) -> None:
         """Answer requests until there are no more."""
-        threading.Thread(target=self.listen, daemon=True).start()
+        _thread.start_new_thread(self.listen, ())
         os.write(self.printed, STARTED)
         while True:
             request = self.requests.get()
-            reply = self.answer(request["code"])
+            error = self.answer(request[MARKER_BYTES:].decode())
             if os.getpid() != self.pid:  # the code has forked, and this is the copy
                 os._exit(0)
-            os.write(self.printed, request["marker"].encode())
-            send(self.replies, reply)
+            os.write(self.printed, request[:MARKER_BYTES])
+            send(self.replies, error)
 
     def listen(self) -> None:
         """Take requests from the pipe, on a thread of its own, so that a running one can be interrupted."""
         with os.fdopen(self.commands, "rb") as pipe:
             while len(head := pipe.read(4)) == 4:
-                request = json.loads(pipe.read(struct.unpack(">I", head)[0]))
-                if "code" in request:
+                if request := pipe.read(int.from_bytes(head, "big")):
                     self.requests.put(request)
                 else:
-                    signal.pthread_kill(self.thread, signal.SIGINT)
+                    _signal.pthread_kill(self.thread, _signal.SIGINT)
         os._exit(0)
 
-    def answer(self, code: str) -> dict[str, str]:
-        """Run the code; return the reply."""
+    def answer(self, code: str) -> str:
+        """Run the code; return the error, if any."""
         for fd in 1, 2:
             os.dup2(self.printed, fd)
         sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
         sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)
-        signal.signal(signal.SIGINT, self.interrupt)
-        self.count += 1
-        name = f"<cell {self.count}>"
-        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        _signal.signal(_signal.SIGINT, self.interrupt)
+        name = f"<cell {len(self.cells) + 1}>"
+        self.cells[name] = code
         try:
             self.running = True
             self.execute(code, name)
         except BaseException as error:
             self.running = False
-            return {"error": described(error)}
+            return described(error, self.cells)
         else:
-            return {}
+            return ""
         finally:
             self.running = False
             for stream in sys.stdout, sys.stderr:
-                with contextlib.suppress(Exception):  # the code may have put anything there
+                try:
                     stream.flush()
+                except Exception:  # the code may have put anything there
+                    continue
 
     def execute(self, code: str, name: str) -> None:
         """Run the statements; print the value of a last expression, as Jupyter does."""
-        tree = ast.parse(code, name)
+        tree = compile(code, name, "exec", ONLY_AST)
         last = tree.body[-1] if tree.body else None
-        if isinstance(last, ast.Expr):
+        if isinstance(last, _ast.Expr):
             tree.body.pop()
         names = self.module.__dict__
         exec(compile(tree, name, "exec"), names)
-        if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), name, "eval"), names)
+        if isinstance(last, _ast.Expr):
+            value = eval(compile(_ast.Expression(last.value), name, "eval"), names)
             if value is not None:
                 names["_"] = value
                 print(repr(value))
@@ -189,9 +197,14 @@ class Worker:
             raise KeyboardInterrupt
 
 
-def described(error: BaseException) -> str:
+def described(error: BaseException, cells: dict[str, str]) -> str:
     """A short traceback, without the frames of this program and the folders of the libraries."""
     try:
+        import linecache
+        import traceback
+
+        for name, code in cells.items():
+            linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
         frames = error.__traceback__
         while frames is not None and not frames.tb_frame.f_code.co_filename.startswith("<cell "):
             frames = frames.tb_next
@@ -212,17 +225,18 @@ def restrict(kind: int, limit: int) -> None:
     resource.setrlimit(kind, (limit, limit))
 
 
-def send(pipe: int, reply: dict[str, Any]) -> None:
+def send(pipe: int, text: str) -> None:
     """Write a reply."""
-    data = json.dumps(reply).encode()
-    data = struct.pack(">I", len(data)) + data
+    data = text.encode()
+    data = len(data).to_bytes(4, "big") + data
     while data:
         data = data[os.write(pipe, data) :]
 
 
 def main() -> None:
     """Fork the worker off, and watch it."""
-    limits = json.loads(sys.argv[1])
+    memory, processes, files = map(int, sys.argv[1:])
+    limits = {"memory": memory, "processes": processes, "files": files}
     worker = os.fork()
     if worker:
         os._exit(watch(worker, limits))

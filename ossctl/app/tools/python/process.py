@@ -9,9 +9,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Condition, Thread
 from time import monotonic
-from typing import IO, Any
-
-import msgspec
+from typing import IO, NamedTuple
 
 from ossctl.app.tools.processes import kill_group
 from ossctl.app.tools.python.interpreter import Cell, Limits, Unavailable, shortened, stop_reason
@@ -62,7 +60,7 @@ class ProcessInterpreter:
         """Run code; interrupt it if it has to stop, and kill the process if that does not help."""
         marker = secrets.token_hex(16)
         self._output.begin(marker)
-        self._send({"code": code, "marker": marker})
+        self._send(marker.encode() + code.encode())
         deadline = monotonic() + self._limits.seconds
         reply, reason, going = None, "", True
         while not reason and (reply := self._replies.next(POLL_SECONDS)) is None:
@@ -71,10 +69,10 @@ class ProcessInterpreter:
                 self._limits, going=going, printed=self._output.printed, late=monotonic() > deadline
             )
         if reason:
-            self._send({"interrupt": True})
+            self._send(b"")
             reply = self._replies.next(_INTERRUPT_SECONDS)
-        lost = reply is None or reply == _CLOSED
-        error = reason or (self._why_it_ended() if reply is None or lost else str(reply.get("error", "")))
+        lost = reply is None or reply.closed
+        error = reason or (self._why_it_ended() if reply is None or lost else reply.error)
         if lost:
             self._end()
         return Cell(self._output.take(_END_SECONDS), error, lost=lost, stopped=not going)
@@ -84,8 +82,7 @@ class ProcessInterpreter:
         self._end()
         self._output.stop()
 
-    def _send(self, request: Mapping[str, object]) -> None:
-        data = msgspec.json.encode(request)
+    def _send(self, data: bytes) -> None:
         if self._process.stdin is not None:
             with suppress(OSError):  # it has ended, which the missing reply shows
                 self._process.stdin.write(struct.pack(">I", len(data)) + data)
@@ -107,7 +104,11 @@ class ProcessInterpreter:
         self._process.wait()
 
 
-_CLOSED: Mapping[str, Any] = {"closed": True}
+class _Reply(NamedTuple):
+    """The error of the code, if any; `closed` if there will be no more replies."""
+
+    error: str = ""
+    closed: bool = False
 
 
 class _Replies:
@@ -115,11 +116,11 @@ class _Replies:
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
-        self._queue: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
+        self._queue: SimpleQueue[_Reply] = SimpleQueue()
         Thread(target=self._read, name="python", daemon=True).start()
 
-    def next(self, seconds: float) -> Mapping[str, Any] | None:
-        """The next reply, _CLOSED if there will be no more, None if there is none within `seconds`."""
+    def next(self, seconds: float) -> _Reply | None:
+        """The next reply, None if there is none within `seconds`."""
         try:
             return self._queue.get(timeout=seconds)
         except Empty:
@@ -130,8 +131,8 @@ class _Replies:
             while (
                 len(head := self._pipe.read(4)) == 4 and (size := struct.unpack(">I", head)[0]) <= _MAX_REPLY
             ):
-                self._queue.put(msgspec.json.decode(self._pipe.read(size), type=dict[str, Any]))
-        self._queue.put(_CLOSED)
+                self._queue.put(_Reply(self._pipe.read(size).decode("utf-8", "replace")))
+        self._queue.put(_Reply(closed=True))
 
 
 class _Output:
