@@ -142,7 +142,7 @@ def test_a_stop_cancels_the_call_on_the_server(toys: McpSource) -> None:
 def test_calls_of_many_conversations_run_at_the_same_time(toys: McpSource) -> None:
     assert toys.concurrent
     with ThreadPoolExecutor(16) as threads:
-        waits = [threads.submit(result_of, toys, "toys_wait", seconds=0.3) for _ in range(16)]
+        waits = [threads.submit(result_of, toys, "toys_wait", seconds=0.8) for _ in range(16)]
         assert {wait.result() for wait in waits} == {"waited"}
     assert json.loads(result_of(toys, "toys_counts"))["most"] == 16
 
@@ -190,14 +190,14 @@ def test_a_call_without_a_proper_answer_fails_in_time_and_the_server_serves_on(n
     [
         ("dead", "the MCP server old ended with exit code 3", "This is dead."),
         ("noisy", "the MCP server old prints lines that are no messages of MCP", "What is this MCP?"),
-        ("mute", "the MCP server old did not answer within 0.3 s", "This is mute."),
-        ("endless", "the MCP server old did not answer within 0.3 s", "complaint"),
+        ("mute", "the MCP server old did not answer within 0.6 s", "This is mute."),
+        ("endless", "the MCP server old did not answer within 0.6 s", "complaint"),
     ],
 )
 def test_a_server_that_cannot_start_is_an_error_with_what_it_printed_last(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str, message: str, hint: str
 ) -> None:
-    monkeypatch.setattr(connection, "START_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "START_SECONDS", 0.6 if "0.6 s" in message else 30.0)
     monkeypatch.setattr(stdio, "GRACE_SECONDS", 0.1)
     source = McpSource([McpServer("old", (*BY_HAND, kind))], 20.0)
     with closing(source), pytest.raises(OssctlError) as error:
