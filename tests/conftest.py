@@ -1,4 +1,6 @@
+import gc
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,3 +82,13 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         monkeypatch.delenv("HF_TOKEN", raising=False)
         yield served
         close_session()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _inspects_streams() -> Iterator[None]:
+    """Free the streams that Inspect leaves open, while pytest does not take that for an error."""
+    yield
+    if "inspect_ai" in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()

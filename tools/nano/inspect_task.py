@@ -3,6 +3,7 @@
 As in `evaluate.py`, except that an answer is held to its schema, and a required call to its function.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +30,6 @@ _SEED = 20_000  # that of evaluate.py
 @task
 def held_out(count: int = 1_000) -> Task:
     """The questions of the README, in its order."""
-    chosen = list(itertools.islice(corpus.samples(_SEED, held_out=True), count))
     dataset = [
         Sample(
             id=number,
@@ -37,13 +37,20 @@ def held_out(count: int = 1_000) -> Task:
             target=sample.answer.arguments if isinstance(sample.answer, ToolCall) else sample.answer,
             metadata={"kind": sample.kind},
         )
-        for number, sample in enumerate(chosen)
+        for number, sample in enumerate(_chosen(count))
     ]
-    return Task(dataset=dataset, solver=_ask(chosen), scorer=_right(chosen))
+    return Task(dataset=dataset, solver=_ask(count), scorer=_right(count))
+
+
+@functools.cache
+def _chosen(count: int) -> list[corpus.Sample]:
+    return list(itertools.islice(corpus.samples(_SEED, held_out=True), count))
 
 
 @solver
-def _ask(chosen: list[corpus.Sample]) -> Solver:
+def _ask(count: int) -> Solver:
+    chosen = _chosen(count)
+
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         conversation = chosen[int(state.sample_id)].conversation
         return await generate(state, tool_calls="none", extra_body=dict(_fields(conversation)))
@@ -52,7 +59,9 @@ def _ask(chosen: list[corpus.Sample]) -> Solver:
 
 
 @scorer(metrics=[accuracy(), stderr()])
-def _right(chosen: list[corpus.Sample]) -> Scorer:
+def _right(count: int) -> Scorer:
+    chosen = _chosen(count)
+
     async def score(state: TaskState, target: Target) -> Score:
         message = state.output.message
         calls = [

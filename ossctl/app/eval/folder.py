@@ -6,7 +6,7 @@ complete, its result is in `results.json` and the journal is deleted.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,14 +128,14 @@ class EvalFolder:
         atomic_write(self.path / "report.md", markdown(evaluation, answers=True).encode())
         atomic_write(self.path / "report.html", html(evaluation).encode())
 
-    def journal(self, name: str, is_ours: Callable[[Entry], bool]) -> TaskJournal:
-        """The journal of a task, with those earlier entries that `is_ours` accepts. Raises OssctlError."""
+    def journal(self, name: str) -> TaskJournal:
+        """The journal of a task, with its entries of earlier runs. Raises OssctlError."""
         path = self.path / UNFINISHED / f"{name}.jsonl"
         path.parent.mkdir(exist_ok=True)
         file = OutputFile(FilePolicy(path), overwrite=False)
         entries, whole = _entries(path)
         file.truncate(whole)
-        return TaskJournal(file, file.journal(), [entry for entry in entries if is_ours(entry)])
+        return TaskJournal(file, file.journal(), entries)
 
     def forget_journal(self, name: str) -> None:
         """Delete the journal of a task whose result is written."""

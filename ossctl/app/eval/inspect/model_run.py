@@ -1,10 +1,9 @@
 """Asks one loaded model the questions of all tasks, in all settings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any
 
 import msgspec
 from inspect_ai._util.json import to_json_safe  # as logs are written
@@ -154,9 +153,7 @@ class _UnitRun:
         if self._is_complete(unit, len(ids) * repeats):
             return []
         task.of_questions(ids)
-        asked = {sample.id: sample for sample in task.task.dataset}
-        journal = folder.journal(unit.name, lambda entry: _is_of(_decoded(entry.sample), asked))
-        with journal:
+        with folder.journal(unit.name) as journal:
             answers = _Answers(self, unit, journal, len(ids) * repeats)
             try:
                 log = self._ask(task, unit, answers)
@@ -184,7 +181,7 @@ class _UnitRun:
 
     def _ask(self, task: LoadedTask, unit: Unit, answers: "_Answers") -> str:
         provider = provider_for(self.engine, self.settings, unit.model.name)
-        answers.begin(str(provider))
+        answers.begin(str(provider), task.task.dataset)
         run = TaskRun(
             task.task,
             unit.repeats,
@@ -214,11 +211,16 @@ class _Answers:
         self._counted = None if found is None else found.wh
         self.earlier: list[EvalSample] = []
 
-    def begin(self, model: str) -> None:
+    def begin(self, model: str, dataset: Iterable[Asked]) -> None:
         """Take over what is finished; failed samples are asked again."""
         self._model = model
-        found = {(each.id, each.epoch): each for each in map(_decode_entry, self._journal.earlier)}
-        self.earlier = [each for each in found.values() if each.error is None]
+        targets = {sample.id: sample.target for sample in dataset}
+        found: dict[tuple[int | str, int], EvalSample] = {}
+        for entry in self._journal.earlier:
+            each = EvalSample.model_validate_json(bytes(entry.sample))
+            if each.error is None and targets.get(each.id) == each.target:
+                found[each.id, each.epoch] = each
+        self.earlier = [*found.values()]
         for each in self.earlier:
             sample = sample_of(each, model)
             self._samples[sample.id, sample.epoch] = sample
@@ -264,17 +266,3 @@ class _Answers:
             wh=self.wh,
             log=log,
         )
-
-
-def _decode_entry(entry: Any) -> EvalSample:
-    return _decoded(entry.sample)
-
-
-def _decoded(sample: msgspec.Raw) -> EvalSample:
-    return EvalSample.model_validate_json(bytes(sample))
-
-
-def _is_of(found: EvalSample, asked: dict[Any, Asked]) -> bool:
-    """Whether a sample answers the question that has its id now."""
-    question = asked.get(found.id)
-    return question is not None and question.target == found.target
