@@ -183,7 +183,7 @@ def unfinished(folder: Path) -> int:
 def killed(tmp_path: Path, arguments: tuple[object, ...], answers: int, number: int) -> None:
     """Kill an evaluation into the folder `part` as soon as it has kept so many answers."""
     with start("eval", *arguments, "-o", "part", cwd=tmp_path) as live:
-        deadline = time.monotonic() + 50
+        deadline = time.monotonic() + 100
         while unfinished(tmp_path / "part") < answers and live.process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
