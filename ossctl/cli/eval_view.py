@@ -52,6 +52,9 @@ def table_lines(table: "Table", width: int | None) -> Iterator[str]:
     left_out = [heading for column, heading in enumerate(table.headings) if column not in shown]
     if left_out:
         yield f"(too narrow for {', '.join(left_out)})"
+    if table.background:
+        yield "Sources and conditions: in report.md and report.html."
+        return
     for note in table.notes:
         if any(line[column].endswith(note.mark) for line in table.lines for column in shown):
             yield f"{note.mark} {note.text}: {note.url}"

@@ -38,6 +38,7 @@ class Table:
     numeric: tuple[bool, ...]
     lines: tuple[tuple[str, ...], ...]
     notes: tuple[Note, ...] = ()
+    background: bool = False  # of interest to some: a terminal leaves its notes to the reports
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def comparison_table() -> Table:
         (False,) * (1 + len(table.models)),
         tuple(lines),
         tuple(notes),
+        background=True,
     )
 
 
