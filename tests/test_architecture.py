@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
         "settings",
         "storage",
         "templates",
+        "text",
     },
     "engine": {"errors", "guide", "runtime.base", "schemas", "text"},
     "schemas": set(),

@@ -2,6 +2,8 @@
 
 from html import escape
 
+from ossctl.text import harmless
+
 __all__ = ["escape", "html_page"]
 
 _STYLE = """
@@ -15,8 +17,8 @@ pre, .text { white-space: pre-wrap; overflow-wrap: anywhere; }
 
 
 def html_page(title: str, body: str, style: str = "") -> str:
-    """A page with `body`, which is HTML; `title` is text."""
-    return (
+    """A page with `body`, which is HTML; `title` is text. Control characters in them are replaced."""
+    return harmless(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n"

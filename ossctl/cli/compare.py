@@ -189,9 +189,10 @@ def compare(
     from ossctl.app.compare.run import run_compare
     from ossctl.cli.compare_progress import CompareProgress
 
-    with CompareProgress(out, figures=not blind) as progress:
-        outcome = run_compare(job, progress)
-    raise typer.Exit(_finish(outcome, outputs, out, blind=blind, as_json=as_json))
+    with outputs:
+        with CompareProgress(out, figures=not blind) as progress:
+            outcome = run_compare(job, progress)
+        raise typer.Exit(_finish(outcome, outputs, out, blind=blind, as_json=as_json))
 
 
 def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool, as_json: bool) -> int:
@@ -200,9 +201,8 @@ def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool,
     from ossctl.cli.compare_view import ComparisonView
 
     comparison = outcome.comparison
-    if outcome.interrupted:
-        where = f"What is finished is in {outputs.kept}; --resume continues." if outputs.kept else ""
-        out.error("interrupted", where)
+    if ended := outcome.ended_by:
+        out.error(ended.message, f"--resume continues {outputs.kept}." if outputs.kept else ended.hint)
     if as_json:
         out.write(encoded(comparison.records()).decode())
         return int(outcome.exit_code)
@@ -210,7 +210,7 @@ def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool,
     if not blind:
         view.show(comparison)
         return int(outcome.exit_code)
-    if outcome.interrupted:
+    if outcome.ended_by:
         return int(outcome.exit_code)
     from ossctl.cli.compare_votes import take_votes
 

@@ -54,20 +54,14 @@ class ComparisonView:
 
     def summary(self, comparison: "Comparison") -> None:
         """The figures of each contestant, votes and verdicts."""
-        from ossctl.app.compare.wording import (
-            position_bias,
-            summary_table,
-            verdict_lines,
-            vote_lines,
-        )
+        from ossctl.app.compare.wording import summary_table, verdict_lines, vote_lines
 
         if comparison.answers:
             self._out.lines(self._table(summary_table(comparison)))
-        for name, lines in (("Votes", [*vote_lines(comparison)]), ("Judge", [*verdict_lines(comparison)])):
-            for line in lines:
-                self._line(f"{name}: {line}")
-        if bias := position_bias(comparison.verdicts):
-            self._line(bias)
+        for line in vote_lines(comparison):
+            self._line(f"Votes: {line}")
+        for line in verdict_lines(comparison):
+            self._line(f"Judge {line}")
 
     def _table(self, rows: Sequence[Sequence[str]]) -> list[str]:
         """The rows in columns; names are shortened if they would not fit on the terminal."""

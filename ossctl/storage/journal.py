@@ -170,25 +170,28 @@ class Journal:
 
 
 class OutputFile:
-    """A regular output file, locked against other batches until it is closed."""
+    """A regular output file, locked against other programs until it is closed."""
 
     def __init__(self, policy: FilePolicy, *, overwrite: bool) -> None:
-        """Raises UsageError if the file can't be written or another batch has locked it."""
+        """Raises UsageError if the file can't be written or another program has locked it."""
         self.path = policy.path
         self._policy = policy
         self._overwrite = overwrite
         self._created = False
         self._file = self._open("r+b") if self.path.exists() else None
 
+    def create(self) -> BinaryIO:
+        """Create the file if it is missing; `close` removes it if it is still empty."""
+        if self._file is None:
+            self._file, self._created = self._open("x+b"), True
+        return self._file
+
     def journal(self, encoder: Encoder | None = None) -> Journal:
         """Return a journal that appends to the file; `encoder` continues a compressed stream.
 
-        A missing file is created, and removed by `close` if it is still empty. With `overwrite`, the first
-        line replaces the old contents.
+        A missing file is created. With `overwrite`, the first line replaces the old contents.
         """
-        if self._file is None:
-            self._file, self._created = self._open("x+b"), True
-        file = self._file
+        file = self.create()
 
         def open_file() -> BinaryIO:
             if self._overwrite:
@@ -239,7 +242,7 @@ class OutputFile:
         if not try_lock(file) or not _is_at(file, self.path):
             file.close()
             hint = "Wait until it has finished, or choose another file with -o."
-            raise UsageError(f"{self.path} is being written by another batch", hint)
+            raise UsageError(f"{self.path} is being written by another program", hint)
         return file
 
     def close(self) -> None:

@@ -217,7 +217,7 @@ def test_a_second_batch_on_an_output_is_refused_until_the_first_is_dead(
         for option in ("--resume", "--overwrite"):
             result = ossctl("batch", source, "-o", "out.jsonl", option, *model, cwd=tmp_path)
             assert result.code == 2
-            assert "is being written by another batch" in result.stderr
+            assert "is being written by another program" in result.stderr
         assert "running" in ossctl("batch", "status", "out.jsonl", cwd=tmp_path).stdout
         first.process.kill()
         first.process.wait()

@@ -196,7 +196,7 @@ def test_a_replaced_output_is_locked_all_the_time(tmp_path: Path) -> None:
             patch.setattr(os, "fsync", fsync)
             output.replace(put(b"new\n"))
         assert seen == [(b"old\n", True), (b"new\n", True)]
-        with pytest.raises(UsageError, match="another batch"):
+        with pytest.raises(UsageError, match="another program"):
             OutputFile(FilePolicy(path), overwrite=False)
         with output.journal() as journal:
             journal.append(b"more")
@@ -225,6 +225,6 @@ def test_a_failed_replacement_leaves_the_output_and_its_lock(tmp_path: Path) -> 
     with OutputFile(FilePolicy(path), overwrite=False) as output:
         with pytest.raises(OssctlError, match="No space left on device"):
             output.replace(fail)
-        with pytest.raises(UsageError, match="another batch"):
+        with pytest.raises(UsageError, match="another program"):
             OutputFile(FilePolicy(path), overwrite=False)
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"old\n"]

@@ -9,13 +9,13 @@ from time import perf_counter
 import numpy as np
 
 from ossctl.app.batch.finished import FinishedRequests, wanted
-from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.records import ResultRecords
 from ossctl.app.batch.resume import read_back
 from ossctl.app.batch.run import BatchJob, BatchModel, parser_for, workload_of
 from ossctl.app.inference.embedding import is_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
+from ossctl.app.inference.prefix_queue import PrefixQueue
 from ossctl.app.inference.request import prepare_choices
 from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.request_key import RequestKey

@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from ossctl.app.batch.line_runner import Arrival, Codec, LineRunner, Rules
-from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.inference.prefix_queue import PrefixQueue
 from ossctl.app.inference.request import GenerationSpec, prepare_choices, prepare_generation
 from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of

@@ -1,5 +1,6 @@
 """Answers many prompts at once with one loaded model, tools included."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.inference.prefix_queue import PrefixQueue
 from ossctl.app.inference.request import GenerationSpec, prepare_generation
 from ossctl.app.inference.retries import retry_of
 from ossctl.app.inference.schema_check import misfit_of
@@ -20,6 +22,9 @@ from ossctl.app.tools.workers import Called, ToolWorkers
 from ossctl.errors import RequestError
 
 _TICK_SECONDS = 0.2  # between reports of the progress
+_MIN_PREPARED = 64  # enough to find common prefixes
+_PREPARED_PER_SEQUENCE = 4
+_SUBMITTED_PER_SEQUENCE = 2  # the others wait in the prefix queue
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,9 @@ class Answering:
         self._engine = EngineThread(model.runner, self._arrivals.put, model.disk)
         self._workers = ToolWorkers(tools, self._arrivals.put)
         self._running: dict[str, _Running] = {}
-        self._generations: dict[str, Generation] = {}
-        self._n_submitted = 0
+        self._queue = PrefixQueue()
+        self._submitted: dict[str, Generation] = {}
+        self._n_prepared = 0
 
     def answer(self, specs: Sequence[GenerationSpec], finished: OnFinished, tick: OnTick) -> None:
         """Answer all of them, as many at once as the model was loaded for.
@@ -70,23 +76,34 @@ class Answering:
         `finished` gets the index of each as soon as it is answered. Raises OssctlError if the model fails,
         and Interrupted.
         """
-        for index, spec in enumerate(specs):
-            self._interrupt.check()
-            self._n_submitted += 1
-            name = str(self._n_submitted)
-            try:
-                generation = prepare_generation(self._model, spec, name)
-            except RequestError as error:
-                finished(index, Finished(None, error=error))
-                continue
-            self._running[name] = _Running(index, spec)
-            self._submit(generation)
+        waiting = deque(enumerate(specs))
         due = 0.0
-        while self._running:
+        while self._keep_busy(waiting, finished):
             self._handle(self._next(), finished)
             if monotonic() >= due:
                 due = monotonic() + _TICK_SECONDS
-                tick(sum(len(each.tokens) for each in self._generations.values()))
+                tick(sum(len(each.tokens) for each in self._submitted.values()))
+
+    def _keep_busy(self, waiting: deque[tuple[int, GenerationSpec]], finished: OnFinished) -> bool:
+        """Prepare and submit enough requests for all sequences; False if all are answered."""
+        n_seq = self._model.runner.n_seq
+        while waiting and len(self._running) < max(_MIN_PREPARED, _PREPARED_PER_SEQUENCE * n_seq):
+            self._prepare(*waiting.popleft(), finished)
+        while len(self._queue) and len(self._submitted) < _SUBMITTED_PER_SEQUENCE * n_seq:
+            for generation in self._queue.pop():
+                self._submit(generation)
+        return bool(self._running)
+
+    def _prepare(self, index: int, spec: GenerationSpec, finished: OnFinished) -> None:
+        self._n_prepared += 1
+        name = str(self._n_prepared)
+        try:
+            generation = prepare_generation(self._model, spec, name)
+        except RequestError as error:
+            finished(index, Finished(None, error=error))
+            return
+        self._running[name] = _Running(index, spec)
+        self._queue.push([generation])
 
     def _next(self) -> Generation | Called | None:
         try:
@@ -105,14 +122,14 @@ class Answering:
             self._continue(arrival, finished)
 
     def _submit(self, generation: Generation) -> None:
-        self._generations[generation.request.id] = generation
+        self._submitted[generation.request.id] = generation
         self._engine.submit(generation)
 
     def _finish(self, generation: Generation, finished: OnFinished) -> None:
         """Sample an answer again, have its calls run, or end it."""
         name = generation.request.id
         running = self._running[name]
-        del self._generations[name]
+        del self._submitted[name]
         running.add(generation)
         again = retry_of(self._model, running.spec, generation)
         if again is not None:

@@ -6,7 +6,6 @@ from ossctl.app.compare.results import Answer, Comparison, Prompt, Verdict
 from ossctl.app.compare.word_diff import word_diff
 from ossctl.app.compare.wording import (
     notes_of,
-    position_bias,
     summary_table,
     verdict_lines,
     verdict_text,
@@ -44,8 +43,6 @@ def _overview(comparison: Comparison) -> Iterator[str]:
         if found := [*lines(comparison)]:
             yield f"<h2>{title}</h2>"
             yield from (f"<p>{escape(line)}</p>" for line in found)
-    if bias := position_bias(comparison.verdicts):
-        yield f"<p>{escape(bias)}</p>"
 
 
 def _cells(tag: str, row: Sequence[str]) -> str:
@@ -55,7 +52,7 @@ def _cells(tag: str, row: Sequence[str]) -> str:
 def _prompt(comparison: Comparison, prompt: Prompt, *, diff: bool) -> Iterator[str]:
     answers = comparison.answers_to(prompt)
     yield f"<h2>Prompt {escape(prompt.id)}</h2>"
-    yield f'<p class="prompt text">{escape(prompt.text)}</p>'
+    yield f'<p class="prompt text" dir="auto">{escape(prompt.text)}</p>'
     yield f'<div class="answers">\n{"".join(map(_answer, answers))}</div>'
     if diff:
         yield from _diffs(answers)
@@ -65,13 +62,14 @@ def _prompt(comparison: Comparison, prompt: Prompt, *, diff: bool) -> Iterator[s
 def _answer(answer: Answer) -> str:
     notes = "<br>".join(map(escape, notes_of(answer)))
     reasoning = (
-        f'<details><summary>Reasoning</summary><p class="text">{escape(answer.reasoning)}</p></details>\n'
+        f'<details><summary>Reasoning</summary><p class="text" dir="auto">{escape(answer.reasoning)}</p>'
+        "</details>\n"
         if answer.reasoning
         else ""
     )
     return (
         f"<section><h3>{escape(answer.contestant)}</h3>\n{reasoning}"
-        f'<p class="text">{escape(answer.answer)}</p>\n<p class="note">{notes}</p></section>\n'
+        f'<p class="text" dir="auto">{escape(answer.answer)}</p>\n<p class="note">{notes}</p></section>\n'
     )
 
 
@@ -82,7 +80,7 @@ def _diffs(answers: Sequence[Answer]) -> Iterator[str]:
         pieces = word_diff(answers[0].answer, other.answer)
         text = "".join(escape(piece.text).join(tags[piece.kind]) for piece in pieces)
         yield f'<p class="note">From {escape(answers[0].contestant)} to {escape(other.contestant)}:</p>'
-        yield f'<p class="text">{text}</p>'
+        yield f'<p class="text" dir="auto">{text}</p>'
 
 
 def _verdict(verdict: Verdict) -> str:

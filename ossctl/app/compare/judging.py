@@ -7,6 +7,7 @@ from ossctl.app.compare.contestants import Entrant
 from ossctl.app.compare.judge import MAX_TOKENS, Matter
 from ossctl.app.compare.results import Comparison
 from ossctl.app.compare.stage import Stage
+from ossctl.app.compare.store import NotWritten
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.library.references import Given
 from ossctl.app.tools.toolbox import Toolbox
@@ -19,9 +20,9 @@ _LIKELY_TOKENS = MAX_TOKENS // 8  # of an opinion with its reasoning
 def judge_all(stage: Stage, judge: Given) -> list[OssctlError]:
     """Judge each pair of answers that has no verdict, in both orders. Returns why the judge failed, if so.
 
-    Raises Interrupted, and OssctlError if an output cannot be written.
+    Raises Interrupted and NotWritten.
     """
-    matters = unjudged(stage.comparison)
+    matters = unjudged(stage.comparison, judge.name)
     if not matters:
         return []
     texts = [spec.likely_tokens[0] for matter in matters for spec in matter.specs(0)]
@@ -30,7 +31,7 @@ def judge_all(stage: Stage, judge: Given) -> list[OssctlError]:
     try:
         with stage.loaded(f"judge {judge.name}", Entrant(judge.name, judge), workload) as (model, _):
             _judge(stage, judge.name, matters, model)
-    except Interrupted:
+    except (Interrupted, NotWritten):
         raise
     except OssctlError as error:
         errors = [error]
@@ -39,9 +40,13 @@ def judge_all(stage: Stage, judge: Given) -> list[OssctlError]:
     return errors
 
 
-def unjudged(comparison: Comparison) -> list[Matter]:
-    """The pairs of answers without a verdict."""
-    done = {(each.prompt, frozenset((each.first, each.second))) for each in comparison.verdicts}
+def unjudged(comparison: Comparison, judge: str) -> list[Matter]:
+    """The pairs of answers without a verdict of this judge."""
+    done = {
+        (each.prompt, frozenset((each.first, each.second)))
+        for each in comparison.verdicts
+        if each.judge == judge
+    }
     return [
         Matter(prompt, first, second)
         for prompt, first, second in comparison.comparable()

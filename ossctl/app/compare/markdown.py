@@ -7,13 +7,13 @@ from ossctl.app.compare.results import Answer, Comparison, Contestant, Prompt, V
 from ossctl.app.compare.word_diff import plain_diff, word_diff
 from ossctl.app.compare.wording import (
     notes_of,
-    position_bias,
     summary_table,
     verdict_lines,
     verdict_text,
     vote_lines,
 )
 from ossctl.app.user_text import Attached, fenced
+from ossctl.text import harmless
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
@@ -28,11 +28,9 @@ def markdown_of(comparison: Comparison, *, diff: bool = False, reasoning: bool =
     for title, lines in (("Votes", vote_lines), ("Verdicts", verdict_lines)):
         if found := [*lines(comparison)]:
             parts += [f"## {title}", "\n".join(f"- {_text(line)}" for line in found)]
-    if bias := position_bias(comparison.verdicts):
-        parts.append(bias)
     for prompt in comparison.prompts:
         parts += _prompt(comparison, prompt, diff=diff, reasoning=reasoning)
-    return "\n\n".join(parts) + "\n"
+    return harmless("\n\n".join(parts) + "\n")
 
 
 def _summary(comparison: Comparison) -> str:

@@ -10,6 +10,7 @@ from ossctl.app.compare.job import CompareJob
 from ossctl.app.compare.judging import judge_all
 from ossctl.app.compare.results import Comparison
 from ossctl.app.compare.stage import Stage
+from ossctl.app.compare.store import NotWritten
 from ossctl.app.compare.tournament import Tournament
 from ossctl.app.compare.view import CompareView
 from ossctl.app.inference.interrupt import Interrupt
@@ -19,20 +20,19 @@ from ossctl.errors import ExitCode, Interrupted, OssctlError
 
 @dataclass
 class Outcome:
-    """A comparison, and what kept it from being complete."""
+    """A comparison, and what kept it from being complete.
+
+    `errors` are those of contestants and of the judge; `ended_by` ended it before its time.
+    """
 
     comparison: Comparison
     errors: list[OssctlError] = field(default_factory=list)
-
-    @property
-    def interrupted(self) -> Interrupted | None:
-        """The signal that ended it, if one did."""
-        return next((error for error in self.errors if isinstance(error, Interrupted)), None)
+    ended_by: Interrupted | NotWritten | None = None
 
     @property
     def exit_code(self) -> ExitCode:
-        if self.interrupted is not None:
-            return self.interrupted.exit_code
+        if self.ended_by is not None:
+            return self.ended_by.exit_code
         comparison = self.comparison
         if self.errors and not comparison.answers:
             return self.errors[0].exit_code
@@ -44,8 +44,8 @@ class Outcome:
 def run_compare(job: CompareJob, view: CompareView) -> Outcome:
     """Answer all prompts with all contestants, and have the judge compare the answers.
 
-    A contestant that fails and a signal end up in the outcome, with all that is finished. Raises UsageError
-    before anything is loaded, and OssctlError if an output cannot be written.
+    A contestant that fails, a signal and an output that cannot be written end up in the outcome, with all
+    that is finished. Raises UsageError and NotWritten before anything is loaded.
     """
     kept = job.outputs.kept
     explain_crashes(f"Finished answers are in {kept}; use --resume." if kept else "The answers are lost.")
@@ -59,9 +59,10 @@ def run_compare(job: CompareJob, view: CompareView) -> Outcome:
                 outcome.errors += tournament.play(group)
             if job.judge is not None:
                 outcome.errors += judge_all(stage, job.judge)
-        except Interrupted as error:
-            outcome.errors.append(error)
-    job.outputs.write(outcome.comparison)
+        except (Interrupted, NotWritten) as error:
+            outcome.ended_by = error
+    if not isinstance(outcome.ended_by, NotWritten):
+        job.outputs.write(outcome.comparison)
     return outcome
 
 

@@ -35,9 +35,9 @@ class Stage:
             yield model, monotonic() - started
 
     def save(self) -> None:
-        """Write all outputs. Raises OssctlError."""
+        """Write all outputs. Raises NotWritten."""
         self.job.outputs.write(self.comparison)
 
     def keep(self, *, now: bool = False) -> None:
-        """Write the file that keeps everything, `now` or now and then. Raises OssctlError."""
+        """Write the file that keeps everything, `now` or now and then. Raises NotWritten."""
         self.job.outputs.keep(self.comparison, now=now)

@@ -1,18 +1,20 @@
 """The files that a comparison is written to, and reading one back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Self
 
 import msgspec
 
 from ossctl.app.compare.html import html_of
 from ossctl.app.compare.markdown import markdown_of
 from ossctl.app.compare.results import SCHEMA, Comparison, Head, Record, decoded, encoded
-from ossctl.errors import UsageError
+from ossctl.errors import OssctlError, UsageError
 from ossctl.storage.atomic import atomic_write
-from ossctl.storage.journal import check_output_path
+from ossctl.storage.journal import FilePolicy, OutputFile, check_output_path
 
 JSONL = ".jsonl"
 _SECONDS_BETWEEN_WRITES = 1.0  # while answers arrive
@@ -21,9 +23,16 @@ _MAX_SHARE = 0.05  # of the time for writing
 Write = Callable[[Comparison], str]
 
 
+class NotWritten(OssctlError):
+    """An output cannot be written. It has what was written before."""
+
+
 @dataclass
 class Outputs:
-    """Files of several kinds, written whole and atomically. `diff` and `reasoning` are what pages show."""
+    """Files of several kinds, written whole and atomically, and locked while this is entered.
+
+    `diff` and `reasoning` are what pages show.
+    """
 
     paths: Sequence[Path] = ()
     overwrite: bool = False
@@ -31,10 +40,14 @@ class Outputs:
     diff: bool = False
     reasoning: bool = False
     _due: float = 0.0
+    _files: dict[Path, OutputFile] = field(default_factory=dict)  # those that are locked
+    _locks: ExitStack = field(default_factory=ExitStack)
 
     def check(self) -> None:
         """Raise UsageError for files of an unknown kind, or that can't be written."""
-        for path in self.paths:
+        for number, path in enumerate(self.paths):
+            if path in self.paths[:number]:
+                raise UsageError(f"-o {path} is given twice")
             if path.suffix.lower() not in (*self._pages, JSONL):
                 raise UsageError(
                     f"-o {path}: a comparison is written as .jsonl, .md or .html",
@@ -51,18 +64,35 @@ class Outputs:
         """The file that keeps everything."""
         return next((path for path in self.paths if path.suffix.lower() == JSONL), None)
 
+    def __enter__(self) -> Self:
+        """Lock the files, and create those that are missing. Raises UsageError."""
+        with ExitStack() as locks:
+            for path in self.paths:
+                if path.is_file() or not path.exists():  # no device or pipe
+                    file = OutputFile(FilePolicy(path), overwrite=self.overwrite)
+                    self._files[path] = locks.enter_context(file)
+                    file.create()
+            self._locks = locks.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.clear()
+        self._locks.close()
+
     def write(self, comparison: Comparison) -> None:
-        """Write all files. Raises OssctlError."""
+        """Write all files, first the one that keeps everything. Raises NotWritten."""
+        self.keep(comparison, now=True)
         for path in self.paths:
-            render = self._pages.get(path.suffix.lower())
-            data = encoded(comparison.records()) if render is None else render(comparison).encode()
-            atomic_write(path, data)
+            if path != self.kept:
+                render = self._pages.get(path.suffix.lower())
+                text = render(comparison) if render else encoded(comparison.records()).decode()
+                self._put(path, text.encode())
 
     def keep(self, comparison: Comparison, *, now: bool = False) -> None:
-        """Write the file that keeps everything; unless `now`, at most once a second. Raises OssctlError."""
+        """Write the file that keeps everything; unless `now`, at most once a second. Raises NotWritten."""
         started = monotonic()
         if self.kept is not None and (now or started >= self._due):
-            atomic_write(self.kept, encoded(comparison.records()))
+            self._put(self.kept, encoded(comparison.records()))
             took = monotonic() - started
             self._due = started + max(_SECONDS_BETWEEN_WRITES, took / _MAX_SHARE)
 
@@ -76,9 +106,19 @@ class Outputs:
             raise UsageError(f"{self.kept} is not the file of a comparison: {error}") from None
         except OSError as error:
             raise UsageError(f"cannot read {self.kept}: {error.strerror}") from None
-        if not (records and isinstance(records[0], Head) and records[0].schema == SCHEMA):
+        if records and not (isinstance(records[0], Head) and records[0].schema == SCHEMA):
             raise UsageError(f"{self.kept} is not the file of a comparison", "Choose another file.")
         return records
+
+    def _put(self, path: Path, data: bytes) -> None:
+        file = self._files.get(path)
+        try:
+            if file is None:
+                atomic_write(path, data)
+            else:
+                file.replace(lambda target: target.writelines([data]))
+        except OssctlError as error:
+            raise NotWritten(error.message, error.hint) from None
 
     @property
     def _pages(self) -> Mapping[str, Write]:

@@ -12,6 +12,7 @@ from ossctl.app.compare.contestants import Entrant
 from ossctl.app.compare.results import Answer, Contestant
 from ossctl.app.compare.resume import drop_changed
 from ossctl.app.compare.stage import Stage
+from ossctl.app.compare.store import NotWritten
 from ossctl.app.inference.finish import answer_finish
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import check_schema, check_template_variables, supported_reasoning
@@ -33,7 +34,7 @@ class Tournament:
     def play(self, entrants: Sequence[Entrant]) -> list[OssctlError]:
         """Have contestants that share a loaded model answer. Returns why they failed, if they did.
 
-        Raises Interrupted, and OssctlError if an output cannot be written.
+        Raises Interrupted and NotWritten.
         """
         errors: list[OssctlError] = []
         waiting = list(entrants)
@@ -49,7 +50,7 @@ class Tournament:
                         self._answer(waiting[0], model, answering, seconds)
                         waiting.pop(0)
                         self._stage.save()
-        except Interrupted:
+        except (Interrupted, NotWritten):
             raise
         except OssctlError as error:
             errors = [error]

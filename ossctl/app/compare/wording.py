@@ -18,6 +18,14 @@ _ENDINGS = {
     AnswerFinish.TOOL_CALLS: "ended with a call of {calls}",
 }
 
+_OTHER_CHOICES = {
+    "tie": "equally good",
+    "bad": "both bad",
+    "skip": "skipped",
+    "inconsistent": "inconsistent",
+    "failed": "failed",
+}
+
 
 def ending_of(answer: Answer) -> str:
     """What is wrong with how an answer ended, or ""."""
@@ -85,29 +93,16 @@ def _mean(values: Sequence[float]) -> float:
 
 def vote_lines(comparison: Comparison) -> Iterator[str]:
     """What the votes say of each pair."""
-    for pair in comparison.pairs():
-        counts = Counter(
-            _turned(each.vote, (each.first, each.second), pair)
-            for each in comparison.votes
-            if {each.first, each.second} == {*pair}
-        )
-        if counts:
-            others = {"equally good": counts["tie"], "both bad": counts["bad"], "skipped": counts["skip"]}
-            yield _preference(pair, Preference(counts["first"], counts["second"]), others)
+    yield from _tallies(comparison, [(each.first, each.second, each.vote) for each in comparison.votes])
 
 
 def verdict_lines(comparison: Comparison) -> Iterator[str]:
-    """What the judge says of each pair."""
-    for pair in comparison.pairs():
-        rulings = [each for each in comparison.verdicts if {each.first, each.second} == {*pair}]
-        counts = Counter(_turned(each.ruling, (each.first, each.second), pair) for each in rulings)
-        if counts:
-            others = {
-                "equally good": counts["tie"],
-                "inconsistent": counts["inconsistent"],
-                "failed": counts["failed"],
-            }
-            yield _preference(pair, Preference(counts["first"], counts["second"]), others)
+    """What each judge says of each pair, and how often it preferred a place rather than an answer."""
+    for judge in dict.fromkeys(each.judge for each in comparison.verdicts):
+        verdicts = [each for each in comparison.verdicts if each.judge == judge]
+        rulings = [(each.first, each.second, each.ruling) for each in verdicts]
+        yield from (f"{judge}: {line}" for line in _tallies(comparison, rulings))
+        yield from _position_bias(judge, verdicts)
 
 
 def verdict_text(verdict: Verdict) -> str:
@@ -122,16 +117,28 @@ def verdict_text(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def position_bias(verdicts: Sequence[Verdict]) -> str:
-    """How often the judge preferred a place rather than an answer, or ""."""
+def _position_bias(judge: str, verdicts: Sequence[Verdict]) -> Iterator[str]:
     inconsistent = [each for each in verdicts if each.ruling == "inconsistent"]
-    if not inconsistent:
-        return ""
-    times = Counter(each.opinion.verdict for each in inconsistent if each.swapped.verdict != "tie")
-    return (
-        f"In {len(inconsistent)} of {len(verdicts)} pairs the judge changed its mind with the order of the "
-        f"answers: {times['first']} times for the one shown first, {times['second']} for the second."
-    )
+    if inconsistent:
+        times = Counter(each.opinion.verdict for each in inconsistent if each.swapped.verdict != "tie")
+        first, second = times["first"], times["second"]
+        yield (
+            f"{judge} changed its mind with the order of the answers in {len(inconsistent)} of "
+            f"{len(verdicts)} pairs: {first} times for the one shown first, {second} for the second."
+        )
+
+
+def _tallies(comparison: Comparison, choices: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """What choices between contestants, (first, second, choice), say of each pair."""
+    for pair in comparison.pairs():
+        counts = Counter(
+            _turned(choice, (first, second), pair)
+            for first, second, choice in choices
+            if {first, second} == {*pair}
+        )
+        if counts:
+            others = {name: counts[choice] for choice, name in _OTHER_CHOICES.items()}
+            yield _preference(pair, Preference(counts["first"], counts["second"]), others)
 
 
 def _turned(choice: str, given: Pair, pair: Pair) -> str:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.app.batch.output_order import OrderedWriter, UnorderedWriter
-from ossctl.app.batch.prefix_queue import PrefixQueue
 from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.prefix_queue import PrefixQueue
 from ossctl.app.inference.raw_dialect import RawParser
 from ossctl.engine.request import Request
 from ossctl.storage.journal import Journal

@@ -6,6 +6,7 @@ import pytest
 
 from ossctl.app.compare.ballots import ballots, settle_equal
 from ossctl.app.compare.judge import Matter, ruling_of
+from ossctl.app.compare.judging import unjudged
 from ossctl.app.compare.results import (
     Answer,
     Choice,
@@ -20,7 +21,7 @@ from ossctl.app.compare.results import (
     decoded,
     encoded,
 )
-from ossctl.app.compare.wording import position_bias, verdict_lines, vote_lines
+from ossctl.app.compare.wording import verdict_lines, vote_lines
 
 FIRST, SECOND, TIE, FAILED = (
     Opinion(verdict="first", reason="r"),
@@ -140,10 +141,32 @@ def test_verdicts_count_what_failed_and_what_depended_on_the_order() -> None:
         )
         for opinions in pairs
     ]
-    (line,) = verdict_lines(found)
-    assert line.startswith("x 1, y 0, inconsistent 3, failed 1. ")
-    assert position_bias(found.verdicts).startswith("In 3 of 5 pairs")
-    assert "1 times for the one shown first, 1 for the second" in position_bias(found.verdicts)
+    line, bias = verdict_lines(found)
+    assert line.startswith("j: x 1, y 0, inconsistent 3, failed 1. ")
+    assert bias == (
+        "j changed its mind with the order of the answers in 3 of 5 pairs: "
+        "1 times for the one shown first, 1 for the second."
+    )
+
+
+def test_each_judge_is_asked_and_counted_alone() -> None:
+    found = comparison(1)
+    waiting = unjudged(found, "a")
+    for judge, opinion in (("a", FIRST), ("b", SECOND)):
+        found.verdicts.append(
+            Verdict(
+                prompt="0",
+                judge=judge,
+                first="x",
+                second="y",
+                ruling=ruling_of(opinion, opinion),
+                opinion=opinion,
+                swapped=opinion,
+            )
+        )
+    assert [line.partition(".")[0] for line in verdict_lines(found)] == ["a: x 1, y 0", "b: x 0, y 1"]
+    assert len(unjudged(found, "a")) == len(waiting) - 1
+    assert unjudged(found, "c") == waiting
 
 
 def test_a_comparison_survives_its_file() -> None:

@@ -83,3 +83,13 @@ def test_markdown_keeps_answers_in_quotes_and_its_own_headings() -> None:
     assert "> # Heading" in page
     assert "| \\<b\\>one\\| | 1 | 1 |" in page
     assert "gone failed: " in page
+
+
+def test_pages_cannot_control_the_terminal_that_shows_them() -> None:
+    found = nasty()
+    found.answers[NASTY, "two"] = Answer(
+        prompt=NASTY, contestant="two", key="two", answer="\x1b[2J\x07red", answer_tokens=1
+    )
+    for page in (html_of(found), markdown_of(found)):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", page)
+        assert "red" in page
