@@ -43,7 +43,7 @@ class Tournament:
             if waiting:
                 first = waiting[0]
                 with (
-                    self._stage.loaded(first.label, first, self._workload(waiting)) as (model, seconds),
+                    self._stage.loaded(first.label, first, self._workload(first)) as (model, seconds),
                     Answering(model, self._stage.job.tools, self._stage.interrupt) as answering,
                 ):
                     while waiting:
@@ -60,6 +60,8 @@ class Tournament:
 
     def _lacks_answers(self, entrant: Entrant) -> bool:
         """Whether any answer is missing; those of an earlier run to other settings are dropped."""
+        if not self._comparison.answers_of(entrant.label):
+            return True
         keys = _keys(entrant, self._stage.job.tasks(entrant))
         if dropped := drop_changed(self._comparison, entrant.label, keys):
             self._stage.view.remark(
@@ -67,8 +69,8 @@ class Tournament:
             )
         return any((prompt, entrant.label) not in self._comparison.answers for prompt in keys)
 
-    def _workload(self, entrants: Sequence[Entrant]) -> Workload:
-        likely = [task.likely_tokens for entrant in entrants for task in self._stage.job.tasks(entrant)]
+    def _workload(self, entrant: Entrant) -> Workload:
+        likely = [task.likely_tokens for task in self._stage.job.tasks(entrant)]
         prompt, answer = (sum(tokens) // len(likely) for tokens in zip(*likely, strict=True))
         n_prompts = len(self._comparison.prompts)
         return Workload(Purpose.BATCH, n_prompts, prompt_tokens=prompt, answer_tokens=answer)

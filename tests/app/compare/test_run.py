@@ -1,6 +1,7 @@
 """A comparison from its job to its outcome, with nano."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 
@@ -9,7 +10,7 @@ import pytest
 from ossctl.app.compare.contestants import Settings, entrants_of
 from ossctl.app.compare.job import CompareJob
 from ossctl.app.compare.prompts import read_prompts
-from ossctl.app.compare.results import Answer, Contestant
+from ossctl.app.compare.results import Answer, Contestant, Verdict
 from ossctl.app.compare.run import Outcome, run_compare
 from ossctl.app.compare.store import NotWritten, Outputs
 from ossctl.app.inference.defaults import Defaults
@@ -29,6 +30,7 @@ class Watch:
     def __init__(self) -> None:
         self.remarks: list[str] = []
         self.failed: list[str] = []
+        self.opinions = 0
 
     def loading(self, label: str) -> None: ...
 
@@ -37,7 +39,8 @@ class Watch:
     def finished(self, contestant: Contestant, answers: Sequence[Answer]) -> None:
         self.failed += [contestant.label] * bool(contestant.error)
 
-    def judged(self, judge: str, count: int) -> None: ...
+    def judged(self, judge: str, count: int) -> None:
+        self.opinions += count
 
     def remark(self, text: str) -> None:
         self.remarks.append(text)
@@ -88,3 +91,21 @@ def test_an_output_that_cannot_be_written_is_no_fault_of_a_contestant(tmp_path: 
     assert view.failed == []
     assert [each.label for each in outcome.comparison.contestants] == ["nano · low"]
     assert len(outcome.comparison.answers) == 1
+
+
+def test_a_judge_is_asked_in_both_orders_and_once(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+
+    def judged(outputs: Outputs, view: Watch) -> Sequence[Verdict]:
+        asked = replace(job(outputs, [SUM], "low", "high"), judge=Given("nano", NANO_FILE))
+        return run(asked, view).comparison.verdicts
+
+    view = Watch()
+    (verdict,) = judged(Outputs([path]), view)
+    assert view.opinions == 2
+    assert all(each.verdict or each.failed for each in (verdict.opinion, verdict.swapped))
+    kept = Outputs([path], resume=True).earlier()
+    assert verdict in kept
+    if verdict.ruling != "failed":
+        assert judged(Outputs([path], resume=True), view) == [verdict]
+        assert view.opinions == 2
