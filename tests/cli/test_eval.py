@@ -191,6 +191,7 @@ def killed(tmp_path: Path, arguments: tuple[object, ...], answers: int, number: 
         live.process.wait(50)
 
 
+@pytest.mark.slow  # docs/eval.md, whose commands run, does this as well
 def test_after_kill_nothing_finished_is_asked_again_and_the_result_is_the_same(
     tmp_path: Path, evaluate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,7 @@ def test_a_batch_of_16_equals_the_same_prompts_one_by_one(smol: LlamaModel) -> N
     [
         pytest.param(False, False, id="streams, plain", marks=pytest.mark.slow),
         pytest.param(False, True, id="streams, flash attention"),
-        pytest.param(True, False, id="unified, plain"),
+        pytest.param(True, False, id="unified, plain", marks=pytest.mark.slow),
         pytest.param(True, True, id="unified, flash attention", marks=pytest.mark.slow),
     ],
 )
