@@ -1,6 +1,5 @@
 """`ossctl compare`."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,10 +8,10 @@ import typer
 
 from ossctl.cli.command import command, redeclared, without
 from ossctl.cli.completion import complete_models
+from ossctl.cli.contestants import ContestantGroup, given_model
 from ossctl.cli.format_options import FormatGroup
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.offer import model_file
-from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_from_environment
+from ossctl.cli.options import SystemOption, TextOutput, generation_options
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import template_options
 from ossctl.cli.tool_options import ToolGroup
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from ossctl.app.compare.store import Outputs
     from ossctl.app.inference.options import GenerationOptions
     from ossctl.app.inference.template_options import TemplateOptions
-    from ossctl.app.library.references import Given
-    from ossctl.app.placement.load_options import LoadOptions
 
 _Seed = Annotated[
     int | None,
@@ -45,25 +42,13 @@ _Template = Annotated["TemplateOptions", without(template_options, "template")]
 @command
 def compare(
     *,
-    context: typer.Context,
     prompts: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[PROMPT]...", show_default=False, help="The prompts, each in quotes; - is stdin."
         ),
     ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="MODEL[,MODEL]...",
-            show_default=False,
-            autocompletion=complete_models,
-            help="Models to compare, by name or path; can be repeated.  [default: OSSCTL_MODEL, or the "
-            "largest gpt-oss on this machine that fits]",
-        ),
-    ] = None,
+    contestants: ContestantGroup,
     file: Annotated[
         str | None,
         typer.Option(
@@ -75,27 +60,6 @@ def compare(
             "with a prompt a line; - is stdin.",
         ),
     ] = None,
-    efforts: Annotated[
-        str,
-        typer.Option(
-            "-e",
-            "--effort",
-            envvar="OSSCTL_EFFORT",
-            metavar="EFFORT[,EFFORT]",
-            show_default=False,
-            help="Reasoning efforts to compare: low, medium, high.  [default: the model's]",
-        ),
-    ] = "",
-    thinks: Annotated[
-        str,
-        typer.Option(
-            "--think",
-            envvar="OSSCTL_THINK",
-            metavar="on,off,auto",
-            show_default=False,
-            help="Compare with the reasoning switched on and off, where the chat template has a switch.",
-        ),
-    ] = "",
     templates: Annotated[
         list[str] | None,
         typer.Option(
@@ -155,7 +119,6 @@ def compare(
     """
     from ossctl.app.compare.options import CompareOptions
     from ossctl.app.compare.store import Outputs
-    from ossctl.app.library.references import split_references
 
     out.open_stdout()
     outputs = Outputs(sinks or (), overwrite, resume, diff, reasoning)
@@ -163,22 +126,27 @@ def compare(
     outputs.check()
     tools.refuse_unaskable(can_ask=False)
     loading = replace(loading, cache_bytes=cache)
-    fixed = {name for name in ("efforts", "thinks") if is_from_environment(context, name)}
     generation = replace(
         generation,
         system=system,
         template_variables=template.values(),
-        from_environment=generation.from_environment | {name.removesuffix("s") for name in fixed},
+        from_environment=generation.from_environment | contestants.from_environment,
         **formats,
     )
     options = CompareOptions(
-        prompts or (), file, efforts, thinks, templates or (), outputs, generation, tools
+        prompts or (),
+        file,
+        contestants.efforts,
+        contestants.thinks,
+        templates or (),
+        outputs,
+        generation,
+        tools,
     )
     options.settings()
     lines = options.prompts()
-    given: list[str | None] = [*split_references(models or [])]
-    found = [_find(name, loading, out) for name in given or [os.environ.get("OSSCTL_MODEL") or None]]
-    referee = None if judge is None else _find(judge, loading, out)
+    found = contestants.models(loading, out)
+    referee = None if judge is None else given_model(judge, loading, out)
     job = options.job(found, referee, lines, loading)
     if referee is not None and referee.path in [each.path for each in found]:
         out.warning(
@@ -218,12 +186,6 @@ def _finish(outcome: "Outcome", outputs: "Outputs", out: Output, *, blind: bool,
     outputs.write(comparison)
     view.summary(comparison)
     return int(code or outcome.exit_code)
-
-
-def _find(reference: str | None, loading: "LoadOptions", out: Output) -> "Given":
-    from ossctl.app.library.references import given
-
-    return given(reference, model_file(reference, loading, out))
 
 
 def _check_blind(out: Output, kept: Path | None, *, blind: bool, as_json: bool) -> None:

@@ -11,9 +11,9 @@ import typer
 
 from ossctl.cli.command import command, redeclared, without
 from ossctl.cli.completion import complete_models, complete_task
+from ossctl.cli.contestants import ContestantGroup, given_model
 from ossctl.cli.eval_view import EvalProgress, evaluation_text, task_lines
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.offer import model_file
 from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_from_environment
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ossctl.app.eval.folder import EvalFolder
     from ossctl.app.eval.job import EvalJob
     from ossctl.app.inference.options import GenerationOptions
-    from ossctl.app.library.references import Given
-    from ossctl.app.placement.load_options import LoadOptions
     from ossctl.app.tools.options import ToolOptions
 
 # What `Commands` keeps in a context: the words of the command line.
@@ -88,18 +86,7 @@ def evaluate(
             "inspect_evals/NAME or FILE.py@NAME.",
         ),
     ] = None,
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="MODEL[,MODEL]...",
-            show_default=False,
-            autocompletion=complete_models,
-            help="Models to evaluate, one after the other; can be repeated.  [default: OSSCTL_MODEL, or the "
-            "largest gpt-oss on this machine that fits]",
-        ),
-    ] = None,
+    contestants: ContestantGroup,
     listing: Annotated[bool, typer.Option("--list", help="List the tasks known by name, and exit.")] = False,
     folder: Annotated[
         Path | None,
@@ -120,27 +107,6 @@ def evaluate(
             help="Continue the evaluation in DIR; nothing finished is asked again.",
         ),
     ] = None,
-    efforts: Annotated[
-        str,
-        typer.Option(
-            "-e",
-            "--effort",
-            envvar="OSSCTL_EFFORT",
-            metavar="EFFORT[,EFFORT]",
-            show_default=False,
-            help="Reasoning efforts to evaluate: low, medium, high.  [default: the model's]",
-        ),
-    ] = "",
-    thinks: Annotated[
-        str,
-        typer.Option(
-            "--think",
-            envvar="OSSCTL_THINK",
-            metavar="on,off,auto",
-            show_default=False,
-            help="Evaluate with the reasoning switched on and off, where the chat template has a switch.",
-        ),
-    ] = "",
     repeats: Annotated[
         int | None,
         typer.Option(
@@ -219,12 +185,11 @@ def evaluate(
 
     if not tasks:
         raise UsageError("there is no task to evaluate", "ossctl eval --list shows those known by name.")
-    fixed = {name for name in ("efforts", "thinks") if is_from_environment(context, name)}
     options = EvalOptions(
         tasks,
         arguments or (),
-        efforts,
-        thinks,
+        contestants.efforts,
+        contestants.thinks,
         repeats,
         limit,
         sample,
@@ -234,16 +199,16 @@ def evaluate(
             each for each in _SAMPLING if _is_given(context, each) or is_from_environment(context, each)
         ),
     )
-    options.specs()
+    options.check()
     loading = replace(loading, cache_bytes=cache, template=template.template())
     generation = replace(
         generation,
         system=system,
         template_variables=template.values(),
-        from_environment=generation.from_environment | {name.removesuffix("s") for name in fixed},
+        from_environment=generation.from_environment | contestants.from_environment,
     )
-    found = _models(models, loading, out)
-    referee = None if judge is None else _find(judge, loading, out)
+    found = contestants.models(loading, out)
+    referee = None if judge is None else given_model(judge, loading, out)
     job = options.job(found, referee, generation, tools, loading)
     for note in job.tools.notes():
         out.note(note)
@@ -260,7 +225,6 @@ def require_inspect() -> None:
 def _run(job: "EvalJob", folder: "EvalFolder", form: str, out: Output) -> int:
     from ossctl.app.eval.run import run_eval
 
-    out.note(f"Results: {folder.path}")
     with EvalProgress(out) as progress:
         outcome = run_eval(job, folder, progress)
     out.write(evaluation_text(outcome.evaluation, form, out))
@@ -307,20 +271,8 @@ def _resume(context: typer.Context, path: Path) -> None:
         del now[n : n + 2]
     words = [word for word in now if not word.startswith("--resume=")]
     root = context.find_root().command
-    root.main(["eval", *folder.record.arguments, *words], standalone_mode=False, obj=folder)
-
-
-def _models(given: list[str] | None, loading: "LoadOptions", out: Output) -> "list[Given]":
-    from ossctl.app.library.references import split_references
-
-    names: list[str | None] = [*split_references(given or [])]
-    return [_find(name, loading, out) for name in names or [os.environ.get("OSSCTL_MODEL") or None]]
-
-
-def _find(reference: str | None, loading: "LoadOptions", out: Output) -> "Given":
-    from ossctl.app.library.references import given
-
-    return given(reference, model_file(reference, loading, out))
+    arguments = ["eval", *folder.record.arguments, *words]
+    raise typer.Exit(root.main(arguments, standalone_mode=False, obj=folder) or 0)
 
 
 def _name(option: Any) -> str:

@@ -81,12 +81,9 @@ def ppl(
 
 
 def _names(models: str) -> list[str]:
-    """The names in a comma-separated list; a file may have a comma in its name."""
-    if Path(models).is_file():
-        return [models]
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names:
-        raise UsageError("-m is empty", "Give a model, or several with commas between them.")
+    from ossctl.app.library.references import split_references
+
+    names = split_references([models])
     if len(set(names)) < len(names):
         raise UsageError(f"-m {models} names a model twice")
     return names

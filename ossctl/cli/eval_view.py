@@ -2,14 +2,14 @@
 
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ossctl.cli.output import Output, columns
-from ossctl.text import counted, duration, harmless, one_line
+from ossctl.cli.status_line import StatusLine
+from ossctl.text import counted, duration, one_line
 
 if TYPE_CHECKING:
-    from rich.status import Status
-
     from ossctl.app.eval.report.tables import Table
     from ossctl.app.eval.results import Evaluation, Sample, TaskResult
     from ossctl.app.eval.view import Progress
@@ -114,72 +114,41 @@ def task_lines() -> Iterator[str]:
     yield "A .jsonl file: questions of your own."
 
 
-class EvalProgress:
+class EvalProgress(StatusLine):
     """A line that is redrawn while answers arrive, else one every ten seconds, and one for each task."""
 
     def __init__(self, out: Output) -> None:
-        self._out = out
-        self._status: Status | None = None
+        super().__init__(out)
         self._due = 0.0
 
     def reading(self, task: str) -> None:
-        self._show(f"{task}: reading the questions")
+        self.show(f"{task}: reading the questions")
+
+    def begins(self, folder: Path) -> None:
+        self.note(f"Results: {folder}")
 
     def loading(self, model: str) -> None:
-        self._show(f"{model}: loading")
+        self.show(f"{model}: loading")
 
     def progress(self, progress: "Progress") -> None:
         line = describe_progress(progress)
-        self._show(line)
-        if not self._out.is_live and progress.seconds >= self._due:
+        self.show(line)
+        if not self.out.is_live and progress.seconds >= self._due:
             if self._due:
-                self._out.note(line)
+                self.note(line)
             self._due = progress.seconds + _SECONDS_BETWEEN_LINES
 
     def finished(self, label: str, result: "TaskResult") -> None:
         from ossctl.app.eval.statistics import mean_score
 
-        self._hide()
         self._due = 0.0
         score = mean_score(result)
         shown = f"{100 * score.value:.1f} %" if score else "no score"
-        self._out.note(
-            f"{label}: {shown} of {counted(len(result.samples), 'answer')} · {result.seconds:,.1f} s"
-        )
+        self.note(f"{label}: {shown} of {counted(len(result.samples), 'answer')} · {result.seconds:,.1f} s")
 
     def failed_sample(self, label: str, sample: "Sample") -> None:
-        self._hide()
         epoch = f", repeat {sample.epoch}" if sample.epoch > 1 else ""
-        self._out.warning(
-            f"{label}: question {one_line(sample.id)}{epoch} failed: {one_line(sample.error or '')}"
-        )
-
-    def remark(self, text: str) -> None:
-        self._hide()
-        self._out.warning(text)
-
-    def _show(self, text: str) -> None:
-        if not self._out.is_live:
-            return
-        if self._status is None:
-            from rich.status import Status
-
-            self._status = Status("", console=self._out.console())
-            self._status.start()
-        from rich.text import Text
-
-        self._status.update(Text(harmless(text)))
-
-    def _hide(self) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hide()
+        self.remark(f"{label}: question {one_line(sample.id)}{epoch} failed: {one_line(sample.error or '')}")
 
 
 def describe_progress(progress: "Progress") -> str:

@@ -225,7 +225,7 @@ def test_a_judge_is_asked_in_both_orders_and_held_to_a_schema(
         assert all(opinion.get("verdict") or opinion["failed"] for opinion in opinions)
         assert each["judge"] == name
         assert each["ruling"] in ("first", "second", "tie", "inconsistent", "failed")
-    assert "Judge: nano · low " in judged.stdout
+    assert f"Judge {name}: nano · low " in judged.stdout
     again = compare(
         tmp_path, "-m", "nano", "-e", "low,high", SUM, NORWAY, "--judge", judge, "-o", out, "--resume"
     )

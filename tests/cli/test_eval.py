@@ -3,8 +3,12 @@
 import json
 import os
 import random
+import shlex
 import signal
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -243,18 +247,37 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path, evaluate: Any, see
     assert samples(tmp_path / "part") == samples(tmp_path / "whole")
 
 
-def test_ctrl_c_keeps_what_is_finished_and_prints_its_table(tmp_path: Path, evaluate: Any) -> None:
+@contextmanager
+def ctrl_c_after(n_answers: int) -> Iterator[None]:
     from ossctl.app.eval.inspect import model_run
 
     usual = model_run._Answers.add
 
     def add(self: Any, found: Any) -> None:
         usual(self, found)
-        if len(self._samples) == 3:
+        if len(self._samples) == n_answers:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_run._Answers, "add", add)
+        yield
+
+
+def test_what_a_grader_failed_at_is_asked_again(tmp_path: Path, evaluate: Any) -> None:
+    grader = tmp_path / "grader.py"
+    grader.write_text("import sys; sys.exit(7)\n", "utf-8")
+    questions = sums(tmp_path, 12)
+    program = ("-T", f"program={shlex.join([sys.executable, str(grader)])}")
+    with ctrl_c_after(3):
+        result = evaluate(questions, *SAME, *program, "-o", "out", "-q")
+    assert (result.code, {sample["outcome"] for sample in samples(tmp_path / "out")}) == (130, {"failed"})
+    grader.write_text("", "utf-8")
+    assert evaluate("--resume", "out", "-q").code == 0
+    assert [sample["outcome"] for sample in samples(tmp_path / "out")] == ["correct"] * 12
+
+
+def test_ctrl_c_keeps_what_is_finished_and_prints_its_table(tmp_path: Path, evaluate: Any) -> None:
+    with ctrl_c_after(3):
         result = evaluate(sums(tmp_path, 12), *SAME, "-o", "out")
     assert result.code == 130
     assert "Continue with: ossctl eval --resume out" in result.said
@@ -285,6 +308,7 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(tmp_path: Path, 
     assert result.code == 3
     assert any(line.startswith("broken failed: ") for line in result.said)
     assert len(samples(tmp_path / "out")) == 1
+    assert evaluate("--resume", "out").code == 3
 
 
 @pytest.mark.parametrize(
@@ -322,6 +346,7 @@ def test_what_cannot_be_evaluated_is_refused(
     assert result.code in {1, 2}
     assert message in result.stderr
     assert result.stdout == ""
+    assert not [*tmp_path.glob("eval-*")], "an empty folder is left"
 
 
 def test_a_missing_extra_is_one_line(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:

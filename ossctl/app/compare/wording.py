@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from ossctl.app.compare.preference import SIGNIFICANT, Preference
 from ossctl.app.compare.results import Answer, Comparison, Contestant, Pair, Verdict
 from ossctl.app.inference.finish import AnswerFinish
+from ossctl.text import counted
 
 _SUMMARY = ("", "answers", "cut", "failed", "tokens", "reasoning", "first token", "per answer", "speed")
 
@@ -123,8 +124,9 @@ def _position_bias(judge: str, verdicts: Sequence[Verdict]) -> Iterator[str]:
         times = Counter(each.opinion.verdict for each in inconsistent if each.swapped.verdict != "tie")
         first, second = times["first"], times["second"]
         yield (
-            f"{judge} changed its mind with the order of the answers in {len(inconsistent)} of "
-            f"{len(verdicts)} pairs: {first} times for the one shown first, {second} for the second."
+            f"{judge} ruled otherwise with the answers swapped in {len(inconsistent)} of "
+            f"{counted(len(verdicts), 'pair')}: it chose the answer shown first {counted(first, 'time')}, "
+            f"and the second {counted(second, 'time')}."
         )
 
 

@@ -25,6 +25,7 @@ from ossctl.storage.lock import try_lock
 
 SCHEMA = "ossctl.eval-job/1"
 JOB, RESULTS, LOGS, UNFINISHED = "eval.json", "results.json", "logs", "unfinished"
+_LOCK = ".lock"
 
 
 class JobRecord(msgspec.Struct, kw_only=True):
@@ -42,11 +43,14 @@ class JobRecord(msgspec.Struct, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A finished answer, as Inspect's sample. `seconds` and `wh` are of the task until then."""
+    """A finished answer, as Inspect's sample. `seconds` and `wh` are of the task until then.
+
+    The sample is text: Inspect writes NaN for what is not graded, which is no JSON.
+    """
 
     seconds: float
     wh: float | None
-    sample: msgspec.Raw
+    sample: str
 
 
 @dataclass
@@ -59,7 +63,7 @@ class TaskJournal:
 
     def append(self, sample: bytes, seconds: float, wh: float | None) -> None:
         """Add a finished answer. Raises OssctlError."""
-        self.journal.append(msgspec.json.encode(Entry(seconds, wh, msgspec.Raw(sample))))
+        self.journal.append(msgspec.json.encode(Entry(seconds, wh, sample.decode())))
 
     def __enter__(self) -> Self:
         return self
@@ -72,23 +76,28 @@ class TaskJournal:
 
 @dataclass
 class EvalFolder:
-    """A folder that no other process writes while it is entered."""
+    """A folder that no other process writes while it is entered.
+
+    A new one is removed again if not even the questions could be read.
+    """
 
     path: Path
     record: JobRecord
+    is_new: bool = False
     _parts: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
     def create(cls, path: Path, record: JobRecord) -> "EvalFolder":
         """Make the folder, which may exist if it is empty. Raises UsageError."""
         try:
+            is_new = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 hint = f"--resume {path} continues an evaluation; or choose another folder with -o."
                 raise UsageError(f"{path} is not empty", hint)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from None
-        folder = cls(path, record)
+        folder = cls(path, record, is_new)
         folder.save()
         return folder
 
@@ -152,7 +161,7 @@ class EvalFolder:
 
     def __enter__(self) -> Self:
         try:
-            lock = self._parts.enter_context((self.path / ".lock").open("wb"))
+            lock = self._parts.enter_context((self.path / _LOCK).open("wb"))
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
         if not try_lock(lock):
@@ -162,6 +171,11 @@ class EvalFolder:
 
     def __exit__(self, *_: object) -> None:
         self._parts.close()
+        if self.is_new and not self.record.questions:
+            for name in (JOB, _LOCK):
+                (self.path / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others have put something there
+                self.path.rmdir()
 
 
 def _entries(path: Path) -> tuple[list[Entry], int]:

@@ -112,11 +112,13 @@ class EvalOptions:
     deterministic: bool = False
     explicit: frozenset[str] = frozenset()
 
-    def specs(self) -> list[TaskSpec]:
-        """Raises UsageError."""
+    def check(self) -> None:
+        """Raise UsageError for what is invalid with any model."""
         if self.limit is not None and self.sample is not None:
             raise UsageError("--limit and --sample exclude each other")
-        return specs_of(self.tasks)
+        specs_of(self.tasks)
+        arguments_of(self.arguments)
+        self._reasoning()
 
     def job(
         self,
@@ -133,7 +135,7 @@ class EvalOptions:
         _refuse_twice(models)
         return EvalJob(
             models,
-            self.specs(),
+            specs_of(self.tasks),
             TaskOptions(arguments_of(self.arguments), self._grader(), judge is not None),
             self._reasoning(),
             defaults,

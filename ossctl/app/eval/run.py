@@ -60,6 +60,7 @@ def run_eval(job: EvalJob, folder: EvalFolder, view: EvalView) -> Outcome:
         try:
             tasks = _tasks(job, folder, view)
             interrupt.check()
+            view.begins(folder.path)
             folder.remove_other_logs([result.log for result in evaluation.results])
             for model in models:
                 run = ModelRun(job, folder, view, interrupt, outcome.evaluation)

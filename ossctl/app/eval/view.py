@@ -1,6 +1,7 @@
 """What the progress of an evaluation looks like, as far as it has to be known here."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from ossctl.app.eval.results import Sample, TaskResult
@@ -40,6 +41,9 @@ class EvalView(Protocol):
 
     def reading(self, task: str) -> None:
         """The questions of a task are read, or fetched."""
+
+    def begins(self, folder: Path) -> None:
+        """The questions are there, and all that is finished will be in `folder`."""
 
     def loading(self, model: str) -> None:
         """A model is loaded."""

@@ -144,8 +144,8 @@ def test_verdicts_count_what_failed_and_what_depended_on_the_order() -> None:
     line, bias = verdict_lines(found)
     assert line.startswith("j: x 1, y 0, inconsistent 3, failed 1. ")
     assert bias == (
-        "j changed its mind with the order of the answers in 3 of 5 pairs: "
-        "1 times for the one shown first, 1 for the second."
+        "j ruled otherwise with the answers swapped in 3 of 5 pairs: "
+        "it chose the answer shown first 1 time, and the second 1 time."
     )
 
 

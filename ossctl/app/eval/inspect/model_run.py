@@ -217,13 +217,13 @@ class _Answers:
         targets = {sample.id: sample.target for sample in dataset}
         found: dict[tuple[int | str, int], EvalSample] = {}
         for entry in self._journal.earlier:
-            each = EvalSample.model_validate_json(bytes(entry.sample))
-            if each.error is None and targets.get(each.id) == each.target:
-                found[each.id, each.epoch] = each
-        self.earlier = [*found.values()]
-        for each in self.earlier:
+            each = EvalSample.model_validate_json(entry.sample)
             sample = sample_of(each, model)
-            self._samples[sample.id, sample.epoch] = sample
+            if sample.outcome != "failed" and targets.get(each.id) == each.target:
+                found[each.id, each.epoch] = each
+                self._samples[sample.id, sample.epoch] = sample
+        self.earlier = [*found.values()]
+        for sample in self._samples.values():
             self._progress.add(sample, earlier=True)
         self._run.whole.view.progress(self._progress)
 
