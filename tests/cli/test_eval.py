@@ -132,6 +132,28 @@ def test_a_failing_question_is_shown_and_the_others_are_answered(tmp_path: Path,
     assert any(line.startswith("in · nano · medium: question judged failed: ") for line in result.said)
 
 
+def test_a_judge_that_gives_no_verdict_has_failed(tmp_path: Path, evaluate: Any) -> None:
+    (tmp_path / "in.jsonl").write_text(
+        '{"question":"What is 47 plus 38?","answer":85,"grader":"model"}', "utf-8"
+    )
+    result = evaluate("in.jsonl", *NANO, "--judge", "nano", "-o", "out")
+    (sample,) = samples(tmp_path / "out")
+    assert (result.code, sample["outcome"]) == (3, "failed")
+    assert sample["error"].startswith("the judge gave no verdict: ")
+    assert "85" in sample["given"]
+
+
+def test_python_is_offered_to_the_model_and_named_in_the_setting(tmp_path: Path, evaluate: Any) -> None:
+    assert (
+        evaluate(sums(tmp_path, 1), *NANO, "--ctx", 1024, "--python-in", "monty", "-o", "out", "-q").code == 0
+    )
+    (result,) = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["results"]
+    assert result["setting"]["python"] is True
+    evaluate(sums(tmp_path, 1), *NANO, "-o", "plain", "-q")
+    (plain,) = samples(tmp_path / "plain")
+    assert result["samples"][0]["prompt_tokens"] > plain["prompt_tokens"]
+
+
 TASK_FILE = """
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
