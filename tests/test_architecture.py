@@ -18,11 +18,13 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "guide": set(),
     "dialect": {"guide"},
-    "cli": {"__init__", "app", "errors", "planning", "repl", "settings", "text"},
-    "repl": {"__init__", "app", "dialect", "errors", "planning", "settings", "text"},
+    "config": {"errors", "settings", "storage"},
+    "cli": {"__init__", "app", "config", "errors", "planning", "repl", "settings", "text"},
+    "repl": {"__init__", "app", "config", "dialect", "errors", "planning", "settings", "text"},
     "app": {
         "__init__",
         "build",
+        "config",
         "data",
         "dialect",
         "engine",
@@ -78,6 +80,7 @@ ONLY_IN = {
     "ddgs": {"app"},
     "inspect_ai": {"app"},
     "inspect_evals": {"app"},
+    "tomlkit": {"config"},
 }
 
 SLOW_TO_IMPORT = {
@@ -97,6 +100,7 @@ SLOW_TO_IMPORT = {
     "ddgs",
     "inspect_ai",
     "inspect_evals",
+    "tomlkit",
 }
 
 # Where the standard streams are used, and why: everything else goes through `cli/output.py`.

@@ -16,6 +16,7 @@ from ossctl.cli.options import (
     GenerationGroup,
     ModelOption,
     SystemOption,
+    is_configured,
 )
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
@@ -83,6 +84,10 @@ def chat(
     settings = ChatSettings.of(generation)
     start = StartOptions(settings, _given(context), resume, go_on, tools.toolbox())
     started, resumed = start_chat(start, open_session_log(paths.sessions))
+    if resumed is not None and resumed.model.reference and is_configured(context, "model"):
+        model = None
+    if resumed is not None and is_configured(context, "template"):
+        template = replace(template, file=None)
     loading = replace(loading, template=_template(template, resumed if model is None else None))
     reference = model or (resumed.model.reference if resumed else None) or None
     setup = Setup(

@@ -12,7 +12,7 @@ from ossctl.cli.completion import complete_models
 from ossctl.cli.format_options import FormatGroup
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
 from ossctl.cli.offer import model_file
-from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_from_environment
+from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_standing
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import template_options
 from ossctl.cli.tool_options import ToolGroup
@@ -163,7 +163,7 @@ def compare(
     outputs.check()
     tools.refuse_unaskable(can_ask=False)
     loading = replace(loading, cache_bytes=cache)
-    fixed = {name for name in ("efforts", "thinks") if is_from_environment(context, name)}
+    fixed = {name for name in ("efforts", "thinks") if is_standing(context, name)}
     generation = replace(
         generation,
         system=system,

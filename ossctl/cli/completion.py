@@ -3,6 +3,7 @@
 import glob
 from pathlib import Path
 
+from ossctl.errors import UsageError
 from ossctl.text import harmless
 
 
@@ -10,7 +11,8 @@ def complete_model(incomplete: str) -> list[str]:
     """Model names, then matching files and folders."""
     from ossctl.app.library.resolve import known_names
 
-    known = [name for name in known_names() if name.startswith(incomplete)]
+    names = dict.fromkeys([*_configured("model"), *known_names()])
+    known = [name for name in names if name.startswith(incomplete)]
     folder, _, start = incomplete.rpartition("/")
     try:
         found = sorted(Path(folder or ".").glob(f"{glob.escape(start)}*")) if incomplete else []
@@ -18,6 +20,11 @@ def complete_model(incomplete: str) -> list[str]:
         found = []
     folders = [f"{path.as_posix()}/" for path in found if path.is_dir()]
     return [*known, *folders, *(path.as_posix() for path in found if path.suffix == ".gguf")]
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """The presets of the config files."""
+    return [name for name in _configured("preset") if name.startswith(incomplete)]
 
 
 def complete_models(incomplete: str) -> list[str]:
@@ -33,3 +40,13 @@ def complete_session(incomplete: str) -> list[tuple[str, str]]:
 
     found = list_sessions(Paths.from_environment().sessions)
     return [(session.id, harmless(session.title)) for session in found if session.id.startswith(incomplete)]
+
+
+def _configured(kind: str) -> list[str]:
+    """The names of one kind in the config files; none if these cannot be read."""
+    from ossctl.config.config import load_config
+
+    try:
+        return [harmless(name) for name in load_config().names(kind)]
+    except UsageError:
+        return []
