@@ -3,6 +3,8 @@
 import glob
 from pathlib import Path
 
+import typer
+
 from ossctl.errors import UsageError
 from ossctl.text import harmless
 
@@ -25,6 +27,22 @@ def complete_model(incomplete: str) -> list[str]:
 def complete_preset(incomplete: str) -> list[str]:
     """The presets of the config files."""
     return [name for name in _configured("preset") if name.startswith(incomplete)]
+
+
+def complete_alias(incomplete: str) -> list[str]:
+    """The aliases of the config files."""
+    return [name for name in _configured("model") if name.startswith(incomplete)]
+
+
+def complete_key(context: typer.Context, incomplete: str) -> list[str]:
+    """Keys of config files."""
+    from ossctl.cli.config_keys import ConfigKeys
+    from ossctl.config.file import dotted
+
+    keys = ConfigKeys(context.find_root().command)
+    sections = {("defaults",): keys.shared, **keys.commands}
+    names = (dotted((*section, option)) for section, options in sections.items() for option in options)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_models(incomplete: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The keys of config files: the long names of the commands' options, and how their values are given."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class ConfigKeys:
 
     def unknown(self, file: ConfigFile) -> Iterator[tuple[Key, str]]:
         """The keys of a file that mean nothing, each with a suggestion or ""."""
-        for key in _keys(file.written, (), self._is_section):
+        for key, _ in keys_of(self, file):
             if not self.knows(key):
                 yield key, self.suggestion(key)
 
@@ -87,7 +87,7 @@ class ConfigKeys:
         options = self.section(key[:-1]) or {}
         return key[-1] in options or (len(key) == 3 and key[0] == key[2] == PRESET)
 
-    def _is_section(self, key: Key) -> bool:
+    def is_section(self, key: Key) -> bool:
         """Whether a table at `key` contains keys, rather than being a value."""
         if key[0] == MCP:
             return len(key) <= 2
@@ -198,11 +198,17 @@ def _commands(group: Any, words: Key = ()) -> Iterator[tuple[Key, Any]]:
         yield from _commands(command, full) if hasattr(command, "commands") else [(full, command)]
 
 
-def _keys(table: Mapping[str, Any], at: Key, is_section: Any) -> Iterator[Key]:
-    """The keys of all values."""
+def keys_of(keys: ConfigKeys, file: ConfigFile) -> Iterator[tuple[Key, Any]]:
+    """The keys of a file's values, also of those that do not count, and the values."""
+    return _values(file.written, (), keys.is_section)
+
+
+def _values(
+    table: Mapping[str, Any], at: Key, is_section: Callable[[Key], bool]
+) -> Iterator[tuple[Key, Any]]:
     for name, value in table.items():
         key = (*at, name)
         if isinstance(value, dict) and is_section(key):
-            yield from _keys(value, key, is_section)
+            yield from _values(value, key, is_section)
         else:
-            yield key
+            yield key, value

@@ -10,7 +10,7 @@ from typing import Any
 
 from ossctl.cli.config_keys import ConfigKeys, as_given, merges, options_of
 from ossctl.cli.output import Output
-from ossctl.config.config import DEFAULTS, MODEL, Config, Setting, Settings, load_config, settings_in
+from ossctl.config.config import DEFAULTS, MODEL, Config, Setting, Settings, load_config, nearest, settings_in
 from ossctl.config.file import ConfigFile, dotted
 from ossctl.errors import UsageError
 
@@ -89,6 +89,21 @@ def apply_config(program: Any, context: Any, found: tuple[str, Any], args: list[
     context.default_map = {name: {args[0]: configured.defaults} if is_group else configured.defaults}
     context.meta[_KEY] = configured.applied
     return [*args[: len(args) - len(own)], *configured.args]
+
+
+def simulated(program: Any, config: Config, words: list[str], args: list[str]) -> tuple[Any, Applied]:
+    """The context of a command that is started with `args`, and what is applied to it. Raises UsageError."""
+    name, command = " ".join(words), program
+    for word in [name] if name in program.commands else words:
+        command = getattr(command, "commands", {}).get(word)
+    if command is None or hasattr(command, "commands"):
+        raise UsageError(f"there is no command {name}", nearest(name, program.commands))
+    context = command.make_context(name, [*args], resilient_parsing=True)
+    configured = configure(config, tuple(words), context, args)
+    final = command.make_context(
+        name, configured.args, default_map=configured.defaults, resilient_parsing=True
+    )
+    return final, configured.applied
 
 
 def configure(config: Config, words: tuple[str, ...], probe: Any, args: list[str]) -> Configured:

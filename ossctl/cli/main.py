@@ -10,10 +10,12 @@ import typer
 from typer.core import TyperGroup
 
 from ossctl import __version__
+from ossctl.cli.alias import alias
 from ossctl.cli.batch import batch, batch_status
 from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
 from ossctl.cli.compare import compare
+from ossctl.cli.config import config
 from ossctl.cli.doctor import doctor
 from ossctl.cli.eval_ppl import ppl
 from ossctl.cli.models import ls, rm, show, verify
@@ -82,12 +84,14 @@ app.command()(compare)
 app.command()(plan)
 app.command()(doctor)
 app.command()(pull)
+app.command()(alias)
 app.command()(ls)
 app.command()(show)
 app.command()(verify)
 app.command()(rm)
 app.add_typer(sessions, name="sessions")
 app.add_typer(cache, name="cache")
+app.add_typer(config, name="config")
 
 
 def _wants_help(args: list[str]) -> bool:

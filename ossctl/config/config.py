@@ -91,6 +91,11 @@ class Config:
                 return file.table((MCP, name)), f"{file.where((MCP, name))}: {dotted((MCP, name))}"
         return None
 
+    def aliases(self) -> dict[str, Setting]:
+        """What each alias stands for: another name than its own."""
+        found = {name: setting for name in self.names(MODEL) if (setting := self._alias(name))}
+        return {name: setting for name, setting in found.items() if setting.value != name}
+
     def _alias(self, name: str) -> Setting | None:
         found = [settings[MODEL] for settings in self.settings(MODEL, name) if MODEL in settings]
         return found[-1] if found else None

@@ -102,6 +102,13 @@ def hub_reference(reference: str) -> HubReference:
     raise unknown_name(reference)
 
 
+def check_name(reference: str) -> None:
+    """Raise ModelError or UsageError if `reference` can mean no model, here or on the hub."""
+    if reference == NANO or catalogue().find(reference) or as_hub_reference(reference) or is_path(reference):
+        return
+    raise unknown_name(reference)
+
+
 def as_hub_reference(reference: str) -> HubReference | None:
     """The model on the hub that `hf:ORG/REPO`, an address or, unless it is a path here, `ORG/REPO` means.
 
