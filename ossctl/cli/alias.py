@@ -41,7 +41,8 @@ def alias(
 
     An alias may have options of its own: `ossctl config set model.NAME.ctx 16384`.
     """
-    from ossctl.config.config import MODEL, load_config
+    from ossctl.config.config import load_config
+    from ossctl.config.trust import MODEL
     from ossctl.config.writing import set_value, unset_value
 
     if delete and (name is None or model is not None):

@@ -6,9 +6,10 @@ from typing import Any
 import typer
 
 from ossctl.cli.config_keys import ConfigKeys, as_given, keys_of
-from ossctl.config.config import MCP, MODEL, PRESET, Config, Setting
+from ossctl.config.config import Config, Setting
 from ossctl.config.file import ConfigFile, dotted
 from ossctl.config.key_lines import Key
+from ossctl.config.trust import MCP, MODEL, PRESET
 from ossctl.errors import OssctlError, UsageError
 
 

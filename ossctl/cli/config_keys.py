@@ -3,13 +3,12 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from ossctl.config.config import DEFAULTS, MCP, MODEL, PRESET, Setting, nearest
+from ossctl.config.config import DEFAULTS, Setting, nearest
 from ossctl.config.file import ConfigFile, dotted
 from ossctl.config.key_lines import Key
-from ossctl.config.trust import TRUSTED
+from ossctl.config.trust import MCP, MODEL, PRESET, TRUSTED
 from ossctl.errors import UsageError
 
 Options = Mapping[str, Any]  # Typer's options by their long names
@@ -171,24 +170,12 @@ def _text(option: Any, setting: Setting, value: Any) -> str:
     metavar = option.metavar or ""
     if metavar == "NAME=FILE":
         name, equals, path = text.partition("=")
-        return f"{name}{equals}{_path(setting, path)}" if equals else text
+        return f"{name}{equals}{setting.path(path)}" if equals else text
     if metavar in _TEXT_OR_FILE and text.startswith("@"):
-        return f"@{_path(setting, text[1:])}"
+        return f"@{setting.path(text[1:])}"
     if metavar == _JSON_OR_FILE and text and not text.lstrip().startswith(("{", "[")):
-        return _path(setting, text)
-    return _path(setting, text) if text and metavar in _PATHS else text
-
-
-def _path(setting: Setting, text: str) -> str:
-    """A path of a setting. Raises UsageError if a project's file names one outside its folder."""
-    file = setting.file
-    if text == "-":
-        return text
-    if file.is_project:
-        if not Path(text).resolve().is_relative_to(Path.cwd().resolve()) or text.startswith("~"):
-            raise UsageError(f"{setting}: {text} is not in the folder of {file.path.name}")
-        return text
-    return str(file.path.parent / Path(text).expanduser())
+        return setting.path(text)
+    return setting.path(text) if text and metavar in _PATHS else text
 
 
 def _commands(group: Any, words: Key = ()) -> Iterator[tuple[Key, Any]]:

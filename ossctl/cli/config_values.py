@@ -8,9 +8,10 @@ import typer
 
 from ossctl.cli.config_check import checked_value
 from ossctl.cli.config_keys import ConfigKeys, merges
-from ossctl.config.config import MODEL, Setting
+from ossctl.config.config import Setting
 from ossctl.config.file import ConfigFile, dotted
 from ossctl.config.key_lines import Key
+from ossctl.config.trust import MODEL
 from ossctl.errors import UsageError
 
 

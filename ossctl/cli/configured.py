@@ -10,8 +10,9 @@ from typing import Any
 
 from ossctl.cli.config_keys import ConfigKeys, as_given, merges, options_of
 from ossctl.cli.output import Output
-from ossctl.config.config import DEFAULTS, MODEL, Config, Setting, Settings, load_config, nearest, settings_in
+from ossctl.config.config import DEFAULTS, Config, Setting, Settings, load_config, nearest, settings_in
 from ossctl.config.file import ConfigFile, dotted
+from ossctl.config.trust import MODEL
 from ossctl.errors import UsageError
 
 PRESET_PARAMETER = "presets"
@@ -82,10 +83,11 @@ def apply_config(program: Any, context: Any, found: tuple[str, Any], args: list[
     config = load_config()
     if command is None or not (config.files or any(arg.startswith(("-P", "--preset")) for arg in own)):
         return args
-    for problem in ignored(ConfigKeys(program), config):
+    keys = ConfigKeys(program)
+    for problem in ignored(keys, config):
         Output().warning(problem)
     probe = command.make_context(name, [*own], parent=context, resilient_parsing=True)
-    configured = configure(config, words, probe, own)
+    configured = configure(keys, config, words, probe, own)
     context.default_map = {name: {args[0]: configured.defaults} if is_group else configured.defaults}
     context.meta[_KEY] = configured.applied
     return [*args[: len(args) - len(own)], *configured.args]
@@ -99,14 +101,16 @@ def simulated(program: Any, config: Config, words: list[str], args: list[str]) -
     if command is None or hasattr(command, "commands"):
         raise UsageError(f"there is no command {name}", nearest(name, program.commands))
     context = command.make_context(name, [*args], resilient_parsing=True)
-    configured = configure(config, tuple(words), context, args)
+    configured = configure(ConfigKeys(program), config, tuple(words), context, args)
     final = command.make_context(
         name, configured.args, default_map=configured.defaults, resilient_parsing=True
     )
     return final, configured.applied
 
 
-def configure(config: Config, words: tuple[str, ...], probe: Any, args: list[str]) -> Configured:
+def configure(
+    keys: ConfigKeys, config: Config, words: tuple[str, ...], probe: Any, args: list[str]
+) -> Configured:
     """Apply the config to the command `words`. `probe` is its context, parsed leniently without any config.
 
     Raises UsageError.
@@ -115,12 +119,13 @@ def configure(config: Config, words: tuple[str, ...], probe: Any, args: list[str
     given = {name for name, option in options.items() if _source(probe, option) == "COMMANDLINE"}
     ambient = {name for name, option in options.items() if _source(probe, option) == "ENVIRONMENT"}
     names = probe.params.get(PRESET_PARAMETER) or ()
-    presets = merged(map(config.preset, config.preset_chain(names)), options)
+    chosen = [_known(keys, config.preset(name)) for name in config.preset_chain(names)]
+    presets = merged(chosen, options)
     _drop(presets, given)
     model = _model(options, probe, given, presets, ambient)
-    defaults = merged(layers(config, words, model), options)
+    defaults = merged(layers(keys, config, words, model), options)
     if model is None and (default := defaults.get(MODEL)) and isinstance(default.value, str):
-        defaults = merged(layers(config, words, default.value), options) | {MODEL: default}
+        defaults = merged(layers(keys, config, words, default.value), options) | {MODEL: default}
     _drop(defaults, given | presets.keys())
     for name in ambient & defaults.keys():
         del defaults[name]
@@ -137,15 +142,20 @@ def configure(config: Config, words: tuple[str, ...], probe: Any, args: list[str
     )
 
 
-def layers(config: Config, words: tuple[str, ...], model: str | None) -> Iterator[Settings]:
+def layers(keys: ConfigKeys, config: Config, words: tuple[str, ...], model: str | None) -> Iterator[Settings]:
     """The settings for a command and a model, from the least to the most important."""
     chain = config.model_chain(model) if model is not None else []
     for file in config.files:
-        yield settings_in(file, (DEFAULTS,))
+        yield _known(keys, settings_in(file, (DEFAULTS,)))
         yield settings_in(file, words)
         for name in reversed(chain):
-            settings = settings_in(file, (MODEL, name))
+            settings = _known(keys, settings_in(file, (MODEL, name)))
             yield {option: setting for option, setting in settings.items() if option != MODEL}
+
+
+def _known(keys: ConfigKeys, settings: Settings) -> Settings:
+    """The settings that their section may have: not `yes` for all commands."""
+    return {option: setting for option, setting in settings.items() if keys.knows(setting.key)}
 
 
 def merged(sections: Iterable[Settings], options: Mapping[str, Any]) -> Settings:

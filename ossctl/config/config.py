@@ -9,7 +9,7 @@ from typing import Any
 
 from ossctl.config.file import ConfigFile, dotted, read_file
 from ossctl.config.key_lines import Key
-from ossctl.config.trust import restricted
+from ossctl.config.trust import MCP, MODEL, PRESET, restricted
 from ossctl.errors import UsageError
 from ossctl.settings import Paths
 
@@ -17,7 +17,7 @@ PROJECT_FILE = "ossctl.toml"
 VARIABLE = "OSSCTL_CONFIG"  # another file than the user's, or `off`
 OFF = "off"
 
-DEFAULTS, MODEL, PRESET, MCP = "defaults", "model", "preset", "mcp"
+DEFAULTS = "defaults"
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,19 @@ class Setting:
     def __str__(self) -> str:
         """`FILE, line N: run.temperature`, for messages."""
         return f"{self.file.where(self.key)}: {dotted(self.key)}"
+
+    def path(self, text: str) -> str:
+        """A path in the value, relative to the file's folder; `-` is stdin or stdout.
+
+        Raises UsageError if a project's file names one outside its folder.
+        """
+        if text == "-":
+            return text
+        if not self.file.is_project:
+            return str(self.file.path.parent / Path(text).expanduser())
+        if text.startswith("~") or not Path(text).resolve().is_relative_to(Path.cwd().resolve()):
+            raise UsageError(f"{self}: {text} is not in the folder of {self.file.path.name}")
+        return text
 
 
 Settings = dict[str, Setting]  # by the option's name

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ossctl.config.config import MCP
 from ossctl.config.key_lines import Key
+from ossctl.config.trust import MCP
 
 HIDDEN = "***"
 

@@ -14,6 +14,7 @@ from ossctl.config.file import ConfigFile
 from ossctl.config.key_lines import Key
 
 TRUSTED = "trusted"
+MODEL, PRESET, MCP = "model", "preset", "mcp"
 
 # Options of which no value can do more than change the answer, or how a machine computes it.
 HARMLESS = frozenset(
@@ -108,6 +109,8 @@ def _restricted(table: Mapping[str, Any], at: Key, withheld: list[Key]) -> dict[
 
 
 def _is_section(key: Key) -> bool:
-    """Whether a table at `key` contains sections or options, rather than being an option's value."""
-    named = key[0] in ("model", "preset")
-    return key[0] != "mcp" and (len(key) <= 2 if named else key[-1] not in HARMLESS)
+    """Whether a table at `key` is a section from which harmless options are taken.
+
+    `[batch.status]` and the like are not: they cannot be told from an option's table.
+    """
+    return key[0] != MCP and len(key) <= (2 if key[0] in (MODEL, PRESET) else 1)

@@ -97,6 +97,8 @@ def _edit(path: Path, change: Change) -> None:
             document = tomlkit.parse(text)
             change(document, styled_table)
             changed = tomlkit.dumps(document)
+            if "\r\n" in text:
+                changed = changed.replace("\r\n", "\n").replace("\n", "\r\n")
             is_right = tomllib.loads(changed.replace("\r\n", "\n")) == expected
         except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError):
             is_right = False
