@@ -1,6 +1,7 @@
 """`ossctl config` and `ossctl alias`."""
 
 import json
+import re
 import stat
 import sys
 import tomllib
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from ossctl.cli.completion import complete_alias, complete_model, complete_preset
 from ossctl.cli.main import app
 from ossctl.errors import OssctlError
 
@@ -161,6 +163,25 @@ def test_show_of_a_command_has_every_option_as_it_counts(
     assert shown["temperature"] == (1.0, "the default")
     assert "seed" not in ossctl("config", "show", "batch", "status")
     assert "no command ran" in error("config", "show", "ran").message
+
+
+def test_the_config_that_the_documentation_shows_is_right(ossctl: Run, files: Files) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        files[0].write_text(example)
+        assert ossctl("config", "check") == ""
+
+
+def test_aliases_and_presets_are_completed(files: Files) -> None:
+    files[0].write_text("[model.nana]\nmodel = 'nano'\n[preset.short]\n[preset.shorter]\n[preset.long]\n")
+    assert complete_model("nan")[0] == "nana"
+    assert complete_alias("n") == ["nana"]
+    assert complete_preset("sh") == ["short", "shorter"]
+    files[0].write_text("[")
+    assert complete_preset("sh") == []
+    assert "nano" in complete_model("nan")
 
 
 CHECKED = """\
