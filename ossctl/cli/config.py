@@ -227,7 +227,7 @@ def _check(context: typer.Context, out: Output) -> None:
 
 def path_to_write(*, project: bool) -> Path:
     """The file that a command changes. Raises UsageError if the user's does not count."""
-    from ossctl.config.config import VARIABLE, config_paths
+    from ossctl.config.paths import VARIABLE, config_paths
 
     user, of_project = config_paths()
     if project:

@@ -81,7 +81,7 @@ def apply_config(program: Any, context: Any, found: tuple[str, Any], args: list[
     if is_group:
         command, words, own = command.commands.get(args[0] if args else ""), (*words, *args[:1]), args[1:]
     config = load_config()
-    if command is None or not (config.files or any(arg.startswith(("-P", "--preset")) for arg in own)):
+    if command is None:
         return args
     keys = ConfigKeys(program)
     for problem in ignored(keys, config):

@@ -41,6 +41,10 @@ class Commands(TyperGroup):
         name, found, rest = super().resolve_command(ctx, args)
         if ctx.resilient_parsing or found is None or name in _UNCONFIGURED or _wants_help(rest):
             return name, found, rest
+        from ossctl.config.paths import has_config
+
+        if not has_config() and not any(arg.startswith(("-P", "--preset")) for arg in rest):
+            return name, found, rest
         from ossctl.cli.configured import apply_config
 
         return name, found, apply_config(self, ctx, (str(name), found), rest)

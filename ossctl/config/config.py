@@ -9,13 +9,9 @@ from typing import Any
 
 from ossctl.config.file import ConfigFile, dotted, read_file
 from ossctl.config.key_lines import Key
+from ossctl.config.paths import VARIABLE, config_paths
 from ossctl.config.trust import MCP, MODEL, PRESET, restricted
 from ossctl.errors import UsageError
-from ossctl.settings import Paths
-
-PROJECT_FILE = "ossctl.toml"
-VARIABLE = "OSSCTL_CONFIG"  # another file than the user's, or `off`
-OFF = "off"
 
 DEFAULTS = "defaults"
 
@@ -142,14 +138,6 @@ def settings_in(file: ConfigFile, key: Key) -> Settings:
     return {name: Setting(file, (*key, name), value) for name, value in file.table(key).items()}
 
 
-def config_paths() -> tuple[Path | None, Path]:
-    """The paths of the user's file, None if no file counts, and of the project's."""
-    chosen = os.environ.get(VARIABLE)
-    if chosen == OFF:
-        return None, Path(PROJECT_FILE)
-    return Path(chosen) if chosen else Paths.from_environment().config_file, Path(PROJECT_FILE)
-
-
 def load_config() -> Config:
     """Read the files that there are. Raises UsageError."""
     user_path, project_path = config_paths()
@@ -159,11 +147,6 @@ def load_config() -> Config:
     if os.environ.get(VARIABLE) and user is None:
         raise UsageError(f"cannot read {user_path}: No such file or directory", f"{VARIABLE} names it.")
     return Config(user, None if project is None else restricted(project, user))
-
-
-def model_behind(name: str) -> str:
-    """The model that `name` stands for: `name` itself unless it is an alias. Raises UsageError."""
-    return load_config().model_chain(name)[-1]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

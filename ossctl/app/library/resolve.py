@@ -8,7 +8,7 @@ from ossctl.app.placement.fit import DoesNotFit, fit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.shapes import shape_of_file, shipped_shape
-from ossctl.config.config import model_behind
+from ossctl.config.alias import model_behind
 from ossctl.data import DATA
 from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.hub.cache import RepoFolder, repo_folders
