@@ -121,16 +121,21 @@ def configure(
     names = probe.params.get(PRESET_PARAMETER) or ()
     chosen = [_known(keys, config.preset(name)) for name in config.preset_chain(names)]
     presets = merged(chosen, options)
-    _drop(presets, given)
+    pairs = {name for name, option in options.items() if merges(option)}
+    _drop(presets, given - pairs)
     model = _model(options, probe, given, presets, ambient)
     defaults = merged(layers(keys, config, words, model), options)
     if model is None and (default := defaults.get(MODEL)) and isinstance(default.value, str):
         defaults = merged(layers(keys, config, words, default.value), options) | {MODEL: default}
-    _drop(defaults, given | presets.keys())
+    _drop(defaults, (given | presets.keys()) - pairs)
     for name in ambient & defaults.keys():
         del defaults[name]
+    put = []
+    for name in pairs & (given | presets.keys()):
+        found = [settings.pop(name, None) for settings in (defaults, presets)]
+        put += _added_pairs(name, options[name], found, probe)
     values = {options[name].name: as_given(options[name], defaults[name]) for name in defaults}
-    put = [part for name, setting in presets.items() for part in _arguments(name, options[name], setting)]
+    put += [part for name, setting in presets.items() for part in _arguments(name, options[name], setting)]
     values |= {options[name].name: False for name, setting in presets.items() if setting.value is False}
     return Configured(
         [*put, *args],
@@ -202,6 +207,15 @@ def _model(
         value = None if MODEL in options else probe.params.get(MODEL)  # an argument
     several = [value] if isinstance(value, str) else [*(value or ())]
     return several[0] if len(several) == 1 else None
+
+
+def _added_pairs(name: str, option: Any, settings: Iterable[Setting | None], probe: Any) -> list[str]:
+    """The NAME=VALUE of files and presets, as arguments, without those that the command line has."""
+    texts = [text for setting in settings if setting for text in as_given(option, setting)]
+    by_name = {text.partition("=")[0]: text for text in texts}
+    for text in probe.params.get(option.name) or ():
+        by_name.pop(text.partition("=")[0], None)
+    return [f"--{name}={text}" for text in by_name.values()]
 
 
 def _arguments(name: str, option: Any, setting: Setting) -> list[str]:

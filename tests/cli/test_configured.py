@@ -207,6 +207,14 @@ def test_presets_combine_from_left_to_right(files: Files) -> None:
     assert (options["temperature"], options["seed"], options["top_p"]) == (0.1, 9, 0.5)
 
 
+def test_variables_are_combined_name_by_name(files: Files) -> None:
+    files.write("[run]\nvar = {a = 1, b = 1}\n[preset.p]\nvar = {b = 2, c = 2}\n", "[run]\nvar = {d = 3}\n")
+    assert files.options("run")["var"] == ["a=1", "b=1", "d=3"]
+    assert files.options("run", "-P", "p")["var"] == ["a=1", "b=2", "d=3", "c=2"]
+    assert files.options("run", "-P", "p", "--var", "c=9")["var"] == ["a=1", "b=2", "d=3", "c=9"]
+    assert files.options("run", "--var", "a=9")["var"] == ["b=1", "d=3", "a=9"]
+
+
 def test_a_format_replaces_another_one_with_less_precedence(files: Files) -> None:
     files.write("[run]\nregex = 'a'\n[preset.s]\nschema = '{}'\n[preset.c]\nchoice = ['x', 'y']\n")
     assert files.options("run")["regex"] == "a"
