@@ -18,8 +18,8 @@ from ossctl.errors import UsageError
 def value_for(keys: ConfigKeys, context: typer.Context, path: Path, key: Key, text: str) -> Any:
     """The value for `key` in the file at `path`: one of TOML, else the text. Raises UsageError."""
     parsed = _toml(text)
-    if keys.knows(key) and keys.section(key[:-1]) is None:
-        return parsed
+    if keys.knows(key[:3]) and keys.section(key[:2]) is None and keys.section(key[:1]) is None:
+        return parsed if len(key) <= 3 or isinstance(parsed, str) else text  # a server's variables are texts
     option, own = keys.option(key)
     if key != own:  # part of a table
         return parsed

@@ -73,6 +73,9 @@ def test_a_value_is_set_shown_and_removed(ossctl: Run, error: Fail, files: Files
     ossctl("config", "set", "effort", "low")
     ossctl("config", "set", "run.template-var.enable_thinking", "false")
     ossctl("config", "set", 'model."q.5".ctx', "8192")
+    ossctl("config", "set", "mcp.x.command", "server")
+    ossctl("config", "set", "mcp.x.env.NUMBER", "5")
+    ossctl("config", "set", "trusted", '["~/x"]')
     assert values(files[0]) == {
         "run": {
             "temperature": 0.5,
@@ -82,6 +85,8 @@ def test_a_value_is_set_shown_and_removed(ossctl: Run, error: Fail, files: Files
         },
         "defaults": {"effort": "low"},
         "model": {"q.5": {"ctx": 8192}},
+        "mcp": {"x": {"command": "server", "env": {"NUMBER": "5"}}},
+        "trusted": ["~/x"],
     }
     assert ossctl("config", "get", "run.stop") == '["a", "b"]\n'
     assert ossctl("config", "get", "run.system") == "Be brief.\n"
