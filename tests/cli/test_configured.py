@@ -288,7 +288,7 @@ def test_a_commands_group_is_a_section_too(files: Files) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[run]\nseed = 1\ntemperature = 'hot'\n", "line 3: run.temperature: Input should be a valid number"),
+        ("[run]\nseed = 1\ntemperature = 'hot'\n", "line 3: run.temperature: "),
         ("[defaults]\nctx = 'much'\n", "line 2: defaults.ctx: 'much' is neither a number of tokens nor"),
         ("[run]\neffort = 'huge'\n", "line 2: run.effort: "),
         ("[run]\nmax-tokens = 0\n", "line 2: run.max-tokens: "),
@@ -306,7 +306,7 @@ def test_a_wrong_value_is_reported_with_file_line_and_key(files: Files, text: st
 
 def test_a_wrong_value_of_a_preset_is_reported_with_its_line(files: Files) -> None:
     files.write("[preset.p]\ntemperature = 'hot'\n")
-    said = "line 2: preset.p.temperature: Input should be a valid number"
+    said = "line 2: preset.p.temperature: "
     assert said in files.error("run", "-P", "p").message
 
 
