@@ -16,6 +16,12 @@ class Paths:
     state: Path
     data: Path
     cache: Path
+    config: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The user's `config.toml`."""
+        return self.config / "config.toml"
 
     @property
     def sessions(self) -> Path:
@@ -41,11 +47,12 @@ class Paths:
     def from_environment(cls) -> "Paths":
         home = os.environ.get("OSSCTL_HOME")
         if home:
-            return cls(*(Path(home) / name for name in ("state", "data", "cache")))
+            return cls(*(Path(home) / name for name in ("state", "data", "cache", "config")))
         return cls(
             platformdirs.user_state_path("ossctl"),
             platformdirs.user_data_path("ossctl"),
             platformdirs.user_cache_path("ossctl"),
+            platformdirs.user_config_path("ossctl"),
         )
 
 

@@ -16,6 +16,7 @@ from ossctl.cli.options import (
     ModelOption,
     SystemOption,
     TextOutput,
+    VariablesOption,
     generation_options,
 )
 from ossctl.cli.output import Output
@@ -74,6 +75,7 @@ def batch_options(
             help="Jinja template for prompts, filled with a record's fields: 'Summarise: {{ text }}'.",
         ),
     ] = None,
+    variables: VariablesOption = None,
     text: Annotated[bool, typer.Option("--text", help="Read each line of IN as a prompt.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Read IN as comma-separated values.")] = False,
     tsv: Annotated[bool, typer.Option("--tsv", help="Read IN as tab-separated values.")] = False,
@@ -131,6 +133,7 @@ def batch_options(
         source,
         sink,
         prompt=prompt,
+        variables=variables or (),
         formats=tuple(kind for kind, given in formats.items() if given),
         limit=limit,
         sample=sample,

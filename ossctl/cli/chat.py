@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ossctl.cli.command import command
-from ossctl.cli.completion import complete_session
+from ossctl.cli.completion import complete_model, complete_preset, complete_session
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
 from ossctl.cli.offer import choose_model
 from ossctl.cli.options import (
@@ -16,6 +16,7 @@ from ossctl.cli.options import (
     GenerationGroup,
     ModelOption,
     SystemOption,
+    is_configured,
 )
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
@@ -83,6 +84,10 @@ def chat(
     settings = ChatSettings.of(generation)
     start = StartOptions(settings, _given(context), resume, go_on, tools.toolbox())
     started, resumed = start_chat(start, open_session_log(paths.sessions))
+    if resumed is not None and resumed.model.reference and is_configured(context, "model"):
+        model = None
+    if resumed is not None and is_configured(context, "template"):
+        template = replace(template, file=None)
     loading = replace(loading, template=_template(template, resumed if model is None else None))
     reference = model or (resumed.model.reference if resumed else None) or None
     setup = Setup(
@@ -90,7 +95,8 @@ def chat(
         model=ChatModel(reference, loading, lambda wanted: _model_file(wanted, loading)),
         history=paths.history,
         describe_plan=lambda name, plan: _plan_lines(name, plan, out),
-        model_names=_model_names,
+        model_names=lambda: complete_model(""),
+        preset_names=lambda: complete_preset(""),
         resumed=resumed,
         may_run_all=tools.unasked,
         new_python=tools.new_python,
@@ -166,12 +172,6 @@ def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":
     if reference is not None and is_path(reference):
         reference = str(choice.path.absolute())  # the chat may be continued from another folder
     return ModelFile(reference or "", choice.path, choice.warning)
-
-
-def _model_names() -> list[str]:
-    from ossctl.app.library.resolve import known_names
-
-    return known_names()
 
 
 def _plan_lines(name: str, plan: "Plan", out: Output) -> "Iterable[str]":

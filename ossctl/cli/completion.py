@@ -3,6 +3,9 @@
 import glob
 from pathlib import Path
 
+import typer
+
+from ossctl.errors import UsageError
 from ossctl.text import harmless
 
 
@@ -10,11 +13,33 @@ def complete_model(incomplete: str) -> list[str]:
     """Model names, then matching files and folders."""
     from ossctl.app.library.resolve import known_names
 
-    known = [name for name in known_names() if name.startswith(incomplete)]
+    names = dict.fromkeys([*_configured("model"), *known_names()])
+    known = [name for name in names if name.startswith(incomplete)]
     folder, _, start = incomplete.rpartition("/")
     found = _files(folder, start) if incomplete else []
     folders = [f"{path.as_posix()}/" for path in found if path.is_dir()]
     return [*known, *folders, *(path.as_posix() for path in found if path.suffix == ".gguf")]
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """The presets of the config files."""
+    return [name for name in _configured("preset") if name.startswith(incomplete)]
+
+
+def complete_alias(incomplete: str) -> list[str]:
+    """The aliases of the config files."""
+    return [name for name in _configured("model") if name.startswith(incomplete)]
+
+
+def complete_key(context: typer.Context, incomplete: str) -> list[str]:
+    """Keys of config files."""
+    from ossctl.cli.config_keys import ConfigKeys
+    from ossctl.config.file import dotted
+
+    keys = ConfigKeys(context.find_root().command)
+    sections = {("defaults",): keys.shared, **keys.commands}
+    names = (dotted((*section, option)) for section, options in sections.items() for option in options)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def complete_models(incomplete: str) -> list[str]:
@@ -47,4 +72,14 @@ def _files(folder: str, start: str) -> list[Path]:
     try:
         return sorted(Path(folder or ".").glob(f"{glob.escape(start)}*"))
     except OSError:
+        return []
+
+
+def _configured(kind: str) -> list[str]:
+    """The names of one kind in the config files; none if these cannot be read."""
+    from ossctl.config.config import load_config
+
+    try:
+        return [harmless(name) for name in load_config().names(kind)]
+    except UsageError:
         return []

@@ -9,7 +9,7 @@ import typer
 
 from ossctl.cli.completion import complete_models
 from ossctl.cli.offer import model_file
-from ossctl.cli.options import is_from_environment
+from ossctl.cli.options import is_standing
 from ossctl.cli.output import Output
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def contestant_options(
 ) -> Contestants:
     """Who answers."""
     options = {"effort": "efforts", "think": "thinks"}
-    standing = {name for name, option in options.items() if is_from_environment(context, option)}
+    standing = {name for name, option in options.items() if is_standing(context, option)}
     return Contestants(models or (), efforts, thinks, frozenset(standing))
 
 

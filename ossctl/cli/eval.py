@@ -14,7 +14,7 @@ from ossctl.cli.completion import complete_models, complete_task
 from ossctl.cli.contestants import ContestantGroup, given_model
 from ossctl.cli.eval_view import EvalProgress, evaluation_text, task_lines
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_from_environment
+from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_standing
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import tool_options
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ossctl.app.inference.options import GenerationOptions
     from ossctl.app.tools.options import ToolOptions
 
-# What `Commands` keeps in a context: the words of the command line.
+# What `Commands` keeps in a context: the arguments of the command, with those of presets.
 ARGUMENTS = "ossctl.arguments"
 # What another run may change: how it is shown, and where the model is placed.
 _CHANGEABLE = {
@@ -195,9 +195,7 @@ def evaluate(
         sample,
         grader,
         deterministic,
-        frozenset(
-            each for each in _SAMPLING if _is_given(context, each) or is_from_environment(context, each)
-        ),
+        frozenset(each for each in _SAMPLING if _is_given(context, each) or is_standing(context, each)),
     )
     options.check()
     loading = replace(loading, cache_bytes=cache, template=template.template())
@@ -239,14 +237,16 @@ def _new_folder(path: Path | None, context: typer.Context) -> "EvalFolder":
     from ossctl.app.eval.folder import EvalFolder, JobRecord
 
     now = datetime.now().astimezone()
-    settings = {
-        name: os.environ[name]
-        for each in context.command.params
-        if is_from_environment(context, each.name or "")
-        for name in [str(each.envvar)]
-    }
-    words = [word for word in context.meta[ARGUMENTS][1:] if word not in _SHOWING]
-    record = JobRecord(date=f"{now:%Y-%m-%d}", arguments=words, environment=settings)
+    variables = [
+        str(each.envvar) for each in context.command.params if _source(context, each.name) == "ENVIRONMENT"
+    ]
+    words = [word for word in context.meta[ARGUMENTS] if word not in _SHOWING]
+    record = JobRecord(
+        date=f"{now:%Y-%m-%d}",
+        arguments=words,
+        environment={name: os.environ[name] for name in variables},
+        configured=dict(context.default_map or {}),
+    )
     return EvalFolder.create(path or Path(f"eval-{now:%Y%m%d-%H%M%S}"), record)
 
 
@@ -254,7 +254,7 @@ def _resume(context: typer.Context, path: Path) -> None:
     """Run the command again, with the options of the folder, and how to show and load given now."""
     from ossctl.app.eval.folder import EvalFolder
 
-    given = [each for each in context.command.params if _is_given(context, each.name or "")]
+    given = [each for each in context.command.params if _is_given(context, each.name)]
     for option in given:
         if option.name not in _CHANGEABLE:
             raise UsageError(
@@ -265,20 +265,27 @@ def _resume(context: typer.Context, path: Path) -> None:
     for each in context.command.params:
         os.environ.pop(str(each.envvar), None)
     os.environ.update(folder.record.environment)
-    now = [*context.meta[ARGUMENTS][1:]]
+    now = [*context.meta[ARGUMENTS]]
     places = [n for n, word in enumerate(now) if word == "--resume"]
     for n in reversed(places):
         del now[n : n + 2]
     words = [word for word in now if not word.startswith("--resume=")]
     root = context.find_root().command
     arguments = ["eval", *folder.record.arguments, *words]
-    raise typer.Exit(root.main(arguments, standalone_mode=False, obj=folder) or 0)
+    defaults = {"eval": folder.record.configured}
+    code = root.main(arguments, standalone_mode=False, obj=folder, default_map=defaults)
+    raise typer.Exit(code or 0)
 
 
 def _name(option: Any) -> str:
     return str(max(option.opts, key=len)) if option.opts[0].startswith("-") else "TASK"
 
 
-def _is_given(context: typer.Context, option: str) -> bool:
-    source: Any = context.get_parameter_source(option)
-    return source is not None and source.name == "COMMANDLINE"
+def _is_given(context: typer.Context, option: str | None) -> bool:
+    return _source(context, option) == "COMMANDLINE"
+
+
+def _source(context: typer.Context, option: str | None) -> str:
+    """Where the value of an option is from, in Typer's words."""
+    source: Any = context.get_parameter_source(option or "")
+    return str(source.name) if source is not None else ""

@@ -10,10 +10,12 @@ import typer
 from typer.core import TyperGroup
 
 from ossctl import __version__
+from ossctl.cli.alias import alias
 from ossctl.cli.batch import batch, batch_status
 from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
 from ossctl.cli.compare import compare
+from ossctl.cli.config import config
 from ossctl.cli.doctor import doctor
 from ossctl.cli.eval import ARGUMENTS, evaluate
 from ossctl.cli.eval_ppl import ppl
@@ -23,28 +25,58 @@ from ossctl.cli.plan import plan
 from ossctl.cli.pull import pull
 from ossctl.cli.run import run
 from ossctl.cli.sessions import sessions
-from ossctl.errors import ExitCode, OssctlError
+from ossctl.errors import ExitCode, OssctlError, UsageError
+
+_UNCONFIGURED = ("config", "alias")  # they work with files that are broken
 
 
 class Commands(TyperGroup):
     """A group whose commands may have names of two words: `batch IN` and `batch status OUT`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.meta[ARGUMENTS] = [*args]
         two_words = " ".join(args[:2])
         return super().parse_args(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, and apply the config files and the presets to it."""
+        name, found, rest = super().resolve_command(ctx, args)
+        rest = self._configured(ctx, name, found, rest)
+        ctx.meta[ARGUMENTS] = [*rest]
+        return name, found, rest
+
+    def _configured(self, ctx: Any, name: str | None, found: Any, rest: list[str]) -> list[str]:
+        if ctx.resilient_parsing or found is None or name in _UNCONFIGURED or _wants_help(rest):
+            return rest
+        if ctx.default_map is not None:  # of an evaluation that continues
+            return rest
+        from ossctl.config.paths import has_config
+
+        if not has_config() and not any(arg.startswith(("-P", "--preset")) for arg in rest):
+            return rest
+        from ossctl.cli.configured import apply_config
+
+        return apply_config(self, ctx, (str(name), found), rest)
+
     def invoke(self, ctx: Any) -> Any:
-        """Name the environment variable of an option only if the invalid value is from there."""
+        """Name where an invalid value is from: the option, its environment variable, or a config file."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
             option, context = error.param, error.ctx
             if option is not None and context is not None and error.param_hint is None:
-                source = context.get_parameter_source(option.name or "")
+                from ossctl.cli.configured import applied_to
+
+                name = option.name or ""
+                source = context.get_parameter_source(name)
+                if setting := applied_to(context).setting(name, source.name if source else ""):
+                    raise UsageError(f"{setting}: {error.message}") from None
                 if source is not None and source.name == "COMMANDLINE":
                     error.param_hint = [*option.opts]
             raise
+        except UsageError as error:
+            from ossctl.cli.configured import applied_to
+
+            raise applied_to(ctx).explained(error) from None
 
 
 app = typer.Typer(
@@ -65,12 +97,19 @@ app.command()(compare)
 app.command()(plan)
 app.command()(doctor)
 app.command()(pull)
+app.command()(alias)
 app.command()(ls)
 app.command()(show)
 app.command()(verify)
 app.command()(rm)
 app.add_typer(sessions, name="sessions")
 app.add_typer(cache, name="cache")
+app.add_typer(config, name="config")
+
+
+def _wants_help(args: list[str]) -> bool:
+    own = args[: args.index("--")] if "--" in args else args
+    return not {"-h", "--help"}.isdisjoint(own)
 
 
 def _show_version(*, wanted: bool) -> None:

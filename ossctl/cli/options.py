@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ossctl.cli.completion import complete_model
+from ossctl.cli.completion import complete_model, complete_preset
 from ossctl.cli.output import Output
 
 if TYPE_CHECKING:
@@ -36,6 +36,27 @@ SystemOption = Annotated[
         help="System prompt for the whole conversation.",
     ),
 ]
+PresetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-P",
+        "--preset",
+        metavar="NAME",
+        show_default=False,
+        autocompletion=complete_preset,
+        help="Preset of a config file, with options for this command; can be repeated.",
+    ),
+]
+VariablesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--var",
+        metavar="NAME=VALUE",
+        show_default=False,
+        help="Variable of the --prompt template; can be repeated. VALUE is JSON, or text if it is not valid "
+        "JSON.",
+    ),
+]
 YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results, warnings and errors.")]
@@ -51,10 +72,16 @@ VerboseOption = Annotated[
 ]
 
 
-def is_from_environment(context: typer.Context, option: str) -> bool:
-    """Whether the environment sets an option, rather than the command line."""
+def is_standing(context: typer.Context, option: str) -> bool:
+    """Whether the environment or a config file sets an option, rather than the command line."""
     source: Any = context.get_parameter_source(option)
-    return source is not None and source.name == "ENVIRONMENT"
+    return source is not None and source.name in ("ENVIRONMENT", "DEFAULT_MAP")
+
+
+def is_configured(context: typer.Context, option: str) -> bool:
+    """Whether a config file sets an option, and nothing with precedence does."""
+    source: Any = context.get_parameter_source(option)
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 def generation_options(
@@ -183,6 +210,7 @@ def generation_options(
             help="Stop generating before TEXT; can be repeated.",
         ),
     ] = None,
+    presets: PresetOption = None,  # noqa: ARG001 (applied in configured.py, before the options are read)
     date: Annotated[
         datetime | None,
         typer.Option(
@@ -213,7 +241,7 @@ def generation_options(
         stops=tuple(map(encodable, stops or ())),
         date=date.date() if date else None,
         from_environment=frozenset(
-            name for name in ("effort", "max_reasoning_tokens", "think") if is_from_environment(context, name)
+            name for name in ("effort", "max_reasoning_tokens", "think") if is_standing(context, name)
         ),
     )
 

@@ -16,7 +16,8 @@ from ossctl.cli.options import (
     ModelOption,
     SystemOption,
     TextOutput,
-    is_from_environment,
+    VariablesOption,
+    is_standing,
 )
 from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import ToolGroup
@@ -44,6 +45,17 @@ def run(
             help="Text file to append to the prompt; can be repeated.",
         ),
     ] = None,
+    template_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "-p",
+            "--prompt",
+            metavar="TEMPLATE|@FILE",
+            show_default=False,
+            help="Jinja template for the prompt, in which {{ input }} is the text given.",
+        ),
+    ] = None,
+    variables: VariablesOption = None,
     system: SystemOption = "",
     raw: Annotated[
         bool, typer.Option("--raw", help="Send the prompt as it is, without a chat template.")
@@ -90,12 +102,14 @@ def run(
     if raw and loading.template is not None:
         raise UsageError("--template cannot be used with --raw", "It is a chat format.")
     tools.refuse_unaskable(can_ask=out.can_ask and not serve_stdin)
-    if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
+    if not serve_stdin and loading.parallel is not None and not is_standing(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
     date = generation.date or datetime.now().astimezone().date()
-    variables = template.values()
-    generation = replace(generation, system=system, date=date, template_variables=variables, **formats)
-    options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)
+    own = template.values()
+    generation = replace(generation, system=system, date=date, template_variables=own, **formats)
+    options = RunOptions(
+        prompt or (), files or (), generation, tools, raw, count, sink, template_prompt, variables or ()
+    )
     if serve_stdin:
         from ossctl.app.run.serve import serve
 

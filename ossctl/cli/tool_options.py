@@ -80,9 +80,10 @@ def tool_options(
     mcp: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[NAME=]COMMAND|URL|FILE.json",
+            metavar="[NAME=]COMMAND|URL|FILE.json|SERVER",
             show_default=False,
-            help="MCP server whose functions the model may call, or a file of mcpServers.",
+            help="MCP server whose functions the model may call, a file of mcpServers, or the name of "
+            "a server in a config file.",
         ),
     ] = None,
     mcp_tools: Annotated[

@@ -152,8 +152,9 @@ class _Terminal:
             case "session":
                 sessions = chat.log.sessions.recent(_MAX_COMPLETED_SESSIONS)
                 return [(session.id, session.title) for session in sessions]
-            case "model":
-                return [(name, "") for name in self._setup.model_names()]
+            case "model" | "preset":
+                names = self._setup.model_names if kind == "model" else self._setup.preset_names
+                return [(name, "") for name in names()]
             case "setting":
                 return list(SETTINGS.items())
             case "turn":

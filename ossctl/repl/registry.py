@@ -11,7 +11,7 @@ from ossctl.errors import UsageError
 _FIRST_WORD = re.compile(r"/[A-Za-z]*(?: |\Z)")
 _TYPO = 0.76  # similarity from which a word is taken for a mistyped command
 
-Kind = Literal["", "path", "session", "model", "setting", "turn", "command"]
+Kind = Literal["", "path", "session", "model", "preset", "setting", "turn", "command"]
 Target = TypeVar("Target")  # the object that commands act on
 
 

@@ -23,7 +23,8 @@ DescribePlan = Callable[[str, "Plan"], Iterable[str]]
 class Setup:
     """The chat, its model and the command line's options.
 
-    `resumed` is the session that the chat continues. `model_names` completes `/model`. With
+    `resumed` is the session that the chat continues. `model_names` and `preset_names` complete
+    `/model` and `/preset`. With
     `may_run_all`, tools run without asking. `composer` keeps what the user writes when the model
     could not be loaded. `obeys`: slash commands run and `@path` attaches a file. `new_python` makes
     the function that `/python` offers.
@@ -34,6 +35,7 @@ class Setup:
     history: Path
     describe_plan: DescribePlan
     model_names: Callable[[], Sequence[str]]
+    preset_names: Callable[[], Sequence[str]] = list
     resumed: SavedSession | None = None
     reasoning: ShowReasoning = "fold"
     may_run_all: bool = False

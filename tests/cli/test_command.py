@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ossctl.cli.command import command, redeclared
 from ossctl.cli.main import app
-from ossctl.cli.options import is_from_environment
+from ossctl.cli.options import is_standing
 from ossctl.errors import UsageError
 
 
@@ -69,7 +69,7 @@ def test_a_group_and_the_command_can_know_where_a_value_is_from(monkeypatch: pyt
         context: typer.Context,
         effort: Annotated[str, typer.Option(envvar="TEST_EFFORT")] = "medium",
     ) -> str:
-        return f"{effort} {is_from_environment(context, 'effort')}"
+        return f"{effort} {is_standing(context, 'effort')}"
 
     @command
     def think(*, effort: Annotated[str, effort_options]) -> None:
@@ -77,7 +77,7 @@ def test_a_group_and_the_command_can_know_where_a_value_is_from(monkeypatch: pyt
 
     @command
     def say(*, context: typer.Context, effort: Annotated[str, effort_options]) -> None:
-        typer.echo(f"{effort} {is_from_environment(context, 'effort')}")
+        typer.echo(f"{effort} {is_standing(context, 'effort')}")
 
     assert output(think) == "medium False\n"
     monkeypatch.setenv("TEST_EFFORT", "low")

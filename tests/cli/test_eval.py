@@ -285,6 +285,19 @@ def ctrl_c_after(n_answers: int) -> Iterator[None]:
         yield
 
 
+def test_a_resumed_evaluation_keeps_its_config_and_presets(tmp_path: Path, evaluate: Any) -> None:
+    config = tmp_path / "ossctl.toml"
+    config.write_text("[eval]\nrepeats = 2\n\n[preset.short]\nmax-tokens = 90\ntemperature = 0\n", "utf-8")
+    with ctrl_c_after(3):
+        result = evaluate(sums(tmp_path), *NANO[:8], *NANO[-2:], "-P", "short", "-o", "out", "-q")
+    assert result.code == 130
+    config.write_text("[eval]\nrepeats = 5\nmax-tokens = 1\n", "utf-8")
+    assert evaluate("--resume", "out", "-q").code == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["results"]
+    assert [(each["repeats"], len(each["samples"])) for each in found] == [(2, 8)]
+    assert "truncated" not in {each["outcome"] for each in samples(tmp_path / "out")}
+
+
 def test_what_a_grader_failed_at_is_asked_again(tmp_path: Path, evaluate: Any) -> None:
     grader = tmp_path / "grader.py"
     grader.write_text("import sys; sys.exit(7)\n", "utf-8")

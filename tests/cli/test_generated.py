@@ -29,9 +29,12 @@ def test_the_reference_has_every_command_with_its_options() -> None:
     text = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     commands = [
         *["chat", "run", "batch", "compare", "eval", "plan", "doctor", "pull", "ls", "show", "verify", "rm"],
-        *["batch status", "eval ppl"],
+        *["batch status", "eval ppl", "alias"],
     ]
     commands += [f"sessions {name}" for name in ["list", "show", "search", "export", "delete"]]
+    commands += [
+        f"config {name}" for name in ["show", "path", "get", "set", "unset", "edit", "check", "from"]
+    ]
     commands += [f"cache {name}" for name in ["list", "clear"]]
     assert sorted(re.findall("^## ossctl (.*)$", text, re.MULTILINE)) == sorted(commands)
     assert text.count("Usage: ossctl ") == len(commands)
@@ -51,6 +54,7 @@ def shell(folder: Path, *command: str) -> list[str]:
         (["ossctl", "ru"], ["run"]),
         (["ossctl", "run", "--max-t"], ["--max-tokens"]),
         (["ossctl", "run", "--effort", "h"], ["high"]),
+        (["ossctl", "config", "get", "run.temp"], ["run.temperature", "run.template", "run.template-var"]),
         (["ossctl", "run", "-m", "deepseek-v2-"], ["deepseek-v2-lite"]),
         (["ossctl", "compare", "-m", "nano,deepseek-v2-"], ["nano,deepseek-v2-lite"]),
     ],

@@ -66,6 +66,11 @@ def test_a_start_without_work_loads_no_heavy_library(tmp_path: Path, arguments: 
     assert not names & HEAVY
 
 
+def test_without_config_files_no_parser_of_them_is_loaded(tmp_path: Path) -> None:
+    names = loaded(tmp_path, "-m", "ossctl", "sessions", "list")
+    assert not {"tomllib", "tomlkit"} & names
+
+
 def test_no_module_of_ours_imports_click() -> None:
     package = Path(ossctl.__file__).parent
     names = {name.partition(".")[0] for path in package.rglob("*.py") for name in imported(path)}

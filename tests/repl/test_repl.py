@@ -143,6 +143,41 @@ def stops_during_prefill(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> Non
     opened.view.on_event = stop
 
 
+PRESETS = """
+[preset.brief]
+system = "@brief.txt"
+temperature = 0.5
+stop = "END"
+tool-cmd = { a = "b" }
+[preset.hot]
+preset = "brief"
+temperature = 0.9
+[preset.wrong]
+top-p = "much"
+"""
+
+
+def test_presets_are_applied_to_a_chat(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.toml").write_text(PRESETS)
+    (tmp_path / "brief.txt").write_text("Be brief.\n")
+    monkeypatch.setenv("OSSCTL_CONFIG", str(tmp_path / "config.toml"))
+    opened.repl.handle("/preset")
+    opened.repl.handle("/preset hot")
+    assert opened.lines == [
+        "Presets: brief, hot, wrong.",
+        "Set by hot: system, temperature, stop.",
+        "Only at the start of a chat, with -P: tool-cmd.",
+    ]
+    settings = opened.repl.chat.settings
+    assert (settings.system, settings.temperature, settings.stops) == ("Be brief.", 0.9, ("END",))
+    opened.repl.handle("/preset brief wrong")
+    opened.repl.handle("/preset none")
+    assert any("line 11: preset.wrong.top-p: top_p cannot be much" in line for line in opened.lines)
+    assert opened.repl.chat.settings is settings
+
+
 def test_a_message_that_was_sent_leaves_an_empty_composer(opened: Opened, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("Monday.", "utf-8")

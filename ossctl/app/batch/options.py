@@ -1,5 +1,6 @@
 """Turns the options of `ossctl batch` into a BatchJob."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -9,12 +10,11 @@ from ossctl.app.batch.line_parser import Column, LineParser, Template
 from ossctl.app.batch.line_runner import Rules
 from ossctl.app.batch.run import BatchJob, Sink
 from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.inference.prompt_template import prompt_template
 from ossctl.app.tools.options import ToolOptions
-from ossctl.app.user_text import text_of
 from ossctl.app.wire.source import Format, Source, format_of
 from ossctl.dialect import Tool
 from ossctl.errors import UsageError
-from ossctl.templates.prompt import PromptTemplate
 
 STREAM = Path("-")
 
@@ -27,6 +27,7 @@ class BatchOptions:
     sink: Path = STREAM
     generation: GenerationOptions = field(default_factory=GenerationOptions)
     prompt: str | None = None
+    variables: Sequence[str] = ()
     formats: tuple[Format, ...] = ()
     limit: int | None = None
     sample: int | None = None
@@ -88,12 +89,7 @@ class BatchOptions:
         return self.formats[0] if self.formats else format_of(self.source)
 
     def _template(self) -> Template | None:
-        if self.prompt is None:
-            return None
-        text = text_of(self.prompt)
-        if not text.strip():
-            raise UsageError("--prompt is empty")
-        return PromptTemplate(text)
+        return None if self.prompt is None else prompt_template(self.prompt, self.variables)
 
     def _parser(self, kind: Format, template: Template | None, tools: tuple[Tool, ...]) -> LineParser:
         columns = {Format.TEXT: Column("text"), Format.CSV: Column("prompt"), Format.TSV: Column("prompt")}

@@ -302,6 +302,7 @@ class _Report:
             "model": self.model or None,
             "input": encodable(job.source.name),
             "output": "standard output" if job.sink.path is None else encodable(str(job.sink.path)),
+            "settings": job.parser.defaults.record(),
             **self.summary.report(),
         }
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -31,12 +31,14 @@ _LOCK = ".lock"
 class JobRecord(msgspec.Struct, kw_only=True):
     """`eval.json`: the words of the command line, and the ids of the questions of each task.
 
-    `environment` are the variables that set options, `finished` the models that have nothing left to answer.
+    `environment` are the variables that set options, `configured` the options that config files set, and
+    `finished` the models that have nothing left to answer.
     """
 
     date: str
     arguments: list[str]
     environment: dict[str, str] = {}
+    configured: dict[str, Any] = {}
     questions: dict[str, list[int | str]] = {}
     finished: list[str] = []
     schema: str = SCHEMA

@@ -40,3 +40,28 @@ class Defaults:
     think: Think | None = None
     tools: tuple[Tool, ...] = ()
     template_variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """The defaults that a user sets, for reports; without those that are not set."""
+        sampling, text_format = self.sampling, self.text_format
+        values = {
+            "system": self.system,
+            "reasoning_effort": self.effort,
+            "max_reasoning_tokens": self.max_reasoning_tokens,
+            "think": self.think,
+            "template_variables": self.template_variables,
+            "max_tokens": self.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "frequency_penalty": sampling.frequency_penalty or None,
+            "presence_penalty": sampling.presence_penalty or None,
+            "repetition_penalty": None if sampling.repetition_penalty == 1 else sampling.repetition_penalty,
+            "seed": sampling.seed,
+            "stop": self.stops,
+            "schema": self.json_format.schema if self.json_format else None,
+            "regex": text_format.source if text_format and text_format.kind == "regex" else None,
+            "choice": text_format.choices if text_format else None,
+        }
+        return {name: value for name, value in values.items() if value not in (None, "", (), {})}

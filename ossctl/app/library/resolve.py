@@ -8,6 +8,7 @@ from ossctl.app.placement.fit import DoesNotFit, fit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.shapes import shape_of_file, shipped_shape
+from ossctl.config.alias import model_behind
 from ossctl.data import DATA
 from ossctl.errors import MemoryShortage, ModelError, UsageError
 from ossctl.hub.cache import RepoFolder, repo_folders
@@ -53,6 +54,7 @@ def choose(reference: str | None, options: LoadOptions) -> ModelChoice:
     Raises NotPulled, ModelError (incomplete, damaged, unknown name), UsageError (ambiguous) and
     MemoryShortage (no gpt-oss model on this machine fits).
     """
+    reference = None if reference is None else model_behind(reference)
     if reference == NANO:
         return ModelChoice(_nano().first, "nano is a test and demo model that knows almost nothing.")
     model = _largest_gpt_oss(options) if reference is None else locate(reference)
@@ -68,6 +70,7 @@ def choose(reference: str | None, options: LoadOptions) -> ModelChoice:
 
 def locate(reference: str) -> LocalModel:
     """The model on this machine that `reference` means. Raises ModelError and UsageError."""
+    reference = model_behind(reference)
     if reference == NANO:
         return _nano()
     entry = catalogue().find(reference)
@@ -83,6 +86,7 @@ def locate(reference: str) -> LocalModel:
 
 def hub_reference(reference: str) -> HubReference:
     """The reference to the hub that a name or `hf:ORG/REPO` stands for. Raises ModelError and UsageError."""
+    reference = model_behind(reference)
     if reference == NANO:
         raise UsageError("nano is part of ossctl, so there is nothing to fetch", "Use it with -m nano.")
     entry = catalogue().find(reference)
@@ -95,6 +99,13 @@ def hub_reference(reference: str) -> HubReference:
         raise UsageError(
             f"{reference} is a path, not a model to fetch", "For a repository write hf:ORG/REPO."
         )
+    raise unknown_name(reference)
+
+
+def check_name(reference: str) -> None:
+    """Raise ModelError or UsageError if `reference` can mean no model, here or on the hub."""
+    if reference == NANO or catalogue().find(reference) or as_hub_reference(reference) or is_path(reference):
+        return
     raise unknown_name(reference)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.options import GenerationOptions, json_format_of
+from ossctl.app.inference.prompt_template import filled, prompt_template
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.run.run import RunRequest
 from ossctl.app.tools.options import ToolOptions
@@ -21,7 +22,7 @@ _SEED_BITS = 32  # of a random seed: short enough to type again
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The options of the command line."""
+    """The options of the command line. `prompt` is a template for the words, files and piped text."""
 
     words: Sequence[str] = ()
     files: Sequence[Path] = ()
@@ -30,6 +31,8 @@ class RunOptions:
     raw: bool = False
     n: int = 1
     sink: Path | None = None
+    prompt: str | None = None
+    variables: Sequence[str] = ()
 
     def request(self) -> RunRequest:
         """Read the files and stdin. Raises UsageError."""
@@ -42,7 +45,7 @@ class RunOptions:
         system = text_of(generation.system)
         files = [Attached(str(path), read_text(path, is_prompt=True)) for path in self.files]
         piped = read_piped()
-        prompt, another = prompt_of(self.words, piped, files), prompt_of([_OTHER_WORDS], piped, files)
+        prompt, another = (self._prompt(words, piped, files) for words in (self.words, [_OTHER_WORDS]))
         prompt = prompt if self.raw else prompt.strip("\r\n")
         messages = (*([Message("system", system)] if system else []), Message("user", prompt))
         conversation = Conversation(
@@ -73,6 +76,7 @@ class RunOptions:
         self._refuse_contradictions()
         one_answer = {
             "a prompt": self.words,
+            "--prompt": self.prompt,
             "--file": self.files,
             "--system": self.generation.system,
             **dict.fromkeys(self.generation.formats, True),
@@ -85,6 +89,15 @@ class RunOptions:
             hint = "Requests are read from stdin."
             raise UsageError(f"{given[0]} cannot be used with --serve-stdin", hint)
         return self.generation.defaults()
+
+    def _prompt(self, words: Sequence[str], piped: str | None, files: Sequence[Attached]) -> str:
+        """The prompt, by the template if there is one. Raises UsageError."""
+        if self.prompt is None:
+            return prompt_of(words, piped, files)
+        template = prompt_template(self.prompt, self.variables)
+        if template.takes_input:
+            return filled(template, prompt_of(words, piped, files))
+        return prompt_of([*filter(None, [filled(template, ""), *words])], piped, files)
 
     def _is_given(self, name: str) -> bool:
         """Whether the command line sets an option that the environment can also set."""

@@ -1,6 +1,14 @@
 """The slash commands."""
 
-from ossctl.repl.commands import answers, context_use, functions, model_settings, saved_chats, tool_servers
+from ossctl.repl.commands import (
+    answers,
+    context_use,
+    functions,
+    model_settings,
+    presets,
+    saved_chats,
+    tool_servers,
+)
 from ossctl.repl.commands.help import help_
 from ossctl.repl.registry import Command, Registry
 from ossctl.repl.repl import Repl
@@ -14,6 +22,10 @@ _COMMANDS: tuple[Command[Repl], ...] = (
     Command(
         "/system", model_settings.system, "Show or change the system prompt; `off` removes it.",
         "[TEXT|@FILE|off]",
+    ),
+    Command(
+        "/preset", presets.preset, "List presets of the config files, or apply some.", "[NAME]...",
+        kind="preset",
     ),
     Command(
         "/model", model_settings.model, "Show the model, or continue with another.", "[MODEL]", kind="model"

@@ -101,7 +101,7 @@ def model(repl: "Repl", argument: str) -> None:
         repl.model.exchange(str(user_path(argument)) if argument.startswith("~") else argument)
     except KeyboardInterrupt:
         raise UsageError(f"loading {argument} was stopped", f"{repl.model.name} is loaded again.") from None
-    _keep_supported(repl)
+    keep_supported(repl)
     repl.load()
     repl.say(f"{repl.chat.model.name} continues the conversation.")
 
@@ -116,14 +116,14 @@ def template(repl: "Repl", argument: str) -> None:
             repl.model.use_template(chosen)
         except KeyboardInterrupt:
             raise UsageError("stopped: the chat template stays as it was") from None
-        _keep_supported(repl)
+        keep_supported(repl)
         repl.load()
     used = repl.model.template
     repl.say(f"Chat template: {used.path}" if used else "The chat template is the model's own.")
 
 
-def _keep_supported(repl: "Repl") -> None:
-    """Remove the settings that the model which has just been loaded does not have."""
+def keep_supported(repl: "Repl") -> None:
+    """Remove the settings that the loaded model does not have."""
     settings, loaded = repl.chat.settings, repl.model.session().model
     names = ("effort", "max_reasoning_tokens", "think")
     repl.chat.settings = supported_reasoning(settings, loaded, names)
@@ -153,7 +153,7 @@ def set_(repl: "Repl", argument: str) -> None:
     if value.strip():
         n_answers = repl.chat.history.n_answers
         try:
-            changed = _changed(repl.chat.settings, name, value.strip(), n_answers)
+            changed = changed_setting(repl.chat.settings, name, value.strip(), n_answers)
             _check_for_model(repl, changed, name)
             repl.chat.settings = changed
         except RequestError as error:
@@ -163,7 +163,7 @@ def set_(repl: "Repl", argument: str) -> None:
             repl.say(f"{known} {_shown(repl.chat.settings, known)}  ({meaning})")
 
 
-def _changed(settings: ChatSettings, name: str, value: str, n_answers: int) -> ChatSettings:
+def changed_setting(settings: ChatSettings, name: str, value: str, n_answers: int) -> ChatSettings:
     """The settings with another value. Raises UsageError or RequestError if it is invalid."""
     field = _FIELDS.get(name, name)
     off = value == _OFF and name in _CAN_BE_OFF

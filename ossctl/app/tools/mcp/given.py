@@ -7,8 +7,10 @@ from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
 from ossctl.app.tools.mcp.server import McpServer
-from ossctl.app.tools.mcp.server_file import checked_url, servers_of_file, shown_url
+from ossctl.app.tools.mcp.server_file import checked_url, server_of, servers_of_file, shown_url
 from ossctl.app.tools.processes import argv_of
+from ossctl.config.config import load_config
+from ossctl.config.paths import has_config
 from ossctl.errors import UsageError
 
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,32})=(?P<rest>.*)", re.DOTALL)
@@ -52,6 +54,9 @@ def _servers(text: str, option: str) -> list[McpServer]:
         raise UsageError(f"{where}: expected a command, a URL or a file of mcpServers")
     if _URL.match(rest):
         return [McpServer(name or _of_url(rest), url=checked_url(rest, option), shown=shown_url(rest))]
+    if has_config() and (configured := load_config().server(rest)):
+        table, where = configured
+        return [server_of(name or rest, dict(table), where)]
     if rest.endswith(".json") and (Path(rest).is_file() or " " not in rest):
         return _of_file(Path(rest), name)
     return [_of_command(rest, name, option)]

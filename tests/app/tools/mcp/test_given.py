@@ -24,6 +24,20 @@ def file_of(folder: Path, **servers: Any) -> Path:
     return file
 
 
+def test_a_name_is_that_of_a_server_in_a_config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        "[mcp.files]\ncommand = 'npx'\nargs = ['-y', 'x']\nenv = {A = '${TOKEN}'}\nallow = ['read*']\n"
+        "[mcp.wrong]\n"
+    )
+    monkeypatch.setenv("OSSCTL_CONFIG", str(config))
+    named, renamed = servers_given(["files", "other=files"])
+    assert (named.name, renamed.name) == ("files", "other")
+    assert (named.argv, named.env, named.allow) == (("npx", "-y", "x"), {"A": "t0ken-value"}, ("read*",))
+    with pytest.raises(UsageError, match=r"config.toml, line 6: mcp.wrong: expected either command or url"):
+        servers_given(["wrong"])
+
+
 @pytest.mark.parametrize(
     ("given", "name", "argv"),
     [

@@ -1,0 +1,1 @@
+"""The user's `config.toml` and a project's `ossctl.toml`: reading, their names, and writing."""
