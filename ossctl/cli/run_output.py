@@ -45,6 +45,8 @@ class RunOutput:
         self.may_run = ToolApproval(self.out.warning, self._ask, unasked=self.yes)
 
     def _ask(self, question: str) -> str:
+        if not self.out.can_ask:
+            return ""
         from ossctl.repl.terminal import ask
 
         return ask(question, self.out.aside)

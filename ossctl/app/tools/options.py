@@ -61,10 +61,17 @@ class ToolOptions:
         """Raise UsageError if programs need the user's consent and there is no terminal to ask on."""
         if self.unasked or can_ask:
             return
-        for option, given in (("--tool-cmd", self.commands), ("--mcp", self.mcp)):
-            if given:
+        if self.commands:
+            raise UsageError(
+                "--tool-cmd runs programs, and there is no terminal to ask on", "Give --yes to allow it."
+            )
+        if self.mcp:
+            from ossctl.app.tools.mcp.given import servers_given
+
+            if asking := [each.name for each in servers_given(self.mcp) if not each.allow]:
                 raise UsageError(
-                    f"{option} runs programs, and there is no terminal to ask on", "Give --yes to allow it."
+                    f"--mcp {asking[0]} needs your consent to each call, and there is no terminal to ask on",
+                    "Give --yes to allow all, or name functions in the server's `allow`.",
                 )
         if self.files.endswith(":rw"):
             raise UsageError(
@@ -91,7 +98,9 @@ class ToolOptions:
         }
         functions = tuple(declared.pop(name, Tool(name)) for name in programs)
         sources: list[ToolSource] = [ToolCommands(functions, programs)] if programs else []
-        return Toolbox([*sources, *self._sources()], tuple(declared.values()), self.max_rounds)
+        return Toolbox(
+            [*sources, *self._sources()], tuple(declared.values()), self.max_rounds, unasked=self.unasked
+        )
 
     def _sources(self) -> Iterator[ToolSource]:
         if self.python or self.python_in is not None:

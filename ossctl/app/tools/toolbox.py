@@ -41,13 +41,20 @@ class Toolbox:
     """Functions that the model may call, for any number of conversations.
 
     Those of `sources` run here. Calls of `declared` ones are the user's to answer: they end the answer. After
-    `max_rounds` answers with calls, the model has to answer without more.
+    `max_rounds` answers with calls, the model has to answer without more. Where the user can't be asked,
+    `unasked` is whether calls that need consent run.
     """
 
     def __init__(
-        self, sources: Sequence[ToolSource] = (), declared: Sequence[Tool] = (), max_rounds: int = MAX_ROUNDS
+        self,
+        sources: Sequence[ToolSource] = (),
+        declared: Sequence[Tool] = (),
+        max_rounds: int = MAX_ROUNDS,
+        *,
+        unasked: bool = True,
     ) -> None:
         self.max_rounds = max_rounds
+        self.unasked = unasked
         self._sources = list(sources)
         self._declared = tuple(declared)
         self._tools: dict[ToolSource, tuple[Tool, ...]] = {}  # of the sources that have said which they have

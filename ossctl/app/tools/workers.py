@@ -35,7 +35,7 @@ class Called:
 
 
 class ToolWorkers:
-    """Threads that run calls which need no consent. All other methods are for one thread.
+    """Threads that run calls without asking the user. All other methods are for one thread.
 
     `deliver` is called on those threads, with the outcomes or what a bug has raised.
     """
@@ -86,12 +86,11 @@ class ToolWorkers:
 
     def _call(self, runner: ToolRunner, generation: Generation, keep_going: KeepGoing) -> None:
         try:
-            results = runner.run(generation.calls, _unasked, keep_going)
+            results = runner.run(generation.calls, self._allow, keep_going)
             outcomes = tuple(result for result in results if isinstance(result, ToolOutcome))
             self._deliver(Called(generation, outcomes))
         except Exception as error:  # noqa: BLE001 (a bug: don't lose it with the thread)
             self._deliver(error)
 
-
-def _unasked(_call: ToolCall, _question: str) -> bool:
-    return True
+    def _allow(self, _call: ToolCall, _question: str) -> bool:
+        return self._toolbox.unasked

@@ -143,6 +143,17 @@ def test_each_choice_has_calls_of_its_own(tmp_path: Path) -> None:
     assert [len(choice["tool_results"]) for choice in record["choices"]] == [2, 2, 2]
 
 
+def test_a_call_that_needs_consent_does_not_run_where_none_was_given(tmp_path: Path) -> None:
+    command = ToolCommands((Tool("upper"),), {"upper": ToolCommand(UPPER, 20.0)})
+    replies = [call("upper", '{"text":"x"}'), final("X")]
+    _, (record,) = batched(
+        tmp_path / "out", Toolbox([command], unasked=False), {"prompt": "Upper?"}, replies=replies, flat=True
+    )
+    assert record["content"] == "X"
+    (result,) = record["tool_results"]
+    assert (result["ok"], result["result"]) == (False, "The user does not allow this call.")
+
+
 def test_a_model_that_never_stops_calling_has_to_answer(tmp_path: Path) -> None:
     tools = Toolbox([ToolCommands((Tool("upper"),), {"upper": ToolCommand(UPPER, 20.0)})], max_rounds=1)
     replies = [call("upper", '{"text":"x"}'), final("X")]

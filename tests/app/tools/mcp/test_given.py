@@ -9,6 +9,7 @@ import pytest
 from ossctl.app.tools.mcp.given import servers_given
 from ossctl.app.tools.mcp.server import McpServer
 from ossctl.app.tools.mcp.server_file import servers_of_file
+from ossctl.app.tools.options import ToolOptions
 from ossctl.errors import UsageError
 
 
@@ -36,6 +37,14 @@ def test_a_name_is_that_of_a_server_in_a_config_file(tmp_path: Path, monkeypatch
     assert (named.argv, named.env, named.allow) == (("npx", "-y", "x"), {"A": "t0ken-value"}, ("read*",))
     with pytest.raises(UsageError, match=r"config.toml, line 6: mcp.wrong: expected either command or url"):
         servers_given(["wrong"])
+
+
+def test_without_a_terminal_each_server_says_what_is_allowed_unless_all_is(tmp_path: Path) -> None:
+    file = file_of(tmp_path, trusted={"command": "x", "allow": ["read*"]}, other={"command": "y"})
+    ToolOptions(mcp=[f"trusted={file}"]).refuse_unaskable(can_ask=False)
+    ToolOptions(mcp=[str(file)], unasked=True).refuse_unaskable(can_ask=False)
+    with pytest.raises(UsageError, match="--mcp other needs your consent to each call"):
+        ToolOptions(mcp=[str(file)]).refuse_unaskable(can_ask=False)
 
 
 @pytest.mark.parametrize(
