@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
 # The rooms of app/, floor by floor from the top: each may import from the floors below it, and from itself.
 FLOORS = (
     {"run", "chat", "batch", "eval", "compare", "plan", "doctor"},
-    {"library", "tools", "wire"},
+    {"library", "sessions", "tools", "wire"},
     {"inference"},
     {"placement"},
     {"html_page", "user_text"},

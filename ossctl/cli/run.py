@@ -1,7 +1,6 @@
 """`ossctl run`."""
 
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.format_options import FormatGroup
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
+from ossctl.cli.log_options import LogGroup, is_given, kept_model
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     GenerationGroup,
@@ -18,7 +18,7 @@ from ossctl.cli.options import (
     TextOutput,
     is_from_environment,
 )
-from ossctl.cli.template_options import TemplateGroup
+from ossctl.cli.template_options import TemplateGroup, template_of
 from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import OssctlError, UsageError
 
@@ -68,6 +68,7 @@ def run(
             help="Keep the model loaded: one JSON request per line on stdin, events on stdout.",
         ),
     ] = False,
+    log: LogGroup,
     formats: FormatGroup,
     generation: GenerationGroup,
     template: TemplateGroup,
@@ -82,20 +83,24 @@ def run(
     refused and 1 if it gave no answer.
     """
     from ossctl.app.run.options import RunOptions
+    from ossctl.app.run.progress import RunProgress
     from ossctl.app.run.run import run as ask
     from ossctl.cli.run_output import RunOutput
 
     out.open_stdout()
-    loading = replace(loading, cache_bytes=cache, template=template.template())
+    if serve_stdin:
+        log.refuse("--serve-stdin")
+    saved = log.earlier.saved if log.earlier and not is_given(context, "model") else None
+    model = (saved.model.reference if saved else None) or model
+    loading = replace(loading, cache_bytes=cache, template=template_of(template, saved))
     if raw and loading.template is not None:
         raise UsageError("--template cannot be used with --raw", "It is a chat format.")
     tools.refuse_unaskable(can_ask=out.can_ask and not serve_stdin)
     if not serve_stdin and loading.parallel is not None and not is_from_environment(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
-    date = generation.date or datetime.now().astimezone().date()
     variables = template.values()
-    generation = replace(generation, system=system, date=date, template_variables=variables, **formats)
-    options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink)
+    generation = replace(generation, system=system, template_variables=variables, **formats)
+    options = RunOptions(prompt or (), files or (), generation, tools, raw, count, sink, log.earlier)
     if serve_stdin:
         from ossctl.app.run.serve import serve
 
@@ -121,9 +126,15 @@ def run(
         yes=tools.unasked,
         sink=sink,
     )
+    progress = RunProgress()
     try:
-        result = ask(request, path, loading, view)
-    except OssctlError:
-        view.broke_off()
-        raise
-    raise typer.Exit(view.finish(result))
+        try:
+            result = ask(request, path, loading, view, progress)
+        except OssctlError:
+            view.broke_off()
+            raise
+        code = view.finish(result)
+    finally:
+        if log.keeps and (problem := log.save(progress, request, kept_model(model, path, loading))):
+            out.warning(f"This run is not in the log: {problem}")
+    raise typer.Exit(code)

@@ -1,11 +1,16 @@
 """The group of options for the chat template."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ossctl.errors import UsageError
+
 if TYPE_CHECKING:
     from ossctl.app.inference.template_options import TemplateOptions
+    from ossctl.app.placement.load_options import ChatTemplate
+    from ossctl.app.sessions.session_log import SavedSession
 
 
 def template_options(
@@ -34,6 +39,17 @@ def template_options(
     from ossctl.app.inference.template_options import TemplateOptions
 
     return TemplateOptions(template, template_variables or ())
+
+
+def template_of(options: "TemplateOptions", resumed: "SavedSession | None") -> "ChatTemplate | None":
+    """The template of the command line or else that of the chat which is continued. Raises UsageError."""
+    if options.file is not None or resumed is None:
+        return options.template()
+    try:
+        return replace(options, file=resumed.model.template).template()
+    except UsageError as error:
+        hint = "Give --template FILE, or --template '' for the model's own."
+        raise UsageError(f"the chat template of {resumed.id}: {error.message}", hint) from None
 
 
 TemplateGroup = Annotated["TemplateOptions", template_options]

@@ -1,19 +1,26 @@
 """Turns the options of `ossctl run` into a request, or into defaults for `--serve-stdin`."""
 
+import datetime as dt
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.inference.options import GenerationOptions, json_format_of
+from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.run.run import RunRequest
+from ossctl.app.sessions.chat_settings import RunSettings
 from ossctl.app.tools.options import ToolOptions
-from ossctl.app.user_text import Attached, prompt_of, read_piped, read_text, text_of
+from ossctl.app.user_text import Attached, prompt_of, read_piped, read_text
 from ossctl.dialect import Conversation, Message
-from ossctl.errors import UsageError
+from ossctl.engine.request import Sampling
+from ossctl.errors import RequestError, UsageError
 from ossctl.storage.journal import check_output_path
+
+if TYPE_CHECKING:
+    from ossctl.app.run.log import Earlier
 
 _OTHER_WORDS = "…"  # a question that nobody asks, about the same texts
 _SEED_BITS = 32  # of a random seed: short enough to type again
@@ -30,43 +37,55 @@ class RunOptions:
     raw: bool = False
     n: int = 1
     sink: Path | None = None
+    earlier: "Earlier | None" = None
 
     def request(self) -> RunRequest:
         """Read the files and stdin. Raises UsageError."""
         self._refuse_contradictions()
         if self.sink is not None:
             check_output_path(self.sink, overwrite=True)
-        generation = self.generation
         toolbox = self.tools.toolbox()
-        json_format = json_format_of(generation.schema)
-        system = text_of(generation.system)
+        settings, sampling = self._settings()
         files = [Attached(str(path), read_text(path, is_prompt=True)) for path in self.files]
         piped = read_piped()
         prompt, another = prompt_of(self.words, piped, files), prompt_of([_OTHER_WORDS], piped, files)
-        prompt = prompt if self.raw else prompt.strip("\r\n")
-        messages = (*([Message("system", system)] if system else []), Message("user", prompt))
+        prompt = prompt if settings.raw else prompt.strip("\r\n")
+        system = [Message("system", settings.system)] if settings.system else []
+        messages = (*system, *(self.earlier.messages if self.earlier else ()), Message("user", prompt))
         conversation = Conversation(
             messages,
             toolbox.offered,
-            json_format=json_format,
-            text_format=generation.text_format(),
-            effort=generation.effort,
-            date=generation.date,
-            max_reasoning_tokens=generation.max_reasoning_tokens,
-            think=generation.think,
-            template_variables=generation.template_variables,
+            json_format=settings.json_format,
+            text_format=settings.text_format,
+            effort=settings.effort,
+            date=settings.date or _today(),
+            max_reasoning_tokens=settings.max_reasoning_tokens,
+            think=settings.think,
+            template_variables=settings.template_variables,
         )
-        sampling = generation.sampling(secrets.randbits(_SEED_BITS))
         spec = GenerationSpec(
             conversation,
-            generation.max_tokens,
-            tuple(generation.stops),
+            settings.max_tokens,
+            settings.stops,
             sampling,
             similar=replace(conversation, messages=(*messages[:-1], Message("user", another))),
             persist=True,
-            schema_retries=generation.schema_retries,
+            schema_retries=settings.schema_retries,
         )
-        return RunRequest(spec, self.n, self.raw, toolbox, generation.from_environment)
+        return RunRequest(spec, settings, self.n, toolbox, " ".join(self.words) or prompt, self.earlier)
+
+    def _settings(self) -> tuple[RunSettings, Sampling]:
+        """The settings, and the sampling of the first answer. Raises UsageError."""
+        sampling = self.generation.sampling(secrets.randbits(_SEED_BITS))
+        ours = replace(RunSettings.of(self.generation), seed=sampling.seed, raw=self.raw)
+        if self.earlier is None:
+            return ours, sampling
+        settings = self.earlier.settings(ours)
+        n_answers = 0 if "seed" in self.earlier.given else self.earlier.saved.n_answers
+        try:
+            return settings, settings.sampling(n_answers)
+        except RequestError as error:
+            raise UsageError(f"run {self.earlier.saved.id} cannot be continued: {error.message}") from None
 
     def defaults_for_lines(self) -> Defaults:
         """The defaults of `--serve-stdin`. Raises UsageError for options that it does not take."""
@@ -84,7 +103,7 @@ class RunOptions:
         if given:
             hint = "Requests are read from stdin."
             raise UsageError(f"{given[0]} cannot be used with --serve-stdin", hint)
-        return self.generation.defaults()
+        return replace(self.generation, date=self.generation.date or _today()).defaults()
 
     def _is_given(self, name: str) -> bool:
         """Whether the command line sets an option that the environment can also set."""
@@ -103,8 +122,15 @@ class RunOptions:
             "--template-var": self.generation.template_variables,
         }
         given = [name for name, value in chat.items() if value]
-        if self.raw and given:
+        raw = self.raw or (self.earlier is not None and self.earlier.is_raw)
+        if raw and given:
             raise UsageError(f"{given[0]} cannot be used with --raw", "It needs a chat format.")
+        if self.raw and self.earlier is not None and not self.earlier.is_raw:
+            raise UsageError("--raw cannot continue a conversation in a chat format")
         if self.n > 1 and self.tools.running:
             option = self.tools.running[0]
             raise UsageError(f"--n cannot be used with {option}", "Tools work with a single answer.")
+
+
+def _today() -> dt.date:
+    return dt.datetime.now().astimezone().date()
