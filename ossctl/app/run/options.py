@@ -13,7 +13,7 @@ from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.run.run import RunRequest
 from ossctl.app.sessions.chat_settings import RunSettings
 from ossctl.app.tools.options import ToolOptions
-from ossctl.app.user_text import Attached, prompt_of, read_piped, read_text
+from ossctl.app.user_text import Attached, encodable, prompt_of, read_piped, read_text
 from ossctl.dialect import Conversation, Message
 from ossctl.engine.request import Sampling
 from ossctl.errors import RequestError, UsageError
@@ -49,6 +49,8 @@ class RunOptions:
         files = [Attached(str(path), read_text(path, is_prompt=True)) for path in self.files]
         piped = read_piped()
         prompt, another = prompt_of(self.words, piped, files), prompt_of([_OTHER_WORDS], piped, files)
+        if settings.raw and self.earlier is not None and not (piped or files):
+            prompt = encodable(" ".join(self.words))  # with the space that may be before the first word
         prompt = prompt if settings.raw else prompt.strip("\r\n")
         system = [Message("system", settings.system)] if settings.system else []
         messages = (*system, *(self.earlier.messages if self.earlier else ()), Message("user", prompt))
