@@ -32,6 +32,7 @@ def test_the_reference_has_every_command_with_its_options() -> None:
         *["batch status", "eval ppl"],
     ]
     commands += [f"sessions {name}" for name in ["list", "show", "search", "export", "delete"]]
+    commands += [f"log {name}" for name in ["list", "show", "search", "delete"]]
     commands += [f"cache {name}" for name in ["list", "clear"]]
     assert sorted(re.findall("^## ossctl (.*)$", text, re.MULTILINE)) == sorted(commands)
     assert text.count("Usage: ossctl ") == len(commands)

@@ -218,8 +218,10 @@ def test_a_session_goes_on_in_its_settings_but_for_those_given_anew(scripted: Sc
 
 
 def test_there_has_to_be_something_to_go_on_with() -> None:
+    sessions = Sessions.in_memory()
+    sessions.create("a logged run is no chat", "{}", kind="run")
     with pytest.raises(UsageError, match="there is no chat to continue"):
-        start_chat(StartOptions(ChatSettings(), [], continue_latest=True), SessionLog(Sessions.in_memory()))
+        start_chat(StartOptions(ChatSettings(), [], continue_latest=True), SessionLog(sessions))
     with pytest.raises(UsageError, match="there is no session abc"):
         start_chat(StartOptions(ChatSettings(), [], resume="abc"), SessionLog(Sessions.in_memory()))
 
