@@ -17,6 +17,7 @@ from ossctl.errors import UsageError
 from ossctl.storage.database import DatabaseUnusable
 from ossctl.storage.sessions import Sessions, TipMoved
 
+_FIELDS = {"template_var": "template_variables"}  # options that have another name than their setting
 _FORMATS = frozenset({"schema", "regex", "choice", "grammar"})
 
 
@@ -36,6 +37,11 @@ class Earlier:
     def is_raw(self) -> bool:
         """Whether it is text without a chat format."""
         return isinstance(self.saved.settings, RunSettings) and self.saved.settings.raw
+
+    def is_given(self, option: str) -> bool:
+        """Whether an option replaces a setting."""
+        name = option.removeprefix("--").replace("-", "_")
+        return _FIELDS.get(name, name) in self.given
 
     def settings(self, ours: RunSettings) -> RunSettings:
         """The settings of the saved run, with those of `ours` that were given."""

@@ -113,19 +113,19 @@ class RunOptions:
         return getattr(generation, name) is not None and name not in generation.from_environment
 
     def _refuse_contradictions(self) -> None:
-        chat = {
+        settings = {
             "--system": self.generation.system,
             **dict.fromkeys(self.generation.formats, True),
-            "--tool": self.tools.tools,
-            **dict.fromkeys(self.tools.running, True),
             "--effort": self._is_given("effort"),
             "--max-reasoning-tokens": self._is_given("max_reasoning_tokens"),
             "--think": self._is_given("think"),
             "--template-var": self.generation.template_variables,
         }
-        given = [name for name, value in chat.items() if value]
-        raw = self.raw or (self.earlier is not None and self.earlier.is_raw)
-        if raw and given:
+        if self.earlier is not None:  # whose settings hold but for those given
+            settings = {name: value for name, value in settings.items() if self.earlier.is_given(name)}
+        tools = {"--tool": self.tools.tools, **dict.fromkeys(self.tools.running, True)}
+        given = [name for name, value in (settings | tools).items() if value]
+        if given and (self.raw or (self.earlier is not None and self.earlier.is_raw)):
             raise UsageError(f"{given[0]} cannot be used with --raw", "It needs a chat format.")
         if self.raw and self.earlier is not None and not self.earlier.is_raw:
             raise UsageError("--raw cannot continue a conversation in a chat format")

@@ -16,12 +16,13 @@ from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.request import GenerationSpec
 from ossctl.app.run.log import Earlier, RunLog, find_run
+from ossctl.app.run.options import RunOptions
 from ossctl.app.run.progress import RunProgress
 from ossctl.app.run.run import ToolLoop
 from ossctl.app.sessions.chat_settings import ChatSettings, RunSettings
 from ossctl.app.sessions.session_log import SavedSession, SessionLog
 from ossctl.app.sessions.stored import SessionModel
-from ossctl.app.sessions.transcript import MessageEntry
+from ossctl.app.sessions.transcript import MessageEntry, Transcript
 from ossctl.app.tools.command import ToolCommand, ToolCommands
 from ossctl.app.tools.source import ToolOutcome
 from ossctl.app.tools.toolbox import Toolbox
@@ -235,7 +236,7 @@ def test_settings_are_those_of_the_run_but_for_what_is_given() -> None:
     ours = RunSettings.of(GenerationOptions(effort="high", regex="[0-9]+"))
 
     def continued(*given: str, kept: ChatSettings = first) -> RunSettings:
-        return Earlier(SavedSession("a", "", None, kept, MODEL, 1), given).settings(ours)  # type: ignore[arg-type]
+        return Earlier(SavedSession("a", "", Transcript(), kept, MODEL, 1), given).settings(ours)
 
     assert continued() == first
     assert continued("model", "prompt", "files") == first
@@ -244,6 +245,17 @@ def test_settings_are_those_of_the_run_but_for_what_is_given() -> None:
     assert (regex.schema, regex.regex, regex.system) == (None, "[0-9]+", "Be brief.")
     assert continued("schema").json_format is None
     assert continued(kept=ChatSettings(seed=4)) == RunSettings(seed=4)
+
+
+def test_only_what_is_given_contradicts_a_raw_run_that_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    saved = SavedSession("a", "", Transcript(), RunSettings(raw=True), MODEL, 1)
+    configured = GenerationOptions(system="Be brief.", effort="low", template_variables={"a": 1})
+    request = RunOptions(["x"], generation=configured, earlier=Earlier(saved)).request()
+    assert (request.settings.raw, request.settings.system) == (True, "")
+    for name, option in (("system", "--system"), ("template_variables", "--template-var")):
+        with pytest.raises(UsageError, match=f"{option} cannot be used with --raw"):
+            RunOptions(["x"], generation=configured, earlier=Earlier(saved, [name])).request()
 
 
 @pytest.mark.parametrize(
