@@ -1,6 +1,5 @@
 """The group of options for the log of `ossctl run`, and for continuing what is in it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,40 +11,10 @@ from ossctl.errors import UsageError
 if TYPE_CHECKING:
     from ossctl.app.placement.load_options import LoadOptions
     from ossctl.app.run.log import Earlier
-    from ossctl.app.run.progress import RunProgress
-    from ossctl.app.run.run import RunRequest
+    from ossctl.app.run.log_options import LogOptions
     from ossctl.app.sessions.stored import SessionModel
 
 _FIELDS = {"choices": "choice"}  # names of settings that differ from those of the options
-
-
-@dataclass(frozen=True)
-class LogOptions:
-    """Whether a run is logged, if the user says so, and what it continues."""
-
-    wanted: bool | None
-    is_ordered: bool  # on the command line
-    earlier: "Earlier | None"
-
-    @property
-    def keeps(self) -> bool:
-        """Whether the run is logged: one that continues another, unless the user forbids it."""
-        return self.earlier is not None if self.wanted is None else self.wanted
-
-    def save(self, progress: "RunProgress", request: "RunRequest", model: "SessionModel") -> str:
-        """Log what a run has generated; return why that failed, or ""."""
-        from ossctl.app.run.log import RunLog
-        from ossctl.settings import Paths
-
-        path = Paths.from_environment().sessions
-        return RunLog(path, request.settings, model, request.title, self.earlier).save(progress)
-
-    def refuse(self, option: str) -> None:
-        """Raise UsageError if something was given that has no meaning with `option`."""
-        if self.earlier is not None:
-            raise UsageError(f"--continue and --resume cannot be used with {option}")
-        if self.is_ordered and self.wanted:
-            raise UsageError(f"--log cannot be used with {option}")
 
 
 def log_options(
@@ -72,10 +41,12 @@ def log_options(
             help="Continue this run; `ossctl log` shows IDs.",
         ),
     ] = None,
-) -> LogOptions:
+) -> "LogOptions":
     """Whether prompt and answer are kept, and what is continued."""
     if resume is not None and go_on:
         raise UsageError("--continue and --resume exclude each other", "Use one of them.")
+    from ossctl.app.run.log_options import LogOptions
+
     earlier = _earlier(context, resume) if go_on or resume is not None else None
     return LogOptions(log, is_given(context, "log"), earlier)
 
@@ -105,4 +76,4 @@ def _earlier(context: typer.Context, reference: str | None) -> "Earlier":
     return Earlier(find_run(Paths.from_environment().sessions, reference), given)
 
 
-LogGroup = Annotated[LogOptions, log_options]
+LogGroup = Annotated["LogOptions", log_options]
