@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ossctl.cli.completion import complete_session
-from ossctl.errors import UsageError
+from ossctl.cli.offer import model_file
+from ossctl.cli.output import Output
+from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.placement.load_options import LoadOptions
     from ossctl.app.run.log import Earlier
     from ossctl.app.run.log_options import LogOptions
+    from ossctl.app.sessions.session_log import SavedSession
     from ossctl.app.sessions.stored import SessionModel
 
 _FIELDS = {"choices": "choice"}  # names of settings that differ from those of the options
@@ -55,6 +58,19 @@ def is_given(context: typer.Context, option: str) -> bool:
     """Whether the command line sets an option."""
     source: Any = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def continued_file(
+    saved: "SavedSession | None", model: str | None, loading: "LoadOptions", out: Output
+) -> Path:
+    """The file of the model, which is that of the run `saved` if there is one. Raises OssctlError."""
+    try:
+        return model_file(model, loading, out)
+    except ModelError as error:
+        if saved is None:
+            raise
+        hint = f"`ossctl run --resume {saved.id} -m MODEL` continues with another model."
+        raise ModelError(f"the model of this run: {error.message}", f"{hint} {error.hint}".strip()) from None
 
 
 def kept_model(reference: str | None, path: Path, loading: "LoadOptions") -> "SessionModel":

@@ -9,7 +9,7 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.format_options import FormatGroup
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.log_options import LogGroup, is_given, kept_model
+from ossctl.cli.log_options import LogGroup, continued_file, is_given, kept_model
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     GenerationGroup,
@@ -116,12 +116,12 @@ def run(
     request = options.request()
     for note in request.tools.notes():
         out.note(note)
-    path = model_file(model, loading, out)
+    path = continued_file(saved, model, loading, out)
     view = RunOutput(
         out,
         as_json=as_json,
         extract=extract,
-        whole=bool(generation.formats or request.tools.runs_tools) or count > 1,
+        whole=request.spec.conversation.formatted or request.tools.runs_tools or count > 1,
         show_reasoning=show_reasoning,
         yes=tools.unasked,
         sink=sink,
