@@ -22,11 +22,11 @@ from typing import Self
 import numpy as np
 
 from ossctl.app.chat.chat import Chat
-from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import ChatEvent
 from ossctl.app.chat.model_session import ModelSession
-from ossctl.app.chat.session_log import SessionLog, SessionModel
 from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.session_log import SessionLog, SessionModel
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Answer, Message, Reasoning
 from ossctl.engine.grammar import JsonGrammars

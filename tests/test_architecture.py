@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
 FLOORS = (
     {"finished_work"},
     {"run", "chat", "batch", "eval", "compare", "plan", "doctor"},
-    {"library", "tools", "wire"},
+    {"library", "sessions", "tools", "wire"},
     {"inference"},
     {"placement"},
     {"html_page", "user_text"},

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from ossctl.app.batch.run import REPORT_SCHEMA
-from ossctl.app.chat.session_log import load_session, open_sessions
 from ossctl.app.run.run import SCHEMA as RUN_SCHEMA
+from ossctl.app.sessions.session_log import load_session, open_sessions
 from ossctl.errors import UsageError
 from ossctl.storage.compression import READ_ERRORS, describe_read_error, open_decoded
 

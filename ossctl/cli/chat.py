@@ -19,7 +19,7 @@ from ossctl.cli.options import (
     is_configured,
 )
 from ossctl.cli.output import Output
-from ossctl.cli.template_options import TemplateGroup
+from ossctl.cli.template_options import TemplateGroup, template_of
 from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import ModelError, UsageError
 
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ossctl.app.chat.background_load import ModelFile
-    from ossctl.app.chat.session_log import SavedSession
-    from ossctl.app.inference.template_options import TemplateOptions
-    from ossctl.app.placement.load_options import ChatTemplate, LoadOptions
+    from ossctl.app.placement.load_options import LoadOptions
     from ossctl.planning.plan import Plan
     from ossctl.repl.setup import Setup
 
@@ -67,9 +65,9 @@ def chat(
     The prompt appears at once, while the model loads; /help lists commands and keys. Every chat is saved
     as you go. Piped input is answered line by line, with only the answers on stdout.
     """
-    from ossctl.app.chat.chat_settings import ChatSettings
-    from ossctl.app.chat.session_log import open_session_log
     from ossctl.app.chat.start import StartOptions, start_chat
+    from ossctl.app.sessions.chat_settings import ChatSettings
+    from ossctl.app.sessions.session_log import open_session_log
     from ossctl.repl.chat_model import ChatModel
     from ossctl.repl.setup import Setup
     from ossctl.settings import Paths
@@ -86,9 +84,7 @@ def chat(
     started, resumed = start_chat(start, open_session_log(paths.sessions))
     if resumed is not None and resumed.model.reference and is_configured(context, "model"):
         model = None
-    if resumed is not None and is_configured(context, "template"):
-        template = replace(template, file=None)
-    loading = replace(loading, template=_template(template, resumed if model is None else None))
+    loading = replace(loading, template=template_of(template, resumed if model is None else None))
     reference = model or (resumed.model.reference if resumed else None) or None
     setup = Setup(
         chat=started,
@@ -110,17 +106,6 @@ def chat(
             raise
         hint = f"`ossctl chat --resume {resumed.id} -m MODEL` continues with another model."
         raise ModelError(f"the model of this chat: {error.message}", f"{hint} {error.hint}".strip()) from None
-
-
-def _template(options: "TemplateOptions", resumed: "SavedSession | None") -> "ChatTemplate | None":
-    """The template of the command line or else that of the chat which is continued. Raises UsageError."""
-    if options.file is not None or resumed is None:
-        return options.template()
-    try:
-        return replace(options, file=resumed.model.template).template()
-    except UsageError as error:
-        hint = "Give --template FILE, or --template '' for the model's own."
-        raise UsageError(f"the chat template of this chat: {error.message}", hint) from None
 
 
 def _talk(setup: "Setup", reference: str | None, loading: "LoadOptions", out: Output) -> None:
@@ -154,7 +139,7 @@ def _run_interactive(setup: "Setup", reference: str | None, loading: "LoadOption
 
 def _given(context: typer.Context) -> list[str]:
     """Names of the settings that come from the command line or the environment."""
-    from ossctl.app.chat.chat_settings import ChatSettings
+    from ossctl.app.sessions.chat_settings import ChatSettings
 
     def is_given(option: str) -> bool:
         source: Any = context.get_parameter_source(option)

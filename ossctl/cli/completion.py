@@ -61,7 +61,7 @@ def complete_task(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_session(incomplete: str) -> list[tuple[str, str]]:
     """IDs of saved chats, with their titles."""
-    from ossctl.app.chat.session_log import list_sessions
+    from ossctl.app.sessions.session_log import list_sessions
     from ossctl.settings import Paths
 
     found = list_sessions(Paths.from_environment().sessions)

@@ -19,6 +19,7 @@ from ossctl.cli.config import config
 from ossctl.cli.doctor import doctor
 from ossctl.cli.eval import ARGUMENTS, evaluate
 from ossctl.cli.eval_ppl import ppl
+from ossctl.cli.log import log
 from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.output import Output
 from ossctl.cli.plan import plan
@@ -102,6 +103,7 @@ app.command()(ls)
 app.command()(show)
 app.command()(verify)
 app.command()(rm)
+app.add_typer(log, name="log")
 app.add_typer(sessions, name="sessions")
 app.add_typer(cache, name="cache")
 app.add_typer(config, name="config")

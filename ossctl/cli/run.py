@@ -1,7 +1,6 @@
 """`ossctl run`."""
 
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.format_options import FormatGroup
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
+from ossctl.cli.log_options import LogGroup, continued_file, is_given, kept_model
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     GenerationGroup,
@@ -19,7 +19,7 @@ from ossctl.cli.options import (
     VariablesOption,
     is_standing,
 )
-from ossctl.cli.template_options import TemplateGroup
+from ossctl.cli.template_options import TemplateGroup, template_of
 from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import OssctlError, UsageError
 
@@ -80,6 +80,7 @@ def run(
             help="Keep the model loaded: one JSON request per line on stdin, events on stdout.",
         ),
     ] = False,
+    log: LogGroup,
     formats: FormatGroup,
     generation: GenerationGroup,
     template: TemplateGroup,
@@ -94,21 +95,34 @@ def run(
     refused and 1 if it gave no answer.
     """
     from ossctl.app.run.options import RunOptions
+    from ossctl.app.run.progress import RunProgress
     from ossctl.app.run.run import run as ask
     from ossctl.cli.run_output import RunOutput
 
     out.open_stdout()
-    loading = replace(loading, cache_bytes=cache, template=template.template())
+    if serve_stdin:
+        log.refuse("--serve-stdin")
+    saved = log.earlier.saved if log.earlier and not is_given(context, "model") else None
+    model = (saved.model.reference if saved else None) or model
+    loading = replace(loading, cache_bytes=cache, template=template_of(template, saved))
     if raw and loading.template is not None:
         raise UsageError("--template cannot be used with --raw", "It is a chat format.")
     tools.refuse_unaskable(can_ask=out.can_ask and not serve_stdin)
     if not serve_stdin and loading.parallel is not None and not is_standing(context, "parallel"):
         raise UsageError("--parallel is for --serve-stdin", "Use --n for several answers.")
-    date = generation.date or datetime.now().astimezone().date()
     own = template.values()
-    generation = replace(generation, system=system, date=date, template_variables=own, **formats)
+    generation = replace(generation, system=system, template_variables=own, **formats)
     options = RunOptions(
-        prompt or (), files or (), generation, tools, raw, count, sink, template_prompt, variables or ()
+        prompt or (),
+        files or (),
+        generation,
+        tools,
+        raw,
+        count,
+        sink,
+        template_prompt,
+        variables or (),
+        log.earlier,
     )
     if serve_stdin:
         from ossctl.app.run.serve import serve
@@ -125,19 +139,25 @@ def run(
     request = options.request()
     for note in request.tools.notes():
         out.note(note)
-    path = model_file(model, loading, out)
+    path = continued_file(saved, model, loading, out)
     view = RunOutput(
         out,
         as_json=as_json,
         extract=extract,
-        whole=bool(generation.formats or request.tools.runs_tools) or count > 1,
+        whole=request.spec.conversation.formatted or request.tools.runs_tools or count > 1,
         show_reasoning=show_reasoning,
         yes=tools.unasked,
         sink=sink,
     )
+    progress = RunProgress()
     try:
-        result = ask(request, path, loading, view)
-    except OssctlError:
-        view.broke_off()
-        raise
-    raise typer.Exit(view.finish(result))
+        try:
+            result = ask(request, path, loading, view, progress)
+        except OssctlError:
+            view.broke_off()
+            raise
+        code = view.finish(result)
+    finally:
+        if log.keeps and (problem := log.save(progress, request, kept_model(model, path, loading))):
+            out.warning(f"This run is not in the log: {problem}")
+    raise typer.Exit(code)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.background_load import BackgroundLoad, ModelFile
-from ossctl.app.chat.session_log import SessionModel
 from ossctl.app.placement.load_options import ChatTemplate, LoadOptions
+from ossctl.app.sessions.session_log import SessionModel
 
 if TYPE_CHECKING:
     from ossctl.app.chat.model_session import ModelSession

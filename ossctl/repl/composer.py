@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ossctl.app.chat.transcript import Turn
+from ossctl.app.sessions.transcript import Turn
 from ossctl.app.user_text import Attached
 
 

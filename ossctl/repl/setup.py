@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.chat import Chat
-from ossctl.app.chat.session_log import SavedSession
+from ossctl.app.sessions.session_log import SavedSession
 from ossctl.app.tools.source import ToolSource
 from ossctl.repl.chat_model import ChatModel
 from ossctl.repl.composer import Composer

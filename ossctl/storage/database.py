@@ -1,4 +1,4 @@
-"""The SQLite database of chat sessions: connection, migrations and error messages."""
+"""The SQLite database of saved conversations: connection, migrations and error messages."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -80,7 +80,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has ended it
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
@@ -89,6 +90,7 @@ def _prepare(connection: sqlite3.Connection, name: str) -> None:
     connection.text_factory = _decode
     connection.execute("PRAGMA synchronous = NORMAL")  # with WAL, only a power loss can lose a commit
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
     if _version(connection) == len(MIGRATIONS):
         return
     with transaction(connection):  # another process may have been first
@@ -141,5 +143,14 @@ def _tip_and_token_ids(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE messages RENAME COLUMN kept TO token_ids")
 
 
+def _kinds(connection: sqlite3.Connection) -> None:
+    """Tell logged runs from chats, which all sessions have been so far."""
+    connection.execute("ALTER TABLE sessions ADD COLUMN kind TEXT NOT NULL DEFAULT 'chat'")
+
+
 # Append-only: a database's user_version is the number of migrations that it has had.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_sessions_and_messages, _tip_and_token_ids)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _sessions_and_messages,
+    _tip_and_token_ids,
+    _kinds,
+)

@@ -1,11 +1,11 @@
-"""Chat sessions in SQLite. Answers are stored while they are generated, other messages when complete."""
+"""Chats and logged runs in SQLite. Both are sessions: trees of messages, with a tip."""
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,12 +17,14 @@ from ossctl.storage.database import (
     sqlite_errors,
     transaction,
 )
+from ossctl.storage.message_index import MessageIndex
 
 State = Literal["partial", "whole", "stopped"]
+Kind = Literal["chat", "run"]
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no characters that look alike
 _ID_LENGTH = 6
-_PARTIAL_LIFETIME = timedelta(hours=1)  # an older partial answer was left behind by a process that died
+_EXCERPT = 200  # characters of the latest message
 _FIELDS = "role, content, reasoning, calls, tool, token_ids, covers, state, created, details"
 
 
@@ -49,7 +51,10 @@ class StoredMessage:
 
 @dataclass(frozen=True)
 class StoredSession:
-    """A session without its messages. `messages` is their number, `settings` is JSON."""
+    """A session without its messages. `messages` is their number, `settings` is JSON.
+
+    `ending` is the start of the latest message on the current branch.
+    """
 
     id: str
     title: str
@@ -58,6 +63,8 @@ class StoredSession:
     origin: str | None  # id of the session that it was forked from
     settings: str
     messages: int
+    kind: Kind = "chat"
+    ending: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Sessions:
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._has_index = self._create_index()
+        self._index = MessageIndex(connection)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -105,17 +112,18 @@ class Sessions:
         """Close the connection, which merges the write-ahead log into the database file."""
         self._connection.close()
 
-    def create(self, title: str, settings: str, origin: str | None = None) -> str:
+    def create(self, title: str, settings: str, origin: str | None = None, kind: Kind = "chat") -> str:
         """Create a session and return its id."""
-        with self._transaction():
+        with self.transaction():
             while True:
                 session = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in os.urandom(_ID_LENGTH))
                 taken = self._connection.execute("SELECT 1 FROM sessions WHERE id = ?", (session,))
                 if taken.fetchone() is None:
                     break
             self._connection.execute(
-                "INSERT INTO sessions VALUES (?, ?, ?, ?, NULL, ?, ?)",
-                (session, title, _now(), _now(), origin, settings),
+                "INSERT INTO sessions (id, title, created, updated, origin, settings, kind) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (session, title, _now(), _now(), origin, settings, kind),
             )
         return session
 
@@ -124,13 +132,21 @@ class Sessions:
 
         Raises TipMoved, and changes nothing, if the tip is not `tip`.
         """
-        with self._transaction():
+        with self.transaction():
             self._check_tip(session, tip)
             return self._insert(session, parent, message)
 
+    def extend(self, session: str, messages: Sequence[StoredMessage], settings: str, tip: int | None) -> None:
+        """Add `messages` one after the other, and store the settings. Raises TipMoved as `add` does."""
+        with self.transaction():
+            self._check_tip(session, tip)
+            for message in messages:
+                tip = self._insert(session, tip, message)
+            self.set_settings(session, settings)
+
     def update(self, message_id: int, message: StoredMessage) -> None:
         """Replace the contents and the state of an answer."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute(
                 "UPDATE messages SET content = ?, reasoning = ?, calls = ?, token_ids = ?, state = ?, "
                 "details = ? WHERE id = ?",
@@ -142,13 +158,18 @@ class Sessions:
 
     def move_tip(self, session: str, message_id: int | None, tip: int | None) -> None:
         """Continue the session after `message_id`, or from its start if that is None. Raises TipMoved."""
-        with self._transaction():
+        with self.transaction():
             self._check_tip(session, tip)
             self._set_tip(session, message_id)
 
+    def set_kind(self, session: str, kind: Kind) -> None:
+        """Make a session one of another kind."""
+        with self.transaction():
+            self._connection.execute("UPDATE sessions SET kind = ? WHERE id = ?", (kind, session))
+
     def set_settings(self, session: str, settings: str) -> None:
         """Store the settings of a session."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute("UPDATE sessions SET settings = ? WHERE id = ?", (settings, session))
 
     def fork(
@@ -156,9 +177,9 @@ class Sessions:
     ) -> "Fork":
         """Copy the branch up to `tip` into a new session, or all messages `kept`, among them that branch."""
         origin = self.find(session)
-        with self._transaction():
+        with self.transaction():
             wanted = {message.id for message in self._branch(tip)} if kept is None else set(kept)
-            copy = self.create(origin.title, settings, session)
+            copy = self.create(origin.title, settings, session, origin.kind)
             rows = self._connection.execute(
                 f"SELECT parent, {_FIELDS}, id FROM messages WHERE session = ? ORDER BY id",  # noqa: S608
                 (session,),
@@ -196,55 +217,50 @@ class Sessions:
             (count,) = self._connection.execute(query, (session,)).fetchone()
         return int(count)
 
-    def recent(self, limit: int | None = None) -> list[StoredSession]:
-        """Return the sessions, the latest first."""
-        return self._sessions("ORDER BY updated DESC LIMIT ?", -1 if limit is None else limit)
+    def recent(self, limit: int | None = None, kind: Kind | None = None) -> list[StoredSession]:
+        """Return the sessions, or those of a kind, the latest first."""
+        which = "WHERE kind = coalesce(?, kind) ORDER BY updated DESC, rowid DESC LIMIT ?"
+        return self._sessions(which, kind, -1 if limit is None else limit)
 
     def find(self, reference: str) -> StoredSession:
         """Find the session whose id starts with `reference`. Raises UsageError for none or several."""
         start = reference.strip().lower()
         found = self._sessions("WHERE substr(id, 1, length(?)) = ? ORDER BY updated DESC", start, start)
         if not start or not found:
-            raise UsageError(f"there is no session {reference}", "`ossctl sessions list` shows them.")
+            raise UsageError(
+                f"there is no session {reference}", "`ossctl sessions list` shows chats, `ossctl log` runs."
+            )
         if len(found) > 1:
             ids = ", ".join(session.id for session in found[:5])
             raise UsageError(f"{reference} matches several sessions: {ids}")
         return found[0]
 
-    def search(self, text: str, limit: int = 50) -> list[SearchHit]:
+    def find_all(self, references: Iterable[str]) -> list[StoredSession]:
+        """Find several sessions, each once. Raises UsageError as `find` does."""
+        return [*{session.id: session for session in map(self.find, references)}.values()]
+
+    def search(self, text: str, limit: int = 50, kind: Kind | None = None) -> list[SearchHit]:
         """Find messages with all words of `text`, the latest first. Raises UsageError if it is blank."""
         words = text.split()
         if not words:
             raise UsageError("the text to search for is empty")
         with sqlite_errors(self._name):
-            if self._has_index:
-                self._update_index()
-                rows = self._connection.execute(
-                    """SELECT session, role, snippet(message_text, 0, '[', ']', '…', 16), created
-                    FROM message_text JOIN messages ON messages.id = message_text.rowid
-                    WHERE message_text MATCH ? ORDER BY messages.id DESC LIMIT ?""",
-                    (" ".join(f'"{word.replace(chr(34), "")}"*' for word in words), limit),
-                ).fetchall()
-            else:
-                has_all = " AND ".join(["content LIKE ? ESCAPE '\\'"] * len(words))
-                query = f"SELECT session, role, content, created FROM messages WHERE {has_all} "  # noqa: S608
-                patterns = [f"%{_escaped(word)}%" for word in words]
-                rows = self._connection.execute(
-                    query + "ORDER BY id DESC LIMIT ?", (*patterns, limit)
-                ).fetchall()
-                rows = [(session, role, _excerpt(content, words), at) for session, role, content, at in rows]
+            rows = self._index.search(words, limit, kind)
         known = {session.id: session for session in self.recent()}
         return [SearchHit(known[session], role, excerpt, at) for session, role, excerpt, at in rows]
 
-    def delete(self, session: str) -> None:
-        """Delete a session and its messages."""
-        with self._transaction():
-            if self._has_index:
-                self._connection.execute(
-                    "DELETE FROM message_text WHERE rowid IN (SELECT id FROM messages WHERE session = ?)",
-                    (session,),
-                )
-            self._connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
+    def delete(self, *sessions: str) -> None:
+        """Delete sessions and their messages, so that no file of the database holds their text any more.
+
+        If another process reads the database meanwhile, its write-ahead log may hold some until that ends.
+        """
+        with self.transaction():
+            for session in sessions:
+                self._index.remove(session)
+                self._connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
+            self._index.purge()
+        with sqlite_errors(self._name):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _insert(self, session: str, parent: int | None, message: StoredMessage) -> int:
         cursor = self._connection.execute(
@@ -274,60 +290,25 @@ class Sessions:
         with sqlite_errors(self._name):
             rows = self._connection.execute(
                 "SELECT id, title, created, updated, origin, settings, "  # noqa: S608 (no user input)
-                f"(SELECT count(*) FROM messages WHERE session = sessions.id) FROM sessions {which}",
-                values,
+                "(SELECT count(*) FROM messages WHERE session = sessions.id), kind, "
+                "coalesce((SELECT substr(content, 1, ?) FROM messages WHERE id = tip), '') "
+                f"FROM sessions {which}",
+                (_EXCERPT, *values),
             ).fetchall()
         return [
-            StoredSession(
-                i, title, datetime.fromisoformat(created), datetime.fromisoformat(updated), origin, s, n
-            )
-            for i, title, created, updated, origin, s, n in rows
+            StoredSession(i, title, datetime.fromisoformat(created), datetime.fromisoformat(updated), *others)
+            for i, title, created, updated, *others in rows
         ]
 
-    def _create_index(self) -> bool:
-        """Create the full-text index, which searches fill. False if SQLite was built without FTS5."""
-        query = "SELECT 1 FROM pragma_module_list WHERE name = 'fts5'"
-        if self._connection.execute(query).fetchone() is None:
-            return False
-        if _has_table(self._connection, "message_text"):
-            return True
-        self._connection.execute("CREATE VIRTUAL TABLE IF NOT EXISTS message_text USING fts5 (content)")
-        return True
-
-    def _update_index(self) -> None:
-        """Add messages that are not in the index, except answers that are still being generated."""
-        with transaction(self._connection):
-            self._connection.execute(
-                "INSERT INTO message_text (rowid, content) SELECT id, content FROM messages "
-                "WHERE (state != 'partial' OR created < ?) AND id NOT IN (SELECT rowid FROM message_text)",
-                ((datetime.now(UTC) - _PARTIAL_LIFETIME).isoformat(),),
-            )
-
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """Make one change of several, which all count or none. Raises DatabaseUnusable."""
         with sqlite_errors(self._name):
             if self._connection.in_transaction:
                 yield
                 return
             with transaction(self._connection):
                 yield
-
-
-def _has_table(connection: sqlite3.Connection, name: str) -> bool:
-    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-    return connection.execute(query, (name,)).fetchone() is not None
-
-
-def _escaped(word: str) -> str:
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _excerpt(content: str, words: Sequence[str], around: int = 60) -> str:
-    at = content.lower().find(words[0].lower())
-    start, end = max(0, at - around), at + len(words[0]) + around
-    found = f"[{content[at : at + len(words[0])]}]"
-    text = content[start:at] + found + content[at + len(words[0]) : end]
-    return f"{'…' if start else ''}{text}{'…' if end < len(content) else ''}"
 
 
 def _now() -> str:

@@ -13,6 +13,7 @@ from ossctl.app.inference.client import Client
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.run.progress import RunProgress
 from ossctl.app.run.run import RunResult, ToolLoop
 from ossctl.app.tools.browser.folder_library import FolderLibrary
 from ossctl.app.tools.browser.source import BrowserSource
@@ -53,7 +54,7 @@ def run(tools: Toolbox, output: RunOutput) -> None:
     conversation = Conversation((Message("user", "How old?"),), tools.offered, date=date(2026, 1, 31))
     spec = GenerationSpec(conversation, 500, (), Sampling(temperature=0))
     with Interrupt() as interrupt, Client(model, interrupt) as client:
-        answers = ToolLoop(client, interrupt, output, tools).run(spec, 1)
+        answers = ToolLoop(client, interrupt, output, tools, RunProgress()).run(spec, 1)
     output.finish(RunResult(tuple(answers), "toy", spec, 0.0))
 
 

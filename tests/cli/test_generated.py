@@ -35,6 +35,7 @@ def test_the_reference_has_every_command_with_its_options() -> None:
     commands += [
         f"config {name}" for name in ["show", "path", "get", "set", "unset", "edit", "check", "from"]
     ]
+    commands += [f"log {name}" for name in ["list", "show", "search", "delete"]]
     commands += [f"cache {name}" for name in ["list", "clear"]]
     assert sorted(re.findall("^## ossctl (.*)$", text, re.MULTILINE)) == sorted(commands)
     assert text.count("Usage: ossctl ") == len(commands)

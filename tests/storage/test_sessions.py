@@ -15,6 +15,8 @@ from ossctl.errors import UsageError
 from ossctl.storage.database import MIGRATIONS, DatabaseUnusable
 from ossctl.storage.sessions import Sessions, StoredMessage, TipMoved
 
+AT = "2026-01-31T12:00:00.000+00:00"
+
 
 def message(text: str, role: str = "user") -> StoredMessage:
     return StoredMessage(role, text)
@@ -89,8 +91,8 @@ def test_text_that_is_not_utf8_can_be_read(path: Path) -> None:
 def test_search_finds_all_words_in_any_branch(path: Path, indexed: bool) -> None:
     sessions = Sessions.open(path)
     if not indexed:
-        sessions._has_index = False
-    elif not sessions._has_index:
+        sessions._index._exists = False
+    elif not sessions._index._exists:
         pytest.skip("this SQLite has no FTS5")
     session = sessions.create("title", "{}")
     first = sessions.add(session, None, message("What is the capital of France?"), None)
@@ -129,6 +131,58 @@ def test_a_database_of_the_first_format_is_migrated(path: Path) -> None:
     sessions = Sessions.open(path)
     (stored,) = sessions.messages("a1")
     assert (stored.content, stored.token_ids) == ("Hello", b"\1\0\0\0")
+
+
+def test_all_sessions_of_a_database_without_kinds_are_chats(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as database:
+        for migrate in MIGRATIONS[:2]:
+            migrate(database)
+        database.execute("PRAGMA user_version = 2")
+        database.execute("CREATE VIRTUAL TABLE message_text USING fts5 (content)")
+        database.execute("INSERT INTO sessions VALUES ('a1', 'Hello', ?, ?, 2, NULL, '{}')", (AT, AT))
+        database.executemany(
+            "INSERT INTO messages VALUES (?, 'a1', ?, ?, ?, '', '[]', '', X'', NULL, 'whole', ?, '{}')",
+            [(1, None, "user", "Hello", AT), (2, 1, "assistant", "Good day", AT)],
+        )
+        before = [*database.iterdump()]
+    sessions = Sessions.open(path)
+    (session,) = sessions.recent(kind="chat")
+    assert (session.kind, session.messages, session.ending) == ("chat", 2, "Good day")
+    assert contents(sessions, "a1") == ["Hello", "Good day"]
+    assert [hit.excerpt for hit in sessions.search("day", kind="chat")] == ["Good [day]"]
+    assert not sessions.recent(kind="run")
+    assert not sessions.search("day", kind="run")
+    with sqlite3.connect(path) as database:
+        rows = [line for line in database.iterdump() if line.startswith('INSERT INTO "messages"')]
+    assert rows == [line for line in before if line.startswith('INSERT INTO "messages"')]
+
+
+def test_several_messages_are_added_together_or_not_at_all(path: Path) -> None:
+    sessions = Sessions.open(path)
+    session = sessions.create("title", "{}", kind="run")
+    sessions.extend(session, [message("one"), message("two", "assistant")], '{"seed": 1}', None)
+    assert contents(sessions, session) == ["one", "two"]
+    with pytest.raises(TipMoved):
+        sessions.extend(session, [message("three")], "{}", None)
+    with pytest.raises(TipMoved), sessions.transaction():
+        sessions.extend(sessions.create("another", "{}"), [message("one")], "{}", 1)
+    (found,) = sessions.recent()
+    assert (found.kind, found.ending, found.settings) == ("run", "two", '{"seed": 1}')
+    assert sessions.find(sessions.fork(session, "{}", None).id).kind == "run"
+
+
+def test_no_file_holds_the_text_of_a_deleted_session(path: Path) -> None:
+    sessions = Sessions.open(path)
+    kept, *deleted = (sessions.create("title", "{}") for _ in range(3))
+    for session, word in zip((kept, *deleted), ("harmless", "confidential", "clandestine"), strict=True):
+        sessions.extend(session, [message(f"{word} {word * 900}")], "{}", None)
+        sessions.search(word)
+    sessions.delete(*deleted)
+    held = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"harmless" in held
+    assert b"confidential" not in held
+    assert b"clandestine" not in held
 
 
 def test_newer_damaged_and_inaccessible_databases_are_reported(path: Path, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ossctl.app.chat.chat import Chat
-from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import Answered, ChatEvent
 from ossctl.app.chat.model_session import ModelSession
-from ossctl.app.chat.session_log import SessionLog, SessionModel
 from ossctl.app.inference.loading import LoadedModel
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.session_log import SessionLog, SessionModel
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Conversation, Dialect
 from ossctl.engine.grammar import JsonGrammars

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ossctl.app.chat.events import Answered, ChatEvent, ToolRan, ToolRunning
 from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
-from ossctl.app.chat.session_log import AnswerWriter
 from ossctl.app.inference.finish import AnswerFinish, answer_finish
+from ossctl.app.sessions.session_log import AnswerWriter
 from ossctl.app.tools.rounds import ResultSpace
 from ossctl.app.tools.toolbox import Allow, ToolRunner
 from ossctl.dialect import Answer, Message, Preamble, Reasoning, ToolCall, ToolChoice

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ossctl.app.chat.answer_loop import AnswerLoop
-from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.context_window import ContextAccounting, ContextReport, ContextUsage
 from ossctl.app.chat.events import Answered, ChatEvent
 from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
-from ossctl.app.chat.session_log import SavedSession, SessionLog, SessionModel
-from ossctl.app.chat.transcript import Transcript, Turn
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.session_log import SavedSession, SessionLog, SessionModel
+from ossctl.app.sessions.transcript import Transcript, Turn
 from ossctl.app.tools.source import ToolSource
 from ossctl.app.tools.toolbox import Allow, Toolbox
 from ossctl.dialect import Conversation, Effort, Message

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
-from ossctl.app.chat.session_log import title_of
-from ossctl.app.chat.transcript import ContextCut, MessageEntry, Transcript
+from ossctl.app.sessions.session_log import title_of
+from ossctl.app.sessions.transcript import ContextCut, MessageEntry, Transcript
 from ossctl.dialect import Dialect, Message
 from ossctl.errors import UsageError
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.paths import is_dangling, kind_of
-from ossctl.app.chat.session_log import SavedSession
-from ossctl.app.chat.transcript import ContextCut, MessageEntry, Transcript
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.session_log import SavedSession
+from ossctl.app.sessions.transcript import ContextCut, MessageEntry, Transcript
 from ossctl.errors import UsageError
 from ossctl.storage.atomic import atomic_write
 

@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from ossctl.app.chat.session_log import AnswerWriter, SavedSession, SessionLog
-from ossctl.app.chat.transcript import ContextCut, MessageEntry, Transcript, Turn
+from ossctl.app.sessions.session_log import AnswerWriter, SavedSession, SessionLog
+from ossctl.app.sessions.transcript import ContextCut, MessageEntry, Transcript, Turn
 from ossctl.dialect import Message
 from ossctl.errors import UsageError
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from ossctl.app.chat.chat_settings import ChatSettings
-from ossctl.app.chat.transcript import MessageEntry, Transcript
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.transcript import MessageEntry, Transcript
 from ossctl.dialect import Conversation, Message, Tool
 from ossctl.errors import RequestError, UsageError
 

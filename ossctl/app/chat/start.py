@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ossctl.app.chat.chat import Chat
-from ossctl.app.chat.chat_settings import ChatSettings
-from ossctl.app.chat.session_log import SavedSession, SessionLog, SessionModel
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.session_log import SavedSession, SessionLog, SessionModel
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.errors import RequestError, UsageError
 
@@ -56,7 +56,7 @@ def _reference(options: StartOptions, log: SessionLog) -> str | None:
         raise UsageError(f"there is no chat to continue: {log.problem}")
     if options.resume is not None:
         return options.resume
-    latest = log.sessions.recent(1)
+    latest = log.sessions.recent(1, "chat")
     if not latest:
         raise UsageError("there is no chat to continue", "`ossctl chat` starts one.")
     return latest[0].id

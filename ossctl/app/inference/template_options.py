@@ -30,10 +30,14 @@ _MAX_DEPTH = 100  # of a value
 
 @dataclass(frozen=True)
 class TemplateOptions:
-    """`--template`, None if it is not given, and each `--template-var`. An empty file is the model's own."""
+    """`--template`, None if it is not given, and each `--template-var`. An empty file is the model's own.
+
+    A file that `is_default` gives way to the template of what is continued.
+    """
 
     file: str | None = None
     variables: Sequence[str] = ()
+    is_default: bool = False
 
     def template(self) -> ChatTemplate | None:
         """The template in the file; None if that is the model's own. Raises UsageError."""

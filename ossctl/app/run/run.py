@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ossctl.app.inference.client import Client
 from ossctl.app.inference.finish import AnswerFinish, answer_finish
@@ -22,6 +22,8 @@ from ossctl.app.inference.request import (
 )
 from ossctl.app.inference.schema_check import misfit_of
 from ossctl.app.placement.load_options import LoadOptions
+from ossctl.app.run.progress import RunProgress
+from ossctl.app.sessions.chat_settings import RunSettings
 from ossctl.app.tools.rounds import ResultSpace, next_round, space_after, totals_after
 from ossctl.app.tools.source import ToolOutcome, denied
 from ossctl.app.tools.toolbox import Toolbox, ToolRunner, rounds_exhausted
@@ -30,6 +32,9 @@ from ossctl.dialect import Event, Preamble, Reasoning, ToolCall
 from ossctl.errors import ExitCode, RequestError, UsageError
 from ossctl.planning.workload import Workload
 from ossctl.storage.atomic import atomic_write
+
+if TYPE_CHECKING:  # loads SQLite, which most runs do not wait for
+    from ossctl.app.run.log import Earlier
 
 SCHEMA = "ossctl.run/1"
 
@@ -152,17 +157,20 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A prompt to answer `n` times. `optional` names settings that models may lack."""
+    """A prompt to answer `n` times. `title` is its question; `earlier` is what it continues."""
 
     spec: GenerationSpec
+    settings: RunSettings
     n: int = 1
-    raw: bool = False
     tools: Toolbox = field(default_factory=Toolbox)
-    optional: frozenset[str] = frozenset()
+    title: str = ""
+    earlier: "Earlier | None" = None
 
 
-def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -> RunResult:
-    """Load `model` and answer the request.
+def run(
+    request: RunRequest, model: Path, options: LoadOptions, view: RunView, progress: RunProgress
+) -> RunResult:
+    """Load `model` and answer the request. `progress` has what is generated, also if this raises.
 
     Raises ModelError, MemoryShortage, UsageError for a request that the model does not support, Interrupted.
     """
@@ -175,8 +183,12 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
         answer_tokens=answer,
     )
     explain_crashes("The answer is lost.")
-    with Interrupt() as interrupt, load_model(model, options, workload, interrupt, raw=request.raw) as loaded:
+    with (
+        Interrupt() as interrupt,
+        load_model(model, options, workload, interrupt, raw=request.settings.raw) as loaded,
+    ):
         load_seconds = monotonic() - started
+        progress.model = loaded.name
         for remark in (*loaded.remarks, *schema_remarks(request.spec.conversation.json_format)):
             view.remark(remark)
         spec = _with_reasoning_of(loaded, request)
@@ -185,7 +197,9 @@ def run(request: RunRequest, model: Path, options: LoadOptions, view: RunView) -
         with Client(loaded, interrupt) as client:
             try:
                 with closing(request.tools):
-                    answers = ToolLoop(client, interrupt, view, request.tools).run(spec, request.n)
+                    loop = ToolLoop(client, interrupt, view, request.tools, progress)
+                    answers = loop.run(spec, request.n)
+                    progress.complete = True
             except RequestError as error:
                 raise UsageError(error.message) from None
         return RunResult(answers, loaded.name, spec, load_seconds)
@@ -218,7 +232,7 @@ def save(text: str, path: Path) -> None:
 
 def _with_reasoning_of(model: LoadedModel, request: RunRequest) -> GenerationSpec:
     """Set the model's default effort, so that it is reported. Raises UsageError."""
-    conversation = supported_reasoning(request.spec.conversation, model, request.optional)
+    conversation = supported_reasoning(request.spec.conversation, model, request.settings.optional)
     effort = conversation.effort or model.dialect.default_effort
     return replace(request.spec, conversation=replace(conversation, effort=effort))
 
@@ -226,11 +240,14 @@ def _with_reasoning_of(model: LoadedModel, request: RunRequest) -> GenerationSpe
 class ToolLoop:
     """Generates answers, shows them as they arrive, and runs the programs for their tool calls."""
 
-    def __init__(self, client: Client, interrupt: Interrupt, view: RunView, tools: Toolbox) -> None:
+    def __init__(
+        self, client: Client, interrupt: Interrupt, view: RunView, tools: Toolbox, progress: RunProgress
+    ) -> None:
         self._client = client
         self._interrupt = interrupt
         self._view = view
         self._tools = tools
+        self._progress = progress
         self._started = monotonic()
         self._after_preamble = False
 
@@ -273,12 +290,16 @@ class ToolLoop:
     def _generate(self, specs: Sequence[GenerationSpec]) -> tuple[RunAnswer, ...]:
         answers: dict[int, RunAnswer] = {}
         first: dict[int, float] = {}
+        self._progress.begin(specs)
         for index, arrival in self._client.answers(specs):
             now = monotonic() - self._started
             first.setdefault(index, now)
             if isinstance(arrival, Generation):
                 answers[index] = RunAnswer(arrival, specs[index], first[index], now)
-            elif len(specs) == 1:
+                self._progress.finish(index, arrival)
+                continue
+            self._progress.follow(index, arrival)
+            if len(specs) == 1:
                 self._show(arrival)
         return tuple(answers[index] for index in range(len(specs)))
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.paths import user_path
 from ossctl.app.inference.request import (
     check_template_variables,
@@ -15,6 +14,7 @@ from ossctl.app.inference.request import (
     supported_reasoning,
 )
 from ossctl.app.inference.template_options import read_template, template_variable
+from ossctl.app.sessions.chat_settings import ChatSettings
 from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort, Think
 from ossctl.errors import RequestError, UsageError

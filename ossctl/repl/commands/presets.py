@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ossctl.app.chat.chat_settings import ChatSettings
+from ossctl.app.sessions.chat_settings import ChatSettings
 from ossctl.app.user_text import text_of
 from ossctl.config.config import Config, Setting, Settings, load_config
 from ossctl.config.trust import PRESET

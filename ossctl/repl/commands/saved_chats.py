@@ -6,7 +6,7 @@ import msgspec
 
 from ossctl.app.chat.export import ExportedChat, markdown_of, record_of, save_new
 from ossctl.app.chat.paths import user_path
-from ossctl.app.chat.session_log import SavedSession, title_of
+from ossctl.app.sessions.session_log import SavedSession, title_of
 from ossctl.errors import UsageError
 from ossctl.repl.footnotes import footnoted
 from ossctl.repl.setup import Leave
@@ -41,13 +41,13 @@ def sessions(repl: "Repl", argument: str) -> None:
     """`/sessions [WORDS]`"""
     saved = repl.chat.log.sessions
     if argument:
-        hits = saved.search(argument, _LISTED)
+        hits = saved.search(argument, _LISTED, "chat")
         if not hits:
             repl.say("No message has these words.")
         for hit in hits:
             repl.say(f"{hit.session.id}  {' '.join(hit.excerpt.split())}")
         return
-    listed = saved.recent(_LISTED)
+    listed = saved.recent(_LISTED, "chat")
     if not listed:
         repl.say("There are no saved chats yet.")
     for session in listed:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from ossctl.app.chat.attachments import mentioned_files, read_attachment, with_attachments
-from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import Answered, ChatEvent, Prefilling, ToolRan
 from ossctl.app.chat.export import export_of, markdown_of, record_of
-from ossctl.app.chat.session_log import SessionLog, load_session
 from ossctl.app.chat.start import StartOptions, start_chat
 from ossctl.app.inference.finish import AnswerFinish
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.session_log import SessionLog, load_session
 from ossctl.app.tools.command import ToolCommand, ToolCommands
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.dialect import Answer, Reasoning, Tool
@@ -218,8 +218,10 @@ def test_a_session_goes_on_in_its_settings_but_for_those_given_anew(scripted: Sc
 
 
 def test_there_has_to_be_something_to_go_on_with() -> None:
+    sessions = Sessions.in_memory()
+    sessions.create("a logged run is no chat", "{}", kind="run")
     with pytest.raises(UsageError, match="there is no chat to continue"):
-        start_chat(StartOptions(ChatSettings(), [], continue_latest=True), SessionLog(Sessions.in_memory()))
+        start_chat(StartOptions(ChatSettings(), [], continue_latest=True), SessionLog(sessions))
     with pytest.raises(UsageError, match="there is no session abc"):
         start_chat(StartOptions(ChatSettings(), [], resume="abc"), SessionLog(Sessions.in_memory()))
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from ossctl.app.chat.chat import Chat
-from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.events import Answered
 from ossctl.app.chat.model_session import ModelSession
-from ossctl.app.chat.session_log import SessionLog, SessionModel
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadOptions, load_model
 from ossctl.app.library.prefix_cache import clear_cache
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.session_log import SessionLog, SessionModel
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.engine import persistence
 from ossctl.harmony.dialect import HarmonyDialect

@@ -12,6 +12,7 @@ from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.run.progress import RunProgress
 from ossctl.app.run.run import RunAnswer, ToolLoop
 from ossctl.app.tools.command import ToolCommand, ToolCommands
 from ossctl.app.tools.source import ToolOutcome
@@ -68,7 +69,7 @@ def answered(
     conversation = Conversation((Message("user", "Upper case?"),), tools.offered)
     spec = GenerationSpec(conversation, 500, (), Sampling(temperature=0))
     with Interrupt() as interrupt, Client(model, interrupt) as client:
-        (answer,) = ToolLoop(client, interrupt, seen, tools).run(spec, 1)
+        (answer,) = ToolLoop(client, interrupt, seen, tools, RunProgress()).run(spec, 1)
     return answer, runner
 
 

@@ -1,18 +1,22 @@
-"""The settings of a chat: what the options of `ossctl chat` and `/set` change."""
+"""The settings of chats and runs: what the options of the command line and `/set` change."""
 
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from ossctl.app.inference.options import GenerationOptions
+from ossctl.app.inference.defaults import SCHEMA_RETRIES
+from ossctl.app.inference.options import GenerationOptions, json_format_of
 from ossctl.app.user_text import text_of
-from ossctl.dialect import Effort, Think
+from ossctl.dialect import Effort, JsonFormat, Think
 from ossctl.engine.request import Sampling
+from ossctl.guide import TextFormat
 
 _SEEDS = 2**64
+
+_Settings = TypeVar("_Settings", bound="ChatSettings")
 
 
 @dataclass(frozen=True)
@@ -88,5 +92,58 @@ class ChatSettings:
 
 def settings_of(record: Mapping[str, Any]) -> ChatSettings:
     """The settings in a record, ignoring names that this version does not know."""
-    known = {field.name for field in fields(ChatSettings)}
-    return msgspec.convert({name: value for name, value in record.items() if name in known}, ChatSettings)
+    return _converted(record, ChatSettings)
+
+
+@dataclass(frozen=True)
+class RunSettings(ChatSettings):
+    """The settings of `ossctl run`, which can hold an answer to a format. `grammar` is its text."""
+
+    schema: Mapping[str, Any] | None = None
+    regex: str = ""
+    choice: tuple[str, ...] = ()
+    grammar: str = ""
+    schema_retries: int = SCHEMA_RETRIES
+    raw: bool = False
+
+    @classmethod
+    def of(cls, options: GenerationOptions) -> "RunSettings":
+        """The settings given on the command line. Raises UsageError."""
+        json_format, text_format = json_format_of(options.schema), options.text_format()
+        kind, source = (text_format.kind, text_format.source) if text_format else ("", "")
+        return cls(
+            **vars(ChatSettings.of(options)),
+            schema=json_format.schema if json_format else None,
+            regex=source if kind == "regex" else "",
+            choice=text_format.choices if text_format else (),
+            grammar=source if kind == "grammar" else "",
+            schema_retries=options.schema_retries,
+        )
+
+    @property
+    def json_format(self) -> JsonFormat | None:
+        return None if self.schema is None else JsonFormat(self.schema, "answer")
+
+    @property
+    def text_format(self) -> TextFormat | None:
+        for kind in ("regex", "grammar"):
+            if source := getattr(self, kind):
+                return TextFormat(kind, source)
+        return TextFormat("choice", choices=self.choice) if self.choice else None
+
+    def record(self) -> dict[str, Any]:
+        values = super().record()
+        for name, default in (("schema_retries", SCHEMA_RETRIES), ("raw", False)):
+            if values[name] == default:
+                del values[name]
+        return values
+
+
+def run_settings_of(record: Mapping[str, Any]) -> RunSettings:
+    """The settings in the record of a run or a chat."""
+    return _converted(record, RunSettings)
+
+
+def _converted(record: Mapping[str, Any], kind: type[_Settings]) -> _Settings:
+    known = {field.name for field in fields(kind)}
+    return msgspec.convert({name: value for name, value in record.items() if name in known}, kind)

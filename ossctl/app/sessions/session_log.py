@@ -1,25 +1,21 @@
 """Saves a chat in the database while it is written, and loads it again."""
 
-import array
-import functools
-import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
 import msgspec
 
-from ossctl import __version__
-from ossctl.app.chat.chat_settings import ChatSettings, settings_of
-from ossctl.app.chat.transcript import ContextCut, Entry, MessageEntry, State, Transcript
+from ossctl.app.sessions.chat_settings import ChatSettings, run_settings_of, settings_of
+from ossctl.app.sessions.stored import CUT, SessionModel, entry_of, settings_record, stored_message
+from ossctl.app.sessions.transcript import ContextCut, Entry, MessageEntry, Transcript
 from ossctl.app.user_text import encodable
-from ossctl.dialect import Message, ToolCall
+from ossctl.dialect import Message
 from ossctl.errors import UsageError
 from ossctl.storage.database import DatabaseUnusable
-from ossctl.storage.sessions import Sessions, StoredMessage, StoredSession, TipMoved
+from ossctl.storage.sessions import Kind, Sessions, StoredMessage, StoredSession, TipMoved
 
 __all__ = [
     "AnswerWriter",
@@ -38,23 +34,9 @@ __all__ = [
 _SECONDS_BETWEEN_WRITES = 0.1  # of an unfinished answer that is short
 _CHARACTERS_PER_SECOND = 100_000  # to write of an unfinished answer, each time the whole of it
 _MAX_TITLE = 60  # characters
-_CUT = "cut"
 
 _AnyEntry = TypeVar("_AnyEntry", bound=MessageEntry | ContextCut)
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class SessionModel:
-    """The model of a session. `reference` is the name or path given to -m, or the default's.
-
-    `template` is the path of the chat template; empty if that is the model's own.
-    """
-
-    reference: str
-    name: str = ""
-    path: str = ""
-    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +49,7 @@ class SavedSession:
     settings: ChatSettings
     model: SessionModel
     n_answers: int
+    kind: Kind = "chat"
 
 
 class SessionLog:
@@ -84,6 +67,7 @@ class SessionLog:
         self._unsaved_id = -1  # ids of entries that are not in the database count down from here
         self._tip: int | None = None  # of the session, as it was last read or written here
         self._rows: dict[int, int] = {}  # ids in the session, by the ids of entries
+        self._is_run = False  # whether the session is a logged run, and becomes a chat when it is continued
         self._left: str | None = None  # the session that another chat has continued
 
     def note_settings(self, settings: ChatSettings, model: SessionModel) -> None:
@@ -101,6 +85,9 @@ class SessionLog:
             )
 
         def write(session: str) -> int:
+            if self._is_run:
+                self.sessions.set_kind(session, "chat")
+                self._is_run = False
             stored = self._stored(entry)
             row_id = self.sessions.add(session, self._row(transcript.tip), stored, self._tip)
             self._rows[row_id] = self._tip = row_id
@@ -132,12 +119,13 @@ class SessionLog:
     def start_new(self) -> None:
         """Close the session. The next entry creates another one."""
         self.session = self._tip = None
-        self._rows = {}
+        self._rows, self._is_run = {}, False
 
     def open(self, reference: str) -> SavedSession:
         """Continue the session whose id starts with `reference`. Raises UsageError."""
         saved = load_session(self.sessions, self.sessions.find(reference))
         self.session, self._context = saved.id, None
+        self._is_run = saved.kind == "run"
         self._tip = saved.transcript.tip
         self._rows = {entry.id: entry.id for entry in saved.transcript.entries}
         return saved
@@ -166,30 +154,13 @@ class SessionLog:
             self.problem = error.message
 
     def _record(self) -> str:
-        """Model, settings and versions as JSON: what it takes to repeat the session."""
-        record: dict[str, Any] = {"versions": _versions()}
-        if self._context is not None:
-            settings, model = self._context
-            record = {"model": asdict(model), **settings.record(), **record}
-        return _as_json(record)
+        return settings_record(*self._context) if self._context else settings_record()
 
     def _stored(self, entry: Entry) -> StoredMessage:
         if isinstance(entry, ContextCut):
             covers = self._rows[entry.covers]
-            return StoredMessage(_CUT, encodable(entry.summary), covers=covers, created=entry.created)
-        message = entry.message
-        calls = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
-        return StoredMessage(
-            role=message.role,
-            content=encodable(message.content),
-            reasoning=encodable(message.reasoning),
-            calls=_as_json(calls),
-            tool=encodable(message.tool),
-            token_ids=array.array("i", message.token_ids).tobytes(),
-            state=entry.state,
-            created=entry.created,
-            details=_as_json(dict(entry.details)),
-        )
+            return StoredMessage(CUT, encodable(entry.summary), covers=covers, created=entry.created)
+        return stored_message(entry)
 
     def _try(self, write: Callable[[str], _Result]) -> _Result | None:
         if self.session is None or self.problem:
@@ -260,45 +231,17 @@ def load_session(sessions: Sessions, session: StoredSession) -> SavedSession:
     try:
         record = msgspec.json.decode(session.settings)
         model = msgspec.convert(record.get("model") or {"reference": ""}, SessionModel)
-        settings = settings_of(record)
-        entries = tuple(_entry(row) for row in sessions.messages(session.id))
+        settings = run_settings_of(record) if session.kind == "run" else settings_of(record)
+        entries = tuple(entry_of(row) for row in sessions.messages(session.id))
     except (msgspec.MsgspecError, ValueError, AttributeError) as error:
         raise UsageError(f"session {session.id} cannot be read: {error}") from None
     n_answers = sessions.count_answers(session.id)
-    return SavedSession(session.id, session.title, Transcript(entries), settings, model, n_answers)
+    return SavedSession(
+        session.id, session.title, Transcript(entries), settings, model, n_answers, session.kind
+    )
 
 
 def title_of(text: str) -> str:
     """The start of a message's first line."""
     line = next((line for line in text.splitlines() if line.strip()), "").strip()
     return line if len(line) <= _MAX_TITLE else f"{line[: _MAX_TITLE - 1].rstrip()}…"
-
-
-def _as_json(value: object) -> str:
-    return encodable(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":")))
-
-
-def _entry(row: StoredMessage) -> Entry:
-    if row.role == _CUT:
-        return ContextCut(row.content, row.covers or 0, row.id, row.created)
-    message = Message(
-        role=msgspec.convert(row.role, Any),
-        content=row.content,
-        reasoning=row.reasoning,
-        calls=tuple(msgspec.convert(msgspec.json.decode(row.calls), list[ToolCall])),
-        tool=row.tool,
-        token_ids=tuple(array.array("i", row.token_ids)),
-    )
-    state: State = "stopped" if row.state == "partial" else row.state  # its process died
-    return MessageEntry(message, row.id, state, row.created, msgspec.json.decode(row.details))
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version  # slow to import, and unused until the first message
-
-    return {
-        "ossctl": __version__,
-        "llama-cpp-python": version("llama-cpp-python"),
-        "python": platform.python_version(),
-    }

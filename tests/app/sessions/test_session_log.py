@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ossctl.app.chat import session_log
-from ossctl.app.chat.chat_settings import ChatSettings
 from ossctl.app.chat.history import ChatHistory
-from ossctl.app.chat.session_log import SessionLog, SessionModel, load_session
-from ossctl.app.chat.transcript import MessageEntry, Transcript
+from ossctl.app.sessions import session_log
+from ossctl.app.sessions.chat_settings import ChatSettings
+from ossctl.app.sessions.session_log import SessionLog, SessionModel, load_session
+from ossctl.app.sessions.transcript import MessageEntry, Transcript
 from ossctl.dialect import Message, ToolCall
 from ossctl.storage.sessions import Sessions
 

@@ -1,0 +1,1 @@
+"""Saved conversations, those of chats and of logged runs."""
