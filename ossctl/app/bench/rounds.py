@@ -6,6 +6,7 @@ from time import perf_counter
 
 from ossctl.app.bench.estimate import mean_of
 from ossctl.app.bench.passes import Pass, Side, Work
+from ossctl.runtime.base import DecodeAborted
 
 MIN_ROUNDS = 3
 _PATIENCE = 3  # times the effort, after which fewer rounds than MIN_ROUNDS have to do
@@ -24,13 +25,16 @@ def repeat(
 ) -> dict[str, list[Pass]]:
     """The passes of each side, as many of one as of another. The first side goes first in every other round.
 
-    Raises what the sides raise; an aborted round does not count.
+    Raises what the sides raise; a round that is aborted does not count.
     """
     passes: dict[str, list[Pass]] = {name: [] for name in sides}
     started = perf_counter()
     for number in range(effort.rounds):
         names = [*sides] if number % 2 == 0 else [*sides][::-1]
-        done = {name: sides[name].run(work) for name in names if keep_going()}
+        try:
+            done = {name: sides[name].run(work) for name in names}
+        except DecodeAborted:
+            break
         if not keep_going():
             break
         for name, each in done.items():
