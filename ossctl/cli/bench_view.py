@@ -1,14 +1,12 @@
 """What `ossctl bench` prints: progress, tables with bars, suggestions, a comparison."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ossctl.cli.output import Output, columns
 from ossctl.text import counted, duration, harmless
 
 if TYPE_CHECKING:
-    from rich.status import Status
-
     from ossctl.app.bench.comparison import Comparison
     from ossctl.app.bench.estimate import Estimate
     from ossctl.app.bench.results import BenchReport, Row, Speeds, Tuning
@@ -29,7 +27,7 @@ class Progress:
 
     def __init__(self, out: Output) -> None:
         self._out = out
-        self._status: Status | None = None
+        self._status: Any = None
 
     def remarks(self, remarks: Sequence[str]) -> None:
         for remark in remarks:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ossctl.app.plan.report import Report, Unplanned
     from ossctl.planning.plan import Plan
 
+_NOISY = 0.05  # half of a speed's interval, as a share of the speed
 _BAR = 44  # characters
 _BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, reserved, free
 
@@ -29,7 +30,8 @@ def describe_plan(report: "Report", plan: "Plan", out: Output) -> Iterator[str]:
     yield ""
     yield f"Generation is limited by {bottleneck(plan)}."
     if report.speed is not None:
-        yield f"Measured here on {report.speed.date}: {_speed(report.speed)}."
+        noisy = " (the machine was noisy)" if (report.speed.noise or 0) > _NOISY else ""
+        yield f"Measured here on {report.speed.date}: {_speed(report.speed)}{noisy}."
     yield from (f"{line[0].upper()}{line[1:]}." for line in _remarks(plan))
     yield from (f"{line[0].upper()}{line[1:]}." for line in alternatives(plan))
     for gpu in report.machine.unusable:

@@ -67,14 +67,14 @@ class StartedModel:
             started = perf_counter()
             requests.write(json.dumps({"id": "a", "prompt": prompt}).encode() + b"\n")
             requests.flush()
-            event: dict[str, Any] = json.loads(events.readline() or b"{}")
+            event = _event(events)
             seconds = perf_counter() - started
-            while event and "done" not in event:
-                event = json.loads(events.readline() or b"{}")
+            while "done" not in event:
+                event = _event(events)
             return seconds
 
         try:
-            events.readline()  # it is ready
+            _event(events)  # it is ready
             yield ask
         finally:
             self._finish(process)
@@ -109,6 +109,14 @@ class StartedModel:
             raise OssctlError(f"the time to the first token cannot be measured: {' '.join(last)}")
 
 
+def _event(lines: IO[bytes]) -> dict[str, Any]:
+    """The next event of `run --serve-stdin`. Raises OssctlError if the request has failed."""
+    event: dict[str, Any] = json.loads(lines.readline() or b'{"error": {"message": "it has ended"}}')
+    if "error" in event:
+        raise OssctlError(f"the time to the first token cannot be measured: {event['error']['message']}")
+    return event
+
+
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     if stream is None:
         raise ValueError("not a pipe")
@@ -133,6 +141,8 @@ def measure_waits(
         if seconds and keep_going():
             yield Wait(what=what, prompt_tokens=n_prompt, seconds=mean_of(seconds))
 
+    if not rounds:
+        return
     program.prepare()
     yield from wait("startup", lambda _: program.startup(), 0)
     yield from wait("cold", lambda n: program.answer(text, f"Question {n}?", "--no-cache"))

@@ -7,7 +7,6 @@ from pathlib import Path
 from ossctl.app.bench.estimate import Estimate
 from ossctl.app.bench.results import BenchReport, Row, Speeds
 from ossctl.storage.atomic import atomic_write
-from ossctl.text import counted
 
 # distances in the units of the picture, which are pixels at its natural width
 _WIDTH = 880
@@ -39,7 +38,7 @@ def picture(report: BenchReport) -> str:
         ("Generation by length", _lengths(report.lengths, "generation")),
         (
             "Generation by number of sequences",
-            [(counted(r.sequences, "sequence"), r.generation) for r in report.batches],
+            [(f"{row.sequences}", row.generation) for row in report.batches],
         ),
     ]
     shown = [(title, rows) for title, rows in parts if rows]
@@ -71,7 +70,7 @@ def _spoken(charts: Sequence[tuple[str, _Rows]]) -> str:
 
 def _heading(report: BenchReport) -> Iterator[str]:
     yield f'<text class="title" x="0" y="20">{escape(report.model.name)}, tokens per second</text>'
-    machine = [report.machine.processor, counted(report.machine.cores, "core"), *report.machine.devices]
+    machine = [report.machine.processor, f"{report.machine.cores} cores", *report.machine.devices]
     yield f'<text class="soft" x="0" y="40">{escape(", ".join(machine))}</text>'
 
 

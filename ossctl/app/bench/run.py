@@ -122,7 +122,7 @@ class _Bench:
             LengthSpeed(row.prompt_tokens, row.prefill.ossctl.value, row.generation.ossctl.value)
             for row in self.lengths
         )
-        self._remember(Purpose.INTERACTIVE, MeasuredSpeed(_today(), lengths=speed))
+        self._remember(Purpose.INTERACTIVE, MeasuredSpeed(_today(), noise_of(self.lengths), lengths=speed))
 
     def _measure_batches(self) -> None:
         n_generated = min(self._extent.generated, 32)
@@ -138,7 +138,7 @@ class _Bench:
                 self._watcher.step(f"{n_seq} sequences" if n_seq > 1 else "one sequence")
                 self.batches += self._row(_fitting(replace(work, sequences=n_seq), runner), runner)
         speed = tuple(BatchSpeed(row.sequences, row.generation.ossctl.value) for row in self.batches)
-        self._remember(Purpose.BATCH, MeasuredSpeed(_today(), batches=speed))
+        self._remember(Purpose.BATCH, MeasuredSpeed(_today(), noise_of(self.batches), batches=speed))
 
     def _too_slow(self, n_seq: int) -> bool:
         """Whether a pass of so many sequences would take too long, at the speed of fewer."""
@@ -225,7 +225,7 @@ def _fitting(work: Work, runner: LlamaRunner) -> Work:
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    settings: dict[str, Any] = msgspec.to_builtins(plan.settings)
+    settings: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(plan.settings))
     return settings
 
 

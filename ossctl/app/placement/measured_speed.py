@@ -1,7 +1,7 @@
 """Speeds that `ossctl bench` has measured here, by model file and settings."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -33,9 +33,10 @@ class BatchSpeed:
 
 @dataclass(frozen=True)
 class MeasuredSpeed:
-    """What was measured on `date`, YYYY-MM-DD."""
+    """What was measured on `date`, YYYY-MM-DD. Speeds are known to a share of ±`noise`, if repeated."""
 
     date: str
+    noise: float | None = None
     lengths: tuple[LengthSpeed, ...] = ()
     batches: tuple[BatchSpeed, ...] = ()
 
@@ -67,7 +68,8 @@ class MeasuredSpeeds:
             return
         known = self.get(model, settings)
         if known is not None:
-            speed = MeasuredSpeed(speed.date, speed.lengths or known.lengths, speed.batches or known.batches)
+            lengths, batches = speed.lengths or known.lengths, speed.batches or known.batches
+            speed = replace(speed, lengths=lengths, batches=batches)
         records = {name: record for name, record in read_state(self.path).items() if name != key}
         records[key] = msgspec.to_builtins(speed)
         write_state(self.path, dict([*records.items()][-_MAX_RECORDS:]))
