@@ -75,28 +75,22 @@ def bench_lines(report: "BenchReport", out: Output) -> Iterator[str]:
         how = f"up to ±{report.noise * 100:.0f} %" if report.noise < 1 else "more than ±100 %"
         yield f"The machine is noisy: speeds are uncertain by {how}."
     if report.tuning is not None:
-        yield from _tuning(report.tuning)
+        yield from _tuning(report.tuning, _section(report))
 
 
 def _table(heading: str, phase: str, rows: "Sequence[Row]", *, blocks: bool) -> Iterator[str]:
     yield ""
     speeds: list[Speeds] = [getattr(row, phase) for row in rows]
     most = max(each.ossctl.value for each in speeds)
-    lines = [(heading, f"{phase}, tokens/s", "", "llama.cpp", "of it", "")]
+    peer = ("llama-bench",) if any(each.llama_bench for each in speeds) else ()
+    lines = [(heading, f"{phase}, tokens/s", "", "llama.cpp", "of it", *peer, "")]
     for row, each in zip(rows, speeds, strict=True):
         name = f"{row.sequences}" if heading == "sequences" else f"{row.prompt_tokens:,}"
         bar = _bar(each.ossctl.value / most, blocks=blocks)
-        lines.append(
-            (
-                name,
-                _number(each.ossctl.value),
-                _error(each.ossctl),
-                _number(each.llama_cpp.value),
-                f"{each.ratio.value:.3f}",
-                bar,
-            )
-        )
-    yield from columns(lines, right=(0, 1, 2, 3, 4))
+        theirs = (_number(each.llama_bench.value) if each.llama_bench else "",) if peer else ()
+        ours = (_number(each.ossctl.value), _error(each.ossctl), _number(each.llama_cpp.value))
+        lines.append((name, *ours, f"{each.ratio.value:.3f}", *theirs, bar))
+    yield from columns(lines, right=range(5 + len(peer)))
 
 
 def _number(speed: float) -> str:
@@ -148,7 +142,16 @@ def _energy(report: "BenchReport") -> Iterator[str]:
         yield from columns(rows, right=(1,))
 
 
-def _tuning(tuning: "Tuning") -> Iterator[str]:
+def _section(report: "BenchReport") -> str:
+    """The section of a config file for this model, or for all if it has been given as a file."""
+    name = report.model.name
+    named = (
+        name.isascii() and name.replace("-", "").isalnum() and not report.model.file.startswith(f"{name}.")
+    )
+    return f"model.{name}" if named else "defaults"
+
+
+def _tuning(tuning: "Tuning", section: str) -> Iterator[str]:
     yield ""
     lines = [("instead of the plan", "prefill", "", "generation", "", "")]
     for change in tuning.changes:
@@ -167,7 +170,7 @@ def _tuning(tuning: "Tuning") -> Iterator[str]:
     yield f"Faster on this machine: {options}{gains}."
     for option in tuning.suggested:
         name, value = option.removeprefix("--").split(" ")
-        yield f"  ossctl config set {name} {value}"
+        yield f"  ossctl config set {section}.{name} {value}"
 
 
 def _multiple(ratio: "Estimate") -> tuple[str, str]:

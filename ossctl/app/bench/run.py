@@ -14,6 +14,7 @@ import msgspec
 
 from ossctl import __version__
 from ossctl.app.bench.first_token import StartedModel, measure_waits, words
+from ossctl.app.bench.llama_bench import with_llama_bench
 from ossctl.app.bench.options import BenchOptions, Watcher
 from ossctl.app.bench.passes import BareSide, EngineSide, Work
 from ossctl.app.bench.results import BenchReport, Machine, Row, Subject, Tuning, Wait, noise_of
@@ -118,6 +119,9 @@ class _Bench:
             for work in works:
                 self._watcher.step(f"a prompt of {work.prompt_tokens:,} tokens")
                 self.lengths += self._row(work, runner)
+        settings, rounds = self._plans[Purpose.INTERACTIVE].settings, self._extent.starts
+        if self._interrupt.keep_going():
+            self.lengths = with_llama_bench(self._options.path, settings, self.lengths, rounds)
         speed = tuple(
             LengthSpeed(row.prompt_tokens, row.prefill.ossctl.value, row.generation.ossctl.value)
             for row in self.lengths
