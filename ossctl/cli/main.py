@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ossctl import __version__
 from ossctl.cli.alias import alias
 from ossctl.cli.batch import batch, batch_status
+from ossctl.cli.bench import bench
 from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
 from ossctl.cli.compare import compare
@@ -96,6 +97,7 @@ app.command("eval")(evaluate)
 app.command("eval ppl")(ppl)
 app.command()(compare)
 app.command()(plan)
+app.command()(bench)
 app.command()(doctor)
 app.command()(pull)
 app.command()(alias)

@@ -8,9 +8,11 @@ from ossctl.planning.machine import format_bytes
 
 if TYPE_CHECKING:
     from ossctl.app.placement.fit import DoesNotFit, Fit
+    from ossctl.app.placement.measured_speed import MeasuredSpeed
     from ossctl.app.plan.report import Report, Unplanned
     from ossctl.planning.plan import Plan
 
+_NOISY = 0.05  # half of a speed's interval, as a share of the speed
 _BAR = 44  # characters
 _BLOCKS, _PLAIN = "█▓▒░·", "#=+-."  # weights, cache, compute, reserved, free
 
@@ -27,10 +29,25 @@ def describe_plan(report: "Report", plan: "Plan", out: Output) -> Iterator[str]:
     yield from _settings(plan)
     yield ""
     yield f"Generation is limited by {bottleneck(plan)}."
+    if report.speed is not None:
+        noisy = " (the machine was noisy)" if (report.speed.noise or 0) > _NOISY else ""
+        yield f"Measured here on {report.speed.date}: {_speed(report.speed)}{noisy}."
     yield from (f"{line[0].upper()}{line[1:]}." for line in _remarks(plan))
     yield from (f"{line[0].upper()}{line[1:]}." for line in alternatives(plan))
     for gpu in report.machine.unusable:
         yield f"{gpu.message}: {gpu.fix}"
+
+
+def _speed(speed: "MeasuredSpeed") -> str:
+    """The tokens per second that `ossctl bench` has measured."""
+    parts = [
+        f"{each.prefill:,.0f} tokens/s for a prompt of {each.tokens:,}, then {each.generation:,.1f} tokens/s"
+        for each in speed.lengths[-1:]
+    ]
+    parts += [
+        f"{each.generation:,.0f} tokens/s with {each.sequences} sequences" for each in speed.batches[-1:]
+    ]
+    return "; ".join(parts)
 
 
 def compare(reports: "list[Report]", others: "list[Unplanned]") -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ossctl.runtime.base import Chunk
+from ossctl.runtime.base import Chunk, Tokens
 from ossctl.runtime.bindings import lib
 
 
@@ -48,6 +48,11 @@ class LlamaBatch:
             else:
                 self._positions[start:end] = np.arange(first, first + end - start)
         self.struct.n_tokens = end
+
+    def advance(self, tokens: Tokens) -> None:
+        """Replace the tokens of a batch with one per sequence by their successors."""
+        self._tokens[: len(tokens)] = tokens
+        self._positions[: len(tokens)] += 1
 
     def want_all(self) -> None:
         """Ask for an output of every token, as pooled embeddings need."""

@@ -99,6 +99,11 @@ class LlamaRunner:
         self._batch = LlamaBatch(self.n_batch)
 
     @property
+    def handle(self) -> Any:
+        """The C API's pointer. Raises ValueError after `close`."""
+        return self._open()
+
+    @property
     def needs_snapshots(self) -> bool:
         return self.window > 0 or self._recurrent
 

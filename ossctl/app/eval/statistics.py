@@ -8,12 +8,11 @@ arXiv 2411.00640). All intervals are 95 % intervals.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import comb, fsum, isclose, sqrt
-from statistics import NormalDist, fmean
+from math import comb, isclose, sqrt
+from statistics import fmean
 
 from ossctl.app.eval.results import Sample, TaskResult
-
-_Z: float = NormalDist().inv_cdf(0.975)
+from ossctl.app.quantiles import Z, student
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def difference(first: TaskResult, second: TaskResult) -> Difference | None:
     one = 1 / min(len(scores[question]) for question in common for scores in (mine, other))
     adjusted = [*differences, one, -one]
     value, middle = fmean(differences), fmean(adjusted)
-    half = _Z * sqrt((fmean(d * d for d in adjusted) - middle**2) / len(adjusted))
+    half = Z * sqrt((fmean(d * d for d in adjusted) - middle**2) / len(adjusted))
     return Difference(
         value,
         max(-1.0, min(middle - half, value)),
@@ -139,9 +138,9 @@ def difference_to(
 
 def wilson(share: float, n: float) -> tuple[float, float]:
     """The score interval of Wilson (1927) for a share of `n` independent answers, which need not be whole."""
-    scale = 1 + _Z**2 / n
-    middle = (share + _Z**2 / (2 * n)) / scale
-    half = _Z * sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n)) / scale
+    scale = 1 + Z**2 / n
+    middle = (share + Z**2 / (2 * n)) / scale
+    half = Z * sqrt(share * (1 - share) / n + Z**2 / (4 * n * n)) / scale
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
@@ -165,26 +164,8 @@ def _effective_answers(questions: list[list[float]], value: float) -> float:
     if isclose(variance, 0, abs_tol=1e-12):
         agree = not binary or value in {0, 1}
         return n if agree else n_answers
-    effective = value * (1 - value) / variance * (_Z / _student(n - 1)) ** 2
+    effective = value * (1 - value) / variance * (Z / student(n - 1)) ** 2
     return max(n, min(effective, n_answers) if binary else effective)
-
-
-def _student(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t: exact up to 2 degrees, above within 0.2 %.
-
-    The series is 26.7.5 of Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964).
-    """
-    if degrees == 1:
-        return 12.706205
-    if degrees == 2:
-        return 4.302653
-    terms = (
-        (_Z**3 + _Z) / 4,
-        (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96,
-        (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384,
-        (79 * _Z**9 + 776 * _Z**7 + 1482 * _Z**5 - 1920 * _Z**3 - 945 * _Z) / 92160,
-    )
-    return _Z + fsum(term / degrees**power for power, term in enumerate(terms, 1))
 
 
 def _vote(samples: Sequence[Sample]) -> float:

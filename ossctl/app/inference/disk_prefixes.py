@@ -3,19 +3,13 @@
 import shutil
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 
-import msgspec
-
-from ossctl.app.placement.fingerprint import fingerprint_of
-from ossctl.app.placement.shapes import shards_of
+from ossctl.app.placement.computed_by import state_key
 from ossctl.engine.prefix_disk import DiskPrefix, SavedPrefix
 from ossctl.planning.machine import MIB
 from ossctl.planning.plan import Plan
 from ossctl.runtime.base import Snapshot, Tokens
-from ossctl.runtime.devices import system_info
-from ossctl.runtime.library import fingerprint
 from ossctl.settings import Paths
 from ossctl.storage.prefix_cache import Found, PrefixCache
 from ossctl.storage.prefix_file import ComputedPrefix
@@ -78,7 +72,11 @@ class DiskPrefixes:
         folder = Paths.from_environment().prefixes
         try:
             limit = default_size(folder) if self._max_bytes is None else self._max_bytes
-            return PrefixCache(folder, _key(self._path, self._plan), self._name, limit) if limit else None
+            return (
+                PrefixCache(folder, state_key(self._path, self._plan.settings), self._name, limit)
+                if limit
+                else None
+            )
         except OSError:
             return None
 
@@ -87,28 +85,3 @@ def default_size(folder: Path) -> int:
     """The default limit in bytes: a share of the free disk, at most MAX_BYTES. Raises OSError."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return min(MAX_BYTES, int(shutil.disk_usage(existing).free * _SHARE_OF_FREE))
-
-
-def _key(path: Path, plan: Plan) -> bytes:
-    """A hash of all that a state depends on. Raises OSError.
-
-    llama.cpp refuses states of another layout, but loads those of other weights or repacked tensors without
-    an error.
-    """
-    settings = plan.settings
-    shards = shards_of(path)
-    depends_on = (
-        fingerprint_of(shards),
-        [shard.stat().st_mtime_ns for shard in shards],  # the fingerprint has samples of the weights alone
-        fingerprint(),
-        system_info(),
-        settings.kv_type.value,
-        settings.flash_attention,
-        settings.repack,
-        1 if settings.unified else settings.parallel,
-        settings.devices,
-        settings.gpu_layers,
-        settings.device_layers,
-        settings.experts_in_ram,
-    )
-    return blake2b(msgspec.json.encode(depends_on), digest_size=16).digest()

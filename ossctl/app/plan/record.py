@@ -1,5 +1,6 @@
 """The JSON form of a report, `ossctl.plan/1`."""
 
+from dataclasses import asdict
 from typing import Any
 
 from ossctl.app.placement.fit import DoesNotFit
@@ -22,6 +23,7 @@ def plan_record(report: Report) -> dict[str, Any]:
         "figures": "llama.cpp" if report.fit.prediction.reserved else "predicted",
         "origins": dict(report.fit.origins),
         "bottleneck": bottleneck(report.fit),
+        "measured_speed": None if report.speed is None else asdict(report.speed),
     }
 
 

@@ -11,6 +11,7 @@ from ossctl.app.library.resolve import NotPulled, hub_reference, locate
 from ossctl.app.placement.fit import DoesNotFit, Fit, fit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.placement.machine import hypothetical, parse_size, parse_vram, this_machine
+from ossctl.app.placement.measured_speed import MeasuredSpeed, MeasuredSpeeds
 from ossctl.app.placement.remote_shape import remote_shape
 from ossctl.app.placement.reservation import reserved
 from ossctl.app.placement.shapes import shape_of_file, shipped_shape
@@ -18,6 +19,7 @@ from ossctl.errors import UsageError
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.local import Origin
 from ossctl.planning.machine import Machine
+from ossctl.planning.plan import Plan
 from ossctl.planning.planner import required_ram
 from ossctl.planning.shape import ModelShape
 from ossctl.planning.workload import Workload
@@ -49,12 +51,16 @@ class MachineOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """Whether and how a model fits a machine. `model` is its name, `here` whether it is on this machine."""
+    """Whether and how a model fits a machine. `model` is its name, `here` whether it is on this machine.
+
+    `speed` is what `ossctl bench` has measured with this plan.
+    """
 
     model: str
     machine: Machine
     fit: Fit
     here: bool
+    speed: MeasuredSpeed | None = None
 
 
 def plan_one(
@@ -75,7 +81,10 @@ def plan_one(
     if path and not machine.hypothetical and not workload.all_logits:  # other versions reserve those
         reserve = functools.partial(reserved, path, say=lambda reason: say(f"{reason}; it is predicted"))
     fit = fit_of(shape, machine, workload, options.overrides(shape), reserve)
-    return Report(model, machine, fit, path is not None)
+    speed = None
+    if path is not None and isinstance(fit, Plan) and not machine.hypothetical:
+        speed = MeasuredSpeeds.saved().get(path, fit.settings)
+    return Report(model, machine, fit, path is not None, speed)
 
 
 def plan_all(options: LoadOptions, workload: Workload, machine: Machine) -> list[Report]:

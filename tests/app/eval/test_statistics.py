@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ossctl.app.eval.results import Outcome, Sample
 from ossctl.app.eval.statistics import (
     Estimate,
-    _student,
     count_outcomes,
     difference,
     difference_to,
@@ -21,6 +20,7 @@ from ossctl.app.eval.statistics import (
     pass_at,
     wilson,
 )
+from ossctl.app.quantiles import student
 from tests.support.evaluations import result, result_of
 
 # the scores of the repeats of each question
@@ -62,7 +62,7 @@ def test_one_answer_says_little_and_no_answer_nothing() -> None:
     [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (10, 2.228), (29, 2.045), (100, 1.984)],
 )
 def test_students_quantile_is_that_of_the_tables(degrees: int, quantile: float) -> None:
-    assert _student(degrees) == pytest.approx(quantile, rel=0.002)
+    assert student(degrees) == pytest.approx(quantile, rel=0.002)
 
 
 def test_repeats_that_differ_within_questions_count_as_answers_of_their_own() -> None:
