@@ -41,12 +41,18 @@ class Chunk:
     """Consecutive tokens of one sequence in one batch.
 
     `tokens`, int32 [n], are appended to what the sequence holds. `wants_logits` asks for the logits after the
-    last of them.
+    last of them that is no guess, and after each of the `n_drafted` guesses that follow it.
     """
 
     seq: int
     tokens: Tokens
     wants_logits: bool
+    n_drafted: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of logits that it asks for."""
+        return 1 + self.n_drafted if self.wants_logits else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +86,20 @@ class Runner(Protocol):
         """Maximum tokens per ubatch; larger decodes are split into several."""
 
     @property
+    def unified(self) -> bool:
+        """Whether all sequences share cells. If not, a ubatch has as many tokens of each of its sequences."""
+
+    @property
     def n_ctx_seq(self) -> int:
         """Maximum tokens per sequence."""
 
     @property
     def n_cells(self) -> int:
         """Maximum tokens of all sequences together, less than n_seq * n_ctx_seq if they share cells."""
+
+    @property
+    def n_rows(self) -> int:
+        """Maximum rows of logits per decode, at least `n_seq`; the others are for drafts."""
 
     @property
     def n_threads(self) -> int:
@@ -98,8 +112,8 @@ class Runner(Protocol):
     def decode(self, chunks: Sequence[Chunk]) -> Logits:
         """Decode the chunks, at most one per sequence.
 
-        Returns float32 [number of chunks that want logits, n_vocab] in the order of the chunks, valid until
-        the next decode. Raises CacheFull, DecodeFailed, DecodeAborted, ValueError.
+        Returns float32 [sum of the chunks' n_rows, n_vocab] in their order, valid until the next decode.
+        Raises CacheFull, DecodeFailed, DecodeAborted, ValueError.
         """
 
     def snapshot(self, seq: int) -> Snapshot:

@@ -42,7 +42,7 @@ class LlamaBatch:
             self._tokens[start:end] = chunk.tokens
             self._sequences[start:end] = chunk.seq
             self._outputs[start:end] = 0
-            self._outputs[end - 1] = chunk.wants_logits
+            self._outputs[end - chunk.n_rows : end] = 1
             if end - start == 1:
                 self._positions[start] = first
             else:

@@ -41,17 +41,24 @@ class ContextOptions:
     """Sizes of the KV cache and of batches, in tokens.
 
     If `unified`, all sequences share `n_ctx` cells, which suits sequences of different lengths. Otherwise
-    each of the `n_seq` sequences has `n_ctx` cells of its own, and decoding many of them is faster.
+    each of the `n_seq` sequences has `n_ctx` cells of its own, and decoding many of them is faster. A decode
+    returns up to `n_seq + n_draft` rows of logits.
     """
 
     n_ctx: int = 4096
     n_seq: int = 1
     n_batch: int = 2048
     n_ubatch: int = 512
+    n_draft: int = 0
     unified: bool = False
     n_threads: int = 0  # 0: all physical cores
     kv_type: str = "f16"  # or q8_0, of half the size
     flash_attention: bool = True  # without it, a CPU decodes faster but stores all scores
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of logits of one decode: one per sequence, not per token, and those for drafts."""
+        return min(self.n_seq + self.n_draft, self.n_batch)
 
     def validate(self) -> None:
         """Raise ValueError for sizes on which llama.cpp would abort the process."""
@@ -90,6 +97,7 @@ class LlamaRunner:
         self.n_batch = min(options.n_batch, lib.llama_n_batch(self._handle))
         self.n_ubatch = min(self.n_batch, lib.llama_n_ubatch(self._handle))
         self.n_ctx_seq = min(options.n_ctx, lib.llama_n_ctx_seq(self._handle))
+        self.n_rows = self.n_seq if model.recurrent else options.n_rows  # a state cannot drop a draft
         self.n_cells = self.n_ctx_seq * (1 if options.unified else options.n_seq)
         self._lengths = [0] * self.n_seq
         self._lost: set[int] = set()  # sequences whose recurrent state an abort has left undefined
@@ -275,7 +283,10 @@ class LlamaRunner:
             total += n
         if total > self.n_batch:
             raise ValueError(f"{total} tokens exceed a batch of {self.n_batch}")
-        return sum(chunk.wants_logits for chunk in chunks)
+        n_rows = sum(chunk.n_rows for chunk in chunks)
+        if n_rows > self.n_rows or any(chunk.n_rows > len(chunk.tokens) for chunk in chunks):
+            raise ValueError(f"{n_rows} rows of logits exceed {self.n_rows}, or a chunk's tokens")
+        return n_rows
 
 
 def _context_params(options: ContextOptions, n_threads: int, abort_flag: Any) -> Any:
@@ -284,7 +295,7 @@ def _context_params(options: ContextOptions, n_threads: int, abort_flag: Any) ->
     params.n_seq_max = options.n_seq
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
-    params.n_outputs_max = options.n_seq  # rows of logits: one per sequence, not per token
+    params.n_outputs_max = options.n_rows
     params.n_threads = params.n_threads_batch = n_threads
     params.kv_unified = options.unified
     params.type_k = params.type_v = _KV_TYPES[options.kv_type]
