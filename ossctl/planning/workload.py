@@ -21,7 +21,8 @@ class Workload:
     `requests` is the size of a batch and `request_tokens` the limit of prompt and answer together, None if
     not known. `conversations` share one KV cache, and only one of them is generating at a time.
     `prompt_tokens` and `answer_tokens` are estimates for one request. `all_logits` is for programs that
-    reserve a row of logits for every token of a ubatch, as older llama-servers do.
+    reserve a row of logits for every token of a ubatch, as older llama-servers do. Up to `draft`
+    guessed tokens are decoded together with those that they follow.
     """
 
     purpose: Purpose = Purpose.INTERACTIVE
@@ -31,6 +32,7 @@ class Workload:
     prompt_tokens: int = USUAL_TOKENS
     answer_tokens: int = USUAL_TOKENS
     all_logits: bool = False
+    draft: int = 0
 
     def useful_ctx(self, shape: ModelShape) -> int:
         """The largest context size, in tokens, that this workload can use."""

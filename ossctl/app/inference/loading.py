@@ -24,6 +24,7 @@ from ossctl.app.placement.runtime_options import context_options, model_options
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.dialect import Dialect
 from ossctl.engine.breakers import BreakerFinder, Breakers
+from ossctl.engine.drafts import DENSE, MIXTURE, DraftOptions
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import MemoryShortage, ModelError
 from ossctl.harmony.dialect import HarmonyDialect
@@ -65,7 +66,8 @@ class LoadedModel:
     `raw_dialect` is for texts without the chat format of `dialect`; None if there is no such format.
 
     `remarks` are messages for the user, such as a GPU that is not used or a plan that was reduced. `reported`
-    is the memory use according to llama.cpp, by device. `find_breakers` finds DRY's sequence breakers.
+    is the memory use according to llama.cpp, by device. `find_breakers` finds DRY's sequence breakers. If
+    `drafts` is None, no tokens are guessed.
     """
 
     name: str
@@ -78,6 +80,7 @@ class LoadedModel:
     disk: DiskPrefixes | None = None
     raw_dialect: Dialect | None = None
     find_breakers: Callable[[tuple[str, ...]], Breakers] = lambda _: Breakers()
+    drafts: DraftOptions | None = None
 
     def dialect_of(self, *, raw: bool) -> Dialect:
         """The dialect of a chat, or of raw text."""
@@ -114,8 +117,10 @@ def load_model(
             any_length=not loaded.runner.needs_snapshots,
             max_bytes=options.cache_bytes,
         )
-        return replace(loaded, disk=parts.enter_context(closing(disk)))
+        drafts = _drafts(options.draft, plan)
+        return replace(loaded, disk=parts.enter_context(closing(disk)), drafts=drafts)
 
+    workload = options.drafting(workload)
     loader = _Loader(load, shape, workload, options.overrides(shape), functools.partial(reserved, path))
     with ExitStack() as parts:
         loaded = loader.load(parts)
@@ -220,6 +225,13 @@ def _load_by(
         raw_dialect=RawDialect(model.vocab),
         find_breakers=BreakerFinder(model.vocab).find,
     )
+
+
+def _drafts(n_tokens: int | None, plan: Plan) -> DraftOptions | None:
+    if not plan.settings.draft:
+        return None
+    mixture = plan.shape.n_expert > 1 and not plan.all_on_gpu
+    return DraftOptions(plan.settings.draft, fixed=n_tokens is not None, costs=MIXTURE if mixture else DENSE)
 
 
 def _try_decode(runner: LlamaRunner, model: LlamaModel) -> None:

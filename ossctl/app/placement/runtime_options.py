@@ -33,6 +33,7 @@ def context_options(settings: Settings) -> "ContextOptions":
         n_seq=settings.parallel,
         n_batch=settings.batch,
         n_ubatch=settings.ubatch,
+        n_draft=settings.draft,
         unified=settings.unified,
         n_threads=settings.threads,
         kv_type=settings.kv_type.value,
