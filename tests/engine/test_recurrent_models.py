@@ -149,3 +149,8 @@ def test_a_cache_too_small_for_all_still_answers_all(model: LlamaModel) -> None:
     with talk_with(model, n_seq=6, unified=True, n_ctx=128) as talk:
         talk.ask(*(ids(50, n) for n in range(6)))
         talk.ask(*(np.concatenate([ids(30, 7), ids(30, n)]) for n in range(6)))
+
+
+def test_a_state_cannot_drop_guesses_so_there_are_no_rows_for_them(model: LlamaModel) -> None:
+    with LlamaRunner(model, ContextOptions(n_ctx=256, n_seq=2, n_draft=15)) as runner:
+        assert runner.n_rows == 2
