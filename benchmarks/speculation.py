@@ -1,12 +1,13 @@
 """`make bench-draft`: what guessing tokens gains and costs, and whether any answer changes.
 
-    python -m benchmarks.speculation [MODEL.gguf] [--rounds 5] [--tokens 160] [--kv f16|q8_0]
+    python -m benchmarks.speculation [MODEL.gguf] [--rounds 5] [--tokens 160] [--kv f16|q8_0] [--case NAME]
 
 Each case is answered with and without drafts in turn, in one process. Times are the processor's, summed over
 its cores, from the end of the prompt to the end of the answer, so that other programs disturb little.
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Iterator
@@ -30,18 +31,18 @@ _PLANETS = _NAMES.split()
 _LINES = "\n".join(
     f"{n}. {name} is {n * 37 % 91} units from {_PLANETS[-n]}." for n, name in enumerate(_PLANETS)
 )
-_TABLE = "\n".join(f"| {name} | {n * 37 % 91} | {n % 3} |" for n, name in enumerate(_PLANETS))
+_ITEMS = [
+    {"place": n, "text": f"{a}, {n * 37 % 91} of {b}"}
+    for n, (a, b) in enumerate(zip(_PLANETS, _PLANETS[::-1], strict=True))
+]
+_JSON = json.dumps(_ITEMS, separators=(",", ":"))
 _SCHEMA = {
     "type": "array",
-    "minItems": 12,
+    "minItems": len(_PLANETS),
     "items": {
         "type": "object",
-        "properties": {
-            "planet_name": {"enum": _PLANETS},
-            "distance_from_sun": {"type": "integer", "maximum": 99, "minimum": 0},
-            "is_habitable": {"type": "boolean"},
-        },
-        "required": ["planet_name", "distance_from_sun", "is_habitable"],
+        "properties": {"place": {"type": "integer"}, "text": {"type": "string"}},
+        "required": ["place", "text"],
         "additionalProperties": False,
     },
 }
@@ -60,7 +61,7 @@ class Case:
 
 _CASES = (
     Case("copies", f"{_LINES}\n\n{_LINES}\n\n{_LINES[:60]}", 2.5),
-    Case("JSON by a schema", f"{_TABLE}\n\nThe table as JSON:\n", 1.3, schema=True),
+    Case("JSON by a schema", f"{_JSON}\n\n{_JSON}\n\n", 1.3, schema=True),
     Case("no copies", "Once upon a time, in a village by the sea,", 0.98),
     Case("8 at once", "A letter to the editor about the harbour:", 0.98, n_seq=8),
 )
@@ -114,11 +115,12 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path, default=smollm2())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=160)
+    parser.add_argument("--case", choices=[case.name for case in _CASES], help="only this one")
     parser.add_argument("--kv", choices=["f16", "q8_0"], default="f16")
     args = parser.parse_args()
     with LlamaModel(args.model) as model:
         bench = Bench(model, args.tokens, args.kv)
-        for case in _CASES:
+        for case in (case for case in _CASES if args.case in (None, case.name)):
             ratios, differ, drafted, accepted = [], 0, 0, 0
             for before, after, equal, engine in bench.compare(case, args.rounds):
                 ratios.append(before / after)

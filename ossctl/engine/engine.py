@@ -199,14 +199,16 @@ class Engine:
         while forced := sequence.forced():
             for token in forced:
                 sequence.uniform()  # one per token, as when log probabilities rule out forced runs
-                outputs.append(self._append_token(verification, Sampled(token, None)))
+                outputs.append(self._append_token(verification, Sampled(token, None), forced=True))
                 if sequence.finish is not None:
                     return
 
-    def _append_token(self, verification: Verification, sampled: Sampled) -> Generated:
+    def _append_token(
+        self, verification: Verification, sampled: Sampled, *, forced: bool = False
+    ) -> Generated:
         sequence = verification.sequence
         self.stats.generated_tokens += 1
-        sequence.append(sampled.token)
+        sequence.append(sampled.token, forced=forced)
         verification.compare(sampled.token)
         if sequence.finish is not None:
             self.stats.cached_tokens += sequence.num_cached_tokens

@@ -33,11 +33,11 @@ class PromptLookup:
         """The estimated probability that the next guess is right."""
         return self._hits / self._guesses
 
-    def append(self, token: int) -> None:
-        """Add the next token."""
+    def append(self, token: int, *, forced: bool = False) -> None:
+        """Add the next token. One that was forced says nothing about the rate of hits."""
         place = self._place
         hit = place >= 0 and self._tokens[place] == token
-        if place >= 0:
+        if place >= 0 and not forced:
             self._hits = _DECAY * self._hits + (1 - _DECAY) * _PRIOR_HITS + hit
             self._guesses = _DECAY * self._guesses + (1 - _DECAY) * _PRIOR_GUESSES + 1
         self._tokens.append(token)

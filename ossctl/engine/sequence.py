@@ -166,12 +166,12 @@ class Sequence:
         wants_logits = done + len(tokens) == self.num_tokens and self.request.max_tokens > 0
         return Chunk(self.assigned_slot.seq, tokens, wants_logits)
 
-    def append(self, token: int) -> FinishReason | None:
-        """Add a generated token; return why the request ends with it, or None. Raises GuideFailed."""
+    def append(self, token: int, *, forced: bool = False) -> FinishReason | None:
+        """Add a sampled or forced token; return why the request ends with it, or None. Raises GuideFailed."""
         self.tail.append(token)
         self.num_generated_tokens += 1
         if self.lookup is not None:
-            self.lookup.append(token)
+            self.lookup.append(token, forced=forced)
         guide, ignore_eos = self.request.guide, self.request.sampling.ignore_eos
         if self.history is not None:
             self.history.accept(token)

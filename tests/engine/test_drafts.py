@@ -269,6 +269,15 @@ def test_the_hit_rate_is_known_before_the_first_draft_and_follows_the_text() -> 
     assert copying_rate > 0.85
 
 
+def test_forced_tokens_do_not_count_as_hits() -> None:
+    lookup = PromptLookup(np.array(COPIED * 2, np.int32))
+    before = lookup.hit_rate
+    for token in COPIED:
+        lookup.append(token, forced=True)
+    assert lookup.hit_rate == before
+    assert lookup.guess(2) == COPIED[:2]
+
+
 # costs
 
 
