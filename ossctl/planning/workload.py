@@ -23,6 +23,8 @@ class Workload:
     `prompt_tokens` and `answer_tokens` are estimates for one request. `all_logits` is for
     perplexities, and for programs that reserve a row of logits for every token of a ubatch, as older
     llama-servers do. Unless `plain_attention`, flash attention is used even where plain attention is faster.
+    Up to `draft` guessed tokens are decoded together with those that they follow, on a CPU or, with
+    `draft_on_gpu`, anywhere.
     """
 
     purpose: Purpose = Purpose.INTERACTIVE
@@ -33,6 +35,8 @@ class Workload:
     answer_tokens: int = USUAL_TOKENS
     all_logits: bool = False
     plain_attention: bool = True
+    draft: int = 0
+    draft_on_gpu: bool = True
 
     def useful_ctx(self, shape: ModelShape) -> int:
         """The largest context size, in tokens, that this workload can use."""

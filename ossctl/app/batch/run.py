@@ -200,7 +200,8 @@ def _answerer(
             )
             yield _Answerer(embedder.name, embedder.remarks, make)
         return
-    with load_model(model.path, model.options, workload_of(job, survey), interrupt) as loaded:
+    options = _without_drafts(model.options) if job.rules.deterministic else model.options
+    with load_model(model.path, options, workload_of(job, survey), interrupt) as loaded:
         if job.rules.deterministic:
             check_deterministic(loaded.plan)
         codec = Codec(parser_for(job, loaded), _records(job, model.identity(loaded)))
@@ -208,6 +209,13 @@ def _answerer(
         yield _Answerer(
             loaded.name, loaded.remarks, make, loaded.plan.settings.devices if loaded.plan else ()
         )
+
+
+def _without_drafts(options: LoadOptions) -> LoadOptions:
+    """Raises UsageError if drafts are asked for: the rows of a decode would depend on what was guessed."""
+    if options.draft:
+        raise UsageError("--draft and --deterministic exclude each other", "Leave one of them out.")
+    return replace(options, draft=0)
 
 
 def _records(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
