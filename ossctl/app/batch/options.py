@@ -12,6 +12,7 @@ from ossctl.app.batch.run import BatchJob, Sink
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.prompt_template import prompt_template
 from ossctl.app.tools.options import ToolOptions
+from ossctl.app.wire.shard import Shard
 from ossctl.app.wire.source import Format, Source, format_of
 from ossctl.dialect import Tool
 from ossctl.errors import UsageError
@@ -31,6 +32,7 @@ class BatchOptions:
     formats: tuple[Format, ...] = ()
     limit: int | None = None
     sample: int | None = None
+    shard: str | None = None
     assign_ids: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -62,6 +64,7 @@ class BatchOptions:
                 self.limit,
                 self.sample,
                 self.generation.seed or 0,
+                None if self.shard is None else Shard.parse(self.shard),
             ),
             Sink(
                 None if self.sink == STREAM else self.sink,
