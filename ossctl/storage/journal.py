@@ -24,7 +24,7 @@ from ossctl.storage.lock import try_lock
 
 _SYNC_SECONDS = 30.0  # as often as Linux itself writes back dirty pages; an fsync may take 0.1 s
 _CHECK_SECONDS = 1.0  # how often to check that the file has not been deleted
-WAIT_HINT = "Wait until it has finished, or choose another file with -o."
+_LOCKED_HINT = "Wait until it has finished, or choose another file with -o."
 _EXISTS_HINT = "Use --resume to continue it, or --overwrite to replace it."
 
 
@@ -39,7 +39,7 @@ class FilePolicy:
     path: Path
     durable: bool = False
     rescue_dir: Path | None = None
-    locked_hint: str = WAIT_HINT
+    locked_hint: str = _LOCKED_HINT
 
 
 class Journal:

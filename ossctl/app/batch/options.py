@@ -13,7 +13,7 @@ from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.prompt_template import prompt_template
 from ossctl.app.tools.options import ToolOptions
 from ossctl.app.wire.shard import Shard
-from ossctl.app.wire.source import Format, Source, format_of
+from ossctl.app.wire.source import Format, Source, given_format
 from ossctl.dialect import Tool
 from ossctl.errors import UsageError
 
@@ -55,7 +55,11 @@ class BatchOptions:
         for option, given in (("--retry-failed", self.retry_failed), ("--retry-cut", self.retry_cut)):
             if given and not self.resume:
                 raise UsageError(f"{option} needs --resume")
-        kind, template, tools = self._format(), self._template(), self.tools.toolbox()
+        kind, template, tools = (
+            given_format(self.source, self.formats),
+            self._template(),
+            self.tools.toolbox(),
+        )
         return BatchJob(
             Source(
                 None if self.source == STREAM else self.source,
@@ -85,11 +89,6 @@ class BatchOptions:
                 tools=tools,
             ),
         )
-
-    def _format(self) -> Format:
-        if len(self.formats) > 1:
-            raise UsageError(f"--{self.formats[0]} and --{self.formats[1]} cannot be combined")
-        return self.formats[0] if self.formats else format_of(self.source)
 
     def _template(self) -> Template | None:
         return None if self.prompt is None else prompt_template(self.prompt, self.variables)

@@ -40,14 +40,7 @@ from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
 from ossctl.storage.atomic import atomic_write
-from ossctl.storage.journal import (
-    WAIT_HINT,
-    FilePolicy,
-    Journal,
-    OutputFile,
-    check_output_path,
-    stdout_journal,
-)
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path, stdout_journal
 
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
@@ -155,8 +148,9 @@ def run_batch(
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         output = _Output(job, stack)
         report = stack.enter_context(_report_at_end(job))
-        if survey is not None and not survey.count:
-            say(f"shard {job.source.shard} has no requests: {job.source.name} has fewer than that.")
+        shard = job.source.shard
+        if survey is not None and shard is not None and not survey.count:
+            say(f"shard {shard} has no requests: there are fewer than {shard.number}.")
             return report.summary
         answerer = stack.enter_context(_answerer(job, survey, model, interrupt))
         report.model = answerer.name
@@ -263,8 +257,9 @@ class _Output:
         self.spool: HeldRecords | None = None
         if sink.path is None or not sink.is_file:
             return
-        rescue_dir, is_shared = Paths.from_environment().state / "rescued", job.source.shard is not None
-        policy = FilePolicy(sink.path, sink.durable, rescue_dir, _SHARED_HINT if is_shared else WAIT_HINT)
+        policy = FilePolicy(sink.path, sink.durable, Paths.from_environment().state / "rescued")
+        if job.source.shard is not None:
+            policy = replace(policy, locked_hint=_SHARED_HINT)
         self._file = stack.enter_context(OutputFile(policy, overwrite=sink.overwrite))
         if sink.resume and sink.path.exists():
             self.finished, self._tail = read_back(sink.path, flat=sink.flat)

@@ -41,6 +41,13 @@ def format_of(path: Path) -> Format:
     return kinds.get(name.suffix.lower(), Format.JSONL)
 
 
+def given_format(path: Path, given: Sequence[Format]) -> Format:
+    """The format that the options give, or that of the name. Raises UsageError if they give several."""
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} cannot be combined")
+    return given[0] if given else format_of(path)
+
+
 @dataclass(frozen=True)
 class Source:
     """An input, stdin if `path` is None. A table must have the column `required_column`, if that is given.
