@@ -98,7 +98,7 @@ def batch_options(
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Run share I of N, as 3/8: each job of an array has its own; ossctl batch join merges them.",
+            help="Run shard I of N, such as 3/8: a job array; ossctl batch join merges the outputs.",
         ),
     ] = None,
     order: Annotated[
@@ -241,7 +241,8 @@ def batch_status(
         Path | None, typer.Option("--of", metavar="IN", help="Its input file, to show how much is left.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option("--shard", metavar="I/N", help="With --of, count this share of IN.")
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="With --of, count the requests of this shard of IN."),
     ] = None,
     out: JsonOutput,
 ) -> None:
@@ -250,9 +251,9 @@ def batch_status(
     from ossctl.app.wire.shard import Shard
     from ossctl.app.wire.source import Source, format_of
 
-    share = None if shard is None else Shard.parse(shard)
-    if share is not None and source is None:
-        raise UsageError("--shard needs --of", "Give the input file whose share is counted.")
-    status = read_status(output, Source(source, format_of(source), shard=share) if source else None)
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and source is None:
+        raise UsageError("--shard needs --of", "Give the input file whose requests are counted.")
+    status = read_status(output, Source(source, format_of(source), shard=part) if source else None)
     out.json(status.document())
     out.lines(status_lines(status))

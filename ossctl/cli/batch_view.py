@@ -206,16 +206,16 @@ def join_lines(result: "Joined", target: Path | None) -> Iterator[str]:
         yield f"{path} does not exist"
     for path in result.torn:
         yield f"{path}: the last line is incomplete and was left out"
-    resumed = "-o FILE --resume" if target is None else f"-o {target} --resume"
     if result.missing:
-        yield f"missing: {_first(result.missing_ids, result.missing)}; ossctl batch {resumed} answers them"
+        continued = f"continue {target or 'the output'} with ossctl batch --resume"
+        yield f"missing: {_first(result.missing_ids, result.missing)}; {continued}"
     for gap in result.gaps[:_MAX_GAPS]:
         where = "no output has any" if gap.output is None else f"in {gap.output}"
         yield f"missing of shard {gap.shard}: {gap.missing:,} of {gap.total:,}, {where}"
     if others := result.gaps[_MAX_GAPS:]:
         yield f"missing of {len(others):,} more shards: {sum(gap.missing for gap in others):,}"
     if result.failed:
-        yield f"{result.failed:,} failed: ossctl batch {resumed} --retry-failed runs them again"
+        yield f"{result.failed:,} failed: use --resume --retry-failed to run them again"
     if result.repeated:
         yield f"{result.repeated:,} answered in several outputs: the last one given counts"
     if result.strangers:

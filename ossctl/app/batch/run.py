@@ -308,7 +308,7 @@ class _Report:
             "ending": ending,
             "model": self.model or None,
             "input": encodable(job.source.name),
-            "shard": None if job.source.shard is None else str(job.source.shard),
+            **({} if job.source.shard is None else {"shard": str(job.source.shard)}),
             "output": "standard output" if job.sink.path is None else encodable(str(job.sink.path)),
             "settings": job.parser.defaults.record(),
             **self.summary.report(),

@@ -1,6 +1,7 @@
 """An index of the records in several outputs, by the hash of their ids and where they are."""
 
 import contextlib
+import errno
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ _FIELDS = [
     ("failed", "?"),
 ]  # fmt: skip
 _ROW = struct.Struct("<QQQIII?")
+_TOO_MANY_HINT = "Raise the limit (ulimit -n), or join groups of outputs first and then the results."
 _AT_ONCE = 65_536  # records whose places are turned into Python's numbers
 
 
@@ -47,7 +49,9 @@ class WrittenOutputs:
         self._open_files = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
-            self.rows: Rows = np.concatenate([self._read(number, path) for number, path in enumerate(paths)])
+            locked = [self._locked(path) for path in paths]  # all of them before any is read
+            parts = [self._read(number, *each) for number, each in enumerate(zip(paths, locked, strict=True))]
+            self.rows: Rows = np.concatenate(parts)
             undo.pop_all()
 
     def record_at(self, row: Any) -> bytes:
@@ -68,16 +72,13 @@ class WrittenOutputs:
         """Close and unlock the outputs."""
         self._open_files.close()
 
-    def _read(self, number: int, path: Path) -> Rows:
-        """The last record of each id of an output and of its spool."""
+    def _read(self, number: int, path: Path, file: BinaryIO | None) -> Rows:
+        """The last record of each id of an output, open as `file`, and of its spool."""
         rows = bytearray()
-        if not path.exists():
-            self.absent.append(path)
-        else:
-            rows += self._rows(number, OutputLines(path), self._locked(path))
+        if file is not None:
+            rows += self._rows(number, OutputLines(path), file)
             if held_path(path).exists():
-                spool = OutputLines(held_path(path))
-                rows += self._rows(number, spool, self._open_files.enter_context(spool.path.open("rb")))
+                rows += self._rows(number, OutputLines(held_path(path)), self._opened(held_path(path)))
         found = np.frombuffer(rows, _FIELDS)
         return found[np.sort(last_of_each(found["id"]))] if len(found) else found
 
@@ -129,16 +130,23 @@ class WrittenOutputs:
         except OSError as error:
             raise OssctlError(f"cannot decompress into {self._scratch}: {error.strerror}") from None
 
-    def _locked(self, path: Path) -> BinaryIO:
+    def _locked(self, path: Path) -> BinaryIO | None:
+        if not path.exists():
+            self.absent.append(path)
+            return None
         if not path.is_file():
             raise UsageError(f"{path} is not a file")
-        try:
-            file = self._open_files.enter_context(path.open("rb"))
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        file = self._opened(path)
         if not try_share(file):
             raise UsageError(f"{path} is still being written", "Wait until its batch has finished.")
         return file
+
+    def _opened(self, path: Path) -> BinaryIO:
+        try:
+            return self._open_files.enter_context(path.open("rb"))
+        except OSError as error:
+            hint = _TOO_MANY_HINT if error.errno == errno.EMFILE else ""
+            raise UsageError(f"cannot read {path}: {error.strerror}", hint) from None
 
 
 def best(rows: Rows) -> Rows:

@@ -101,10 +101,10 @@ def test_what_is_missing_failed_or_strange_is_reported(tmp_path: Path) -> None:
     assert joined.exit_code is ExitCode.SOME_FAILED
     assert remarks(joined) == [
         f"{third} does not exist",
-        "missing: 13 (2, 5, 8, 11, 14, …); ossctl batch -o all.jsonl --resume answers them",
+        "missing: 13 (2, 5, 8, 11, 14, …); continue all.jsonl with ossctl batch --resume",
         f"missing of shard 2/3: 3 of 10, in {second}",
         "missing of shard 3/3: 10 of 10, no output has any",
-        "1 failed: ossctl batch -o all.jsonl --resume --retry-failed runs them again",
+        "1 failed: use --resume --retry-failed to run them again",
         "left out, of no request: 2 (else, other)",
     ]
 
