@@ -147,13 +147,14 @@ def record_of(report: BenchReport) -> dict[str, Any]:
     return record | {"complete": not record.pop("signal")}
 
 
-def noise_of(rows: Sequence[Row]) -> float | None:
-    """The largest error of the speeds in `rows`; None if nothing was repeated."""
-    errors = [
-        side.error
-        for row in rows
-        for speeds in (row.prefill, row.generation)
-        for side in (speeds.ossctl, speeds.llama_cpp)
-        if side.error is not None
+def noise_of(lengths: Sequence[Row] = (), batches: Sequence[Row] = ()) -> float | None:
+    """The largest error of the speeds that are reported; None if nothing was repeated.
+
+    The prompts of `batches` are too short to say how fast prefill is.
+    """
+    reported = [
+        *(speeds for row in lengths for speeds in (row.prefill, row.generation)),
+        *(row.generation for row in batches),
     ]
-    return max(errors, default=None)
+    sides = [side for speeds in reported for side in (speeds.ossctl, speeds.llama_cpp)]
+    return max((side.error for side in sides if side.error is not None), default=None)

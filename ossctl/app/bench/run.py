@@ -38,6 +38,7 @@ from ossctl.runtime.context import LlamaRunner
 _FIRST = Work(1, 64, 8)
 _BATCH_PROMPT = 32  # tokens
 _WAIT_PROMPT = 512
+_KEPT_SECONDS = 2.0  # that a prompt takes which is kept on disk for sure
 _START_SECONDS = 1.0  # of the program, guessed
 _SIDES = 2
 
@@ -84,7 +85,6 @@ class _Bench:
             )
 
     def report(self, seconds: float) -> BenchReport:
-        rows = [*self.lengths, *self.batches]
         batch_plan = self._plans.get(Purpose.BATCH)
         return BenchReport(
             date=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -98,7 +98,7 @@ class _Bench:
             batches=self.batches,
             waits=self.waits,
             tuning=self.tuning,
-            noise=noise_of(rows),
+            noise=noise_of(self.lengths, self.batches),
             seconds=round(seconds, 1),
             signal=self._interrupt.signum,
         )
@@ -114,7 +114,8 @@ class _Bench:
             works = works[:1] + [
                 work for work in works[1:] if work.prompt_tokens / prefill < self._extent.slowest
             ]
-            self._write_text(loaded, works[-1].prompt_tokens)
+            n_tokens = min(_WAIT_PROMPT, works[-1].prompt_tokens)
+            self._write_text(loaded, max(n_tokens, int(_KEPT_SECONDS * prefill)))
             self._watcher.expects(self._expected(works, prefill, generation))
             for work in works:
                 self._watcher.step(f"a prompt of {work.prompt_tokens:,} tokens")
@@ -142,7 +143,7 @@ class _Bench:
                 self._watcher.step(f"{n_seq} sequences" if n_seq > 1 else "one sequence")
                 self.batches += self._row(_fitting(replace(work, sequences=n_seq), runner), runner)
         speed = tuple(BatchSpeed(row.sequences, row.generation.ossctl.value) for row in self.batches)
-        self._remember(Purpose.BATCH, MeasuredSpeed(_today(), noise_of(self.batches), batches=speed))
+        self._remember(Purpose.BATCH, MeasuredSpeed(_today(), noise_of(batches=self.batches), batches=speed))
 
     def _too_slow(self, n_seq: int) -> bool:
         """Whether a pass of so many sequences would take too long, at the speed of fewer."""
@@ -199,13 +200,13 @@ class _Bench:
             self._plans[workload.purpose] = loaded.plan
             yield loaded, loaded.runner
 
-    def _write_text(self, loaded: LoadedModel, longest: int) -> None:
+    def _write_text(self, loaded: LoadedModel, n_tokens: int) -> None:
         """A prompt for the time to the first token."""
         vocabulary = loaded.vocabulary
         if vocabulary is None:
             raise ModelError(f"{loaded.name} has no vocabulary")
-        n_tokens = min(_WAIT_PROMPT, longest, loaded.runner.n_ctx_seq // 2)
-        self._text = words(n_tokens, lambda text: len(vocabulary.tokenize(text)))
+        most = min(n_tokens, loaded.runner.n_ctx_seq // 2)
+        self._text = words(most, lambda text: len(vocabulary.tokenize(text)))
         self._text_tokens = len(vocabulary.tokenize(self._text))
 
     def _expected(self, works: list[Work], prefill: float, generation: float) -> float:
