@@ -22,6 +22,7 @@ from ossctl.cli.options import (
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import ToolGroup
+from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.batch.options import BatchOptions
@@ -92,6 +93,14 @@ def batch_options(
             help="Run a random sample of N requests; --seed fixes which.",
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Run shard I of N, such as 3/8: a job array; ossctl batch join merges the outputs.",
+        ),
+    ] = None,
     order: Annotated[
         Literal["done", "input"],
         typer.Option("--order", help="Write answers as they finish, or in the order of IN."),
@@ -137,6 +146,7 @@ def batch_options(
         formats=tuple(kind for kind, given in formats.items() if given),
         limit=limit,
         sample=sample,
+        shard=shard,
         assign_ids=assign_ids,
         resume=resume,
         overwrite=overwrite,
@@ -230,12 +240,20 @@ def batch_status(
     source: Annotated[
         Path | None, typer.Option("--of", metavar="IN", help="Its input file, to show how much is left.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="With --of, count the requests of this shard of IN."),
+    ] = None,
     out: JsonOutput,
 ) -> None:
     """Show the progress of a batch, running or stopped."""
     from ossctl.app.batch.status import read_status
+    from ossctl.app.wire.shard import Shard
     from ossctl.app.wire.source import Source, format_of
 
-    status = read_status(output, Source(source, format_of(source)) if source else None)
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and source is None:
+        raise UsageError("--shard needs --of", "Give the input file whose requests are counted.")
+    status = read_status(output, Source(source, format_of(source), shard=part) if source else None)
     out.json(status.document())
     out.lines(status_lines(status))

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ossctl import __version__
 from ossctl.cli.alias import alias
 from ossctl.cli.batch import batch, batch_status
+from ossctl.cli.batch_join import batch_join
 from ossctl.cli.bench import bench
 from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
@@ -93,6 +94,7 @@ app.command()(chat)
 app.command()(run)
 app.command()(batch)
 app.command("batch status")(batch_status)
+app.command("batch join")(batch_join)
 app.command("eval")(evaluate)
 app.command("eval ppl")(ppl)
 app.command()(compare)

@@ -27,7 +27,7 @@ from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.reader import EndOfInput, Reader
 from ossctl.app.wire.request_key import RequestKey
 from ossctl.app.wire.source import id_hash
-from ossctl.errors import OssctlError, OutputClosed, RequestError, TooManyFailures, UsageError
+from ossctl.errors import OssctlError, OutputClosed, RequestError, TooManyFailures
 from ossctl.storage.journal import Journal
 
 _IN_FLIGHT_PER_SEQUENCE = 4  # enough to refill a sequence at once
@@ -132,9 +132,8 @@ class LineRunner(ABC, Generic[_Request]):
         """Answer all `lines` that are not `finished`. They are read on another thread.
 
         Unless `ids_are_unique`, a line whose id has occurred before fails. Raises Interrupted after a signal,
-        TooManyFailures, UsageError if there are no requests or the input cannot be read to its end,
-        OutputClosed, and OssctlError if the output cannot be written or the model fails. Records finished by
-        then are written.
+        TooManyFailures, UsageError if the input cannot be read to its end, OutputClosed, and OssctlError if
+        the output cannot be written or the model fails. Records finished by then are written.
         """
         self._finished = finished
         interrupt.on_signal = lambda: self._arrivals.put(None)
@@ -157,8 +156,6 @@ class LineRunner(ABC, Generic[_Request]):
             self._report_progress()
         if self._input_error is not None:
             raise self._input_error
-        if not self.summary.finished:
-            raise UsageError("the input contains no requests", "Expected one JSON object per line.")
         return self.summary
 
     @abstractmethod

@@ -45,6 +45,7 @@ from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
 _COMPLETE = "complete"
+_SHARED_HINT = "Wait until it has finished, or give each shard an output of its own with -o."
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class BatchModel:
 
 def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
     """The workload to plan memory for."""
-    if survey is None or job.rules.deterministic:
+    if survey is None or not survey.count or job.rules.deterministic:
         return Workload(Purpose.BATCH)  # the same kernels for any input
     prompt, answer = survey.sizes.likely_tokens(job.parser.defaults.max_tokens)
     return Workload(Purpose.BATCH, survey.count, prompt_tokens=prompt, answer_tokens=answer)
@@ -147,6 +148,10 @@ def run_batch(
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         output = _Output(job, stack)
         report = stack.enter_context(_report_at_end(job))
+        shard = job.source.shard
+        if survey is not None and shard is not None and not survey.count:
+            say(f"shard {shard} has no requests: there are fewer than {shard.number}.")
+            return report.summary
         answerer = stack.enter_context(_answerer(job, survey, model, interrupt))
         report.model = answerer.name
         for remark in (*answerer.remarks, *schema_remarks(job.parser.defaults.json_format)):
@@ -244,7 +249,7 @@ class _Output:
         sink = job.sink
         self._sink = sink
         self._in_order = job.rules.in_order
-        self._takes_all = job.source.limit is None and job.source.sample is None
+        self._takes_all = job.source.takes_all
         self._file: OutputFile | None = None
         self._tail: Tail | None = None
         self._stack = stack
@@ -253,6 +258,8 @@ class _Output:
         if sink.path is None or not sink.is_file:
             return
         policy = FilePolicy(sink.path, sink.durable, Paths.from_environment().state / "rescued")
+        if job.source.shard is not None:
+            policy = replace(policy, locked_hint=_SHARED_HINT)
         self._file = stack.enter_context(OutputFile(policy, overwrite=sink.overwrite))
         if sink.resume and sink.path.exists():
             self.finished, self._tail = read_back(sink.path, flat=sink.flat)
@@ -301,6 +308,7 @@ class _Report:
             "ending": ending,
             "model": self.model or None,
             "input": encodable(job.source.name),
+            **({} if job.source.shard is None else {"shard": str(job.source.shard)}),
             "output": "standard output" if job.sink.path is None else encodable(str(job.sink.path)),
             "settings": job.parser.defaults.record(),
             **self.summary.report(),
