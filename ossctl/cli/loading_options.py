@@ -105,10 +105,23 @@ def loading_options(
             help="Devices to use, such as CUDA0,CUDA1; cpu means no GPU.  [default: all]",
         ),
     ] = None,
+    rpc: Annotated[
+        str | None,
+        typer.Option(
+            "--rpc",
+            metavar="HOST:PORT[,…]",
+            envvar="OSSCTL_RPC",
+            help="Use the devices of these machines, too; `ossctl worker` serves them.",
+        ),
+    ] = None,
 ) -> "LoadOptions":
     """How the model is placed in memory."""
     from ossctl.app.placement.load_options import LoadOptions
 
+    if rpc:
+        from ossctl.app.placement.workers import use_workers
+
+        use_workers(rpc)
     return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
 
 

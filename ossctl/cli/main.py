@@ -28,6 +28,7 @@ from ossctl.cli.plan import plan
 from ossctl.cli.pull import pull
 from ossctl.cli.run import run
 from ossctl.cli.sessions import sessions
+from ossctl.cli.worker import worker
 from ossctl.errors import ExitCode, OssctlError, UsageError
 
 _UNCONFIGURED = ("config", "alias")  # they work with files that are broken
@@ -101,6 +102,7 @@ app.command()(compare)
 app.command()(plan)
 app.command()(bench)
 app.command()(doctor)
+app.command()(worker)
 app.command()(pull)
 app.command()(alias)
 app.command()(ls)
