@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from ossctl import __version__
 from ossctl.cli.alias import alias
-from ossctl.cli.batch import batch, batch_status
+from ossctl.cli.batch import batch, batch_status, site
 from ossctl.cli.bench import bench
 from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
@@ -29,7 +29,7 @@ from ossctl.cli.run import run
 from ossctl.cli.sessions import sessions
 from ossctl.errors import ExitCode, OssctlError, UsageError
 
-_UNCONFIGURED = ("config", "alias")  # they work with files that are broken
+_UNCONFIGURED = ("config", "alias", "site")  # they work with files that are broken
 
 
 class Commands(TyperGroup):
@@ -93,6 +93,7 @@ app.command()(chat)
 app.command()(run)
 app.command()(batch)
 app.command("batch status")(batch_status)
+app.command(hidden=True)(site)
 app.command("eval")(evaluate)
 app.command("eval ppl")(ppl)
 app.command()(compare)

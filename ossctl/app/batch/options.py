@@ -45,6 +45,7 @@ class BatchOptions:
     max_errors: int | None = None
     fail_fast: bool = False
     dry_run: bool = False
+    isolate: bool = False
     deterministic: bool = False
     tools: ToolOptions = field(default_factory=ToolOptions)
 

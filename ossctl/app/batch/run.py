@@ -113,10 +113,14 @@ class BatchJob:
 
 @dataclass(frozen=True)
 class BatchModel:
-    """The model of a batch, a GGUF file, and how to load it."""
+    """The model of a batch, a GGUF file, and how to load it.
+
+    It is loaded in this process unless it is `answered_by` others.
+    """
 
     path: Path
     options: LoadOptions
+    answered_by: "AnsweredBy | None" = None
 
     def identity(self, loaded: LoadedModel | LoadedEmbedder) -> ModelIdentity:
         """What records are identified with: the model and, if it is not the model's own, its template."""
@@ -147,12 +151,14 @@ def run_batch(
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         output = _Output(job, stack)
         report = stack.enter_context(_report_at_end(job))
-        answerer = stack.enter_context(_answerer(job, survey, model, interrupt))
-        report.model = answerer.name
-        for remark in (*answerer.remarks, *schema_remarks(job.parser.defaults.json_format)):
+        loaded = stack.enter_context(
+            (model.answered_by or answerer)(job, workload_of(job, survey), model, interrupt)
+        )
+        report.model = loaded.name
+        for remark in (*loaded.remarks, *schema_remarks(job.parser.defaults.json_format)):
             say(remark)
         with output.journal() as journal:
-            runner = answerer.runner(journal, _with_energy(watch, answerer.devices))
+            runner = loaded.runner(journal, _with_energy(watch, loaded.devices))
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
             try:
@@ -168,49 +174,57 @@ def run_batch(
         return runner.summary
 
 
-_MakeRunner = Callable[[Journal, Callable[[BatchSummary], None]], LineRunner[Any]]
+MakeRunner = Callable[[Journal, Callable[[BatchSummary], None]], LineRunner[Any]]
 
 
 @dataclass(frozen=True)
-class _Answerer:
-    """A loaded model, and what runs lines through it."""
+class Answerer:
+    """A loaded model, and what runs lines through it.
+
+    `parser` has the job's defaults as the model supports them. `fingerprint` is that of `ModelIdentity`.
+    """
 
     name: str
     remarks: tuple[str, ...]
-    runner: _MakeRunner
+    runner: MakeRunner
+    parser: LineParser
+    fingerprint: bytes
     devices: tuple[str, ...] = ()
+    embeds: bool = False
+
+
+AnsweredBy = Callable[
+    [BatchJob, Workload, BatchModel, Interrupt], contextlib.AbstractContextManager[Answerer]
+]
 
 
 @contextlib.contextmanager
-def _answerer(
-    job: BatchJob, survey: Survey | None, model: BatchModel, interrupt: Interrupt
-) -> Iterator[_Answerer]:
+def answerer(
+    job: BatchJob, workload: Workload, model: BatchModel, interrupt: Interrupt
+) -> Iterator[Answerer]:
     """Load a model that embeds or one that generates. Raises as `load_model` does."""
-    make: _MakeRunner
+    make: MakeRunner
     if is_embedding_model(model.path):
         if model.options.template is not None:
             raise UsageError("--template is for models that generate text", "Leave it out.")
         with load_embedder(model.path, model.options, interrupt) as embedder:
-            lines = EmbeddingLineParser(replace(job.parser, model=embedder.name))
-            make = functools.partial(
-                EmbeddingRunner,
-                embedder,
-                Codec(lines, _records(job, model.identity(embedder))),
-                rules=job.rules,
-            )
-            yield _Answerer(embedder.name, embedder.remarks, make)
+            parser, identity = replace(job.parser, model=embedder.name), model.identity(embedder)
+            codec = Codec(EmbeddingLineParser(parser), records_of(job, identity))
+            make = functools.partial(EmbeddingRunner, embedder, codec, rules=job.rules)
+            yield Answerer(embedder.name, embedder.remarks, make, parser, identity.fingerprint, embeds=True)
         return
-    with load_model(model.path, model.options, workload_of(job, survey), interrupt) as loaded:
+    with load_model(model.path, model.options, workload, interrupt) as loaded:
         if job.rules.deterministic:
             check_deterministic(loaded.plan)
-        codec = Codec(parser_for(job, loaded), _records(job, model.identity(loaded)))
-        make = functools.partial(BatchRunner, loaded, codec, rules=job.rules)
-        yield _Answerer(
-            loaded.name, loaded.remarks, make, loaded.plan.settings.devices if loaded.plan else ()
+        parser, identity = parser_for(job, loaded), model.identity(loaded)
+        make = functools.partial(
+            BatchRunner, loaded, Codec(parser, records_of(job, identity)), rules=job.rules
         )
+        devices = loaded.plan.settings.devices if loaded.plan else ()
+        yield Answerer(loaded.name, loaded.remarks, make, parser, identity.fingerprint, devices)
 
 
-def _records(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
+def records_of(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
     return ResultRecords(identity, job.sink.flat, job.sink.keep_input, job.rules.deterministic)
 
 

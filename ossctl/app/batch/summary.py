@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ossctl.app.inference.energy import Energy
@@ -28,6 +28,17 @@ class Latencies:
         self._buckets[int(math.log(max(seconds, _SHORTEST) / _SHORTEST, _GROWTH))] += 1
         self.count += 1
         self.longest = max(self.longest, seconds)
+
+    @property
+    def buckets(self) -> dict[int, int]:
+        """The number of durations by bucket, for `merge`."""
+        return dict(self._buckets)
+
+    def merge(self, buckets: Mapping[int, int], longest: float) -> None:
+        """Add the durations of another histogram."""
+        self._buckets.update(buckets)
+        self.count += sum(buckets.values())
+        self.longest = max(self.longest, longest)
 
     def percentile(self, percent: float) -> float:
         """The latency that `percent` of the samples do not exceed, in seconds; 0 without samples."""
