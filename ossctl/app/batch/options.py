@@ -46,6 +46,7 @@ class BatchOptions:
     fail_fast: bool = False
     dry_run: bool = False
     isolate: bool = False
+    engines: str | None = None  # a number, or auto
     deterministic: bool = False
     tools: ToolOptions = field(default_factory=ToolOptions)
 
