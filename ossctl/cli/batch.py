@@ -26,8 +26,9 @@ from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.batch.options import BatchOptions
-    from ossctl.app.batch.run import BatchJob, BatchModel
+    from ossctl.app.batch.run import AnsweredBy, BatchJob, BatchModel
     from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.tools.options import ToolOptions
     from ossctl.app.wire.source import Survey
 
 _STREAM = Path("-")
@@ -132,6 +133,18 @@ def batch_options(
         typer.Option("--max-errors", metavar="N", min=0, help="Stop after more than N failed requests."),
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed request.")] = False,
+    isolate: Annotated[
+        bool,
+        typer.Option("--isolate", help="Run the engine in a process of its own, restarted if it crashes."),
+    ] = False,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            "--engines",
+            metavar="N|auto",
+            help="Run N engines, which divide the GPUs or the cores; auto is one per GPU or NUMA node.",
+        ),
+    ] = None,
 ) -> "BatchOptions":
     """What to read, how to write it, and what to do about failures."""
     from ossctl.app.batch.options import BatchOptions
@@ -162,6 +175,8 @@ def batch_options(
         fail_fast=fail_fast,
         dry_run=dry_run,
         deterministic=deterministic,
+        isolate=isolate,
+        engines=engines,
     )
 
 
@@ -209,8 +224,18 @@ def batch(
     for note in job.rules.tools.notes():
         out.note(note)
     survey = job.prepare()
-    chosen = BatchModel(model_file(model, loading, out), loading)
+    chosen = BatchModel(model_file(model, loading, out), loading, _answered_by(options, tools, out))
     raise typer.Exit((_check if options.dry_run else _run)(job, survey, chosen, out))
+
+
+def _answered_by(options: "BatchOptions", tools: "ToolOptions", out: Output) -> "AnsweredBy | None":
+    """Where the engines run; None for this process."""
+    if not options.isolate and options.engines is None:
+        return None
+    from ossctl.app.sites.answerer import answered_by_sites
+    from ossctl.app.sites.engines import engine_places
+
+    return answered_by_sites(engine_places(options.engines), tools, out.warning)
 
 
 def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Output) -> int:
@@ -231,6 +256,13 @@ def _check(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: O
     found = dry_run(job, survey, model, out.warning)
     out.lines(dry_run_lines(found))
     return found.exit_code
+
+
+def site() -> None:
+    """Answer the lines of another process, over stdin and stdout."""
+    from ossctl.app.sites.child import serve
+
+    serve()
 
 
 @command

@@ -47,6 +47,8 @@ class BatchOptions:
     max_errors: int | None = None
     fail_fast: bool = False
     dry_run: bool = False
+    isolate: bool = False
+    engines: str | None = None  # a number, or auto
     deterministic: bool = False
     tools: ToolOptions = field(default_factory=ToolOptions)
 
