@@ -130,10 +130,23 @@ def loading_options(
             "auto guesses as many as are expected to pay.",
         ),
     ] = "auto",  # type: ignore[assignment]
+    rpc: Annotated[
+        str | None,
+        typer.Option(
+            "--rpc",
+            metavar="HOST:PORT[,…]",
+            envvar="OSSCTL_RPC",
+            help="Use the devices of these machines, too; `ossctl worker` serves them.",
+        ),
+    ] = None,
 ) -> "LoadOptions":
     """How the model is placed in memory."""
     from ossctl.app.placement.load_options import LoadOptions
 
+    if rpc:
+        from ossctl.app.placement.workers import use_workers
+
+        use_workers(rpc)
     guessed = None if draft == _AUTO else draft
     return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device, draft=guessed)
 

@@ -4,6 +4,7 @@ import heapq
 import math
 import statistics
 from collections import deque
+from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -78,15 +79,26 @@ class DecodeCosts:
 
 
 class Drafter:
-    """Adds guesses to the chunks of a batch, where that is expected to pay."""
+    """Adds guesses to the chunks of a batch, where that is expected to pay.
+
+    Some kernels sum in another order for several tokens than for one, which would change answers. So the
+    logits of the first draft of each size are only compared with those of the same tokens, decoded one by one
+    in the following steps. After a difference, nothing is drafted any more.
+    """
 
     def __init__(self, runner: Runner, options: DraftOptions) -> None:
         self._runner = runner
         self._options = options
+        self._exact = True
+        self._proven: set[_Kind] = set()
+        self._proofs: list[_Proof] = []
         self.costs = DecodeCosts(options.costs)
 
     def extend(self, batch: Batch) -> Batch:
         """`batch` with guesses behind the tokens of sequences that are generating."""
+        self._proofs = [proof for proof in self._proofs if proof.continues]
+        if self._proofs or not self._exact:
+            return batch
         n_tokens = sum(len(chunk.tokens) for _, chunk in batch)
         n_rows = sum(chunk.n_rows for _, chunk in batch)
         free = min(self._runner.n_rows - n_rows, self._runner.n_ubatch - n_tokens)
@@ -97,10 +109,38 @@ class Drafter:
             lengths = _as_many_as_fit(guesses, free)
         else:
             lengths = self._lengths(guesses, [chunk for _, chunk in batch], free)
-        return [
+        extended = [
             (sequence, _extended(chunk, guess.tokens[:length]))
             for (sequence, chunk), guess, length in zip(batch, guesses, lengths, strict=True)
         ]
+        return extended if self._can_draft(extended) else batch
+
+    def needs_proof(self, batch: Batch) -> bool:
+        """Whether it is not known that the logits of `batch` are those of each token by itself."""
+        drafts = any(chunk.n_drafted for _, chunk in batch)
+        return drafts and not self._options.fixed and _kind(batch) not in self._proven
+
+    def begin_proof(self, batch: Batch, logits: Logits) -> None:
+        """Keep the logits of `batch`, until its tokens have been decoded one by one or others are sampled.
+
+        The decode has to be taken back.
+        """
+        self._proven.add(_kind(batch))
+        for sequence, chunk, rows in _with_rows(batch, logits.copy()):
+            self._proofs.append(_Proof(sequence, sequence.num_tokens, _guesses(chunk), rows))
+
+    def compare(self, batch: Batch, logits: Logits) -> None:
+        """Compare the logits of a decode without guesses with those that are kept."""
+        if not self._proofs:
+            return
+        single = (each for each in _with_rows(batch, logits) if len(each[1].tokens) == 1)
+        rows = {sequence: rows for sequence, _, rows in single}
+        self._proofs = [proof for proof in self._proofs if proof.continues and proof.sequence in rows]
+        self._exact = self._exact and all(proof.agrees(rows[proof.sequence][0]) for proof in self._proofs)
+
+    def _can_draft(self, batch: Batch) -> bool:
+        """Whether a proof of `batch`, if it needs one, can take its decode back."""
+        return not self.needs_proof(batch) or all(chunk.n_rows == len(chunk.tokens) for _, chunk in batch)
 
     def _limit(self, sequence: "Sequence", chunk: Chunk, free: int) -> int:
         """How many guesses can be of use: not beyond the context, nor beyond the answer's limit."""
@@ -124,7 +164,7 @@ class Drafter:
             if lengths[n] < len(guesses[n].tokens):
                 heapq.heappush(likeliest, (probability * guesses[n].rate, n))
             per_second = expected / self._cost(chunks, lengths)
-            if per_second > highest:
+            if per_second > highest and len(guesses) + sum(lengths) in _SIZES:
                 highest, best = per_second, lengths.copy()
         return best
 
@@ -141,6 +181,37 @@ class Drafter:
             cost += self.costs((length - done) * sum(n >= length for n in n_tokens))
             done = length
         return cost
+
+
+_Kind = tuple[int, int, int]
+
+
+def _kind(batch: Batch) -> _Kind:
+    """What kernels depend on: the number of sequences and tokens, and the size of the longest context."""
+    longest = max(sequence.num_computed_tokens for sequence, _ in batch)
+    return len(batch), sum(len(chunk.tokens) for _, chunk in batch), longest.bit_length()
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """The logits of a sequence behind its first `start` tokens and each guess, float32 [n, n_vocab]."""
+
+    sequence: "Sequence"
+    start: int
+    guesses: list[int]
+    rows: Logits
+
+    @property
+    def continues(self) -> bool:
+        """Whether the sequence runs, and has no other tokens than the guesses."""
+        if self.sequence.slot is None:
+            return False
+        generated = self.sequence.tokens()[self.start :].tolist()
+        return len(generated) < len(self.rows) and generated == self.guesses[: len(generated)]
+
+    def agrees(self, row: Logits) -> bool:
+        """Whether `row` behind the latest token is the same, bit for bit."""
+        return np.array_equal(self.rows[self.sequence.num_tokens - self.start], row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +260,7 @@ class Verification:
         self.n_accepted = 0
         self.n_computed = sequence.num_computed_tokens  # without guesses
         self._logits = logits
-        self._guesses: list[int] = chunk.tokens[len(chunk.tokens) - chunk.n_drafted :].tolist()
+        self._guesses = _guesses(chunk)
         self.continues = True  # `row` follows the latest token
         sequence.num_drafted += chunk.n_drafted
 
@@ -212,12 +283,21 @@ class Verification:
 
 def verifications(batch: Batch, logits: Logits) -> list[Verification]:
     """Those of the chunks that want logits, in order."""
-    found, start = [], 0
+    return [Verification(sequence, chunk, rows) for sequence, chunk, rows in _with_rows(batch, logits)]
+
+
+def _with_rows(batch: Batch, logits: Logits) -> Iterator[tuple["Sequence", Chunk, Logits]]:
+    """The chunks that want logits, each with its rows."""
+    start = 0
     for sequence, chunk in batch:
         if chunk.wants_logits:
-            found.append(Verification(sequence, chunk, logits[start : start + chunk.n_rows]))
+            yield sequence, chunk, logits[start : start + chunk.n_rows]
             start += chunk.n_rows
-    return found
+
+
+def _guesses(chunk: Chunk) -> list[int]:
+    guesses: list[int] = chunk.tokens[len(chunk.tokens) - chunk.n_drafted :].tolist()
+    return guesses
 
 
 def without_drafts(batch: Batch) -> Batch:

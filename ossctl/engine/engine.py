@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 from time import perf_counter
 
-from ossctl.engine.drafts import Drafter, DraftOptions, Verification, verifications, without_drafts
+from ossctl.engine.drafts import (
+    Drafter,
+    DraftOptions,
+    Verification,
+    verifications,
+    without_drafts,
+)
 from ossctl.engine.isolation import Batch, decode_isolated
 from ossctl.engine.persistence import Persistence
 from ossctl.engine.prefix_disk import PrefixDisk
@@ -80,13 +86,7 @@ class Engine:
         started = perf_counter()
         outputs: list[Output] = list(self._fail_overdue(started))
         if batch := self._scheduler.schedule():
-            if self._drafter is not None:
-                batch = self._drafter.extend(batch)
-            logits = self._decode(batch)
-            if logits is None and any(chunk.n_drafted for _, chunk in batch):
-                batch = without_drafts(batch)
-                logits = self._decode(batch)
-            outputs += self._free_cells() if logits is None else self._collect(batch, logits)
+            outputs += self._advance(batch)
         outputs += self._finish_prefills()
         self.stats.steps += 1
         self.stats.step_seconds += perf_counter() - started
@@ -120,6 +120,32 @@ class Engine:
                 self.stats.cached_tokens += sequence.num_cached_tokens
                 self.cancel(sequence.request.id)
                 yield Prefilled(sequence.request.id, sequence.num_cached_tokens)
+
+    def _advance(self, batch: Batch) -> list[Output]:
+        """Decode the batch, with guesses if that may pay, and sample."""
+        drafter = self._drafter
+        if drafter is not None:
+            batch = drafter.extend(batch)
+        logits = self._decode(batch)
+        if logits is None and any(chunk.n_drafted for _, chunk in batch):
+            batch = without_drafts(batch)
+            logits = self._decode(batch)
+        if drafter is not None and logits is not None:
+            if drafter.needs_proof(batch):
+                drafter.begin_proof(batch, logits)
+                batch = self._taken_back(batch)
+                if not batch:
+                    return []
+                logits = self._decode(batch)
+            if logits is not None:
+                drafter.compare(batch, logits)
+        return self._free_cells() if logits is None else self._collect(batch, logits)
+
+    def _taken_back(self, batch: Batch) -> Batch:
+        """`batch` before its decode and without guesses. A sequence whose window is lost is preempted."""
+        for sequence, _ in batch:
+            self._scheduler.cut(sequence.assigned_slot, sequence, sequence.num_computed_tokens)
+        return [(sequence, chunk) for sequence, chunk in without_drafts(batch) if sequence.slot is not None]
 
     def _decode(self, batch: Batch) -> Logits | None:
         """Logits of the batch, or None if the cache is full."""

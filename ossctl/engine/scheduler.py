@@ -66,13 +66,13 @@ class Scheduler:
                 length = self._slots.restore_latest(sequence.assigned_slot, sequence.num_computed_tokens)
             sequence.num_computed_tokens = min(length, sequence.num_tokens - chunk.wants_logits)
             if length > sequence.num_computed_tokens:  # guesses, or a token whose logits are lost
-                self._cut(sequence.assigned_slot, sequence, sequence.num_computed_tokens)
+                self.cut(sequence.assigned_slot, sequence, sequence.num_computed_tokens)
 
     def retract(self, verified: Verification) -> None:
         """Remove from the cache the guesses of a chunk that are not kept."""
         if verified.n_accepted < verified.n_drafted:
             n_tokens = verified.n_computed + verified.n_accepted
-            self._cut(verified.slot, verified.sequence, n_tokens)
+            self.cut(verified.slot, verified.sequence, n_tokens)
 
     def release(self, sequence: Sequence) -> None:
         """Remove a finished or cancelled sequence. Its cells stay for others to reuse."""
@@ -109,7 +109,7 @@ class Scheduler:
         while self.running:
             self._preempt(self.running[-1])
 
-    def _cut(self, slot: Slot, sequence: Sequence, n_tokens: int) -> None:
+    def cut(self, slot: Slot, sequence: Sequence, n_tokens: int) -> None:
         """Remove all but the first `n_tokens` from `slot`, which `sequence` has, or had until this step."""
         try:
             self._runner.rollback(slot.seq, n_tokens)

@@ -193,14 +193,8 @@ class Search:
             load_mode=LoadMode.MMAP,
             repack=on_cpu and should_repack(self._machine, shape, self._workload),
             all_logits=self._workload.all_logits,
-            draft=self._draft(on_cpu=on_cpu),
+            draft=0 if any(layer.state_bytes for layer in shape.kinds) else self._workload.draft,
         )
-
-    def _draft(self, *, on_cpu: bool) -> int:
-        """Tokens to guess; none for a model with states, which cannot drop them."""
-        can_draft = on_cpu or self._workload.draft_on_gpu
-        has_states = any(layer.state_bytes for layer in self._shape.kinds)
-        return self._workload.draft if can_draft and not has_states else 0
 
     def _min_batch(self, devices: Sequence[Device]) -> int:
         """Tokens. With several conversations, batches of several ubatches help only pipeline parallelism."""

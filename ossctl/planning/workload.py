@@ -23,8 +23,7 @@ class Workload:
     `prompt_tokens` and `answer_tokens` are estimates for one request. `all_logits` is for
     perplexities, and for programs that reserve a row of logits for every token of a ubatch, as older
     llama-servers do. Unless `plain_attention`, flash attention is used even where plain attention is faster.
-    Up to `draft` guessed tokens are decoded together with those that they follow, on a CPU or, with
-    `draft_on_gpu`, anywhere.
+    Up to `draft` guessed tokens are decoded together with those that they follow. `engines` share the RAM.
     """
 
     purpose: Purpose = Purpose.INTERACTIVE
@@ -36,7 +35,7 @@ class Workload:
     all_logits: bool = False
     plain_attention: bool = True
     draft: int = 0
-    draft_on_gpu: bool = True
+    engines: int = 1
 
     def useful_ctx(self, shape: ModelShape) -> int:
         """The largest context size, in tokens, that this workload can use."""

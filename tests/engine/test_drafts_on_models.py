@@ -1,5 +1,6 @@
 """Drafts over llama.cpp: rows of logits, rollbacks, and answers that are those without drafts."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ TEXT = "def area(a, b):\n    return a * b\n\n\ndef volume(area, depth):\n    ret
 
 
 def test_a_chunk_with_guesses_returns_a_row_for_each(smol: LlamaModel) -> None:
-    tokens = np.array(smol.vocab.tokenize(TEXT), np.int32)
+    tokens = np.array(smol.vocab.tokenize(TEXT * 2), np.int32)
     with LlamaRunner(smol, ContextOptions(n_ctx=256, n_outputs=5, **EXACT)) as runner:
         runner.decode([Chunk(0, tokens[:20], wants_logits=False)])
         rows = runner.decode([Chunk(0, tokens[20:24], wants_logits=True, n_logits=4)]).copy()
@@ -32,14 +33,16 @@ def test_a_chunk_with_guesses_returns_a_row_for_each(smol: LlamaModel) -> None:
         ]
         assert rows.shape == (4, runner.n_vocab)
         assert (rows == np.array(alone)).all()
-        with pytest.raises(ValueError, match="6 rows of logits exceed the 5 of the context"):
+        with pytest.raises(ValueError, match="6 rows of logits exceed the 5"):
             runner.decode([Chunk(0, tokens[24:30], wants_logits=True, n_logits=6)])
 
 
 def answers(
     model: LlamaModel, requests: list[Request], drafts: DraftOptions | None, **options: Any
 ) -> tuple[list[Answer], Engine]:
-    with LlamaRunner(model, ContextOptions(n_outputs=options.get("n_seq", 1) + 15, n_threads=1, **EXACT, **options)) as runner:
+    with LlamaRunner(
+        model, ContextOptions(n_outputs=options.get("n_seq", 1) + 15, n_threads=1, **EXACT, **options)
+    ) as runner:
         engine = Engine(runner, drafts=drafts)
         for request in requests:
             engine.submit(request)
@@ -59,8 +62,9 @@ def answers(
 def test_copied_text_takes_few_decodes_and_stays_the_same(smol: LlamaModel, temperature: float) -> None:
     prompt = np.array(smol.vocab.tokenize(TEXT * 2 + TEXT[:30]), np.int32)
     request = Request("a", prompt, 30, Sampling(temperature=temperature, seed=3, logprobs=2))
-    expected, plain = answers(smol, [request], None, n_ctx=256)
-    found, drafting = answers(smol, [request], DraftOptions(), n_ctx=256)
+    requests = [replace(request, id=name) for name in "abc"]  # the first prove that kernels are exact
+    expected, plain = answers(smol, requests, None, n_ctx=256)
+    found, drafting = answers(smol, requests, DraftOptions(), n_ctx=256)
     assert found == expected
     assert drafting.stats.steps <= plain.stats.steps - drafting.stats.accepted_tokens + 1
     assert drafting.stats.accepted_tokens >= (10 if temperature == 0 else 0)

@@ -103,7 +103,7 @@ class ScriptedRunner:
                 if place >= first_row:
                     rows.append(self._row(chunk.seq))
             assert len(cells) <= self.n_ctx_seq
-            self._drafted[chunk.seq] = chunk.n_drafted
+            self._drafted[chunk.seq] = chunk.n_rows
         return np.array(rows, np.float32).reshape(len(rows), self.n_vocab)
 
     def _row(self, seq: int) -> Logits:

@@ -15,7 +15,7 @@ from ossctl.app.inference.embedding import refuse_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.raw_dialect import RawDialect
 from ossctl.app.placement.buffers import RAM, reported_by_device
-from ossctl.app.placement.kernel_trial import cached_trial, current_trial
+from ossctl.app.placement.kernel_trial import current_trial
 from ossctl.app.placement.load_options import ChatTemplate, LoadOptions
 from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
@@ -145,7 +145,8 @@ class _Loader:
         self._reserve = reserve
         self._shape, self._workload, self._overrides = shape, workload, overrides
         self._kernels = current_trial()
-        self._machine = this_machine(self._kernels)
+        machine = this_machine(self._kernels)
+        self._machine = replace(machine, ram_free=machine.ram_free // workload.engines)
         self._corrections = Corrections.saved()
         self._less = self._corrections.get(self._machine, shape)  # bytes of memory not to count on
 
@@ -232,7 +233,7 @@ def _load_by(
 
 def _drafts(n_tokens: int | None, plan: Plan) -> DraftOptions | None:
     """What to guess: `n_tokens`, or if that is None, what changes no answer and is expected to pay."""
-    if not plan.settings.draft or (n_tokens is None and not cached_trial().is_exact(plan.settings)):
+    if not plan.settings.draft:
         return None
     mixture = plan.shape.n_expert > 1 and not plan.all_on_gpu
     return DraftOptions(plan.settings.draft, fixed=n_tokens is not None, costs=MIXTURE if mixture else DENSE)

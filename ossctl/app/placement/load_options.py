@@ -47,14 +47,8 @@ class LoadOptions:
     draft: int | None = None
 
     def drafting(self, workload: Workload) -> Workload:
-        """`workload` with the guessed tokens that a decode may have.
-
-        A GPU's kernels for several tokens round otherwise than those for one, so that guesses would change
-        answers: there, the user decides.
-        """
-        if self.draft is None:
-            return replace(workload, draft=_AUTO_DRAFT, draft_on_gpu=False)
-        return replace(workload, draft=self.draft)
+        """`workload` with the guessed tokens that a decode may have."""
+        return replace(workload, draft=_AUTO_DRAFT if self.draft is None else self.draft)
 
     def overrides(self, shape: ModelShape) -> Overrides:
         """The overrides for a plan of `shape`. Raises UsageError."""

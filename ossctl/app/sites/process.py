@@ -1,0 +1,134 @@
+"""The driver's side of a site that is a process: a child on this machine, or any command that becomes one."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, BinaryIO, cast
+
+import msgspec
+
+from ossctl import __version__
+from ossctl.app.sites import frames
+from ossctl.app.sites.frames import Finish, Lines, Start, ToSite
+from ossctl.app.sites.site import Ended, Hello, Lost, SiteEvent, SiteJob, SiteLine
+from ossctl.build import VERSION
+from ossctl.errors import OssctlError
+
+_STDERR_LINES = 20
+_STDERR_SECONDS = 1.0  # to wait for the last lines of a dead process
+
+_NEW_GROUP = 0x200 if sys.platform == "win32" else 0  # CREATE_NEW_PROCESS_GROUP
+
+CHILD = (sys.executable, "-P", "-m", "ossctl", "site")
+
+
+class ProcessSite:
+    """A site that `command` starts. It has a session of its own, so that Ctrl-C does not reach it."""
+
+    def __init__(self, job: SiteJob, command: Sequence[str] = CHILD) -> None:
+        self._job = job
+        self._command = command
+        self._outbox: SimpleQueue[ToSite | None] = SimpleQueue()
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._refusal = ""
+        self._ended = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self, deliver: Callable[[SiteEvent], None]) -> None:
+        """As in `Site`."""
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                self._command,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                start_new_session=sys.platform != "win32",
+                creationflags=_NEW_GROUP,
+            )
+        except OSError as error:
+            raise OssctlError(f"cannot start {self._command[0]}: {error.strerror or error}") from None
+        self._listener = Thread(target=self._listen, name="stderr of a site", daemon=True)
+        self._listener.start()
+        Thread(target=self._send, name="to a site", daemon=True).start()
+        Thread(target=self._receive, args=(deliver,), name="from a site", daemon=True).start()
+
+    def submit(self, lines: Sequence[SiteLine]) -> None:
+        """As in `Site`."""
+        self._outbox.put(Lines(list(lines)))
+
+    def finish(self) -> None:
+        """As in `Site`."""
+        self._outbox.put(Finish())
+
+    def kill(self) -> None:
+        """As in `Site`."""
+        with suppress(OSError):
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._outbox.put(None)
+
+    def _send(self) -> None:
+        pipe = _opened(self._process.stdin)
+        with suppress(OSError, ValueError):
+            while (message := self._outbox.get()) is not None:
+                frames.write(pipe, message)
+        with suppress(OSError):
+            pipe.close()
+
+    def _receive(self, deliver: Callable[[SiteEvent], None]) -> None:
+        problem = ""
+        try:
+            for message in frames.of_site(_opened(self._process.stdout)):
+                if isinstance(message, Hello):
+                    self._greet(message)
+                    continue
+                self._ended = self._ended or isinstance(message, Ended)
+                deliver(message)
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            problem = f"it wrote what is not a message: {error}"
+        if not self._ended:
+            self.kill()
+        code = self._process.wait()
+        self.kill()  # what it has started and left
+        if not self._ended:
+            self._listener.join(_STDERR_SECONDS)
+            deliver(Lost(self._refusal or problem or _how(code), "\n".join(self._stderr)))
+
+    def _greet(self, hello: Hello) -> None:
+        """Send the job, which only the same version understands."""
+        if (hello.ossctl, hello.llama_cpp) == (__version__, VERSION):
+            self._outbox.put(Start(pickle.dumps(self._job)))
+            return
+        theirs = f"ossctl {hello.ossctl} with llama-cpp-python {hello.llama_cpp}"
+        self._refusal = f"it has {theirs}, not {__version__} with {VERSION}"
+        self.kill()
+
+    def _listen(self) -> None:
+        for line in _opened(self._process.stderr):
+            self._stderr.append(line.decode("utf-8", "replace").rstrip())
+
+
+def _opened(pipe: IO[bytes] | None) -> BinaryIO:
+    return cast(BinaryIO, pipe)
+
+
+def _how(code: int) -> str:
+    """`killed by SIGKILL`, or `exit code 1`."""
+    if code >= 0:
+        return f"exit code {code}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"
