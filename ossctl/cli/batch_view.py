@@ -26,7 +26,8 @@ def describe(summary: "BatchSummary", total: int | None) -> str:
         return f"{_counts(summary, total)} · {tokens} · {speed}"
     return (
         f"{_counts(summary, total)} · {summary.prompt_tokens:,} tokens in{_cached(summary)}, "
-        f"{summary.completion_tokens:,} out · {summary.tokens_per_second:,.1f} tokens/s{_latency(summary)}"
+        f"{summary.completion_tokens:,} out{_accepted(summary)} · "
+        f"{summary.tokens_per_second:,.1f} tokens/s{_latency(summary)}"
         f"{_energy(summary)}"
     )
 
@@ -41,6 +42,10 @@ def _counts(summary: "BatchSummary", total: int | None) -> str:
 
 def _cached(summary: "BatchSummary") -> str:
     return f" ({summary.cached_tokens:,} cached)" if summary.cached_tokens else ""
+
+
+def _accepted(summary: "BatchSummary") -> str:
+    return f" ({summary.accepted_tokens:,} guessed)" if summary.accepted_tokens else ""
 
 
 def _latency(summary: "BatchSummary") -> str:

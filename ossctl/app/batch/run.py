@@ -217,7 +217,8 @@ def answerer(
             make = functools.partial(EmbeddingRunner, embedder, codec, rules=job.rules)
             yield Answerer(embedder.name, embedder.remarks, make, parser, identity.fingerprint, embeds=True)
         return
-    with load_model(model.path, model.options, workload, interrupt) as loaded:
+    options = _without_drafts(model.options) if job.rules.deterministic else model.options
+    with load_model(model.path, options, workload, interrupt) as loaded:
         if job.rules.deterministic:
             check_deterministic(loaded.plan)
         parser, identity = parser_for(job, loaded), model.identity(loaded)
@@ -226,6 +227,13 @@ def answerer(
         )
         devices = loaded.plan.settings.devices if loaded.plan else ()
         yield Answerer(loaded.name, loaded.remarks, make, parser, identity.fingerprint, devices)
+
+
+def _without_drafts(options: LoadOptions) -> LoadOptions:
+    """Raises UsageError if drafts are asked for: the rows of a decode would depend on what was guessed."""
+    if options.draft:
+        raise UsageError("--draft and --deterministic exclude each other", "Leave one of them out.")
+    return replace(options, draft=0)
 
 
 def records_of(job: BatchJob, identity: ModelIdentity) -> ResultRecords:

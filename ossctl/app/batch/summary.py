@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ossctl.app.inference.energy import Energy
-from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.generation import Generation, draft_usage
 from ossctl.errors import ExitCode, RequestError
 
 _GROWTH = 1.02  # of bucket boundaries: percentiles are accurate to 1 %
@@ -110,6 +110,8 @@ class BatchSummary:
     embedded: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     seconds: float = 0.0
     journal_seconds: float = 0.0
     energy: Energy | None = None
@@ -154,6 +156,8 @@ class BatchSummary:
         for generation in generations:
             self.completion_tokens += generation.totals.completion
             self.reasoning_tokens += generation.totals.reasoning
+            self.drafted_tokens += generation.totals.drafted
+            self.accepted_tokens += generation.totals.accepted
             if generation.tokens:
                 self.latency.add(generation.seconds)
                 self.first_token.add(generation.first_token_seconds)
@@ -182,6 +186,7 @@ class BatchSummary:
             "cached_tokens": self.cached_tokens,
             "completion_tokens": self.completion_tokens,
             "reasoning_tokens": self.reasoning_tokens,
+            **draft_usage(self.drafted_tokens, self.accepted_tokens),
             "seconds": round(self.seconds, 3),
             "journal_seconds": round(self.journal_seconds, 4),
             "tokens_per_second": round(self.tokens_per_second, 2),
