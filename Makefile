@@ -155,7 +155,7 @@ picture: $(INSTALLED)
 clean:
 	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl demo-nano-out.jsonl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml ossctl/build/patches.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m ossctl.build $(BACKEND)
 	$(BIN)/pip install -q -e '.[$(EXTRA)]'
