@@ -24,7 +24,10 @@ case $host in
     noisy) printf 'Welcome to noisy\nno newline'; echo '+ export TOKEN=secret' >&2 ;;
     refused) echo 'ssh: connect to host refused port 22: Connection refused' >&2; exit 255 ;;
     unknown) echo 'Host key verification failed.' >&2; exit 255 ;;
-    older) printf '\n\036ossctl site\n\000\000\000\043\203\244type\245Hello\246ossctl\2430.0\251llama_cpp\2430.1'; sleep 5 ;;
+    older)
+        printf '\n\036ossctl site\n\0\0\0\045\203\244type\245Hello\246ossctl\2430.0\251llama_cpp\2430.1'
+        sleep 5
+        ;;
 esac
 exec setsid --wait sh -c "$command"
 """

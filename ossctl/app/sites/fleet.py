@@ -209,12 +209,14 @@ class Fleet:
         member.gone, member.ready, member.stats = True, None, Stats()
         member.deaths.append(failed.message)
         member.site.kill()
-        if not all(each.gone for each in self.members):
+        kind = _ERRORS.get(ExitCode(failed.exit_code), OssctlError)
+        if len(self.members) > 1:
             hint = f". {failed.hint}" if failed.hint else ""
             self._say(f"{member.place.name} is left out: {failed.message}{hint}")
+            if all(each.gone for each in self.members):
+                raise kind(f"none of the {len(self.members)} engines is left")
             return
-        kind = _ERRORS.get(ExitCode(failed.exit_code), OssctlError)
-        prefix = f"{member.place.name}: " if len(self.members) > 1 or member.place.is_named else ""
+        prefix = f"{member.place.name}: " if member.place.is_named else ""
         raise kind(f"{prefix}{failed.message}", failed.hint)
 
 
