@@ -76,6 +76,10 @@ def test_several_engines_divide_the_lines(tmp_path: Path) -> None:
     done = ossctl(*options, *small_model(), "--no-cache", cwd=tmp_path)
     assert done.code == 0
     assert len(by_id(done.records)) == 40
+    sites = json.loads((tmp_path / "report.json").read_text())["sites"]
+    assert [site["name"] for site in sites] == ["engine 1", "engine 2"]
+    assert sum(site["lines"] for site in sites) == 40
+    assert not any(site["deaths"] for site in sites)
 
 
 def test_more_engines_than_none_are_wanted(tmp_path: Path) -> None:
