@@ -111,7 +111,7 @@ def test_every_line_is_answered_once_whatever_dies(tmp_path: Path, hosts: Hosts)
     randomly, kills = random.Random(1), 0
     with start(*options, "--no-cache", cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:
         while live.process.poll() is None and kills < 12:
-            time.sleep(randomly.uniform(1, 3))
+            time.sleep(randomly.uniform(1.5, 3.5))
             victims = [*hosts.engines(), *connections_of(live)]
             if victims:
                 randomly.choice(victims).kill()
@@ -140,7 +140,7 @@ def test_an_engine_that_is_killed_answers_again_within_seconds(tmp_path: Path, h
 
 
 @pytest.mark.slow
-def test_a_frozen_connection_is_replaced_and_its_engine_ends(tmp_path: Path, hosts: Hosts) -> None:
+def test_a_frozen_engine_is_replaced_and_ends(tmp_path: Path, hosts: Hosts) -> None:
     lines, output = requests_in(tmp_path, 200), tmp_path / "out.jsonl"
     options = ("batch", lines, "-o", output, "--hosts", hosts.given("one"), *small_model(), "--no-cache")
     with start(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:

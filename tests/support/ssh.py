@@ -16,20 +16,43 @@ import psutil
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
-# Runs the command in a session of its own, as sshd does, after what some hosts print or instead of it.
-_STAND_IN = r"""#!/bin/sh
-while [ "$1" != -- ]; do shift; done
-host=$2 command=$3
-case $host in
-    noisy) printf 'Welcome to noisy\nno newline'; echo '+ export TOKEN=secret' >&2 ;;
-    refused) echo 'ssh: connect to host refused port 22: Connection refused' >&2; exit 255 ;;
-    unknown) echo 'Host key verification failed.' >&2; exit 255 ;;
-    older)
-        printf '\n\036ossctl site\n\0\0\0\045\203\244type\245Hello\246ossctl\2430.0\251llama_cpp\2430.1'
-        sleep 5
-        ;;
-esac
-exec setsid --wait sh -c "$command"
+# Runs the command in a session of its own, as sshd does, and relays its pipes, which end when the stand-in is
+# killed. Some hosts print something before, or fail.
+_STAND_IN = r"""#!{python} -ISu
+import os, subprocess, sys, threading, time
+host, command = sys.argv[-2:]
+if host == "noisy":
+    print("Welcome to noisy\nno newline", end="")
+    print("+ export TOKEN=secret", file=sys.stderr)
+if host == "refused":
+    sys.stderr.write("ssh: connect to host refused port 22: Connection refused\n")
+    sys.exit(255)
+if host == "unknown":
+    sys.stderr.write("Host key verification failed.\n")
+    sys.exit(255)
+if host == "older":
+    hello = b"\x83\xa4type\xa5Hello\xa6ossctl\xa30.0\xa9llama_cpp\xa30.1"
+    os.write(1, b"\n\x1eossctl site\n" + len(hello).to_bytes(4, "big") + hello)
+    time.sleep(5)
+    sys.exit(1)
+def relay(source, sink):
+    while data := os.read(source, 65536):
+        while data:
+            data = data[os.write(sink, data):]
+    os.close(sink)
+pipe = subprocess.PIPE
+there = subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+threading.Thread(target=relay, args=(0, there.stdin.fileno()), daemon=True).start()
+outputs = [
+    threading.Thread(target=relay, args=(source.fileno(), sink))
+    for source, sink in ((there.stdout, 1), (there.stderr, 2))
+]
+for thread in outputs:
+    thread.start()
+for thread in outputs:
+    thread.join()
+code = there.wait()
+os._exit(code if code >= 0 else 255)
 """
 
 
@@ -61,7 +84,11 @@ class Hosts:
 
 def stand_in(folder: Path) -> Hosts:
     """Hosts that are this machine, without a network."""
-    return Hosts(str(_script(folder / "ssh", _STAND_IN)), _ossctl(folder), folder / "there")
+    return Hosts(
+        str(_script(folder / "ssh", _STAND_IN.replace("{python}", sys.executable))),
+        _ossctl(folder),
+        folder / "there",
+    )
 
 
 @contextmanager
@@ -112,8 +139,9 @@ def _client_config(folder: Path, port: int) -> str:
     return (
         f"Host stranger\n  UserKnownHostsFile {folder / 'none'}\n"
         f"Host denied\n  IdentityFile {folder / 'other'}\n"
+        f"Host * !denied\n  IdentityFile {folder / 'key'}\n"
         f"Host *\n  HostName 127.0.0.1\n  Port {port}\n  User {getpass.getuser()}\n"
-        f"  IdentityFile {folder / 'key'}\n  IdentitiesOnly yes\n  UserKnownHostsFile {folder / 'known'}\n"
+        f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder / 'known'}\n"
         "  GlobalKnownHostsFile none\n"
     )
 

@@ -111,8 +111,11 @@ class SshSite(ProcessSite):
         return super()._death(code, problem)
 
 
-def connection_failure(host: Host, code: int, stderr: Sequence[str]) -> Failed:
-    """Why no site could be started on a host, from ssh's exit code and what it and the host printed."""
+def connection_failure(host: Host, code: int, stderr: Sequence[str]) -> Failed | Lost:
+    """Why no site could be started on a host, from ssh's exit code and what it and the host printed.
+
+    Lost is for what another try may change.
+    """
     text = "\n".join(stderr)
     if code == _SSH_FAILED:
         for pattern, message, hint in _PROBLEMS:
@@ -126,5 +129,6 @@ def connection_failure(host: Host, code: int, stderr: Sequence[str]) -> Failed:
         message = "its ossctl is another version, which cannot answer for others"
         return Failed(ExitCode.FAILED, message, "Install the same version there.")
     last = next((line for line in reversed(stderr) if line.strip()), "")[:_LONGEST]
-    what = "ssh" if code == _SSH_FAILED else "the command there"
-    return Failed(ExitCode.FAILED, f"{what} ended with exit code {code}{f': {last}' if last else ''}")
+    if code < 0 or code == _SSH_FAILED:
+        return Lost("the connection was not made", last)
+    return Failed(ExitCode.FAILED, f"the command there ended with exit code {code}: {last}".rstrip(": "))

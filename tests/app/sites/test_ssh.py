@@ -6,7 +6,7 @@ import pytest
 
 from ossctl.app.sites import frames
 from ossctl.app.sites.hosts import parse_hosts
-from ossctl.app.sites.site import Beat
+from ossctl.app.sites.site import Beat, Failed, Lost
 from ossctl.app.sites.ssh import Host, connection_failure
 from ossctl.errors import UsageError
 
@@ -68,7 +68,6 @@ def test_nothing_of_the_job_is_on_the_command_line(monkeypatch: pytest.MonkeyPat
         ),
         (255, "Connection timed out during banner exchange", "it does not answer: the connection timed out"),
         (255, "ssh: connect to host a port 22: No route to host", "there is no way to it"),
-        (255, "kex: something new", "ssh ended with exit code 255: kex: something new"),
         (127, "sh: 1: exec: ossctl: not found", "it has no program ossctl"),
         (2, "No such command 'site'.", "its ossctl is another version, which cannot answer for others"),
         (
@@ -79,7 +78,15 @@ def test_nothing_of_the_job_is_on_the_command_line(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_failures_of_ssh_are_explained(code: int, stderr: str, message: str) -> None:
-    assert connection_failure(Host("a"), code, stderr.splitlines()).message == message
+    failure = connection_failure(Host("a"), code, stderr.splitlines())
+    assert isinstance(failure, Failed)
+    assert failure.message == message
+
+
+def test_other_failures_of_ssh_may_pass() -> None:
+    last = "kex_exchange_identification: Connection closed by remote host"
+    assert connection_failure(Host("a"), 255, [last]) == Lost("the connection was not made", last)
+    assert isinstance(connection_failure(Host("a"), -9, []), Lost)
 
 
 def test_what_a_shell_prints_before_is_skipped() -> None:
