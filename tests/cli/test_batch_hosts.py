@@ -136,7 +136,7 @@ def test_an_engine_that_is_killed_answers_again_within_seconds(tmp_path: Path, h
         wait_for(lambda: lines_in(output) > answered + 1, 10)
         live.process.send_signal(signal.SIGINT)
         result = live.finish()
-    assert "one died (its process or the connection ended" in result.stderr
+    assert "one died (" in result.stderr
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from ossctl.build import VERSION
 from ossctl.errors import ExitCode, OssctlError
 
 _STDERR_LINES = 20
+_EXIT_SECONDS = 1.0  # for a process to end by itself, so that its exit code tells why
 _STDERR_SECONDS = 1.0  # to wait for the last lines of a dead process
 
 _NEW_GROUP = 0x200 if sys.platform == "win32" else 0  # CREATE_NEW_PROCESS_GROUP
@@ -110,6 +111,8 @@ class ProcessSite:
         except (OSError, ValueError, msgspec.DecodeError) as error:
             problem = f"it wrote what is not a message: {error}"
         if not self._ended:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_EXIT_SECONDS)
             self.kill()
         code = self._process.wait()
         self.kill()  # what it has started and left
