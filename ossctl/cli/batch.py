@@ -145,6 +145,17 @@ def batch_options(
             help="Run N engines, which divide the GPUs or the cores; auto is one per GPU or NUMA node.",
         ),
     ] = None,
+    hosts: Annotated[
+        str | None,
+        typer.Option(
+            "--hosts",
+            metavar="HOST,…",
+            help="Run an engine on each host, over ssh; localhost is this machine, HOST:PATH ossctl there.",
+        ),
+    ] = None,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="With --hosts, pull the model on hosts that do not have it.")
+    ] = False,
 ) -> "BatchOptions":
     """What to read, how to write it, and what to do about failures."""
     from ossctl.app.batch.options import BatchOptions
@@ -177,6 +188,8 @@ def batch_options(
         deterministic=deterministic,
         isolate=isolate,
         engines=engines,
+        hosts=hosts,
+        pull=pull,
     )
 
 
@@ -224,18 +237,34 @@ def batch(
     for note in job.rules.tools.notes():
         out.note(note)
     survey = job.prepare()
-    chosen = BatchModel(model_file(model, loading, out), loading, _answered_by(options, tools, out))
+    answered_by = _answered_by(model, options, tools, out)
+    here = options.hosts is None or options.dry_run
+    path = model_file(model, loading, out) if here else Path(model or "")
+    chosen = BatchModel(path, loading, answered_by)
     raise typer.Exit((_check if options.dry_run else _run)(job, survey, chosen, out))
 
 
-def _answered_by(options: "BatchOptions", tools: "ToolOptions", out: Output) -> "AnsweredBy | None":
+def _answered_by(
+    model: str | None, options: "BatchOptions", tools: "ToolOptions", out: Output
+) -> "AnsweredBy | None":
     """Where the engines run; None for this process."""
-    if not options.isolate and options.engines is None:
+    if options.pull and options.hosts is None:
+        raise UsageError("--pull is for the hosts of --hosts", "`ossctl pull` pulls a model here.")
+    if options.hosts is not None and options.engines is not None:
+        raise UsageError("--hosts and --engines exclude each other", "A host has one engine.")
+    if options.hosts is not None:
+        from ossctl.app.sites.hosts import host_places
+
+        places = host_places(options.hosts, model, may_pull=options.pull)
+    elif options.isolate or options.engines is not None:
+        from ossctl.app.sites.engines import engine_places
+
+        places = engine_places(options.engines)
+    else:
         return None
     from ossctl.app.sites.answerer import answered_by_sites
-    from ossctl.app.sites.engines import engine_places
 
-    return answered_by_sites(engine_places(options.engines), tools, out.warning)
+    return answered_by_sites(places, tools, out.warning)
 
 
 def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Output) -> int:

@@ -111,7 +111,7 @@ def test_a_frozen_engine_is_replaced(tmp_path: Path) -> None:
         wait_for_engine(live, output, 5).suspend()
         done = live.finish()
     assert done.code == 0
-    assert "killed by SIGKILL" in done.stderr
+    assert "there was no sign of life from it" in done.stderr
     assert len(by_id(records_in(output.read_text()))) == 40
 
 

@@ -49,6 +49,8 @@ class BatchOptions:
     dry_run: bool = False
     isolate: bool = False
     engines: str | None = None  # a number, or auto
+    hosts: str | None = None  # as `parse_hosts` reads them
+    pull: bool = False
     deterministic: bool = False
     tools: ToolOptions = field(default_factory=ToolOptions)
 

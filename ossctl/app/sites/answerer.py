@@ -55,7 +55,13 @@ def _answerer(job: BatchJob, fleet: Fleet, ready: Ready) -> Answerer:
     codec = Codec[Any](EmbeddingLineParser(parser) if ready.embeds else parser, records)
     make = functools.partial(SiteRunner, fleet, codec, rules=job.rules)
     return Answerer(
-        ready.name, ready.remarks, make, parser, ready.fingerprint, ready.devices, embeds=ready.embeds
+        ready.name,
+        () if fleet.names_remarks else ready.remarks,
+        make,
+        parser,
+        ready.fingerprint,
+        ready.devices,
+        embeds=ready.embeds,
     )
 
 

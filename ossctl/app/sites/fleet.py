@@ -1,5 +1,6 @@
 """The sites of one batch: starts them, restarts those that die, and notices those that freeze."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,33 +10,42 @@ from threading import Lock
 from ossctl.app.batch.line_runner import TICK_SECONDS, Outside
 from ossctl.app.batch.summary import SiteProgress
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.app.sites.site import FROZEN_SECONDS, Failed, Lost, Ready, Site, SiteEvent, Stats
+from ossctl.app.sites.site import FROZEN_SECONDS, Failed, Lost, Note, Ready, Site, SiteEvent, Stats
 from ossctl.errors import ExitCode, MemoryShortage, ModelError, OssctlError, UsageError
 
-_MAX_FAILED_STARTS = 2  # in a row
 _ERRORS = {error.exit_code: error for error in (UsageError, ModelError, MemoryShortage)}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a site is started, and started again after it has died."""
+    """Where a site is started, and started again after it has died.
+
+    `pauses` are the seconds before each restart of a row in which none succeeds, `grace` those in which a
+    start need not give a sign of life. Remarks have the name if it `is_named`.
+    """
 
     name: str
     new_site: Callable[[], Site]
+    pauses: tuple[float, ...] = (0.0, 0.0)
+    grace: float = FROZEN_SECONDS
+    is_named: bool = False
 
 
 @dataclass(eq=False)
 class Member:
     """A place and its present site. `deaths` are the reasons why earlier ones ended.
 
-    `ready` is None while the site is loading, and `gone` is whether it is not started again.
+    `ready` is None while the site is loading, and `gone` is whether it is not started again. `silent_by` is
+    when the site is given up unless it is heard of, `restart_at` when the next one is started if it is dead.
     """
 
     place: Place
     site: Site
     ready: Ready | None = None
     stats: Stats = field(default_factory=Stats)
-    heard: float = field(default_factory=time.monotonic)
+    silent_by: float = math.inf
+    restart_at: float = math.inf
+    was_silent: bool = False
     deaths: list[str] = field(default_factory=list)
     failed_starts: int = 0
     gone: bool = False
@@ -79,6 +89,11 @@ class Fleet:
         """Tokens of a request and its answer; 0 before a site is ready."""
         return self.first.n_ctx if self.first else 0
 
+    @property
+    def names_remarks(self) -> bool:
+        """Whether the fleet itself prints the remarks of its sites."""
+        return any(place.is_named for place in self._places)
+
     def start(self, interrupt: Interrupt) -> Ready:
         """Start all sites and wait until one is ready. Raises OssctlError if all fail, and Interrupted."""
         for place in self._places:
@@ -112,11 +127,13 @@ class Fleet:
         member, event = arrived.member, arrived.event
         if arrived.site is not member.site or member.gone:
             return False
-        member.heard = time.monotonic()
+        member.silent_by = time.monotonic() + FROZEN_SECONDS
         if isinstance(event, Ready):
             self._welcome(member, event)
         elif isinstance(event, Stats):
             member.stats = event
+        elif isinstance(event, Note):
+            self._say(f"{member.place.name}: {event.text}")
         elif isinstance(event, Failed):
             self._give_up(member, event)
         elif isinstance(event, Lost):
@@ -124,15 +141,20 @@ class Fleet:
         return True
 
     def check(self) -> None:
-        """Give up sites that have been silent for too long: their Lost arrives next."""
+        """Give up sites that have been silent for too long, whose Lost arrives next. Start sites again."""
         now, before = time.monotonic(), self._checked
         self._checked = now
         for member in self.members:
             if now - before > FROZEN_SECONDS / 2:  # this process itself was stopped
-                member.heard = now
-            if not member.gone and now - member.heard > FROZEN_SECONDS:
-                member.heard = now
+                member.silent_by = now + FROZEN_SECONDS
+            if member.gone:
+                continue
+            if now > member.silent_by:
+                member.silent_by, member.was_silent = math.inf, True
                 member.site.kill()
+            if now > member.restart_at:
+                member.site = member.place.new_site()
+                self._start(member)
 
     def finish(self) -> None:
         """Say to all sites that there are no more lines."""
@@ -166,38 +188,50 @@ class Fleet:
             with self._lock:
                 self._sink(Arrived(member, site, event))
 
-        member.heard = time.monotonic()
+        member.silent_by, member.restart_at = time.monotonic() + member.place.grace, math.inf
+        member.was_silent = False
         site.start(deliver)
 
     def _welcome(self, member: Member, ready: Ready) -> None:
         self.first = self.first or ready
         if difference := _difference(self.first, ready):
-            self._give_up(member, Failed(ExitCode.MODEL, difference))
+            hint = "Use --ctx." if self.first.n_ctx != ready.n_ctx else ""
+            self._give_up(member, Failed(ExitCode.MODEL, difference, hint))
             return
+        if member.place.is_named and not member.deaths:
+            for remark in ready.remarks:
+                self._say(f"{member.place.name}: {remark}")
         member.ready, member.failed_starts = ready, 0
 
     def _restart(self, member: Member, lost: Lost) -> None:
         cause = lost.stderr.splitlines()[0] if lost.stderr else ""
         reason = f"{lost.reason}: {cause}" if cause else lost.reason
+        if member.was_silent:
+            reason = "there was no sign of life from it"
         member.deaths.append(reason)
         member.failed_starts += member.ready is None
-        member.ready, member.stats = None, Stats()
-        if member.failed_starts >= _MAX_FAILED_STARTS:
+        member.ready, member.stats, member.silent_by = None, Stats(), math.inf
+        if member.failed_starts >= len(member.place.pauses):
             self._give_up(member, Failed(ExitCode.FAILED, f"it did not start: {reason}"))
             return
-        self._say(f"{member.place.name} died ({reason}) and is started again.")
-        member.site = member.place.new_site()
-        self._start(member)
+        pause = member.place.pauses[member.failed_starts]
+        again = f"in {pause:.0f} s" if pause > 1 else "again"
+        self._say(f"{member.place.name} died ({reason}) and is started {again}.")
+        member.restart_at = time.monotonic() + pause
+        self.check()
 
     def _give_up(self, member: Member, failed: Failed) -> None:
         member.gone, member.ready, member.stats = True, None, Stats()
         member.deaths.append(failed.message)
         member.site.kill()
-        if not all(each.gone for each in self.members):
-            self._say(f"{member.place.name} is left out: {failed.message}")
-            return
         kind = _ERRORS.get(ExitCode(failed.exit_code), OssctlError)
-        prefix = f"{member.place.name}: " if len(self.members) > 1 else ""
+        if len(self.members) > 1:
+            hint = f". {failed.hint}" if failed.hint else ""
+            self._say(f"{member.place.name} is left out: {failed.message}{hint}")
+            if all(each.gone for each in self.members):
+                raise kind(f"none of the {len(self.members)} engines is left")
+            return
+        prefix = f"{member.place.name}: " if member.place.is_named else ""
         raise kind(f"{prefix}{failed.message}", failed.hint)
 
 

@@ -1,11 +1,17 @@
-"""Messages on a pipe: msgpack, after their length in four bytes."""
+"""Messages on a pipe: msgpack, after their length in four bytes.
+
+A site's begin after a line that is `_MARK`: a login shell may have printed something before.
+"""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import msgspec
 
-from ossctl.app.sites.site import FromSite, SiteLine
+from ossctl.app.sites.site import Beat, FromSite, SiteLine
+
+_MARK = b"\x1eossctl site\n"
+_MAX_LINE = 1 << 16  # read at once while waiting for the mark
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
@@ -24,7 +30,7 @@ class Finish(msgspec.Struct, frozen=True, tag=True):
     """There are no more lines."""
 
 
-ToSite = Start | Lines | Finish
+ToSite = Start | Lines | Finish | Beat
 
 _encoder = msgspec.msgpack.Encoder()
 _of_site: msgspec.msgpack.Decoder[FromSite] = msgspec.msgpack.Decoder(FromSite)
@@ -38,8 +44,16 @@ def write(pipe: BinaryIO, message: FromSite | ToSite) -> None:
     pipe.flush()
 
 
+def begin(pipe: BinaryIO) -> None:
+    """Write what precedes a site's messages. Raises as `write` does."""
+    pipe.write(b"\n" + _MARK)
+    pipe.flush()
+
+
 def of_site(pipe: BinaryIO) -> Iterator[FromSite]:
     """Yield the messages of a site until the pipe's end. Raises OSError, msgspec.DecodeError."""
+    while (line := pipe.readline(_MAX_LINE)) and line != _MARK:
+        pass
     return map(_of_site.decode, _frames(pipe))
 
 

@@ -84,7 +84,11 @@ class SiteRunner(LineRunner[Any]):
             return True
         if isinstance(event, Lost) and arrival.site is member.site:
             self._lose(member, event)
-        known = self._fleet.note(arrival)
+        try:
+            known = self._fleet.note(arrival)
+        except OssctlError as error:
+            error.hint = f"{error.hint} {self._resume_hint()}".strip()
+            raise
         if known and isinstance(event, Ready):
             for _ in range(IN_FLIGHT_PER_SEQUENCE * event.n_seq if len(member.deaths) == 0 else 0):
                 self._read_ahead()

@@ -26,7 +26,8 @@ class SiteJob:
     """Everything that a site needs besides the lines. It can be pickled.
 
     `tools` run at the site; the files of `--tool` are not read again. If there are `cpus`, the site's process
-    runs only on these.
+    runs only on these. If there is a `reference`, the site finds or pulls the model that it means,
+    instead of `model.path`. A `distant` site ends when the driver is silent.
     """
 
     model: BatchModel
@@ -37,6 +38,9 @@ class SiteJob:
     flat: bool = False
     keep_input: bool = False
     cpus: tuple[int, ...] = ()
+    reference: str = ""
+    may_pull: bool = False
+    distant: bool = False
 
 
 class SiteLine(msgspec.Struct, frozen=True, array_like=True):
@@ -108,6 +112,12 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
     """A sign of life, sent every `BEAT_SECONDS` whatever else the site does."""
 
 
+class Note(msgspec.Struct, frozen=True, tag=True):
+    """What the user should know about the site."""
+
+    text: str
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The site cannot answer, for a reason that a restart would not change: the fields of an OssctlError."""
 
@@ -127,7 +137,7 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
     stderr: str = ""  # its last lines
 
 
-FromSite = Hello | Ready | Done | Stats | Beat | Failed | Ended
+FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Ended
 SiteEvent = FromSite | Lost
 
 

@@ -13,6 +13,7 @@ from ossctl.app.batch.run import Answerer, BatchJob, Sink, answerer
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.counts import counts_of
+from ossctl.app.sites.find_model import find_model
 from ossctl.app.sites.site import (
     BEAT_SECONDS,
     Beat,
@@ -20,6 +21,7 @@ from ossctl.app.sites.site import (
     Ended,
     Failed,
     FromSite,
+    Note,
     Ready,
     SiteJob,
     SiteLine,
@@ -85,7 +87,8 @@ class SiteWorker:
             job.parser,
             Rules(deterministic=job.deterministic, tools=self._toolbox),
         )
-        with answerer(batch, job.workload, job.model, interrupt) as loaded:
+        model = dataclasses.replace(job.model, path=find_model(job, self._note))
+        with answerer(batch, job.workload, model, interrupt) as loaded:
             runner = loaded.runner(Journal(_nowhere, "the site"), self._watch)
             self._tell(_ready(loaded, runner.n_seq, runner.n_ctx, perf_counter() - started))
 
@@ -97,6 +100,9 @@ class SiteWorker:
             if first is not None:
                 runner.give_back = give_back
                 runner.run(self._lines(first), interrupt, ids_are_unique=True)
+
+    def _note(self, text: str) -> None:
+        self._tell(Note(text))
 
     def _lines(self, line: SiteLine | None) -> Iterator[Line]:
         while line is not None:
