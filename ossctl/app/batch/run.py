@@ -19,7 +19,7 @@ from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner
 from ossctl.app.batch.summary import BatchSummary
-from ossctl.app.inference.determinism import check_deterministic
+from ossctl.app.inference.determinism import check_deterministic, without_drafts
 from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
 from ossctl.app.inference.energy import EnergyMeter
 from ossctl.app.inference.interrupt import Interrupt
@@ -217,7 +217,7 @@ def answerer(
             make = functools.partial(EmbeddingRunner, embedder, codec, rules=job.rules)
             yield Answerer(embedder.name, embedder.remarks, make, parser, identity.fingerprint, embeds=True)
         return
-    options = _without_drafts(model.options) if job.rules.deterministic else model.options
+    options = without_drafts(model.options) if job.rules.deterministic else model.options
     with load_model(model.path, options, workload, interrupt) as loaded:
         if job.rules.deterministic:
             check_deterministic(loaded.plan)
@@ -227,13 +227,6 @@ def answerer(
         )
         devices = loaded.plan.settings.devices if loaded.plan else ()
         yield Answerer(loaded.name, loaded.remarks, make, parser, identity.fingerprint, devices)
-
-
-def _without_drafts(options: LoadOptions) -> LoadOptions:
-    """Raises UsageError if drafts are asked for: the rows of a decode would depend on what was guessed."""
-    if options.draft:
-        raise UsageError("--draft and --deterministic exclude each other", "Leave one of them out.")
-    return replace(options, draft=0)
 
 
 def records_of(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
