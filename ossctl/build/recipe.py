@@ -16,6 +16,7 @@ from pathlib import Path
 from ossctl.build import REQUIREMENT
 from ossctl.build.compiler import find_compiler
 from ossctl.build.errors import BuildError
+from ossctl.build.patches import PATCHES
 
 _ALWAYS = "-DGGML_RPC=ON -DLLAVA_BUILD=OFF"  # devices of other machines; no image input
 
@@ -67,7 +68,8 @@ class Recipe:
     """Everything that affects the compiled libraries.
 
     `processor` is the CPU with its instruction sets, `facts` the output of the backends' commands,
-    `variables` the `NAME=value` pairs of the environment that CMake and compilers read.
+    `variables` the `NAME=value` pairs of the environment that CMake and compilers read. `patches` are what
+    changes in the source.
     """
 
     requirement: str
@@ -78,6 +80,7 @@ class Recipe:
     processor: str
     facts: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
+    patches: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -109,6 +112,7 @@ def make_recipe(backends: Sequence[str]) -> Recipe:
         processor(),
         tuple(_output(fact) for name in backends for fact in BACKENDS[name].facts),
         tuple(sorted(f"{name}={value}" for name, value in os.environ.items() if _VARIABLES.fullmatch(name))),
+        tuple(f"{patch.path}: {patch.after}" for patch in PATCHES),
     )
 
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ossctl.build.errors import BuildError
+from ossctl.build.patches import PATCHES
 from ossctl.build.recipe import Recipe
 
 _MAX_WHEELS = 4  # 10 MB each for the CPU, hundreds of MB for CUDA
@@ -84,10 +86,10 @@ def _compile(recipe: Recipe) -> Path:
     folder = _folder() / recipe.key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        output = Path(temporary, "output")
-        options = ["wheel", "-v", "--no-cache-dir", "--no-deps", "--no-binary", "llama-cpp-python"]
-        arguments = [*options, "-w", str(output), recipe.requirement]
-        _pip(arguments, recipe.environment, folder.parent / "build.log")
+        output, log = Path(temporary, "output"), folder.parent / "build.log"
+        source = _patched_source(recipe, Path(temporary, "source"), log)
+        options = ["wheel", "-v", "--no-cache-dir", "--no-deps", "-w", str(output)]
+        _pip([*options, str(source)], recipe.environment, log)
         wheel = next(output.glob("*.whl"))
         record = {"recipe": asdict(recipe), "date": time.strftime("%Y-%m-%d"), "libraries": _libraries(wheel)}
         Path(output, "build.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -95,6 +97,19 @@ def _compile(recipe: Recipe) -> Path:
         output.rename(folder)
     _remove_old_wheels()
     return folder / wheel.name
+
+
+def _patched_source(recipe: Recipe, folder: Path, log: Path) -> Path:
+    """Download the release into `folder` and change it; return its source tree."""
+    options = ["download", "--no-cache-dir", "--no-deps", "--no-binary", "llama-cpp-python"]
+    _pip([*options, "-d", str(folder), recipe.requirement], recipe.environment, log)
+    archive = next(folder.glob("*.tar.gz"))
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    source = folder / archive.name.removesuffix(".tar.gz")
+    for patch in PATCHES:
+        patch.apply(source)
+    return source
 
 
 def _libraries(wheel: Path) -> list[str]:

@@ -22,11 +22,13 @@ from ossctl.cli.options import (
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import ToolGroup
+from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.batch.options import BatchOptions
-    from ossctl.app.batch.run import BatchJob, BatchModel
+    from ossctl.app.batch.run import AnsweredBy, BatchJob, BatchModel
     from ossctl.app.inference.options import GenerationOptions
+    from ossctl.app.tools.options import ToolOptions
     from ossctl.app.wire.source import Survey
 
 _STREAM = Path("-")
@@ -92,6 +94,14 @@ def batch_options(
             help="Run a random sample of N requests; --seed fixes which.",
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Run shard I of N, such as 3/8: a job array; ossctl batch join merges the outputs.",
+        ),
+    ] = None,
     order: Annotated[
         Literal["done", "input"],
         typer.Option("--order", help="Write answers as they finish, or in the order of IN."),
@@ -123,6 +133,29 @@ def batch_options(
         typer.Option("--max-errors", metavar="N", min=0, help="Stop after more than N failed requests."),
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed request.")] = False,
+    isolate: Annotated[
+        bool,
+        typer.Option("--isolate", help="Run the engine in a process of its own, restarted if it crashes."),
+    ] = False,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            "--engines",
+            metavar="N|auto",
+            help="Run N engines, which divide the GPUs or the cores; auto is one per GPU or NUMA node.",
+        ),
+    ] = None,
+    hosts: Annotated[
+        str | None,
+        typer.Option(
+            "--hosts",
+            metavar="HOST,…",
+            help="Run an engine on each host, over ssh; localhost is this machine, HOST:PATH ossctl there.",
+        ),
+    ] = None,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="With --hosts, pull the model on hosts that do not have it.")
+    ] = False,
 ) -> "BatchOptions":
     """What to read, how to write it, and what to do about failures."""
     from ossctl.app.batch.options import BatchOptions
@@ -137,6 +170,7 @@ def batch_options(
         formats=tuple(kind for kind, given in formats.items() if given),
         limit=limit,
         sample=sample,
+        shard=shard,
         assign_ids=assign_ids,
         resume=resume,
         overwrite=overwrite,
@@ -152,6 +186,10 @@ def batch_options(
         fail_fast=fail_fast,
         dry_run=dry_run,
         deterministic=deterministic,
+        isolate=isolate,
+        engines=engines,
+        hosts=hosts,
+        pull=pull,
     )
 
 
@@ -199,8 +237,34 @@ def batch(
     for note in job.rules.tools.notes():
         out.note(note)
     survey = job.prepare()
-    chosen = BatchModel(model_file(model, loading, out), loading)
+    answered_by = _answered_by(model, options, tools, out)
+    here = options.hosts is None or options.dry_run
+    path = model_file(model, loading, out) if here else Path(model or "")
+    chosen = BatchModel(path, loading, answered_by)
     raise typer.Exit((_check if options.dry_run else _run)(job, survey, chosen, out))
+
+
+def _answered_by(
+    model: str | None, options: "BatchOptions", tools: "ToolOptions", out: Output
+) -> "AnsweredBy | None":
+    """Where the engines run; None for this process."""
+    if options.pull and options.hosts is None:
+        raise UsageError("--pull is for the hosts of --hosts", "`ossctl pull` pulls a model here.")
+    if options.hosts is not None and options.engines is not None:
+        raise UsageError("--hosts and --engines exclude each other", "A host has one engine.")
+    if options.hosts is not None:
+        from ossctl.app.sites.hosts import host_places
+
+        places = host_places(options.hosts, model, may_pull=options.pull)
+    elif options.isolate or options.engines is not None:
+        from ossctl.app.sites.engines import engine_places
+
+        places = engine_places(options.engines)
+    else:
+        return None
+    from ossctl.app.sites.answerer import answered_by_sites
+
+    return answered_by_sites(places, tools, out.warning)
 
 
 def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Output) -> int:
@@ -223,6 +287,13 @@ def _check(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: O
     return found.exit_code
 
 
+def site() -> None:
+    """Answer the lines of another process, over stdin and stdout."""
+    from ossctl.app.sites.child import serve
+
+    serve()
+
+
 @command
 def batch_status(
     *,
@@ -230,12 +301,20 @@ def batch_status(
     source: Annotated[
         Path | None, typer.Option("--of", metavar="IN", help="Its input file, to show how much is left.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="With --of, count the requests of this shard of IN."),
+    ] = None,
     out: JsonOutput,
 ) -> None:
     """Show the progress of a batch, running or stopped."""
     from ossctl.app.batch.status import read_status
+    from ossctl.app.wire.shard import Shard
     from ossctl.app.wire.source import Source, format_of
 
-    status = read_status(output, Source(source, format_of(source)) if source else None)
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and source is None:
+        raise UsageError("--shard needs --of", "Give the input file whose requests are counted.")
+    status = read_status(output, Source(source, format_of(source), shard=part) if source else None)
     out.json(status.document())
     out.lines(status_lines(status))

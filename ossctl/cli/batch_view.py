@@ -1,6 +1,7 @@
-"""What a batch prints: progress, its summary, a dry run and the status of its output."""
+"""What a batch prints: progress, its summary, a dry run, the status of its output, and a join."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ossctl.cli.output import Output
@@ -8,11 +9,13 @@ from ossctl.text import duration, harmless
 
 if TYPE_CHECKING:
     from ossctl.app.batch.dry_run import DryRun
+    from ossctl.app.batch.join import Joined
     from ossctl.app.batch.status import BatchStatus
-    from ossctl.app.batch.summary import BatchSummary
+    from ossctl.app.batch.summary import BatchSummary, SiteProgress
 
 _SECONDS_BETWEEN_LINES = 10.0
 _FRAMES_PER_SECOND = 4
+_MAX_GAPS = 8
 
 
 def describe(summary: "BatchSummary", total: int | None) -> str:
@@ -23,7 +26,8 @@ def describe(summary: "BatchSummary", total: int | None) -> str:
         return f"{_counts(summary, total)} · {tokens} · {speed}"
     return (
         f"{_counts(summary, total)} · {summary.prompt_tokens:,} tokens in{_cached(summary)}, "
-        f"{summary.completion_tokens:,} out · {summary.tokens_per_second:,.1f} tokens/s{_latency(summary)}"
+        f"{summary.completion_tokens:,} out{_accepted(summary)} · "
+        f"{summary.tokens_per_second:,.1f} tokens/s{_latency(summary)}"
         f"{_energy(summary)}"
     )
 
@@ -38,6 +42,10 @@ def _counts(summary: "BatchSummary", total: int | None) -> str:
 
 def _cached(summary: "BatchSummary") -> str:
     return f" ({summary.cached_tokens:,} cached)" if summary.cached_tokens else ""
+
+
+def _accepted(summary: "BatchSummary") -> str:
+    return f" ({summary.accepted_tokens:,} guessed)" if summary.accepted_tokens else ""
 
 
 def _latency(summary: "BatchSummary") -> str:
@@ -135,7 +143,15 @@ def _speed(summary: "BatchSummary") -> str:
     if summary.slowest is not None:
         custom_id, age = summary.slowest
         text += f" · slowest {duration(age)}: {harmless(custom_id[:40])}"
-    return text
+    return text + "".join(f" · {_site(site, summary.seconds)}" for site in summary.sites)
+
+
+def _site(site: "SiteProgress", seconds: float) -> str:
+    """`engine 1: 12 lines, 96.1 tokens/s, died 2 times`"""
+    pace = f", {site.tokens / seconds:,.1f} tokens/s" if seconds else ""
+    times = "once" if len(site.deaths) == 1 else f"{len(site.deaths)} times"
+    died = f", died {times}" if site.deaths else ""
+    return f"{site.name}: {site.lines:,} lines{pace}{', left out' if site.left_out else died}"
 
 
 def batch_progress(total: int | None, out: Output, *, to_stdout: bool) -> PlainProgress | LiveProgress:
@@ -188,3 +204,41 @@ def status_lines(status: "BatchStatus") -> Iterator[str]:
         yield "not running; --resume continues it"
     if status.torn and not status.running:
         yield "the last line is incomplete; --resume repairs it"
+
+
+def joined(result: "Joined") -> str:
+    """`18 of 20 joined, 1 failed, 2 missing`"""
+    failed = f", {result.failed:,} failed" if result.failed else ""
+    missing = f", {result.missing:,} missing" if result.missing else ""
+    return f"{result.total - result.missing:,} of {result.total:,} joined{failed}{missing}"
+
+
+def join_lines(result: "Joined", target: Path | None) -> Iterator[str]:
+    """The remarks of `ossctl batch join`."""
+    for path in result.absent:
+        yield f"{path} does not exist"
+    for path in result.torn:
+        yield f"{path}: the last line is incomplete and was left out"
+    if result.missing:
+        continued = f"continue {target or 'the output'} with ossctl batch --resume"
+        yield f"missing: {_first(result.missing_ids, result.missing)}; {continued}"
+    for gap in result.gaps[:_MAX_GAPS]:
+        where = "no output has any" if gap.output is None else f"in {gap.output}"
+        yield f"missing of shard {gap.shard}: {gap.missing:,} of {gap.total:,}, {where}"
+    if others := result.gaps[_MAX_GAPS:]:
+        yield f"missing of {len(others):,} more shards: {sum(gap.missing for gap in others):,}"
+    if result.failed:
+        yield f"{result.failed:,} failed: use --resume --retry-failed to run them again"
+    if result.repeated:
+        yield f"{result.repeated:,} answered in several outputs: the last one given counts"
+    if result.strangers:
+        yield f"left out, of no request: {_first(result.stranger_ids, result.strangers)}"
+    if len(result.models) > 1:
+        models = ", ".join(f"{harmless(name)} ({count:,})" for name, count in result.models.most_common())
+        yield f"answers are of several models: {models}"
+
+
+def _first(ids: Sequence[str], count: int) -> str:
+    """`12 (a, b, c, …)`"""
+    more = ", …" if count > len(ids) else ""
+    return f"{count:,} ({', '.join(harmless(each[:40]) for each in ids)}{more})"

@@ -31,7 +31,7 @@ ARGUMENTS = "ossctl.arguments"
 # What another run may change: how it is shown, and where the model is placed.
 _CHANGEABLE = {
     "resume", "as_json", "as_csv", "as_markdown", "as_html", "quiet", "verbose", "ctx", "parallel",
-    "gpu_layers", "cpu_moe", "kv", "ubatch", "threads", "device", "no_cache", "cache_size",
+    "gpu_layers", "cpu_moe", "kv", "ubatch", "threads", "device", "draft", "no_cache", "cache_size",
 }  # fmt: skip
 _SHOWING = ("--json", "--csv", "--markdown", "--html", "-q", "--quiet", "-v", "--verbose", "-vv")
 _SAMPLING = (

@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+_AUTO = -1
+_DRAFTS = {"off": 0, "auto": _AUTO}
+_MAX_DRAFT = 31  # tokens; a decode of 32
+
 if TYPE_CHECKING:
     from ossctl.app.placement.load_options import LoadOptions
 
@@ -25,6 +29,16 @@ def _n_bytes(text: str) -> int:
     number, prefix, binary = found.groups()
     power = " kmgt".index(prefix.lower() or " ")
     return int(float(number) * (1024 if binary else 1000) ** power)
+
+
+def _draft(text: str) -> int:
+    """The number of tokens to guess, or _AUTO."""
+    text = text.strip().lower()
+    if text in _DRAFTS:
+        return _DRAFTS[text]
+    if text.isascii() and text.isdigit() and int(text) <= _MAX_DRAFT:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is neither `off`, `auto`, nor a number up to {_MAX_DRAFT}.")
 
 
 def loading_options(
@@ -105,11 +119,36 @@ def loading_options(
             help="Devices to use, such as CUDA0,CUDA1; cpu means no GPU.  [default: all]",
         ),
     ] = None,
+    draft: Annotated[
+        int,
+        typer.Option(
+            "--draft",
+            metavar="off|auto|N",
+            envvar="OSSCTL_DRAFT",
+            parser=_draft,
+            help="Guess up to N tokens where the answer repeats earlier text, and decode them at once; "
+            "auto guesses as many as are expected to pay.",
+        ),
+    ] = "auto",  # type: ignore[assignment]
+    rpc: Annotated[
+        str | None,
+        typer.Option(
+            "--rpc",
+            metavar="HOST:PORT[,…]",
+            envvar="OSSCTL_RPC",
+            help="Use the devices of these machines, too; `ossctl worker` serves them.",
+        ),
+    ] = None,
 ) -> "LoadOptions":
     """How the model is placed in memory."""
     from ossctl.app.placement.load_options import LoadOptions
 
-    return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device)
+    if rpc:
+        from ossctl.app.placement.workers import use_workers
+
+        use_workers(rpc)
+    guessed = None if draft == _AUTO else draft
+    return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device, draft=guessed)
 
 
 def cache_options(

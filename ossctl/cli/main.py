@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 
 from ossctl import __version__
 from ossctl.cli.alias import alias
-from ossctl.cli.batch import batch, batch_status
+from ossctl.cli.batch import batch, batch_status, site
+from ossctl.cli.batch_join import batch_join
 from ossctl.cli.bench import bench
 from ossctl.cli.cache import cache
 from ossctl.cli.chat import chat
@@ -27,9 +28,10 @@ from ossctl.cli.plan import plan
 from ossctl.cli.pull import pull
 from ossctl.cli.run import run
 from ossctl.cli.sessions import sessions
+from ossctl.cli.worker import worker
 from ossctl.errors import ExitCode, OssctlError, UsageError
 
-_UNCONFIGURED = ("config", "alias")  # they work with files that are broken
+_UNCONFIGURED = ("config", "alias", "site")  # they work with files that are broken
 
 
 class Commands(TyperGroup):
@@ -93,12 +95,15 @@ app.command()(chat)
 app.command()(run)
 app.command()(batch)
 app.command("batch status")(batch_status)
+app.command("batch join")(batch_join)
+app.command(hidden=True)(site)
 app.command("eval")(evaluate)
 app.command("eval ppl")(ppl)
 app.command()(compare)
 app.command()(plan)
 app.command()(bench)
 app.command()(doctor)
+app.command()(worker)
 app.command()(pull)
 app.command()(alias)
 app.command()(ls)

@@ -28,6 +28,7 @@ HARMLESS = frozenset(
         "deterministic",
         "device",
         "diff",
+        "draft",
         "effort",
         "extract",
         "fail-fast",

@@ -3,6 +3,13 @@
 from collections.abc import Iterator
 from time import perf_counter
 
+from ossctl.engine.drafts import (
+    Drafter,
+    DraftOptions,
+    Verification,
+    verifications,
+    without_drafts,
+)
 from ossctl.engine.isolation import Batch, decode_isolated
 from ossctl.engine.persistence import Persistence
 from ossctl.engine.prefix_disk import PrefixDisk
@@ -20,11 +27,22 @@ class Engine:
     """Continuous batching: requests join and leave between any two steps.
 
     Not thread-safe: one thread submits, steps and cancels. If `isolated`, answers do not depend on the other
-    requests (`engine/isolation.py`).
+    requests (`engine/isolation.py`). With `drafts`, guesses are decoded together with the token before them,
+    and those that are then sampled are kept (`engine/drafts.py`). An isolated engine drafts nothing, nor does
+    one of a recurrent model, whose state cannot drop a guess.
     """
 
-    def __init__(self, runner: Runner, disk: PrefixDisk | None = None, *, isolated: bool = False) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        disk: PrefixDisk | None = None,
+        *,
+        isolated: bool = False,
+        drafts: DraftOptions | None = None,
+    ) -> None:
         self._runner = runner
+        can_draft = not (isolated or runner.recurrent)
+        self._drafter = Drafter(runner, drafts) if drafts is not None and can_draft else None
         self._isolated = isolated
         self._persistence = Persistence(runner, None if isolated else disk)
         self._samplers = SamplerPool(runner.n_vocab, runner.n_threads)
@@ -68,8 +86,7 @@ class Engine:
         started = perf_counter()
         outputs: list[Output] = list(self._fail_overdue(started))
         if batch := self._scheduler.schedule():
-            logits = self._decode(batch)
-            outputs += self._free_cells() if logits is None else self._collect(batch, logits)
+            outputs += self._advance(batch)
         outputs += self._finish_prefills()
         self.stats.steps += 1
         self.stats.step_seconds += perf_counter() - started
@@ -104,6 +121,32 @@ class Engine:
                 self.cancel(sequence.request.id)
                 yield Prefilled(sequence.request.id, sequence.num_cached_tokens)
 
+    def _advance(self, batch: Batch) -> list[Output]:
+        """Decode the batch, with guesses if that may pay, and sample."""
+        drafter = self._drafter
+        if drafter is not None:
+            batch = drafter.extend(batch)
+        logits = self._decode(batch)
+        if logits is None and any(chunk.n_drafted for _, chunk in batch):
+            batch = without_drafts(batch)
+            logits = self._decode(batch)
+        if drafter is not None and logits is not None:
+            if drafter.needs_proof(batch):
+                drafter.begin_proof(batch, logits)
+                batch = self._taken_back(batch)
+                if not batch:
+                    return []
+                logits = self._decode(batch)
+            if logits is not None:
+                drafter.compare(batch, logits)
+        return self._free_cells() if logits is None else self._collect(batch, logits)
+
+    def _taken_back(self, batch: Batch) -> Batch:
+        """`batch` before its decode and without guesses. A sequence whose window is lost is preempted."""
+        for sequence, _ in batch:
+            self._scheduler.cut(sequence.assigned_slot, sequence, sequence.num_computed_tokens)
+        return [(sequence, chunk) for sequence, chunk in without_drafts(batch) if sequence.slot is not None]
+
     def _decode(self, batch: Batch) -> Logits | None:
         """Logits of the batch, or None if the cache is full."""
         started = perf_counter()
@@ -126,7 +169,10 @@ class Engine:
 
     def _measure(self, batch: Batch, seconds: float) -> None:
         n_tokens = sum(len(chunk.tokens) for _, chunk in batch)
-        self._persistence.measure(n_tokens, seconds)
+        n_drafted = sum(chunk.n_drafted for _, chunk in batch)
+        self._persistence.measure(n_tokens - n_drafted, seconds)
+        if self._drafter is not None:
+            self._drafter.costs.measure(n_tokens, n_drafted, seconds)
         for sequence, chunk in batch:
             sequence.assigned_slot.unsaved_seconds += seconds * len(chunk.tokens) / n_tokens
 
@@ -134,56 +180,76 @@ class Engine:
         for sequence, chunk in batch:
             self._count_prompt_tokens(sequence, len(chunk.tokens))
             self._scheduler.on_decoded(sequence, chunk)
-        ready = [sequence for sequence, chunk in batch if chunk.wants_logits]
         outputs: list[Output] = []
-        for sequence, result in zip(ready, self._sample(ready, logits), strict=True):
-            try:
-                self._append(sequence, result, outputs)
-            except (BadLogits, GuideFailed) as error:
-                self.cancel(sequence.request.id)
-                outputs.append(Failed(sequence.request.id, str(error)))
+        ready = verified = verifications(batch, logits)
+        while ready:  # a round for each guess that has come true, at least one
+            for verification, result in zip(ready, self._sample(ready), strict=True):
+                try:
+                    self._append(verification, result, outputs)
+                except (BadLogits, GuideFailed) as error:
+                    verification.continues = False
+                    self.cancel(verification.sequence.request.id)
+                    outputs.append(Failed(verification.sequence.request.id, str(error)))
+            ready = [verification for verification in ready if verification.continues]
+        for verification in verified:
+            self.stats.drafted_tokens += verification.n_drafted
+            self.stats.accepted_tokens += verification.n_accepted
+            self._scheduler.retract(verification)
         return outputs
 
-    def _sample(self, ready: list[Sequence], logits: Logits) -> list[Sampled | SampleError]:
+    def _sample(self, ready: list[Verification]) -> list[Sampled | SampleError]:
         started = perf_counter()
         results = self._samplers.sample(
             [
                 SampleJob(
-                    row,
+                    verification.row,
                     sequence.request.sampling,
                     sequence.uniform(),
                     sequence.request.guide,
                     sequence.history,
                     sequence.withheld_ids,
                 )
-                for sequence, row in zip(ready, logits, strict=True)
+                for verification in ready
+                for sequence in (verification.sequence,)
             ]
         )
         self.stats.sample_seconds += perf_counter() - started
         return results
 
-    def _append(self, sequence: Sequence, result: Sampled | SampleError, outputs: list[Output]) -> None:
+    def _append(
+        self, verification: Verification, result: Sampled | SampleError, outputs: list[Output]
+    ) -> None:
         """Append the sampled token and those that are forced to follow it, which need no logits."""
         if not isinstance(result, Sampled):
             raise result
-        outputs.append(self._append_token(sequence, result))
+        sequence = verification.sequence
+        outputs.append(self._append_token(verification, result))
         while forced := sequence.forced():
             for token in forced:
                 sequence.uniform()  # one per token, as when log probabilities rule out forced runs
-                outputs.append(self._append_token(sequence, Sampled(token, None)))
+                outputs.append(self._append_token(verification, Sampled(token, None), forced=True))
                 if sequence.finish is not None:
                     return
 
-    def _append_token(self, sequence: Sequence, sampled: Sampled) -> Generated:
-        request = sequence.request
+    def _append_token(
+        self, verification: Verification, sampled: Sampled, *, forced: bool = False
+    ) -> Generated:
+        sequence = verification.sequence
         self.stats.generated_tokens += 1
-        finish = sequence.append(sampled.token)
-        if finish is not None:
+        sequence.append(sampled.token, forced=forced)
+        verification.compare(sampled.token)
+        if sequence.finish is not None:
             self.stats.cached_tokens += sequence.num_cached_tokens
-            self.cancel(request.id)
-        seconds = perf_counter() - sequence.admitted_at
+            self.cancel(sequence.request.id)
         return Generated(
-            request.id, sampled.token, sampled.logprob, finish, sequence.num_cached_tokens, seconds
+            sequence.request.id,
+            sampled.token,
+            sampled.logprob,
+            sequence.finish,
+            sequence.num_cached_tokens,
+            perf_counter() - sequence.admitted_at,
+            sequence.num_drafted,
+            sequence.num_accepted,
         )
 
     def _free_cells(self) -> list[Output]:

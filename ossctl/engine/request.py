@@ -148,6 +148,7 @@ class Generated:
     """One generated token. `finish` is set on a request's last.
 
     `cached_tokens` is how much of the prompt was found in the cache, `seconds` the time since admission.
+    Of the tokens that were `drafted` so far, `accepted` were right.
     """
 
     id: str
@@ -156,6 +157,8 @@ class Generated:
     finish: FinishReason | None
     cached_tokens: int
     seconds: float = 0.0
+    drafted: int = 0
+    accepted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ class EngineStats:
     """Totals since the engine was created; times in seconds.
 
     `prompt_tokens` were computed, `cached_tokens` reused from the cache, and `recomputed_tokens` computed
-    again after a preemption.
+    again after a preemption. Of the `drafted_tokens`, which were guessed, `accepted_tokens` were right.
     """
 
     steps: int = 0
@@ -191,6 +194,8 @@ class EngineStats:
     cached_tokens: int = 0
     recomputed_tokens: int = 0
     generated_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     decode_seconds: float = 0.0
     sample_seconds: float = 0.0
     step_seconds: float = 0.0

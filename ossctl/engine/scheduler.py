@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from itertools import islice
 from time import perf_counter
 
+from ossctl.engine.drafts import Verification
 from ossctl.engine.isolation import Batch, isolated_batch
 from ossctl.engine.persistence import Persistence
-from ossctl.engine.sequence import SHARE_MIN, Sequence, common_prefix
+from ossctl.engine.sequence import SHARE_MIN, Sequence, Slot, common_prefix
 from ossctl.engine.slots import Match, Slots
-from ossctl.runtime.base import Chunk, Runner
+from ossctl.runtime.base import Chunk, RollbackImpossible, Runner
 
 _ASSUMED_ANSWER = 16  # tokens per answer, before any has finished; low, so that all sequences start
 _MAX_BYPASSED = 16  # requests admitted ahead of one that does not fit yet
@@ -52,8 +53,8 @@ class Scheduler:
         return batch
 
     def on_decoded(self, sequence: Sequence, chunk: Chunk) -> None:
-        """Count the tokens of `chunk` as computed; take a snapshot at a boundary."""
-        sequence.num_computed_tokens += len(chunk.tokens)
+        """Count the tokens of `chunk` as computed, but for guesses; take a snapshot at a boundary."""
+        sequence.num_computed_tokens += len(chunk.tokens) - chunk.n_drafted
         if sequence.num_computed_tokens in sequence.boundaries and self._runner.needs_snapshots:
             sequence.assigned_slot.add_snapshot(self._runner.snapshot(chunk.seq))
 
@@ -63,7 +64,15 @@ class Scheduler:
             length = lengths[chunk.seq]
             if length < sequence.num_computed_tokens:  # a lost state
                 length = self._slots.restore_latest(sequence.assigned_slot, sequence.num_computed_tokens)
-            sequence.num_computed_tokens = length
+            sequence.num_computed_tokens = min(length, sequence.num_tokens - chunk.wants_logits)
+            if length > sequence.num_computed_tokens:  # guesses, or a token whose logits are lost
+                self.cut(sequence.assigned_slot, sequence, sequence.num_computed_tokens)
+
+    def retract(self, verified: Verification) -> None:
+        """Remove from the cache the guesses of a chunk that are not kept."""
+        if verified.n_accepted < verified.n_drafted:
+            n_tokens = verified.n_computed + verified.n_accepted
+            self.cut(verified.slot, verified.sequence, n_tokens)
 
     def release(self, sequence: Sequence) -> None:
         """Remove a finished or cancelled sequence. Its cells stay for others to reuse."""
@@ -99,6 +108,16 @@ class Scheduler:
         """Preempt all running sequences, since a failed decode leaves their cells undefined."""
         while self.running:
             self._preempt(self.running[-1])
+
+    def cut(self, slot: Slot, sequence: Sequence, n_tokens: int) -> None:
+        """Remove all but the first `n_tokens` from `slot`, which `sequence` has, or had until this step."""
+        try:
+            self._runner.rollback(slot.seq, n_tokens)
+        except RollbackImpossible:  # another sequence has taken cells of the window
+            if slot.owner is sequence:
+                self._preempt(sequence)
+            else:
+                self._slots.clear(slot)
 
     def _preempt(self, sequence: Sequence) -> None:
         slot = sequence.assigned_slot

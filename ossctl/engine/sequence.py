@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ossctl.engine.history import history_of
+from ossctl.engine.lookup import PromptLookup
 from ossctl.engine.prefix_disk import DiskPrefix
 from ossctl.engine.repetition import RepetitionDetector
 from ossctl.engine.request import FinishReason, Request
@@ -106,6 +107,8 @@ class Sequence:
         self.searched_disk = False
         self.max_tokens = min(request.max_tokens, max_length - len(request.prompt))
         self.finish: FinishReason | None = None
+        self.lookup: PromptLookup | None = None  # for drafts
+        self.num_drafted = self.num_accepted = 0  # guesses decoded, and those that came true
         self.history = history_of(request)
         self._repetition = RepetitionDetector()
         self._random = np.random.Generator(np.random.Philox(request.sampling.seed))
@@ -163,10 +166,12 @@ class Sequence:
         wants_logits = done + len(tokens) == self.num_tokens and self.request.max_tokens > 0
         return Chunk(self.assigned_slot.seq, tokens, wants_logits)
 
-    def append(self, token: int) -> FinishReason | None:
-        """Add a generated token; return why the request ends with it, or None. Raises GuideFailed."""
+    def append(self, token: int, *, forced: bool = False) -> FinishReason | None:
+        """Add a sampled or forced token; return why the request ends with it, or None. Raises GuideFailed."""
         self.tail.append(token)
         self.num_generated_tokens += 1
+        if self.lookup is not None:
+            self.lookup.append(token, forced=forced)
         guide, ignore_eos = self.request.guide, self.request.sampling.ignore_eos
         if self.history is not None:
             self.history.accept(token)
@@ -188,6 +193,11 @@ class Sequence:
         if self.finish is not None or request.guide is None or request.sampling.logprobs is not None:
             return ()
         return request.guide.forced()
+
+    def forced_with_logits(self) -> Collection[int]:
+        """The tokens that the guide forces next, if log probabilities need the logits of each."""
+        guide = self.request.guide
+        return () if guide is None or self.request.sampling.logprobs is None else guide.forced()
 
     def tokens(self) -> Tokens:
         return np.concatenate([self.prompt, np.array(self.tail, np.int32)])

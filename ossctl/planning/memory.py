@@ -77,8 +77,8 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
 
 
 def logits_bytes(shape: ModelShape, settings: Settings) -> int:
-    """Bytes in RAM of a row of logits for each sequence."""
-    return settings.parallel * shape.n_vocab * _FLOAT
+    """Bytes in RAM of a row of logits for each sequence and each guessed token."""
+    return (settings.parallel + settings.draft) * shape.n_vocab * _FLOAT
 
 
 def layer_homes(n_layers: int, device_layers: Sequence[int], cpu: int) -> list[int]:

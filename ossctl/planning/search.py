@@ -193,6 +193,7 @@ class Search:
             load_mode=LoadMode.MMAP,
             repack=on_cpu and should_repack(self._machine, shape, self._workload),
             all_logits=self._workload.all_logits,
+            draft=0 if any(layer.state_bytes for layer in shape.kinds) else self._workload.draft,
         )
 
     def _min_batch(self, devices: Sequence[Device]) -> int:

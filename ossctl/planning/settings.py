@@ -22,8 +22,8 @@ class Settings:
     `devices` are llama.cpp's names, in its order, and `device_layers` the number of layers on each, from the
     first offloaded layer to the last, counting the output layer. The experts of the layers `experts_in_ram`
     stay in RAM. `ctx` is tokens per sequence, or of all sequences if `unified`. Without `flash_attention`,
-    all attention scores of a ubatch are in memory. llama.cpp reserves a row of logits for each sequence, or
-    with `all_logits` for each token of a ubatch.
+    all attention scores of a ubatch are in memory. llama.cpp reserves a row of logits for each sequence and
+    for `draft` guessed tokens, or with `all_logits` for each token of a ubatch.
     """
 
     devices: tuple[str, ...]
@@ -40,6 +40,7 @@ class Settings:
     repack: bool
     flash_attention: bool = True
     all_logits: bool = False
+    draft: int = 0
 
     @property
     def gpu_layers(self) -> int:
@@ -74,7 +75,7 @@ class Settings:
     @property
     def n_outputs(self) -> int:
         """Rows of logits of the reserved graph, limited by llama.cpp's n_outputs_max."""
-        return self.n_tokens if self.all_logits else min(self.n_tokens, self.parallel)
+        return self.n_tokens if self.all_logits else min(self.n_tokens, self.parallel + self.draft)
 
 
 def _padded(n: int) -> int:

@@ -33,7 +33,8 @@ def thought(seconds: float, count: int) -> str:
 
 def statistics(answered: Answered, usage: ContextUsage | None) -> str:
     """The line below an answer."""
-    parts = [tokens(answered.completion)]
+    guessed = f", {answered.accepted:,} guessed" if answered.accepted else ""
+    parts = [f"{tokens(answered.completion)}{guessed}"]
     if answered.rate:
         parts.append(f"{answered.rate:,.1f} tokens/s")
     parts.append(f"first token after {duration(answered.first_token_seconds)}")

@@ -49,6 +49,16 @@ class Chunk:
     wants_logits: bool
     n_logits: int = 1
 
+    @property
+    def n_rows(self) -> int:
+        """Rows of logits that it asks for."""
+        return self.n_logits if self.wants_logits else 0
+
+    @property
+    def n_drafted(self) -> int:
+        """How many of its last tokens are guesses, in an engine that drafts."""
+        return self.n_logits - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -81,12 +91,24 @@ class Runner(Protocol):
         """Maximum tokens per ubatch; larger decodes are split into several."""
 
     @property
+    def unified(self) -> bool:
+        """Whether all sequences share cells. If not, a ubatch has as many tokens of each of its sequences."""
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether sequences have states, which cannot lose their latest tokens."""
+
+    @property
     def n_ctx_seq(self) -> int:
         """Maximum tokens per sequence."""
 
     @property
     def n_cells(self) -> int:
         """Maximum tokens of all sequences together, less than n_seq * n_ctx_seq if they share cells."""
+
+    @property
+    def n_rows(self) -> int:
+        """Maximum rows of logits per decode, at least `n_seq`; the others are for drafts."""
 
     @property
     def n_threads(self) -> int:

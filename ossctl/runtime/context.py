@@ -81,11 +81,11 @@ class LlamaRunner:
         self._abort_flag = ctypes.create_string_buffer(b"", 2)
         self.unified = options.unified
         self.window = model.window
-        self._recurrent = model.recurrent
+        self.recurrent = model.recurrent
         self.n_vocab = model.n_vocab
         self.n_seq = options.n_seq
         self.n_threads = options.n_threads or physical_cores()
-        self._n_outputs = max(options.n_outputs, options.n_seq)
+        self.n_rows = max(options.n_outputs, options.n_seq)
         self._params = _context_params(options, self.n_threads, self._abort_flag)
         self._handle = create_context(model, self._params)
         self.buffers = self._log.buffers()
@@ -105,7 +105,7 @@ class LlamaRunner:
 
     @property
     def needs_snapshots(self) -> bool:
-        return self.window > 0 or self._recurrent
+        return self.window > 0 or self.recurrent
 
     def breakdown(self) -> Breakdown:
         """Bytes of weights, cache and compute by the buffer's name; {} if llama.cpp does not tell."""
@@ -141,7 +141,7 @@ class LlamaRunner:
             return True
         if n_tokens == self._lengths[seq]:
             return seq not in self._lost
-        return not self._recurrent and self._window_reaches(seq, n_tokens)
+        return not self.recurrent and self._window_reaches(seq, n_tokens)
 
     def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
         self._check_rollback(seq, n_tokens, snapshot)
@@ -201,7 +201,7 @@ class LlamaRunner:
 
         A recurrent state has no earlier version: its sequences are lost, and cleared where they were empty.
         """
-        if self._recurrent:
+        if self.recurrent:
             self._lost.update(chunk.seq for chunk in chunks)
             for chunk in chunks:
                 if not self._lengths[chunk.seq]:
@@ -285,9 +285,9 @@ class LlamaRunner:
             total += n
         if total > self.n_batch:
             raise ValueError(f"{total} tokens exceed a batch of {self.n_batch}")
-        n_outputs = sum(chunk.n_logits for chunk in chunks if chunk.wants_logits)
-        if n_outputs > self._n_outputs:
-            raise ValueError(f"{n_outputs} rows of logits exceed the {self._n_outputs} of the context")
+        n_outputs = sum(chunk.n_rows for chunk in chunks)
+        if n_outputs > self.n_rows:
+            raise ValueError(f"{n_outputs} rows of logits exceed the {self.n_rows} of the context")
         return n_outputs
 
 

@@ -18,9 +18,11 @@ from typing import Any, NoReturn
 
 from ossctl.build import VERSION, rebuild_command
 from ossctl.runtime.ggml import function
+from ossctl.runtime.rpc import lost_workers
 
 _FAULTS = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")
 _EXIT_CODE = 1
+_LOST_ADVICE = "Start `ossctl worker` there again, or leave it out of --rpc."
 _PATIENCE = 5  # seconds for writing a report
 _PLAIN_TERMINAL = "\r\x1b[0m\x1b[?25h\x1b[?2004l"  # no colours, cursor shown, no bracketed paste
 
@@ -60,25 +62,30 @@ class CrashReporter:
 
     def _aborted(self, message: bytes) -> None:
         """Called by ggml_abort with a failed assertion and its place in the source."""
-        self._end(message.decode("utf-8", "replace").replace("\n", " "))
+        cause = message.decode("utf-8", "replace").replace("\n", " ")
+        self._end(cause, lost_workers(cause))
 
     def _faulted(self, number: int) -> None:
         """Called on the thread that failed, which Python may not know."""
         self._end(Signals(number).name)
 
-    def _end(self, cause: str) -> NoReturn:
+    def _end(self, cause: str, lost: str = "") -> NoReturn:
         try:
             if self._ending:  # other threads of the same kernel fail, too
                 time.sleep(_PATIENCE)
             self._ending = True
-            report = self._write_report(cause)
+            message, advice = (lost, _LOST_ADVICE) if lost else self._crashed(cause)
             _restore_terminal()
             if os.isatty(1):
                 os.write(1, b"\n")
-            lines = f"ossctl: llama.cpp crashed: {cause}. {self.saved}".rstrip() + f"\n{_advice(report)}\n"
+            lines = f"ossctl: {message}. {self.saved}".rstrip() + f"\n{advice}\n"
             os.write(2, lines.encode("utf-8", "replace"))
         finally:
             os._exit(_EXIT_CODE)  # returning would run the faulty instruction again
+
+    def _crashed(self, cause: str) -> tuple[str, str]:
+        """What happened, and what to try."""
+        return f"llama.cpp crashed: {cause}", _advice(self._write_report(cause))
 
     def _write_report(self, cause: str) -> Path | None:
         """Write the details to a file; None if that fails."""

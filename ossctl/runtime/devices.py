@@ -9,6 +9,7 @@ from ossctl.errors import OssctlError
 from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
+from ossctl.runtime.rpc import add_workers
 
 
 class DeviceKind(IntEnum):
@@ -70,10 +71,27 @@ def find_device(name: str) -> int:
     return int(handle)
 
 
+def serve(address: str, threads: int, names: Sequence[str]) -> None:
+    """Serve devices to other machines by llama.cpp's RPC. Returns only if that fails."""
+    pointer = ctypes.c_void_p
+    devices = (pointer * len(names))(*map(find_device, names))
+    start = function(
+        "ggml_backend_rpc_start_server",
+        None,
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_size_t,
+        ctypes.POINTER(pointer),
+    )
+    start(address.encode(), None, threads, len(names), devices)
+
+
 def _start() -> None:
-    """Route the log before llama.cpp registers its backends, which it does once."""
+    """Route the log before llama.cpp registers its backends, which it does once; then add the workers."""
     llama_log()
     lib.llama_backend_init()
+    add_workers()
 
 
 def _describe(device: int) -> BackendDevice:

@@ -24,6 +24,7 @@ from ossctl.storage.lock import try_lock
 
 _SYNC_SECONDS = 30.0  # as often as Linux itself writes back dirty pages; an fsync may take 0.1 s
 _CHECK_SECONDS = 1.0  # how often to check that the file has not been deleted
+_LOCKED_HINT = "Wait until it has finished, or choose another file with -o."
 _EXISTS_HINT = "Use --resume to continue it, or --overwrite to replace it."
 
 
@@ -32,11 +33,13 @@ class FilePolicy:
     """How the regular file at `path` is protected while it is written.
 
     With `durable`, every line is fsynced. If the file is deleted, its contents are saved in `rescue_dir`.
+    `locked_hint` says what to do if another program has locked it.
     """
 
     path: Path
     durable: bool = False
     rescue_dir: Path | None = None
+    locked_hint: str = _LOCKED_HINT
 
 
 class Journal:
@@ -241,8 +244,7 @@ class OutputFile:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
         if not try_lock(file) or not _is_at(file, self.path):
             file.close()
-            hint = "Wait until it has finished, or choose another file with -o."
-            raise UsageError(f"{self.path} is being written by another program", hint)
+            raise UsageError(f"{self.path} is being written by another program", self._policy.locked_hint)
         return file
 
     def close(self) -> None:

@@ -35,6 +35,11 @@ def try_lock(file: BinaryIO) -> bool:
     return True
 
 
+def try_share(file: BinaryIO) -> bool:
+    """Lock an open file against `try_lock`, beside others that share it. False if it is already locked."""
+    return _take(file, exclusive=False)
+
+
 def is_locked(path: Path) -> bool:
     """Whether any process holds the lock on the file at `path`. Raises OSError if it cannot be opened."""
     with path.open("rb") as file:

@@ -31,7 +31,11 @@ class PromptTemplate:
         except TemplateSyntaxError as error:
             raise UsageError(f"--prompt: {error.message} (line {error.lineno})") from None
 
+        self._text = text
         self._variables = dict(variables or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PromptTemplate, (self._text, self._variables)
 
     @property
     def takes_input(self) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from ossctl.build import REQUIREMENT, VERSION
 from ossctl.build.compiler import find_compiler
 from ossctl.build.errors import BuildError
+from ossctl.build.patches import PATCHES
 from ossctl.build.recipe import BACKENDS, Recipe, make_recipe, processor
 from ossctl.build.wheels import failure_summary, find_build
 
@@ -109,11 +110,18 @@ def test_every_input_of_a_build_changes_its_key() -> None:
         replace(RECIPE, flags=("-fno-dse",)),
         replace(RECIPE, facts=("release 13.0",)),
         replace(RECIPE, variables=("CXXFLAGS=-O2",)),
+        replace(RECIPE, patches=("a.cpp: 1",)),
         replace(RECIPE, cmake_args="-DGGML_CUDA=ON"),
         replace(RECIPE, processor="x86_64 | another CPU | avx"),
     ]
-    assert len({recipe.key for recipe in [RECIPE, *others]}) == 8
+    assert len({recipe.key for recipe in [RECIPE, *others]}) == 9
     assert replace(RECIPE).key == RECIPE.key
+
+
+def test_a_source_that_reads_otherwise_is_not_changed(tmp_path: Path) -> None:
+    patch, *_ = PATCHES
+    with pytest.raises(BuildError, match=r"sgemm\.cpp cannot be changed as planned"):
+        patch.apply(tmp_path)
 
 
 def test_the_processor_is_its_name_and_instruction_sets(tmp_path: Path) -> None:
@@ -150,6 +158,8 @@ def build_wheel(folder, *_):
     info = "llama_cpp_python-VERSION.dist-info/"
     with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
         wheel.writestr("llama_cpp/__init__.py", "")
+        with open("PATCHED") as patched:
+            wheel.writestr("llama_cpp/lib/patched", patched.read())
         flags = " ".join(os.environ[name] for name in ("CMAKE_ARGS", "CFLAGS", "CXXFLAGS"))
         wheel.writestr("llama_cpp/lib/libggml-cpu.so", flags)
         facts = ["Metadata-Version: 2.1", "Name: llama_cpp_python", "Version: VERSION"]
@@ -170,8 +180,12 @@ def sources(tmp_path: Path) -> Path:
         f'[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         f'[project]\nname = "llama_cpp_python"\nversion = "{VERSION}"\n'
     )
-    (folder / "backend.py").write_text(BACKEND.replace("VERSION", VERSION).replace("\\\\n", "\\n"))
+    backend = BACKEND.replace("VERSION", VERSION).replace("PATCHED", PATCHES[0].path)
+    (folder / "backend.py").write_text(backend.replace("\\\\n", "\\n"))
     (folder / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: llama_cpp_python\nVersion: {VERSION}\n")
+    for patch in PATCHES:
+        (folder / patch.path).parent.mkdir(parents=True)
+        (folder / patch.path).write_text(patch.before)
     (tmp_path / "sources").mkdir()
     with tarfile.open(tmp_path / "sources" / f"{folder.name}.tar.gz", "w:gz") as archive:
         archive.add(folder, folder.name)
@@ -201,6 +215,7 @@ def test_the_installed_build_is_the_requested_one(
     first = library.read_text()
     assert "-DGGML_RPC=ON" in first
     assert first.count("-fno-tree-dse -fno-dse") == 2  # in C and in C++
+    assert (library.parent / "patched").read_text() == PATCHES[0].after
     assert "using the cached wheel" in build("cpu")
     build("metal", CMAKE_ARGS="-DGGML_BLAS=ON", CXXFLAGS="-O2")  # pip's own cache would return the first one
     second = library.read_text()

@@ -28,8 +28,8 @@ def test_every_generated_file_is_what_the_program_gives_now() -> None:
 def test_the_reference_has_every_command_with_its_options() -> None:
     text = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     commands = [
-        *["chat", "run", "batch", "compare", "eval", "plan", "bench", "doctor", "alias"],
-        *["pull", "ls", "show", "verify", "rm", "batch status", "eval ppl"],
+        *["chat", "run", "batch", "compare", "eval", "plan", "bench", "doctor", "worker", "alias"],
+        *["pull", "ls", "show", "verify", "rm", "batch status", "batch join", "eval ppl"],
     ]
     commands += [f"sessions {name}" for name in ["list", "show", "search", "export", "delete"]]
     commands += [

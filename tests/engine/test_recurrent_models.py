@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ossctl.engine.drafts import DraftOptions
 from ossctl.engine.engine import Engine
 from ossctl.engine.request import Generated, Output, Request, Sampling
 from ossctl.runtime.base import Chunk
@@ -149,3 +150,13 @@ def test_a_cache_too_small_for_all_still_answers_all(model: LlamaModel) -> None:
     with talk_with(model, n_seq=6, unified=True, n_ctx=128) as talk:
         talk.ask(*(ids(50, n) for n in range(6)))
         talk.ask(*(np.concatenate([ids(30, 7), ids(30, n)]) for n in range(6)))
+
+
+def test_a_state_cannot_drop_guesses_so_there_are_none(model: LlamaModel) -> None:
+    prompt = np.array([1, 2, 3, 4] * 8, np.int32)
+    with LlamaRunner(model, ContextOptions(n_ctx=256, n_outputs=16)) as runner:
+        engine = Engine(runner, drafts=DraftOptions(fixed=True))
+        engine.submit(Request("a", prompt, max_tokens=20, sampling=Sampling(temperature=0)))
+        run(engine)
+        assert engine.stats.generated_tokens > 1
+        assert engine.stats.drafted_tokens == 0

@@ -109,12 +109,12 @@ def ossctl(*arguments: object, cwd: Path, stdin: bytes = b"", **variables: str) 
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def start(*arguments: object, cwd: Path) -> Live:
+def start(*arguments: object, cwd: Path, **variables: str) -> Live:
     """Start `ossctl` in the folder `cwd`; leaving the `with` block ends it."""
     process = subprocess.Popen(
         command(*arguments),
         cwd=cwd,
-        env=environment(cwd),
+        env=environment(cwd, **variables),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

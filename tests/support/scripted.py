@@ -47,6 +47,7 @@ class ScriptedRunner:
     n_seq: int = 4
     n_batch: int = 16
     n_ubatch: int = 16
+    n_rows: int = 0  # 0: one per sequence
     n_ctx_seq: int = 64
     unified: bool = False
     n_cells: int = 0  # 0: enough for all
@@ -60,7 +61,9 @@ class ScriptedRunner:
 
     def __post_init__(self) -> None:
         self.n_cells = self.n_cells or self.n_seq * self.n_ctx_seq
+        self.n_rows = self.n_rows or self.n_seq
         self._lost: set[int] = set()
+        self._drafted = [0] * self.n_seq  # tokens of the latest decode, of which the window is still there
         self._held: list[list[tuple[int, int]]] = [[] for _ in range(self.n_seq)]
         self._numbers = itertools.count()
 
@@ -73,6 +76,7 @@ class ScriptedRunner:
 
     def decode(self, chunks: Sequence[Chunk]) -> Logits:
         assert 0 < sum(len(chunk.tokens) for chunk in chunks) <= self.n_batch
+        assert sum(chunk.n_rows for chunk in chunks) <= self.n_rows
         assert len({chunk.seq for chunk in chunks}) == len(chunks)
         assert self._lost.isdisjoint(chunk.seq for chunk in chunks)
         if self.fail_next:
@@ -93,10 +97,13 @@ class ScriptedRunner:
         rows = []
         for chunk in chunks:
             cells = self._held[chunk.seq]
-            cells += [(int(token), next(self._numbers)) for token in chunk.tokens]
+            first_row = len(chunk.tokens) - chunk.n_rows
+            for place, token in enumerate(chunk.tokens):
+                cells.append((int(token), next(self._numbers)))
+                if place >= first_row:
+                    rows.append(self._row(chunk.seq))
             assert len(cells) <= self.n_ctx_seq
-            if chunk.wants_logits:
-                rows.append(self._row(chunk.seq))
+            self._drafted[chunk.seq] = chunk.n_rows
         return np.array(rows, np.float32).reshape(len(rows), self.n_vocab)
 
     def _row(self, seq: int) -> Logits:
@@ -114,7 +121,7 @@ class ScriptedRunner:
             return True
         if n_tokens == length:
             return seq not in self._lost
-        return not self.recurrent and length <= self.window
+        return not self.recurrent and (length <= self.window or length - n_tokens <= self._drafted[seq])
 
     def rollback(self, seq: int, n_tokens: int, snapshot: Snapshot | None = None) -> None:
         assert 0 <= n_tokens <= len(self._held[seq])

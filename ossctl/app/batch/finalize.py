@@ -34,7 +34,7 @@ def finalize(output: OutputFile, order: "array[int] | None", *, input_is_complet
         return
     kept = index.kept(order if input_is_complete else None)
     if order:
-        kept = kept[np.argsort(_ranks(index.ids[kept], order), kind="stable")]
+        kept = kept[np.argsort(ranks(index.ids[kept], order), kind="stable")]
     if np.array_equal(kept, np.arange(len(index.ids))):
         return
     output.replace(lambda file: _copy(output.path, index, kept, file))
@@ -64,7 +64,7 @@ class _Index:
         return last[~self._failed[last] | np.isin(self.ids[last], np.asarray(known))]
 
 
-def _ranks(ids: npt.NDArray[np.uint64], order: "array[int]") -> _Indices:
+def ranks(ids: npt.NDArray[np.uint64], order: "array[int]") -> npt.NDArray[np.intp]:
     """The index of each id in `order`, or the length of `order` if it is not there."""
     wanted = np.asarray(order)
     sorting = np.argsort(wanted, kind="stable")

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ossctl.app.batch.finished import FinishedRequests, RecordState, wanted
 from ossctl.app.batch.held_records import HeldRecords
-from ossctl.app.batch.output_order import OrderedWriter, UnorderedWriter, Writer
+from ossctl.app.batch.output_order import HandingBack, OrderedWriter, UnorderedWriter, Writer
 from ossctl.app.batch.records import ResultRecords
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.generation import Generation
@@ -27,15 +27,20 @@ from ossctl.app.wire.lines import Line, raw_content
 from ossctl.app.wire.reader import EndOfInput, Reader
 from ossctl.app.wire.request_key import RequestKey
 from ossctl.app.wire.source import id_hash
-from ossctl.errors import OssctlError, OutputClosed, RequestError, TooManyFailures, UsageError
+from ossctl.errors import OssctlError, OutputClosed, RequestError, TooManyFailures
 from ossctl.storage.journal import Journal
 
-_IN_FLIGHT_PER_SEQUENCE = 4  # enough to refill a sequence at once
+IN_FLIGHT_PER_SEQUENCE = 4  # enough to refill a sequence at once
 _MIN_IN_FLIGHT = 64  # enough to find common prefixes
 _MIN_IN_FLIGHT_ORDERED = 1024  # with --order input, where finished lines wait for slower ones
 TICK_SECONDS = 0.2  # between reports of the progress
 
-Arrival = Line | Generation | Called | Exception | EndOfInput | None
+
+class Outside:
+    """An arrival that only a subclass knows."""
+
+
+Arrival = Line | Generation | Called | Outside | Exception | EndOfInput | None
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class LineRunner(ABC, Generic[_Request]):
         self.summary = BatchSummary()
         self.ids = array("Q")  # hashes of the lines' ids, in input order
         self.needs_finalizing = False  # the output has several records of an id, or is out of order
+        self.give_back: Callable[[int, bytes | None], None] | None = None  # takes records for the journal
         self._parser = codec.parser
         self._records = codec.records
         self._watch = watch
@@ -132,18 +138,20 @@ class LineRunner(ABC, Generic[_Request]):
         """Answer all `lines` that are not `finished`. They are read on another thread.
 
         Unless `ids_are_unique`, a line whose id has occurred before fails. Raises Interrupted after a signal,
-        TooManyFailures, UsageError if there are no requests or the input cannot be read to its end,
-        OutputClosed, and OssctlError if the output cannot be written or the model fails. Records finished by
-        then are written.
+        TooManyFailures, UsageError if the input cannot be read to its end, OutputClosed, and OssctlError if
+        the output cannot be written or the model fails. Records finished by then are written.
         """
         self._finished = finished
         interrupt.on_signal = lambda: self._arrivals.put(None)
         self._ids_seen = None if ids_are_unique else set()
         in_order = self._rules.in_order
         least = _MIN_IN_FLIGHT_ORDERED if in_order else _MIN_IN_FLIGHT
-        reader = Reader(lines, self._arrivals.put, max(least, _IN_FLIGHT_PER_SEQUENCE * self.n_seq))
+        reader = Reader(lines, self._arrivals.put, max(least, IN_FLIGHT_PER_SEQUENCE * self.n_seq))
         unordered = UnorderedWriter(self._journal, reader.done)
         self._writer: Writer = OrderedWriter(unordered, spool) if in_order else unordered
+        if self.give_back is not None:
+            self._writer = HandingBack(self.give_back, reader.done)
+        self._read_ahead = reader.done
         reader.start()
         try:
             self._answer_all(interrupt)
@@ -157,8 +165,6 @@ class LineRunner(ABC, Generic[_Request]):
             self._report_progress()
         if self._input_error is not None:
             raise self._input_error
-        if not self.summary.finished:
-            raise UsageError("the input contains no requests", "Expected one JSON object per line.")
         return self.summary
 
     @abstractmethod
@@ -248,6 +254,9 @@ class LineRunner(ABC, Generic[_Request]):
     def _fail(self, index: int, line: Line, custom_id: str, request_key: bytes, error: RequestError) -> None:
         self.summary.add_error(error)
         self._write(index, lambda: self._records.failure(line, custom_id, request_key, error))
+        self._limit_failures(line, error)
+
+    def _limit_failures(self, line: Line, error: RequestError) -> None:
         limit = self._rules.max_errors
         if limit is not None and self.summary.failed > limit:
             raise TooManyFailures(error.message, line.number, self.summary.failed, self._resume_hint())

@@ -12,7 +12,8 @@ from ossctl.app.batch.run import BatchJob, Sink
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.prompt_template import prompt_template
 from ossctl.app.tools.options import ToolOptions
-from ossctl.app.wire.source import Format, Source, format_of
+from ossctl.app.wire.shard import Shard
+from ossctl.app.wire.source import Format, Source, given_format
 from ossctl.dialect import Tool
 from ossctl.errors import UsageError
 
@@ -31,6 +32,7 @@ class BatchOptions:
     formats: tuple[Format, ...] = ()
     limit: int | None = None
     sample: int | None = None
+    shard: str | None = None
     assign_ids: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -45,6 +47,10 @@ class BatchOptions:
     max_errors: int | None = None
     fail_fast: bool = False
     dry_run: bool = False
+    isolate: bool = False
+    engines: str | None = None  # a number, or auto
+    hosts: str | None = None  # as `parse_hosts` reads them
+    pull: bool = False
     deterministic: bool = False
     tools: ToolOptions = field(default_factory=ToolOptions)
 
@@ -53,7 +59,11 @@ class BatchOptions:
         for option, given in (("--retry-failed", self.retry_failed), ("--retry-cut", self.retry_cut)):
             if given and not self.resume:
                 raise UsageError(f"{option} needs --resume")
-        kind, template, tools = self._format(), self._template(), self.tools.toolbox()
+        kind, template, tools = (
+            given_format(self.source, self.formats),
+            self._template(),
+            self.tools.toolbox(),
+        )
         return BatchJob(
             Source(
                 None if self.source == STREAM else self.source,
@@ -62,6 +72,7 @@ class BatchOptions:
                 self.limit,
                 self.sample,
                 self.generation.seed or 0,
+                None if self.shard is None else Shard.parse(self.shard),
             ),
             Sink(
                 None if self.sink == STREAM else self.sink,
@@ -82,11 +93,6 @@ class BatchOptions:
                 tools=tools,
             ),
         )
-
-    def _format(self) -> Format:
-        if len(self.formats) > 1:
-            raise UsageError(f"--{self.formats[0]} and --{self.formats[1]} cannot be combined")
-        return self.formats[0] if self.formats else format_of(self.source)
 
     def _template(self) -> Template | None:
         return None if self.prompt is None else prompt_template(self.prompt, self.variables)

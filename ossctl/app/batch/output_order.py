@@ -42,6 +42,25 @@ class UnorderedWriter:
         pass
 
 
+class HandingBack:
+    """Gives records, with their indices, to a function instead of a file."""
+
+    def __init__(self, give_back: Callable[[int, bytes | None], None], done: Callable[[], None]) -> None:
+        self._give_back = give_back
+        self._done = done
+
+    @property
+    def held(self) -> int:
+        return 0
+
+    def put(self, index: int, record: bytes | None) -> None:
+        self._give_back(index, record)
+        self._done()
+
+    def flush(self) -> None:
+        pass
+
+
 class OrderedWriter:
     """Holds records back until those of all earlier lines are written.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.generation import Generation, draft_usage
 from ossctl.app.wire.chat_completions import Task, read_record
 from ossctl.app.wire.completions import CompletionTask, text_completion
 from ossctl.app.wire.embeddings import EmbeddingTask
@@ -225,6 +225,7 @@ def _usage(generations: Sequence[Generation]) -> dict[str, Any]:
         "completion_tokens_details": {
             "reasoning_tokens": reasoning,
             **({"rejected_tokens": rejected} if rejected else {}),
+            **draft_usage(sum(each.drafted for each in totals), sum(each.accepted for each in totals)),
         },
     }
 

@@ -92,15 +92,20 @@ def _finished_records(
         copy, _ = spooled.get(record.custom_id, (None, b""))
         if copy is not None and (copy.id, copy.failed) == (record.id, record.failed):
             del spooled[record.custom_id]
+    check_tail(lines, count)
+    if lines.tail.record is not None:
+        yield lines.tail.record
+    for record, _ in spooled.values():
+        _check_form(record, lines.path, flat=flat)
+        yield record
+
+
+def check_tail(lines: OutputLines, count: int) -> None:
+    """Raise UsageError unless the text after `count` complete lines can be the start of a record."""
     tail = lines.tail
     starts_record = tail.text[: len(RECORD_START)] == RECORD_START[: len(tail.text)]
     if not starts_record or (tail.partial and not tail.text and not count):
         raise _not_an_output(lines.path, count + 1)
-    if tail.record is not None:
-        yield tail.record
-    for record, _ in spooled.values():
-        _check_form(record, lines.path, flat=flat)
-        yield record
 
 
 def read_records(lines: OutputLines) -> Iterator[tuple[Record, bytes]]:

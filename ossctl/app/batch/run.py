@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner
 from ossctl.app.batch.summary import BatchSummary
-from ossctl.app.inference.determinism import check_deterministic
+from ossctl.app.inference.determinism import check_deterministic, without_drafts
 from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
 from ossctl.app.inference.energy import EnergyMeter
 from ossctl.app.inference.interrupt import Interrupt
@@ -41,10 +39,12 @@ from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
 from ossctl.storage.atomic import atomic_write
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path, stdout_journal
+from ossctl.storage.same_file import is_same_file
 
 _STDIN, _STDOUT = 0, 1
 REPORT_SCHEMA = "ossctl.batch-report/1"
 _COMPLETE = "complete"
+_SHARED_HINT = "Wait until it has finished, or give each shard an output of its own with -o."
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Sink:
             raise UsageError("--resume and --overwrite cannot be combined")
         if self.report is not None:
             check_output_path(self.report, overwrite=True)
-            if any(path and _is_same_file(self.report, path) for path in (source.path, self.path)):
+            if any(path and is_same_file(self.report, path) for path in (source.path, self.path)):
                 raise UsageError(f"--report would overwrite {self.report}", "Choose another file.")
-        if _is_same_file(self.path or _STDOUT, source.path or _STDIN):
+        if is_same_file(self.path or _STDOUT, source.path or _STDIN):
             raise UsageError(f"{self.path or 'standard output'} is the input", "Choose another file with -o.")
         if self.path is None:
             stdout_journal()
@@ -113,10 +113,14 @@ class BatchJob:
 
 @dataclass(frozen=True)
 class BatchModel:
-    """The model of a batch, a GGUF file, and how to load it."""
+    """The model of a batch, a GGUF file, and how to load it.
+
+    It is loaded in this process unless it is `answered_by` others.
+    """
 
     path: Path
     options: LoadOptions
+    answered_by: "AnsweredBy | None" = None
 
     def identity(self, loaded: LoadedModel | LoadedEmbedder) -> ModelIdentity:
         """What records are identified with: the model and, if it is not the model's own, its template."""
@@ -126,7 +130,7 @@ class BatchModel:
 
 def workload_of(job: BatchJob, survey: Survey | None) -> Workload:
     """The workload to plan memory for."""
-    if survey is None or job.rules.deterministic:
+    if survey is None or not survey.count or job.rules.deterministic:
         return Workload(Purpose.BATCH)  # the same kernels for any input
     prompt, answer = survey.sizes.likely_tokens(job.parser.defaults.max_tokens)
     return Workload(Purpose.BATCH, survey.count, prompt_tokens=prompt, answer_tokens=answer)
@@ -147,12 +151,18 @@ def run_batch(
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         output = _Output(job, stack)
         report = stack.enter_context(_report_at_end(job))
-        answerer = stack.enter_context(_answerer(job, survey, model, interrupt))
-        report.model = answerer.name
-        for remark in (*answerer.remarks, *schema_remarks(job.parser.defaults.json_format)):
+        shard = job.source.shard
+        if survey is not None and shard is not None and not survey.count:
+            say(f"shard {shard} has no requests: there are fewer than {shard.number}.")
+            return report.summary
+        loaded = stack.enter_context(
+            (model.answered_by or answerer)(job, workload_of(job, survey), model, interrupt)
+        )
+        report.model = loaded.name
+        for remark in (*loaded.remarks, *schema_remarks(job.parser.defaults.json_format)):
             say(remark)
         with output.journal() as journal:
-            runner = answerer.runner(journal, _with_energy(watch, answerer.devices))
+            runner = loaded.runner(journal, _with_energy(watch, loaded.devices))
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
             try:
@@ -168,49 +178,58 @@ def run_batch(
         return runner.summary
 
 
-_MakeRunner = Callable[[Journal, Callable[[BatchSummary], None]], LineRunner[Any]]
+MakeRunner = Callable[[Journal, Callable[[BatchSummary], None]], LineRunner[Any]]
 
 
 @dataclass(frozen=True)
-class _Answerer:
-    """A loaded model, and what runs lines through it."""
+class Answerer:
+    """A loaded model, and what runs lines through it.
+
+    `parser` has the job's defaults as the model supports them. `fingerprint` is that of `ModelIdentity`.
+    """
 
     name: str
     remarks: tuple[str, ...]
-    runner: _MakeRunner
+    runner: MakeRunner
+    parser: LineParser
+    fingerprint: bytes
     devices: tuple[str, ...] = ()
+    embeds: bool = False
+
+
+AnsweredBy = Callable[
+    [BatchJob, Workload, BatchModel, Interrupt], contextlib.AbstractContextManager[Answerer]
+]
 
 
 @contextlib.contextmanager
-def _answerer(
-    job: BatchJob, survey: Survey | None, model: BatchModel, interrupt: Interrupt
-) -> Iterator[_Answerer]:
+def answerer(
+    job: BatchJob, workload: Workload, model: BatchModel, interrupt: Interrupt
+) -> Iterator[Answerer]:
     """Load a model that embeds or one that generates. Raises as `load_model` does."""
-    make: _MakeRunner
+    make: MakeRunner
     if is_embedding_model(model.path):
         if model.options.template is not None:
             raise UsageError("--template is for models that generate text", "Leave it out.")
         with load_embedder(model.path, model.options, interrupt) as embedder:
-            lines = EmbeddingLineParser(replace(job.parser, model=embedder.name))
-            make = functools.partial(
-                EmbeddingRunner,
-                embedder,
-                Codec(lines, _records(job, model.identity(embedder))),
-                rules=job.rules,
-            )
-            yield _Answerer(embedder.name, embedder.remarks, make)
+            parser, identity = replace(job.parser, model=embedder.name), model.identity(embedder)
+            codec = Codec(EmbeddingLineParser(parser), records_of(job, identity))
+            make = functools.partial(EmbeddingRunner, embedder, codec, rules=job.rules)
+            yield Answerer(embedder.name, embedder.remarks, make, parser, identity.fingerprint, embeds=True)
         return
-    with load_model(model.path, model.options, workload_of(job, survey), interrupt) as loaded:
+    options = without_drafts(model.options) if job.rules.deterministic else model.options
+    with load_model(model.path, options, workload, interrupt) as loaded:
         if job.rules.deterministic:
             check_deterministic(loaded.plan)
-        codec = Codec(parser_for(job, loaded), _records(job, model.identity(loaded)))
-        make = functools.partial(BatchRunner, loaded, codec, rules=job.rules)
-        yield _Answerer(
-            loaded.name, loaded.remarks, make, loaded.plan.settings.devices if loaded.plan else ()
+        parser, identity = parser_for(job, loaded), model.identity(loaded)
+        make = functools.partial(
+            BatchRunner, loaded, Codec(parser, records_of(job, identity)), rules=job.rules
         )
+        devices = loaded.plan.settings.devices if loaded.plan else ()
+        yield Answerer(loaded.name, loaded.remarks, make, parser, identity.fingerprint, devices)
 
 
-def _records(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
+def records_of(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
     return ResultRecords(identity, job.sink.flat, job.sink.keep_input, job.rules.deterministic)
 
 
@@ -244,7 +263,7 @@ class _Output:
         sink = job.sink
         self._sink = sink
         self._in_order = job.rules.in_order
-        self._takes_all = job.source.limit is None and job.source.sample is None
+        self._takes_all = job.source.takes_all
         self._file: OutputFile | None = None
         self._tail: Tail | None = None
         self._stack = stack
@@ -253,6 +272,8 @@ class _Output:
         if sink.path is None or not sink.is_file:
             return
         policy = FilePolicy(sink.path, sink.durable, Paths.from_environment().state / "rescued")
+        if job.source.shard is not None:
+            policy = replace(policy, locked_hint=_SHARED_HINT)
         self._file = stack.enter_context(OutputFile(policy, overwrite=sink.overwrite))
         if sink.resume and sink.path.exists():
             self.finished, self._tail = read_back(sink.path, flat=sink.flat)
@@ -301,6 +322,7 @@ class _Report:
             "ending": ending,
             "model": self.model or None,
             "input": encodable(job.source.name),
+            **({} if job.source.shard is None else {"shard": str(job.source.shard)}),
             "output": "standard output" if job.sink.path is None else encodable(str(job.sink.path)),
             "settings": job.parser.defaults.record(),
             **self.summary.report(),
@@ -321,12 +343,3 @@ def _report_at_end(job: BatchJob) -> Iterator[_Report]:
         if job.sink.report is not None:
             encoded = msgspec.json.encode(report.document(job, ending))
             atomic_write(job.sink.report, msgspec.json.format(encoded) + b"\n")
-
-
-def _is_same_file(a: Path | int, b: Path | int) -> bool:
-    """Whether two paths or file descriptors are the same regular file. A terminal can be input and output."""
-    try:
-        stat_a, stat_b = (os.fstat(file) if isinstance(file, int) else file.stat() for file in (a, b))
-    except OSError:
-        return False
-    return stat.S_ISREG(stat_a.st_mode) and os.path.samestat(stat_a, stat_b)

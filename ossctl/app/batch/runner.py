@@ -71,7 +71,9 @@ class BatchRunner(LineRunner[Task]):
     def _answer_all(self, interrupt: Interrupt) -> None:
         model, isolated = self._model, self._rules.deterministic
         with (
-            EngineThread(model.runner, self._arrivals.put, model.disk, isolated=isolated) as engine,
+            EngineThread(
+                model.runner, self._arrivals.put, model.disk, isolated=isolated, drafts=model.drafts
+            ) as engine,
             closing(ToolWorkers(self._rules.tools, self._arrivals.put)) as self._tools,
         ):
             self._engine = engine

@@ -2,11 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ossctl.app.inference.energy import Energy
-from ossctl.app.inference.generation import Generation
+from ossctl.app.inference.generation import Generation, draft_usage
 from ossctl.errors import ExitCode, RequestError
 
 _GROWTH = 1.02  # of bucket boundaries: percentiles are accurate to 1 %
@@ -29,6 +29,17 @@ class Latencies:
         self.count += 1
         self.longest = max(self.longest, seconds)
 
+    @property
+    def buckets(self) -> dict[int, int]:
+        """The number of durations by bucket, for `merge`."""
+        return dict(self._buckets)
+
+    def merge(self, buckets: Mapping[int, int], longest: float) -> None:
+        """Add the durations of another histogram."""
+        self._buckets.update(buckets)
+        self.count += sum(buckets.values())
+        self.longest = max(self.longest, longest)
+
     def percentile(self, percent: float) -> float:
         """The latency that `percent` of the samples do not exceed, in seconds; 0 without samples."""
         rank = math.ceil(self.count * percent / 100)
@@ -46,6 +57,31 @@ class Latencies:
 
 
 @dataclass
+class SiteProgress:
+    """The share of one engine in a batch: finished lines and generated tokens, running ones included.
+
+    `deaths` are the reasons for which it ended, `left_out` is whether it was not started again.
+    """
+
+    name: str
+    lines: int = 0
+    tokens: int = 0
+    deaths: list[str] = field(default_factory=list)
+    left_out: bool = False
+
+    def report(self, seconds: float) -> dict[str, object]:
+        """The fields of `--report`."""
+        return {
+            "name": self.name,
+            "lines": self.lines,
+            "completion_tokens": self.tokens,
+            "tokens_per_second": round(self.tokens / seconds, 2) if seconds else 0.0,
+            "deaths": self.deaths,
+            "left_out": self.left_out,
+        }
+
+
+@dataclass
 class BatchSummary:
     """The progress of a batch, and its result. Counts are of lines unless they say tokens.
 
@@ -57,7 +93,7 @@ class BatchSummary:
     `error_messages` their texts. `running_tokens` are the tokens generated so far for the `running` requests,
     `slowest` is the id and the age in seconds of the oldest one. `embedded` counts the texts of which vectors
     were made. `journal_seconds` is the time spent on encoding and writing records. `energy` is None if the
-    machine does not count it.
+    machine does not count it. `sites` are given if there are several, or one has died.
     """
 
     done: int = 0
@@ -74,6 +110,8 @@ class BatchSummary:
     embedded: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     seconds: float = 0.0
     journal_seconds: float = 0.0
     energy: Energy | None = None
@@ -85,6 +123,7 @@ class BatchSummary:
     running_tokens: int = 0
     running_prompt_tokens: int = 0
     slowest: tuple[str, float] | None = None
+    sites: list[SiteProgress] = field(default_factory=list)
 
     @property
     def finished(self) -> int:
@@ -117,6 +156,8 @@ class BatchSummary:
         for generation in generations:
             self.completion_tokens += generation.totals.completion
             self.reasoning_tokens += generation.totals.reasoning
+            self.drafted_tokens += generation.totals.drafted
+            self.accepted_tokens += generation.totals.accepted
             if generation.tokens:
                 self.latency.add(generation.seconds)
                 self.first_token.add(generation.first_token_seconds)
@@ -145,11 +186,13 @@ class BatchSummary:
             "cached_tokens": self.cached_tokens,
             "completion_tokens": self.completion_tokens,
             "reasoning_tokens": self.reasoning_tokens,
+            **draft_usage(self.drafted_tokens, self.accepted_tokens),
             "seconds": round(self.seconds, 3),
             "journal_seconds": round(self.journal_seconds, 4),
             "tokens_per_second": round(self.tokens_per_second, 2),
             "latency_seconds": self.latency.percentiles(),
             "first_token_seconds": self.first_token.percentiles(),
+            **({"sites": [site.report(self.seconds) for site in self.sites]} if self.sites else {}),
             **({"energy": self.energy.report(self.completion_tokens)} if self.energy else {}),
         }
 

@@ -26,6 +26,7 @@ class _Usage(msgspec.Struct):
 
 class _Body(msgspec.Struct):
     choices: list[_Choice] = []
+    model: str = ""
     usage: _Usage = msgspec.field(default_factory=_Usage)
     status: str | None = None  # of the Responses API
 
@@ -57,6 +58,11 @@ class Record(msgspec.Struct):
     @property
     def is_of_version_1(self) -> bool:
         return self.id.startswith(ID_PREFIX_1)
+
+    @property
+    def model(self) -> str:
+        """The name of the model that answered; empty for a failure and in a flat record."""
+        return self._body.model
 
     @property
     def cut(self) -> bool:

@@ -133,6 +133,8 @@ class AnswerLoop:
             seconds=seconds,
             writing_seconds=generation.seconds - generation.first_token_seconds,
             recovered=tuple(generation.recovered),
+            drafted=generation.drafted,
+            accepted=generation.accepted,
             in_reasoning=not generation.content and not generation.calls and bool(generation.reasoning),
             context_full=cut and prompt + completion >= self._model.n_ctx,
         )

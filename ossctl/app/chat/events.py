@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ossctl.app.inference.finish import AnswerFinish
+from ossctl.app.inference.generation import draft_usage
 from ossctl.app.tools.source import ToolOutcome
 from ossctl.dialect import Event, ToolCall
 
@@ -41,7 +42,7 @@ class Answered:
 
     `reused` of the `prompt` tokens were in the cache before the user sent the message or started to write it.
     `first_token_seconds` end with the first visible text; `writing_seconds` run from the model's first token
-    to its last.
+    to its last. Of the `drafted` tokens, which were guessed, `accepted` were right.
     """
 
     ending: AnswerFinish
@@ -56,6 +57,8 @@ class Answered:
     recovered: tuple[str, ...] = ()
     in_reasoning: bool = False  # it ended before its final text began
     context_full: bool = False  # it was cut because the context was full
+    drafted: int = 0
+    accepted: int = 0
     exhausted_rounds: int = 0  # of calls, after which the model had to answer without more
 
     @property
@@ -77,6 +80,7 @@ class Answered:
                 "cached_tokens": self.reused,
                 "completion_tokens": self.completion,
                 "reasoning_tokens": self.reasoning,
+                **draft_usage(self.drafted, self.accepted),
             },
             "seed": self.seed,
             "seconds": {"first_token": round(self.first_token_seconds, 3), "total": round(self.seconds, 3)},

@@ -44,7 +44,7 @@ class ModelSession:
         self.cells = 0  # of the cache, for the conversation's latest prompt and answer
         self.n_prefilled_ahead = 0  # prompt tokens of the latest answer that were prefilled ahead
         self._arrivals: SimpleQueue[_Arrival | Generation | Exception | None] = SimpleQueue()
-        self._engine = EngineThread(model.runner, self._deliver, model.disk)
+        self._engine = EngineThread(model.runner, self._deliver, model.disk, drafts=model.drafts)
         self._request_numbers = count(1)
         self._ahead = PrefillAhead(self._engine, self._parser_of_no_answer, self._next_id)
         self._stop = False

@@ -63,7 +63,7 @@ class Answering:
         self._model = model
         self._interrupt = interrupt
         self._arrivals: SimpleQueue[Generation | Called | Exception | None] = SimpleQueue()
-        self._engine = EngineThread(model.runner, self._arrivals.put, model.disk)
+        self._engine = EngineThread(model.runner, self._arrivals.put, model.disk, drafts=model.drafts)
         self._workers = ToolWorkers(tools, self._arrivals.put)
         self._running: dict[str, _Running] = {}
         self._queue = PrefixQueue()

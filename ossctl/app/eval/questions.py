@@ -42,7 +42,7 @@ def _refuse_repeated(name: str, line_of: Mapping[str, int]) -> None:
 
 def _lines(source: Source) -> Iterator[Line]:
     try:
-        yield from source.selected(None)
+        yield from source.checked_lines()
     except READ_ERRORS as error:
         raise UsageError(f"cannot read {source.name}: {describe_read_error(error)}") from None
 

@@ -23,7 +23,7 @@ class Client:
         self.model = model
         self._interrupt = interrupt
         self._arrivals: SimpleQueue[Arrival | Generation | Exception | None] = SimpleQueue()
-        self._engine = EngineThread(model.runner, self._arrivals.put, model.disk)
+        self._engine = EngineThread(model.runner, self._arrivals.put, model.disk, drafts=model.drafts)
 
     def answers(self, specs: Sequence[GenerationSpec]) -> Iterator[Arrival]:
         """Run all `specs` until each is answered; the last arrival of each is its Generation.

@@ -1,5 +1,8 @@
 """Answers that do not depend on what else is generated at the same time."""
 
+from dataclasses import replace
+
+from ossctl.app.placement.load_options import LoadOptions
 from ossctl.errors import UsageError
 from ossctl.planning.plan import Plan
 
@@ -22,3 +25,13 @@ def check_deterministic(plan: Plan | None) -> None:
             "--deterministic needs a cache for each sequence, which do not fit",
             "Use a smaller --ctx or --parallel.",
         )
+
+
+def without_drafts(options: LoadOptions) -> LoadOptions:
+    """`options` without guesses, on which the shape of a decode would depend.
+
+    Raises UsageError if they are asked for.
+    """
+    if options.draft:
+        raise UsageError("--draft and --deterministic exclude each other", "Leave one of them out.")
+    return replace(options, draft=0)

@@ -19,6 +19,7 @@ from threading import Thread
 from typing import Self
 
 from ossctl.app.inference.generation import Generation
+from ossctl.engine.drafts import DraftOptions
 from ossctl.engine.engine import Engine
 from ossctl.engine.prefix_disk import PrefixDisk
 from ossctl.engine.request import Failed, Output, Prefilled
@@ -49,10 +50,11 @@ class EngineThread:
         disk: PrefixDisk | None = None,
         *,
         isolated: bool = False,
+        drafts: DraftOptions | None = None,
     ) -> None:
-        """`disk` and `isolated` are as in `Engine`."""
+        """`disk`, `isolated` and `drafts` are as in `Engine`."""
         self._runner = runner
-        self._engine = Engine(runner, disk, isolated=isolated)
+        self._engine = Engine(runner, disk, isolated=isolated, drafts=drafts)
         self._deliver = deliver
         self._inbox: SimpleQueue[Generation | _Cancel | None] = SimpleQueue()
         self._live: dict[str, Generation] = {}

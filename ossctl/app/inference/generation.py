@@ -22,8 +22,19 @@ class RunningTotals:
     completion: int = 0
     reasoning: int = 0
     rejected: int = 0
+    drafted: int = 0
+    accepted: int = 0
     reasoning_text: str = ""
     tool_results: tuple[Mapping[str, Any], ...] = ()
+
+    def draft_usage(self) -> dict[str, int]:
+        """Fields of `usage`; none if nothing was guessed."""
+        return draft_usage(self.drafted, self.accepted)
+
+
+def draft_usage(drafted: int, accepted: int) -> dict[str, int]:
+    """The fields of `usage` on guessed tokens; none if there were none."""
+    return {"drafted_tokens": drafted, "accepted_tokens": accepted} if drafted else {}
 
 
 class Generation:
@@ -51,6 +62,7 @@ class Generation:
         self.attempts = 1
         self.rejected_tokens = 0
         self.cached_tokens = 0
+        self.drafted = self.accepted = 0  # tokens that were guessed, and those of them that were right
         self.seconds = 0.0  # from its admission to its latest token
         self.first_token_seconds = 0.0
         self.tokens: list[int] = []
@@ -87,6 +99,8 @@ class Generation:
             earlier.completion + self.completion_tokens + self.rejected_tokens,
             earlier.reasoning + self.reasoning_tokens,
             earlier.rejected + self.rejected_tokens,
+            earlier.drafted + self.drafted,
+            earlier.accepted + self.accepted,
             self.all_reasoning,
             earlier.tool_results,
         )
@@ -120,6 +134,7 @@ class Generation:
             self.first_token_seconds = output.seconds
         self.tokens.append(output.token)
         self.cached_tokens = output.cached_tokens
+        self.drafted, self.accepted = output.drafted, output.accepted
         self.seconds = output.seconds
         reasoning_before = self.reasoning_tokens
         self._collect(self._parser.feed(output.token))

@@ -24,6 +24,7 @@ from ossctl.app.placement.runtime_options import context_options, model_options
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.dialect import Dialect
 from ossctl.engine.breakers import BreakerFinder, Breakers
+from ossctl.engine.drafts import DENSE, MIXTURE, DraftOptions
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import MemoryShortage, ModelError
 from ossctl.harmony.dialect import HarmonyDialect
@@ -67,7 +68,8 @@ class LoadedModel:
 
     `remarks` are messages for the user, such as a GPU that is not used or a plan that was reduced. `reported`
     is the memory use according to llama.cpp, by device. `find_breakers` finds DRY's sequence breakers;
-    `vocabulary` is for texts without any format, such as those whose perplexity is measured.
+    `vocabulary` is for texts without any format, such as those whose perplexity is measured. If `drafts` is
+    None, no tokens are guessed.
     """
 
     name: str
@@ -81,6 +83,7 @@ class LoadedModel:
     raw_dialect: Dialect | None = None
     find_breakers: Callable[[tuple[str, ...]], Breakers] = lambda _: Breakers()
     vocabulary: Vocabulary | None = None
+    drafts: DraftOptions | None = None
 
     def dialect_of(self, *, raw: bool) -> Dialect:
         """The dialect of a chat, or of raw text."""
@@ -117,8 +120,9 @@ def load_model(
             any_length=not loaded.runner.needs_snapshots,
             max_bytes=options.cache_bytes,
         )
-        return replace(loaded, disk=parts.enter_context(closing(disk)))
+        return replace(loaded, disk=parts.enter_context(closing(disk)), drafts=_drafts(options.draft, plan))
 
+    workload = options.drafting(workload)
     loader = _Loader(load, shape, workload, options.overrides(shape), functools.partial(reserved, path))
     with ExitStack() as parts:
         loaded = loader.load(parts)
@@ -141,7 +145,8 @@ class _Loader:
         self._reserve = reserve
         self._shape, self._workload, self._overrides = shape, workload, overrides
         self._kernels = current_trial()
-        self._machine = this_machine(self._kernels)
+        machine = this_machine(self._kernels)
+        self._machine = replace(machine, ram_free=machine.ram_free // workload.engines)
         self._corrections = Corrections.saved()
         self._less = self._corrections.get(self._machine, shape)  # bytes of memory not to count on
 
@@ -224,6 +229,14 @@ def _load_by(
         find_breakers=BreakerFinder(model.vocab).find,
         vocabulary=model.vocab,
     )
+
+
+def _drafts(n_tokens: int | None, plan: Plan) -> DraftOptions | None:
+    """What to guess: `n_tokens`, or if that is None, what changes no answer and is expected to pay."""
+    if not plan.settings.draft:
+        return None
+    mixture = plan.shape.n_expert > 1 and not plan.all_on_gpu
+    return DraftOptions(plan.settings.draft, fixed=n_tokens is not None, costs=MIXTURE if mixture else DENSE)
 
 
 def _try_decode(runner: LlamaRunner, model: LlamaModel) -> None:

@@ -1,14 +1,15 @@
 """The command line's options for loading a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ossctl.errors import UsageError
 from ossctl.planning.shape import KvType, ModelShape
-from ossctl.planning.workload import Overrides
+from ossctl.planning.workload import Overrides, Workload
 
 MAX_CTX = "max"
 _NO_GPU = ("cpu", "none")
+_AUTO_DRAFT = 15  # tokens; with the one before them, a decode of 16
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class LoadOptions:
 
     `ctx` is a number of tokens or `max`, `threads` 0 means one per core, `device` is a comma-separated list,
     `cache_bytes` the limit of the cache of prefixes on disk; 0 turns it off. `template` replaces the model's
-    own chat template.
+    own chat template. `draft` is the number of tokens to guess, None where that is expected to pay.
     """
 
     ctx: int | str | None = None
@@ -43,6 +44,11 @@ class LoadOptions:
     device: str | None = None
     cache_bytes: int | None = None
     template: ChatTemplate | None = None
+    draft: int | None = None
+
+    def drafting(self, workload: Workload) -> Workload:
+        """`workload` with the guessed tokens that a decode may have."""
+        return replace(workload, draft=_AUTO_DRAFT if self.draft is None else self.draft)
 
     def overrides(self, shape: ModelShape) -> Overrides:
         """The overrides for a plan of `shape`. Raises UsageError."""

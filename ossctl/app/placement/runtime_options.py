@@ -37,5 +37,7 @@ def context_options(settings: Settings) -> "ContextOptions":
         n_threads=settings.threads,
         kv_type=settings.kv_type.value,
         flash_attention=settings.flash_attention,
-        n_outputs=settings.n_outputs if settings.all_logits else 0,
+        n_outputs=settings.n_outputs
+        if settings.all_logits
+        else min(settings.parallel + settings.draft, settings.batch),
     )

@@ -80,7 +80,7 @@ def plan_one(
     reserve = None
     if path and not machine.hypothetical and not workload.all_logits:  # other versions reserve those
         reserve = functools.partial(reserved, path, say=lambda reason: say(f"{reason}; it is predicted"))
-    fit = fit_of(shape, machine, workload, options.overrides(shape), reserve)
+    fit = fit_of(shape, machine, options.drafting(workload), options.overrides(shape), reserve)
     speed = None
     if path is not None and isinstance(fit, Plan) and not machine.hypothetical:
         speed = MeasuredSpeeds.saved().get(path, fit.settings)
@@ -134,7 +134,7 @@ def unplanned(reports: Sequence[Report], machine: Machine) -> list[Unplanned]:
 def _fit_among_others(shape: ModelShape, options: LoadOptions, workload: Workload, machine: Machine) -> Fit:
     """Like `fit_of`, but returns UsageError: options that do not suit this model may suit another."""
     try:
-        return fit_of(shape, machine, workload, options.overrides(shape))
+        return fit_of(shape, machine, options.drafting(workload), options.overrides(shape))
     except UsageError as error:
         return DoesNotFit(shape, required_ram(shape), error)
 

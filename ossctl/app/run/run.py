@@ -221,6 +221,7 @@ def answer_fields(generation: Generation, ending: AnswerFinish) -> dict[str, Any
             "completion_tokens": totals.completion,
             "reasoning_tokens": totals.reasoning,
             **({"rejected_tokens": totals.rejected} if totals.rejected else {}),
+            **totals.draft_usage(),
         },
     }
 

@@ -86,14 +86,14 @@ class LineServer:
         if the output cannot be written or the model fails.
         """
         interrupt.on_signal = lambda: self._arrivals.put(None)
-        runner = self._model.runner
+        model, runner = self._model, self._model.runner
         ready = {"model": self._model.name, "parallel": runner.n_seq, "context": runner.n_ctx_seq}
         self._sink.append(msgspec.json.encode({"ready": ready}))
         self._reader = Reader(lines, self._arrivals.put, _MAX_UNANSWERED)
         self._reader.start()
         with (
             self._preparer,
-            EngineThread(runner, self._arrivals.put, self._model.disk) as engine,
+            EngineThread(runner, self._arrivals.put, model.disk, drafts=model.drafts) as engine,
             contextlib.closing(self._tools),
         ):
             reading, error = True, None

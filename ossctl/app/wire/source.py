@@ -5,21 +5,23 @@ import csv
 import random
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from ossctl.app.wire.lines import MAX_LINE_BYTES, Line, read_lines, skip_rest, too_long
+from ossctl.app.wire.shard import Shard
 from ossctl.app.wire.sizes import Sizes
 from ossctl.errors import RequestError, UsageError
 from ossctl.storage.compression import READ_ERRORS, describe_read_error, is_compressed, open_decoded
 
+_T = TypeVar("_T")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -39,11 +41,19 @@ def format_of(path: Path) -> Format:
     return kinds.get(name.suffix.lower(), Format.JSONL)
 
 
+def given_format(path: Path, given: Sequence[Format]) -> Format:
+    """The format that the options give, or that of the name. Raises UsageError if they give several."""
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} cannot be combined")
+    return given[0] if given else format_of(path)
+
+
 @dataclass(frozen=True)
 class Source:
     """An input, stdin if `path` is None. A table must have the column `required_column`, if that is given.
 
-    `limit` selects the first N requests, `sample` a random N of these, the same ones for the same `seed`.
+    `limit` selects the first N requests, `sample` a random N of these, the same ones for the same `seed`,
+    and `shard` a share of what is left.
     """
 
     path: Path | None
@@ -52,10 +62,16 @@ class Source:
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
+    shard: Shard | None = None
 
     @property
     def name(self) -> str:
         return "standard input" if self.path is None else str(self.path)
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether all requests of the input are selected."""
+        return self.limit is None and self.sample is None and self.shard is None
 
     @property
     def is_rereadable(self) -> bool:
@@ -72,17 +88,17 @@ class Source:
             yield from islice(self._lines(file), self.limit)
 
     def count(self) -> int:
-        """Count the lines. Raises UsageError if the input cannot be read to its end."""
+        """Count the lines, those of the shard. Raises UsageError if the input cannot be read to its end."""
         with _read_errors_as_usage_errors(self.name):
-            return sum(1 for _ in self.lines())
+            return sum(1 for _ in self._of_shard(self.lines()))
 
     def selected(self, survey: "Survey | None") -> Iterator[Line]:
-        """Yield the lines to answer: the sample, or all lines that the survey saw.
+        """Yield the lines to answer, of all lines that the survey saw.
 
-        Raises as `lines` does, and UsageError for JSON that is not one object per line.
+        Raises as `lines` does, and UsageError if there are none or they are one JSON document.
         """
         if survey is None:
-            yield from self._checked_lines()
+            yield from self._of_shard(self._requests())
             return
         indices = iter(range(survey.count) if survey.selected is None else survey.selected)
         wanted = next(indices, None)
@@ -101,20 +117,36 @@ class Source:
         ids, sizes = array("Q"), Sizes()
         n_bytes = self._size()
         with _read_errors_as_usage_errors(self.name):
-            for line in self._checked_lines():
+            for line in self._requests():
                 ids.append(id_hash(id_of(line)))
                 sizes.add(line)
             self._refuse_duplicates(ids, id_of)
-        if not ids:
-            raise UsageError(f"{self.name} contains no requests", "Expected one JSON object per line.")
-        selected = None
-        if self.sample is not None and self.sample < len(ids):
-            chosen = random.Random(self.seed).sample(range(len(ids)), self.sample)  # noqa: S311
-            selected = array("Q", sorted(chosen))
+        selected = self._selection(len(ids))
+        if selected is not None:
             ids = array("Q", (ids[index] for index in selected))
         return Survey(ids, selected, n_bytes, sizes)
 
-    def _checked_lines(self) -> Iterator[Line]:
+    def _selection(self, count: int) -> "array[int] | None":
+        """The indices of the lines to answer, in order; None for all `count` lines."""
+        indices: Sequence[int] = range(count)
+        if self.sample is not None and self.sample < count:
+            indices = sorted(random.Random(self.seed).sample(indices, self.sample))  # noqa: S311
+        elif self.shard is None:
+            return None
+        return array("Q", self._of_shard(indices))
+
+    def _of_shard(self, items: Iterable[_T]) -> Iterator[_T]:
+        return iter(items) if self.shard is None else self.shard.of(items)
+
+    def _requests(self) -> Iterator[Line]:
+        """Yield `checked_lines`. Raises UsageError if there are none."""
+        line = None
+        for line in self.checked_lines():
+            yield line
+        if line is None:
+            raise UsageError(f"{self.name} contains no requests", "Expected one JSON object per line.")
+
+    def checked_lines(self) -> Iterator[Line]:
         """Yield `lines`. Raises UsageError if the first one shows that they are one JSON document."""
         for index, line in enumerate(self.lines()):
             if index == 0 and self.format is Format.JSONL and (kind := _kind_of_document(line.data)):
@@ -177,7 +209,8 @@ class Source:
 class Survey:
     """The result of `Source.survey`: `ids` are hashes of the ids of the requests to answer, in input order.
 
-    For a sample, `selected` are the indices of its lines in the input. `n_bytes` is the size of the file.
+    For a sample or a shard, `selected` are the indices of its lines in the input. `n_bytes` is the size of
+    the file.
     """
 
     ids: "array[int]"

@@ -184,11 +184,6 @@ def test_reading_is_bounded_and_records_are_written_at_once(tmp_path: Path) -> N
     assert max(ahead) <= 64 + 2  # the places in flight, one being read, one being written
 
 
-def test_an_input_without_requests_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no requests"):
-        run(io.BytesIO(b"\n\n  \n"), EndingRunner(n_vocab=256), tmp_path / "out")
-
-
 class BreakingOff(io.RawIOBase):
     """Three lines and then an error."""
 

@@ -1,6 +1,7 @@
 """The input of a batch in all its formats."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from ossctl.app.wire import lines as lines_module
 from ossctl.app.wire import source as source_module
 from ossctl.app.wire.chat_completions import custom_id_of
 from ossctl.app.wire.lines import Line
+from ossctl.app.wire.shard import Shard
 from ossctl.app.wire.sizes import Sizes
-from ossctl.app.wire.source import Format, Source, Survey, format_of
+from ossctl.app.wire.source import Format, Source, Survey, format_of, id_hash
 from ossctl.errors import UsageError
 
 
@@ -256,3 +258,61 @@ def test_a_json_document_is_named_with_the_way_to_make_lines_of_it(
 def test_a_line_with_an_array_is_a_line_that_fails(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('[1, 2]\n{"prompt": "x"}\n')
     assert Source(tmp_path / "in.jsonl").survey(custom_id_of).count == 2
+
+
+@settings(max_examples=60)
+@given(
+    count=st.integers(1, 40),
+    n=st.integers(1, 12),
+    limit=st.none() | st.integers(1, 50),
+    sample=st.none() | st.integers(1, 50),
+)
+def test_shards_are_disjoint_complete_and_of_equal_size(
+    tmp_path_factory: pytest.TempPathFactory, count: int, n: int, limit: int | None, sample: int | None
+) -> None:
+    path = requests(tmp_path_factory.mktemp("shards") / "in.jsonl", *range(count))
+    whole = Source(path, limit=limit, sample=sample)
+    expected = [line.number for line in whole.selected(whole.survey(custom_id_of))]
+    shares = []
+    for number in range(1, n + 1):
+        source = replace(whole, shard=Shard(number, n))
+        survey = source.survey(custom_id_of)
+        lines = list(source.selected(survey))
+        assert [id_hash(custom_id_of(line)) for line in lines] == list(survey.ids)
+        if sample is None:
+            assert source.count() == len(lines)
+            assert list(source.selected(None)) == lines, "as from a pipe"
+        shares.append([line.number for line in lines])
+    assert [number for share in shares for number in share if share != sorted(share)] == []
+    assert sorted(number for share in shares for number in share) == expected
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_blank_lines_and_the_header_of_a_table_belong_to_no_shard(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text('prompt\n"a\nb"\n\nc\nd\ne\n')
+    source = Source(path, Format.CSV, shard=Shard(2, 2))
+    assert [(line.number, line.fields) for line in source.selected(None)] == [
+        (5, {"prompt": "c"}),
+        (7, {"prompt": "e"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0/8", "--shard 0/8: the first number must be from 1 to the second"),
+        ("9/8", "--shard 9/8: the first number must be from 1 to the second"),
+        ("0/0", "--shard 0/0: the first number must be from 1 to the second"),
+        *(
+            (text, "is not of the form I/N, such as 3/8")
+            for text in ("3", "a/b", "/", "-1/8", "1/8/2", "", "٣/٨")
+        ),
+    ],
+)
+def test_a_shard_that_does_not_exist_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Shard.parse(text)
+    assert said in refused.value.message
+    assert "\n" not in refused.value.message + refused.value.hint
+    assert str(Shard.parse("3/8")) == "3/8"

@@ -45,7 +45,9 @@ class AsyncEngine:
     def __init__(self, model: LoadedModel, *, isolated: bool = False) -> None:
         """`isolated` is as in `Engine`."""
         self.model = model
-        self._engine = EngineThread(model.runner, self._deliver, model.disk, isolated=isolated)
+        self._engine = EngineThread(
+            model.runner, self._deliver, model.disk, isolated=isolated, drafts=model.drafts
+        )
         self._waiting: dict[str, _Waiting] = {}
         self._failure: Exception | None = None
         self._ids = count()

@@ -1,0 +1,69 @@
+"""Has a batch answered by sites instead of an engine in this process."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from ossctl.app.batch.line_parser import EmbeddingLineParser
+from ossctl.app.batch.line_runner import Codec
+from ossctl.app.batch.records import ModelIdentity
+from ossctl.app.batch.run import AnsweredBy, Answerer, BatchJob, BatchModel, records_of
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.sites.fleet import Fleet, Place
+from ossctl.app.sites.runner import SiteRunner
+from ossctl.app.sites.site import Ready, SiteJob
+from ossctl.app.tools.options import ToolOptions
+from ossctl.planning.workload import Workload
+
+# The places for a job's sites.
+Places = Callable[[SiteJob], Sequence[Place]]
+
+
+def answered_by_sites(places: Places, tools: ToolOptions, say: Callable[[str], None]) -> AnsweredBy:
+    """What `run_batch` takes, to have the sites at `places` answer. `tools` are the options of the job's."""
+
+    @contextmanager
+    def answerer(
+        job: BatchJob, workload: Workload, model: BatchModel, interrupt: Interrupt
+    ) -> Iterator[Answerer]:
+        site_job = SiteJob(
+            replace(model, answered_by=None),
+            job.parser,
+            workload,
+            tools,
+            deterministic=job.rules.deterministic,
+            flat=job.sink.flat,
+            keep_input=job.sink.keep_input,
+        )
+        with closing(Fleet(places(site_job), say)) as fleet:
+            yield _answerer(job, fleet, fleet.start(interrupt))
+
+    return answerer
+
+
+def _answerer(job: BatchJob, fleet: Fleet, ready: Ready) -> Answerer:
+    defaults = replace(
+        job.parser.defaults,
+        effort=ready.effort,
+        max_reasoning_tokens=ready.max_reasoning_tokens,
+        think=ready.think,
+    )
+    parser = replace(job.parser, defaults=defaults, model=ready.name)
+    records = records_of(job, ModelIdentity(ready.name, ready.fingerprint, _no_piece))
+    codec = Codec[Any](EmbeddingLineParser(parser) if ready.embeds else parser, records)
+    make = functools.partial(SiteRunner, fleet, codec, rules=job.rules)
+    return Answerer(
+        ready.name,
+        () if fleet.names_remarks else ready.remarks,
+        make,
+        parser,
+        ready.fingerprint,
+        ready.devices,
+        embeds=ready.embeds,
+    )
+
+
+def _no_piece(token: int) -> bytes:
+    raise AssertionError(f"the driver encodes no answers: {token}")

@@ -1,0 +1,43 @@
+"""The model of a job that its site finds by itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ossctl.app.library.pull import PullPlan, plan_pull, pull
+from ossctl.app.library.resolve import NotPulled, check_name, choose, is_path
+from ossctl.app.sites.site import SiteJob
+from ossctl.config.alias import model_behind
+from ossctl.errors import MemoryShortage, ModelError
+
+
+def reference_elsewhere(reference: str) -> str:
+    """What `reference` means, for another machine. Raises ModelError and UsageError."""
+    reference = model_behind(reference)
+    check_name(reference)
+    return str(Path(reference).absolute()) if is_path(reference) else reference
+
+
+def find_model(job: SiteJob, say: Callable[[str], None]) -> Path:
+    """The file of the job's model on this machine; it is pulled if it may be. Raises OssctlError."""
+    if not job.reference:
+        return job.model.path
+    try:
+        choice = choose(job.reference, job.model.options)
+    except NotPulled as error:
+        if not job.may_pull:
+            raise ModelError(f"it does not have {job.reference}", "With --pull, it pulls it.") from None
+        plan = plan_pull(error.reference, say)
+        _check_fit(plan)
+        say(f"pulls {job.reference}, {plan.to_fetch / 1e9:.1f} GB")
+        return pull(plan, lambda _transfer: None, say).first
+    if choice.warning:
+        say(choice.warning)
+    return choice.path
+
+
+def _check_fit(plan: PullPlan) -> None:
+    if not plan.fits_on_disk:
+        lacking = f"{(plan.to_fetch - plan.free) / 1e9:.1f} GB more disk space"
+        raise ModelError(f"{plan.reference} needs {lacking} in {plan.cache}", "Free some there.")
+    if plan.shortage is not None:
+        raise MemoryShortage(plan.shortage.error.message)

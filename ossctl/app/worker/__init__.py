@@ -1,0 +1,1 @@
+"""`ossctl worker`: this machine's devices for models that run elsewhere."""

@@ -1,0 +1,71 @@
+"""`ossctl batch join`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ossctl.cli.batch_view import join_lines, joined
+from ossctl.cli.command import command
+from ossctl.cli.options import TextOutput
+
+_STREAM = Path("-")
+
+
+@command
+def batch_join(
+    *,
+    outputs: Annotated[list[Path], typer.Argument(metavar="OUT", help="Outputs of the shards.")],
+    source: Annotated[Path, typer.Option("--of", metavar="IN", help="Their input file.")],
+    sink: Annotated[
+        Path, typer.Option("-o", "--output", metavar="ALL", help="File for all records; - is stdout.")
+    ] = _STREAM,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ALL if it exists.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Read each line of IN as a prompt.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Read IN as comma-separated values.")] = False,
+    tsv: Annotated[bool, typer.Option("--tsv", help="Read IN as tab-separated values.")] = False,
+    assign_ids: Annotated[
+        bool, typer.Option("--assign-ids", help="The shards used line numbers as ids.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="The shards' --limit.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", metavar="N", min=1, help="The shards' --sample.")
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            envvar="OSSCTL_SEED",
+            metavar="N",
+            min=-1,
+            help="The shards' --seed, which fixes the sample.",
+        ),
+    ] = 0,
+    out: TextOutput,
+) -> None:
+    """Merge the outputs of a batch's shards into one file, in the order of the input.
+
+    ALL gets one record per request: an answer rather than a failure, and of several the one in the last OUT.
+    Requests that are missing or failed are reported, and the exit code is then 3. To answer them, continue
+    ALL with ossctl batch --resume.
+    """
+    from ossctl.app.batch.join import JoinJob
+    from ossctl.app.wire.chat_completions import custom_id_of, default_id
+    from ossctl.app.wire.source import Format, Source, given_format
+
+    given = {Format.TEXT: text, Format.CSV: csv, Format.TSV: tsv}
+    kind = given_format(source, [each for each, wanted in given.items() if wanted])
+    job = JoinJob(
+        outputs,
+        Source(None if source == _STREAM else source, kind, limit=limit, sample=sample, seed=seed),
+        default_id if assign_ids else custom_id_of,
+        None if sink == _STREAM else sink,
+        overwrite,
+    )
+    result = job.run()
+    out.note(joined(result))
+    for line in join_lines(result, job.target):
+        out.warning(line)
+    raise typer.Exit(result.exit_code)

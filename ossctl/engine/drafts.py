@@ -1,0 +1,308 @@
+"""Speculative decoding: which guesses are decoded together with the tokens before them."""
+
+import heapq
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ossctl.engine.isolation import Batch
+from ossctl.engine.lookup import PromptLookup
+from ossctl.runtime.base import Chunk, Logits, Runner
+
+if TYPE_CHECKING:
+    from ossctl.engine.sequence import Sequence
+
+# Seconds of decoding 1, 2, 4, 8, 16 and 32 tokens at once, relative to one, on two cores without a GPU:
+# of SmolLM2, and of the shape of gpt-oss-20b, where other tokens need other experts.
+_SIZES = (1, 2, 4, 8, 16, 32)
+DENSE = (1.0, 1.52, 1.80, 2.41, 3.43, 7.01)
+MIXTURE = (1.0, 1.57, 2.49, 4.63, 8.49, 16.0)
+
+_MIN_GAIN = 1.05  # expected tokens per second, relative to those without drafts
+_MEASURED = 16  # decodes
+_CERTAIN = 0.999  # the probability of a token that the guide forces
+
+
+@dataclass(frozen=True)
+class DraftOptions:
+    """Up to `max_tokens` guesses per sequence, or exactly as many where they exist if `fixed`.
+
+    `costs` are the relative seconds of decodes of _SIZES tokens, as far as they are known in advance.
+    """
+
+    max_tokens: int = 15
+    fixed: bool = False
+    costs: tuple[float, ...] = DENSE
+
+
+class DecodeCosts:
+    """What a decode of n tokens takes, relative to one token.
+
+    The shape of the curve is given. How steep it is here is measured, and rounded to a power of two, so that
+    the same requests get the same drafts although no two measurements are equal.
+    """
+
+    def __init__(self, costs: tuple[float, ...]) -> None:
+        self._curve = np.interp(np.arange(_SIZES[-1] + 1), _SIZES, costs).tolist()
+        self._plain: dict[int, float] = {}  # seconds of the latest decode without drafts, by its tokens
+        self._slopes: deque[float] = deque(maxlen=_MEASURED)
+        self._slope = 1.0
+
+    def __call__(self, n_tokens: int) -> float:
+        """The relative cost of `n_tokens`, infinite beyond the curve."""
+        if n_tokens >= len(self._curve):
+            return math.inf
+        return 1 + (self._curve[n_tokens] - 1) * self._slope
+
+    def measure(self, n_tokens: int, n_drafted: int, seconds: float) -> None:
+        """Count a decode of `n_tokens`, `n_drafted` of them guesses."""
+        if not n_drafted:
+            self._plain[n_tokens] = seconds
+            return
+        plain = self._plain.get(n_tokens - n_drafted)
+        if plain is None or n_tokens >= len(self._curve):
+            return
+        ratio = seconds / plain
+        before, after = self._curve[n_tokens - n_drafted], self._curve[n_tokens]
+        # solve (1 + after' * slope) / (1 + before' * slope) = ratio
+        steepness = (after - 1) - ratio * (before - 1)
+        self._slopes.append(max(ratio - 1, 0.0) / steepness if steepness > 0 else self._slope)
+        if len(self._slopes) == _MEASURED:
+            exponent = math.log2(max(statistics.median(self._slopes), 1 / 16))
+            self._slope = 2.0 ** round(exponent)
+
+
+class Drafter:
+    """Adds guesses to the chunks of a batch, where that is expected to pay.
+
+    Some kernels sum in another order for several tokens than for one, which would change answers. So the
+    logits of the first draft of each size are only compared with those of the same tokens, decoded one by one
+    in the following steps. After a difference, nothing is drafted any more.
+    """
+
+    def __init__(self, runner: Runner, options: DraftOptions) -> None:
+        self._runner = runner
+        self._options = options
+        self._exact = True
+        self._proven: set[_Kind] = set()
+        self._proofs: list[_Proof] = []
+        self.costs = DecodeCosts(options.costs)
+
+    def extend(self, batch: Batch) -> Batch:
+        """`batch` with guesses behind the tokens of sequences that are generating."""
+        self._proofs = [proof for proof in self._proofs if proof.continues]
+        if self._proofs or not self._exact:
+            return batch
+        n_tokens = sum(len(chunk.tokens) for _, chunk in batch)
+        n_rows = sum(chunk.n_rows for _, chunk in batch)
+        free = min(self._runner.n_rows - n_rows, self._runner.n_ubatch - n_tokens)
+        if free <= 0 or math.isinf(self.costs(n_tokens + 1)):
+            return batch
+        guesses = [_guess(sequence, self._limit(sequence, chunk, free)) for sequence, chunk in batch]
+        if self._options.fixed:
+            lengths = _as_many_as_fit(guesses, free)
+        else:
+            lengths = self._lengths(guesses, [chunk for _, chunk in batch], free)
+        extended = [
+            (sequence, _extended(chunk, guess.tokens[:length]))
+            for (sequence, chunk), guess, length in zip(batch, guesses, lengths, strict=True)
+        ]
+        return extended if self._can_draft(extended) else batch
+
+    def needs_proof(self, batch: Batch) -> bool:
+        """Whether it is not known that the logits of `batch` are those of each token by itself."""
+        drafts = any(chunk.n_drafted for _, chunk in batch)
+        return drafts and not self._options.fixed and _kind(batch) not in self._proven
+
+    def begin_proof(self, batch: Batch, logits: Logits) -> None:
+        """Keep the logits of `batch`, until its tokens have been decoded one by one or others are sampled.
+
+        The decode has to be taken back.
+        """
+        self._proven.add(_kind(batch))
+        for sequence, chunk, rows in _with_rows(batch, logits.copy()):
+            self._proofs.append(_Proof(sequence, sequence.num_tokens, _guesses(chunk), rows))
+
+    def compare(self, batch: Batch, logits: Logits) -> None:
+        """Compare the logits of a decode without guesses with those that are kept."""
+        if not self._proofs:
+            return
+        single = (each for each in _with_rows(batch, logits) if len(each[1].tokens) == 1)
+        rows = {sequence: rows for sequence, _, rows in single}
+        self._proofs = [proof for proof in self._proofs if proof.continues and proof.sequence in rows]
+        self._exact = self._exact and all(proof.agrees(rows[proof.sequence][0]) for proof in self._proofs)
+
+    def _can_draft(self, batch: Batch) -> bool:
+        """Whether a proof of `batch`, if it needs one, can take its decode back."""
+        return not self.needs_proof(batch) or all(chunk.n_rows == len(chunk.tokens) for _, chunk in batch)
+
+    def _limit(self, sequence: "Sequence", chunk: Chunk, free: int) -> int:
+        """How many guesses can be of use: not beyond the context, nor beyond the answer's limit."""
+        if not chunk.wants_logits or sequence.num_computed_tokens < len(sequence.prompt):
+            return 0
+        context = self._runner.n_ctx_seq - sequence.num_tokens
+        answer = sequence.max_tokens - sequence.num_generated_tokens - 1
+        return max(0, min(self._options.max_tokens, free, context, answer))
+
+    def _lengths(self, guesses: Items["_Guess"], chunks: Items[Chunk], free: int) -> list[int]:
+        """The lengths with the most expected tokens per second: the likeliest guesses come first."""
+        lengths, best = [0] * len(guesses), [0] * len(guesses)
+        expected = float(len(guesses))
+        highest = _MIN_GAIN * expected / self._cost(chunks, lengths)
+        likeliest = [(-guess.rate, n) for n, guess in enumerate(guesses) if guess.tokens]
+        heapq.heapify(likeliest)
+        while likeliest and sum(lengths) < free:
+            probability, n = heapq.heappop(likeliest)
+            expected -= probability
+            lengths[n] += 1
+            if lengths[n] < len(guesses[n].tokens):
+                heapq.heappush(likeliest, (probability * guesses[n].rate, n))
+            per_second = expected / self._cost(chunks, lengths)
+            if per_second > highest and len(guesses) + sum(lengths) in _SIZES:
+                highest, best = per_second, lengths.copy()
+        return best
+
+    def _cost(self, chunks: Items[Chunk], drafted: Items[int]) -> float:
+        """The cost of a decode with these numbers of guesses.
+
+        Sequences with cells of their own need ubatches with equally many tokens of each.
+        """
+        n_tokens = [len(chunk.tokens) + more for chunk, more in zip(chunks, drafted, strict=True)]
+        if self._runner.unified:
+            return self.costs(sum(n_tokens))
+        cost, done = 0.0, 0
+        for length in sorted(set(n_tokens)):
+            cost += self.costs((length - done) * sum(n >= length for n in n_tokens))
+            done = length
+        return cost
+
+
+_Kind = tuple[int, int, int]
+
+
+def _kind(batch: Batch) -> _Kind:
+    """What kernels depend on: the number of sequences and tokens, and the size of the longest context."""
+    longest = max(sequence.num_computed_tokens for sequence, _ in batch)
+    return len(batch), sum(len(chunk.tokens) for _, chunk in batch), longest.bit_length()
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """The logits of a sequence behind its first `start` tokens and each guess, float32 [n, n_vocab]."""
+
+    sequence: "Sequence"
+    start: int
+    guesses: list[int]
+    rows: Logits
+
+    @property
+    def continues(self) -> bool:
+        """Whether the sequence runs, and has no other tokens than the guesses."""
+        if self.sequence.slot is None:
+            return False
+        generated = self.sequence.tokens()[self.start :].tolist()
+        return len(generated) < len(self.rows) and generated == self.guesses[: len(generated)]
+
+    def agrees(self, row: Logits) -> bool:
+        """Whether `row` behind the latest token is the same, bit for bit."""
+        return np.array_equal(self.rows[self.sequence.num_tokens - self.start], row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """Tokens that may come next, each with the probability `rate` if those before it come."""
+
+    tokens: list[int]
+    rate: float
+
+
+def _guess(sequence: "Sequence", limit: int) -> _Guess:
+    if limit <= 0:
+        return _Guess([], 0.0)
+    if forced := sequence.forced_with_logits():
+        return _Guess(list(forced)[:limit], _CERTAIN)
+    if sequence.lookup is None:
+        sequence.lookup = PromptLookup(sequence.tokens())
+    return _Guess(sequence.lookup.guess(limit), sequence.lookup.hit_rate)
+
+
+def _as_many_as_fit(guesses: Items[_Guess], free: int) -> list[int]:
+    lengths = []
+    for guess in guesses:
+        lengths.append(min(len(guess.tokens), free))
+        free -= lengths[-1]
+    return lengths
+
+
+def _extended(chunk: Chunk, guess: list[int]) -> Chunk:
+    if not guess:
+        return chunk
+    tokens = np.concatenate([chunk.tokens, np.array(guess, np.int32)])
+    return replace(chunk, tokens=tokens, n_logits=1 + len(guess))
+
+
+class Verification:
+    """The rows of logits of a chunk, and how many of its guesses have been sampled and are kept.
+
+    `logits` float32 [n, n_vocab] are those after the last token that is no guess and after each guess.
+    """
+
+    def __init__(self, sequence: "Sequence", chunk: Chunk, logits: Logits) -> None:
+        self.sequence = sequence
+        self.slot = sequence.assigned_slot
+        self.n_drafted = chunk.n_drafted
+        self.n_accepted = 0
+        self.n_computed = sequence.num_computed_tokens  # without guesses
+        self._logits = logits
+        self._guesses = _guesses(chunk)
+        self.continues = True  # `row` follows the latest token
+        sequence.num_drafted += chunk.n_drafted
+
+    @property
+    def row(self) -> Logits:
+        """The logits of the next token, float32 [n_vocab]."""
+        logits: Logits = self._logits[self.n_accepted]
+        return logits
+
+    def compare(self, token: int) -> None:
+        """Compare the next guess with `token`, the latest of the sequence."""
+        at, sequence = self.n_accepted, self.sequence
+        right = at < len(self._guesses) and self._guesses[at] == token
+        self.continues = self.continues and right and sequence.finish is None
+        if self.continues:
+            self.n_accepted += 1
+            sequence.num_accepted += 1
+            sequence.num_computed_tokens += 1
+
+
+def verifications(batch: Batch, logits: Logits) -> list[Verification]:
+    """Those of the chunks that want logits, in order."""
+    return [Verification(sequence, chunk, rows) for sequence, chunk, rows in _with_rows(batch, logits)]
+
+
+def _with_rows(batch: Batch, logits: Logits) -> Iterator[tuple["Sequence", Chunk, Logits]]:
+    """The chunks that want logits, each with its rows."""
+    start = 0
+    for sequence, chunk in batch:
+        if chunk.wants_logits:
+            yield sequence, chunk, logits[start : start + chunk.n_rows]
+            start += chunk.n_rows
+
+
+def _guesses(chunk: Chunk) -> list[int]:
+    guesses: list[int] = chunk.tokens[len(chunk.tokens) - chunk.n_drafted :].tolist()
+    return guesses
+
+
+def without_drafts(batch: Batch) -> Batch:
+    """`batch` without its guesses."""
+    return [
+        (sequence, replace(chunk, tokens=chunk.tokens[: len(chunk.tokens) - chunk.n_drafted], n_logits=1))
+        for sequence, chunk in batch
+    ]

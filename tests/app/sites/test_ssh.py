@@ -1,0 +1,99 @@
+"""Hosts as users name them, and what ssh's failures mean."""
+
+import io
+
+import pytest
+
+from ossctl.app.sites import frames
+from ossctl.app.sites.hosts import parse_hosts
+from ossctl.app.sites.site import Beat, Failed, Lost
+from ossctl.app.sites.ssh import Host, connection_failure
+from ossctl.errors import UsageError
+
+
+def test_hosts_are_those_of_ssh_and_this_machine() -> None:
+    assert parse_hosts("a, user@b:/opt/my.env/bin/ossctl,ssh://c:2222,::1,d:~/bin/ossctl,.") == [
+        Host("a"),
+        Host("user@b", "/opt/my.env/bin/ossctl"),
+        Host("ssh://c:2222"),
+        Host("::1"),
+        Host("d", "~/bin/ossctl"),
+        Host("localhost"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (" , ", "names no host"),
+        ("-oProxyCommand=x", "is not the name of a host"),
+        ("a b", "is not the name of a host"),
+        ("a,b,a", "names a twice"),
+        (".,localhost", "names localhost twice"),
+        ("a:22", "a port is written in another way"),
+        ("localhost:/opt/ossctl", "uses the ossctl that runs now"),
+        ("a:/opt/x;id", "characters that shells read in different ways"),
+        ("a:/opt/$HOME/ossctl", "characters that shells read in different ways"),
+    ],
+)
+def test_what_is_no_host(text: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        parse_hosts(text)
+
+
+def test_nothing_of_the_job_is_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSSCTL_SSH", "ssh -F 'my config'")
+    command = Host("a", "/opt/ossctl").command()
+    assert command[:3] == ["ssh", "-F", "my config"]
+    assert command[-3:] == ["--", "a", "/opt/ossctl site"]
+    assert "-oBatchMode=yes" in command
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "message"),
+    [
+        (255, "Host key verification failed.", "its host key is not known"),
+        (
+            255,
+            "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
+            "its host key has changed",
+        ),
+        (255, "me@a: Permission denied (publickey,password).", "it refuses the login"),
+        (255, "ssh: Could not resolve hostname a: Name or service not known", "no host has this name"),
+        (255, "ssh: connect to host a port 22: Connection refused", "it refuses the connection"),
+        (
+            255,
+            "ssh: connect to host a port 22: Connection timed out",
+            "it does not answer: the connection timed out",
+        ),
+        (255, "Connection timed out during banner exchange", "it does not answer: the connection timed out"),
+        (255, "ssh: connect to host a port 22: No route to host", "there is no way to it"),
+        (127, "sh: 1: exec: ossctl: not found", "it has no program ossctl"),
+        (2, "No such command 'site'.", "its ossctl is another version, which cannot answer for others"),
+        (
+            1,
+            "+ export TOKEN=secret\nModuleNotFoundError: No module named 'llama_cpp'",
+            "the command there ended with exit code 1: ModuleNotFoundError: No module named 'llama_cpp'",
+        ),
+    ],
+)
+def test_failures_of_ssh_are_explained(code: int, stderr: str, message: str) -> None:
+    failure = connection_failure(Host("a"), code, stderr.splitlines())
+    assert isinstance(failure, Failed)
+    assert failure.message == message
+
+
+def test_other_failures_of_ssh_may_pass() -> None:
+    last = "kex_exchange_identification: Connection closed by remote host"
+    assert connection_failure(Host("a"), 255, [last]) == Lost("the connection was not made", last)
+    assert isinstance(connection_failure(Host("a"), -9, []), Lost)
+
+
+def test_what_a_shell_prints_before_is_skipped() -> None:
+    pipe = io.BytesIO()
+    pipe.write(b"Welcome!\n\x00\xff no newline")
+    frames.begin(pipe)
+    frames.write(pipe, Beat())
+    pipe.seek(0)
+    assert [*frames.of_site(pipe)] == [Beat()]
+    assert [*frames.of_site(io.BytesIO(b"nothing but a greeting\n"))] == []

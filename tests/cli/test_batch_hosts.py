@@ -1,0 +1,172 @@
+"""`ossctl batch --hosts`: engines behind ssh, or a stand-in for it, that are killed, frozen or refused."""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.command import Live, by_id, ossctl, records_in, small_model, start, write_jsonl
+from tests.support.ssh import SSHD, Hosts, ssh_server, stand_in
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs setsid")
+
+needs_sshd = pytest.mark.skipif(SSHD is None, reason="needs sshd")
+
+
+@pytest.fixture(params=["stand-in", pytest.param("sshd", marks=needs_sshd)])
+def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hosts]:
+    if request.param == "stand-in":
+        yield stand_in(tmp_path)
+    else:
+        with ssh_server(tmp_path) as server:
+            yield server
+
+
+def requests_in(folder: Path, count: int) -> Path:
+    lines = [{"custom_id": f"r{n}", "prompt": f"Count to {n}", "max_tokens": 12} for n in range(count)]
+    return write_jsonl(folder / "in.jsonl", *lines)
+
+
+def wait_for(happens: Callable[[], object], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def lines_in(output: Path) -> int:
+    return output.read_bytes().count(b"\n") if output.exists() else 0
+
+
+def connections_of(live: Live) -> list[psutil.Process]:
+    """The driver's processes of ssh, or of its stand-in."""
+    children = psutil.Process(live.process.pid).children()
+    return [child for child in children if child.status() != "zombie"]
+
+
+def test_hosts_that_cannot_be_used_are_named_and_the_others_answer(tmp_path: Path) -> None:
+    hosts, lines = stand_in(tmp_path), requests_in(tmp_path, 4)
+    names = hosts.given("noisy", "refused", "unknown", "older")
+    done = ossctl("batch", lines, "--hosts", names, *small_model(), cwd=tmp_path, OSSCTL_SSH=hosts.ssh)
+    assert done.code == 0
+    assert len(by_id(done.records)) == 4
+    assert "refused is left out: it refuses the connection" in done.stderr
+    assert (
+        "unknown is left out: its host key is not known. Log in once by hand: `ssh unknown`." in done.stderr
+    )
+    assert "older is left out: it has ossctl 0.0 with llama-cpp-python 0.1" in done.stderr
+    assert "secret" not in done.stderr
+    assert "Welcome" not in done.stdout + done.stderr
+
+
+def test_without_any_host_there_is_an_error(tmp_path: Path) -> None:
+    hosts, lines = stand_in(tmp_path), requests_in(tmp_path, 1)
+    names = hosts.given("refused", "unknown")
+    done = ossctl("batch", lines, "--hosts", names, *small_model(), cwd=tmp_path, OSSCTL_SSH=hosts.ssh)
+    assert done.code == 1
+    assert "unknown is left out: its host key is not known" in done.stderr
+    assert "none of the 2 engines is left" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--hosts", "a"], "--hosts needs a model"),
+        (["--pull"], "--pull is for the hosts of --hosts"),
+        (["--hosts", "a", "--engines", "2", "-m", "20b"], "--hosts and --engines exclude each other"),
+        (["--hosts", "a", "-m", "2ob"], "no model is called 2ob"),
+    ],
+)
+def test_options_that_do_not_go_together(tmp_path: Path, arguments: list[str], problem: str) -> None:
+    done = ossctl("batch", requests_in(tmp_path, 1), *arguments, cwd=tmp_path)
+    assert done.code in (2, 4)
+    assert problem in done.stderr
+
+
+@pytest.mark.slow
+@needs_sshd
+def test_a_real_server_refuses_and_answers(tmp_path: Path) -> None:
+    lines = requests_in(tmp_path, 12)
+    with ssh_server(tmp_path) as hosts:
+        names = f"{hosts.given('one', 'two', 'stranger', 'denied')},localhost,three,four:/none/ossctl"
+        options = ("batch", lines, "--hosts", names, *small_model(), "--report", "report.json")
+        done = ossctl(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh)
+    assert done.code == 0
+    assert len(by_id(done.records)) == 12
+    assert "stranger is left out: its host key is not known. " in done.stderr
+    assert "denied is left out: it refuses the login. " in done.stderr
+    assert "four is left out: it has no program /none/ossctl. " in done.stderr
+
+
+@pytest.mark.slow
+def test_every_line_is_answered_once_whatever_dies(tmp_path: Path, hosts: Hosts) -> None:
+    lines, output = requests_in(tmp_path, 500), tmp_path / "out.jsonl"
+    options = ("batch", lines, "-o", output, "--hosts", hosts.given("one", "two"), *small_model())
+    randomly, kills = random.Random(1), 0
+    with start(*options, "--no-cache", cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:
+        while live.process.poll() is None and kills < 12:
+            time.sleep(randomly.uniform(1.5, 3.5))
+            victims = [*hosts.engines(), *connections_of(live)]
+            if victims:
+                randomly.choice(victims).kill()
+                kills += 1
+        _, stderr = live.process.communicate(timeout=240)
+    assert live.process.returncode == 0, stderr.decode()
+    records = by_id(records_in(output.read_text()))
+    assert len(records) == 500
+    assert all(record["error"] is None for record in records.values())
+    assert kills >= 8
+    wait_for(lambda: not hosts.engines(), 2)
+
+
+@pytest.mark.slow
+def test_an_engine_that_is_killed_answers_again_within_seconds(tmp_path: Path, hosts: Hosts) -> None:
+    lines, output = requests_in(tmp_path, 200), tmp_path / "out.jsonl"
+    options = ("batch", lines, "-o", output, "--hosts", hosts.given("one"), *small_model(), "--no-cache")
+    with start(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:
+        wait_for(lambda: lines_in(output) > 5)
+        hosts.engines()[0].kill()
+        answered = lines_in(output)
+        wait_for(lambda: lines_in(output) > answered + 1, 10)
+        live.process.send_signal(signal.SIGINT)
+        result = live.finish()
+    assert "one died (" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_frozen_engine_is_replaced_and_ends(tmp_path: Path, hosts: Hosts) -> None:
+    lines, output = requests_in(tmp_path, 200), tmp_path / "out.jsonl"
+    options = ("batch", lines, "-o", output, "--hosts", hosts.given("one"), *small_model(), "--no-cache")
+    with start(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:
+        wait_for(lambda: lines_in(output) > 5)
+        (engine,) = hosts.engines()
+        engine.suspend()
+        wait_for(lambda: [*set(hosts.engines()) - {engine}], 25)
+        engine.resume()
+        wait_for(lambda: engine not in hosts.engines(), 12)
+        live.process.send_signal(signal.SIGINT)
+        result = live.finish()
+    assert "one died (there was no sign of life from it)" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_everything_ends_with_its_driver(tmp_path: Path, hosts: Hosts, signum: int) -> None:
+    lines, output = requests_in(tmp_path, 300), tmp_path / "out.jsonl"
+    options = ("batch", lines, "-o", output, "--hosts", hosts.given("one", "two"), *small_model())
+    with start(*options, "--no-cache", cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:
+        wait_for(lambda: lines_in(output) > 5)
+        ssh = connections_of(live)
+        os.kill(live.process.pid, signum)
+        live.process.wait(2)
+        wait_for(lambda: not hosts.engines(), 2)
+        wait_for(lambda: not any(each.is_running() for each in ssh), 2)
+    done = ossctl(*options, "--no-cache", "--resume", "--limit", "30", cwd=tmp_path, OSSCTL_SSH=hosts.ssh)
+    assert done.code == 0
+    by_id(records_in(output.read_text()))

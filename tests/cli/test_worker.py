@@ -1,0 +1,183 @@
+"""`ossctl worker` and --rpc: devices of another process, which may be wrong, silent or gone."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from ossctl.errors import UsageError
+from ossctl.runtime.rpc import PROTOCOL, WorkerError, check_worker, parse_addresses
+from tests.support.command import command, environment, ossctl
+from tests.support.llama_oracle import has_rpc
+
+NANO = ("-m", "nano", "-t", 0, "--threads", 1, "--ctx", 512, "-n", 8)
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Worker:
+    """`ossctl worker`, whose lines are read one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = free_address()
+        folder.mkdir(exist_ok=True)
+        arguments = command("worker", "--listen", self.address, "--threads", 1)
+        self.process = subprocess.Popen(
+            arguments, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip()
+
+    def server(self) -> int:
+        """The process that llama.cpp serves in."""
+        (child,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(child)
+
+    def end(self, signum: int = signal.SIGINT) -> tuple[int, str]:
+        self.process.send_signal(signum)
+        _, said = self.process.communicate(timeout=10)
+        return self.process.returncode, said
+
+
+@contextmanager
+def worker(folder: Path) -> Iterator[Worker]:
+    started = Worker(folder)
+    try:
+        yield started
+    finally:
+        started.process.terminate()
+        started.process.communicate(timeout=10)
+
+
+@contextmanager
+def answering(answer: bytes | None) -> Iterator[str]:
+    """A server that sends `answer` to its first client and hangs up; None says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(64)
+                client.sendall(answer or b"")
+
+        if answer is not None:
+            Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def greeting(*version: int) -> bytes:
+    return struct.pack("<QBBBx24x", 28, *version)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (greeting(PROTOCOL[0] + 1, 0, 0), "speaks version 8.0 of llama.cpp's RPC protocol, this program 7.0"),
+        (greeting(PROTOCOL[0], PROTOCOL[1] + 1, 0), "speaks version 7.1 of"),
+        (b"", "does not speak llama.cpp's RPC protocol 7.0"),
+        (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "it is another program"),
+        (None, "does not answer within 0.2 seconds"),
+    ],
+    ids=["newer", "newer minor", "hangs up", "http", "silent"],
+)
+def test_what_is_no_worker_of_this_version_is_refused(answer: bytes | None, said: str) -> None:
+    with answering(answer) as address, pytest.raises(WorkerError) as refused:
+        check_worker(address, 0.2)
+    assert address in refused.value.message
+    assert said in refused.value.message
+
+
+def test_an_older_minor_version_is_accepted() -> None:
+    with answering(greeting(*PROTOCOL, 9)) as address:
+        check_worker(address, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "gpubox", "gpubox:", ":50052", "gpubox:0", "gpubox:70000", "::1:5"]
+)
+def test_addresses_that_are_wrong(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_addresses(text)
+
+
+def test_addresses() -> None:
+    assert parse_addresses(" a:1, b:2 ,a:1,") == ("a:1", "b:2")
+
+
+@has_rpc
+def test_a_model_on_a_worker_answers_as_here(tmp_path: Path) -> None:
+    here = ossctl("run", *NANO, "Hello", cwd=tmp_path)
+    with worker(tmp_path / "worker") as other:
+        assert "GiB free" in other.line()
+        assert other.line() == f"Ready. On the other machine: --rpc {other.address}"
+        taken = ossctl("worker", "--listen", other.address, cwd=tmp_path)
+        planned = ossctl("plan", "nano", "--rpc", other.address, cwd=tmp_path)
+        there = ossctl("run", *NANO, "Hello", "-v", cwd=tmp_path, OSSCTL_RPC=other.address)
+        assert other.end() == (130, "ossctl: interrupted\n")
+    gone = ossctl("run", *NANO, "--rpc", other.address, "Hello", cwd=tmp_path)
+    assert (taken.code, taken.said[0]) == (
+        2,
+        f"ossctl: cannot listen at {other.address}: address already in use",
+    )
+    assert f"RPC0 {other.address}" in planned.stdout
+    assert "llama.cpp's own figures" in planned.stdout
+    assert (there.code, there.stdout) == (here.code, here.stdout), there.stderr
+    assert "RPC0: predicted" in there.stderr
+    assert (gone.code, gone.said[0]) == (1, f"ossctl: no worker listens at {other.address}")
+
+
+@has_rpc
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_the_client_in_two_lines(tmp_path: Path) -> None:
+    with worker(tmp_path / "worker") as other:
+        other.line(), other.line()
+        client = subprocess.Popen(
+            command("run", "-m", "nano", "-n", 100_000, "--rpc", other.address, "--raw", "Hello"),
+            env=environment(tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert client.stdout is not None
+        assert client.stdout.read(1)
+        os.kill(other.server(), signal.SIGKILL)
+        _, said = client.communicate(timeout=20)
+    assert client.returncode == 1
+    first, second = said.splitlines()[-2:]
+    assert first.startswith(f"ossctl: worker {other.address} is gone.")
+    assert second == "Start `ossctl worker` there again, or leave it out of --rpc."
+
+
+@has_rpc
+@pytest.mark.slow
+def test_finished_answers_of_a_chat_survive_the_worker(tmp_path: Path) -> None:
+    with worker(tmp_path / "worker") as other:
+        other.line(), other.line()
+        client = subprocess.Popen(
+            command("chat", "-m", "nano", "-t", 0, "--ctx", 512, "--rpc", other.address),
+            env=environment(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write("Hello\n")
+        client.stdin.flush()
+        assert client.stdout.readline()
+        time.sleep(0.5)  # until it is saved
+        os.kill(other.server(), signal.SIGKILL)
+        _, said = client.communicate("What else?\n", timeout=20)
+    assert client.returncode == 1
+    assert f"worker {other.address} is gone. Your messages are saved" in said
+    assert "Hello" in ossctl("sessions", "list", cwd=tmp_path).stdout
