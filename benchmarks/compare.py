@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ossctl.app.bench.server_process import find_server
 from tests.support.models import smollm2, tiny_gpt_oss
-from tools.llama_server import Case, answer_all, find_server, server
+from tools.llama_server import Case, answer_all, server
 
 _OURS = Path(__file__).with_name("ours.py")
 _CASES = ["startup", "crowded", "journal", "tiny", "smollm2", "shared", "mix"]
@@ -64,8 +65,8 @@ def run_ours(case: Case, folder: Path) -> tuple[float, dict[str, float]]:
 def run_server(program: str, case: Case, mode: str) -> float:
     """The same for llama-server: tokens a second, start and load included."""
     started = time.perf_counter()
-    with server(program, case, [*_MODES[mode], "--no-warmup"]) as port:
-        return answer_all(port, case) / (time.perf_counter() - started)
+    with server(program, case, [*_MODES[mode], "--no-warmup"]) as started_server:
+        return answer_all(started_server, case) / (time.perf_counter() - started)
 
 
 def compare(name: str, case: Case, program: str | None, rounds: int, folder: Path) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _BAR = 24  # characters
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _PRECISE = 0.05
+_PEERS = ("llama_bench", "llama_server")
 _WAITS = {
     "startup": "the program's start",
     "cold": "cold: the start, the load and the prompt",
@@ -82,15 +83,17 @@ def _table(heading: str, phase: str, rows: "Sequence[Row]", *, blocks: bool) -> 
     yield ""
     speeds: list[Speeds] = [getattr(row, phase) for row in rows]
     most = max(each.ossctl.value for each in speeds)
-    peer = ("llama-bench",) if any(each.llama_bench for each in speeds) else ()
-    lines = [(heading, f"{phase}, tokens/s", "", "llama.cpp", "of it", *peer, "")]
+    peers = [name for name in _PEERS if any(getattr(each, name) for each in speeds)]
+    titles = [name.replace("_", "-") for name in peers]
+    lines = [(heading, f"{phase}, tokens/s", "", "llama.cpp", "of it", *titles, "")]
     for row, each in zip(rows, speeds, strict=True):
         name = f"{row.sequences}" if heading == "sequences" else f"{row.prompt_tokens:,}"
         bar = _bar(each.ossctl.value / most, blocks=blocks)
-        theirs = (_number(each.llama_bench.value) if each.llama_bench else "",) if peer else ()
+        found = [getattr(each, peer) for peer in peers]
+        theirs = [_number(estimate.value) if estimate else "" for estimate in found]
         ours = (_number(each.ossctl.value), _error(each.ossctl), _number(each.llama_cpp.value))
         lines.append((name, *ours, f"{each.ratio.value:.3f}", *theirs, bar))
-    yield from columns(lines, right=range(5 + len(peer)))
+    yield from columns(lines, right=range(5 + len(peers)))
 
 
 def _number(speed: float) -> str:
@@ -115,12 +118,13 @@ def _waits(report: "BenchReport") -> Iterator[str]:
         return
     yield ""
     n_tokens = max(wait.prompt_tokens for wait in report.waits)
-    yield f"until the first token, with a prompt of {n_tokens:,}"
-    rows = [
-        (f"  {_WAITS[wait.what]}", _seconds(wait.seconds.value), _error(wait.seconds))
-        for wait in report.waits
-    ]
-    yield from columns(rows, right=(1, 2))
+    title = f"until the first token, with a prompt of {n_tokens:,}"
+    peer = "llama-server" if any(wait.llama_server for wait in report.waits) else ""
+    rows = [(title, "", "", peer)]
+    for wait in report.waits:
+        theirs = _seconds(wait.llama_server.value) if wait.llama_server else ""
+        rows.append((f"  {_WAITS[wait.what]}", _seconds(wait.seconds.value), _error(wait.seconds), theirs))
+    yield from columns(rows, right=(1, 2, 3))
 
 
 def _seconds(seconds: float) -> str:

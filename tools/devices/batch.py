@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ossctl.app.bench.server_process import ServerFailed
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, LoadOptions, load_model
 from ossctl.app.placement.shapes import shape_of_file
@@ -16,7 +17,7 @@ from ossctl.engine.request import Generated, Request, Sampling
 from ossctl.planning.workload import Purpose, Workload
 from tools.devices.finding import Finding, Verdict
 from tools.devices.task import CPU, Task
-from tools.llama_server import Case, ServerFailed, answer_all, server
+from tools.llama_server import Case, answer_all, server
 
 N_PREDICT, LEAST_REQUESTS = 64, 4
 _CTX, _PROMPT = 256, 64  # tokens
@@ -70,9 +71,9 @@ def _peer(task: Task, case: Case) -> float:
     remote = ["--rpc", ",".join(task.addresses)] if task.addresses else []
     if task.device not in (CPU, *_devices_of(task.server, remote)):
         raise ServerFailed(f"this llama-server does not see {task.device}")
-    with server(task.server, case, [*remote, *options, "--no-kv-unified"]) as port:
+    with server(task.server, case, [*remote, *options, "--no-kv-unified"]) as peer:
         started = perf_counter()
-        return answer_all(port, case) / (perf_counter() - started)
+        return answer_all(peer, case) / (perf_counter() - started)
 
 
 def _devices_of(program: str, remote: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 
+from ossctl.app.bench.server_process import find_server
 from tests.support.rpc_servers import rpc_server
 from tools.devices.agenda import Agenda
 from tools.devices.batch import LEAST_REQUESTS, N_PREDICT
@@ -17,7 +18,6 @@ from tools.devices.options import Options
 from tools.devices.process import Limit, Outcome, run
 from tools.devices.report import Report, Row
 from tools.devices.task import CHECKS, CPU, Kind, Task
-from tools.llama_server import find_server
 
 _LIMIT_SMALL, _LIMIT_LARGE, _LIMIT_BATCH = 120, 420, 300  # seconds of a task
 _LEAST_SMALL, _LEAST_LARGE = 5, 40  # seconds that have to be left to begin one

@@ -78,24 +78,28 @@ def _rows(now: list[Row], before: list[Row]) -> Iterator[Ratio]:
             where = f"{row.sequences} sequences"
         for phase in ("prefill", "generation"):
             new_speed, old_speed = getattr(row, phase).ossctl, getattr(old, phase).ossctl
-            yield Ratio(
-                what=f"{phase}, {where}",
-                before=old_speed.value,
-                now=new_speed.value,
-                ratio=quotient(new_speed, old_speed),
-            )
+            yield _speed(f"{phase}, {where}", old_speed, new_speed)
+        if (new := row.generation.llama_server) and (past := old.generation.llama_server):
+            yield _speed(f"llama-server, {where}", past, new)
 
 
 def _waits(now: BenchReport, before: BenchReport) -> Iterator[Ratio]:
-    earlier = {(wait.what, wait.prompt_tokens): wait.seconds for wait in before.waits}
+    earlier = {(wait.what, wait.prompt_tokens): wait for wait in before.waits}
     for wait in now.waits:
-        if (old := earlier.get((wait.what, wait.prompt_tokens))) is not None:
-            yield Ratio(
-                what=f"first token, {wait.what}" if wait.prompt_tokens else wait.what,
-                before=old.value,
-                now=wait.seconds.value,
-                ratio=quotient(old, wait.seconds),
-            )
+        if (old := earlier.get((wait.what, wait.prompt_tokens))) is None:
+            continue
+        what = f"first token, {wait.what}" if wait.prompt_tokens else wait.what
+        yield _wait(what, old.seconds, wait.seconds)
+        if wait.llama_server and old.llama_server:
+            yield _wait(f"llama-server, {what}", old.llama_server, wait.llama_server)
+
+
+def _speed(what: str, before: Estimate, now: Estimate) -> Ratio:
+    return Ratio(what=what, before=before.value, now=now.value, ratio=quotient(now, before))
+
+
+def _wait(what: str, before: Estimate, now: Estimate) -> Ratio:
+    return Ratio(what=what, before=before.value, now=now.value, ratio=quotient(before, now))
 
 
 def quotient(first: Estimate, second: Estimate) -> Estimate:

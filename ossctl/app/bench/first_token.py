@@ -22,7 +22,7 @@ from ossctl.settings import Paths
 _PROGRAM = (sys.executable, "-m", "ossctl")
 _WORDS = ("the", "river", "house", "garden", "winter", "machine", "letter", "doctor", "paper", "window")
 _FINE = (0, ExitCode.CUT)
-_ANSWER = 4  # tokens
+N_ANSWER = 4  # tokens
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class StartedModel:
         placed = [
             part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", str(value))
         ]
-        return ["-m", str(self.model), "-n", str(_ANSWER), "-t", "0", *placed]
+        return ["-m", str(self.model), "-n", str(N_ANSWER), "-t", "0", *placed]
 
     def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(  # noqa: S603

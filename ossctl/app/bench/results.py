@@ -16,7 +16,7 @@ class Speeds(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens per second of ossctl and of `llama_decode` alone; `ratio` is of the first to the second.
 
     `cpu_ratio` is that of the CPU times, which other programs disturb less: llama.cpp's to ossctl's.
-    `llama_bench` is what llama.cpp's own benchmark reports, if it is installed.
+    `llama_bench` and `llama_server` are what llama.cpp's own programs report, if they are installed.
     """
 
     ossctl: Estimate
@@ -24,6 +24,7 @@ class Speeds(msgspec.Struct, frozen=True, kw_only=True):
     ratio: Estimate
     cpu_ratio: Estimate
     llama_bench: Estimate | None = None
+    llama_server: Estimate | None = None
 
     @classmethod
     def of(cls, ours: Sequence[Phase], bare: Sequence[Phase]) -> Self:
@@ -70,11 +71,15 @@ def _energy(phases: Sequence[Phase]) -> float | None:
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds until something is there: `what` is startup, cold, disk or warm."""
+    """Seconds until something is there: `what` is startup, cold, disk or warm.
+
+    `llama_server` is the same for llama-server, if it is installed.
+    """
 
     what: str
     prompt_tokens: int
     seconds: Estimate
+    llama_server: Estimate | None = None
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

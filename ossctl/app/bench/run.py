@@ -15,6 +15,7 @@ import msgspec
 from ossctl import __version__
 from ossctl.app.bench.first_token import StartedModel, measure_waits, words
 from ossctl.app.bench.llama_bench import with_llama_bench
+from ossctl.app.bench.llama_server import LlamaServer
 from ossctl.app.bench.options import BenchOptions, Watcher
 from ossctl.app.bench.passes import BareSide, EngineSide, Work
 from ossctl.app.bench.results import BenchReport, Machine, Row, Subject, Tuning, Wait, noise_of
@@ -66,6 +67,7 @@ class _Bench:
         self._watcher, self._interrupt = watcher, interrupt
         self._plans: dict[Purpose, Plan] = {}
         self._text, self._text_tokens = "", 0
+        self._server = LlamaServer(options.path, watcher, interrupt) if self._extent.starts else None
         self.lengths: list[Row] = []
         self.batches: list[Row] = []
         self.waits: list[Wait] = []
@@ -142,6 +144,10 @@ class _Bench:
                     break
                 self._watcher.step(f"{n_seq} sequences" if n_seq > 1 else "one sequence")
                 self.batches += self._row(_fitting(replace(work, sequences=n_seq), runner), runner)
+            n_vocab = runner.n_vocab
+        settings = self._plans[Purpose.BATCH].settings
+        if self._server is not None:
+            self.batches = self._server.with_speeds(settings, self.batches, n_vocab, self._extent.effort)
         speed = tuple(BatchSpeed(row.sequences, row.generation.ossctl.value) for row in self.batches)
         self._remember(Purpose.BATCH, MeasuredSpeed(_today(), noise_of(batches=self.batches), batches=speed))
 
@@ -171,6 +177,9 @@ class _Bench:
             self._watcher.step("the time to the first token")
             rounds, keep_going = self._extent.starts, self._interrupt.keep_going
             self.waits += measure_waits(program, self._text, self._text_tokens, rounds, keep_going)
+        settings = self._plans[Purpose.INTERACTIVE].settings
+        if self._server is not None:
+            self.waits = self._server.with_waits(settings, self.waits, self._text, rounds)
 
     def _row(self, work: Work, runner: LlamaRunner) -> Iterator[Row]:
         """The speeds for `work`; nothing if it was interrupted in the first round."""
@@ -216,7 +225,10 @@ class _Bench:
         lengths = sum(max(most, least * seconds) for seconds in passes)
         batches = len(self._extent.sequences) * max(most, least * works[0].generated_tokens / generation)
         start = _START_SECONDS + self._text_tokens / prefill
-        return lengths + batches + self._extent.starts * 3 * start
+        waits = self._extent.starts * 3 * start
+        if self._server is not None and self._server.installed:
+            batches, waits = 2 * batches, waits * 4 / 3
+        return lengths + batches + waits
 
     def _remember(self, purpose: Purpose, speed: MeasuredSpeed) -> None:
         if speed.lengths or speed.batches:

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from ossctl.app.bench.comparison import compared, read_report
+from ossctl.app.bench.estimate import mean_of
 from ossctl.app.bench.options import BenchOptions, Extent
 from ossctl.app.bench.picture import picture
-from ossctl.app.bench.results import BenchReport, record_of
+from ossctl.app.bench.results import BenchReport, Wait, record_of
 from ossctl.app.bench.rounds import Effort
 from ossctl.app.bench.run import measure
 from ossctl.app.placement.load_options import LoadOptions
@@ -78,6 +79,20 @@ def test_the_json_is_read_back_for_a_comparison(report: BenchReport, tmp_path: P
     assert len(same.ratios) == 2 * 5
     assert all(each.ratio.value == pytest.approx(1) for each in same.ratios)
     assert {each.meaning for each in same.ratios} == {"no significant difference"}
+
+
+def test_what_llama_server_did_is_compared_where_both_have_it(report: BenchReport) -> None:
+    def served(speed: float, seconds: float) -> BenchReport:
+        row, theirs = report.batches[-1], mean_of([speed])
+        generation = msgspec.structs.replace(row.generation, llama_server=theirs)
+        row = msgspec.structs.replace(row, generation=generation)
+        wait = Wait(what="cold", prompt_tokens=9, seconds=theirs, llama_server=mean_of([seconds]))
+        return msgspec.structs.replace(report, batches=[row], waits=[wait])
+
+    found = compared(served(30, 1), served(20, 4)).ratios
+    theirs = {each.what: each.ratio.value for each in found if each.what.startswith("llama-server")}
+    assert theirs == pytest.approx({"llama-server, 4 sequences": 1.5, "llama-server, first token, cold": 4.0})
+    assert not [each for each in compared(served(30, 1), report).ratios if "llama-server" in each.what]
 
 
 def test_a_comparison_names_what_else_has_changed(report: BenchReport) -> None:
