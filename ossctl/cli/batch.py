@@ -24,6 +24,8 @@ from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import ToolGroup
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ossctl.app.batch.options import BatchOptions
     from ossctl.app.batch.run import AnsweredBy, BatchJob, BatchModel
     from ossctl.app.inference.options import GenerationOptions
@@ -128,6 +130,17 @@ def batch_options(
         bool,
         typer.Option("--isolate", help="Run the engine in a process of its own, restarted if it crashes."),
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="HOST:PORT|auto",
+            help="Run on every node of a Ray cluster; auto is the one of this machine.",
+        ),
+    ] = None,
+    pull: Annotated[
+        bool, typer.Option("--pull", help="With --cluster, fetch the model on nodes that do not have it.")
+    ] = False,
 ) -> "BatchOptions":
     """What to read, how to write it, and what to do about failures."""
     from ossctl.app.batch.options import BatchOptions
@@ -158,6 +171,8 @@ def batch_options(
         dry_run=dry_run,
         deterministic=deterministic,
         isolate=isolate,
+        cluster=cluster,
+        pull=pull,
     )
 
 
@@ -205,6 +220,9 @@ def batch(
     for note in job.rules.tools.notes():
         out.note(note)
     survey = job.prepare()
+    if options.cluster is not None and not options.dry_run:
+        with _cluster(options, model, tools, out) as answered_by:
+            raise typer.Exit(_run(job, survey, BatchModel(Path(model or ""), loading, answered_by), out))
     chosen = BatchModel(model_file(model, loading, out), loading, _answered_by(options, tools, out))
     raise typer.Exit((_check if options.dry_run else _run)(job, survey, chosen, out))
 
@@ -216,6 +234,17 @@ def _answered_by(options: "BatchOptions", tools: "ToolOptions", out: Output) -> 
     from ossctl.app.sites.answerer import answered_by_sites, one_child
 
     return answered_by_sites(one_child, tools, out.warning)
+
+
+def _cluster(
+    options: "BatchOptions", model: str | None, tools: "ToolOptions", out: Output
+) -> "AbstractContextManager[AnsweredBy]":
+    from ossctl.app.sites.cluster.answerer import Cluster, answered_by_cluster
+    from ossctl.errors import UsageError
+
+    if model is None:
+        raise UsageError("--cluster needs a model", "Add -m NAME, or -m with a path that all nodes share.")
+    return answered_by_cluster(Cluster(options.cluster or "", options.pull), model, tools, out.warning)
 
 
 def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Output) -> int:

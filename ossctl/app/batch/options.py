@@ -46,6 +46,8 @@ class BatchOptions:
     fail_fast: bool = False
     dry_run: bool = False
     isolate: bool = False
+    cluster: str | None = None
+    pull: bool = False
     deterministic: bool = False
     tools: ToolOptions = field(default_factory=ToolOptions)
 
@@ -54,6 +56,10 @@ class BatchOptions:
         for option, given in (("--retry-failed", self.retry_failed), ("--retry-cut", self.retry_cut)):
             if given and not self.resume:
                 raise UsageError(f"{option} needs --resume")
+        if self.pull and self.cluster is None:
+            raise UsageError("--pull needs --cluster", "`ossctl pull` fetches a model for this machine.")
+        if self.isolate and self.cluster is not None:
+            raise UsageError("--isolate and --cluster exclude each other", "Nodes are isolated anyway.")
         kind, template, tools = self._format(), self._template(), self.tools.toolbox()
         return BatchJob(
             Source(
