@@ -1,5 +1,6 @@
 """Connecting to a Ray cluster, which is bounded in time and never writes to standard output."""
 
+import atexit
 import contextlib
 import io
 import logging
@@ -47,6 +48,7 @@ def connected(address: str) -> Iterator[Any]:
             leaving = Thread(target=ray.shutdown, daemon=True)
             leaving.start()
             leaving.join(_ENDS_WITHIN)
+            atexit.unregister(ray.shutdown)  # which would try once more
 
 
 def check_address(address: str) -> None:
