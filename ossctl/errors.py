@@ -109,7 +109,7 @@ class RequestError(OssctlError):
     """One request cannot be answered.
 
     `code` is for programs: `invalid_request`, `duplicate_id`, `template_failed`, `context_length_exceeded`,
-    `schema_unsatisfied`, `repetition`, `timeout`, `generation_failed`.
+    `schema_unsatisfied`, `repetition`, `timeout`, `generation_failed`, `engine_crashed`.
     """
 
     def __init__(self, message: str, code: str = "invalid_request") -> None:

@@ -130,6 +130,14 @@ def batch_options(
         bool,
         typer.Option("--isolate", help="Run the engine in a process of its own, restarted if it crashes."),
     ] = False,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            "--engines",
+            metavar="N|auto",
+            help="Run N engines, which divide the GPUs or the cores; auto is one per GPU or NUMA node.",
+        ),
+    ] = None,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -171,6 +179,7 @@ def batch_options(
         dry_run=dry_run,
         deterministic=deterministic,
         isolate=isolate,
+        engines=engines,
         cluster=cluster,
         pull=pull,
     )
@@ -229,11 +238,12 @@ def batch(
 
 def _answered_by(options: "BatchOptions", tools: "ToolOptions", out: Output) -> "AnsweredBy | None":
     """Where the engines run; None for this process."""
-    if not options.isolate:
+    if not options.isolate and options.engines is None:
         return None
-    from ossctl.app.sites.answerer import answered_by_sites, one_child
+    from ossctl.app.sites.answerer import answered_by_sites
+    from ossctl.app.sites.engines import engine_places
 
-    return answered_by_sites(one_child, tools, out.warning)
+    return answered_by_sites(engine_places(options.engines), tools, out.warning)
 
 
 def _cluster(

@@ -23,6 +23,7 @@ class Workload:
     `prompt_tokens` and `answer_tokens` are estimates for one request. `all_logits` is for
     perplexities, and for programs that reserve a row of logits for every token of a ubatch, as older
     llama-servers do. Unless `plain_attention`, flash attention is used even where plain attention is faster.
+    So many `engines` share the RAM.
     """
 
     purpose: Purpose = Purpose.INTERACTIVE
@@ -33,6 +34,7 @@ class Workload:
     answer_tokens: int = USUAL_TOKENS
     all_logits: bool = False
     plain_attention: bool = True
+    engines: int = 1
 
     def useful_ctx(self, shape: ModelShape) -> int:
         """The largest context size, in tokens, that this workload can use."""

@@ -46,6 +46,7 @@ class BatchOptions:
     fail_fast: bool = False
     dry_run: bool = False
     isolate: bool = False
+    engines: str | None = None  # a number, or auto
     cluster: str | None = None
     pull: bool = False
     deterministic: bool = False
@@ -58,8 +59,9 @@ class BatchOptions:
                 raise UsageError(f"{option} needs --resume")
         if self.pull and self.cluster is None:
             raise UsageError("--pull needs --cluster", "`ossctl pull` fetches a model for this machine.")
-        if self.isolate and self.cluster is not None:
-            raise UsageError("--isolate and --cluster exclude each other", "Nodes are isolated anyway.")
+        for option, given in (("--isolate", self.isolate), ("--engines", self.engines)):
+            if given and self.cluster is not None:
+                raise UsageError(f"{option} and --cluster exclude each other", "A node has one engine.")
         kind, template, tools = self._format(), self._template(), self.tools.toolbox()
         return BatchJob(
             Source(

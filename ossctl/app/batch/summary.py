@@ -57,6 +57,31 @@ class Latencies:
 
 
 @dataclass
+class SiteProgress:
+    """The share of one engine in a batch: finished lines and generated tokens, running ones included.
+
+    `deaths` are the reasons for which it ended, `left_out` is whether it was not started again.
+    """
+
+    name: str
+    lines: int = 0
+    tokens: int = 0
+    deaths: list[str] = field(default_factory=list)
+    left_out: bool = False
+
+    def report(self, seconds: float) -> dict[str, object]:
+        """The fields of `--report`."""
+        return {
+            "name": self.name,
+            "lines": self.lines,
+            "completion_tokens": self.tokens,
+            "tokens_per_second": round(self.tokens / seconds, 2) if seconds else 0.0,
+            "deaths": self.deaths,
+            "left_out": self.left_out,
+        }
+
+
+@dataclass
 class BatchSummary:
     """The progress of a batch, and its result. Counts are of lines unless they say tokens.
 
@@ -68,7 +93,7 @@ class BatchSummary:
     `error_messages` their texts. `running_tokens` are the tokens generated so far for the `running` requests,
     `slowest` is the id and the age in seconds of the oldest one. `embedded` counts the texts of which vectors
     were made. `journal_seconds` is the time spent on encoding and writing records. `energy` is None if the
-    machine does not count it.
+    machine does not count it. `sites` are given if there are several, or one has died.
     """
 
     done: int = 0
@@ -96,6 +121,7 @@ class BatchSummary:
     running_tokens: int = 0
     running_prompt_tokens: int = 0
     slowest: tuple[str, float] | None = None
+    sites: list[SiteProgress] = field(default_factory=list)
 
     @property
     def finished(self) -> int:
@@ -161,6 +187,7 @@ class BatchSummary:
             "tokens_per_second": round(self.tokens_per_second, 2),
             "latency_seconds": self.latency.percentiles(),
             "first_token_seconds": self.first_token.percentiles(),
+            **({"sites": [site.report(self.seconds) for site in self.sites]} if self.sites else {}),
             **({"energy": self.energy.report(self.completion_tokens)} if self.energy else {}),
         }
 

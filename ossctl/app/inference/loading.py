@@ -141,7 +141,8 @@ class _Loader:
         self._reserve = reserve
         self._shape, self._workload, self._overrides = shape, workload, overrides
         self._kernels = current_trial()
-        self._machine = this_machine(self._kernels)
+        machine = this_machine(self._kernels)
+        self._machine = replace(machine, ram_free=machine.ram_free // workload.engines)
         self._corrections = Corrections.saved()
         self._less = self._corrections.get(self._machine, shape)  # bytes of memory not to count on
 

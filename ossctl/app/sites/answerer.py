@@ -12,7 +12,6 @@ from ossctl.app.batch.records import ModelIdentity
 from ossctl.app.batch.run import AnsweredBy, Answerer, BatchJob, BatchModel, records_of
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.fleet import Fleet, Place
-from ossctl.app.sites.process import ProcessSite
 from ossctl.app.sites.runner import SiteRunner
 from ossctl.app.sites.site import Ready, SiteJob
 from ossctl.app.tools.options import ToolOptions
@@ -33,11 +32,6 @@ def answered_by_sites(places: Places, tools: ToolOptions, say: Callable[[str], N
             yield answerer_of(job, fleet, fleet.start(interrupt))
 
     return answerer
-
-
-def one_child(job: SiteJob) -> Sequence[Place]:
-    """One engine, in a process of its own."""
-    return [Place("the engine", lambda: ProcessSite(job))]
 
 
 def site_job_of(job: BatchJob, workload: Workload, model: BatchModel, tools: ToolOptions) -> SiteJob:

@@ -7,6 +7,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock
 
 from ossctl.app.batch.line_runner import TICK_SECONDS, Outside
+from ossctl.app.batch.summary import SiteProgress
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.site import FROZEN_SECONDS, Failed, Lost, Ready, Site, SiteEvent, Stats
 from ossctl.errors import ExitCode, MemoryShortage, ModelError, OssctlError, UsageError
@@ -137,6 +138,20 @@ class Fleet:
         """Say to all sites that there are no more lines."""
         for member in self.members:
             member.site.finish()
+
+    def progress(self) -> list[SiteProgress]:
+        """The share of each site, if there are several or one has died."""
+        found = [
+            SiteProgress(
+                member.place.name,
+                member.done,
+                member.tokens + member.stats.tokens,
+                [*member.deaths],
+                left_out=member.gone,
+            )
+            for member in self.members
+        ]
+        return found if len(found) > 1 or found[0].deaths else []
 
     def close(self) -> None:
         """End all sites now."""

@@ -125,6 +125,7 @@ class SiteRunner(LineRunner[Any]):
         self.summary.running = sum(stats.running for stats in all_stats)
         self.summary.running_tokens = sum(stats.tokens for stats in all_stats)
         self.summary.running_prompt_tokens = sum(stats.prompt_tokens for stats in all_stats)
+        self.summary.sites = self._fleet.progress()
         slowest = [stats.slowest for stats in all_stats if stats.slowest]
         self.summary.slowest = max(slowest, key=lambda each: each[1], default=None)
         super()._report_progress()

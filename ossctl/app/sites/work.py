@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ossctl.app.wire.lines import Line
 
 _GROUPS = 8  # that suspects are divided into
-_PROVEN = 2  # deaths of its sites, the last one alone there, that prove a line guilty
+_SUSPECT = 2  # deaths of the sites that a line was at, after which it is examined
+_PROVEN = 2  # deaths of the sites that a line was alone at, after which it is guilty
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Work:
         self._waiting: deque[Waiting] = deque()
         self._suspects: deque[list[Waiting]] = deque()
         self._deaths: dict[int, int] = {}
+        self._deaths_alone: dict[int, int] = {}
         self._at: dict[Hashable, dict[int, Waiting]] = {}
         self._examined: set[Hashable] = set()  # sites that have a group of suspects
 
@@ -50,7 +52,8 @@ class Work:
         flying = self._at.setdefault(site, {})
         if not flying:
             self._examined.discard(site)
-        if not flying and (group := self._next_group()):
+        may_examine = not flying and not (self._examined and self._waiting)
+        if may_examine and (group := self._next_group()):
             self._examined.add(site)
             taken = group
         elif site in self._examined or (self._suspects and not self._examined):
@@ -76,6 +79,7 @@ class Work:
     def finish(self, index: int) -> Waiting | None:
         """Note a line as answered, by whichever site; None if it already was."""
         self._deaths.pop(index, None)
+        self._deaths_alone.pop(index, None)
         for flying in self._at.values():
             flying.pop(index, None)
         return self._open.pop(index, None)
@@ -92,9 +96,12 @@ class Work:
             return None
         for entry in lost:
             self._deaths[entry.index] = self._deaths.get(entry.index, 0) + 1
-        if len(lost) == 1 and self._deaths[lost[0].index] >= _PROVEN:
-            return self.finish(lost[0].index)
-        suspects = [entry for entry in lost if self._deaths[entry.index] >= _PROVEN or len(lost) == 1]
+        if len(lost) == 1:
+            index = lost[0].index
+            self._deaths_alone[index] = self._deaths_alone.get(index, 0) + 1
+            if self._deaths_alone[index] >= _PROVEN:
+                return self.finish(index)
+        suspects = [entry for entry in lost if self._deaths[entry.index] >= _SUSPECT or len(lost) == 1]
         size = -(-len(suspects) // _GROUPS) or 1
         self._suspects.extendleft(
             suspects[start : start + size] for start in reversed(range(0, len(suspects), size))

@@ -71,6 +71,8 @@ class ClusterFleet(Fleet):
         for node in nodes:
             if node.id not in self._known:
                 self._known.add(node.id)
+                if self.first is not None:
+                    self._say(f"{node.name} has joined the cluster.")
                 self.join(Place(node.name, partial(ActorSite, self._ray, node, self._job_on(node))))
 
     def _wait_for(self, member: Member) -> None:

@@ -1,0 +1,140 @@
+"""`ossctl batch` with engines in other processes, which are killed, frozen, or left without their driver."""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.command import Live, by_id, ossctl, records_in, small_model, start, write_jsonl
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+def requests_in(folder: Path, count: int) -> Path:
+    lines = [{"custom_id": f"r{n}", "prompt": f"Count to {n}", "max_tokens": 12} for n in range(count)]
+    return write_jsonl(folder / "in.jsonl", *lines)
+
+
+def engines_of(live: Live) -> list[psutil.Process]:
+    """The engines of a running batch."""
+    children = psutil.Process(live.process.pid).children()
+    return [child for child in children if child.status() != "zombie" and "site" in child.cmdline()]
+
+
+def wait_for_engine(live: Live, output: Path, n_records: int) -> psutil.Process:
+    """An engine that answers, once the output has so many records."""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        engines = engines_of(live)
+        if engines and output.exists() and output.read_bytes().count(b"\n") >= n_records:
+            return engines[0]
+        time.sleep(0.02)
+    raise TimeoutError
+
+
+def has_ended(engine: psutil.Process) -> bool:
+    """Whether an engine ends within two seconds; its parent may be one that never asks."""
+    deadline = time.monotonic() + 2
+    while engine.is_running() and engine.status() != "zombie" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not engine.is_running() or engine.status() == "zombie"
+
+
+def without_times(record: dict[str, object]) -> object:
+    answer = json.loads(json.dumps(record))
+    response = answer["response"]
+    if response is not None:
+        for name in ("id", "created"):
+            response["body"].pop(name)
+        response.pop("request_id")
+    return answer
+
+
+def test_records_are_those_of_an_engine_in_process(tmp_path: Path) -> None:
+    lines = write_jsonl(
+        tmp_path / "in.jsonl",
+        *({"custom_id": f"r{n}", "prompt": f"Count to {n}", "max_tokens": 6} for n in range(4)),
+        {"custom_id": "two", "prompt": "Name a colour", "max_tokens": 4, "n": 2, "logprobs": True},
+        {"custom_id": "wrong", "nonsense": 1},
+    )
+    options = ("batch", lines, "--no-cache", "--deterministic", "--order", "input", *small_model())
+    own = ossctl(*options, cwd=tmp_path)
+    other = ossctl(*options, "--isolate", cwd=tmp_path)
+    assert own.code == other.code == 3
+    assert [*map(without_times, own.records)] == [*map(without_times, other.records)]
+
+
+@pytest.mark.slow
+def test_several_engines_divide_the_lines(tmp_path: Path) -> None:
+    options = ("batch", requests_in(tmp_path, 40), "--engines", 2, "--report", "report.json")
+    done = ossctl(*options, *small_model(), "--no-cache", cwd=tmp_path)
+    assert done.code == 0
+    assert len(by_id(done.records)) == 40
+    sites = json.loads((tmp_path / "report.json").read_text())["sites"]
+    assert [site["name"] for site in sites] == ["engine 1", "engine 2"]
+    assert sum(site["lines"] for site in sites) == 40
+    assert not any(site["deaths"] for site in sites)
+
+
+def test_more_engines_than_none_are_wanted(tmp_path: Path) -> None:
+    done = ossctl("batch", requests_in(tmp_path, 1), "--engines", "0", *small_model(), cwd=tmp_path)
+    assert done.code == 2
+    assert "--engines 0: expected a number from 1, or auto" in done.stderr
+
+
+@pytest.mark.slow
+def test_every_line_is_answered_once_whatever_dies(tmp_path: Path) -> None:
+    lines, output = requests_in(tmp_path, 500), tmp_path / "out.jsonl"
+    randomly, kills = random.Random(1), 0
+    with start("batch", lines, "-o", output, "--isolate", *small_model(), "--no-cache", cwd=tmp_path) as live:
+        while live.process.poll() is None and kills < 20:
+            time.sleep(randomly.uniform(1.5, 3))
+            for engine in engines_of(live):
+                engine.kill()
+                kills += 1
+        live.process.wait(240)
+    records = by_id(records_in(output.read_text()))
+    assert kills == 20
+    assert len(records) == 500
+
+
+@pytest.mark.slow
+def test_a_frozen_engine_is_replaced(tmp_path: Path) -> None:
+    lines, output = requests_in(tmp_path, 40), tmp_path / "out.jsonl"
+    with start("batch", lines, "-o", output, "--isolate", *small_model(), "--no-cache", cwd=tmp_path) as live:
+        wait_for_engine(live, output, 5).suspend()
+        done = live.finish()
+    assert done.code == 0
+    assert "killed by SIGKILL" in done.stderr
+    assert len(by_id(records_in(output.read_text()))) == 40
+
+
+@pytest.mark.slow
+def test_engines_end_with_a_killed_driver_and_its_work_is_resumed(tmp_path: Path) -> None:
+    lines, output = requests_in(tmp_path, 60), tmp_path / "out.jsonl"
+    options = ("batch", lines, "-o", output, "--isolate", *small_model(), "--no-cache")
+    with start(*options, cwd=tmp_path) as live:
+        engine = wait_for_engine(live, output, 5)
+        os.kill(live.process.pid, signal.SIGKILL)
+        assert has_ended(engine)
+    done = ossctl(*options, "--resume", cwd=tmp_path)
+    assert done.code == 0
+    assert len(by_id(records_in(output.read_text()))) == 60
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_driver_and_engines(tmp_path: Path) -> None:
+    lines, output = requests_in(tmp_path, 60), tmp_path / "out.jsonl"
+    options = ("batch", lines, "-o", output, "--engines", 2, *small_model(), "--no-cache")
+    with start(*options, cwd=tmp_path) as live:
+        wait_for_engine(live, output, 5)
+        engines = engines_of(live)
+        live.process.send_signal(signal.SIGINT)
+        assert live.process.wait(2) == 130
+        assert all(map(has_ended, engines))
