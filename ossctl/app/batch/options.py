@@ -59,7 +59,7 @@ class BatchOptions:
                 raise UsageError(f"{option} needs --resume")
         if self.pull and self.cluster is None:
             raise UsageError("--pull needs --cluster", "`ossctl pull` fetches a model for this machine.")
-        for option, given in (("--isolate", self.isolate), ("--engines", self.engines)):
+        for option, given in (("--isolate", self.isolate), ("--engines", self.engines is not None)):
             if given and self.cluster is not None:
                 raise UsageError(f"{option} and --cluster exclude each other", "A node has one engine.")
         kind, template, tools = self._format(), self._template(), self.tools.toolbox()
