@@ -18,7 +18,9 @@ from ossctl.errors import OssctlError, UsageError
 AUTO = "auto"
 _ANSWERS_WITHIN = 5.0  # seconds, for a TCP connection to the head
 _CONNECTS_WITHIN = 30.0  # seconds; it takes about one. Ray itself tries for ever
+_MAX_MESSAGE = 300  # characters
 _ENDS_WITHIN = 1.0  # seconds; without a head, leaving the cluster may hang
+_SILENT_HINT = "Is its head running? If it wants a token, set RAY_AUTH_MODE=token here as well."
 _START_HINT = "`ray start` starts one: docs/cluster.md shows how."
 # Ray sends no statistics of ours, and does not repeat `uv run` on the nodes.
 _ENVIRONMENT = {
@@ -88,10 +90,8 @@ def _connect(ray: Any, address: str) -> None:
     thread.start()
     thread.join(_CONNECTS_WITHIN)
     if thread.is_alive():
-        hint = "Is its head running? With token authentication, set RAY_AUTH_MODE=token here as well."
-        raise OssctlError(
-            f"the Ray cluster at {address} did not answer within {_CONNECTS_WITHIN:.0f} s", hint
-        )
+        message = f"the Ray cluster at {address} did not answer within {_CONNECTS_WITHIN:.0f} s"
+        raise OssctlError(message, _SILENT_HINT)
     for error in problems:
         _log.info("ray.init: %s", error)
         raise UsageError(f"cannot join the Ray cluster at {address}: {in_one_line(error)}", _hint(error))
@@ -104,15 +104,10 @@ def in_one_line(error: BaseException) -> str:
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"
 
 
-_MAX_MESSAGE = 300  # characters
-
-
 def _hint(error: BaseException) -> str:
     if "ersion mismatch" in str(error):
         return "All nodes need the same versions of Python and Ray."
-    if isinstance(error, ConnectionError):
-        return _START_HINT
-    return ""
+    return _SILENT_HINT if isinstance(error, ConnectionError) else ""
 
 
 class _Log(io.TextIOBase):
