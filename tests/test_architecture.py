@@ -83,6 +83,7 @@ ONLY_IN = {
     "ddgs": {"app"},
     "inspect_ai": {"app"},
     "inspect_evals": {"app"},
+    "ray": {"app"},
     "tomlkit": {"config"},
 }
 
@@ -103,6 +104,7 @@ SLOW_TO_IMPORT = {
     "ddgs",
     "inspect_ai",
     "inspect_evals",
+    "ray",
     "tomlkit",
 }
 

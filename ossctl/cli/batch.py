@@ -25,6 +25,8 @@ from ossctl.cli.tool_options import ToolGroup
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ossctl.app.batch.options import BatchOptions
     from ossctl.app.batch.run import AnsweredBy, BatchJob, BatchModel
     from ossctl.app.inference.options import GenerationOptions
@@ -153,8 +155,19 @@ def batch_options(
             help="Run an engine on each host, over ssh; localhost is this machine, HOST:PATH ossctl there.",
         ),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="HOST:PORT|auto",
+            help="Run on every node of a Ray cluster; auto is the one of this machine.",
+        ),
+    ] = None,
     pull: Annotated[
-        bool, typer.Option("--pull", help="With --hosts, pull the model on hosts that do not have it.")
+        bool,
+        typer.Option(
+            "--pull", help="With --hosts or --cluster, fetch the model on machines that do not have it."
+        ),
     ] = False,
 ) -> "BatchOptions":
     """What to read, how to write it, and what to do about failures."""
@@ -189,6 +202,7 @@ def batch_options(
         isolate=isolate,
         engines=engines,
         hosts=hosts,
+        cluster=cluster,
         pull=pull,
     )
 
@@ -237,10 +251,12 @@ def batch(
     for note in job.rules.tools.notes():
         out.note(note)
     survey = job.prepare()
-    answered_by = _answered_by(model, options, tools, out)
+    if options.cluster is not None and not options.dry_run:
+        with _cluster(options, model, tools, out) as answered_by:
+            raise typer.Exit(_run(job, survey, BatchModel(Path(model or ""), loading, answered_by), out))
     here = options.hosts is None or options.dry_run
     path = model_file(model, loading, out) if here else Path(model or "")
-    chosen = BatchModel(path, loading, answered_by)
+    chosen = BatchModel(path, loading, _answered_by(model, options, tools, out))
     raise typer.Exit((_check if options.dry_run else _run)(job, survey, chosen, out))
 
 
@@ -248,10 +264,6 @@ def _answered_by(
     model: str | None, options: "BatchOptions", tools: "ToolOptions", out: Output
 ) -> "AnsweredBy | None":
     """Where the engines run; None for this process."""
-    if options.pull and options.hosts is None:
-        raise UsageError("--pull is for the hosts of --hosts", "`ossctl pull` pulls a model here.")
-    if options.hosts is not None and options.engines is not None:
-        raise UsageError("--hosts and --engines exclude each other", "A host has one engine.")
     if options.hosts is not None:
         from ossctl.app.sites.hosts import host_places
 
@@ -265,6 +277,16 @@ def _answered_by(
     from ossctl.app.sites.answerer import answered_by_sites
 
     return answered_by_sites(places, tools, out.warning)
+
+
+def _cluster(
+    options: "BatchOptions", model: str | None, tools: "ToolOptions", out: Output
+) -> "AbstractContextManager[AnsweredBy]":
+    from ossctl.app.sites.cluster.answerer import Cluster, answered_by_cluster
+
+    if model is None:
+        raise UsageError("--cluster needs a model", "Add -m NAME, or -m with a path that all nodes share.")
+    return answered_by_cluster(Cluster(options.cluster or "", options.pull), model, tools, out.warning)
 
 
 def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Output) -> int:

@@ -78,8 +78,8 @@ def test_without_any_host_there_is_an_error(tmp_path: Path) -> None:
     ("arguments", "problem"),
     [
         (["--hosts", "a"], "--hosts needs a model"),
-        (["--pull"], "--pull is for the hosts of --hosts"),
-        (["--hosts", "a", "--engines", "2", "-m", "20b"], "--hosts and --engines exclude each other"),
+        (["--pull"], "--pull needs --hosts or --cluster"),
+        (["--hosts", "a", "--engines", "2", "-m", "20b"], "--engines and --hosts exclude each other"),
         (["--hosts", "a", "-m", "2ob"], "no model is called 2ob"),
     ],
 )

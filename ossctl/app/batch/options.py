@@ -50,6 +50,7 @@ class BatchOptions:
     isolate: bool = False
     engines: str | None = None  # a number, or auto
     hosts: str | None = None  # as `parse_hosts` reads them
+    cluster: str | None = None
     pull: bool = False
     deterministic: bool = False
     tools: ToolOptions = field(default_factory=ToolOptions)
@@ -59,11 +60,9 @@ class BatchOptions:
         for option, given in (("--retry-failed", self.retry_failed), ("--retry-cut", self.retry_cut)):
             if given and not self.resume:
                 raise UsageError(f"{option} needs --resume")
-        kind, template, tools = (
-            given_format(self.source, self.formats),
-            self._template(),
-            self.tools.toolbox(),
-        )
+        self._check_engines()
+        kind, template = given_format(self.source, self.formats), self._template()
+        tools = self.tools.toolbox()
         return BatchJob(
             Source(
                 None if self.source == STREAM else self.source,
@@ -93,6 +92,20 @@ class BatchOptions:
                 tools=tools,
             ),
         )
+
+    def _check_engines(self) -> None:
+        """Raises UsageError unless there is at most one answer to where engines run."""
+        where = {
+            "--isolate": self.isolate and self.engines is None,
+            "--engines": self.engines is not None,
+            "--hosts": self.hosts is not None,
+            "--cluster": self.cluster is not None,
+        }
+        given = [option for option, is_given in where.items() if is_given]
+        if len(given) > 1:
+            raise UsageError(f"{given[0]} and {given[1]} exclude each other", "Use one of them.")
+        if self.pull and self.hosts is None and self.cluster is None:
+            raise UsageError("--pull needs --hosts or --cluster", "`ossctl pull` fetches a model for here.")
 
     def _template(self) -> Template | None:
         return None if self.prompt is None else prompt_template(self.prompt, self.variables)

@@ -28,22 +28,27 @@ def answered_by_sites(places: Places, tools: ToolOptions, say: Callable[[str], N
     def answerer(
         job: BatchJob, workload: Workload, model: BatchModel, interrupt: Interrupt
     ) -> Iterator[Answerer]:
-        site_job = SiteJob(
-            replace(model, answered_by=None),
-            job.parser,
-            workload,
-            tools,
-            deterministic=job.rules.deterministic,
-            flat=job.sink.flat,
-            keep_input=job.sink.keep_input,
-        )
-        with closing(Fleet(places(site_job), say)) as fleet:
-            yield _answerer(job, fleet, fleet.start(interrupt))
+        with closing(Fleet(places(site_job_of(job, workload, model, tools)), say)) as fleet:
+            yield answerer_of(job, fleet, fleet.start(interrupt))
 
     return answerer
 
 
-def _answerer(job: BatchJob, fleet: Fleet, ready: Ready) -> Answerer:
+def site_job_of(job: BatchJob, workload: Workload, model: BatchModel, tools: ToolOptions) -> SiteJob:
+    """What a site needs of a job."""
+    return SiteJob(
+        replace(model, answered_by=None),
+        job.parser,
+        workload,
+        tools,
+        deterministic=job.rules.deterministic,
+        flat=job.sink.flat,
+        keep_input=job.sink.keep_input,
+    )
+
+
+def answerer_of(job: BatchJob, fleet: Fleet, ready: Ready) -> Answerer:
+    """What runs the job's lines through a fleet, of which the first site is `ready`."""
     defaults = replace(
         job.parser.defaults,
         effort=ready.effort,

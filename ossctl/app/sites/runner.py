@@ -93,7 +93,7 @@ class SiteRunner(LineRunner[Any]):
             for _ in range(IN_FLIGHT_PER_SEQUENCE * event.n_seq if len(member.deaths) == 0 else 0):
                 self._read_ahead()
         if member.gone:
-            self._work.lose(member)
+            self._work.lose(member, innocent=True)
         return True
 
     def _finish(self, member: Member, done: Done) -> None:
@@ -112,7 +112,7 @@ class SiteRunner(LineRunner[Any]):
             self._limit_failures(waiting.line, error)
 
     def _lose(self, member: Member, lost: Lost) -> None:
-        guilty = self._work.lose(member)
+        guilty = self._work.lose(member, innocent=lost.innocent)
         if guilty is None:
             return
         self._crashes += 1

@@ -131,10 +131,14 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):
-    """The site is dead. The driver's side of a transport says so, and for which `reason`."""
+    """The site is dead. The driver's side of a transport says so, and for which `reason`.
+
+    `innocent` is whether no line can have caused it: its machine or the network was lost.
+    """
 
     reason: str
     stderr: str = ""  # its last lines
+    innocent: bool = False
 
 
 FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Ended

@@ -84,10 +84,16 @@ class Work:
             flying.pop(index, None)
         return self._open.pop(index, None)
 
-    def lose(self, site: Hashable) -> Waiting | None:
-        """Take back the lines of a dead site. Returns the line that has killed it, if that is clear."""
+    def lose(self, site: Hashable, *, innocent: bool = False) -> Waiting | None:
+        """Take back the lines of a dead site. Returns the line that has killed it, if that is clear.
+
+        If they are `innocent`, they are given out again as if they had not been there.
+        """
         lost = [*self._at.pop(site, {}).values()]
         self._examined.discard(site)
+        if innocent:
+            self._waiting.extendleft(reversed(lost))
+            return None
         for entry in lost:
             self._deaths[entry.index] = self._deaths.get(entry.index, 0) + 1
         if len(lost) == 1:

@@ -68,3 +68,11 @@ def test_other_sites_go_on_while_suspects_are_examined() -> None:
     assert len(group) == 1
     assert taken(work, "a") == []
     assert len(taken(work, "b")) == 4
+
+
+def test_lines_of_a_lost_machine_are_never_suspected() -> None:
+    work = work_of(1)
+    for _ in range(5):
+        assert taken(work, "a") == [0]
+        assert work.lose("a", innocent=True) is None
+    assert taken(work, "b") == [0]

@@ -1,0 +1,54 @@
+"""Has a batch answered by the nodes of a Ray cluster."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ossctl.app.batch.run import AnsweredBy, Answerer, BatchJob, BatchModel
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.library.resolve import is_path
+from ossctl.app.sites.answerer import answerer_of, site_job_of
+from ossctl.app.sites.cluster.connection import connected
+from ossctl.app.sites.cluster.fleet import ClusterFleet
+from ossctl.app.sites.cluster.node_job import NodeJob
+from ossctl.app.tools.options import ToolOptions
+from ossctl.config.alias import model_behind
+from ossctl.planning.workload import Workload
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster at `address`; with `pull`, its nodes fetch the model if they do not have it."""
+
+    address: str
+    pull: bool = False
+
+
+@contextmanager
+def answered_by_cluster(
+    cluster: Cluster, model: str, tools: ToolOptions, say: Callable[[str], None]
+) -> Iterator[AnsweredBy]:
+    """Connect to a cluster, and yield what `run_batch` takes to have it answer. Raises as `connected` does.
+
+    `model` is a name, which each node looks up for itself, or a path that all share.
+    """
+    behind = model_behind(model)
+    reference = str(Path(behind).absolute()) if is_path(behind) else behind
+    with connected(cluster.address) as ray:
+
+        @contextmanager
+        def answerer(
+            job: BatchJob, workload: Workload, model: BatchModel, interrupt: Interrupt
+        ) -> Iterator[Answerer]:
+            site_job = site_job_of(job, workload, model, tools)
+            fleet = ClusterFleet(
+                ray,
+                lambda node: NodeJob(site_job, reference, node.n_cpus, cluster.pull),
+                say,
+                job.sink.crash_hint,
+            )
+            with closing(fleet):
+                yield answerer_of(job, fleet, fleet.start(interrupt))
+
+        yield answerer

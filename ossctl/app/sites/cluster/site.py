@@ -1,0 +1,139 @@
+"""The driver's side of an actor on a node."""
+
+import pickle
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Lock, Thread
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from ossctl import __version__
+from ossctl.app.sites.cluster.actor import NodeActor
+from ossctl.app.sites.cluster.deaths import death_of
+from ossctl.app.sites.cluster.node_job import NodeJob
+from ossctl.app.sites.cluster.nodes import Node
+from ossctl.app.sites.site import Ended, Failed, FromSite, Lost, SiteEvent, SiteLine
+from ossctl.build import VERSION
+from ossctl.errors import ExitCode
+
+_CONCURRENT_CALLS = 64  # a call waits in `collect`, and the others are short
+
+_events: msgspec.msgpack.Decoder[FromSite] = msgspec.msgpack.Decoder(FromSite)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class ActorSite:
+    """A site that is an actor with all CPUs and GPUs of one node. Ray neither restarts it nor repeats calls.
+
+    One call at a time waits at the actor for what it has to say, so that a line costs the driver a fraction
+    of a call. Replies arrive on a thread of Ray.
+    """
+
+    def __init__(self, ray: Any, node: Node, order: NodeJob) -> None:
+        self._ray = ray
+        self._node = node
+        self._order = order
+        self._lock = Lock()
+        self._over = False  # the last event has been delivered
+        self._heard = 0.0  # when the actor last said something; 0 until it runs
+
+    @property
+    def waiting(self) -> bool:
+        """Whether Ray has not started the actor yet, and has not failed to."""
+        return not self._heard and not self._over
+
+    def start(self, deliver: Callable[[SiteEvent], None]) -> None:
+        """As in `Site`."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._deliver = deliver
+        self._actor = (
+            self._ray.remote(NodeActor)
+            .options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(self._node.id, soft=False),
+                num_cpus=self._node.n_cpus,
+                num_gpus=self._node.n_gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                max_concurrency=_CONCURRENT_CALLS,
+            )
+            .remote()
+        )
+        self._when_done(self._actor.hello.remote(), self._greet)
+
+    def submit(self, lines: Sequence[SiteLine]) -> None:
+        """As in `Site`."""
+        self._call("submit", _encoder.encode(lines))
+
+    def finish(self) -> None:
+        """As in `Site`."""
+        self._call("finish")
+
+    def kill(self) -> None:
+        """As in `Site`."""
+        self._end(Lost(f"no sign of life for {monotonic() - self._heard:.0f} s", innocent=True))
+
+    def _greet(self, versions: tuple[str, str]) -> None:
+        """Start the site, if it has the versions of this process: others may not understand the job."""
+        self._heard = monotonic()
+        ossctl, llama_cpp = versions
+        if (ossctl, llama_cpp) != (__version__, VERSION):
+            theirs = f"ossctl {ossctl} with llama-cpp-python {llama_cpp}"
+            message = f"it has {theirs}, not {__version__} with {VERSION}"
+            self._end(Failed(int(ExitCode.USAGE), message))
+            return
+        self._call("start", pickle.dumps(self._order))
+        self._collect()
+
+    def _collect(self) -> None:
+        self._when_done(self._actor.collect.remote(), self._receive)
+
+    def _receive(self, replies: Sequence[bytes]) -> None:
+        self._heard = monotonic() if replies else self._heard
+        for reply in replies:
+            event = _events.decode(reply)
+            if isinstance(event, Failed | Ended):
+                self._end(event)
+                return
+            with self._lock:
+                if not self._over:
+                    self._deliver(event)
+        if not self._over:
+            self._collect()
+
+    def _call(self, name: str, *arguments: bytes) -> None:
+        if not self._over:
+            self._when_done(getattr(self._actor, name).remote(*arguments), lambda _: None)
+
+    def _when_done(self, reference: Any, then: Callable[[Any], None]) -> None:
+        """Call `then` with the result on a thread of Ray. Any error of the call is the site's death."""
+
+        def done(future: Future[Any]) -> None:
+            error = future.exception()
+            if error is None:
+                then(future.result())
+                return
+            death = death_of(error)
+            if death.final:
+                self._end(Failed(int(ExitCode.FAILED), death.reason))
+            else:
+                self._end(Lost(death.reason, innocent=death.innocent))
+
+        if not self._over:
+            reference.future().add_done_callback(done)
+
+    def _end(self, last: SiteEvent) -> None:
+        """Deliver the last event, once, and end the actor: it may be alive, with its node's GPUs."""
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+            self._deliver(last)
+        Thread(target=self._end_actor, daemon=True).start()  # without a head, the call hangs
+
+    def _end_actor(self) -> None:
+        with suppress(Exception):
+            self._ray.kill(self._actor, no_restart=True)
