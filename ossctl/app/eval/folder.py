@@ -6,7 +6,7 @@ complete, its result is in `results.json` and the journal is deleted.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,16 +121,19 @@ class EvalFolder:
         """Write what is asked. Raises OssctlError."""
         atomic_write(self.path / JOB, msgspec.json.format(msgspec.json.encode(self.record)))
 
+    def reopen(self, model: str) -> None:
+        """Take note that a model has something left to answer. Raises OssctlError."""
+        self.record.finished = [name for name in self.record.finished if name != model]
+        self.save()
+
     @property
     def logs(self) -> Path:
         return self.path / LOGS
 
-    def results(self) -> list[TaskResult]:
-        """The results so far, of complete tasks and of others. Raises UsageError."""
+    def evaluation(self) -> Evaluation | None:
+        """The results so far, of complete tasks and of others; None before the first. Raises UsageError."""
         path = self.path / RESULTS
-        if not path.exists():
-            return []
-        return list(from_json(path.read_bytes(), str(path)).results)
+        return from_json(path.read_bytes(), str(path)) if path.exists() else None
 
     def write(self, evaluation: Evaluation) -> None:
         """Write results and reports. Raises OssctlError."""
@@ -147,6 +150,13 @@ class EvalFolder:
         entries, whole = _entries(path)
         file.truncate(whole)
         return TaskJournal(file, file.journal(), entries)
+
+    def restore_journal(self, name: str, result: TaskResult, samples: Iterable[str]) -> None:
+        """Write the journal of a task that was complete, with these of its samples. Raises OssctlError."""
+        path = self.path / UNFINISHED / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        entries = (Entry(result.seconds, result.wh, sample) for sample in samples)
+        atomic_write(path, msgspec.json.Encoder().encode_lines(entries))
 
     def forget_journal(self, name: str) -> None:
         """Delete the journal of a task whose result is written."""

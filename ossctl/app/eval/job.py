@@ -49,6 +49,7 @@ class EvalJob:
     sample: int | None = None
     judge: Given | None = None
     deterministic: bool = False
+    retry_failed: bool = False
 
     @property
     def has_python(self) -> bool:
@@ -110,6 +111,7 @@ class EvalOptions:
     sample: int | None = None
     grader: str | None = None
     deterministic: bool = False
+    retry_failed: bool = False
     explicit: frozenset[str] = frozenset()
 
     def check(self) -> None:
@@ -147,6 +149,7 @@ class EvalOptions:
             self.sample,
             judge,
             self.deterministic,
+            self.retry_failed,
         )
 
     def _grader(self) -> GraderName | None:
