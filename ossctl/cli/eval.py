@@ -234,8 +234,6 @@ def _run(job: "EvalJob", folder: "EvalFolder", form: str, out: Output) -> int:
     out.write(evaluation_text(outcome.evaluation, form, out))
     if outcome.interrupted:
         out.error("interrupted", f"Continue with: ossctl eval --resume {folder.path}")
-    elif outcome.errors and not outcome.evaluation.results:
-        raise outcome.errors[0]
     return int(outcome.exit_code)
 
 

@@ -396,6 +396,8 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(tmp_path: Path, 
             ("gsm8k",),
             "of gsm8k (openai/gsm8k): the hub can't be reached\nRun this where",
         ),
+        (("sums.jsonl", "--think", "on"), "--think is not for nano: gpt-oss always reasons"),
+        (("sums.jsonl", "--template-var", "nope=1"), "template variable nope"),
         (("sums.jsonl", "-e", "huge"), "'huge' is not one of low, medium, high"),
     ],
 )

@@ -80,7 +80,7 @@ class TaskJournal:
 class EvalFolder:
     """A folder that no other process writes while it is entered.
 
-    A new one is removed again if not even the questions could be read.
+    A new one is removed again if not even the questions could be read, or the model can't be asked them so.
     """
 
     path: Path
@@ -181,9 +181,9 @@ class EvalFolder:
             raise UsageError(f"{self.path} is being written by another process", "Wait until it has ended.")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._parts.close()
-        if self.is_new and not self.record.questions:
+        if self.is_new and (not self.record.questions or kind is UsageError):
             for name in (JOB, _LOCK):
                 (self.path / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # others have put something there

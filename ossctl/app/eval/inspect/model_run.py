@@ -49,7 +49,8 @@ class ModelRun:
     def run(self, given: Given, tasks: Sequence[LoadedTask]) -> list[OssctlError]:
         """Load the model and ask it everything; returns the errors of tasks, or that of the model.
 
-        Raises Interrupted, after what is finished is written, and OssctlError if the folder can't be written.
+        Raises Interrupted, after what is finished is written, OssctlError if the folder can't be written, and
+        UsageError if the only model lacks what is asked for.
         """
         errors: list[OssctlError] = []
         try:
@@ -64,7 +65,9 @@ class ModelRun:
         except Interrupted:
             raise
         except OssctlError as error:
-            self.view.remark(f"{given.name} failed: {error.message}")
+            if isinstance(error, UsageError) and len(self.job.models) == 1:
+                raise
+            self.view.remark(f"{given.name} failed: {error.message}. {error.hint}".removesuffix(". "))
             return [*errors, error]
         if not errors:
             self.folder.record.finished.append(given.name)
@@ -73,8 +76,10 @@ class ModelRun:
 
     def add(self, result: TaskResult, unit: Unit) -> None:
         """Put a result in the place of an earlier one of the same unit, and write everything."""
-        others = [each for each in self.evaluation.results if not unit.made(each)]
-        self.evaluation = msgspec.structs.replace(self.evaluation, results=(*others, result))
+        results = [*self.evaluation.results]
+        places = [place for place, each in enumerate(results) if unit.made(each)] or [len(results)]
+        results[places[0] : places[0] + 1] = [result]
+        self.evaluation = msgspec.structs.replace(self.evaluation, results=tuple(results))
         self.folder.write(self.evaluation)
 
     @contextmanager
@@ -163,7 +168,9 @@ class _UnitRun:
             except OssctlError as error:
                 if journal.journal.broken:
                     raise
-                self.whole.view.remark(f"{unit.label} failed: {error.message}")
+                self.whole.view.remark(
+                    f"{unit.label} failed: {error.message}. {error.hint}".removesuffix(". ")
+                )
                 return [error]
             result = answers.result(task, log)
             self.whole.add(result, unit)

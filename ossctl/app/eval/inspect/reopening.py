@@ -29,8 +29,8 @@ def reopen_failed(folder: EvalFolder, specs: Sequence[TaskSpec]) -> None:
         unit = Unit(by_name[result.task], result.model, result.setting, result.repeats)
         folder.restore_journal(unit.name, result, _kept(folder, result))
         open_again = msgspec.structs.replace(result, log="")
-        others = [each for each in evaluation.results if each is not result]
-        evaluation = msgspec.structs.replace(evaluation, results=(*others, open_again))
+        results = (open_again if each is result else each for each in evaluation.results)
+        evaluation = msgspec.structs.replace(evaluation, results=tuple(results))
         folder.write(evaluation)
 
 
