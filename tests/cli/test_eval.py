@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -372,6 +373,26 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(tmp_path: Path, 
     assert any(line.startswith("broken failed: ") for line in result.said)
     assert len(samples(tmp_path / "out")) == 1
     assert evaluate("--resume", "out").code == 3
+
+
+def test_a_folder_that_cannot_be_written_ends_the_evaluation(
+    tmp_path: Path, evaluate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ossctl.app.eval.inspect import model_run
+    from ossctl.app.library.resolve import NANO_FILE
+
+    shutil.copy(NANO_FILE, tmp_path / "other.gguf")
+    usual = model_run._Answers.begin
+
+    def begin(self: Any, *given: Any) -> None:
+        usual(self, *given)
+        shutil.rmtree(tmp_path / "out")
+
+    monkeypatch.setattr(model_run._Answers, "begin", begin)
+    result = evaluate(sums(tmp_path, 1), "-m", "nano,other.gguf", *NANO[2:], "-o", "out")
+    assert (result.code, result.stdout) == (1, "")
+    assert "sums.nano.medium.jsonl was deleted or replaced" in result.stderr
+    assert "other" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ complete, its result is in `results.json` and the journal is deleted.
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,20 @@ from ossctl.storage.lock import try_lock
 SCHEMA = "ossctl.eval-job/1"
 JOB, RESULTS, LOGS, UNFINISHED = "eval.json", "results.json", "logs", "unfinished"
 _LOCK = ".lock"
+
+
+class NotWritten(OssctlError):
+    """The folder cannot be written, so that no answer would be kept."""
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotWritten(f"cannot write {path}: {error.strerror}") from None
+    except OssctlError as error:
+        raise NotWritten(error.message, error.hint) from None
 
 
 class JobRecord(msgspec.Struct, kw_only=True):
@@ -64,8 +78,9 @@ class TaskJournal:
     earlier: Sequence[Entry] = ()
 
     def append(self, sample: bytes, seconds: float, wh: float | None) -> None:
-        """Add a finished answer. Raises OssctlError."""
-        self.journal.append(msgspec.json.encode(Entry(seconds, wh, sample.decode())))
+        """Add a finished answer. Raises NotWritten."""
+        with _writing(self.file.path):
+            self.journal.append(msgspec.json.encode(Entry(seconds, wh, sample.decode())))
 
     def __enter__(self) -> Self:
         return self
@@ -136,16 +151,18 @@ class EvalFolder:
         return from_json(path.read_bytes(), str(path)) if path.exists() else None
 
     def write(self, evaluation: Evaluation) -> None:
-        """Write results and reports. Raises OssctlError."""
-        atomic_write(self.path / RESULTS, to_json(evaluation))
-        atomic_write(self.path / "results.csv", to_csv(evaluation).encode())
-        atomic_write(self.path / "report.md", markdown(evaluation, answers=True).encode())
-        atomic_write(self.path / "report.html", html(evaluation).encode())
+        """Write results and reports. Raises NotWritten."""
+        with _writing(self.path):
+            atomic_write(self.path / RESULTS, to_json(evaluation))
+            atomic_write(self.path / "results.csv", to_csv(evaluation).encode())
+            atomic_write(self.path / "report.md", markdown(evaluation, answers=True).encode())
+            atomic_write(self.path / "report.html", html(evaluation).encode())
 
     def journal(self, name: str) -> TaskJournal:
         """The journal of a task, with its entries of earlier runs. Raises OssctlError."""
         path = self.path / UNFINISHED / f"{name}.jsonl"
-        path.parent.mkdir(exist_ok=True)
+        with _writing(path):
+            path.parent.mkdir(exist_ok=True)
         file = OutputFile(FilePolicy(path), overwrite=False)
         entries, whole = _entries(path)
         file.truncate(whole)

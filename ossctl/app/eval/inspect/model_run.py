@@ -12,7 +12,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.model import Model as InspectModel
 
 from ossctl.app.eval.describing import describe_model
-from ossctl.app.eval.folder import EvalFolder, TaskJournal
+from ossctl.app.eval.folder import EvalFolder, NotWritten, TaskJournal
 from ossctl.app.eval.inspect.engine import AsyncEngine
 from ossctl.app.eval.inspect.provider import provider_for
 from ossctl.app.eval.inspect.results import sample_of
@@ -49,7 +49,7 @@ class ModelRun:
     def run(self, given: Given, tasks: Sequence[LoadedTask]) -> list[OssctlError]:
         """Load the model and ask it everything; returns the errors of tasks, or that of the model.
 
-        Raises Interrupted, after what is finished is written, OssctlError if the folder can't be written, and
+        Raises Interrupted, after what is finished is written, NotWritten if the folder can't be written, and
         UsageError if the only model lacks what is asked for.
         """
         errors: list[OssctlError] = []
@@ -62,7 +62,7 @@ class ModelRun:
                     for task in tasks:
                         run = _UnitRun(self, engine, settings, judge, EnergyMeter.of_machine(devices))
                         errors += run.run(task, model)
-        except Interrupted:
+        except (Interrupted, NotWritten):
             raise
         except OssctlError as error:
             if isinstance(error, UsageError) and len(self.job.models) == 1:
@@ -148,7 +148,7 @@ class _UnitRun:
     energy: EnergyMeter
 
     def run(self, task: LoadedTask, model: Model) -> list[OssctlError]:
-        """Ask what is not answered yet. Raises Interrupted, and OssctlError for the folder."""
+        """Ask what is not answered yet. Raises Interrupted and NotWritten."""
         job, folder = self.whole.job, self.whole.folder
         ids = folder.record.questions[task.spec.name]
         repeats = job.repeats or task.spec.repeats
@@ -165,9 +165,9 @@ class _UnitRun:
             except Interrupted:
                 self.whole.add(answers.result(task, ""), unit)
                 raise
+            except NotWritten:
+                raise
             except OssctlError as error:
-                if journal.journal.broken:
-                    raise
                 self.whole.view.remark(
                     f"{unit.label} failed: {error.message}. {error.hint}".removesuffix(". ")
                 )
@@ -235,7 +235,7 @@ class _Answers:
         self._run.whole.view.progress(self._progress)
 
     def add(self, found: EvalSample) -> None:
-        """Keep a finished sample, and show it. Raises OssctlError."""
+        """Keep a finished sample, and show it. Raises NotWritten."""
         self._journal.append(to_json_safe(found, indent=None), self.seconds, self.wh)
         sample = sample_of(found, self._model)
         self._samples[sample.id, sample.epoch] = sample
