@@ -29,13 +29,13 @@ class CompareProgress(StatusLine):
         self.show(f"{label}: {done:,} of {of:,} done{running}")
 
     def finished(self, contestant: "Contestant", answers: "Sequence[Answer]") -> None:
-        if contestant.error:
-            self.remark(f"{contestant.label} failed: {contestant.error}")
-            return
         tokens = counted(sum(answer.completion_tokens for answer in answers), "token")
         times = f"{contestant.seconds:,.1f} s, loaded in {contestant.load_seconds:,.1f} s"
         figures = f" · {tokens} · {times}" if self._figures else ""
         self.note(f"{contestant.label}: {counted(len(answers), 'answer')}{figures}")
+
+    def failed(self, labels: "Sequence[str]", message: str) -> None:
+        self.remark(f"{' and '.join(labels)} failed: {message}")
 
     def judged(self, judge: str, count: int) -> None:
         self.note(f"judge {judge}: {counted(count, 'opinion')}")

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 ARGUMENTS = "ossctl.arguments"
 # What another run may change: how it is shown, and where the model is placed.
 _CHANGEABLE = {
-    "resume", "as_json", "as_csv", "as_markdown", "as_html", "quiet", "verbose", "ctx", "parallel",
-    "gpu_layers", "cpu_moe", "kv", "ubatch", "threads", "device", "draft", "no_cache", "cache_size",
+    "resume", "retry_failed", "as_json", "as_csv", "as_markdown", "as_html", "quiet", "verbose", "ctx",
+    "parallel", "gpu_layers", "cpu_moe", "kv", "ubatch", "threads", "device", "draft", "no_cache",
+    "cache_size",
 }  # fmt: skip
 _SHOWING = ("--json", "--csv", "--markdown", "--html", "-q", "--quiet", "-v", "--verbose", "-vv")
 _SAMPLING = (
@@ -107,6 +108,9 @@ def evaluate(
             help="Continue the evaluation in DIR; nothing finished is asked again.",
         ),
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume, ask what failed in complete tasks again.")
+    ] = False,
     repeats: Annotated[
         int | None,
         typer.Option(
@@ -183,6 +187,8 @@ def evaluate(
         return
     from ossctl.app.eval.job import EvalOptions
 
+    if retry_failed and context.obj is None:
+        raise UsageError("--retry-failed needs --resume")
     if not tasks:
         raise UsageError("there is no task to evaluate", "ossctl eval --list shows those known by name.")
     options = EvalOptions(
@@ -195,6 +201,7 @@ def evaluate(
         sample,
         grader,
         deterministic,
+        retry_failed,
         frozenset(each for each in _SAMPLING if _is_given(context, each) or is_standing(context, each)),
     )
     options.check()
@@ -228,8 +235,6 @@ def _run(job: "EvalJob", folder: "EvalFolder", form: str, out: Output) -> int:
     out.write(evaluation_text(outcome.evaluation, form, out))
     if outcome.interrupted:
         out.error("interrupted", f"Continue with: ossctl eval --resume {folder.path}")
-    elif outcome.errors and not outcome.evaluation.results:
-        raise outcome.errors[0]
     return int(outcome.exit_code)
 
 

@@ -154,6 +154,11 @@ def test_a_contestant_that_fails_keeps_the_others(tmp_path: Path) -> None:
         ),
         (("-m", "nano", "-e", "low,low", "x"), 2, "low is given twice"),
         (("-m", "nano", "-e", "low,high"), 2, "there is no prompt"),
+        (
+            ("-m", "nano", "-e", "low,high", "--think", "on", "x"),
+            2,
+            "--think is not for nano: gpt-oss always",
+        ),
         (("-m", "nano", "-e", "low,high", "-f", "empty.txt"), 2, "empty.txt contains no requests"),
         (("-m", "nano", "-e", "low,high", "-f", "none.txt"), 2, "no input file at none.txt"),
         (("-m", "nano", "-e", "low,high", "-f", "bad.jsonl"), 2, "bad.jsonl, line 1: "),

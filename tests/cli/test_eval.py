@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -311,6 +312,34 @@ def test_what_a_grader_failed_at_is_asked_again(tmp_path: Path, evaluate: Any) -
     assert [sample["outcome"] for sample in samples(tmp_path / "out")] == ["correct"] * 12
 
 
+def test_retry_failed_asks_only_what_failed_in_a_complete_evaluation(
+    tmp_path: Path, evaluate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grader = tmp_path / "grader.py"
+    broken = "import json, sys\nif json.load(sys.stdin)['id'] == {}: sys.exit(7)\n"
+    grader.write_text(broken.format("'2'"), "utf-8")
+    questions = sums(tmp_path, 4)
+    program = ("-T", f"program={shlex.join([sys.executable, str(grader)])}")
+    assert evaluate(questions, *SAME, *program, "--repeats", 2, "-o", "out", "-q").code == 3
+    before = samples(tmp_path / "out")
+    assert [each["outcome"] for each in before].count("failed") == 2
+    asked = count_answers(monkeypatch)
+    assert evaluate("--resume", "out", "-q").code == 3
+    assert not asked
+    grader.write_text("", "utf-8")
+    with ctrl_c_after(7):
+        assert evaluate("--resume", "out", "--retry-failed", "-q").code == 130
+    assert evaluate("--resume", "out", "-q").code == 0  # that continues what --retry-failed began
+    assert 2 <= len(asked) <= 3
+    after = samples(tmp_path / "out")
+    assert {each["outcome"] for each in after} == {"correct"}
+    assert [each for each in after if each["id"] != "2"] == [each for each in before if each["id"] != "2"]
+    assert len(list((tmp_path / "out" / "logs").iterdir())) == 1
+    assert not (tmp_path / "out" / "unfinished").exists()
+    assert evaluate("--resume", "out", "--retry-failed", "-q").code == 0
+    assert len(asked) <= 3
+
+
 def test_ctrl_c_keeps_what_is_finished_and_prints_its_table(tmp_path: Path, evaluate: Any) -> None:
     with ctrl_c_after(3):
         result = evaluate(sums(tmp_path, 12), *SAME, "-o", "out")
@@ -346,6 +375,26 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(tmp_path: Path, 
     assert evaluate("--resume", "out").code == 3
 
 
+def test_a_folder_that_cannot_be_written_ends_the_evaluation(
+    tmp_path: Path, evaluate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ossctl.app.eval.inspect import model_run
+    from ossctl.app.library.resolve import NANO_FILE
+
+    shutil.copy(NANO_FILE, tmp_path / "other.gguf")
+    usual = model_run._Answers.begin
+
+    def begin(self: Any, *given: Any) -> None:
+        usual(self, *given)
+        shutil.rmtree(tmp_path / "out")
+
+    monkeypatch.setattr(model_run._Answers, "begin", begin)
+    result = evaluate(sums(tmp_path, 1), "-m", "nano,other.gguf", *NANO[2:], "-o", "out")
+    assert (result.code, result.stdout) == (1, "")
+    assert "sums.nano.medium.jsonl was deleted or replaced" in result.stderr
+    assert "other" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -357,6 +406,7 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(tmp_path: Path, 
         (("sums.jsonl", "-m", "nano,nano"), "nano and nano are the same model"),
         (("sums.jsonl", "--limit", "1", "--sample", "1"), "--limit and --sample exclude each other"),
         (("sums.jsonl", "--json", "--csv"), "--json and --csv exclude each other"),
+        (("sums.jsonl", "--retry-failed"), "--retry-failed needs --resume"),
         (("sums.jsonl", "-T", "x"), "-T x: expected NAME=VALUE"),
         (("sums.jsonl", "-T", "nope=1"), "-T: "),
         (("--resume", "nowhere"), "cannot read nowhere/eval.json"),
@@ -367,6 +417,8 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(tmp_path: Path, 
             ("gsm8k",),
             "of gsm8k (openai/gsm8k): the hub can't be reached\nRun this where",
         ),
+        (("sums.jsonl", "--think", "on"), "--think is not for nano: gpt-oss always reasons"),
+        (("sums.jsonl", "--template-var", "nope=1"), "template variable nope"),
         (("sums.jsonl", "-e", "huge"), "'huge' is not one of low, medium, high"),
     ],
 )

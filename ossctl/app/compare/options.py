@@ -12,7 +12,7 @@ from ossctl.app.compare.prompts import PromptLines, read_prompts
 from ossctl.app.compare.store import Outputs
 from ossctl.app.inference.options import GenerationOptions, several
 from ossctl.app.inference.template_options import read_template
-from ossctl.app.library.references import Given
+from ossctl.app.library.references import Given, refuse_think
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.options import ToolOptions
 from ossctl.dialect import Effort, Think
@@ -56,9 +56,13 @@ class CompareOptions:
         loading: LoadOptions,
     ) -> CompareJob:
         """Raises UsageError for options that contradict each other or are invalid."""
+        settings = self.settings()
+        is_standing = "think" in self.generation.from_environment
+        if any(settings.thinks) and not any(settings.templates) and not is_standing:
+            refuse_think(models)
         toolbox = self.tools.toolbox()
         today = datetime.now().astimezone().date()
         defaults = replace(self.generation.defaults(), today=today, tools=toolbox.offered)
         return CompareJob(
-            entrants_of(models, self.settings()), prompts, defaults, loading, toolbox, judge, self.outputs
+            entrants_of(models, settings), prompts, defaults, loading, toolbox, judge, self.outputs
         )

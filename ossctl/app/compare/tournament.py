@@ -145,15 +145,18 @@ class Tournament:
 
     def _fail(self, entrants: Sequence[Entrant], error: OssctlError) -> None:
         message = f"{error.message}. {error.hint}" if error.hint else error.message
-        for entrant in entrants:
-            contestant = Contestant(
+        failed = [
+            Contestant(
                 label=entrant.label,
                 model=entrant.model.reference,
                 file=entrant.model.path.name,
                 error=message,
             )
+            for entrant in entrants
+        ]
+        for contestant in failed:
             self._place(contestant)
-            self._stage.view.finished(contestant, ())
+        self._stage.view.failed([contestant.label for contestant in failed], message)
 
 
 def _keys(entrant: Entrant, tasks: Sequence[Task]) -> dict[str, str]:

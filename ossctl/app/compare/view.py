@@ -16,7 +16,10 @@ class CompareView(Protocol):
         """`done` answers are complete, and the others have `tokens` tokens."""
 
     def finished(self, contestant: Contestant, answers: Sequence[Answer]) -> None:
-        """A contestant has answered all prompts, or failed."""
+        """A contestant has answered all prompts."""
+
+    def failed(self, labels: Sequence[str], message: str) -> None:
+        """Contestants that share a model have failed."""
 
     def judged(self, judge: str, count: int) -> None:
         """The judge has given `count` opinions."""

@@ -6,7 +6,7 @@ complete, its result is in `results.json` and the journal is deleted.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,20 @@ from ossctl.storage.lock import try_lock
 SCHEMA = "ossctl.eval-job/1"
 JOB, RESULTS, LOGS, UNFINISHED = "eval.json", "results.json", "logs", "unfinished"
 _LOCK = ".lock"
+
+
+class NotWritten(OssctlError):
+    """The folder cannot be written, so that no answer would be kept."""
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotWritten(f"cannot write {path}: {error.strerror}") from None
+    except OssctlError as error:
+        raise NotWritten(error.message, error.hint) from None
 
 
 class JobRecord(msgspec.Struct, kw_only=True):
@@ -64,8 +78,9 @@ class TaskJournal:
     earlier: Sequence[Entry] = ()
 
     def append(self, sample: bytes, seconds: float, wh: float | None) -> None:
-        """Add a finished answer. Raises OssctlError."""
-        self.journal.append(msgspec.json.encode(Entry(seconds, wh, sample.decode())))
+        """Add a finished answer. Raises NotWritten."""
+        with _writing(self.file.path):
+            self.journal.append(msgspec.json.encode(Entry(seconds, wh, sample.decode())))
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +95,7 @@ class TaskJournal:
 class EvalFolder:
     """A folder that no other process writes while it is entered.
 
-    A new one is removed again if not even the questions could be read.
+    A new one is removed again if not even the questions could be read, or the model can't be asked them so.
     """
 
     path: Path
@@ -121,32 +136,44 @@ class EvalFolder:
         """Write what is asked. Raises OssctlError."""
         atomic_write(self.path / JOB, msgspec.json.format(msgspec.json.encode(self.record)))
 
+    def reopen(self, model: str) -> None:
+        """Take note that a model has something left to answer. Raises OssctlError."""
+        self.record.finished = [name for name in self.record.finished if name != model]
+        self.save()
+
     @property
     def logs(self) -> Path:
         return self.path / LOGS
 
-    def results(self) -> list[TaskResult]:
-        """The results so far, of complete tasks and of others. Raises UsageError."""
+    def evaluation(self) -> Evaluation | None:
+        """The results so far, of complete tasks and of others; None before the first. Raises UsageError."""
         path = self.path / RESULTS
-        if not path.exists():
-            return []
-        return list(from_json(path.read_bytes(), str(path)).results)
+        return from_json(path.read_bytes(), str(path)) if path.exists() else None
 
     def write(self, evaluation: Evaluation) -> None:
-        """Write results and reports. Raises OssctlError."""
-        atomic_write(self.path / RESULTS, to_json(evaluation))
-        atomic_write(self.path / "results.csv", to_csv(evaluation).encode())
-        atomic_write(self.path / "report.md", markdown(evaluation, answers=True).encode())
-        atomic_write(self.path / "report.html", html(evaluation).encode())
+        """Write results and reports. Raises NotWritten."""
+        with _writing(self.path):
+            atomic_write(self.path / RESULTS, to_json(evaluation))
+            atomic_write(self.path / "results.csv", to_csv(evaluation).encode())
+            atomic_write(self.path / "report.md", markdown(evaluation, answers=True).encode())
+            atomic_write(self.path / "report.html", html(evaluation).encode())
 
     def journal(self, name: str) -> TaskJournal:
         """The journal of a task, with its entries of earlier runs. Raises OssctlError."""
         path = self.path / UNFINISHED / f"{name}.jsonl"
-        path.parent.mkdir(exist_ok=True)
+        with _writing(path):
+            path.parent.mkdir(exist_ok=True)
         file = OutputFile(FilePolicy(path), overwrite=False)
         entries, whole = _entries(path)
         file.truncate(whole)
         return TaskJournal(file, file.journal(), entries)
+
+    def restore_journal(self, name: str, result: TaskResult, samples: Iterable[str]) -> None:
+        """Write the journal of a task that was complete, with these of its samples. Raises OssctlError."""
+        path = self.path / UNFINISHED / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        entries = (Entry(result.seconds, result.wh, sample) for sample in samples)
+        atomic_write(path, msgspec.json.Encoder().encode_lines(entries))
 
     def forget_journal(self, name: str) -> None:
         """Delete the journal of a task whose result is written."""
@@ -171,9 +198,9 @@ class EvalFolder:
             raise UsageError(f"{self.path} is being written by another process", "Wait until it has ended.")
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._parts.close()
-        if self.is_new and not self.record.questions:
+        if self.is_new and (not self.record.questions or kind is UsageError):
             for name in (JOB, _LOCK):
                 (self.path / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # others have put something there

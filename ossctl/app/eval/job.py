@@ -10,7 +10,7 @@ from ossctl.app.eval.results import Model, Setting, TaskResult
 from ossctl.app.eval.tasks import TaskOptions, TaskSpec, arguments_of, specs_of
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.options import GenerationOptions, several
-from ossctl.app.library.references import Given
+from ossctl.app.library.references import Given, refuse_think
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.options import ToolOptions
 from ossctl.app.tools.toolbox import Toolbox
@@ -49,6 +49,7 @@ class EvalJob:
     sample: int | None = None
     judge: Given | None = None
     deterministic: bool = False
+    retry_failed: bool = False
 
     @property
     def has_python(self) -> bool:
@@ -110,6 +111,7 @@ class EvalOptions:
     sample: int | None = None
     grader: str | None = None
     deterministic: bool = False
+    retry_failed: bool = False
     explicit: frozenset[str] = frozenset()
 
     def check(self) -> None:
@@ -129,6 +131,10 @@ class EvalOptions:
         loading: LoadOptions,
     ) -> EvalJob:
         """Raises UsageError for options that contradict each other or are invalid."""
+        reasoning = self._reasoning()
+        is_standing = "think" in generation.from_environment
+        if any(each.think for each in reasoning) and not loading.template and not is_standing:
+            refuse_think(models)
         toolbox = tools.toolbox()
         today = datetime.now().astimezone().date()
         defaults = replace(generation.defaults(), today=today, tools=toolbox.offered)
@@ -137,7 +143,7 @@ class EvalOptions:
             models,
             specs_of(self.tasks),
             TaskOptions(arguments_of(self.arguments), self._grader(), judge is not None),
-            self._reasoning(),
+            reasoning,
             defaults,
             self._settings(generation),
             loading,
@@ -147,6 +153,7 @@ class EvalOptions:
             self.sample,
             judge,
             self.deterministic,
+            self.retry_failed,
         )
 
     def _grader(self) -> GraderName | None:

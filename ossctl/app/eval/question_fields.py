@@ -86,7 +86,11 @@ def _id(fields: Mapping[str, Any], line: int) -> str:
     value = fields.get(name)
     if value is None:
         return str(line)
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+    if value == "":
+        raise InvalidQuestion(
+            f"{name} is empty", "Give each question an id of its own, or none of them an id."
+        )
+    if isinstance(value, bool) or not isinstance(value, str | int):
         raise InvalidQuestion(f"{name} must be text or an integer, not {_kind(value)}")
     return str(value)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ossctl.app.eval.describing import describe_machine, versions
 from ossctl.app.eval.folder import EvalFolder
 from ossctl.app.eval.inspect.model_run import ModelRun
+from ossctl.app.eval.inspect.reopening import reopen_failed
 from ossctl.app.eval.inspect.tasks import LoadedTask, load_task
 from ossctl.app.eval.job import EvalJob
 from ossctl.app.eval.results import Evaluation
@@ -46,8 +47,12 @@ def run_eval(job: EvalJob, folder: EvalFolder, view: EvalView) -> Outcome:
     UsageError before anything is loaded, and OssctlError if the folder cannot be written.
     """
     explain_crashes(f"Finished answers are in {folder.path}; --resume continues.")
+    if job.retry_failed:
+        with folder:
+            reopen_failed(folder, job.tasks)
+    earlier = folder.evaluation()
     evaluation = Evaluation(
-        results=tuple(folder.results()),
+        results=earlier.results if earlier else (),
         machine=describe_machine(),
         versions=versions(),
         date=folder.record.date,

@@ -7,6 +7,8 @@ from pathlib import Path
 from ossctl.app.inference.embedding import refuse_embedding_model
 from ossctl.app.placement.shapes import shape_of_file
 from ossctl.errors import UsageError
+from ossctl.harmony.markers import TEXTS
+from ossctl.runtime.inspection import has_tokens
 
 _GGUF = ".gguf"
 
@@ -29,6 +31,13 @@ def given(reference: str | None, path: Path) -> Given:
     refuse_embedding_model(path)
     shape_of_file(path)
     return Given(reference or path.stem, path)
+
+
+def refuse_think(models: Sequence[Given]) -> None:
+    """Raise UsageError if no model can switch its reasoning, as far as this is known before loading one."""
+    if all(has_tokens(model.path, TEXTS) for model in models):
+        names = " and ".join(model.name for model in models)
+        raise UsageError(f"--think is not for {names}: gpt-oss always reasons", "Use --effort.")
 
 
 def split_references(given: Sequence[str]) -> list[str]:

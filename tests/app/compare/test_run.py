@@ -29,15 +29,17 @@ class Watch:
 
     def __init__(self) -> None:
         self.remarks: list[str] = []
-        self.failed: list[str] = []
+        self.failures: list[str] = []
         self.opinions = 0
 
     def loading(self, label: str) -> None: ...
 
     def answering(self, label: str, done: int, of: int, tokens: int) -> None: ...
 
-    def finished(self, contestant: Contestant, answers: Sequence[Answer]) -> None:
-        self.failed += [contestant.label] * bool(contestant.error)
+    def finished(self, contestant: Contestant, answers: Sequence[Answer]) -> None: ...
+
+    def failed(self, labels: Sequence[str], message: str) -> None:
+        self.failures.append(f"{', '.join(labels)}: {message}")
 
     def judged(self, judge: str, count: int) -> None:
         self.opinions += count
@@ -77,6 +79,15 @@ def test_a_resumed_comparison_keeps_answers_and_adds_contestants(tmp_path: Path)
     assert all(answer.finish_reason == "length" for answer in changed.answers.values())
 
 
+def test_what_a_model_does_not_support_is_shown_once_for_all_its_contestants() -> None:
+    asked = job(Outputs(), [NORWAY], "low", "high")
+    view = Watch()
+    variables = replace(asked.defaults, template_variables={"nonesuch": 1})
+    assert run(replace(asked, defaults=variables), view).exit_code == ExitCode.USAGE
+    (failure,) = view.failures
+    assert failure.startswith("nano · low, nano · high: template variable nonesuch is not supported")
+
+
 def test_an_output_that_cannot_be_written_is_no_fault_of_a_contestant(tmp_path: Path) -> None:
     class Remove(Watch):
         def finished(self, contestant: Contestant, answers: Sequence[Answer]) -> None:
@@ -88,7 +99,7 @@ def test_an_output_that_cannot_be_written_is_no_fault_of_a_contestant(tmp_path: 
     outcome = run(job(Outputs([tmp_path / "out" / "a.jsonl"]), [NORWAY], "low", "high"), view)
     assert isinstance(outcome.ended_by, NotWritten)
     assert outcome.exit_code == ExitCode.FAILED
-    assert view.failed == []
+    assert view.failures == []
     assert [each.label for each in outcome.comparison.contestants] == ["nano · low"]
     assert len(outcome.comparison.answers) == 1
 

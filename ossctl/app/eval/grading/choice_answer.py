@@ -53,8 +53,9 @@ _ARTICLE = re.compile(r"\A\W*(?:the|an?) (?=\w)")
 def choice_answer(text: str, choices: Sequence[str], *, cut: bool = False) -> Reading[str] | None:
     """The letter that a text chooses among `choices`; None if it chooses none, or if it was cut before."""
     shown = plain(without_thinking(text))
-    texts = {ascii_uppercase[index]: _comparable(plain(choice)) for index, choice in enumerate(choices)}
-    read = partial(_read, texts=texts)
+    texts = dict(zip(ascii_uppercase, _comparable_choices(choices), strict=False))
+    literal = dict(zip(ascii_uppercase, map(_literal, map(plain, choices)), strict=False))
+    read = partial(_read, texts=texts, literal=literal)
     marked = marked_answer(shown, read, cut=cut, statement=_STATEMENT)
     if marked is not None or cut:
         return marked
@@ -68,16 +69,22 @@ def choice_answer(text: str, choices: Sequence[str], *, cut: bool = False) -> Re
     return _from_sentences(shown, texts)
 
 
-def _read(answer: str, texts: Mapping[str, str]) -> Reading[str] | None:
+def _comparable_choices(choices: Sequence[str]) -> list[str]:
+    """The texts of choices for comparison; "" for those that differ from others in punctuation only."""
+    texts = [_comparable(plain(choice)) for choice in choices]
+    return ["" if texts.count(text) > 1 else text for text in texts]
+
+
+def _read(answer: str, texts: Mapping[str, str], literal: Mapping[str, str]) -> Reading[str] | None:
     """Read what follows a mark: a letter, perhaps with its choice or a reason, or the text of a choice."""
     found = _LETTER.match(answer)
     letter, rest = (found[1].upper(), found[2]) if found else ("", "")
     if letter in texts and not rest.strip(" \t\n)]}>\"'.,;:!*"):
         return Reading(letter, letter)
-    whole = _comparable(answer)
-    for candidate, text in texts.items():
-        if text == whole:
-            return Reading(candidate, answer.strip())
+    for known, whole in ((literal, _literal(answer)), (texts, _comparable(answer))):
+        for candidate, text in known.items():
+            if text == whole:
+                return Reading(candidate, answer.strip())
     letters = _LETTERS.match(answer)
     if _NOT.match(answer) or (letters and {*"".join(letters[1].split())} <= {*texts}):
         return Reading(None, answer.strip())
@@ -100,15 +107,18 @@ def _is_letter(found: re.Match[str], text: str) -> bool:
         return True
     if letter.islower():
         return False
-    return letter not in "AI" or bool(_REASON.match(rest)) or _comparable(rest).startswith(text)
+    return (
+        letter not in "AI" or bool(_REASON.match(rest)) or (text != "" and _comparable(rest).startswith(text))
+    )
 
 
 def _by_text(answer: str, texts: Mapping[str, str]) -> Reading[str] | None:
     """The one choice whose text is in `answer`, as whole words."""
-    within = f" {_comparable(answer)} "
+    said = " , ".join(clause for clause in _CLAUSE.split(answer) if not _WRONG.match(clause))
+    within = f" {_comparable(said)} "
     found = [letter for letter, text in texts.items() if f" {text} " in within or f" {text}. " in within]
     found = [a for a in found if not any(a != b and f" {texts[a]} " in f" {texts[b]} " for b in found)]
-    if not found or not all(texts[letter] for letter in found) or _WRONG.search(answer):
+    if not found or not all(texts[letter] for letter in found) or _WRONG.search(said):
         return None
     only = found[0] if len(found) == 1 else None
     return Reading(only, answer.strip(), clean=only is not None and within.startswith(f" {texts[only]}"))
@@ -131,6 +141,11 @@ def _from_sentences(text: str, texts: Mapping[str, str]) -> Reading[str] | None:
         if (reading := _by_text(said, texts)) is not None:
             return reading
     return None
+
+
+def _literal(text: str) -> str:
+    """`text` for comparison with all of its punctuation, except at its end."""
+    return " ".join(text.casefold().split()).strip("\"' ").rstrip(".,:; ")
 
 
 def _comparable(text: str) -> str:

@@ -21,9 +21,10 @@ _LABEL = re.compile(
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
 _PROSE = re.compile(
-    r"\b(?:answer|choice|option|solution|result)\b(?:\s\w{1,30}+){0,6}?"
+    r"\b(?:answer|choice|option|solution|result)\b(?:\s[\w*+/×÷^-]{1,30}+){0,6}?"
     r"\s(?:is|are|would be|must be|should be|will be|equals)\b"
     r"(?:\s(?:therefore|thus|then|clearly|simply|indeed|definitely|probably)\b)?,?[ \t]*+:?[ \t]*+"
+    r"(?:not\s[^\s,]{1,40},?\s(?:but|it's|it\sis|rather)\s)?"
     r"|答案[是为]\s*"
     r"|\bI(?:'d|'ll|\swill|\swould)?\s(?:choose|pick|select|go\swith|answer)\s",
     re.IGNORECASE,

@@ -12,7 +12,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.model import Model as InspectModel
 
 from ossctl.app.eval.describing import describe_model
-from ossctl.app.eval.folder import EvalFolder, TaskJournal
+from ossctl.app.eval.folder import EvalFolder, NotWritten, TaskJournal
 from ossctl.app.eval.inspect.engine import AsyncEngine
 from ossctl.app.eval.inspect.provider import provider_for
 from ossctl.app.eval.inspect.results import sample_of
@@ -49,7 +49,8 @@ class ModelRun:
     def run(self, given: Given, tasks: Sequence[LoadedTask]) -> list[OssctlError]:
         """Load the model and ask it everything; returns the errors of tasks, or that of the model.
 
-        Raises Interrupted, after what is finished is written, and OssctlError if the folder can't be written.
+        Raises Interrupted, after what is finished is written, NotWritten if the folder can't be written, and
+        UsageError if the only model lacks what is asked for.
         """
         errors: list[OssctlError] = []
         try:
@@ -61,10 +62,12 @@ class ModelRun:
                     for task in tasks:
                         run = _UnitRun(self, engine, settings, judge, EnergyMeter.of_machine(devices))
                         errors += run.run(task, model)
-        except Interrupted:
+        except (Interrupted, NotWritten):
             raise
         except OssctlError as error:
-            self.view.remark(f"{given.name} failed: {error.message}")
+            if isinstance(error, UsageError) and len(self.job.models) == 1:
+                raise
+            self.view.remark(f"{given.name} failed: {error.message}. {error.hint}".removesuffix(". "))
             return [*errors, error]
         if not errors:
             self.folder.record.finished.append(given.name)
@@ -73,8 +76,10 @@ class ModelRun:
 
     def add(self, result: TaskResult, unit: Unit) -> None:
         """Put a result in the place of an earlier one of the same unit, and write everything."""
-        others = [each for each in self.evaluation.results if not unit.made(each)]
-        self.evaluation = msgspec.structs.replace(self.evaluation, results=(*others, result))
+        results = [*self.evaluation.results]
+        places = [place for place, each in enumerate(results) if unit.made(each)] or [len(results)]
+        results[places[0] : places[0] + 1] = [result]
+        self.evaluation = msgspec.structs.replace(self.evaluation, results=tuple(results))
         self.folder.write(self.evaluation)
 
     @contextmanager
@@ -143,7 +148,7 @@ class _UnitRun:
     energy: EnergyMeter
 
     def run(self, task: LoadedTask, model: Model) -> list[OssctlError]:
-        """Ask what is not answered yet. Raises Interrupted, and OssctlError for the folder."""
+        """Ask what is not answered yet. Raises Interrupted and NotWritten."""
         job, folder = self.whole.job, self.whole.folder
         ids = folder.record.questions[task.spec.name]
         repeats = job.repeats or task.spec.repeats
@@ -160,10 +165,12 @@ class _UnitRun:
             except Interrupted:
                 self.whole.add(answers.result(task, ""), unit)
                 raise
+            except NotWritten:
+                raise
             except OssctlError as error:
-                if journal.journal.broken:
-                    raise
-                self.whole.view.remark(f"{unit.label} failed: {error.message}")
+                self.whole.view.remark(
+                    f"{unit.label} failed: {error.message}. {error.hint}".removesuffix(". ")
+                )
                 return [error]
             result = answers.result(task, log)
             self.whole.add(result, unit)
@@ -228,7 +235,7 @@ class _Answers:
         self._run.whole.view.progress(self._progress)
 
     def add(self, found: EvalSample) -> None:
-        """Keep a finished sample, and show it. Raises OssctlError."""
+        """Keep a finished sample, and show it. Raises NotWritten."""
         self._journal.append(to_json_safe(found, indent=None), self.seconds, self.wh)
         sample = sample_of(found, self._model)
         self._samples[sample.id, sample.epoch] = sample

@@ -1,8 +1,10 @@
 """Runs a task in Inspect: without its display, its servers, and files anywhere but in the folder of logs."""
 
 import contextlib
+import errno
 import importlib
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,10 +24,12 @@ from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSample, EvalSpe
 from inspect_ai.model import Model
 from inspect_ai.util._display import init_display_type
 
+from ossctl.app.eval.folder import NotWritten
 from ossctl.app.eval.inspect.log_lines import LogLines
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.errors import OssctlError
 
+_FULL = re.compile(rf"OSError\((?:{errno.ENOSPC}|{errno.EDQUOT}|{errno.EROFS}), '([^']+)'")
 _CANCELLED = ("CancelledError(", "Cancelled(")
 
 
@@ -47,8 +51,8 @@ class TaskRun:
 def run_task(run: TaskRun, model: Model, interrupt: Interrupt, finished: Callable[[EvalSample], None]) -> str:
     """Answer and grade what `earlier` does not have; returns the name of the log file.
 
-    `finished` gets each sample as soon as it is graded. Raises Interrupted, what `finished` raises, and
-    OssctlError if the task itself fails.
+    `finished` gets each sample as soon as it is graded. Raises Interrupted, what `finished` raises,
+    NotWritten if the disk is full, and OssctlError if the task itself fails.
     """
     _without_log_handler()
     watcher = _Watcher(finished)
@@ -63,6 +67,8 @@ def run_task(run: TaskRun, model: Model, interrupt: Interrupt, finished: Callabl
         raise OssctlError("Inspect has ended without a log")
     if logs[0].status != "success":
         error = logs[0].error
+        if error and (full := _FULL.match(error.message)):
+            raise NotWritten(f"cannot write {run.logs}: {full[1]}", "Use --resume once it can be written.")
         raise OssctlError(" ".join(error.message.split()) if error else f"the task is {logs[0].status}")
     return Path(logs[0].location).name
 
