@@ -114,6 +114,7 @@ def test_calls_of_tools_are_run_and_counted(tmp_path: Path) -> None:
     assert result.code == 3
 
 
+@pytest.mark.slow  # test_prompts.py reads a pipe in this process
 def test_a_lone_dash_reads_the_prompts_from_a_pipe(tmp_path: Path) -> None:
     piped = compare(tmp_path, "-m", "nano", "-e", "low,high", "--json", "-", stdin=f"{SUM}\n".encode())
     assert [each["id"] for each in lines_of(piped.stdout, "prompt")] == ["1"]

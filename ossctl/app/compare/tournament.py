@@ -21,6 +21,7 @@ from ossctl.app.placement.shapes import shards_of
 from ossctl.app.wire.chat_completions import Task
 from ossctl.errors import Interrupted, ModelError, OssctlError
 from ossctl.planning.workload import Purpose, Workload
+from ossctl.text import counted
 
 
 class Tournament:
@@ -65,7 +66,7 @@ class Tournament:
         keys = _keys(entrant, self._stage.job.tasks(entrant))
         if dropped := drop_changed(self._comparison, entrant.label, keys):
             self._stage.view.remark(
-                f"{entrant.label}: {dropped} answers in the file are to other settings, and are made anew."
+                f"{entrant.label}: {counted(dropped, 'answer')} to other settings will be made anew."
             )
         return any((prompt, entrant.label) not in self._comparison.answers for prompt in keys)
 

@@ -75,7 +75,7 @@ def test_a_resumed_comparison_keeps_answers_and_adds_contestants(tmp_path: Path)
         run(job(Outputs([path], resume=True), [NORWAY, SUM], "low", "high"))
     view = Watch()
     changed = run(job(Outputs([path], resume=True), [NORWAY, SUM], *efforts, max_tokens=5), view).comparison
-    assert view.remarks[0] == ("nano · low: 2 answers in the file are to other settings, and are made anew.")
+    assert view.remarks[0] == "nano · low: 2 answers to other settings will be made anew."
     assert all(answer.finish_reason == "length" for answer in changed.answers.values())
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import anyio
 import pytest
 from inspect_ai import Task, eval  # noqa: A004 (Inspect's name)
 from inspect_ai._util.error import PrerequisiteError
+from inspect_ai._util.registry import is_registry_object
 from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalLog, read_eval_log
 from inspect_ai.model import (
@@ -493,6 +495,12 @@ def test_settings_that_a_loaded_model_does_not_have_are_refused(engine: AsyncEng
         provider_for(engine, ProviderSettings(Defaults(think="off")))
 
 
+def test_the_entry_point_of_inspect_registers_the_provider() -> None:
+    (point,) = entry_points(group="inspect_ai", name="ossctl")
+    assert is_registry_object(point.load().ossctl)
+
+
+@pytest.mark.slow
 def test_inspect_finds_the_provider_by_its_entry_point(tmp_path: Path) -> None:
     (tmp_path / "sums.py").write_text("""\
 from inspect_ai import Task, task
