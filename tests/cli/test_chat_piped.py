@@ -38,10 +38,10 @@ def only_session(folder: Path) -> str:
 
 def test_each_line_is_a_turn_and_stdout_has_the_answers_alone(tmp_path: Path) -> None:
     result = chat(
-        tmp_path, "Say hi.\n\nWhat did I say?\n/stats\n/exit\nNever said.\n", "--commands", "-n", 12
+        tmp_path, "What is gravity?\n\nWhat did I say?\n/stats\n/exit\nNever said.\n", "--commands", "-n", 12
     )
     assert result.code == 0
-    first = ossctl("run", *MODEL, "-n", 12, "Say hi.", cwd=tmp_path).stdout
+    first = ossctl("run", *MODEL, "-n", 12, "What is gravity?", cwd=tmp_path).stdout
     assert result.stdout.startswith(first)
     assert len(result.stdout) > len(first)
     assert "2 answers" in result.stderr

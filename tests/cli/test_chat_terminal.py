@@ -43,10 +43,10 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 def test_a_conversation_from_the_first_key_to_the_next_day(tmp_path: Path) -> None:
     with chat(tmp_path, "-n", 30) as terminal:
         terminal.wait(r"(?m)^> *$")
-        terminal.enter("Say hi.")  # the model is not there yet
+        terminal.enter("What is gravity?")  # the model is not there yet
         terminal.wait(STATISTICS)
         terminal.settle()
-        said = ossctl("run", *MODEL, "-n", 30, "Say hi.", cwd=tmp_path).stdout.strip()
+        said = ossctl("run", *MODEL, "-n", 30, "What is gravity?", cwd=tmp_path).stdout.strip()
         assert " ".join(said.split()) in " ".join(terminal.text.split())
         assert re.search(
             r"Smollm2 .* · [\d.]+ tokens/s · .*context \d+ of [\d,]+ \(\d+ %\)", terminal.lines[-1]
@@ -55,7 +55,7 @@ def test_a_conversation_from_the_first_key_to_the_next_day(tmp_path: Path) -> No
         session = terminal.wait(r"Saved: ossctl chat --resume (\w+)")[1]
         assert terminal.end() == 0
     with chat(tmp_path, "-c", "-n", 5) as terminal:
-        terminal.wait(rf"Say hi\.  \({session}, 1 turn\)")
+        terminal.wait(rf"What is gravity\?  \({session}, 1 turn\)")
         terminal.wait(lambda text: " ".join(said.split()) in " ".join(text.split()))
         terminal.enter("/undo")
         terminal.wait("Took back message 1 and its answer")
