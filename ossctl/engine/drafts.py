@@ -83,25 +83,26 @@ class Drafter:
 
     Some kernels sum in another order for several tokens than for one, which would change answers. So the
     logits of the first draft of each size are only compared with those of the same tokens, decoded one by one
-    in the following steps. After a difference, nothing is drafted any more.
+    in the following steps. After a difference, no decode gets as large again.
     """
 
     def __init__(self, runner: Runner, options: DraftOptions) -> None:
         self._runner = runner
         self._options = options
-        self._exact = True
+        self._largest = math.inf  # tokens of a decode that has shown no difference
         self._proven: set[_Kind] = set()
         self._proofs: list[_Proof] = []
+        self._proving: _Kind = (0, 0, 0)
+        self._n_compared = 0
         self.costs = DecodeCosts(options.costs)
 
     def extend(self, batch: Batch) -> Batch:
         """`batch` with guesses behind the tokens of sequences that are generating."""
-        self._proofs = [proof for proof in self._proofs if proof.continues]
-        if self._proofs or not self._exact:
+        if self._is_proving():
             return batch
         n_tokens = sum(len(chunk.tokens) for _, chunk in batch)
         n_rows = sum(chunk.n_rows for _, chunk in batch)
-        free = min(self._runner.n_rows - n_rows, self._runner.n_ubatch - n_tokens)
+        free = int(min(self._runner.n_rows - n_rows, min(self._runner.n_ubatch, self._largest) - n_tokens))
         if free <= 0 or math.isinf(self.costs(n_tokens + 1)):
             return batch
         guesses = [_guess(sequence, self._limit(sequence, chunk, free)) for sequence, chunk in batch]
@@ -125,7 +126,7 @@ class Drafter:
 
         The decode has to be taken back.
         """
-        self._proven.add(_kind(batch))
+        self._proving, self._n_compared = _kind(batch), 0
         for sequence, chunk, rows in _with_rows(batch, logits.copy()):
             self._proofs.append(_Proof(sequence, sequence.num_tokens, _guesses(chunk), rows))
 
@@ -136,7 +137,16 @@ class Drafter:
         single = (each for each in _with_rows(batch, logits) if len(each[1].tokens) == 1)
         rows = {sequence: rows for sequence, _, rows in single}
         self._proofs = [proof for proof in self._proofs if proof.continues and proof.sequence in rows]
-        self._exact = self._exact and all(proof.agrees(rows[proof.sequence][0]) for proof in self._proofs)
+        if not all(proof.agrees(rows[proof.sequence][0]) for proof in self._proofs):
+            self._largest, self._proofs = self._proving[1] - 1, []
+        self._n_compared += len(self._proofs)
+
+    def _is_proving(self) -> bool:
+        """Whether logits are still being compared. One row alone proves nothing."""
+        self._proofs = [proof for proof in self._proofs if proof.continues]
+        if not self._proofs and self._n_compared > 1:
+            self._proven.add(self._proving)
+        return bool(self._proofs)
 
     def _can_draft(self, batch: Batch) -> bool:
         """Whether a proof of `batch`, if it needs one, can take its decode back."""
