@@ -24,6 +24,7 @@ PROSE = (*PAGES, ROOT / "CONTRIBUTING.md")
 pytestmark = pytest.mark.timeout(600)  # the first test that needs them runs all pages
 
 MOST_NOT_RUN = 16  # blocks that compile, need a GPU or other machines, or write outside of a test's home
+SLOW = ("eval.md",)  # imports Inspect six times
 
 
 def name_of(page: Path) -> str:
@@ -35,20 +36,29 @@ def text_of(page: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def ran() -> dict[Path, list[Ran]]:
-    """All pages, run once."""
+def ran(request: pytest.FixtureRequest) -> dict[Path, list[Ran]]:
+    """The pages that are tested, run once."""
     if shutil.which("bash") is None or shutil.which("jq") is None:
         pytest.skip("bash or jq is missing")
-    return run_pages()
+    specs = [getattr(item, "callspec", None) for item in request.session.items]
+    tested = {spec.params.get("page") for spec in specs if spec is not None}
+    return run_pages([page for page in PAGES if page in tested])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+each_page = pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if page.name in SLOW else []) for page in PAGES],
+    ids=map(name_of, PAGES),
+)
+
+
+@each_page
 def test_the_commands_of_a_page_run(page: Path, ran: dict[Path, list[Ran]]) -> None:
     failed = [each.described for each in ran[page] if each.code != 0]
     assert not failed, "\n".join([name_of(page), *failed])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@each_page
 def test_a_page_shows_what_its_commands_print(page: Path, ran: dict[Path, list[Ran]]) -> None:
     differing = [each.described for each in ran[page] if not each.is_as_shown]
     assert not differing, "\n".join([f"{name_of(page)}: `make generated` refreshes", *differing])
