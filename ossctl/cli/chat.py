@@ -3,7 +3,7 @@
 import sys
 from contextlib import closing
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from ossctl.cli.options import (
     ModelOption,
     SystemOption,
     is_configured,
+    source_of,
 )
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup, template_of
@@ -141,11 +142,8 @@ def _given(context: typer.Context) -> list[str]:
     """Names of the settings that come from the command line or the environment."""
     from ossctl.app.sessions.chat_settings import ChatSettings
 
-    def is_given(option: str) -> bool:
-        source: Any = context.get_parameter_source(option)
-        return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
-
-    return [field.name for field in fields(ChatSettings) if is_given(field.name)]
+    given = ("COMMANDLINE", "ENVIRONMENT")
+    return [field.name for field in fields(ChatSettings) if source_of(context, field.name) in given]
 
 
 def _model_file(reference: str | None, loading: "LoadOptions") -> "ModelFile":

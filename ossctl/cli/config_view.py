@@ -8,6 +8,7 @@ from typing import Any
 
 from ossctl.cli.config_keys import ConfigKeys, keys_of, options_of
 from ossctl.cli.configured import Applied
+from ossctl.cli.options import source_of
 from ossctl.config.config import Config, Setting
 from ossctl.config.file import ConfigFile, dotted
 from ossctl.config.key_lines import Key
@@ -65,8 +66,7 @@ def in_environment(keys: ConfigKeys) -> Iterator[Shown]:
 def of_command(context: Any, applied: Applied) -> Iterator[Shown]:
     """Every option of a command, whose lenient context this is, as it would count."""
     for name, option in options_of(context.command).items():
-        source = context.get_parameter_source(option.name)
-        kind = str(source.name) if source else ""
+        kind = source_of(context, option.name)
         setting = applied.setting(option.name, kind)
         if setting is not None:
             yield Shown(name, _of_setting(setting), str(setting))

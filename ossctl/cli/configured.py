@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ossctl.cli.config_keys import ConfigKeys, as_given, merges, options_of
+from ossctl.cli.options import source_of
 from ossctl.cli.output import Output
 from ossctl.config.config import DEFAULTS, Config, Setting, Settings, load_config, nearest, settings_in
 from ossctl.config.file import ConfigFile, dotted
@@ -116,8 +117,8 @@ def configure(
     Raises UsageError.
     """
     options = options_of(probe.command)
-    given = {name for name, option in options.items() if _source(probe, option) == "COMMANDLINE"}
-    ambient = {name for name, option in options.items() if _source(probe, option) == "ENVIRONMENT"}
+    given = {name for name, option in options.items() if source_of(probe, option.name) == "COMMANDLINE"}
+    ambient = {name for name, option in options.items() if source_of(probe, option.name) == "ENVIRONMENT"}
     names = probe.params.get(PRESET_PARAMETER) or ()
     chosen = [_known(keys, config.preset(name)) for name in config.preset_chain(names)]
     presets = merged(chosen, options)
@@ -225,11 +226,6 @@ def _arguments(name: str, option: Any, setting: Setting) -> list[str]:
     if option.count:
         return [f"--{name}"] * value
     return [f"--{name}={each}" for each in (value if isinstance(value, list) else [value])]
-
-
-def _source(context: Any, option: Any) -> str:
-    source = context.get_parameter_source(option.name)
-    return str(source.name) if source is not None else ""
 
 
 def ignored(keys: ConfigKeys, config: Config) -> Iterator[str]:

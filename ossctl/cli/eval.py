@@ -14,7 +14,7 @@ from ossctl.cli.completion import complete_models, complete_task
 from ossctl.cli.contestants import ContestantGroup, given_model
 from ossctl.cli.eval_view import EvalProgress, evaluation_text, task_lines
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_standing
+from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_given, is_standing, source_of
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import tool_options
@@ -202,7 +202,7 @@ def evaluate(
         grader,
         deterministic,
         retry_failed,
-        frozenset(each for each in _SAMPLING if _is_given(context, each) or is_standing(context, each)),
+        frozenset(each for each in _SAMPLING if is_given(context, each) or is_standing(context, each)),
     )
     options.check()
     loading = replace(loading, cache_bytes=cache, template=template.template())
@@ -243,7 +243,7 @@ def _new_folder(path: Path | None, context: typer.Context) -> "EvalFolder":
 
     now = datetime.now().astimezone()
     variables = [
-        str(each.envvar) for each in context.command.params if _source(context, each.name) == "ENVIRONMENT"
+        str(each.envvar) for each in context.command.params if source_of(context, each.name) == "ENVIRONMENT"
     ]
     words = [word for word in context.meta[ARGUMENTS] if word not in _SHOWING]
     record = JobRecord(
@@ -259,7 +259,7 @@ def _resume(context: typer.Context, path: Path) -> None:
     """Run the command again, with the options of the folder, and how to show and load given now."""
     from ossctl.app.eval.folder import EvalFolder
 
-    given = [each for each in context.command.params if _is_given(context, each.name)]
+    given = [each for each in context.command.params if is_given(context, each.name or "")]
     for option in given:
         if option.name not in _CHANGEABLE:
             raise UsageError(
@@ -284,13 +284,3 @@ def _resume(context: typer.Context, path: Path) -> None:
 
 def _name(option: Any) -> str:
     return str(max(option.opts, key=len)) if option.opts[0].startswith("-") else "TASK"
-
-
-def _is_given(context: typer.Context, option: str | None) -> bool:
-    return _source(context, option) == "COMMANDLINE"
-
-
-def _source(context: typer.Context, option: str | None) -> str:
-    """Where the value of an option is from, in Typer's words."""
-    source: Any = context.get_parameter_source(option or "")
-    return str(source.name) if source is not None else ""

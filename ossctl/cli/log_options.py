@@ -1,12 +1,13 @@
 """The group of options for the log of `ossctl run`, and for continuing what is in it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ossctl.cli.completion import complete_session
 from ossctl.cli.offer import model_file
+from ossctl.cli.options import is_given
 from ossctl.cli.output import Output
 from ossctl.errors import ModelError, UsageError
 
@@ -52,12 +53,6 @@ def log_options(
 
     earlier = _earlier(context, resume) if go_on or resume is not None else None
     return LogOptions(log, is_given(context, "log"), earlier)
-
-
-def is_given(context: typer.Context, option: str) -> bool:
-    """Whether the command line sets an option."""
-    source: Any = context.get_parameter_source(option)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def continued_file(

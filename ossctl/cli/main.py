@@ -23,6 +23,7 @@ from ossctl.cli.eval import ARGUMENTS, evaluate
 from ossctl.cli.eval_ppl import ppl
 from ossctl.cli.log import log
 from ossctl.cli.models import ls, rm, show, verify
+from ossctl.cli.options import source_of
 from ossctl.cli.output import Output
 from ossctl.cli.plan import plan
 from ossctl.cli.pull import pull
@@ -71,10 +72,10 @@ class Commands(TyperGroup):
                 from ossctl.cli.configured import applied_to
 
                 name = option.name or ""
-                source = context.get_parameter_source(name)
-                if setting := applied_to(context).setting(name, source.name if source else ""):
+                source = source_of(context, name)
+                if setting := applied_to(context).setting(name, source):
                     raise UsageError(f"{setting}: {error.message}") from None
-                if source is not None and source.name == "COMMANDLINE":
+                if source == "COMMANDLINE":
                     error.param_hint = [*option.opts]
             raise
         except UsageError as error:

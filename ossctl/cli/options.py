@@ -72,16 +72,25 @@ VerboseOption = Annotated[
 ]
 
 
+def source_of(context: Any, option: str | None) -> str:
+    """Where the value of an option is from, in Typer's words; "" if it has no such option."""
+    source = context.get_parameter_source(option or "")
+    return str(source.name) if source is not None else ""
+
+
 def is_standing(context: typer.Context, option: str) -> bool:
     """Whether the environment or a config file sets an option, rather than the command line."""
-    source: Any = context.get_parameter_source(option)
-    return source is not None and source.name in ("ENVIRONMENT", "DEFAULT_MAP")
+    return source_of(context, option) in ("ENVIRONMENT", "DEFAULT_MAP")
 
 
 def is_configured(context: typer.Context, option: str) -> bool:
     """Whether a config file sets an option, and nothing with precedence does."""
-    source: Any = context.get_parameter_source(option)
-    return source is not None and source.name == "DEFAULT_MAP"
+    return source_of(context, option) == "DEFAULT_MAP"
+
+
+def is_given(context: typer.Context, option: str) -> bool:
+    """Whether the command line, or a preset on it, sets an option."""
+    return source_of(context, option) == "COMMANDLINE"
 
 
 def generation_options(

@@ -9,7 +9,7 @@ import typer
 from ossctl.cli.command import command
 from ossctl.cli.format_options import FormatGroup
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.log_options import LogGroup, continued_file, is_given, kept_model
+from ossctl.cli.log_options import LogGroup, continued_file, kept_model
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
     GenerationGroup,
@@ -17,6 +17,7 @@ from ossctl.cli.options import (
     SystemOption,
     TextOutput,
     VariablesOption,
+    is_given,
     is_standing,
 )
 from ossctl.cli.template_options import TemplateGroup, template_of

@@ -147,13 +147,24 @@ def _choices(fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _by_letter(name: str, value: dict[str, Any]) -> list[Any]:
-    """The choices of `{"A": …, "B": …}`, or of `{"text": […], "label": ["A", …]}`."""
-    texts, labels = list(value.values()), list(value)
-    if {*value} == {"text", "label"} and isinstance(value["text"], list) and isinstance(value["label"], list):
-        texts, labels = value["text"], value["label"]
-    if labels != [*ascii_uppercase[: len(texts)]]:
-        raise InvalidQuestion(f"{name} must be a list of texts, or an object with the keys A, B, C and so on")
+    """The choices of `{"A": …, "B": …}` or `{"text": […], "label": ["A", …]}`; labels may also be 1, 2, …"""
+    labels, texts = _labelled(value)
+    if labels not in ([*ascii_uppercase[: len(texts)]], _numbers(len(texts))):
+        raise InvalidQuestion(
+            f"{name} must be a list of texts, or an object with the keys A, B, C or 1, 2, 3 and so on"
+        )
     return texts
+
+
+def _labelled(value: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """The labels and the texts of choices that are an object."""
+    if {*value} == {"text", "label"} and isinstance(value["text"], list) and isinstance(value["label"], list):
+        return value["label"], value["text"]
+    return list(value), list(value.values())
+
+
+def _numbers(count: int) -> list[str]:
+    return [str(number) for number in range(1, count + 1)]
 
 
 def _targets(fields: Mapping[str, Any], choices: tuple[str, ...], *, needed: bool) -> tuple[str, ...]:
@@ -168,10 +179,16 @@ def _targets(fields: Mapping[str, Any], choices: tuple[str, ...], *, needed: boo
         if name not in given:
             raise InvalidQuestion(f"{next(iter(given))} needs choices", "Add them as a list in choices.")
         return tuple(_plain(name, value) for value in _each(name, given[name]))
-    texts_only = all(isinstance(choice, str) for choice in fields[_field(fields, _CHOICES)])
+    choices_given = fields[_field(fields, _CHOICES)]
+    is_object = isinstance(choices_given, dict)
+    numbered = is_object and _labelled(choices_given)[0] == _numbers(len(choices))
+    texts_only = is_object or all(isinstance(choice, str) for choice in choices_given)
     read = {}
     for key, answer in given.items():
-        read[key] = tuple(_letter(key, value, choices, is_index=texts_only) for value in _each(key, answer))
+        first = 1 if numbered and key not in _INDEX else 0
+        read[key] = tuple(
+            _letter(key, value, choices, first=first, is_index=texts_only) for value in _each(key, answer)
+        )
     if len({*read.values()}) > 1:
         readings = ", ".join(f"{key} means {'/'.join(letters)}" for key, letters in read.items())
         raise InvalidQuestion(f"the right answer is not clear: {readings}", "Keep one of the fields.")
@@ -197,8 +214,8 @@ def _plain(name: str, value: Any) -> str:
     return solution[1] if solution else text
 
 
-def _letter(name: str, value: Any, choices: tuple[str, ...], *, is_index: bool) -> str:
-    """The letter of the choice that `value` means: a letter, an index that counts from 0, or its text.
+def _letter(name: str, value: Any, choices: tuple[str, ...], *, first: int, is_index: bool) -> str:
+    """The letter of the choice that `value` means: a letter, an index that counts from `first`, or its text.
 
     If `is_index`, an integer means no text.
     """
@@ -210,14 +227,14 @@ def _letter(name: str, value: Any, choices: tuple[str, ...], *, is_index: bool) 
     bare = text.strip("().")
     if len(bare) == 1 and bare.upper() in letters:
         found.add(bare.upper())
-    if bare.isascii() and bare.isdecimal() and len(bare) <= 2 and int(bare) < len(choices):
-        found.add(letters[int(bare)])
+    if bare.isascii() and bare.isdecimal() and len(bare) <= 2 and int(bare) - first in range(len(choices)):
+        found.add(letters[int(bare) - first])
     if len(found) > 1:
         meanings = " or ".join(sorted(found))
         hint = "Use answer_index, which counts from 0, instead."
         raise InvalidQuestion(f"{name} {text!r} can mean the choice {meanings}", hint)
     if not found:
-        indices = f"an index from 0 to {len(choices) - 1}"
+        indices = f"an index from {first} to {len(choices) - 1 + first}"
         hint = f"Give a letter from A to {letters[-1]}, {indices}, or the text of a choice."
         raise InvalidQuestion(f"{name} {text[:80]!r} is not among the {len(choices)} choices", hint)
     return found.pop()

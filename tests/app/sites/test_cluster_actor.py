@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,8 @@ _decoder: msgspec.msgpack.Decoder[FromSite] = msgspec.msgpack.Decoder(FromSite)
 def node_job(reference: str) -> NodeJob:
     job = BatchOptions(Path("in.jsonl")).job()
     model = BatchModel(Path(reference), LoadOptions(ctx=512, parallel=2))
-    return NodeJob(site_job_of(job, Workload(Purpose.BATCH), model, ToolOptions()), reference, n_cpus=1)
+    site_job = site_job_of(job, Workload(Purpose.BATCH), model, ToolOptions())
+    return NodeJob(replace(site_job, reference=reference), n_cpus=1)
 
 
 async def said_by(actor: NodeActor, last: type[FromSite]) -> list[FromSite]:
@@ -69,7 +71,7 @@ def test_a_node_without_the_model_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 
     failed = asyncio.run(run("hf:org/repo:model.gguf"))
     assert isinstance(failed, Failed)
-    assert failed.message == "hf:org/repo:model.gguf is not on this machine"
+    assert failed.message == "it does not have hf:org/repo:model.gguf"
 
 
 def test_an_engine_gets_the_cpus_that_ray_gives_its_actor() -> None:

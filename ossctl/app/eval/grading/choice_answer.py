@@ -44,6 +44,7 @@ _MENTION = re.compile(
     r"|(?<![\w'])([B-HJ-Z])(?!\w|'[a-z])|(?<![\w'])([AI])(?!\w|'[a-z]|\s(?!(?:and|or|is|because)\b)[a-z])"
 )
 _CLAUSE = re.compile(r"[,;:]\s|\s(?:but|so|while|whereas|therefore|thus)\s")
+_CONTRAST = re.compile(r"\s\(?(?=(?:rather than|instead of|and not|not)\s)", re.IGNORECASE)
 _BRACKETED = re.compile(r"\(([A-Z])\)")
 _LISTED = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*\S", re.MULTILINE)
 _NOISE = re.compile(r"[^\w.%/+-]+")
@@ -114,7 +115,8 @@ def _is_letter(found: re.Match[str], text: str) -> bool:
 
 def _by_text(answer: str, texts: Mapping[str, str]) -> Reading[str] | None:
     """The one choice whose text is in `answer`, as whole words."""
-    said = " , ".join(clause for clause in _CLAUSE.split(answer) if not _WRONG.match(clause))
+    clauses = _CLAUSE.split(_CONTRAST.sub(", ", answer))
+    said = " , ".join(clause for clause in clauses if not _WRONG.match(clause))
     within = f" {_comparable(said)} "
     found = [letter for letter, text in texts.items() if f" {text} " in within or f" {text}. " in within]
     found = [a for a in found if not any(a != b and f" {texts[a]} " in f" {texts[b]} " for b in found)]

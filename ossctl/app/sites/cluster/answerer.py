@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from ossctl.app.batch.run import AnsweredBy, Answerer, BatchJob, BatchModel
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.app.library.resolve import is_path
 from ossctl.app.sites.answerer import answerer_of, site_job_of
 from ossctl.app.sites.cluster.connection import connected
 from ossctl.app.sites.cluster.fleet import ClusterFleet
 from ossctl.app.sites.cluster.node_job import NodeJob
+from ossctl.app.sites.find_model import reference_elsewhere
 from ossctl.app.tools.options import ToolOptions
-from ossctl.config.alias import model_behind
 from ossctl.planning.workload import Workload
 
 
@@ -33,8 +31,7 @@ def answered_by_cluster(
 
     `model` is a name, which each node looks up for itself, or a path that all share.
     """
-    behind = model_behind(model)
-    reference = str(Path(behind).absolute()) if is_path(behind) else behind
+    reference = reference_elsewhere(model)
     with connected(cluster.address) as ray:
 
         @contextmanager
@@ -42,9 +39,10 @@ def answered_by_cluster(
             job: BatchJob, workload: Workload, model: BatchModel, interrupt: Interrupt
         ) -> Iterator[Answerer]:
             site_job = site_job_of(job, workload, model, tools)
+            site_job = replace(site_job, reference=reference, may_pull=cluster.pull)
             fleet = ClusterFleet(
                 ray,
-                lambda node: NodeJob(site_job, reference, node.n_cpus, cluster.pull),
+                lambda node: NodeJob(site_job, node.n_cpus),
                 say,
                 job.sink.crash_hint,
             )
