@@ -338,6 +338,16 @@ def unavailable(tmp_path: Path) -> Sequence[BubblewrapPlace]:
     return BubblewrapPlace("no-such-bwrap"), BubblewrapPlace(str(broken))
 
 
+@BWRAP
+def test_an_environment_may_be_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = tmp_path / "venv"
+    link.symlink_to(sys.prefix)
+    program = link / Path(sys.executable).relative_to(sys.prefix)
+    monkeypatch.setattr(sys, "prefix", str(link))
+    monkeypatch.setattr(sys, "executable", str(program))
+    BubblewrapPlace().check()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap")
 def test_a_place_that_does_not_work_is_passed_over_and_said(tmp_path: Path, engine: str) -> None:
     missing, broken = unavailable(tmp_path)

@@ -107,7 +107,12 @@ def child_arguments(limits: Limits) -> Sequence[str]:
 
 def own_python() -> Sequence[str]:
     """The interpreter, which ignores the environment and the user's own packages."""
-    return (sys.executable if _prefixes() else "/usr/bin/python3", "-I")
+    if not _prefixes():
+        return ("/usr/bin/python3", "-I")
+    program, prefix = Path(sys.executable), Path(sys.prefix)
+    if program.is_relative_to(prefix):  # which may be a link to the folder that is bound
+        program = prefix.resolve() / program.relative_to(prefix)
+    return (str(program), "-I")
 
 
 def _prefixes() -> Sequence[str]:
