@@ -11,9 +11,9 @@ _HEAD = re.compile(
 )
 _LINE = re.compile(r"^L(\d+): (.*)$", re.MULTILINE)
 _CODE = r"(?<!`)(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)"
-_CODE_OR_CITATION = re.compile(
-    rf"{_CODE}|【(?P<page>\d{{1,6}})†(?P<place>[^†】\n]{{1,100}})(?:†[^†】\n]{{1,100}})?】"
-)
+_CITATION = r"【(?P<page>\d{1,6})†(?P<place>[^†】\n]{1,100})(?:†[^†】\n]{1,100})?】"
+_CODE_OR_CITATION = re.compile(f"{_CODE}|{_CITATION}")
+_FINISHED = re.compile(f"{_CODE}(?=.)|{_CITATION}")
 _FENCE = re.compile(r"[\s>]*(`{3,}|~{3,})")
 _UNFINISHED = re.compile(r"【(?:\d{1,6}(?:†[^†】\n]{0,100}(?:†[^†】\n]{0,100})?)?)?\Z")
 _LINES = re.compile(r"L(\d{1,9})(?:\s*[-\u2013]\s*L?(\d{1,9}))?")
@@ -126,8 +126,8 @@ class Citations:
 
 def _unfinished(text: str) -> int:
     """Where a line ends for now: before a citation, or code within the text, that is not complete."""
-    code = re.sub(rf"{_CODE}(?=.)", lambda found: " " * len(found[0]), text).find("`")
-    citation = _UNFINISHED.search(text)
+    rest = _FINISHED.sub(lambda found: " " * len(found[0]), text)
+    code, citation = rest.find("`"), _UNFINISHED.search(rest)
     return min(code if code >= 0 else len(text), citation.start() if citation else len(text))
 
 

@@ -1,8 +1,8 @@
 """Citations in answers, whole and in pieces."""
 
-import random
-
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ossctl.app.tools.browser.citations import Citations, cited_pages, with_footnotes
 
@@ -51,19 +51,16 @@ def test_forms_of_citations(answer: str, shown: str, quotations: list[str]) -> N
     assert [note.quotation for note in notes] == quotations
 
 
-def test_pieces_give_the_same_as_the_whole() -> None:
-    seed = random.randrange(2**32)
-    rng = random.Random(seed)
+TOKENS = ["【", "】", "1", "†", "L7", "-", "a ", "\n", "【1†L7-L8】", "【0†L1】", "`", "```"]
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=25).map("".join), st.integers(1, 5))
+@example("【1†`-【1†L7-L8】】a `a", 2)  # a quote within a citation begins no code
+def test_pieces_give_the_same_as_the_whole(answer: str, size: int) -> None:
     pages = cited_pages(RESULTS)
-    for _ in range(300):
-        answer = "".join(
-            rng.choices(
-                ["【", "】", "1", "†", "L7", "-", "a ", "\n", "【1†L7-L8】", "【0†L1】", "`", "```"], k=20
-            )
-        )
-        citations = Citations(pages)
-        pieces = [citations.add(answer[i : i + 3]) for i in range(0, len(answer), 3)]
-        assert ("".join(pieces) + citations.end(), citations.footnotes) == with_footnotes(answer, pages), seed
+    citations = Citations(pages)
+    pieces = [citations.add(answer[i : i + size]) for i in range(0, len(answer), size)]
+    assert ("".join(pieces) + citations.end(), citations.footnotes) == with_footnotes(answer, pages)
 
 
 def test_text_without_citations_is_not_held_back() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from threading import Timer
 from time import monotonic, sleep
@@ -238,7 +238,9 @@ def test_a_url_that_nobody_answers_is_an_error() -> None:
 def test_ctrl_c_ends_a_start_and_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdio, "GRACE_SECONDS", 0.1)
     source = McpSource([McpServer("old", (*BY_HAND, "mute"))], 20.0)
-    with closing(source):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    with closing(source), ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGINT, before)
         Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
         with pytest.raises(KeyboardInterrupt):
             source.tools()
