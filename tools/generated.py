@@ -3,6 +3,7 @@
 These are parts of README.md and docs/, the output that both show, the completions and the man page.
 """
 
+import functools
 import os
 import re
 import subprocess
@@ -215,6 +216,7 @@ def _roff(text: str) -> str:
     return rf"\&{escaped}" if escaped[:1] in (".", "'") else escaped
 
 
+@functools.cache
 def _printed(*arguments: str, **variables: str) -> str:
     """What `ossctl` prints, whatever this user's settings are."""
     program = "import sys; sys.argv[0] = 'ossctl'; from ossctl.__main__ import main; main()"

@@ -157,14 +157,17 @@ def test_a_call_and_its_result_go_through_inspect(nano: Model) -> None:
 
 
 def test_the_error_of_a_call_and_a_name_that_is_none_reach_the_model(nano: Model) -> None:
-    call = ToolCall("c1", "no such tool!", {})
-    failed = ChatMessageTool(content="", tool_call_id="c1", error=ToolCallError("parsing", "no tool"))
-    conversation: list[ChatMessage] = [
-        ChatMessageUser(content="Hello"),
-        ChatMessageAssistant(content="", tool_calls=[call]),
-        failed,
-    ]
-    assert ask(nano, conversation, tools=[WEATHER]).completion
+    def prompt_tokens(error: str) -> int:
+        call = ToolCall("c1", "no such tool!", {})
+        failed = ChatMessageTool(content="", tool_call_id="c1", error=ToolCallError("parsing", error))
+        conversation: list[ChatMessage] = [
+            ChatMessageUser(content="Hello"),
+            ChatMessageAssistant(content="", tool_calls=[call]),
+            failed,
+        ]
+        return ask(nano, conversation, tools=[WEATHER]).input_context_tokens or 0
+
+    assert prompt_tokens("no tool, nor anything like it") > prompt_tokens("no tool") > 0
 
 
 @pytest.mark.parametrize(
