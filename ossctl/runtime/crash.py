@@ -22,17 +22,21 @@ from ossctl.runtime.rpc import lost_workers
 
 _FAULTS = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")
 _EXIT_CODE = 1
-_LOST_ADVICE = "Start `ossctl worker` there again, or leave it out of --rpc."
+LOST_ADVICE = "Start `ossctl worker` there again, or leave it out of --rpc."
 _PATIENCE = 5  # seconds for writing a report
 _PLAIN_TERMINAL = "\r\x1b[0m\x1b[?25h\x1b[?2004l"  # no colours, cursor shown, no bracketed paste
 
 
 class CrashReporter:
-    """Handles crashes. `saved` is a sentence about what is not lost; if `folder` is set, reports go there."""
+    """Handles crashes. `saved` is a sentence about what is not lost; if `folder` is set, reports go there.
+
+    `on_lost` gets a sentence on workers that are gone, if that is why the process ends.
+    """
 
     def __init__(self) -> None:
         self.saved = ""
         self.folder: Path | None = None
+        self.on_lost: Callable[[str], None] | None = None
         self._log: Callable[[], Sequence[str]] = list
         self._installed = self._ending = False
         # C keeps only the pointers
@@ -74,7 +78,9 @@ class CrashReporter:
             if self._ending:  # other threads of the same kernel fail, too
                 time.sleep(_PATIENCE)
             self._ending = True
-            message, advice = (lost, _LOST_ADVICE) if lost else self._crashed(cause)
+            message, advice = (lost, LOST_ADVICE) if lost else self._crashed(cause)
+            if lost and self.on_lost is not None:
+                self.on_lost(lost)
             _restore_terminal()
             if os.isatty(1):
                 os.write(1, b"\n")

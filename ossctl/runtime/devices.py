@@ -53,12 +53,18 @@ class _Properties(ctypes.Structure):
     ]
 
 
-def list_devices() -> tuple[BackendDevice, ...]:
-    """All devices, in the order of ggml's registry."""
+def list_devices(backend: str = "") -> tuple[BackendDevice, ...]:
+    """All devices, or those of a `backend`, in the order of ggml's registry.
+
+    A worker that serves another process does not answer, so only those of other backends can be listed then.
+    """
     _start()
+    pointer = ctypes.c_void_p
     count = function("ggml_backend_dev_count", ctypes.c_size_t)()
-    get = function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
-    return tuple(_describe(get(index)) for index in range(count))
+    get = function("ggml_backend_dev_get", pointer, ctypes.c_size_t)
+    registry = function("ggml_backend_dev_backend_reg", pointer, pointer)
+    found = map(get, range(count))
+    return tuple(_describe(each) for each in found if backend in {"", _registry_name(registry(each))})
 
 
 def find_device(name: str) -> int:

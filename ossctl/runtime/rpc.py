@@ -30,6 +30,10 @@ class WorkerError(OssctlError):
     """A worker cannot be used."""
 
 
+class WorkerAbsent(WorkerError):
+    """A worker does not answer, which may change."""
+
+
 def parse_addresses(text: str) -> tuple[str, ...]:
     """The addresses in `HOST:PORT,HOST:PORT`, each once. Raises UsageError."""
     addresses = tuple(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
@@ -66,12 +70,12 @@ def check_worker(address: str, seconds: float = _SECONDS) -> None:
             connection.sendall(_HELLO)
             size, *version = _ANSWER.unpack(_receive(connection, _ANSWER.size))
     except TimeoutError:
-        raise WorkerError(
+        raise WorkerAbsent(
             f"worker {address} does not answer within {seconds:g} seconds",
             "It is out of reach, frozen, or busy: a worker serves one client at a time.",
         ) from None
     except ConnectionRefusedError:
-        raise WorkerError(
+        raise WorkerAbsent(
             f"no worker listens at {address}", "Start `ossctl worker` there, or correct the address."
         ) from None
     except EOFError:
@@ -80,7 +84,7 @@ def check_worker(address: str, seconds: float = _SECONDS) -> None:
             "It is another program, or a worker of an older llama.cpp.",
         ) from None
     except OSError as error:
-        raise WorkerError(f"worker {address} cannot be reached: {error.strerror or error}") from None
+        raise WorkerAbsent(f"worker {address} cannot be reached: {error.strerror or error}") from None
     if size != _ANSWER.size - 8:
         raise WorkerError(f"{address} does not speak llama.cpp's RPC protocol; it is another program")
     if version[0] != PROTOCOL[0] or version[1] > PROTOCOL[1]:

@@ -17,50 +17,9 @@ from ossctl.errors import UsageError
 from ossctl.runtime.rpc import PROTOCOL, WorkerError, check_worker, parse_addresses
 from tests.support.command import command, environment, ossctl
 from tests.support.llama_oracle import has_rpc
+from tests.support.workers import worker
 
 NANO = ("-m", "nano", "-t", 0, "--threads", 1, "--ctx", 512, "-n", 8)
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-class Worker:
-    """`ossctl worker`, whose lines are read one by one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.address = free_address()
-        folder.mkdir(exist_ok=True)
-        arguments = command("worker", "--listen", self.address, "--threads", 1)
-        self.process = subprocess.Popen(
-            arguments, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip()
-
-    def server(self) -> int:
-        """The process that llama.cpp serves in."""
-        (child,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(child)
-
-    def end(self, signum: int = signal.SIGINT) -> tuple[int, str]:
-        self.process.send_signal(signum)
-        _, said = self.process.communicate(timeout=10)
-        return self.process.returncode, said
-
-
-@contextmanager
-def worker(folder: Path) -> Iterator[Worker]:
-    started = Worker(folder)
-    try:
-        yield started
-    finally:
-        started.process.terminate()
-        started.process.communicate(timeout=10)
 
 
 @contextmanager

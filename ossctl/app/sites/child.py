@@ -17,10 +17,11 @@ from ossctl import __version__
 from ossctl.app.inference.loading import explain_crashes
 from ossctl.app.sites import frames
 from ossctl.app.sites.frames import Finish, Lines, Start, ToSite
-from ossctl.app.sites.site import BEAT_SECONDS, FROZEN_SECONDS, Failed, FromSite, Hello, SiteJob
+from ossctl.app.sites.site import BEAT_SECONDS, FROZEN_SECONDS, Failed, FromSite, Hello, SiteJob, WorkersGone
 from ossctl.app.sites.worker import SiteWorker
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode
+from ossctl.runtime.crash import LOST_ADVICE, crash_reporter
 
 _CLOSING_SECONDS = 0.5  # for the tools' programs, once the driver is gone
 _SILENT_SECONDS = (
@@ -50,6 +51,7 @@ class _Child:
     def run(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
         explain_crashes("")
+        crash_reporter().on_lost = lambda reason: self._tell(WorkersGone(reason, LOST_ADVICE))
         with suppress(OSError):
             frames.begin(self._sink)
         self._tell(Hello(__version__, VERSION))

@@ -14,6 +14,7 @@ from ossctl.app.sites.site import FROZEN_SECONDS, Failed, Lost, Note, Ready, Sit
 from ossctl.errors import ExitCode, MemoryShortage, ModelError, OssctlError, UsageError
 
 _ERRORS = {error.exit_code: error for error in (UsageError, ModelError, MemoryShortage)}
+_MAX_FRUITLESS = 10
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,18 @@ class Member:
     was_silent: bool = False
     deaths: list[str] = field(default_factory=list)
     failed_starts: int = 0
+    fruitless: int = 0  # innocent deaths in a row, without an answer between them
     gone: bool = False
     done: int = 0
+    done_before: int = 0  # the present site
+
+    @property
+    def problem(self) -> str:
+        """Why the place gets no other site; "" if it does."""
+        if self.failed_starts >= len(self.place.pauses):
+            return "did not start"
+        return "died again and again" if self.fruitless >= _MAX_FRUITLESS else ""
+
     tokens: int = 0
 
 
@@ -209,14 +220,19 @@ class Fleet:
         if member.was_silent:
             reason = "there was no sign of life from it"
         member.deaths.append(reason)
-        member.failed_starts += member.ready is None
+        did_start = member.ready is not None
+        member.failed_starts += not did_start
+        member.fruitless = member.fruitless + lost.innocent if member.done == member.done_before else 0
         member.ready, member.stats, member.silent_by = None, Stats(), math.inf
-        if member.failed_starts >= len(member.place.pauses):
-            self._give_up(member, Failed(ExitCode.FAILED, f"it did not start: {reason}"))
+        member.done_before = member.done
+        if problem := member.problem:
+            subject = "it" if len(self.members) > 1 or member.place.is_named else member.place.name
+            self._give_up(member, Failed(ExitCode.FAILED, f"{subject} {problem}: {reason}", lost.hint))
             return
         pause = member.place.pauses[member.failed_starts]
         again = f"in {pause:.0f} s" if pause > 1 else "again"
-        self._say(f"{member.place.name} died ({reason}) and is started {again}.")
+        what = "died" if did_start else "did not start"
+        self._say(f"{member.place.name} {what} ({reason}) and is started {again}.")
         member.restart_at = time.monotonic() + pause
         self.check()
 

@@ -20,7 +20,18 @@ import msgspec
 from ossctl import __version__
 from ossctl.app.sites import frames
 from ossctl.app.sites.frames import Finish, Lines, Start, ToSite
-from ossctl.app.sites.site import BEAT_SECONDS, Beat, Ended, Failed, Hello, Lost, SiteEvent, SiteJob, SiteLine
+from ossctl.app.sites.site import (
+    BEAT_SECONDS,
+    Beat,
+    Ended,
+    Failed,
+    Hello,
+    Lost,
+    SiteEvent,
+    SiteJob,
+    SiteLine,
+    WorkersGone,
+)
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode, OssctlError
 
@@ -42,6 +53,7 @@ class ProcessSite:
         self._outbox: SimpleQueue[ToSite | None] = SimpleQueue()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._refusal: Failed | None = None
+        self._gone: WorkersGone | None = None
         self._greeted = False
         self._ended = False
 
@@ -106,6 +118,9 @@ class ProcessSite:
                 if isinstance(message, Hello):
                     self._greet(message)
                     continue
+                if isinstance(message, WorkersGone):
+                    self._gone = message
+                    continue
                 self._ended = self._ended or isinstance(message, Ended)
                 deliver(message)
         except (OSError, ValueError, msgspec.DecodeError) as error:
@@ -122,6 +137,8 @@ class ProcessSite:
 
     def _death(self, code: int, problem: str) -> Failed | Lost:
         """Why the process has ended, with this exit code."""
+        if self._gone is not None:
+            return Lost(self._gone.reason, innocent=True, hint=self._gone.hint)
         return Lost(problem or _how(code), "\n".join(self._stderr))
 
     def _greet(self, hello: Hello) -> None:

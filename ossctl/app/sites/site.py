@@ -130,18 +130,26 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     """All lines are answered, and the site has freed its model."""
 
 
+class WorkersGone(msgspec.Struct, frozen=True, tag=True):
+    """The workers of llama.cpp's RPC that the model is on do not answer, and the site ends."""
+
+    reason: str
+    hint: str
+
+
 class Lost(msgspec.Struct, frozen=True, tag=True):
     """The site is dead. The driver's side of a transport says so, and for which `reason`.
 
-    `innocent` is whether no line can have caused it: its machine or the network was lost.
+    `innocent` is whether no line can have caused it: its machine, the network or a worker was lost.
     """
 
     reason: str
     stderr: str = ""  # its last lines
     innocent: bool = False
+    hint: str = ""
 
 
-FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Ended
+FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Ended | WorkersGone
 SiteEvent = FromSite | Lost
 
 

@@ -26,19 +26,21 @@ from ossctl.app.sites.site import (
     SiteJob,
     SiteLine,
     Stats,
+    WorkersGone,
 )
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Source
 from ossctl.build import VERSION
 from ossctl.errors import OssctlError
+from ossctl.runtime.rpc import WorkerAbsent
 from ossctl.storage.journal import Journal
 
 
 class SiteWorker:
     """Answers the lines of one job with an engine of its own.
 
-    `tell` is called from several threads, and must not block for long. It gets Ready or Failed, Done for
-    every line, Ended at the end, Stats and Beat meanwhile.
+    `tell` is called from several threads, and must not block for long. It gets Ready, Failed or
+    WorkersGone, Done for every line, Ended at the end, Stats and Beat meanwhile.
     """
 
     def __init__(self, job: SiteJob, tell: Callable[[FromSite], None]) -> None:
@@ -67,6 +69,8 @@ class SiteWorker:
         Thread(target=self._beat, args=(ended,), name="beat", daemon=True).start()
         try:
             self._answer()
+        except WorkerAbsent as error:
+            self._tell(WorkersGone(error.message, error.hint))
         except OssctlError as error:
             self._tell(Failed(int(error.exit_code), error.message, error.hint))
         else:

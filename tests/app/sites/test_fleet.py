@@ -1,0 +1,82 @@
+"""Sites that die, played by hand: which are started again, and what is said of those that are not."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from ossctl.app.batch.line_parser import LineParser
+from ossctl.app.batch.run import BatchModel
+from ossctl.app.inference.defaults import Defaults
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.placement.load_options import LoadOptions
+from ossctl.app.sites.engines import engine_places
+from ossctl.app.sites.fleet import Arrived, Fleet, Place
+from ossctl.app.sites.site import Lost, Ready, SiteEvent, SiteJob, SiteLine
+from ossctl.app.tools.options import ToolOptions
+from ossctl.errors import OssctlError, UsageError
+from ossctl.planning.workload import Workload
+
+READY = Ready("nano", b"", 1, 512, "", "")
+GONE = Lost("worker gpubox:50052 is gone", innocent=True, hint="Start it again.")
+
+
+class Played:
+    """A site that has these events as soon as it is started."""
+
+    def __init__(self, *events: SiteEvent) -> None:
+        self._events = events
+
+    def start(self, deliver: Callable[[SiteEvent], None]) -> None:
+        for event in self._events:
+            deliver(event)
+
+    def submit(self, lines: Sequence[SiteLine]) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def run(*sites: Sequence[SiteEvent], answers: bool = False) -> list[str]:
+    """Play sites one after another, the last one again and again, until the fleet gives up."""
+    left, said, arrivals = [*sites], list[str](), list[Arrived]()
+
+    def next_site() -> Played:
+        return Played(*(left.pop(0) if len(left) > 1 else left[0]))
+
+    fleet = Fleet([Place("the engine", next_site)], said.append)
+    fleet.start(Interrupt())
+    fleet.deliver_to(arrivals.append)
+    for _ in range(200):
+        if arrivals:
+            fleet.note(arrivals.pop(0))
+            fleet.members[0].done += answers
+        fleet.check()
+    return said
+
+
+def test_a_worker_that_does_not_come_back_ends_the_batch_by_name() -> None:
+    absent = Lost("no worker listens at gpubox:50052", innocent=True, hint="Start it.")
+    with pytest.raises(OssctlError) as ended:
+        run([READY, GONE], [absent])
+    assert ended.value.message == "the engine did not start: no worker listens at gpubox:50052"
+    assert ended.value.hint == "Start it."
+
+
+def test_a_worker_that_always_dies_before_an_answer_ends_the_batch() -> None:
+    with pytest.raises(OssctlError, match="the engine died again and again: worker gpubox:50052 is gone"):
+        run([READY, GONE])
+
+
+def test_a_worker_that_dies_after_answers_is_always_waited_for() -> None:
+    said = run([READY, GONE], answers=True)
+    assert said[0] == "the engine died (worker gpubox:50052 is gone) and is started again."
+    assert len(said) > 20
+
+
+def test_a_worker_serves_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSSCTL_RPC", "gpubox:50052")
+    model = BatchModel(Path("m.gguf"), LoadOptions())
+    with pytest.raises(UsageError, match="--engines 2: a worker serves one engine"):
+        engine_places("2")(SiteJob(model, LineParser(Defaults()), Workload(), ToolOptions()))
