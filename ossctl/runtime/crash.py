@@ -64,6 +64,10 @@ class CrashReporter:
         """Leave signals to kill this process, for a parent that waits for that. Call it before `install`."""
         self._installed = True
 
+    def give_up(self, lost: str) -> NoReturn:
+        """End the process, on any thread, because of workers that llama.cpp would wait for."""
+        self._end("", lost)
+
     def _aborted(self, message: bytes) -> None:
         """Called by ggml_abort with a failed assertion and its place in the source."""
         cause = message.decode("utf-8", "replace").replace("\n", " ")

@@ -14,6 +14,7 @@ from ossctl.build import rebuild_command
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
+from ossctl.runtime.pulse import ask
 
 VARIABLE = "OSSCTL_RPC"  # programs that this one starts find the workers there
 
@@ -138,6 +139,16 @@ class _Workers:
 
 _workers = _Workers()
 add_workers = _workers.add
+
+
+def added_workers() -> tuple[str, ...]:
+    """The workers that are devices of this process."""
+    return tuple(_workers.added)
+
+
+def ask_worker(address: str, seconds: float) -> tuple[int, ...] | None:
+    """The bytes that each device of a worker offers; None if it does not answer. For any thread."""
+    return ask(split_address(address), seconds)
 
 
 def lost_workers(cause: str) -> str:

@@ -1,4 +1,4 @@
-"""`ossctl batch --rpc`: workers that are killed, and come back or do not."""
+"""`ossctl batch --rpc`: workers that are killed or frozen, and come back."""
 
 import os
 import signal
@@ -43,3 +43,28 @@ def test_a_batch_continues_on_a_worker_that_is_back(tmp_path: Path) -> None:
     assert f"the engine died (worker {first.address} is gone) and is started again." in done.stderr
     assert len(records) == len(by_id(records)) == COUNT
     assert not any(record["error"] for record in records)
+
+
+def test_a_frozen_worker_is_left_until_it_answers_again(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    with worker(tmp_path / "worker") as frozen:
+        frozen.line(), frozen.line()
+        with batch_on(frozen.address, tmp_path) as live:
+            wait_for_records(output, 5)
+            server = frozen.server()
+            os.kill(server, signal.SIGSTOP)
+            try:
+                said = next_line_about("the engine died", live)
+            finally:
+                os.kill(server, signal.SIGCONT)
+            done = live.finish()
+    records = records_in(output.read_text())
+    assert said == f"the engine died (worker {frozen.address} gives no sign of life) and is started again."
+    assert done.code == 0, done.stderr
+    assert len(records) == len(by_id(records)) == COUNT
+    assert not any(record["error"] for record in records)
+
+
+def next_line_about(text: str, live: Live) -> str:
+    assert live.process.stderr is not None
+    return next(line for raw in live.process.stderr if text in (line := raw.decode().rstrip()))

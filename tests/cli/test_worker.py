@@ -101,7 +101,10 @@ def test_a_model_on_a_worker_answers_as_here(tmp_path: Path) -> None:
 
 @has_rpc
 @pytest.mark.slow
-def test_a_worker_that_is_killed_ends_the_client_in_two_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("signum", "said"), [(signal.SIGKILL, "is gone"), (signal.SIGSTOP, "gives no sign of life")]
+)
+def test_a_lost_worker_ends_the_client_in_two_lines(tmp_path: Path, signum: int, said: str) -> None:
     with worker(tmp_path / "worker") as other:
         other.line(), other.line()
         client = subprocess.Popen(
@@ -111,11 +114,11 @@ def test_a_worker_that_is_killed_ends_the_client_in_two_lines(tmp_path: Path) ->
         )  # fmt: skip
         assert client.stdout is not None
         assert client.stdout.read(1)
-        os.kill(other.server(), signal.SIGKILL)
-        _, said = client.communicate(timeout=20)
+        os.kill(other.server(), signum)
+        _, errors = client.communicate(timeout=30)
     assert client.returncode == 1
-    first, second = said.splitlines()[-2:]
-    assert first.startswith(f"ossctl: worker {other.address} is gone.")
+    first, second = errors.splitlines()[-2:]
+    assert first.startswith(f"ossctl: worker {other.address} {said}.")
     assert second == "Start `ossctl worker` there again, or leave it out of --rpc."
 
 
