@@ -15,9 +15,12 @@ _ANSWER = b"ossctl!\x01"  # with the version of these messages
 _MAX_DEVICES = 16  # GGML_RPC_MAX_SERVERS, ggml/include/ggml-rpc.h
 _QUESTION = b"ossctl?\x01".ljust(len(_ANSWER) + 8 * _MAX_DEVICES, b"\x00")  # as long as any answer
 
+# Of a device whose free memory is as llama.cpp reports it.
+WHATEVER_IS_FREE = (1 << 64) - 1
+
 
 def answer(address: Address, offers: Callable[[], Sequence[int]]) -> None:
-    """Answer questions, for ever. `offers` are the free bytes of each device that is served.
+    """Answer questions, for ever. `offers` are the bytes that clients may use of each device that is served.
 
     Raises OSError if the address cannot be used.
     """
@@ -32,7 +35,7 @@ def answer(address: Address, offers: Callable[[], Sequence[int]]) -> None:
 
 
 def ask(address: Address, seconds: float) -> tuple[int, ...] | None:
-    """The free bytes of each device of a worker; None if it does not answer."""
+    """The bytes that each device of a worker offers; None if it does not answer."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(seconds)
         try:

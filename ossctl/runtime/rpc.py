@@ -24,6 +24,7 @@ _HELLO = struct.pack("<BQ24x", 14, 24)  # command, size, capabilities of the tra
 _ANSWER = struct.Struct("<QBBBx24x")  # size, version, capabilities
 
 _SECONDS = 4.0  # for each step of the greeting
+_QUESTIONS, _ANSWER_SECONDS = 2, 0.5  # by UDP
 _LOST = ("Remote RPC server crashed", "Failed to connect to", "RPC handshake failed")
 
 
@@ -115,6 +116,16 @@ class _Workers:
 
     def __init__(self) -> None:
         self.added: list[str] = []
+        self._mute: set[str] = set()  # those that answer no questions
+
+    def offers(self, address: str) -> tuple[int, ...]:
+        """The bytes that each device of a worker offers; () if it does not tell."""
+        tries = range(0 if address in self._mute else _QUESTIONS)
+        for found in (ask_worker(address, _ANSWER_SECONDS) for _ in tries):
+            if found is not None:
+                return found
+        self._mute.add(address)
+        return ()
 
     def add(self) -> None:
         """Make the workers named in the environment devices of this process. Raises OssctlError."""
@@ -137,8 +148,15 @@ class _Workers:
         self.added.append(address)
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address is of this machine's loopback."""
+    host, _ = split_address(address)
+    return host == "localhost" or host.startswith("127.")
+
+
 _workers = _Workers()
 add_workers = _workers.add
+offers_of_worker = _workers.offers
 
 
 def added_workers() -> tuple[str, ...]:

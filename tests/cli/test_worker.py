@@ -1,6 +1,7 @@
 """`ossctl worker` and --rpc: devices of another process, which may be wrong, silent or gone."""
 
 import os
+import re
 import signal
 import socket
 import struct
@@ -81,7 +82,7 @@ def test_addresses() -> None:
 def test_a_model_on_a_worker_answers_as_here(tmp_path: Path) -> None:
     here = ossctl("run", *NANO, "Hello", cwd=tmp_path)
     with worker(tmp_path / "worker") as other:
-        assert "GiB free" in other.line()
+        free, total = map(float, re.findall(r"([\d.]+) of ([\d.]+) GiB free", other.line())[0])
         assert other.line() == f"Ready. On the other machine: --rpc {other.address}"
         taken = ossctl("worker", "--listen", other.address, cwd=tmp_path)
         planned = ossctl("plan", "nano", "--rpc", other.address, cwd=tmp_path)
@@ -92,7 +93,9 @@ def test_a_model_on_a_worker_answers_as_here(tmp_path: Path) -> None:
         2,
         f"ossctl: cannot listen at {other.address}: address already in use",
     )
+    assert free <= 0.96 * total  # with 5 % in reserve
     assert f"RPC0 {other.address}" in planned.stdout
+    assert "RPC0 shares the computer's RAM" in planned.stdout
     assert "llama.cpp's own figures" in planned.stdout
     assert (there.code, there.stdout) == (here.code, here.stdout), there.stderr
     assert "RPC0: predicted" in there.stderr

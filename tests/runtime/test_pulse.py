@@ -4,7 +4,10 @@ import socket
 import time
 from threading import Thread
 
-from ossctl.runtime.pulse import Address, answer, ask
+from ossctl.app.worker.offers import offers_of
+from ossctl.runtime.devices import BackendDevice, DeviceKind, as_offered
+from ossctl.runtime.host import ram
+from ossctl.runtime.pulse import WHATEVER_IS_FREE, Address, answer, ask
 
 
 def free_address() -> Address:
@@ -52,3 +55,21 @@ def test_what_another_program_answers_counts_for_nothing() -> None:
 
         Thread(target=echo, daemon=True).start()
         assert ask(server.getsockname(), 1) is None
+
+
+def device(address: str, backend: str = "RPC", kind: DeviceKind = DeviceKind.GPU) -> BackendDevice:
+    return BackendDevice("D", backend, address, kind, free=100, total=100)
+
+
+def test_devices_have_no_more_memory_than_their_workers_offer() -> None:
+    here, silent = "{}:{}".format(*answering(60, WHATEVER_IS_FREE, 200)), "{}:{}".format(*free_address())
+    given = [device(here), device("CPU", "CPU"), device(silent), device(here), device(here), device(here)]
+    found = [*as_offered(given)]
+    assert [each.free for each in found] == [60, 100, 100, 100, 100, 100]
+    assert [each.is_ram for each in found] == [True, False, False, False, True, False]
+
+
+def test_a_worker_offers_the_ram_that_is_available_and_what_its_gpus_report() -> None:
+    cpu, gpu = offers_of([device("", "CPU", DeviceKind.CPU), device("", "CUDA")])
+    assert 0 <= cpu < 0.96 * ram().total
+    assert gpu == WHATEVER_IS_FREE

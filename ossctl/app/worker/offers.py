@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from ossctl.planning.machine import RAM_MARGIN
 from ossctl.runtime.devices import BackendDevice, DeviceKind
 from ossctl.runtime.host import ram
-
-WHATEVER_IS_FREE = (1 << 64) - 1
+from ossctl.runtime.pulse import WHATEVER_IS_FREE
 
 
 def offers_of(devices: Sequence[BackendDevice]) -> list[int]:
