@@ -138,7 +138,7 @@ class ProcessSite:
     def _death(self, code: int, problem: str) -> Failed | Lost:
         """Why the process has ended, with this exit code."""
         if self._gone is not None:
-            return Lost(self._gone.reason, innocent=True, hint=self._gone.hint)
+            return self._gone.as_lost()
         return Lost(problem or _how(code), "\n".join(self._stderr))
 
     def _greet(self, hello: Hello) -> None:

@@ -136,6 +136,10 @@ class WorkersGone(msgspec.Struct, frozen=True, tag=True):
     reason: str
     hint: str
 
+    def as_lost(self) -> "Lost":
+        """The death that follows."""
+        return Lost(self.reason, innocent=True, hint=self.hint)
+
 
 class Lost(msgspec.Struct, frozen=True, tag=True):
     """The site is dead. The driver's side of a transport says so, and for which `reason`.

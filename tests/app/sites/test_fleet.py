@@ -1,5 +1,6 @@
 """Sites that die, played by hand: which are started again, and what is said of those that are not."""
 
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,13 +10,16 @@ from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.run import BatchModel
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.library.resolve import NANO_FILE
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.sites.engines import engine_places
 from ossctl.app.sites.fleet import Arrived, Fleet, Place
-from ossctl.app.sites.site import Lost, Ready, SiteEvent, SiteJob, SiteLine
+from ossctl.app.sites.site import FromSite, Lost, Ready, SiteEvent, SiteJob, SiteLine, WorkersGone
+from ossctl.app.sites.worker import SiteWorker
 from ossctl.app.tools.options import ToolOptions
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Workload
+from tests.support.llama_oracle import has_rpc
 
 READY = Ready("nano", b"", 1, 512, "", "")
 GONE = Lost("worker gpubox:50052 is gone", innocent=True, hint="Start it again.")
@@ -36,6 +40,10 @@ class Played:
     def finish(self) -> None: ...
 
     def kill(self) -> None: ...
+
+
+def job_on(path: Path) -> SiteJob:
+    return SiteJob(BatchModel(path, LoadOptions()), LineParser(Defaults()), Workload(), ToolOptions())
 
 
 def run(*sites: Sequence[SiteEvent], answers: bool = False) -> list[str]:
@@ -77,6 +85,17 @@ def test_a_worker_that_dies_after_answers_is_always_waited_for() -> None:
 
 def test_a_worker_serves_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSSCTL_RPC", "gpubox:50052")
-    model = BatchModel(Path("m.gguf"), LoadOptions())
     with pytest.raises(UsageError, match="--engines 2: a worker serves one engine"):
-        engine_places("2")(SiteJob(model, LineParser(Defaults()), Workload(), ToolOptions()))
+        engine_places("2")(job_on(Path("m.gguf")))
+
+
+@has_rpc
+def test_a_site_says_that_a_worker_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("OSSCTL_RPC", address)
+    said: list[FromSite] = []
+    SiteWorker(job_on(NANO_FILE), said.append).run()
+    assert said == [
+        WorkersGone(f"no worker listens at {address}", "Start `ossctl worker` there, or correct the address.")
+    ]
