@@ -30,13 +30,14 @@ _PLAIN_TERMINAL = "\r\x1b[0m\x1b[?25h\x1b[?2004l"  # no colours, cursor shown, n
 class CrashReporter:
     """Handles crashes. `saved` is a sentence about what is not lost; if `folder` is set, reports go there.
 
-    `on_lost` gets a sentence on workers that are gone, if that is why the process ends.
+    `on_lost` gets a sentence on workers that are gone, if that is why the process ends. It may save what it
+    can, and return another sentence instead of `saved`.
     """
 
     def __init__(self) -> None:
         self.saved = ""
         self.folder: Path | None = None
-        self.on_lost: Callable[[str], None] | None = None
+        self.on_lost: Callable[[str], str | None] | None = None
         self._log: Callable[[], Sequence[str]] = list
         self._installed = self._ending = False
         # C keeps only the pointers
@@ -83,12 +84,11 @@ class CrashReporter:
                 time.sleep(_PATIENCE)
             self._ending = True
             message, advice = (lost, LOST_ADVICE) if lost else self._crashed(cause)
-            if lost and self.on_lost is not None:
-                self.on_lost(lost)
+            saved = (self.on_lost(lost) if lost and self.on_lost else "") or self.saved
             _restore_terminal()
             if os.isatty(1):
                 os.write(1, b"\n")
-            lines = f"ossctl: {message}. {self.saved}".rstrip() + f"\n{advice}\n"
+            lines = f"ossctl: {message}. {saved}".rstrip() + f"\n{advice}\n"
             os.write(2, lines.encode("utf-8", "replace"))
         finally:
             os._exit(_EXIT_CODE)  # returning would run the faulty instruction again

@@ -111,7 +111,7 @@ def test_a_lost_worker_ends_the_client_in_two_lines(tmp_path: Path, signum: int,
     with worker(tmp_path / "worker") as other:
         other.line(), other.line()
         client = subprocess.Popen(
-            command("run", "-m", "nano", "-n", 100_000, "--rpc", other.address, "--raw", "Hello"),
+            command("run", "-m", "nano", "-n", 100_000, "--rpc", other.address, "--raw", "--log", "Hello"),
             env=environment(tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -121,7 +121,8 @@ def test_a_lost_worker_ends_the_client_in_two_lines(tmp_path: Path, signum: int,
         _, errors = client.communicate(timeout=30)
     assert client.returncode == 1
     first, second = errors.splitlines()[-2:]
-    assert first.startswith(f"ossctl: worker {other.address} {said}.")
+    assert first.startswith(f"ossctl: worker {other.address} {said}. The answer so far is in the log.")
+    assert "Hello" in ossctl("log", "list", cwd=tmp_path).stdout
     assert second == "Start `ossctl worker` there again, or leave it out of --rpc."
 
 
