@@ -52,6 +52,10 @@ class Member:
     done: int = 0
     tokens: int = 0
 
+    def cause_of(self, lost: Lost) -> str:
+        """Why its site was lost, in one line."""
+        return "there was no sign of life from it" if self.was_silent else lost.cause
+
 
 @dataclass(frozen=True)
 class Arrived(Outside):
@@ -204,10 +208,7 @@ class Fleet:
         member.ready, member.failed_starts = ready, 0
 
     def _restart(self, member: Member, lost: Lost) -> None:
-        cause = lost.stderr.splitlines()[0] if lost.stderr else ""
-        reason = f"{lost.reason}: {cause}" if cause else lost.reason
-        if member.was_silent:
-            reason = "there was no sign of life from it"
+        reason = member.cause_of(lost)
         member.deaths.append(reason)
         member.failed_starts += member.ready is None
         member.ready, member.stats, member.silent_by = None, Stats(), math.inf

@@ -116,12 +116,12 @@ class SiteRunner(LineRunner[Any]):
         if guilty is None:
             return
         self._crashes += 1
-        cause = f"{lost.reason}\n{lost.stderr}".strip()
+        cause = member.cause_of(lost)
         error = RequestError(f"the engine died with this request each time: {cause}", "engine_crashed")
         self._fail(guilty.index, guilty.line, self._parser.id_of(guilty.line), guilty.failure_key, error)
         if self._crashes >= _MAX_CRASHES:
             raise OssctlError(
-                f"the engine died with each of {self._crashes} requests: {lost.reason}", self._resume_hint()
+                f"the engine died with each of {self._crashes} requests: {cause}", self._resume_hint()
             )
 
     def _report_progress(self) -> None:

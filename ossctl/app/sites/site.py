@@ -13,6 +13,7 @@ import msgspec
 
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.run import BatchModel
+from ossctl.app.sites.last_words import cause_of
 from ossctl.app.tools.options import ToolOptions
 from ossctl.dialect import Effort, Think
 from ossctl.planning.workload import Workload
@@ -139,6 +140,11 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
     reason: str
     stderr: str = ""  # its last lines
     innocent: bool = False
+
+    @property
+    def cause(self) -> str:
+        """The reason with what the process said last, in one line."""
+        return cause_of(self.reason, self.stderr)
 
 
 FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Ended
