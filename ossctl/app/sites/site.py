@@ -127,6 +127,12 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     hint: str = ""
 
 
+class Left(msgspec.Struct, frozen=True, tag=True):
+    """The site ends by itself before all lines are answered, and none is to blame."""
+
+    reason: str
+
+
 class Ended(msgspec.Struct, frozen=True, tag=True):
     """All lines are answered, and the site has freed its model."""
 
@@ -147,7 +153,7 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
         return cause_of(self.reason, self.stderr)
 
 
-FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Ended
+FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Left | Ended
 SiteEvent = FromSite | Lost
 
 
