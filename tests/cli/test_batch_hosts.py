@@ -166,6 +166,27 @@ def test_no_line_is_blamed_for_connections(tmp_path: Path, hosts: Hosts) -> None
 
 
 @pytest.mark.slow
+def test_a_host_that_is_lost_again_and_again_is_left_out(tmp_path: Path) -> None:
+    hosts, lines, output = stand_in(tmp_path), requests_in(tmp_path, 100), tmp_path / "out.jsonl"
+    impatient = "import sys\nif sys.orig_argv[-1] != 'site':\n    import ossctl.app.sites.hosts as hosts\n"
+    (tmp_path / "sitecustomize.py").write_text(f"{impatient}    hosts._PAUSES = 0.0, 0.0\n")
+    options = ("batch", lines, "-o", output, "--hosts", hosts.given("flaky"), *small_model(), "--no-cache")
+    with start(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh, PYTHONPATH=str(tmp_path)) as live:
+        wait_for(lambda: lines_in(output) > 5)
+        connections_of(live)[0].kill()
+        done = live.finish()
+    assert done.code == 1
+    assert done.said[-2] == "ossctl: flaky: it died 10 times without an answer: the connection was lost"
+    assert done.said[-1].endswith("out.jsonl; use --resume to continue.")
+    kept = by_id(records_in(output.read_text()))
+    assert 5 < len(kept) < 100
+    assert all(record["error"] is None for record in kept.values())
+    (tmp_path / "sshflaky").unlink()
+    assert ossctl(*options, "--resume", cwd=tmp_path, OSSCTL_SSH=hosts.ssh).code == 0
+    assert len(by_id(records_in(output.read_text()))) == 100
+
+
+@pytest.mark.slow
 def test_no_line_is_blamed_for_a_driver_that_was_stopped(tmp_path: Path) -> None:
     hosts, lines = stand_in(tmp_path), requests_in(tmp_path, 40)
     options = ("batch", lines, "--hosts", hosts.given("one"), *small_model(), "--no-cache", "-o", "out.jsonl")

@@ -158,6 +158,18 @@ def test_lines_that_crash_for_several_reasons_are_told_apart(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_an_engine_that_only_dies_is_left_out_and_blames_no_line(tmp_path: Path) -> None:
+    lines, broken = crashing_requests(tmp_path, 1200), crashing_engine(tmp_path / "site", one_works=True)
+    options = ("batch", lines, *NANO, "--engines", 2, "--report", "report.json")
+    done = ossctl(*options, cwd=tmp_path, PYTHONPATH=broken)
+    assert done.code == 0, done.stderr
+    assert len(by_id(done.records)) == 1200
+    assert " is left out: it died 10 times without an answer: killed by SIGKILL" in done.stderr
+    sites = json.loads((tmp_path / "report.json").read_text())["sites"]
+    assert sorted((site["lines"], site["left_out"]) for site in sites) == [(0, True), (1200, False)]
+
+
+@pytest.mark.slow
 def test_every_line_is_answered_once_whatever_dies(tmp_path: Path) -> None:
     lines, output = requests_in(tmp_path, 500), tmp_path / "out.jsonl"
     randomly, kills = random.Random(1), 0

@@ -17,6 +17,12 @@ if sys.orig_argv[-1] == "site":
 
     from ossctl.runtime.context import LlamaRunner
 
+    broken = False
+    if ONE_WORKS:
+        try:
+            os.close(os.open(__file__ + ".first", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            broken = True
     original_init, original_decode = LlamaRunner.__init__, LlamaRunner.decode
 
     def init(self, model, options):
@@ -33,7 +39,7 @@ if sys.orig_argv[-1] == "site":
                 abort(b"test.c", 7, b"GGML_ASSERT(0) failed")
             if b"FAULT" in text:
                 ctypes.CDLL(None)["raise"](signal.SIGSEGV)
-            if b"VANISH" in text:
+            if broken or b"VANISH" in text:
                 os.kill(os.getpid(), signal.SIGKILL)
         return original_decode(self, chunks)
 
@@ -41,8 +47,11 @@ if sys.orig_argv[-1] == "site":
 """
 
 
-def crashing_engine(folder: Path) -> str:
-    """A `PYTHONPATH` with which engines in processes of their own crash."""
+def crashing_engine(folder: Path, *, one_works: bool = False) -> str:
+    """A `PYTHONPATH` with which engines in processes of their own crash.
+
+    If only `one_works`, all engines but the first one end with whatever they compute.
+    """
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(_SITECUSTOMIZE)
+    (folder / "sitecustomize.py").write_text(f"ONE_WORKS = {one_works}\n{_SITECUSTOMIZE}")
     return str(folder)

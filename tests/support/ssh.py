@@ -17,10 +17,13 @@ import psutil
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 # Runs the command in a session of its own, as sshd does, and relays its pipes, which end when the stand-in is
-# killed. Some hosts print something before, or fail.
+# killed. Some hosts print something before, or fail;
+# `flaky` has only one connection that lasts.
 _STAND_IN = r"""#!{python} -ISu
 import os, subprocess, sys, threading, time
 host, command = sys.argv[-2:]
+first = not os.path.exists(__file__ + host)
+open(__file__ + host, "w").close()
 if host == "noisy":
     print("Welcome to noisy\nno newline", end="")
     print("+ export TOKEN=secret", file=sys.stderr)
@@ -37,8 +40,11 @@ if host == "older":
     sys.exit(1)
 def relay(source, sink):
     while data := os.read(source, 65536):
+        is_ready = b"Ready" in data
         while data:
             data = data[os.write(sink, data):]
+        if host == "flaky" and is_ready and not first:
+            os._exit(255)
     os.close(sink)
 pipe = subprocess.PIPE
 there = subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
