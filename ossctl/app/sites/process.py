@@ -26,11 +26,11 @@ from ossctl.app.sites.site import (
     Ended,
     Failed,
     Hello,
+    Left,
     Lost,
     SiteEvent,
     SiteJob,
     SiteLine,
-    WorkersGone,
 )
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode, OssctlError
@@ -53,7 +53,6 @@ class ProcessSite:
         self._outbox: SimpleQueue[ToSite | None] = SimpleQueue()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._refusal: Failed | None = None
-        self._gone: WorkersGone | None = None
         self._greeted = False
         self._ended = False
 
@@ -112,14 +111,14 @@ class ProcessSite:
             return Beat()
 
     def _receive(self, deliver: Callable[[SiteEvent], None]) -> None:
-        problem = ""
+        problem, left = "", None
         try:
             for message in frames.of_site(_opened(self._process.stdout)):
                 if isinstance(message, Hello):
                     self._greet(message)
                     continue
-                if isinstance(message, WorkersGone):
-                    self._gone = message
+                if isinstance(message, Left):
+                    left = message.as_lost()
                     continue
                 self._ended = self._ended or isinstance(message, Ended)
                 deliver(message)
@@ -133,13 +132,11 @@ class ProcessSite:
         self.kill()  # what it has started and left
         if not self._ended:
             self._listener.join(_STDERR_SECONDS)
-            deliver(self._refusal or self._death(code, problem))
+            deliver(self._refusal or left or self._death(code, problem))
 
     def _death(self, code: int, problem: str) -> Failed | Lost:
         """Why the process has ended, with this exit code."""
-        if self._gone is not None:
-            return self._gone.as_lost()
-        return Lost(problem or _how(code), "\n".join(self._stderr))
+        return Lost(problem or how(code), "\n".join(self._stderr))
 
     def _greet(self, hello: Hello) -> None:
         """Send the job, which only the same version understands."""
@@ -176,7 +173,7 @@ def _opened(pipe: IO[bytes] | None) -> BinaryIO:
     return cast(BinaryIO, pipe)
 
 
-def _how(code: int) -> str:
+def how(code: int) -> str:
     """`killed by SIGKILL`, or `exit code 1`."""
     if code >= 0:
         return f"exit code {code}"

@@ -13,6 +13,7 @@ import msgspec
 
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.run import BatchModel
+from ossctl.app.sites.last_words import cause_of
 from ossctl.app.tools.options import ToolOptions
 from ossctl.dialect import Effort, Think
 from ossctl.planning.workload import Workload
@@ -126,19 +127,19 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     hint: str = ""
 
 
-class Ended(msgspec.Struct, frozen=True, tag=True):
-    """All lines are answered, and the site has freed its model."""
-
-
-class WorkersGone(msgspec.Struct, frozen=True, tag=True):
-    """The workers of llama.cpp's RPC that the model is on do not answer, and the site ends."""
+class Left(msgspec.Struct, frozen=True, tag=True):
+    """The site ends by itself before all lines are answered, and none is to blame."""
 
     reason: str
-    hint: str
+    hint: str = ""
 
     def as_lost(self) -> "Lost":
         """The death that follows."""
         return Lost(self.reason, innocent=True, hint=self.hint)
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """All lines are answered, and the site has freed its model."""
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):
@@ -152,8 +153,13 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
     innocent: bool = False
     hint: str = ""
 
+    @property
+    def cause(self) -> str:
+        """The reason with what the process said last, in one line."""
+        return cause_of(self.reason, self.stderr)
 
-FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Ended | WorkersGone
+
+FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Left | Ended
 SiteEvent = FromSite | Lost
 
 

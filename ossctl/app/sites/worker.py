@@ -21,12 +21,12 @@ from ossctl.app.sites.site import (
     Ended,
     Failed,
     FromSite,
+    Left,
     Note,
     Ready,
     SiteJob,
     SiteLine,
     Stats,
-    WorkersGone,
 )
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Source
@@ -40,7 +40,7 @@ class SiteWorker:
     """Answers the lines of one job with an engine of its own.
 
     `tell` is called from several threads, and must not block for long. It gets Ready, Failed or
-    WorkersGone, Done for every line, Ended at the end, Stats and Beat meanwhile.
+    Left, Done for every line, Ended at the end, Stats and Beat meanwhile.
     """
 
     def __init__(self, job: SiteJob, tell: Callable[[FromSite], None]) -> None:
@@ -70,7 +70,7 @@ class SiteWorker:
         try:
             self._answer()
         except WorkerAbsent as error:
-            self._tell(WorkersGone(error.message, error.hint))
+            self._tell(Left(error.message, error.hint))
         except OssctlError as error:
             self._tell(Failed(int(error.exit_code), error.message, error.hint))
         else:

@@ -15,7 +15,7 @@ from ossctl.app.sites.cluster.actor import NodeActor
 from ossctl.app.sites.cluster.deaths import death_of
 from ossctl.app.sites.cluster.node_job import NodeJob
 from ossctl.app.sites.cluster.nodes import Node
-from ossctl.app.sites.site import Ended, Failed, FromSite, Lost, SiteEvent, SiteLine, WorkersGone
+from ossctl.app.sites.site import Ended, Failed, FromSite, Left, Lost, SiteEvent, SiteLine
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode
 
@@ -95,8 +95,8 @@ class ActorSite:
         self._heard = monotonic() if replies else self._heard
         for reply in replies:
             event = _events.decode(reply)
-            if isinstance(event, Failed | Ended | WorkersGone):
-                self._end(event.as_lost() if isinstance(event, WorkersGone) else event)
+            if isinstance(event, Failed | Ended | Left):
+                self._end(event.as_lost() if isinstance(event, Left) else event)
                 return
             with self._lock:
                 if not self._over:
