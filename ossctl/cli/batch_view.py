@@ -1,5 +1,6 @@
 """What a batch prints: progress, its summary, a dry run, the status of its output, and a join."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 10.0
 _FRAMES_PER_SECOND = 4
 _MAX_GAPS = 8
+_MAX_SITES = 8  # in the live view
+_MAX_REASONS = 3
 
 
 def describe(summary: "BatchSummary", total: int | None) -> str:
@@ -85,7 +88,7 @@ class PlainProgress:
 class LiveProgress:
     """Shows two lines: counts, bar and time left; speed, cached share and the slowest request.
 
-    They appear with the first call of `watch`.
+    If there are sites, each has one more line. They appear with the first call of `watch`.
     """
 
     def __init__(self, total: int | None, out: Output) -> None:
@@ -134,7 +137,7 @@ class LiveProgress:
 
 
 def _speed(summary: "BatchSummary") -> str:
-    """`96.1 tokens/s out, 345.0 in (62 % cached) · slowest 12 s: q17`"""
+    """`96.1 tokens/s out, 345.0 in (62 % cached) · slowest 12 s: q17`, and a line for each site"""
     share = summary.cached_tokens / summary.prompt_tokens if summary.prompt_tokens else 0
     text = (
         f"{summary.tokens_per_second:,.1f} tokens/s out, {summary.prompt_tokens_per_second:,.1f} in "
@@ -143,15 +146,28 @@ def _speed(summary: "BatchSummary") -> str:
     if summary.slowest is not None:
         custom_id, age = summary.slowest
         text += f" · slowest {duration(age)}: {harmless(custom_id[:40])}"
-    return text + "".join(f" · {_site(site, summary.seconds)}" for site in summary.sites)
+    shown = [_site(site, summary.seconds) for site in summary.sites[:_MAX_SITES]]
+    if others := summary.sites[_MAX_SITES:]:
+        shown.append(f"… and {len(others):,} more, {sum(site.lines for site in others):,} lines")
+    return "\n".join([text, *shown])
 
 
 def _site(site: "SiteProgress", seconds: float) -> str:
-    """`engine 1: 12 lines, 96.1 tokens/s, died 2 times`"""
-    pace = f", {site.tokens / seconds:,.1f} tokens/s" if seconds else ""
-    times = "once" if len(site.deaths) == 1 else f"{len(site.deaths)} times"
-    died = f", died {times}" if site.deaths else ""
-    return f"{site.name}: {site.lines:,} lines{pace}{', left out' if site.left_out else died}"
+    """`engine 1: 12 lines, 96.1 tokens/s, died 2 times: killed by SIGKILL`"""
+    pace = f", {site.tokens / seconds:,.1f} tokens/s" if seconds and site.tokens else ""
+    lines = "1 line" if site.lines == 1 else f"{site.lines:,} lines"
+    return harmless(f"{site.name}: {lines}{pace}{_fate(site)}")
+
+
+def _fate(site: "SiteProgress") -> str:
+    if site.left_out:
+        return f", left out: {site.deaths[-1]}"
+    if not site.deaths:
+        return ""
+    times = "once" if len(site.deaths) == 1 else f"{len(site.deaths):,} times"
+    reasons = Counter(site.deaths).most_common(_MAX_REASONS)
+    why = [reason if len(reasons) == 1 else f"{reason} ({count:,})" for reason, count in reasons]
+    return f", died {times}: {', '.join(why)}"
 
 
 def batch_progress(total: int | None, out: Output, *, to_stdout: bool) -> PlainProgress | LiveProgress:
@@ -202,6 +218,8 @@ def status_lines(status: "BatchStatus") -> Iterator[str]:
         yield "running" + ("" if left is None else f", {duration(left)} left")
     elif status.total is None or status.done + status.failed < status.total:
         yield "not running; --resume continues it"
+    for site in status.by_site.sites:
+        yield _site(site, status.by_site.seconds)
     if status.torn and not status.running:
         yield "the last line is incomplete; --resume repairs it"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import command, environment, ossctl, small_model, write_jsonl
+from tests.support.crashing_engine import crashing_engine
 
 if sys.platform == "win32":
     pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
@@ -106,6 +107,24 @@ def test_a_second_line_shows_speed_cached_share_and_the_slowest_request(folder: 
     assert counts.startswith("0 of 12 done, 4 running")
     speeds = [frame for frame in shown.frames if "tokens/s out" in frame]
     assert any(SPEED.fullmatch(speed.strip()) for speed in speeds), speeds
+
+
+@pytest.mark.slow
+def test_each_engine_has_a_line_with_what_died_and_why(tmp_path: Path) -> None:
+    prompts = [f"What is {n} plus {'VANISH' if n == 20 else 7}?" for n in range(60)]
+    write_jsonl(tmp_path / "in.jsonl", *({"prompt": prompt, "max_tokens": 30} for prompt in prompts))
+    options = ("-m", "nano", "--threads", 1, "--parallel", 4, "--engines", 2, "--no-cache")
+    crashing = crashing_engine(tmp_path / "site")
+    shown = run_on_terminal("batch", "in.jsonl", *options, folder=tmp_path, PYTHONPATH=crashing)
+    assert shown.code == 3
+    died = r"engine [12]: \d+ lines(, [\d.]+ tokens/s)?, died (once|\d times): killed by SIGKILL"
+    assert any(re.fullmatch(died, frame.strip()) for frame in shown.frames), shown.frames
+    told = [line for line in shown.lines if " died (" in line]
+    assert len(told) >= 4
+    assert all(
+        re.fullmatch(r"engine [12] died \(killed by SIGKILL\) and is started again\.", each.strip())
+        for each in told
+    )
 
 
 def test_at_the_end_the_bar_is_gone_and_the_summary_stays(finished: Shown) -> None:

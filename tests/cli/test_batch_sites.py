@@ -186,6 +186,28 @@ def test_every_line_is_answered_once_whatever_dies(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_status_shows_each_engine_until_the_batch_is_complete(tmp_path: Path) -> None:
+    lines, output = crashing_requests(tmp_path, 600), tmp_path / "out.jsonl"
+    options = ("batch", lines, "-o", output, *NANO, "--engines", 2)
+    with start(*options, cwd=tmp_path) as live:
+        wait_for_engine(live, output, 20).kill()
+        time.sleep(2)
+        running = json.loads(ossctl("batch", "status", output, "--json", cwd=tmp_path).stdout)
+        live.process.send_signal(signal.SIGINT)
+        live.finish()
+    assert running["running"]
+    assert [site["name"] for site in running["sites"]] == ["engine 1", "engine 2"]
+    assert [death for site in running["sites"] for death in site["deaths"]] == ["killed by SIGKILL"]
+    assert sum(site["lines"] for site in running["sites"]) > 0
+    stopped = ossctl("batch", "status", output, cwd=tmp_path).stdout
+    assert "not running" in stopped
+    assert stopped.count(": killed by SIGKILL") == 1
+    assert ossctl(*options, "--resume", cwd=tmp_path).code == 0
+    assert "engine" not in ossctl("batch", "status", output, cwd=tmp_path).stdout
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+@pytest.mark.slow
 def test_a_frozen_engine_is_replaced(tmp_path: Path) -> None:
     lines, output = requests_in(tmp_path, 40), tmp_path / "out.jsonl"
     with start("batch", lines, "-o", output, "--isolate", *small_model(), "--no-cache", cwd=tmp_path) as live:

@@ -18,6 +18,7 @@ from ossctl.app.batch.line_runner import Codec, LineRunner, Rules
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner
+from ossctl.app.batch.site_notes import SiteNotes
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.determinism import check_deterministic, without_drafts
 from ossctl.app.inference.embedding import LoadedEmbedder, is_embedding_model, load_embedder
@@ -162,7 +163,7 @@ def run_batch(
         for remark in (*loaded.remarks, *schema_remarks(job.parser.defaults.json_format)):
             say(remark)
         with output.journal() as journal:
-            runner = loaded.runner(journal, _with_energy(watch, loaded.devices))
+            runner = loaded.runner(journal, _with_energy(output.notes.watched(watch), loaded.devices))
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
             try:
@@ -269,12 +270,14 @@ class _Output:
         self._stack = stack
         self.finished: FinishedRequests | None = None
         self.spool: HeldRecords | None = None
+        self.notes = SiteNotes(sink.path if sink.is_file else None)
         if sink.path is None or not sink.is_file:
             return
         policy = FilePolicy(sink.path, sink.durable, Paths.from_environment().state / "rescued")
         if job.source.shard is not None:
             policy = replace(policy, locked_hint=_SHARED_HINT)
         self._file = stack.enter_context(OutputFile(policy, overwrite=sink.overwrite))
+        self.notes.remove()
         if sink.resume and sink.path.exists():
             self.finished, self._tail = read_back(sink.path, flat=sink.flat)
 
@@ -298,6 +301,8 @@ class _Output:
         journal.close()
         if self.spool is not None:
             self.spool.remove()
+        if complete:
+            self.notes.remove()
         finished = self.finished
         if self._file is None or finished is None:
             return

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ossctl.app.batch.resume import OutputLines, read_records, spooled_records
+from ossctl.app.batch.site_notes import SitesSoFar, read_sites
 from ossctl.app.batch.written_record import Record
 from ossctl.app.wire.source import Source
 from ossctl.errors import UsageError
@@ -53,7 +54,8 @@ class BatchStatus:
     """The contents of an output. `total` is the number of requests in the input, if that was given.
 
     `first` and `last` are the times of the first and last answer, in Unix seconds. `torn` is whether the
-    output ends in an incomplete line, which --resume repairs.
+    output ends in an incomplete line, which --resume repairs. `by_site` is of the present or last run, if its
+    engines are in processes of their own.
     """
 
     running: bool
@@ -65,6 +67,7 @@ class BatchStatus:
     last: int = 0
     torn: bool = False
     total: int | None = None
+    by_site: SitesSoFar = field(default_factory=SitesSoFar)
 
     @property
     def failed(self) -> int:
@@ -93,13 +96,14 @@ class BatchStatus:
             "last_created": self.last or None,
             "seconds_left": self.seconds_left,
             "torn": self.torn,
+            **({"sites": self.by_site.report()} if self.by_site.sites else {}),
         }
 
 
 def read_status(path: Path, source: Source | None = None) -> BatchStatus:
     """Read the output at `path`, and count the requests in `source`. Raises UsageError."""
     try:
-        status = BatchStatus(running=is_locked(path))
+        status = BatchStatus(running=is_locked(path), by_site=read_sites(path))
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist yet") from None
     except OSError as error:
