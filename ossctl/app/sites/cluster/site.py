@@ -47,22 +47,8 @@ class ActorSite:
 
     def start(self, deliver: Callable[[SiteEvent], None]) -> None:
         """As in `Site`."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         self._deliver = deliver
-        self._actor = (
-            self._ray.remote(NodeActor)
-            .options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(self._node.id, soft=False),
-                num_cpus=self._node.n_cpus,
-                num_gpus=self._node.n_gpus,
-                max_restarts=0,
-                max_task_retries=0,
-                max_concurrency=_CONCURRENT_CALLS,
-            )
-            .remote()
-        )
-        self._when_done(self._actor.hello.remote(), self._greet)
+        Thread(target=self._create, name="new actor", daemon=True).start()  # without a head, that hangs
 
     def submit(self, lines: Sequence[SiteLine]) -> None:
         """As in `Site`."""
@@ -74,7 +60,34 @@ class ActorSite:
 
     def kill(self) -> None:
         """As in `Site`."""
-        self._end(Lost(f"no sign of life for {monotonic() - self._heard:.0f} s", innocent=True))
+        self._end(Lost("no sign of life", innocent=True))
+
+    def _create(self) -> None:
+        try:
+            self._actor = self._new_actor()
+        except Exception as error:  # noqa: BLE001 (any error of Ray)
+            self._die(error)
+            return
+        if self._over:  # killed meanwhile
+            self._end_actor()
+            return
+        self._when_done(self._actor.hello.remote(), self._greet)
+
+    def _new_actor(self) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return (
+            self._ray.remote(NodeActor)
+            .options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(self._node.id, soft=False),
+                num_cpus=self._node.n_cpus,
+                num_gpus=self._node.n_gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                max_concurrency=_CONCURRENT_CALLS,
+            )
+            .remote()
+        )
 
     def _greet(self, versions: tuple[str, str]) -> None:
         """Start the site, if it has the versions of this process: others may not understand the job."""
@@ -115,15 +128,18 @@ class ActorSite:
             error = future.exception()
             if error is None:
                 then(future.result())
-                return
-            death = death_of(error)
-            if death.final:
-                self._end(Failed(int(ExitCode.FAILED), death.reason))
             else:
-                self._end(Lost(death.reason, innocent=death.innocent))
+                self._die(error)
 
         if not self._over:
             reference.future().add_done_callback(done)
+
+    def _die(self, error: BaseException) -> None:
+        death = death_of(error)
+        if death.final:
+            self._end(Failed(int(ExitCode.FAILED), death.reason))
+        else:
+            self._end(Lost(death.reason, innocent=death.innocent))
 
     def _end(self, last: SiteEvent) -> None:
         """Deliver the last event, once, and end the actor: it may be alive, with its node's GPUs."""
@@ -132,7 +148,7 @@ class ActorSite:
                 return
             self._over = True
             self._deliver(last)
-        Thread(target=self._end_actor, daemon=True).start()  # without a head, the call hangs
+        Thread(target=self._end_actor, daemon=True).start()  # without a head, that hangs
 
     def _end_actor(self) -> None:
         with suppress(Exception):
