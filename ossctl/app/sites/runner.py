@@ -22,6 +22,7 @@ from ossctl.errors import OssctlError, RequestError
 from ossctl.storage.journal import Journal
 
 _MAX_CRASHES = 3  # lines in a row that end their engine, before the engine is to blame
+_DELIVERIES = 8  # in which a site gets the lines that it may have
 _MIN_IN_FLIGHT = 64  # of the only site: enough to find common prefixes
 
 
@@ -68,7 +69,10 @@ class SiteRunner(LineRunner[Any]):
             if member.ready is None:
                 continue
             most = IN_FLIGHT_PER_SEQUENCE * member.ready.n_seq
-            taken = self._work.take(member, max(most, _MIN_IN_FLIGHT) if alone else most)
+            most = max(most, _MIN_IN_FLIGHT) if alone else most
+            if most - self._work.in_flight(member) < most // _DELIVERIES:
+                continue  # a message costs more than a line
+            taken = self._work.take(member, most)
             if taken:
                 member.site.submit([_site_line(waiting) for waiting in taken])
 
