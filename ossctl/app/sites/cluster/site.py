@@ -13,9 +13,8 @@ import msgspec
 from ossctl import __version__
 from ossctl.app.sites.cluster.actor import NodeActor
 from ossctl.app.sites.cluster.deaths import death_of
-from ossctl.app.sites.cluster.node_job import NodeJob
 from ossctl.app.sites.cluster.nodes import Node
-from ossctl.app.sites.site import Ended, Failed, FromSite, Lost, SiteEvent, SiteLine
+from ossctl.app.sites.site import Ended, Failed, FromSite, Lost, SiteEvent, SiteJob, SiteLine
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode
 
@@ -32,22 +31,22 @@ class ActorSite:
     of a call. Replies arrive on a thread of Ray.
     """
 
-    def __init__(self, ray: Any, node: Node, order: NodeJob) -> None:
+    def __init__(self, ray: Any, node: Node, job: SiteJob) -> None:
         self._ray = ray
         self._node = node
-        self._order = order
+        self._job = job
         self._lock = Lock()
         self._over = False  # the last event has been delivered
-        self._heard = 0.0  # when the actor last said something; 0 until it runs
+        self._runs = False  # Ray has started the actor
 
     @property
-    def waiting(self) -> bool:
-        """Whether Ray has not started the actor yet, and has not failed to."""
-        return not self._heard and not self._over
+    def waiting_seconds(self) -> float:
+        """Seconds for which Ray has not started the actor, nor failed to; 0 from then on."""
+        return 0.0 if self._runs or self._over else monotonic() - self._asked
 
     def start(self, deliver: Callable[[SiteEvent], None]) -> None:
         """As in `Site`."""
-        self._deliver = deliver
+        self._deliver, self._asked = deliver, monotonic()
         Thread(target=self._create, name="new actor", daemon=True).start()  # without a head, that hangs
 
     def submit(self, lines: Sequence[SiteLine]) -> None:
@@ -91,21 +90,20 @@ class ActorSite:
 
     def _greet(self, versions: tuple[str, str]) -> None:
         """Start the site, if it has the versions of this process: others may not understand the job."""
-        self._heard = monotonic()
+        self._runs = True
         ossctl, llama_cpp = versions
         if (ossctl, llama_cpp) != (__version__, VERSION):
             theirs = f"ossctl {ossctl} with llama-cpp-python {llama_cpp}"
             message = f"it has {theirs}, not {__version__} with {VERSION}"
             self._end(Failed(int(ExitCode.USAGE), message))
             return
-        self._call("start", pickle.dumps(self._order))
+        self._call("start", pickle.dumps(self._job), self._node.n_cpus)
         self._collect()
 
     def _collect(self) -> None:
         self._when_done(self._actor.collect.remote(), self._receive)
 
     def _receive(self, replies: Sequence[bytes]) -> None:
-        self._heard = monotonic() if replies else self._heard
         for reply in replies:
             event = _events.decode(reply)
             if isinstance(event, Failed | Ended):
@@ -117,7 +115,7 @@ class ActorSite:
         if not self._over:
             self._collect()
 
-    def _call(self, name: str, *arguments: bytes) -> None:
+    def _call(self, name: str, *arguments: object) -> None:
         if not self._over:
             self._when_done(getattr(self._actor, name).remote(*arguments), lambda _: None)
 
