@@ -237,6 +237,18 @@ class TestRay:
         assert "use --resume to continue" in said
         assert by_id(records_in(output.read_text()))
 
+    def test_ctrl_c_ends_a_batch_that_has_no_head_and_no_engine(self, tmp_path: Path) -> None:
+        lines, output = requests_in(tmp_path, 20_000), tmp_path / "out.jsonl"
+        with (
+            ray_cluster() as own,
+            start("batch", lines, "-o", output, *NANO, "--cluster", own.address, cwd=tmp_path) as live,
+        ):
+            wait_for(output, 5)
+            own.head.part("gcs_server").kill()
+            time.sleep(5)  # the call for a new engine hangs
+            live.process.send_signal(signal.SIGINT)
+            assert live.process.wait(4) == 130
+
     def test_another_version_of_ray_is_one_line(self, cluster: RayCluster, tmp_path: Path) -> None:
         (tmp_path / "sitecustomize.py").write_text("import ray\nray.__version__ = '2.59.0'\n")
         lines = requests_in(tmp_path, 1)

@@ -22,7 +22,7 @@ from ossctl.errors import OssctlError, RequestError
 from ossctl.storage.journal import Journal
 
 _MAX_CRASHES = 3  # lines in a row that end their engine, before the engine is to blame
-_DELIVERIES = 8  # in which a site gets the lines that it may have
+_DELIVERIES = 4  # in which a site gets the lines that it may have
 _MIN_IN_FLIGHT = 64  # of the only site: enough to find common prefixes
 
 
@@ -70,11 +70,13 @@ class SiteRunner(LineRunner[Any]):
                 continue
             most = IN_FLIGHT_PER_SEQUENCE * member.ready.n_seq
             most = max(most, _MIN_IN_FLIGHT) if alone else most
-            if most - self._work.in_flight(member) < most // _DELIVERIES:
-                continue  # a message costs more than a line
-            taken = self._work.take(member, most)
-            if taken:
+            if self._is_worth_a_message(member, most) and (taken := self._work.take(member, most)):
                 member.site.submit([_site_line(waiting) for waiting in taken])
+
+    def _is_worth_a_message(self, member: Member, most: int) -> bool:
+        """Whether a site lacks lines, or can be given several: a message costs more than a line."""
+        has = self._work.in_flight(member)
+        return has <= most // 2 or min(most - has, self._work.waiting) >= most // _DELIVERIES
 
     def _handle(self, arrival: Arrival) -> bool:
         if not isinstance(arrival, Arrived):
