@@ -68,6 +68,7 @@ def bench_lines(report: "BenchReport", out: Output) -> Iterator[str]:
         yield from _table("behind", "generation", report.lengths, blocks=blocks)
     if report.batches:
         yield from _table("sequences", "generation", report.batches, blocks=blocks)
+    yield from _copying(report)
     yield from _waits(report)
     yield from _energy(report)
     yield ""
@@ -111,6 +112,21 @@ def _bar(share: float, *, blocks: bool) -> str:
         return "#" * max(1, round(share * _BAR))
     whole, part = divmod(round(share * _BAR * 8), 8)
     return (_EIGHTHS[-1] * whole + _EIGHTHS[part]).rstrip() or _EIGHTHS[1]
+
+
+def _copying(report: "BenchReport") -> Iterator[str]:
+    if (copying := report.copying) is None:
+        return
+    yield ""
+    plain, drafting = copying.plain, copying.drafting
+    share = f"{copying.accepted_tokens:,} of {copying.drafted_tokens:,} guesses right"
+    right = share if copying.drafted_tokens else "nothing was guessed"
+    rows = [
+        ("a copy of the prompt", "generation, tokens/s", "", "", ""),
+        ("  token by token", _number(plain.value), _error(plain), "", ""),
+        ("  with guesses", _number(drafting.value), _error(drafting), f"{copying.ratio.value:.2f}x", right),
+    ]
+    yield from columns(rows, right=(1, 2, 3))
 
 
 def _waits(report: "BenchReport") -> Iterator[str]:

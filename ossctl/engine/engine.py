@@ -77,6 +77,12 @@ class Engine:
             self._scheduler.release(sequence)
         return sequence is not None
 
+    def clear(self) -> None:
+        """Cancel all requests and empty the cache."""
+        for request_id in tuple(self._sequences):
+            self.cancel(request_id)
+        self._scheduler.clear()
+
     def step(self) -> list[Output]:
         """Schedule, decode, collect. Returns new tokens and the requests that ended.
 

@@ -86,6 +86,10 @@ class Scheduler:
         self.running.remove(sequence)
         self._full = False
 
+    def clear(self) -> None:
+        """Empty the cache. No sequence may be running."""
+        self._slots.clear_all()
+
     def save(self, *, ending: bool) -> bool:
         """Write the contents of idle slots to disk; False if none is worth it."""
         return self._slots.save(ending=ending)

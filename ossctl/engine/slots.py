@@ -93,6 +93,11 @@ class Slots:
         self._runner.rollback(slot.seq, 0)
         slot.truncate(0)
 
+    def clear_all(self) -> None:
+        """Free all cells. No slot may have an owner."""
+        for slot in self._slots:
+            self.clear(slot)
+
     def restore_latest(self, slot: Slot, n_tokens: int) -> int:
         """Return to the latest snapshot of the first `n_tokens` tokens, or to nothing; return its length."""
         latest = max((n for n in slot.snapshots if n <= n_tokens), default=0)

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ import pytest
 
 from ossctl.app.library.resolve import NANO_FILE
 from tests.support.command import Live, by_id, ossctl, records_in, small_model, start, write_jsonl
+from tests.support.crashing_engine import crashing_engine
 from tests.support.hub import Hub, Slow
 from tests.support.ssh import SSHD, Hosts, ssh_server, stand_in
 
@@ -146,6 +148,79 @@ def test_every_line_is_answered_once_whatever_dies(tmp_path: Path, hosts: Hosts)
     assert all(record["error"] is None for record in records.values())
     assert kills >= 8
     wait_for(lambda: not hosts.engines(), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["ASSERT", "VANISH"])
+@pytest.mark.parametrize("kind", ["stand-in", pytest.param("sshd", marks=needs_sshd)])
+def test_a_line_that_ends_its_engine_is_an_error_record(tmp_path: Path, kind: str, word: str) -> None:
+    prompts = [f"Count to {word if n == 5 else n}" for n in range(20)]
+    requests = [{"id": f"r{n}", "prompt": text, "max_tokens": 12} for n, text in enumerate(prompts)]
+    lines = write_jsonl(tmp_path / "in.jsonl", *requests)
+    crash = {"PYTHONPATH": crashing_engine(tmp_path / "site")}
+    stood_in = kind == "stand-in"
+    with nullcontext(stand_in(tmp_path, **crash)) if stood_in else ssh_server(tmp_path, **crash) as hosts:
+        options = ("batch", lines, "--hosts", hosts.given("one", "two"), *small_model(), "--no-cache")
+        done = ossctl(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh)
+    assert done.code == 3, done.stderr
+    records = by_id(done.records)
+    assert len(records) == 20
+    assert [name for name, record in records.items() if record["error"]] == ["r5"]
+    cause = "killed by SIGKILL" if word == "VANISH" else "GGML_ASSERT(0) failed"
+    assert records["r5"]["error"]["code"] == "engine_crashed"
+    assert records["r5"]["error"]["message"].endswith(cause)
+
+
+@pytest.mark.slow
+def test_no_line_is_blamed_for_connections(tmp_path: Path, hosts: Hosts) -> None:
+    endless = {"id": "long", "prompt": "Count", "max_tokens": 450, "ignore_eos": True}
+    options = ("batch", write_jsonl(tmp_path / "in.jsonl", endless), "--hosts", hosts.given("one"))
+    with start(*options, *small_model(), "--no-cache", cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:
+        for _ in range(2):
+            wait_for(lambda: hosts.engines() and sum(hosts.engines()[0].cpu_times()[:2]) > 3)
+            at_host = [each for each in hosts.engines()[0].parents() if "sshd" in each.name()]
+            victim = (at_host or connections_of(live))[0]
+            victim.kill()
+            wait_for(lambda: not hosts.engines(), 5)
+        done = live.finish()
+    assert done.code == 0, done.stderr
+    assert done.stderr.count("one died (the connection was lost") == 2
+    assert [record["error"] for record in done.records] == [None]
+
+
+@pytest.mark.slow
+def test_a_host_that_is_lost_again_and_again_is_left_out(tmp_path: Path) -> None:
+    hosts, lines, output = stand_in(tmp_path), requests_in(tmp_path, 100), tmp_path / "out.jsonl"
+    impatient = "import sys\nif sys.orig_argv[-1] != 'site':\n    import ossctl.app.sites.hosts as hosts\n"
+    (tmp_path / "sitecustomize.py").write_text(f"{impatient}    hosts._PAUSES = 0.0, 0.0\n")
+    options = ("batch", lines, "-o", output, "--hosts", hosts.given("flaky"), *small_model(), "--no-cache")
+    with start(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh, PYTHONPATH=str(tmp_path)) as live:
+        wait_for(lambda: lines_in(output) > 5)
+        connections_of(live)[0].kill()
+        done = live.finish()
+    assert done.code == 1
+    assert done.said[-2] == "ossctl: flaky: it died 10 times without an answer: the connection was lost"
+    assert done.said[-1].endswith("out.jsonl; use --resume to continue.")
+    kept = by_id(records_in(output.read_text()))
+    assert 5 < len(kept) < 100
+    assert all(record["error"] is None for record in kept.values())
+    (tmp_path / "sshflaky").unlink()
+    assert ossctl(*options, "--resume", cwd=tmp_path, OSSCTL_SSH=hosts.ssh).code == 0
+    assert len(by_id(records_in(output.read_text()))) == 100
+
+
+@pytest.mark.slow
+def test_no_line_is_blamed_for_a_driver_that_was_stopped(tmp_path: Path) -> None:
+    hosts, lines = stand_in(tmp_path), requests_in(tmp_path, 40)
+    options = ("batch", lines, "--hosts", hosts.given("one"), *small_model(), "--no-cache", "-o", "out.jsonl")
+    with start(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:
+        wait_for(lambda: lines_in(tmp_path / "out.jsonl") > 5)
+        live.process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: not hosts.engines(), 20)
+        live.process.send_signal(signal.SIGCONT)
+        done = live.finish()
+    assert done.code == 0, done.stderr
+    assert "one died (it heard nothing from here for 9 s) and is started again." in done.stderr
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.support.command import Live, by_id, ossctl, records_in, small_model, start, write_jsonl
+from tests.support.crashing_engine import crashing_engine
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -86,6 +87,86 @@ def test_more_engines_than_none_are_wanted(tmp_path: Path) -> None:
     done = ossctl("batch", requests_in(tmp_path, 1), "--engines", "0", *small_model(), cwd=tmp_path)
     assert done.code == 2
     assert "--engines 0: expected a number from 1, or auto" in done.stderr
+
+
+NANO = ("-m", "nano", "--threads", 1, "--ctx", 512, "--parallel", 8, "--no-cache")
+
+
+def crashing_requests(folder: Path, count: int, **words: int) -> Path:
+    """Requests, of which those at some positions have a word that ends the engine."""
+    at = {position: word for word, position in words.items()}
+    lines = [
+        {"custom_id": f"r{n}", "prompt": f"What is {n} plus {at.get(n, 7)}?", "max_tokens": 20}
+        for n in range(count)
+    ]
+    return write_jsonl(folder / "in.jsonl", *lines)
+
+
+def test_a_line_that_ends_its_engine_is_an_error_record(tmp_path: Path) -> None:
+    lines = crashing_requests(tmp_path, 1, ASSERT=0)
+    done = ossctl(
+        "batch", lines, *NANO, "--isolate", cwd=tmp_path, PYTHONPATH=crashing_engine(tmp_path / "site")
+    )
+    cause = "llama.cpp crashed: test.c:7: GGML_ASSERT(0) failed"
+    message = f"the engine died with this request each time: {cause}"
+    assert done.code == 3
+    (record,) = done.records
+    assert record["error"] == {"code": "engine_crashed", "message": f"line 1: {message}", "line": 1}
+    assert done.said.count(f"the engine died ({cause}) and is started again.") == 2
+    assert done.said[-1] == f"1 failed: {message}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("word", "cause"),
+    [
+        ("ASSERT", "llama.cpp crashed: test.c:7: GGML_ASSERT(0) failed"),
+        ("FAULT", "llama.cpp crashed: SIGSEGV"),
+        ("VANISH", "killed by SIGKILL"),
+    ],
+)
+@pytest.mark.parametrize("engines", [1, 2])
+def test_lines_beside_the_one_that_crashes_are_answered(
+    tmp_path: Path, word: str, cause: str, engines: int
+) -> None:
+    lines = crashing_requests(tmp_path, 120, **{word: 17})
+    place = ("--isolate",) if engines == 1 else ("--engines", engines)
+    options = ("batch", lines, *NANO, *place, "--report", "report.json")
+    done = ossctl(*options, cwd=tmp_path, PYTHONPATH=crashing_engine(tmp_path / "site"))
+    assert done.code == 3, done.stderr
+    records = by_id(done.records)
+    assert len(records) == 120
+    assert [name for name, record in records.items() if record["error"]] == ["r17"]
+    error = records["r17"]["error"]
+    assert error["code"] == "engine_crashed"
+    assert error["message"] == f"line 18: the engine died with this request each time: {cause}"
+    sites = json.loads((tmp_path / "report.json").read_text())["sites"]
+    assert {death for site in sites for death in site["deaths"]} == {cause}
+    assert f" died ({cause}) and is started again." in done.stderr
+
+
+@pytest.mark.slow
+def test_lines_that_crash_for_several_reasons_are_told_apart(tmp_path: Path) -> None:
+    lines = crashing_requests(tmp_path, 150, ASSERT=3, VANISH=40, FAULT=120)
+    done = ossctl(
+        "batch", lines, *NANO, "--isolate", cwd=tmp_path, PYTHONPATH=crashing_engine(tmp_path / "site")
+    )
+    assert done.code == 3, done.stderr
+    records = by_id(done.records)
+    assert len(records) == 150
+    assert {name for name, record in records.items() if record["error"]} == {"r3", "r40", "r120"}
+
+
+@pytest.mark.slow
+def test_an_engine_that_only_dies_is_left_out_and_blames_no_line(tmp_path: Path) -> None:
+    lines, broken = crashing_requests(tmp_path, 1200), crashing_engine(tmp_path / "site", one_works=True)
+    options = ("batch", lines, *NANO, "--engines", 2, "--report", "report.json")
+    done = ossctl(*options, cwd=tmp_path, PYTHONPATH=broken)
+    assert done.code == 0, done.stderr
+    assert len(by_id(done.records)) == 1200
+    assert " is left out: it died 10 times without an answer: killed by SIGKILL" in done.stderr
+    sites = json.loads((tmp_path / "report.json").read_text())["sites"]
+    assert sorted((site["lines"], site["left_out"]) for site in sites) == [(0, True), (1200, False)]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,13 @@ import psutil
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 # Runs the command in a session of its own, as sshd does, and relays its pipes, which end when the stand-in is
-# killed. Some hosts print something before, or fail.
+# killed. Some hosts print something before, or fail;
+# `flaky` has only one connection that lasts.
 _STAND_IN = r"""#!{python} -ISu
 import os, subprocess, sys, threading, time
 host, command = sys.argv[-2:]
+first = not os.path.exists(__file__ + host)
+open(__file__ + host, "w").close()
 if host == "noisy":
     print("Welcome to noisy\nno newline", end="")
     print("+ export TOKEN=secret", file=sys.stderr)
@@ -37,8 +40,11 @@ if host == "older":
     sys.exit(1)
 def relay(source, sink):
     while data := os.read(source, 65536):
+        is_ready = b"Ready" in data
         while data:
             data = data[os.write(sink, data):]
+        if host == "flaky" and is_ready and not first:
+            os._exit(255)
     os.close(sink)
 pipe = subprocess.PIPE
 there = subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
@@ -82,17 +88,17 @@ class Hosts:
         return process.environ().get("OSSCTL_HOME") == str(self.home)
 
 
-def stand_in(folder: Path) -> Hosts:
-    """Hosts that are this machine, without a network."""
+def stand_in(folder: Path, **variables: str) -> Hosts:
+    """Hosts that are this machine, without a network, with `variables` in their environment."""
     return Hosts(
         str(_script(folder / "ssh", _STAND_IN.replace("{python}", sys.executable))),
-        _ossctl(folder),
+        _ossctl(folder, variables),
         folder / "there",
     )
 
 
 @contextmanager
-def ssh_server(folder: Path) -> Iterator[Hosts]:
+def ssh_server(folder: Path, **variables: str) -> Iterator[Hosts]:
     """A server of ssh on a port of this machine, and the hosts `one`, `two`, `stranger` and `denied`."""
     assert SSHD is not None
     folder.chmod(0o700)
@@ -109,7 +115,7 @@ def ssh_server(folder: Path) -> Iterator[Hosts]:
     server = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd_config"], stderr=subprocess.DEVNULL)
     try:
         _wait_for(port)
-        yield Hosts(f"ssh -F {folder / 'ssh_config'}", _ossctl(folder), folder / "there")
+        yield Hosts(f"ssh -F {folder / 'ssh_config'}", _ossctl(folder, variables), folder / "there")
     finally:
         server.terminate()
         server.wait()
@@ -121,9 +127,11 @@ def _script(path: Path, text: str) -> Path:
     return path
 
 
-def _ossctl(folder: Path) -> Path:
+def _ossctl(folder: Path, variables: Mapping[str, str]) -> Path:
     """An `ossctl` with files of its own, as another machine has."""
-    run = f'export OSSCTL_HOME={folder / "there"}\nexec {sys.executable} -P -m ossctl "$@"\n'
+    exports = {"OSSCTL_HOME": str(folder / "there"), **variables}
+    run = "".join(f"export {name}={value}\n" for name, value in exports.items())
+    run += f'exec {sys.executable} -P -m ossctl "$@"\n'
     return _script(folder / "ossctl", f"#!/bin/sh\n{run}")
 
 

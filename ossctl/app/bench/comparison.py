@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ossctl.app.bench.estimate import Estimate
-from ossctl.app.bench.results import SCHEMA, BenchReport, Row
+from ossctl.app.bench.results import SCHEMA, BenchReport, Copying, Row
 from ossctl.errors import UsageError
 
 
@@ -63,6 +63,7 @@ def compared(now: BenchReport, before: BenchReport) -> Comparison:
         ratios=[
             *_rows(now.lengths, before.lengths),
             *_rows(now.batches, before.batches),
+            *_copying(now.copying, before.copying),
             *_waits(now, before),
         ],
     )
@@ -81,6 +82,11 @@ def _rows(now: list[Row], before: list[Row]) -> Iterator[Ratio]:
             yield _speed(f"{phase}, {where}", old_speed, new_speed)
         if (new := row.generation.llama_server) and (past := old.generation.llama_server):
             yield _speed(f"llama-server, {where}", past, new)
+
+
+def _copying(now: Copying | None, before: Copying | None) -> Iterator[Ratio]:
+    if now and before and now.prompt_tokens == before.prompt_tokens:
+        yield _speed("generation, a copy", before.drafting, now.drafting)
 
 
 def _waits(now: BenchReport, before: BenchReport) -> Iterator[Ratio]:

@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from ossctl.app.inference.energy import EnergyMeter
+from ossctl.engine.drafts import DraftOptions
 from ossctl.engine.engine import Engine
-from ossctl.engine.request import Generated, Request, Sampling
+from ossctl.engine.request import EngineStats, Generated, Request, Sampling
 from ossctl.errors import OssctlError
 from ossctl.runtime.bare_decode import BareDecoder
 from ossctl.runtime.base import Runner, Tokens
@@ -20,12 +21,14 @@ from ossctl.runtime.context import LlamaRunner
 class Work:
     """`sequences` prompts of `prompt_tokens`, and `generated_tokens` behind each of them.
 
-    The prompts are random tokens, the same in every pass.
+    All have the same `prompt`; if that is empty, prompts of random tokens, the same in every pass.
     """
 
     sequences: int
     prompt_tokens: int
     generated_tokens: int
+    temperature: float = Sampling.temperature
+    prompt: tuple[int, ...] = ()
 
     @property
     def cells(self) -> int:
@@ -33,6 +36,8 @@ class Work:
         return self.prompt_tokens + self.generated_tokens + 1
 
     def prompts(self, n_vocab: int) -> list[Tokens]:
+        if self.prompt:
+            return [np.array(self.prompt, np.int32)] * self.sequences
         rng = np.random.default_rng(self.sequences)
         return [*rng.integers(n_vocab // 50, n_vocab, (self.sequences, self.prompt_tokens), np.int32)]
 
@@ -98,23 +103,29 @@ class Side(Protocol):
 class EngineSide:
     """The engine, with the sampling that is the default everywhere."""
 
-    def __init__(self, runner: Runner, meter: EnergyMeter | None = None) -> None:
-        self._runner = runner
+    def __init__(
+        self, runner: Runner, meter: EnergyMeter | None = None, drafts: DraftOptions | None = None
+    ) -> None:
+        self._engine = Engine(runner, drafts=drafts)
+        self._n_vocab = runner.n_vocab
         self._meter = meter
+
+    @property
+    def stats(self) -> EngineStats:
+        """Totals of all passes."""
+        return self._engine.stats
 
     def run(self, work: Work) -> Pass:
         """Submit all prompts at once; the generation begins when each has its first token."""
-        engine = Engine(self._runner)
         try:
-            return self._measure(engine, work)
+            return self._measure(self._engine, work)
         finally:
-            for seq in range(self._runner.n_seq):
-                self._runner.rollback(seq, 0)
+            self._engine.clear()
 
     def _measure(self, engine: Engine, work: Work) -> Pass:
         answers: dict[str, list[int]] = {str(n): [] for n in range(work.sequences)}
-        for (name, _), prompt in zip(answers.items(), work.prompts(self._runner.n_vocab), strict=True):
-            sampling = Sampling(seed=int(name))
+        for (name, _), prompt in zip(answers.items(), work.prompts(self._n_vocab), strict=True):
+            sampling = Sampling(temperature=work.temperature, seed=int(name))
             engine.submit(Request(name, prompt, work.generated_tokens + 1, sampling, checkpoint=False))
         clock = _Clock(self._meter)
         while not all(answers.values()):
@@ -124,8 +135,6 @@ class EngineSide:
         while all(len(answer) <= work.generated_tokens for answer in answers.values()):
             _take(engine, answers)
         generation = clock.phase(sum(map(len, answers.values())) - before)
-        for name in answers:
-            engine.cancel(name)
         rows = zip(*(answer[: work.generated_tokens] for answer in answers.values()), strict=False)
         return Pass(prefill, generation, np.array([*rows], np.int32))
 

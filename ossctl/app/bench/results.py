@@ -70,6 +70,21 @@ def _energy(phases: Sequence[Phase]) -> float | None:
     return 1000 * sum(joules) / sum(phase.tokens for phase in phases) / _JOULES_PER_WH
 
 
+class Copying(msgspec.Struct, frozen=True, kw_only=True):
+    """The generation of an answer that copies its prompt: tokens per second without and with guesses.
+
+    `ratio` is that of the second to the first. The tokens are those of all rounds with guesses.
+    """
+
+    prompt_tokens: int
+    generated_tokens: int
+    drafted_tokens: int
+    accepted_tokens: int
+    plain: Estimate
+    drafting: Estimate
+    ratio: Estimate
+
+
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until something is there: `what` is startup, cold, disk or warm.
 
@@ -139,6 +154,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     batch_plan: dict[str, Any] | None
     lengths: list[Row]
     batches: list[Row]
+    copying: Copying | None = None
     waits: list[Wait]
     tuning: Tuning | None
     noise: float | None

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from ossctl import __version__
+from ossctl.app.bench.copying import copy_of, measure_copying
 from ossctl.app.bench.first_token import StartedModel, measure_waits, words
 from ossctl.app.bench.llama_bench import with_llama_bench
 from ossctl.app.bench.llama_server import LlamaServer
 from ossctl.app.bench.options import BenchOptions, Watcher
 from ossctl.app.bench.passes import BareSide, EngineSide, Work
-from ossctl.app.bench.results import BenchReport, Machine, Row, Subject, Tuning, Wait, noise_of
+from ossctl.app.bench.results import BenchReport, Copying, Machine, Row, Subject, Tuning, Wait, noise_of
 from ossctl.app.bench.rounds import MIN_ROUNDS, repeat
 from ossctl.app.bench.tune import tune
 from ossctl.app.inference.energy import EnergyMeter
@@ -37,6 +38,7 @@ from ossctl.runtime.base import DecodeAborted
 from ossctl.runtime.context import LlamaRunner
 
 _FIRST = Work(1, 64, 8)
+_COPIED = 128  # tokens
 _BATCH_PROMPT = 32  # tokens
 _WAIT_PROMPT = 512
 _KEPT_SECONDS = 2.0  # that a prompt takes which is kept on disk for sure
@@ -70,6 +72,7 @@ class _Bench:
         self._server = LlamaServer(options.path, watcher, interrupt) if self._extent.starts else None
         self.lengths: list[Row] = []
         self.batches: list[Row] = []
+        self.copying: Copying | None = None
         self.waits: list[Wait] = []
         self.tuning: Tuning | None = None
 
@@ -98,6 +101,7 @@ class _Bench:
             batch_plan=_settings(batch_plan) if batch_plan and self.batches else None,
             lengths=self.lengths,
             batches=self.batches,
+            copying=self.copying,
             waits=self.waits,
             tuning=self.tuning,
             noise=noise_of(self.lengths, self.batches),
@@ -122,6 +126,7 @@ class _Bench:
             for work in works:
                 self._watcher.step(f"a prompt of {work.prompt_tokens:,} tokens")
                 self.lengths += self._row(work, runner)
+            self._measure_copying(loaded, runner, prefill, generation)
         settings, rounds = self._plans[Purpose.INTERACTIVE].settings, self._extent.starts
         if self._interrupt.keep_going():
             self.lengths = with_llama_bench(self._options.path, settings, self.lengths, rounds)
@@ -130,6 +135,21 @@ class _Bench:
             for row in self.lengths
         )
         self._remember(Purpose.INTERACTIVE, MeasuredSpeed(_today(), noise_of(self.lengths), lengths=speed))
+
+    def _measure_copying(
+        self, loaded: LoadedModel, runner: LlamaRunner, prefill: float, generation: float
+    ) -> None:
+        """What guesses gain, where anything is guessed, at about so many tokens per second."""
+        drafts, vocabulary = loaded.drafts, loaded.vocabulary
+        if drafts is None or vocabulary is None or runner.recurrent or not self._interrupt.keep_going():
+            return
+        most_prompt = min(self._extent.slowest * prefill, runner.n_ctx_seq // 2)
+        n_generated = int(self._extent.slowest * generation)
+        if work := copy_of(vocabulary.tokenize, most_prompt, min(n_generated, _COPIED)):
+            self._watcher.step("an answer that copies its prompt")
+            effort, keep_going = self._extent.effort, self._interrupt.keep_going
+            with self._abortable(runner):
+                self.copying = measure_copying(runner, drafts, work, effort, keep_going)
 
     def _measure_batches(self) -> None:
         n_generated = min(self._extent.generated, 32)
@@ -185,16 +205,21 @@ class _Bench:
         """The speeds for `work`; nothing if it was interrupted in the first round."""
         meter = EnergyMeter.of_machine(self._plans[Purpose.INTERACTIVE].settings.devices)
         engine = EngineSide(runner, meter)
-        self._interrupt.on_signal = runner.abort
-        try:
+        with self._abortable(runner):
             bare = BareSide(runner, engine.run(work).generated)  # also warms up
             passes = repeat(work, {"ours": engine, "bare": bare}, self._extent.effort, self._keep_going)
-        except DecodeAborted:
-            return
+            if passes["ours"]:
+                yield Row.of(work, passes["ours"], passes["bare"])
+
+    @contextmanager
+    def _abortable(self, runner: LlamaRunner) -> Iterator[None]:
+        """While entered, a signal aborts the decode, which ends the block."""
+        self._interrupt.on_signal = runner.abort
+        try:
+            with suppress(DecodeAborted):
+                yield
         finally:
             self._interrupt.on_signal = lambda: None
-        if passes["ours"]:
-            yield Row.of(work, passes["ours"], passes["bare"])
 
     def _keep_going(self) -> bool:
         return self._interrupt.keep_going()

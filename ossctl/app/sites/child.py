@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Lock, Thread, Timer
 from time import monotonic, sleep
@@ -17,10 +17,11 @@ from ossctl import __version__
 from ossctl.app.inference.loading import explain_crashes
 from ossctl.app.sites import frames
 from ossctl.app.sites.frames import Finish, Lines, Start, ToSite
-from ossctl.app.sites.site import BEAT_SECONDS, FROZEN_SECONDS, Failed, FromSite, Hello, SiteJob
+from ossctl.app.sites.site import BEAT_SECONDS, FROZEN_SECONDS, Failed, FromSite, Hello, Left, SiteJob
 from ossctl.app.sites.worker import SiteWorker
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode
+from ossctl.runtime.crash import LOST_ADVICE, crash_reporter
 
 _CLOSING_SECONDS = 0.5  # for the tools' programs, once the driver is gone
 _SILENT_SECONDS = (
@@ -50,6 +51,7 @@ class _Child:
     def run(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
         explain_crashes("")
+        crash_reporter().on_lost = lambda reason: self._tell(Left(reason, LOST_ADVICE))
         with suppress(OSError):
             frames.begin(self._sink)
         self._tell(Hello(__version__, VERSION))
@@ -94,14 +96,17 @@ class _Child:
             if monotonic() - before > BEAT_SECONDS:  # this process itself was stopped
                 self._heard = monotonic()
             before = monotonic()
-        _end(worker)
+        silence = f"it heard nothing from here for {_SILENT_SECONDS:.0f} s"
+        _end(worker, lambda: self._tell(Left(silence)))
 
 
-def _end(worker: SiteWorker) -> None:
+def _end(worker: SiteWorker, leave: Callable[[], None] = lambda: None) -> None:
+    """End the process soon, even if `leave` or the tools' programs hang."""
     timer = Timer(_CLOSING_SECONDS, _exit)
     timer.daemon = True
     timer.start()
     try:
+        leave()
         worker.close()
     finally:
         _exit()

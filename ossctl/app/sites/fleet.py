@@ -13,6 +13,8 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.site import FROZEN_SECONDS, Failed, Lost, Note, Ready, Site, SiteEvent, Stats
 from ossctl.errors import ExitCode, MemoryShortage, ModelError, OssctlError, UsageError
 
+_MAX_FRUITLESS = 10  # more than it takes to find a request that ends its engine
+
 _ERRORS = {error.exit_code: error for error in (UsageError, ModelError, MemoryShortage)}
 
 
@@ -20,7 +22,8 @@ _ERRORS = {error.exit_code: error for error in (UsageError, ModelError, MemorySh
 class Place:
     """Where a site is started, and started again after it has died.
 
-    `pauses` are the seconds before each restart of a row in which none succeeds, `grace` those in which a
+    `pauses` are the seconds before each restart of a row in which none helps; it ends when so many have not
+    even started. `grace` those in which a
     start need not give a sign of life. Remarks have the name if it `is_named`.
     """
 
@@ -35,7 +38,8 @@ class Place:
 class Member:
     """A place and its present site. `deaths` are the reasons why earlier ones ended.
 
-    `ready` is None while the site is loading, and `gone` is whether it is not started again. `silent_by` is
+    `failed_starts` counts those in a row, `fruitless` the deaths since the last answer. `ready` is None while
+    the site is loading, and `gone` is whether it is not started again. `silent_by` is
     when the site is given up unless it is heard of, `restart_at` when the next one is started if it is dead.
     """
 
@@ -48,9 +52,18 @@ class Member:
     was_silent: bool = False
     deaths: list[str] = field(default_factory=list)
     failed_starts: int = 0
+    fruitless: int = 0
     gone: bool = False
     done: int = 0
     tokens: int = 0
+
+    def has_finished(self, tokens: int) -> None:
+        """Note a line with its generated tokens."""
+        self.done, self.tokens, self.fruitless = self.done + 1, self.tokens + tokens, 0
+
+    def cause_of(self, lost: Lost) -> str:
+        """Why its site was lost, in one line."""
+        return "there was no sign of life from it" if self.was_silent else lost.cause
 
 
 @dataclass(frozen=True)
@@ -205,21 +218,31 @@ class Fleet:
         member.ready, member.failed_starts = ready, 0
 
     def _restart(self, member: Member, lost: Lost) -> None:
-        cause = lost.stderr.splitlines()[0] if lost.stderr else ""
-        reason = f"{lost.reason}: {cause}" if cause else lost.reason
-        if member.was_silent:
-            reason = "there was no sign of life from it"
+        reason = member.cause_of(lost)
         member.deaths.append(reason)
-        member.failed_starts += member.ready is None
+        did_start = member.ready is not None
+        member.failed_starts += not did_start
+        member.fruitless += 1
         member.ready, member.stats, member.silent_by = None, Stats(), math.inf
-        if member.failed_starts >= len(member.place.pauses):
-            self._give_up(member, Failed(ExitCode.FAILED, f"it did not start: {reason}"))
+        if problem := self._hopeless(member):
+            self._give_up(member, Failed(ExitCode.FAILED, f"{problem}: {reason}", lost.hint))
             return
-        pause = member.place.pauses[member.failed_starts]
+        pauses = member.place.pauses
+        pause = pauses[min(member.fruitless - 1 if lost.innocent else member.failed_starts, len(pauses) - 1)]
         again = f"in {pause:.0f} s" if pause > 1 else "again"
-        self._say(f"{member.place.name} died ({reason}) and is started {again}.")
+        what = "died" if did_start else "did not start"
+        self._say(f"{member.place.name} {what} ({reason}) and is started {again}.")
         member.restart_at = time.monotonic() + pause
         self.check()
+
+    def _hopeless(self, member: Member) -> str:
+        """Why a member is not started again; "" if it is."""
+        who = "it" if len(self.members) > 1 or member.place.is_named else member.place.name
+        if member.failed_starts >= len(member.place.pauses):
+            return f"{who} did not start"
+        if member.fruitless >= _MAX_FRUITLESS:
+            return f"{who} died {member.fruitless} times without an answer"
+        return ""
 
     def _give_up(self, member: Member, failed: Failed) -> None:
         member.gone, member.ready, member.stats = True, None, Stats()

@@ -20,7 +20,18 @@ import msgspec
 from ossctl import __version__
 from ossctl.app.sites import frames
 from ossctl.app.sites.frames import Finish, Lines, Start, ToSite
-from ossctl.app.sites.site import BEAT_SECONDS, Beat, Ended, Failed, Hello, Lost, SiteEvent, SiteJob, SiteLine
+from ossctl.app.sites.site import (
+    BEAT_SECONDS,
+    Beat,
+    Ended,
+    Failed,
+    Hello,
+    Left,
+    Lost,
+    SiteEvent,
+    SiteJob,
+    SiteLine,
+)
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode, OssctlError
 
@@ -100,11 +111,14 @@ class ProcessSite:
             return Beat()
 
     def _receive(self, deliver: Callable[[SiteEvent], None]) -> None:
-        problem = ""
+        problem, left = "", None
         try:
             for message in frames.of_site(_opened(self._process.stdout)):
                 if isinstance(message, Hello):
                     self._greet(message)
+                    continue
+                if isinstance(message, Left):
+                    left = message.as_lost()
                     continue
                 self._ended = self._ended or isinstance(message, Ended)
                 deliver(message)
@@ -118,11 +132,11 @@ class ProcessSite:
         self.kill()  # what it has started and left
         if not self._ended:
             self._listener.join(_STDERR_SECONDS)
-            deliver(self._refusal or self._death(code, problem))
+            deliver(self._refusal or left or self._death(code, problem))
 
     def _death(self, code: int, problem: str) -> Failed | Lost:
         """Why the process has ended, with this exit code."""
-        return Lost(problem or _how(code), "\n".join(self._stderr))
+        return Lost(problem or how(code), "\n".join(self._stderr))
 
     def _greet(self, hello: Hello) -> None:
         """Send the job, which only the same version understands."""
@@ -159,7 +173,7 @@ def _opened(pipe: IO[bytes] | None) -> BinaryIO:
     return cast(BinaryIO, pipe)
 
 
-def _how(code: int) -> str:
+def how(code: int) -> str:
     """`killed by SIGKILL`, or `exit code 1`."""
     if code >= 0:
         return f"exit code {code}"

@@ -65,12 +65,14 @@ class SiteRunner(LineRunner[Any]):
 
     def _feed(self) -> None:
         alone = len(self._fleet.members) == 1
-        for member in self._fleet.members:
-            if member.ready is None:
-                continue
-            most = IN_FLIGHT_PER_SEQUENCE * member.ready.n_seq
+        ready = [member for member in self._fleet.members if member.ready]
+        trusted = [member for member in ready if not member.fruitless] or ready
+        for member in ready:
+            most = IN_FLIGHT_PER_SEQUENCE * (member.ready.n_seq if member.ready else 0)
             most = max(most, _MIN_IN_FLIGHT) if alone else most
-            if self._is_worth_a_message(member, most) and (taken := self._work.take(member, most)):
+            if not self._is_worth_a_message(member, most):
+                continue
+            if taken := self._work.take(member, most, may_examine=member in trusted):
                 member.site.submit([_site_line(waiting) for waiting in taken])
 
     def _is_worth_a_message(self, member: Member, most: int) -> bool:
@@ -107,8 +109,7 @@ class SiteRunner(LineRunner[Any]):
         if waiting is None:
             return  # another site was first
         self._crashes = 0
-        member.done += 1
-        member.tokens += done.counts.sums.get("completion_tokens", 0)
+        member.has_finished(done.counts.sums.get("completion_tokens", 0))
         add_counts(self.summary, done.counts)
         error = RequestError(*reversed(done.counts.error)) if done.counts.error else None
         if error is not None:
@@ -122,12 +123,12 @@ class SiteRunner(LineRunner[Any]):
         if guilty is None:
             return
         self._crashes += 1
-        cause = f"{lost.reason}\n{lost.stderr}".strip()
+        cause = member.cause_of(lost)
         error = RequestError(f"the engine died with this request each time: {cause}", "engine_crashed")
         self._fail(guilty.index, guilty.line, self._parser.id_of(guilty.line), guilty.failure_key, error)
         if self._crashes >= _MAX_CRASHES:
             raise OssctlError(
-                f"the engine died with each of {self._crashes} requests: {lost.reason}", self._resume_hint()
+                f"the engine died with each of {self._crashes} requests: {cause}", self._resume_hint()
             )
 
     def _report_progress(self) -> None:

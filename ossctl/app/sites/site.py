@@ -13,6 +13,7 @@ import msgspec
 
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.run import BatchModel
+from ossctl.app.sites.last_words import cause_of
 from ossctl.app.tools.options import ToolOptions
 from ossctl.dialect import Effort, Think
 from ossctl.planning.workload import Workload
@@ -126,6 +127,17 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     hint: str = ""
 
 
+class Left(msgspec.Struct, frozen=True, tag=True):
+    """The site ends by itself before all lines are answered, and none is to blame."""
+
+    reason: str
+    hint: str = ""
+
+    def as_lost(self) -> "Lost":
+        """The death that follows."""
+        return Lost(self.reason, innocent=True, hint=self.hint)
+
+
 class Ended(msgspec.Struct, frozen=True, tag=True):
     """All lines are answered, and the site has freed its model."""
 
@@ -133,15 +145,21 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 class Lost(msgspec.Struct, frozen=True, tag=True):
     """The site is dead. The driver's side of a transport says so, and for which `reason`.
 
-    `innocent` is whether no line can have caused it: its machine or the network was lost.
+    `innocent` is whether no line can have caused it: its machine, the network or a worker was lost.
     """
 
     reason: str
     stderr: str = ""  # its last lines
     innocent: bool = False
+    hint: str = ""
+
+    @property
+    def cause(self) -> str:
+        """The reason with what the process said last, in one line."""
+        return cause_of(self.reason, self.stderr)
 
 
-FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Ended
+FromSite = Hello | Ready | Done | Stats | Beat | Note | Failed | Left | Ended
 SiteEvent = FromSite | Lost
 
 

@@ -7,10 +7,12 @@ options come from ~/.ssh/config, and nothing asks for a password or about a host
 import os
 import re
 import shlex
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ossctl.app.sites.process import ProcessSite
+from ossctl.app.sites.last_words import reported_cause
+from ossctl.app.sites.process import ProcessSite, how
 from ossctl.app.sites.site import Failed, Lost, Ready, SiteEvent, SiteJob
 from ossctl.errors import ExitCode
 
@@ -28,9 +30,11 @@ _OPTIONS = {
     "LogLevel": "ERROR",  # no banners
 }
 # pip, pipx and uv may install to ~/.local/bin, which only login shells have on their PATH.
-_FROM_PATH = "sh -c 'PATH=$PATH:$HOME/.local/bin; export PATH; exec ossctl site'"
+_FROM_PATH = "PATH=$PATH:$HOME/.local/bin; export PATH; ossctl"
 
-_SSH_FAILED = 255
+_SSH_FAILED = 255  # also if a signal has ended the command there
+_SIGNALLED = 128  # what a shell adds to the number of the signal that ended its command
+_FROM_OUTSIDE = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM: no line causes these
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _USAGE = 2
 _LONGEST = 200  # characters of an error that is not known
@@ -67,7 +71,8 @@ class Host:
         """The command that becomes a site there. `OSSCTL_SSH` replaces the command `ssh`."""
         ssh = shlex.split(os.environ.get("OSSCTL_SSH", "")) or ["ssh"]
         options = [f"-o{name}={value}" for name, value in _OPTIONS.items()]
-        return [*ssh, *options, "--", self.name, f"{self.program} site" if self.program else _FROM_PATH]
+        # The shell outlives the engine, to tell its end from that of the connection.
+        return [*ssh, *options, "--", self.name, f"sh -c '{self.program or _FROM_PATH} site; exit $?'"]
 
 
 class SshPlace:
@@ -106,9 +111,22 @@ class SshSite(ProcessSite):
     def _death(self, code: int, problem: str) -> Failed | Lost:
         if not self._greeted:
             return connection_failure(self._host, code, self._stderr)
-        if code == _SSH_FAILED and not problem:  # also if a signal has killed the process there
-            return Lost("its process or the connection ended", "\n".join(self._stderr))
-        return super()._death(code, problem)
+        return death_there(code, problem, [*self._stderr])
+
+
+def death_there(code: int, problem: str, stderr: Sequence[str]) -> Lost:
+    """Why a site on a host has died, from ssh's exit code. Only an engine that crashed blames its lines."""
+    text = "\n".join(stderr)
+    if reported_cause(stderr):
+        return Lost(how(code), text)
+    if problem or code < 0 or code == _SSH_FAILED:
+        return Lost(problem or "the connection was lost", text, innocent=True)
+    number = code - _SIGNALLED
+    if number not in signal.valid_signals():
+        return Lost(how(code), text)
+    of_shell = signal.strsignal(number) or ""  # such as `Killed`
+    text = "\n".join(line for line in stderr if of_shell not in line)
+    return Lost(how(-number), text, innocent=number in _FROM_OUTSIDE)
 
 
 def connection_failure(host: Host, code: int, stderr: Sequence[str]) -> Failed | Lost:

@@ -52,16 +52,19 @@ class Work:
         """The number of lines that a site has."""
         return len(self._at.get(site, ()))
 
-    def take(self, site: Hashable, most: int) -> Sequence[Waiting]:
-        """Lines for a site, so that it has at most `most`; suspects only if it has no others."""
+    def take(self, site: Hashable, most: int, *, may_examine: bool = True) -> Sequence[Waiting]:
+        """Lines for a site, so that it has at most `most`.
+
+        A site that `may_examine` gets suspects, once it has no other lines.
+        """
         flying = self._at.setdefault(site, {})
         if not flying:
             self._examined.discard(site)
-        may_examine = not flying and not (self._examined and self._waiting)
-        if may_examine and (group := self._next_group()):
+        is_free = not flying and not (self._examined and self._waiting)
+        if may_examine and is_free and (group := self._next_group()):
             self._examined.add(site)
             taken = group
-        elif site in self._examined or (self._suspects and not self._examined):
+        elif site in self._examined or (may_examine and self._suspects and not self._examined):
             return ()
         else:
             taken = list(self._next(most - len(flying)))

@@ -21,6 +21,7 @@ from ossctl.app.sites.site import (
     Ended,
     Failed,
     FromSite,
+    Left,
     Note,
     Ready,
     SiteJob,
@@ -32,14 +33,15 @@ from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Source
 from ossctl.build import VERSION
 from ossctl.errors import OssctlError
+from ossctl.runtime.rpc import WorkerAbsent
 from ossctl.storage.journal import Journal
 
 
 class SiteWorker:
     """Answers the lines of one job with an engine of its own.
 
-    `tell` is called from several threads, and must not block for long. It gets Ready or Failed, Done for
-    every line, Ended at the end, Stats and Beat meanwhile.
+    `tell` is called from several threads, and must not block for long. It gets Ready, Failed or
+    Left, Done for every line, Ended at the end, Stats and Beat meanwhile.
     """
 
     def __init__(self, job: SiteJob, tell: Callable[[FromSite], None]) -> None:
@@ -69,6 +71,8 @@ class SiteWorker:
         Thread(target=self._beat, args=(ended,), name="beat", daemon=True).start()
         try:
             self._answer()
+        except WorkerAbsent as error:
+            self._tell(Left(error.message, error.hint))
         except OssctlError as error:
             self._tell(Failed(int(error.exit_code), error.message, error.hint))
         else:

@@ -21,7 +21,7 @@ from ossctl.errors import UsageError
 from ossctl.planning.workload import Purpose, Workload
 
 ONCE = Extent((16, 64), (1, 2, 4), 4, Effort(0.0, 2), 0, 10.0)
-CPU = LoadOptions(device="cpu", threads=1, ctx=256)
+CPU = LoadOptions(device="cpu", threads=1, ctx=1200)
 
 
 class Watched:
@@ -65,6 +65,10 @@ def test_every_length_and_number_of_sequences_has_both_speeds(report: BenchRepor
             assert speeds.ossctl.rounds == speeds.llama_cpp.rounds == 2
             assert min(speeds.ossctl.value, speeds.llama_cpp.value, speeds.cpu_ratio.value) > 0
             assert speeds.ratio.value == pytest.approx(speeds.ossctl.value / speeds.llama_cpp.value)
+    copying = report.copying
+    assert copying is not None
+    assert 0 <= copying.accepted_tokens <= copying.drafted_tokens
+    assert copying.ratio.value == pytest.approx(copying.drafting.value / copying.plain.value)
     assert report.plan["threads"] == 1
     assert report.batch_plan is not None
     assert report.batch_plan["parallel"] == 4
@@ -76,7 +80,7 @@ def test_the_json_is_read_back_for_a_comparison(report: BenchReport, tmp_path: P
     assert read_report(file) == report
     same = compared(report, read_report(file))
     assert same.different == []
-    assert len(same.ratios) == 2 * 5
+    assert len(same.ratios) == 2 * 5 + 1
     assert all(each.ratio.value == pytest.approx(1) for each in same.ratios)
     assert {each.meaning for each in same.ratios} == {"no significant difference"}
 
@@ -99,6 +103,7 @@ def test_a_comparison_names_what_else_has_changed(report: BenchReport) -> None:
     before = msgspec.structs.replace(
         report, ossctl="0.0.1", plan={**report.plan, "threads": 7}, lengths=report.lengths[:1], batches=[]
     )
+    before = msgspec.structs.replace(before, copying=None)
     found = compared(report, before)
     assert found.different == [f"ossctl: 0.0.1 before, {report.ossctl} now", "threads: 7 before, 1 now"]
     assert [each.what for each in found.ratios] == ["prefill, 16 tokens", "generation, 16 tokens"]

@@ -1,13 +1,14 @@
 """Hosts as users name them, and what ssh's failures mean."""
 
 import io
+import signal
 
 import pytest
 
 from ossctl.app.sites import frames
 from ossctl.app.sites.hosts import parse_hosts
 from ossctl.app.sites.site import Beat, Failed, Lost
-from ossctl.app.sites.ssh import Host, connection_failure
+from ossctl.app.sites.ssh import Host, connection_failure, death_there
 from ossctl.errors import UsageError
 
 
@@ -45,7 +46,7 @@ def test_nothing_of_the_job_is_on_the_command_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OSSCTL_SSH", "ssh -F 'my config'")
     command = Host("a", "/opt/ossctl").command()
     assert command[:3] == ["ssh", "-F", "my config"]
-    assert command[-3:] == ["--", "a", "/opt/ossctl site"]
+    assert command[-3:] == ["--", "a", "sh -c '/opt/ossctl site; exit $?'"]
     assert "-oBatchMode=yes" in command
 
 
@@ -81,6 +82,25 @@ def test_failures_of_ssh_are_explained(code: int, stderr: str, message: str) -> 
     failure = connection_failure(Host("a"), code, stderr.splitlines())
     assert isinstance(failure, Failed)
     assert failure.message == message
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "cause", "innocent"),
+    [
+        (255, "", "the connection was lost", True),
+        (255, "Connection to a closed.", "the connection was lost: Connection to a closed.", True),
+        (-signal.SIGKILL, "", "the connection was lost", True),
+        (128 + signal.SIGTERM, "", "killed by SIGTERM", True),
+        (128 + signal.SIGKILL, "Killed\n", "killed by SIGKILL", False),
+        (128 + signal.SIGSEGV, "sh: line 1: 7 Segmentation fault  ossctl", "killed by SIGSEGV", False),
+        (128 + signal.SIGSEGV, "Fatal Python error", "killed by SIGSEGV: Fatal Python error", False),
+        (1, "ossctl: llama.cpp crashed: SIGSEGV.", "llama.cpp crashed: SIGSEGV", False),
+        (255, "ossctl: llama.cpp crashed: SIGSEGV.", "llama.cpp crashed: SIGSEGV", False),
+    ],
+)
+def test_the_loss_of_a_connection_blames_no_line(code: int, stderr: str, cause: str, innocent: bool) -> None:
+    lost = death_there(code, "", stderr.splitlines())
+    assert (lost.cause, lost.innocent) == (cause, innocent)
 
 
 def test_other_failures_of_ssh_may_pass() -> None:

@@ -70,6 +70,15 @@ def test_other_sites_go_on_while_suspects_are_examined() -> None:
     assert len(taken(work, "b")) == 4
 
 
+def test_a_site_that_only_dies_examines_no_suspects() -> None:
+    work = work_of(100)
+    for _ in range(2):
+        taken(work, "bad")
+        work.lose("bad")
+    assert [entry.index for entry in work.take("bad", 4, may_examine=False)] == [4, 5, 6, 7]
+    assert taken(work, "good") == [0]
+
+
 def test_lines_of_a_lost_machine_are_never_suspected() -> None:
     work = work_of(1)
     for _ in range(5):

@@ -14,7 +14,7 @@ from ossctl import __version__
 from ossctl.app.sites.cluster.actor import NodeActor
 from ossctl.app.sites.cluster.deaths import death_of
 from ossctl.app.sites.cluster.nodes import Node
-from ossctl.app.sites.site import Ended, Failed, FromSite, Lost, SiteEvent, SiteJob, SiteLine
+from ossctl.app.sites.site import Ended, Failed, FromSite, Left, Lost, SiteEvent, SiteJob, SiteLine
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode
 
@@ -106,8 +106,8 @@ class ActorSite:
     def _receive(self, replies: Sequence[bytes]) -> None:
         for reply in replies:
             event = _events.decode(reply)
-            if isinstance(event, Failed | Ended):
-                self._end(event)
+            if isinstance(event, Failed | Ended | Left):
+                self._end(event.as_lost() if isinstance(event, Left) else event)
                 return
             with self._lock:
                 if not self._over:
