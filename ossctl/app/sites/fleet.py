@@ -170,9 +170,10 @@ class Fleet:
                 self._start(member)
 
     def finish(self) -> None:
-        """Say to all sites that there are no more lines."""
+        """Say to all sites that are ready that there are no more lines."""
         for member in self.members:
-            member.site.finish()
+            if member.ready:
+                member.site.finish()
 
     def progress(self) -> list[SiteProgress]:
         """The share of each site, if there are several or one has died."""

@@ -28,6 +28,7 @@ from ossctl.app.sites.site import (
     SiteLine,
     Stats,
 )
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Source
 from ossctl.build import VERSION
@@ -48,7 +49,7 @@ class SiteWorker:
         self._tell = tell
         self._inbox: SimpleQueue[SiteLine | None] = SimpleQueue()
         self._indices: list[int] = []  # of the lines, in the order in which they were taken
-        self._toolbox = dataclasses.replace(job.tools, tools=()).toolbox()
+        self._toolbox: Toolbox | None = None
 
     def submit(self, lines: Sequence[SiteLine]) -> None:
         """Have lines answered, from any thread."""
@@ -61,7 +62,8 @@ class SiteWorker:
 
     def close(self) -> None:
         """End the programs of the tools, from any thread, before the process itself ends."""
-        self._toolbox.close()
+        if self._toolbox is not None:
+            self._toolbox.close()
 
     def run(self) -> None:
         """Load the model and answer lines until `finish`."""
@@ -85,6 +87,7 @@ class SiteWorker:
 
     def _answer(self) -> None:
         job, interrupt, started = self._job, Interrupt(), perf_counter()
+        self._toolbox = dataclasses.replace(job.tools, tools=()).toolbox()
         batch = BatchJob(
             Source(None),
             Sink(None, flat=job.flat, keep_input=job.keep_input),
