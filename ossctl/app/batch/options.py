@@ -11,6 +11,7 @@ from ossctl.app.batch.line_runner import Rules
 from ossctl.app.batch.run import BatchJob, Sink
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.prompt_template import prompt_template
+from ossctl.app.placement.workers import workers
 from ossctl.app.tools.options import ToolOptions
 from ossctl.app.wire.shard import Shard
 from ossctl.app.wire.source import Format, Source, given_format
@@ -106,6 +107,11 @@ class BatchOptions:
             raise UsageError(f"{given[0]} and {given[1]} exclude each other", "Use one of them.")
         if self.pull and self.hosts is None and self.cluster is None:
             raise UsageError("--pull needs --hosts or --cluster", "`ossctl pull` fetches a model for here.")
+        if workers() and given and given[0] in {"--hosts", "--cluster"}:
+            raise UsageError(
+                f"--rpc and {given[0]} exclude each other: workers belong to the machine of the engine",
+                "Set OSSCTL_RPC on the machines that use workers, and not here.",
+            )
 
     def _template(self) -> Template | None:
         return None if self.prompt is None else prompt_template(self.prompt, self.variables)

@@ -71,3 +71,12 @@ def test_the_workload_estimates_the_tokens_of_a_batch(folder: Path) -> None:
         7,
     )
     assert workload_of(job, None) == Workload(Purpose.BATCH)  # a pipe
+
+
+@pytest.mark.parametrize("where", [{"hosts": "gpu1"}, {"cluster": "auto"}])
+def test_workers_belong_to_the_machine_of_the_engine(
+    where: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSSCTL_RPC", "gpubox:50052")
+    with pytest.raises(UsageError, match=f"--rpc and --{next(iter(where))} exclude each other"):
+        BatchOptions(Path("in.jsonl"), Path("out.jsonl"), **where).job()  # type: ignore[arg-type]
