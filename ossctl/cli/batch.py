@@ -263,12 +263,17 @@ def batch(
 def _answered_by(
     model: str | None, options: "BatchOptions", tools: "ToolOptions", out: Output
 ) -> "AnsweredBy | None":
-    """Where the engines run; None for this process."""
+    """Where the engines run; None for this process.
+
+    llama.cpp ends a process whose workers are lost, so an engine that uses some has its own.
+    """
+    from ossctl.app.placement.workers import workers
+
     if options.hosts is not None:
         from ossctl.app.sites.hosts import host_places
 
         places = host_places(options.hosts, model, may_pull=options.pull)
-    elif options.isolate or options.engines is not None:
+    elif options.isolate or options.engines is not None or workers():
         from ossctl.app.sites.engines import engine_places
 
         places = engine_places(options.engines)

@@ -1,6 +1,7 @@
 """`ossctl run`."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -151,6 +152,9 @@ def run(
         sink=sink,
     )
     progress = RunProgress()
+    progress.keep = partial(
+        log.keep, progress, request, partial(kept_model, model, path, loading), out.warning
+    )
     try:
         try:
             result = ask(request, path, loading, view, progress)
@@ -159,6 +163,5 @@ def run(
             raise
         code = view.finish(result)
     finally:
-        if log.keeps and (problem := log.save(progress, request, kept_model(model, path, loading))):
-            out.warning(f"This run is not in the log: {problem}")
+        progress.keep()
     raise typer.Exit(code)

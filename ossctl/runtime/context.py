@@ -29,6 +29,7 @@ from ossctl.runtime.breakdown import Breakdown, memory_breakdown
 from ossctl.runtime.host import physical_cores
 from ossctl.runtime.log import llama_log
 from ossctl.runtime.model import LlamaModel
+from ossctl.runtime.worker_watch import worker_watch
 
 _NO_SLOT, _ABORTED = 1, 2  # llama_decode's return codes, include/llama.h
 _PARTIAL_ONLY = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
@@ -77,6 +78,7 @@ class LlamaRunner:
         """Allocate the cache. Raises MemoryShortage, ValueError."""
         options.validate()
         self._log = llama_log()
+        self._watch = worker_watch()
         self._handle: Any = None
         self._abort_flag = ctypes.create_string_buffer(b"", 2)
         self.unified = options.unified
@@ -116,7 +118,9 @@ class LlamaRunner:
         n_outputs = self._check(chunks)
         self._batch.fill(chunks, self._lengths)
         self._log.clear()
-        code = lib.llama_decode(handle, self._batch.struct)
+        with self._watch:
+            code = lib.llama_decode(handle, self._batch.struct)
+            logits = lib.llama_get_logits(handle) if code == 0 and n_outputs else None  # waits for devices
         if code == _NO_SLOT:
             raise CacheFull
         if code == _ABORTED:
@@ -125,9 +129,9 @@ class LlamaRunner:
             raise DecodeFailed(f"llama_decode returned {code}: {self._log.reason()}")
         for chunk in chunks:
             self._lengths[chunk.seq] += len(chunk.tokens)
-        if not n_outputs:
+        if logits is None:
             return np.empty((0, self.n_vocab), np.float32)
-        return np.ctypeslib.as_array(lib.llama_get_logits(handle), (n_outputs, self.n_vocab))
+        return np.ctypeslib.as_array(logits, (n_outputs, self.n_vocab))
 
     def snapshot(self, seq: int) -> Snapshot:
         self._check_sequence(seq)
@@ -187,7 +191,8 @@ class LlamaRunner:
     def close(self) -> None:
         """Free the cache. Calling it again does nothing; any other method then raises ValueError."""
         if self._handle is not None:
-            lib.llama_free(self._handle)
+            with self._watch:
+                lib.llama_free(self._handle)
             self._handle = None
 
     def __enter__(self) -> Self:
@@ -236,13 +241,17 @@ class LlamaRunner:
         handle = self._open()
         data = bytes(lib.llama_state_seq_get_size_ext(handle, seq, flags))  # filled in place: it may be large
         pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
-        if lib.llama_state_seq_get_data_ext(handle, pointer, len(data), seq, flags) != len(data):
+        with self._watch:
+            n_bytes = lib.llama_state_seq_get_data_ext(handle, pointer, len(data), seq, flags)
+        if n_bytes != len(data):
             raise DecodeFailed(f"cannot read the state of sequence {seq}")
         return data
 
     def _restore(self, seq: int, data: bytes, flags: int) -> None:
         pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
-        if not lib.llama_state_seq_set_data_ext(self._open(), pointer, len(data), seq, flags):
+        with self._watch:
+            done = lib.llama_state_seq_set_data_ext(self._open(), pointer, len(data), seq, flags)
+        if not done:
             raise RollbackImpossible(f"cannot restore the saved state of sequence {seq}")
 
     def _open(self) -> Any:
@@ -315,7 +324,8 @@ def create_context(model: LlamaModel, params: Any) -> Any:
     """A llama.cpp context with `params`, to be freed with `llama_free`. Raises MemoryShortage."""
     log = llama_log()
     log.clear()
-    handle = lib.llama_init_from_model(model.handle, params)
+    with worker_watch():
+        handle = lib.llama_init_from_model(model.handle, params)
     if not handle:
         raise MemoryShortage(
             f"not enough memory for a context of {params.n_ctx:,} tokens: {log.reason()}",

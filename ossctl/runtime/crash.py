@@ -22,17 +22,22 @@ from ossctl.runtime.rpc import lost_workers
 
 _FAULTS = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT")
 _EXIT_CODE = 1
-_LOST_ADVICE = "Start `ossctl worker` there again, or leave it out of --rpc."
+LOST_ADVICE = "Start `ossctl worker` there again, or leave it out of --rpc."
 _PATIENCE = 5  # seconds for writing a report
 _PLAIN_TERMINAL = "\r\x1b[0m\x1b[?25h\x1b[?2004l"  # no colours, cursor shown, no bracketed paste
 
 
 class CrashReporter:
-    """Handles crashes. `saved` is a sentence about what is not lost; if `folder` is set, reports go there."""
+    """Handles crashes. `saved` is a sentence about what is not lost; if `folder` is set, reports go there.
+
+    `on_lost` gets a sentence on workers that are gone, if that is why the process ends. It may save what it
+    can, and return another sentence instead of `saved`.
+    """
 
     def __init__(self) -> None:
         self.saved = ""
         self.folder: Path | None = None
+        self.on_lost: Callable[[str], str | None] | None = None
         self._log: Callable[[], Sequence[str]] = list
         self._installed = self._ending = False
         # C keeps only the pointers
@@ -60,6 +65,10 @@ class CrashReporter:
         """Leave signals to kill this process, for a parent that waits for that. Call it before `install`."""
         self._installed = True
 
+    def give_up(self, lost: str) -> NoReturn:
+        """End the process, on any thread, because of workers that llama.cpp would wait for."""
+        self._end("", lost)
+
     def _aborted(self, message: bytes) -> None:
         """Called by ggml_abort with a failed assertion and its place in the source."""
         cause = message.decode("utf-8", "replace").replace("\n", " ")
@@ -74,11 +83,12 @@ class CrashReporter:
             if self._ending:  # other threads of the same kernel fail, too
                 time.sleep(_PATIENCE)
             self._ending = True
-            message, advice = (lost, _LOST_ADVICE) if lost else self._crashed(cause)
+            message, advice = (lost, LOST_ADVICE) if lost else self._crashed(cause)
+            saved = (self.on_lost(lost) if lost and self.on_lost else "") or self.saved
             _restore_terminal()
             if os.isatty(1):
                 os.write(1, b"\n")
-            lines = f"ossctl: {message}. {self.saved}".rstrip() + f"\n{advice}\n"
+            lines = f"ossctl: {message}. {saved}".rstrip() + f"\n{advice}\n"
             os.write(2, lines.encode("utf-8", "replace"))
         finally:
             os._exit(_EXIT_CODE)  # returning would run the faulty instruction again

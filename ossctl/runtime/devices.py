@@ -1,15 +1,16 @@
 """The devices that this build of llama.cpp can use, from ggml's registry."""
 
 import ctypes
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from ossctl.errors import OssctlError
 from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
 from ossctl.runtime.log import llama_log
-from ossctl.runtime.rpc import add_workers
+from ossctl.runtime.pulse import WHATEVER_IS_FREE
+from ossctl.runtime.rpc import add_workers, is_loopback, offers_of_worker
 
 
 class DeviceKind(IntEnum):
@@ -26,7 +27,8 @@ class DeviceKind(IntEnum):
 class BackendDevice:
     """A device as llama.cpp sees it; `free` and `total` are bytes of its memory at this moment.
 
-    `backend` is ggml's name: CPU, CUDA, ROCm, Vulkan, MTL, RPC. `device_id` is the PCI address such as
+    `backend` is ggml's name: CPU, CUDA, ROCm, Vulkan, MTL, RPC. `is_ram` is whether a worker on this machine
+    serves its CPU, so that the memory is the computer's RAM. `device_id` is the PCI address such as
     `0000:c1:00.0`, which is the same if two backends show the same device; '' if there is none.
     """
 
@@ -37,6 +39,7 @@ class BackendDevice:
     free: int
     total: int
     device_id: str = ""
+    is_ram: bool = False
 
 
 class _Properties(ctypes.Structure):
@@ -53,12 +56,30 @@ class _Properties(ctypes.Structure):
     ]
 
 
-def list_devices() -> tuple[BackendDevice, ...]:
-    """All devices, in the order of ggml's registry."""
+def list_devices(backend: str = "") -> tuple[BackendDevice, ...]:
+    """All devices, or those of a `backend`, in the order of ggml's registry.
+
+    A worker that serves another process does not answer, so only those of other backends can be listed then.
+    """
     _start()
+    pointer = ctypes.c_void_p
     count = function("ggml_backend_dev_count", ctypes.c_size_t)()
-    get = function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
-    return tuple(_describe(get(index)) for index in range(count))
+    get = function("ggml_backend_dev_get", pointer, ctypes.c_size_t)
+    registry = function("ggml_backend_dev_backend_reg", pointer, pointer)
+    wanted = [each for each in map(get, range(count)) if backend in {"", _registry_name(registry(each))}]
+    return tuple(as_offered([*map(_describe, wanted)]))
+
+
+def as_offered(devices: Sequence[BackendDevice]) -> Iterator[BackendDevice]:
+    """`devices` with no more free memory than their workers offer. Their descriptions are the addresses."""
+    remote = {each.description for each in devices if each.backend == "RPC"}
+    offers = {address: iter(offers_of_worker(address)) for address in remote}
+    for each in devices:
+        offer = next(offers[each.description], None) if each.backend == "RPC" else None
+        if offer is None or offer == WHATEVER_IS_FREE:
+            yield each
+        else:
+            yield replace(each, free=min(each.free, offer), is_ram=is_loopback(each.description))
 
 
 def find_device(name: str) -> int:

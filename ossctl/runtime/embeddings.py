@@ -19,6 +19,7 @@ from ossctl.runtime.context import create_context
 from ossctl.runtime.host import physical_cores
 from ossctl.runtime.log import llama_log
 from ossctl.runtime.model import LlamaModel
+from ossctl.runtime.worker_watch import worker_watch
 
 Vectors = npt.NDArray[np.float32]
 
@@ -84,12 +85,14 @@ class LlamaEmbedder:
         self._batch.fill(chunks, [start] * len(chunks))
         self._batch.want_all()
         self._log.clear()
-        code = lib.llama_decode(self._handle, self._batch.struct)
+        with worker_watch():
+            code = lib.llama_decode(self._handle, self._batch.struct)
         if code != 0:
             raise DecodeFailed(f"llama_decode returned {code}: {self._log.reason()}")
 
     def _vector(self, seq: int) -> Vectors:
-        found = lib.llama_get_embeddings_seq(self._handle, seq)
+        with worker_watch():
+            found = lib.llama_get_embeddings_seq(self._handle, seq)
         if not found:
             raise DecodeFailed(f"there is no embedding of input {seq}")
         return np.ctypeslib.as_array(found, (self.n_embd,)).copy()

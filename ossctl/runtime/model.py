@@ -15,6 +15,7 @@ from ossctl.runtime.ggml import function
 from ossctl.runtime.gguf import check_complete, read_header
 from ossctl.runtime.log import llama_log
 from ossctl.runtime.vocab import Vocabulary
+from ossctl.runtime.worker_watch import worker_watch
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class LlamaModel:
     def close(self) -> None:
         """Free the weights. Calling it again does nothing."""
         if self._handle is not None:
-            lib.llama_model_free(self._handle)
+            with worker_watch():
+                lib.llama_model_free(self._handle)
             self._handle = None
 
     def __enter__(self) -> Self:
@@ -123,9 +125,16 @@ def _load(path: Path, options: ModelOptions, keep_going: Callable[[], bool]) -> 
     log.clear()
     lib.llama_backend_init()
     params, _alive = _params(options)
-    progress = lib.llama_progress_callback(lambda _fraction, _data: keep_going())
+    watch = worker_watch()
+
+    def proceed(_fraction: float, _data: object) -> bool:
+        watch.note_progress()
+        return keep_going()
+
+    progress = lib.llama_progress_callback(proceed)
     params.progress_callback = progress
-    handle = lib.llama_model_load_from_file(os.fsencode(path), params)
+    with watch:
+        handle = lib.llama_model_load_from_file(os.fsencode(path), params)
     if handle:
         return handle
     reason = log.reason()

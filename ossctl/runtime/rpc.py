@@ -14,6 +14,7 @@ from ossctl.build import rebuild_command
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.bindings import lib
 from ossctl.runtime.ggml import function
+from ossctl.runtime.pulse import ask
 
 VARIABLE = "OSSCTL_RPC"  # programs that this one starts find the workers there
 
@@ -23,11 +24,16 @@ _HELLO = struct.pack("<BQ24x", 14, 24)  # command, size, capabilities of the tra
 _ANSWER = struct.Struct("<QBBBx24x")  # size, version, capabilities
 
 _SECONDS = 4.0  # for each step of the greeting
+_QUESTIONS, _ANSWER_SECONDS = 2, 0.5  # by UDP
 _LOST = ("Remote RPC server crashed", "Failed to connect to", "RPC handshake failed")
 
 
 class WorkerError(OssctlError):
     """A worker cannot be used."""
+
+
+class WorkerAbsent(WorkerError):
+    """A worker does not answer, which may change."""
 
 
 def parse_addresses(text: str) -> tuple[str, ...]:
@@ -66,12 +72,12 @@ def check_worker(address: str, seconds: float = _SECONDS) -> None:
             connection.sendall(_HELLO)
             size, *version = _ANSWER.unpack(_receive(connection, _ANSWER.size))
     except TimeoutError:
-        raise WorkerError(
+        raise WorkerAbsent(
             f"worker {address} does not answer within {seconds:g} seconds",
             "It is out of reach, frozen, or busy: a worker serves one client at a time.",
         ) from None
     except ConnectionRefusedError:
-        raise WorkerError(
+        raise WorkerAbsent(
             f"no worker listens at {address}", "Start `ossctl worker` there, or correct the address."
         ) from None
     except EOFError:
@@ -80,7 +86,7 @@ def check_worker(address: str, seconds: float = _SECONDS) -> None:
             "It is another program, or a worker of an older llama.cpp.",
         ) from None
     except OSError as error:
-        raise WorkerError(f"worker {address} cannot be reached: {error.strerror or error}") from None
+        raise WorkerAbsent(f"worker {address} cannot be reached: {error.strerror or error}") from None
     if size != _ANSWER.size - 8:
         raise WorkerError(f"{address} does not speak llama.cpp's RPC protocol; it is another program")
     if version[0] != PROTOCOL[0] or version[1] > PROTOCOL[1]:
@@ -110,6 +116,16 @@ class _Workers:
 
     def __init__(self) -> None:
         self.added: list[str] = []
+        self._mute: set[str] = set()  # those that answer no questions
+
+    def offers(self, address: str) -> tuple[int, ...]:
+        """The bytes that each device of a worker offers; () if it does not tell."""
+        tries = range(0 if address in self._mute else _QUESTIONS)
+        for found in (ask_worker(address, _ANSWER_SECONDS) for _ in tries):
+            if found is not None:
+                return found
+        self._mute.add(address)
+        return ()
 
     def add(self) -> None:
         """Make the workers named in the environment devices of this process. Raises OssctlError."""
@@ -132,8 +148,25 @@ class _Workers:
         self.added.append(address)
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address is of this machine's loopback."""
+    host, _ = split_address(address)
+    return host == "localhost" or host.startswith("127.")
+
+
 _workers = _Workers()
 add_workers = _workers.add
+offers_of_worker = _workers.offers
+
+
+def added_workers() -> tuple[str, ...]:
+    """The workers that are devices of this process."""
+    return tuple(_workers.added)
+
+
+def ask_worker(address: str, seconds: float) -> tuple[int, ...] | None:
+    """The bytes that each device of a worker offers; None if it does not answer. For any thread."""
+    return ask(split_address(address), seconds)
 
 
 def lost_workers(cause: str) -> str:

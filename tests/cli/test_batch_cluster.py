@@ -16,6 +16,7 @@ import pytest
 from ossctl.app.library.resolve import NANO_FILE
 from tests.support.command import by_id, ossctl, records_in, start, write_jsonl
 from tests.support.hollow_models import hollow
+from tests.support.hub import Hub, Slow
 from tests.support.ray_cluster import RayCluster, RayNode, ray_cluster
 
 NANO = ("-m", "nano", "--threads", 1, "--ctx", 512, "--parallel", 8, "--no-cache")
@@ -122,7 +123,7 @@ class TestRay:
             actor.suspend()
             done = live.finish()
         assert done.code == 0
-        assert "no sign of life for 12 s" in done.stderr
+        assert "died (there was no sign of life from it)" in done.stderr
         assert len(by_id(records_in(output.read_text()))) == 1200
         assert has_no_actors(cluster)
 
@@ -198,7 +199,27 @@ class TestRay:
             done = ossctl("batch", lines, *model, "--cluster", own.address, cwd=tmp_path)
         assert done.code == 0, done.stderr
         assert len(by_id(done.records)) == 20
-        assert "is left out: hf:org/small:small.gguf is not on this machine" in done.stderr
+        assert (
+            "is left out: it does not have hf:org/small:small.gguf. With --pull, it pulls it." in done.stderr
+        )
+
+    def test_nodes_pull_the_model_once_and_one_that_cannot_is_named(self, tmp_path: Path) -> None:
+        lines = requests_in(tmp_path, 40)
+        with Hub() as hub, Hub() as empty:
+            hub.add("org/small", {"small.gguf": NANO_FILE.read_bytes()})
+            hub.every = Slow(2_000_000)  # so that both want it at the same time
+            shared = {**hub.variables, "HF_HUB_CACHE": str(tmp_path / "cache")}
+            none = {**empty.variables, "HF_HUB_CACHE": str(tmp_path / "none")}
+            with ray_cluster(**shared) as own:
+                own.add(**shared)
+                own.add(**none)
+                model = ("-m", "hf:org/small:small.gguf", *NANO[2:], "--pull")
+                done = ossctl("batch", lines, *model, "--cluster", own.address, cwd=tmp_path)
+        assert done.code == 0, done.stderr
+        assert len(by_id(done.records)) == 40
+        assert len(hub.served) == 1
+        assert ": pulls hf:org/small:small.gguf, 0.0 GB" in done.stderr
+        assert f"is left out: {empty.url} has no public repository org/small. " in done.stderr
 
     def test_the_end_of_the_head_is_said_and_the_output_can_be_resumed(self, tmp_path: Path) -> None:
         lines, output = requests_in(tmp_path, 20_000), tmp_path / "out.jsonl"
@@ -215,6 +236,18 @@ class TestRay:
         assert "the head of the Ray cluster is gone" in said
         assert "use --resume to continue" in said
         assert by_id(records_in(output.read_text()))
+
+    def test_ctrl_c_ends_a_batch_that_has_no_head_and_no_engine(self, tmp_path: Path) -> None:
+        lines, output = requests_in(tmp_path, 20_000), tmp_path / "out.jsonl"
+        with (
+            ray_cluster() as own,
+            start("batch", lines, "-o", output, *NANO, "--cluster", own.address, cwd=tmp_path) as live,
+        ):
+            wait_for(output, 5)
+            own.head.part("gcs_server").kill()
+            time.sleep(5)  # the call for a new engine hangs
+            live.process.send_signal(signal.SIGINT)
+            assert live.process.wait(4) == 130
 
     def test_another_version_of_ray_is_one_line(self, cluster: RayCluster, tmp_path: Path) -> None:
         (tmp_path / "sitecustomize.py").write_text("import ray\nray.__version__ = '2.59.0'\n")

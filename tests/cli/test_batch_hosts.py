@@ -12,8 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ossctl.app.library.resolve import NANO_FILE
 from tests.support.command import Live, by_id, ossctl, records_in, small_model, start, write_jsonl
 from tests.support.crashing_engine import crashing_engine
+from tests.support.hub import Hub, Slow
 from tests.support.ssh import SSHD, Hosts, ssh_server, stand_in
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs setsid")
@@ -74,6 +76,27 @@ def test_without_any_host_there_is_an_error(tmp_path: Path) -> None:
     assert done.code == 1
     assert "unknown is left out: its host key is not known" in done.stderr
     assert "none of the 2 engines is left" in done.stderr
+
+
+def test_hosts_pull_the_model_once_and_one_that_cannot_is_named(tmp_path: Path) -> None:
+    hosts, lines = stand_in(tmp_path), requests_in(tmp_path, 8)
+    other = tmp_path / "other"
+    with Hub() as hub, Hub() as empty:
+        hub.add("org/small", {"small.gguf": NANO_FILE.read_bytes()})
+        hub.every = Slow(4_000_000)  # so that both want it at the same time
+        variables = {**hub.variables, "HF_HUB_CACHE": str(tmp_path / "cache")}
+        elsewhere = f"export HF_ENDPOINT={empty.url} HF_HUB_CACHE={tmp_path / 'none'}"
+        other.write_text(f'#!/bin/sh\n{elsewhere}\nexec {hosts.program} "$@"\n')
+        other.chmod(0o755)
+        names = f"{hosts.given('one', 'two')},three:{other}"
+        model = ("-m", "hf:org/small:small.gguf", *small_model()[2:])
+        options = ("batch", lines, "--hosts", names, *model, "--pull")
+        done = ossctl(*options, cwd=tmp_path, stdin=b"", OSSCTL_SSH=hosts.ssh, **variables)
+    assert done.code == 0, done.stderr
+    assert len(by_id(done.records)) == 8
+    assert len(hub.served) == 1
+    assert "one: pulls hf:org/small:small.gguf, 0.0 GB" in done.stderr
+    assert f"three is left out: {empty.url} has no public repository org/small. " in done.stderr
 
 
 @pytest.mark.parametrize(

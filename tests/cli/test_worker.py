@@ -1,6 +1,7 @@
 """`ossctl worker` and --rpc: devices of another process, which may be wrong, silent or gone."""
 
 import os
+import re
 import signal
 import socket
 import struct
@@ -17,50 +18,9 @@ from ossctl.errors import UsageError
 from ossctl.runtime.rpc import PROTOCOL, WorkerError, check_worker, parse_addresses
 from tests.support.command import command, environment, ossctl
 from tests.support.llama_oracle import has_rpc
+from tests.support.workers import worker
 
 NANO = ("-m", "nano", "-t", 0, "--threads", 1, "--ctx", 512, "-n", 8)
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-class Worker:
-    """`ossctl worker`, whose lines are read one by one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.address = free_address()
-        folder.mkdir(exist_ok=True)
-        arguments = command("worker", "--listen", self.address, "--threads", 1)
-        self.process = subprocess.Popen(
-            arguments, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip()
-
-    def server(self) -> int:
-        """The process that llama.cpp serves in."""
-        (child,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(child)
-
-    def end(self, signum: int = signal.SIGINT) -> tuple[int, str]:
-        self.process.send_signal(signum)
-        _, said = self.process.communicate(timeout=10)
-        return self.process.returncode, said
-
-
-@contextmanager
-def worker(folder: Path) -> Iterator[Worker]:
-    started = Worker(folder)
-    try:
-        yield started
-    finally:
-        started.process.terminate()
-        started.process.communicate(timeout=10)
 
 
 @contextmanager
@@ -122,7 +82,7 @@ def test_addresses() -> None:
 def test_a_model_on_a_worker_answers_as_here(tmp_path: Path) -> None:
     here = ossctl("run", *NANO, "Hello", cwd=tmp_path)
     with worker(tmp_path / "worker") as other:
-        assert "GiB free" in other.line()
+        free, total = map(float, re.findall(r"([\d.]+) of ([\d.]+) GiB free", other.line())[0])
         assert other.line() == f"Ready. On the other machine: --rpc {other.address}"
         taken = ossctl("worker", "--listen", other.address, cwd=tmp_path)
         planned = ossctl("plan", "nano", "--rpc", other.address, cwd=tmp_path)
@@ -133,7 +93,9 @@ def test_a_model_on_a_worker_answers_as_here(tmp_path: Path) -> None:
         2,
         f"ossctl: cannot listen at {other.address}: address already in use",
     )
+    assert free <= 0.96 * total  # with 5 % in reserve
     assert f"RPC0 {other.address}" in planned.stdout
+    assert "RPC0 shares the computer's RAM" in planned.stdout
     assert "llama.cpp's own figures" in planned.stdout
     assert (there.code, there.stdout) == (here.code, here.stdout), there.stderr
     assert "RPC0: predicted" in there.stderr
@@ -142,21 +104,25 @@ def test_a_model_on_a_worker_answers_as_here(tmp_path: Path) -> None:
 
 @has_rpc
 @pytest.mark.slow
-def test_a_worker_that_is_killed_ends_the_client_in_two_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("signum", "said"), [(signal.SIGKILL, "is gone"), (signal.SIGSTOP, "gives no sign of life")]
+)
+def test_a_lost_worker_ends_the_client_in_two_lines(tmp_path: Path, signum: int, said: str) -> None:
     with worker(tmp_path / "worker") as other:
         other.line(), other.line()
         client = subprocess.Popen(
-            command("run", "-m", "nano", "-n", 100_000, "--rpc", other.address, "--raw", "Hello"),
+            command("run", "-m", "nano", "-n", 100_000, "--rpc", other.address, "--raw", "--log", "Hello"),
             env=environment(tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert client.stdout is not None
         assert client.stdout.read(1)
-        os.kill(other.server(), signal.SIGKILL)
-        _, said = client.communicate(timeout=20)
+        os.kill(other.server(), signum)
+        _, errors = client.communicate(timeout=30)
     assert client.returncode == 1
-    first, second = said.splitlines()[-2:]
-    assert first.startswith(f"ossctl: worker {other.address} is gone.")
+    first, second = errors.splitlines()[-2:]
+    assert first.startswith(f"ossctl: worker {other.address} {said}. The answer so far is in the log.")
+    assert "Hello" in ossctl("log", "list", cwd=tmp_path).stdout
     assert second == "Start `ossctl worker` there again, or leave it out of --rpc."
 
 

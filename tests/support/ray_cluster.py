@@ -14,6 +14,11 @@ import psutil
 
 _RAY = Path(sys.executable).with_name("ray")
 _STORE_BYTES = 80_000_000  # about the least that Ray takes
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # or the head wants a token if this user has one
+    "PYTHONUTF8": "1",
+}
 
 
 class RayNode:
@@ -23,17 +28,19 @@ class RayNode:
         """`variables` are of the environment of its actors."""
         self._process = subprocess.Popen(
             [_RAY, "start", "--block", "--num-cpus=1", f"--object-store-memory={_STORE_BYTES}", *arguments],
-            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUTF8": "1", **variables},
+            env={**os.environ, **_ENVIRONMENT, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
         )
         assert self._process.stdout is not None
+        said = []
         for line in self._process.stdout:
+            said.append(line)
             if "Ray runtime started" in line:
                 return
-        raise RuntimeError("ray start has failed")
+        raise RuntimeError(f"ray start has failed:\n{''.join(said)}")
 
     def actors(self) -> list[psutil.Process]:
         """The engines that run on this node."""

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 
@@ -25,9 +26,7 @@ from ossctl.runtime.base import (
 
 def logits_after(tokens: Sequence[int], n_vocab: int) -> Logits:
     """A distribution that depends on every token and its place."""
-    seed = 0
-    for token in tokens:
-        seed = (seed * 1_000_003 + int(token) + 1) % 2**61
+    seed = int.from_bytes(blake2b(np.array(tokens, np.int32).tobytes(), digest_size=8).digest())
     return np.random.default_rng(seed).standard_normal(n_vocab, dtype=np.float32) * 3
 
 

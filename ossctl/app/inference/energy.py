@@ -65,9 +65,7 @@ class EnergyMeter:
     @classmethod
     def of_machine(cls, devices: Collection[str]) -> "EnergyMeter":
         """The processor's counters, and those of the boards among `devices`, by llama.cpp's names."""
-        addresses = [
-            each.device_id for each in list_devices() if each.name in devices and each.backend == "CUDA"
-        ]
+        addresses = [each.device_id for each in list_devices("CUDA") if each.name in devices]
         boards = board_counters(addresses) if addresses else ()
         return cls([*package_counters(_POWERCAP), *boards])
 

@@ -54,9 +54,13 @@ _TOLERANCE = 0.05  # of a device's memory use: larger errors of a prediction are
 _MIN_REPORTED = 64 * MIB  # smaller errors never are
 
 
-def explain_crashes(saved: str) -> None:
-    """From now on, report crashes of llama.cpp with the sentence `saved`, on what is lost and what is not."""
+def explain_crashes(saved: str, keep: Callable[[], str] | None = None) -> None:
+    """From now on, report crashes of llama.cpp with the sentence `saved`, on what is lost and what is not.
+
+    If only a worker is lost, `keep` can still save something, and return the sentence, or "".
+    """
     reporter = crash_reporter()
+    reporter.on_lost = None if keep is None else lambda _reason: keep()
     reporter.saved, reporter.folder = saved, Paths.from_environment().state
 
 

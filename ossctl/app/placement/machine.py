@@ -58,22 +58,22 @@ def planned_device(found: "runtime.BackendDevice", ram: int) -> Device:
 
     Integrated GPUs share the RAM: those of type IGPU in ggml, such as APUs and the GB10, and those of Macs.
     On a GB10, CUDA reports the available RAM as free. On APUs, Vulkan counts carve-out and RAM together, ROCm
-    either.
+    either. A worker on this machine may serve its CPU, for a trial.
     """
     from ossctl.runtime.devices import DeviceKind
     from ossctl.runtime.host import carved_out
 
-    shares = found.kind is DeviceKind.INTEGRATED_GPU or found.backend in _MACS
+    integrated = found.kind is DeviceKind.INTEGRATED_GPU or found.backend in _MACS
     # With GGML_CUDA_ENABLE_UNIFIED_MEMORY, CUDA reports all RAM as free, even on a discrete GPU.
     free = min(found.free, found.total)
-    reserved = carved_out(found.device_id, found.total, ram) if shares and found.backend != "CUDA" else 0
+    reserved = carved_out(found.device_id, found.total, ram) if integrated and found.backend != "CUDA" else 0
     return Device(
         found.name,
         _BACKENDS.get(found.backend, found.backend),
         found.description,
         free,
         found.total,
-        shares_ram=shares,
+        shares_ram=integrated or found.is_ram,
         carveout=max(0, reserved - (found.total - free)),
     )
 

@@ -12,3 +12,11 @@ def use_workers(addresses: str) -> None:
 
     os.environ[VARIABLE] = ",".join(parse_addresses(addresses))
     add_workers()
+
+
+def workers() -> tuple[str, ...]:
+    """The addresses of the workers that this process and its children use."""
+    from ossctl.runtime.rpc import VARIABLE, parse_addresses
+
+    text = os.environ.get(VARIABLE, "")
+    return parse_addresses(text) if text.strip() else ()

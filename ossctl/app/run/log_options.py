@@ -1,5 +1,6 @@
 """The options of `ossctl run` for its log."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,24 @@ class LogOptions:
         """Whether the run is logged: one that continues another, unless the user forbids it."""
         return self.earlier is not None if self.wanted is None else self.wanted
 
-    def save(self, progress: RunProgress, request: RunRequest, model: "SessionModel") -> str:
-        """Log what a run has generated; return why that failed, or ""."""
+    def keep(
+        self,
+        progress: RunProgress,
+        request: RunRequest,
+        model: Callable[[], "SessionModel"],
+        warn: Callable[[str], None],
+    ) -> str:
+        """Log what a run has generated, if that is wanted; return a sentence about it, or ""."""
+        if not self.keeps:
+            return ""
         from ossctl.app.run.log import RunLog
 
         path = Paths.from_environment().sessions
-        return RunLog(path, request.settings, model, request.title, self.earlier).save(progress)
+        problem = RunLog(path, request.settings, model(), request.title, self.earlier).save(progress)
+        if problem:
+            warn(f"This run is not in the log: {problem}")
+            return ""
+        return "The answer so far is in the log."
 
     def refuse(self, option: str) -> None:
         """Raise UsageError if something was given that has no meaning with `option`."""

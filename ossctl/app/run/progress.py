@@ -1,6 +1,6 @@
 """What a run has generated so far, so that it can be logged even if it breaks off."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from ossctl.app.inference.finish import answer_finish
@@ -12,10 +12,14 @@ from ossctl.dialect import Answer, Event, Message, Preamble, Reasoning, content_
 
 @dataclass
 class RunProgress:
-    """The requests that are being answered, and their answers. `model` is the name of the model."""
+    """The requests that are being answered, and their answers. `model` is the name of the model.
+
+    `keep` logs it, if that can be done, and returns a sentence about it, or "".
+    """
 
     model: str = ""
     complete: bool = False
+    keep: Callable[[], str] = lambda: ""
     _specs: list[GenerationSpec] = field(default_factory=list)
     _texts: dict[int, dict[type, list[str]]] = field(default_factory=dict)
     _generations: dict[int, Generation] = field(default_factory=dict)

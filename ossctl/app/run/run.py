@@ -182,7 +182,7 @@ def run(
         prompt_tokens=prompt,
         answer_tokens=answer,
     )
-    explain_crashes("The answer is lost.")
+    explain_crashes("The answer is lost.", progress.keep)
     with (
         Interrupt() as interrupt,
         load_model(model, options, workload, interrupt, raw=request.settings.raw) as loaded,

@@ -21,6 +21,7 @@ from ossctl.app.sites.site import BEAT_SECONDS, FROZEN_SECONDS, Failed, FromSite
 from ossctl.app.sites.worker import SiteWorker
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode
+from ossctl.runtime.crash import LOST_ADVICE, crash_reporter
 
 _CLOSING_SECONDS = 0.5  # for the tools' programs, once the driver is gone
 _SILENT_SECONDS = (
@@ -50,6 +51,7 @@ class _Child:
     def run(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
         explain_crashes("")
+        crash_reporter().on_lost = lambda reason: self._tell(Left(reason, LOST_ADVICE))
         with suppress(OSError):
             frames.begin(self._sink)
         self._tell(Hello(__version__, VERSION))

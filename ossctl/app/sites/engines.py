@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ossctl.app.placement.machine import this_machine
+from ossctl.app.placement.workers import workers
 from ossctl.app.sites.fleet import Place
 from ossctl.app.sites.process import ProcessSite
 from ossctl.app.sites.site import SiteJob
@@ -15,6 +16,7 @@ from ossctl.errors import UsageError
 from ossctl.planning.machine import Machine
 
 AUTO = "auto"
+_WORKER_PAUSES = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 30.0, 30.0)  # seconds before each try to reach workers
 _NODES = Path("/sys/devices/system/node")
 
 
@@ -26,6 +28,8 @@ def engine_places(given: str | None) -> Callable[[SiteJob], Sequence[Place]]:
     def places(job: SiteJob) -> Sequence[Place]:
         if given in {None, "1"}:
             return [_place("the engine", job)]
+        if workers():
+            raise UsageError(f"--engines {given}: a worker serves one engine", "Leave it out.")
         jobs = divided(job, given, this_machine(), numa_nodes())
         return [_place(f"engine {number}", each) for number, each in enumerate(jobs, 1)]
 
@@ -84,4 +88,5 @@ def _numbers(text: str) -> Iterator[int]:
 
 
 def _place(name: str, job: SiteJob) -> Place:
-    return Place(name, functools.partial(ProcessSite, job))
+    new_site = functools.partial(ProcessSite, job)
+    return Place(name, new_site, _WORKER_PAUSES) if workers() else Place(name, new_site)

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
-from ossctl.app.library.pull import PullPlan, plan_pull, pull
-from ossctl.app.library.resolve import NotPulled, check_name, choose, is_path
+from ossctl.app.library.pull import PullPlan, Transfer, plan_pull
+from ossctl.app.library.resolve import NotPulled, check_name, choose, is_path, open_records
 from ossctl.app.sites.site import SiteJob
 from ossctl.config.alias import model_behind
 from ossctl.errors import MemoryShortage, ModelError
+from ossctl.hub.store import ModelPull
+
+_REPORT_SECONDS = 30.0  # between reports of a pull
 
 
 def reference_elsewhere(reference: str) -> str:
@@ -26,13 +30,26 @@ def find_model(job: SiteJob, say: Callable[[str], None]) -> Path:
     except NotPulled as error:
         if not job.may_pull:
             raise ModelError(f"it does not have {job.reference}", "With --pull, it pulls it.") from None
-        plan = plan_pull(error.reference, say)
-        _check_fit(plan)
-        say(f"pulls {job.reference}, {plan.to_fetch / 1e9:.1f} GB")
-        return pull(plan, lambda _transfer: None, say).first
+        return _pull(plan_pull(error.reference, say), say)
     if choice.warning:
         say(choice.warning)
     return choice.path
+
+
+def _pull(plan: PullPlan, say: Callable[[str], None]) -> Path:
+    """Fetch a model on any thread, as the driver ends the process on a signal. Raises ModelError."""
+    _check_fit(plan)
+    said = monotonic()
+
+    def report(transfer: Transfer) -> None:
+        nonlocal said
+        if monotonic() - said >= _REPORT_SECONDS:
+            said = monotonic()
+            status = f", {transfer.status}" if transfer.status else ""
+            say(f"has {transfer.done / 1e9:.1f} of {transfer.total / 1e9:.1f} GB{status}")
+
+    say(f"pulls {plan.reference}, {plan.to_fetch / 1e9:.1f} GB")
+    return ModelPull(plan.model, open_records(), report, say).run().first
 
 
 def _check_fit(plan: PullPlan) -> None:

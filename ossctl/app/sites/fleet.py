@@ -170,9 +170,10 @@ class Fleet:
                 self._start(member)
 
     def finish(self) -> None:
-        """Say to all sites that there are no more lines."""
+        """Say to all sites that are ready that there are no more lines."""
         for member in self.members:
-            member.site.finish()
+            if member.ready:
+                member.site.finish()
 
     def progress(self) -> list[SiteProgress]:
         """The share of each site, if there are several or one has died."""
@@ -219,16 +220,18 @@ class Fleet:
     def _restart(self, member: Member, lost: Lost) -> None:
         reason = member.cause_of(lost)
         member.deaths.append(reason)
-        member.failed_starts += member.ready is None
+        did_start = member.ready is not None
+        member.failed_starts += not did_start
         member.fruitless += 1
         member.ready, member.stats, member.silent_by = None, Stats(), math.inf
         if problem := self._hopeless(member):
-            self._give_up(member, Failed(ExitCode.FAILED, f"{problem}: {reason}"))
+            self._give_up(member, Failed(ExitCode.FAILED, f"{problem}: {reason}", lost.hint))
             return
         pauses = member.place.pauses
         pause = pauses[min(member.fruitless - 1 if lost.innocent else member.failed_starts, len(pauses) - 1)]
         again = f"in {pause:.0f} s" if pause > 1 else "again"
-        self._say(f"{member.place.name} died ({reason}) and is started {again}.")
+        what = "died" if did_start else "did not start"
+        self._say(f"{member.place.name} {what} ({reason}) and is started {again}.")
         member.restart_at = time.monotonic() + pause
         self.check()
 

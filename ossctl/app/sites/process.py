@@ -118,7 +118,7 @@ class ProcessSite:
                     self._greet(message)
                     continue
                 if isinstance(message, Left):
-                    left = Lost(message.reason, innocent=True)
+                    left = message.as_lost()
                     continue
                 self._ended = self._ended or isinstance(message, Ended)
                 deliver(message)

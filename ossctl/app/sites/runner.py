@@ -22,6 +22,7 @@ from ossctl.errors import OssctlError, RequestError
 from ossctl.storage.journal import Journal
 
 _MAX_CRASHES = 3  # lines in a row that end their engine, before the engine is to blame
+_DELIVERIES = 4  # in which a site gets the lines that it may have
 _MIN_IN_FLIGHT = 64  # of the only site: enough to find common prefixes
 
 
@@ -69,9 +70,15 @@ class SiteRunner(LineRunner[Any]):
         for member in ready:
             most = IN_FLIGHT_PER_SEQUENCE * (member.ready.n_seq if member.ready else 0)
             most = max(most, _MIN_IN_FLIGHT) if alone else most
-            taken = self._work.take(member, most, may_examine=member in trusted)
-            if taken:
+            if not self._is_worth_a_message(member, most):
+                continue
+            if taken := self._work.take(member, most, may_examine=member in trusted):
                 member.site.submit([_site_line(waiting) for waiting in taken])
+
+    def _is_worth_a_message(self, member: Member, most: int) -> bool:
+        """Whether a site lacks lines, or can be given several: a message costs more than a line."""
+        has = self._work.in_flight(member)
+        return has <= most // 2 or min(most - has, self._work.waiting) >= most // _DELIVERIES
 
     def _handle(self, arrival: Arrival) -> bool:
         if not isinstance(arrival, Arrived):

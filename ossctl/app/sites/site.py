@@ -131,6 +131,11 @@ class Left(msgspec.Struct, frozen=True, tag=True):
     """The site ends by itself before all lines are answered, and none is to blame."""
 
     reason: str
+    hint: str = ""
+
+    def as_lost(self) -> "Lost":
+        """The death that follows."""
+        return Lost(self.reason, innocent=True, hint=self.hint)
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
@@ -140,12 +145,13 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 class Lost(msgspec.Struct, frozen=True, tag=True):
     """The site is dead. The driver's side of a transport says so, and for which `reason`.
 
-    `innocent` is whether no line can have caused it: its machine or the network was lost.
+    `innocent` is whether no line can have caused it: its machine, the network or a worker was lost.
     """
 
     reason: str
     stderr: str = ""  # its last lines
     innocent: bool = False
+    hint: str = ""
 
     @property
     def cause(self) -> str:

@@ -43,6 +43,11 @@ class Work:
         self._open[entry.index] = entry
         self._waiting.append(entry)
 
+    @property
+    def waiting(self) -> int:
+        """The number of lines that no site has, but for suspects."""
+        return len(self._waiting)
+
     def in_flight(self, site: Hashable) -> int:
         """The number of lines that a site has."""
         return len(self._at.get(site, ()))

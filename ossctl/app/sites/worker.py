@@ -21,24 +21,27 @@ from ossctl.app.sites.site import (
     Ended,
     Failed,
     FromSite,
+    Left,
     Note,
     Ready,
     SiteJob,
     SiteLine,
     Stats,
 )
+from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Source
 from ossctl.build import VERSION
 from ossctl.errors import OssctlError
+from ossctl.runtime.rpc import WorkerAbsent
 from ossctl.storage.journal import Journal
 
 
 class SiteWorker:
     """Answers the lines of one job with an engine of its own.
 
-    `tell` is called from several threads, and must not block for long. It gets Ready or Failed, Done for
-    every line, Ended at the end, Stats and Beat meanwhile.
+    `tell` is called from several threads, and must not block for long. It gets Ready, Failed or
+    Left, Done for every line, Ended at the end, Stats and Beat meanwhile.
     """
 
     def __init__(self, job: SiteJob, tell: Callable[[FromSite], None]) -> None:
@@ -46,7 +49,7 @@ class SiteWorker:
         self._tell = tell
         self._inbox: SimpleQueue[SiteLine | None] = SimpleQueue()
         self._indices: list[int] = []  # of the lines, in the order in which they were taken
-        self._toolbox = dataclasses.replace(job.tools, tools=()).toolbox()
+        self._toolbox: Toolbox | None = None
 
     def submit(self, lines: Sequence[SiteLine]) -> None:
         """Have lines answered, from any thread."""
@@ -59,7 +62,8 @@ class SiteWorker:
 
     def close(self) -> None:
         """End the programs of the tools, from any thread, before the process itself ends."""
-        self._toolbox.close()
+        if self._toolbox is not None:
+            self._toolbox.close()
 
     def run(self) -> None:
         """Load the model and answer lines until `finish`."""
@@ -67,6 +71,8 @@ class SiteWorker:
         Thread(target=self._beat, args=(ended,), name="beat", daemon=True).start()
         try:
             self._answer()
+        except WorkerAbsent as error:
+            self._tell(Left(error.message, error.hint))
         except OssctlError as error:
             self._tell(Failed(int(error.exit_code), error.message, error.hint))
         else:
@@ -81,6 +87,7 @@ class SiteWorker:
 
     def _answer(self) -> None:
         job, interrupt, started = self._job, Interrupt(), perf_counter()
+        self._toolbox = dataclasses.replace(job.tools, tools=()).toolbox()
         batch = BatchJob(
             Source(None),
             Sink(None, flat=job.flat, keep_input=job.keep_input),

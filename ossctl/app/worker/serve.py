@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.placement.self_test import ended_by
+from ossctl.app.worker.offers import offers_of
 from ossctl.errors import OssctlError, UsageError
 from ossctl.runtime.devices import BackendDevice, DeviceKind, list_devices, placeable
 from ossctl.runtime.host import physical_cores
@@ -53,7 +54,12 @@ def prepare(listen: str, device: str | None, threads: int) -> Worker:
             "Choose another one with --listen HOST:PORT.",
         ) from None
     public = socket.gethostname() if number == "0.0.0.0" else number  # noqa: S104 (only compared)
-    return Worker(f"{number}:{port}", f"{public}:{port}", _served(device), threads or physical_cores())
+    served = _served(device)
+    devices = [
+        replace(each, free=min(each.free, offer))
+        for each, offer in zip(served, offers_of(served), strict=True)
+    ]
+    return Worker(f"{number}:{port}", f"{public}:{port}", devices, threads or physical_cores())
 
 
 def _served(names: str | None) -> tuple[BackendDevice, ...]:

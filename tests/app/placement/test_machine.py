@@ -168,6 +168,14 @@ def test_a_macs_gpu_shares_ram_although_ggml_calls_it_discrete() -> None:
     assert (gpu.backend, gpu.shares_ram, gpu.carveout) == ("Metal", True, 0)
 
 
+def test_the_cpu_of_a_worker_on_this_machine_is_not_more_memory() -> None:
+    remote = found("RPC0", "RPC", GPU, 24_000, 12_000)
+    elsewhere, here = (planned_device(each, 24 * GIB) for each in (remote, replace(remote, is_ram=True)))
+    assert fits("20b", Machine((elsewhere,), 24 * GIB, 11 * GIB, 4))
+    assert (here.shares_ram, here.carveout) == (True, 0)
+    assert not fits("20b", Machine((here,), 24 * GIB, 11 * GIB, 4))
+
+
 def test_free_memory_is_limited_to_the_total() -> None:
     managed = planned_device(found("CUDA0", "CUDA", GPU, 24_000, 60_000), 64 * GIB)
     assert managed.free == managed.total == 24_000 * MIB

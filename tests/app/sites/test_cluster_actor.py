@@ -13,9 +13,8 @@ from ossctl.app.batch.options import BatchOptions
 from ossctl.app.batch.run import BatchModel
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.sites.answerer import site_job_of
-from ossctl.app.sites.cluster.actor import NodeActor
-from ossctl.app.sites.cluster.node_job import NodeJob, threads_for
-from ossctl.app.sites.site import Done, Ended, Failed, FromSite, Ready, SiteLine
+from ossctl.app.sites.cluster.actor import NodeActor, on_cpus
+from ossctl.app.sites.site import Done, Ended, Failed, FromSite, Ready, SiteJob, SiteLine
 from ossctl.app.tools.options import ToolOptions
 from ossctl.build import VERSION
 from ossctl.planning.workload import Purpose, Workload
@@ -23,11 +22,11 @@ from ossctl.planning.workload import Purpose, Workload
 _decoder: msgspec.msgpack.Decoder[FromSite] = msgspec.msgpack.Decoder(FromSite)
 
 
-def node_job(reference: str) -> NodeJob:
+def job_for(reference: str, threads: int | None = None) -> SiteJob:
     job = BatchOptions(Path("in.jsonl")).job()
-    model = BatchModel(Path(reference), LoadOptions(ctx=512, parallel=2))
+    model = BatchModel(Path(reference), LoadOptions(ctx=512, parallel=2, threads=threads))
     site_job = site_job_of(job, Workload(Purpose.BATCH), model, ToolOptions())
-    return NodeJob(replace(site_job, reference=reference), n_cpus=1)
+    return replace(site_job, reference=reference)
 
 
 async def said_by(actor: NodeActor, last: type[FromSite]) -> list[FromSite]:
@@ -42,7 +41,7 @@ def test_an_actor_answers_lines_and_ends() -> None:
     async def run() -> list[FromSite]:
         actor = NodeActor()
         assert await actor.hello() == (__version__, VERSION)
-        await actor.start(pickle.dumps(node_job("nano")))
+        await actor.start(pickle.dumps(job_for("nano")), 1)
         ready = await said_by(actor, Ready)
         lines = [
             SiteLine(7, 1, b'{"id": "a", "prompt": "Hi", "max_tokens": 2}'),
@@ -66,7 +65,7 @@ def test_a_node_without_the_model_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 
     async def run(reference: str) -> FromSite:
         actor = NodeActor()
-        await actor.start(pickle.dumps(node_job(reference)))
+        await actor.start(pickle.dumps(job_for(reference)), 1)
         return (await said_by(actor, Failed))[-1]
 
     failed = asyncio.run(run("hf:org/repo:model.gguf"))
@@ -74,8 +73,16 @@ def test_a_node_without_the_model_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     assert failed.message == "it does not have hf:org/repo:model.gguf"
 
 
-def test_an_engine_gets_the_cpus_that_ray_gives_its_actor() -> None:
-    assert threads_for(n_cpus=4, wanted=None, cores=16) == 4
-    assert threads_for(n_cpus=32, wanted=None, cores=16) == 16  # hyper-threads
-    assert threads_for(n_cpus=0, wanted=None, cores=16) == 1  # a node with GPUs only
-    assert threads_for(n_cpus=4, wanted=8, cores=16) == 8  # --threads
+@pytest.mark.parametrize(
+    ("n_cpus", "wanted", "threads"),
+    [
+        (4, None, 4),
+        (32, None, 16),  # hyper-threads
+        (0, None, 1),  # a node with GPUs only
+        (4, 8, 8),  # --threads
+    ],
+)
+def test_an_engine_gets_the_cpus_that_ray_gives_its_actor(
+    n_cpus: float, wanted: int | None, threads: int
+) -> None:
+    assert on_cpus(job_for("nano", wanted), n_cpus, cores=16).model.options.threads == threads

@@ -1,20 +1,33 @@
-"""Which sites are started again, and which are left out."""
+"""Sites that die, played by hand: which are started again, and what is said of those that are not."""
 
+import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
+from ossctl.app.batch.line_parser import LineParser
+from ossctl.app.batch.run import BatchModel
+from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.library.resolve import NANO_FILE
+from ossctl.app.placement.load_options import LoadOptions
+from ossctl.app.sites.engines import engine_places
 from ossctl.app.sites.fleet import Arrived, Fleet, Place
-from ossctl.app.sites.site import Lost, Ready, SiteEvent, SiteLine
-from ossctl.errors import OssctlError
+from ossctl.app.sites.site import FromSite, Left, Lost, Ready, SiteEvent, SiteJob, SiteLine
+from ossctl.app.sites.worker import SiteWorker
+from ossctl.app.tools.options import ToolOptions
+from ossctl.errors import OssctlError, UsageError
+from ossctl.planning.workload import Workload
+from tests.support.llama_oracle import has_rpc
 
-READY = Ready("model", b"", 1, 512, "0.1", "0.3")
+READY = Ready("nano", b"", 1, 512, "", "")
 DEAD = Lost("killed by SIGKILL")
+GONE = Lost("worker gpubox:50052 is gone", innocent=True, hint="Start it again.")
 
 
-class ScriptedSite:
-    """Delivers its events at once."""
+class Played:
+    """A site that has these events as soon as it is started."""
 
     def __init__(self, *events: SiteEvent) -> None:
         self._events = events
@@ -23,14 +36,73 @@ class ScriptedSite:
         for event in self._events:
             deliver(event)
 
-    def submit(self, lines: Sequence[SiteLine]) -> None:
-        """Nothing is answered."""
+    def submit(self, lines: Sequence[SiteLine]) -> None: ...
 
-    def finish(self) -> None:
-        """Nothing ends by itself."""
+    def finish(self) -> None: ...
 
-    def kill(self) -> None:
-        """Nothing runs."""
+    def kill(self) -> None: ...
+
+
+def job_on(path: Path) -> SiteJob:
+    return SiteJob(BatchModel(path, LoadOptions()), LineParser(Defaults()), Workload(), ToolOptions())
+
+
+def run(*sites: Sequence[SiteEvent], answers: bool = False) -> list[str]:
+    """Play sites one after another, the last one again and again, until the fleet gives up."""
+    left, said, arrivals = [*sites], list[str](), list[Arrived]()
+
+    def next_site() -> Played:
+        return Played(*(left.pop(0) if len(left) > 1 else left[0]))
+
+    fleet = Fleet([Place("the engine", next_site)], said.append)
+    fleet.start(Interrupt())
+    fleet.deliver_to(arrivals.append)
+    for _ in range(200):
+        if arrivals:
+            fleet.note(arrivals.pop(0))
+            if answers:
+                fleet.members[0].has_finished(1)
+        fleet.check()
+    return said
+
+
+def test_a_worker_that_does_not_come_back_ends_the_batch_by_name() -> None:
+    absent = Lost("no worker listens at gpubox:50052", innocent=True, hint="Start it.")
+    with pytest.raises(OssctlError) as ended:
+        run([READY, GONE], [absent])
+    assert ended.value.message == "the engine did not start: no worker listens at gpubox:50052"
+    assert ended.value.hint == "Start it."
+
+
+def test_a_worker_that_always_dies_before_an_answer_ends_the_batch() -> None:
+    with pytest.raises(
+        OssctlError, match="the engine died 10 times without an answer: worker gpubox:50052 is gone"
+    ):
+        run([READY, GONE])
+
+
+def test_a_worker_that_dies_after_answers_is_always_waited_for() -> None:
+    said = run([READY, GONE], answers=True)
+    assert said[0] == "the engine died (worker gpubox:50052 is gone) and is started again."
+    assert len(said) > 20
+
+
+def test_a_worker_serves_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSSCTL_RPC", "gpubox:50052")
+    with pytest.raises(UsageError, match="--engines 2: a worker serves one engine"):
+        engine_places("2")(job_on(Path("m.gguf")))
+
+
+@has_rpc
+def test_a_site_says_that_a_worker_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("OSSCTL_RPC", address)
+    said: list[FromSite] = []
+    SiteWorker(job_on(NANO_FILE), said.append).run()
+    assert said == [
+        Left(f"no worker listens at {address}", "Start `ossctl worker` there, or correct the address.")
+    ]
 
 
 class Watched:
@@ -39,7 +111,7 @@ class Watched:
     def __init__(self, names: Sequence[str], last: Lost, pauses: tuple[float, ...] = (0.0, 0.0)) -> None:
         self.said: list[str] = []
         self._arrived: list[Arrived] = []
-        places = [Place(name, lambda: ScriptedSite(READY, last), pauses) for name in names]
+        places = [Place(name, lambda: Played(READY, last), pauses) for name in names]
         self.fleet = Fleet(places, self.said.append)
         self.fleet.start(Interrupt())
         self.fleet.deliver_to(self._arrived.append)

@@ -4,19 +4,19 @@ import asyncio
 import pickle
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from threading import Thread
 
 import msgspec
 
 from ossctl import __version__
 from ossctl.app.inference.loading import explain_crashes
-from ossctl.app.sites.cluster.node_job import NodeJob
-from ossctl.app.sites.site import BEAT_SECONDS, Failed, FromSite, SiteLine
+from ossctl.app.sites.site import BEAT_SECONDS, FromSite, SiteJob, SiteLine
 from ossctl.app.sites.worker import SiteWorker
 from ossctl.build import VERSION
-from ossctl.errors import OssctlError
+from ossctl.runtime.host import physical_cores
 
-_GATHER_SECONDS = 0.005  # for what is finished in the same step
+_GATHER_SECONDS = 0.03  # for what is finished soon after: a reply costs more than a record
 _MAX_BYTES = 64 * 1024  # in one reply: above 100 KB, Ray takes a detour over shared memory
 
 _lines = msgspec.msgpack.Decoder(list[SiteLine])
@@ -38,11 +38,13 @@ class NodeActor:
         """The versions of ossctl and of llama.cpp's package, before anything that depends on them."""
         return __version__, VERSION
 
-    async def start(self, order: bytes) -> None:
-        """Start the site; `order` is a pickled NodeJob."""
+    async def start(self, job: bytes, n_cpus: float) -> None:
+        """Start the site. `job` is a pickled SiteJob, `n_cpus` are what Ray gives this actor."""
         self._loop = asyncio.get_running_loop()
         explain_crashes("")
-        Thread(target=self._run, args=(pickle.loads(order),), name="site", daemon=True).start()  # noqa: S301
+        found = on_cpus(pickle.loads(job), n_cpus, physical_cores())  # noqa: S301
+        self._worker = SiteWorker(found, self._tell)
+        Thread(target=self._run, name="site", daemon=True).start()
 
     async def submit(self, lines: bytes) -> None:
         """Have lines answered."""
@@ -57,26 +59,35 @@ class NodeActor:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), BEAT_SECONDS)
             await asyncio.sleep(_GATHER_SECONDS)
+        self._news.clear()  # before the outbox is read: what comes meanwhile sets it again
         taken, n_bytes = [], 0
         while self._outbox and n_bytes < _MAX_BYTES:
             taken.append(self._outbox.popleft())
             n_bytes += len(taken[-1])
-        if not self._outbox:
-            self._news.clear()
-            if not taken and self._error is not None:
-                raise self._error
+        if self._outbox:
+            self._news.set()
+        elif not taken and self._error is not None:
+            raise self._error
         return taken
 
-    def _run(self, order: NodeJob) -> None:
+    def _run(self) -> None:
         try:
-            self._worker = SiteWorker(order.on_this_node(), self._tell)
             self._worker.run()
-        except OssctlError as error:
-            self._tell(Failed(int(error.exit_code), error.message, error.hint))
         except Exception as error:  # noqa: BLE001 (a bug: raised by `collect`, so that the driver sees it)
             self._error = error
-            self._loop.call_soon_threadsafe(self._news.set)
+            self._wake()
 
     def _tell(self, message: FromSite) -> None:
         self._outbox.append(_encoder.encode(message))
-        self._loop.call_soon_threadsafe(self._news.set)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._news.is_set():
+            self._loop.call_soon_threadsafe(self._news.set)
+
+
+def on_cpus(job: SiteJob, n_cpus: float, cores: int) -> SiteJob:
+    """The job with the threads for `n_cpus` of Ray's: ggml takes no heed of OMP_NUM_THREADS, nor of Ray."""
+    options = job.model.options
+    threads = options.threads or max(1, min(cores, int(n_cpus)))
+    return replace(job, model=replace(job.model, options=replace(options, threads=threads)))

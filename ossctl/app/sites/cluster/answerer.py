@@ -9,7 +9,6 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.answerer import answerer_of, site_job_of
 from ossctl.app.sites.cluster.connection import connected
 from ossctl.app.sites.cluster.fleet import ClusterFleet
-from ossctl.app.sites.cluster.node_job import NodeJob
 from ossctl.app.sites.find_model import reference_elsewhere
 from ossctl.app.tools.options import ToolOptions
 from ossctl.planning.workload import Workload
@@ -40,12 +39,7 @@ def answered_by_cluster(
         ) -> Iterator[Answerer]:
             site_job = site_job_of(job, workload, model, tools)
             site_job = replace(site_job, reference=reference, may_pull=cluster.pull)
-            fleet = ClusterFleet(
-                ray,
-                lambda node: NodeJob(site_job, node.n_cpus),
-                say,
-                job.sink.crash_hint,
-            )
+            fleet = ClusterFleet(ray, site_job, say, job.sink.crash_hint)
             with closing(fleet):
                 yield answerer_of(job, fleet, fleet.start(interrupt))
 

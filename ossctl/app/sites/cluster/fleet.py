@@ -8,11 +8,10 @@ from time import monotonic
 from typing import Any
 
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.app.sites.cluster.node_job import NodeJob
 from ossctl.app.sites.cluster.nodes import Node, NodeWatch, usable
 from ossctl.app.sites.cluster.site import ActorSite
 from ossctl.app.sites.fleet import Fleet, Member, Place
-from ossctl.app.sites.site import FROZEN_SECONDS, Ready, Site
+from ossctl.app.sites.site import FROZEN_SECONDS, Ready, SiteJob
 from ossctl.errors import OssctlError, UsageError
 
 _BUSY_SECONDS = 30.0  # for an actor to start; it takes 1 to 3 s
@@ -23,20 +22,13 @@ _HEAD_GONE_SECONDS = 45.0  # Ray ends this process after 60 s without a word, an
 class ClusterFleet(Fleet):
     """A fleet whose places are the nodes of a Ray cluster."""
 
-    def __init__(
-        self,
-        ray: Any,
-        job_on: Callable[[Node], NodeJob],
-        say: Callable[[str], None],
-        saved: str,
-    ) -> None:
-        """`job_on` returns a node's job. `saved` is a sentence on what survives the end of the cluster."""
+    def __init__(self, ray: Any, job: SiteJob, say: Callable[[str], None], saved: str) -> None:
+        """`saved` is a sentence on what survives the end of the cluster."""
         super().__init__((), say)
         self._ray = ray
-        self._job_on = job_on
+        self._job = job
         self._saved = saved
         self._known: set[str] = set()  # ids
-        self._waiting: dict[Site, float] = {}
         self._named: set[Member] = set()
         self._joined: SimpleQueue[list[Node]] = SimpleQueue()
         self._watch = NodeWatch(ray.nodes, self._joined.put)
@@ -54,8 +46,8 @@ class ClusterFleet(Fleet):
     def check(self) -> None:
         """As in `Fleet`; also start sites on nodes that have joined. Raises OssctlError without a head."""
         for member in self.members:
-            if isinstance(member.site, ActorSite) and member.site.waiting:
-                self._wait_for(member)
+            if isinstance(member.site, ActorSite) and (seconds := member.site.waiting_seconds):
+                self._wait_for(member, seconds)
         super().check()
         with suppress(Empty):
             while True:
@@ -73,14 +65,12 @@ class ClusterFleet(Fleet):
                 self._known.add(node.id)
                 if self.first is not None:
                     self._say(f"{node.name} has joined the cluster.")
-                self.join(Place(node.name, partial(ActorSite, self._ray, node, self._job_on(node))))
+                self.join(Place(node.name, partial(ActorSite, self._ray, node, self._job)))
 
-    def _wait_for(self, member: Member) -> None:
+    def _wait_for(self, member: Member, seconds: float) -> None:
         """A node that is busy with other work is no frozen one."""
-        now = monotonic()
-        member.silent_by = now + FROZEN_SECONDS
-        since = self._waiting.setdefault(member.site, now)
-        if now - since > _BUSY_SECONDS and member not in self._named:
+        member.silent_by = monotonic() + FROZEN_SECONDS
+        if seconds > _BUSY_SECONDS and member not in self._named:
             self._named.add(member)
             self._say(f"{member.place.name} does not start an engine yet: are its CPUs taken by other work?")
 

@@ -13,9 +13,8 @@ import msgspec
 from ossctl import __version__
 from ossctl.app.sites.cluster.actor import NodeActor
 from ossctl.app.sites.cluster.deaths import death_of
-from ossctl.app.sites.cluster.node_job import NodeJob
 from ossctl.app.sites.cluster.nodes import Node
-from ossctl.app.sites.site import Ended, Failed, FromSite, Lost, SiteEvent, SiteLine
+from ossctl.app.sites.site import Ended, Failed, FromSite, Left, Lost, SiteEvent, SiteJob, SiteLine
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode
 
@@ -32,37 +31,23 @@ class ActorSite:
     of a call. Replies arrive on a thread of Ray.
     """
 
-    def __init__(self, ray: Any, node: Node, order: NodeJob) -> None:
+    def __init__(self, ray: Any, node: Node, job: SiteJob) -> None:
         self._ray = ray
         self._node = node
-        self._order = order
+        self._job = job
         self._lock = Lock()
         self._over = False  # the last event has been delivered
-        self._heard = 0.0  # when the actor last said something; 0 until it runs
+        self._runs = False  # Ray has started the actor
 
     @property
-    def waiting(self) -> bool:
-        """Whether Ray has not started the actor yet, and has not failed to."""
-        return not self._heard and not self._over
+    def waiting_seconds(self) -> float:
+        """Seconds for which Ray has not started the actor, nor failed to; 0 from then on."""
+        return 0.0 if self._runs or self._over else monotonic() - self._asked
 
     def start(self, deliver: Callable[[SiteEvent], None]) -> None:
         """As in `Site`."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        self._deliver = deliver
-        self._actor = (
-            self._ray.remote(NodeActor)
-            .options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(self._node.id, soft=False),
-                num_cpus=self._node.n_cpus,
-                num_gpus=self._node.n_gpus,
-                max_restarts=0,
-                max_task_retries=0,
-                max_concurrency=_CONCURRENT_CALLS,
-            )
-            .remote()
-        )
-        self._when_done(self._actor.hello.remote(), self._greet)
+        self._deliver, self._asked = deliver, monotonic()
+        Thread(target=self._create, name="new actor", daemon=True).start()  # without a head, that hangs
 
     def submit(self, lines: Sequence[SiteLine]) -> None:
         """As in `Site`."""
@@ -74,29 +59,55 @@ class ActorSite:
 
     def kill(self) -> None:
         """As in `Site`."""
-        self._end(Lost(f"no sign of life for {monotonic() - self._heard:.0f} s", innocent=True))
+        self._end(Lost("no sign of life", innocent=True))
+
+    def _create(self) -> None:
+        try:
+            self._actor = self._new_actor()
+        except Exception as error:  # noqa: BLE001 (any error of Ray)
+            self._die(error)
+            return
+        if self._over:  # killed meanwhile
+            self._end_actor()
+            return
+        self._when_done(self._actor.hello.remote(), self._greet)
+
+    def _new_actor(self) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return (
+            self._ray.remote(NodeActor)
+            .options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(self._node.id, soft=False),
+                num_cpus=self._node.n_cpus,
+                num_gpus=self._node.n_gpus,
+                max_restarts=0,
+                max_task_retries=0,
+                max_concurrency=_CONCURRENT_CALLS,
+            )
+            .remote()
+        )
 
     def _greet(self, versions: tuple[str, str]) -> None:
         """Start the site, if it has the versions of this process: others may not understand the job."""
-        self._heard = monotonic()
+        self._runs = True
         ossctl, llama_cpp = versions
         if (ossctl, llama_cpp) != (__version__, VERSION):
             theirs = f"ossctl {ossctl} with llama-cpp-python {llama_cpp}"
             message = f"it has {theirs}, not {__version__} with {VERSION}"
             self._end(Failed(int(ExitCode.USAGE), message))
             return
-        self._call("start", pickle.dumps(self._order))
+        self._call("start", pickle.dumps(self._job), self._node.n_cpus)
         self._collect()
 
     def _collect(self) -> None:
         self._when_done(self._actor.collect.remote(), self._receive)
 
     def _receive(self, replies: Sequence[bytes]) -> None:
-        self._heard = monotonic() if replies else self._heard
         for reply in replies:
             event = _events.decode(reply)
-            if isinstance(event, Failed | Ended):
-                self._end(event)
+            if isinstance(event, Failed | Ended | Left):
+                self._end(event.as_lost() if isinstance(event, Left) else event)
                 return
             with self._lock:
                 if not self._over:
@@ -104,7 +115,7 @@ class ActorSite:
         if not self._over:
             self._collect()
 
-    def _call(self, name: str, *arguments: bytes) -> None:
+    def _call(self, name: str, *arguments: object) -> None:
         if not self._over:
             self._when_done(getattr(self._actor, name).remote(*arguments), lambda _: None)
 
@@ -115,15 +126,18 @@ class ActorSite:
             error = future.exception()
             if error is None:
                 then(future.result())
-                return
-            death = death_of(error)
-            if death.final:
-                self._end(Failed(int(ExitCode.FAILED), death.reason))
             else:
-                self._end(Lost(death.reason, innocent=death.innocent))
+                self._die(error)
 
         if not self._over:
             reference.future().add_done_callback(done)
+
+    def _die(self, error: BaseException) -> None:
+        death = death_of(error)
+        if death.final:
+            self._end(Failed(int(ExitCode.FAILED), death.reason))
+        else:
+            self._end(Lost(death.reason, innocent=death.innocent))
 
     def _end(self, last: SiteEvent) -> None:
         """Deliver the last event, once, and end the actor: it may be alive, with its node's GPUs."""
@@ -132,7 +146,7 @@ class ActorSite:
                 return
             self._over = True
             self._deliver(last)
-        Thread(target=self._end_actor, daemon=True).start()  # without a head, the call hangs
+        Thread(target=self._end_actor, daemon=True).start()  # without a head, that hangs
 
     def _end_actor(self) -> None:
         with suppress(Exception):
