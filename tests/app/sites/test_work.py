@@ -24,6 +24,15 @@ def test_a_site_gets_as_many_lines_as_it_has_room_for() -> None:
     assert taken(work, "b") == [5]
 
 
+def test_lines_wait_until_a_site_has_them() -> None:
+    work = work_of(6)
+    assert work.waiting == 6
+    taken(work, "a")
+    assert work.waiting == 2
+    work.lose("a", innocent=True)
+    assert work.waiting == 6
+
+
 def test_lines_of_a_dead_site_are_the_next() -> None:
     work = work_of(10)
     taken(work, "a")
