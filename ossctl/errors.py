@@ -52,6 +52,7 @@ EXIT_CODES = {
 class OssctlError(Exception):
     """An error for the user: a line about what is wrong, and a hint about what to do."""
 
+    ends_at_once = False  # without the end of threads that hang
     exit_code = ExitCode.FAILED
 
     def __init__(self, message: str, hint: str = "") -> None:

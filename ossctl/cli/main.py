@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import sys
 import traceback
 from typing import Annotated, Any
@@ -147,6 +148,8 @@ def main() -> None:
     except OssctlError as error:
         if error.message:
             Output().error(error.message, error.hint)
+        if error.ends_at_once:
+            os._exit(error.exit_code)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 (the boundary: anything else is a bug)
         sys.exit(_report_bug(error))

@@ -46,11 +46,20 @@ def connected(address: str) -> Iterator[Any]:
         _connect(ray, address)
         try:
             yield ray
-        finally:
-            leaving = Thread(target=ray.shutdown, daemon=True)
-            leaving.start()
-            leaving.join(_ENDS_WITHIN)
-            atexit.unregister(ray.shutdown)  # which would try once more
+        except OssctlError as error:
+            error.ends_at_once = not _left(ray)
+            raise
+        else:
+            _left(ray)
+
+
+def _left(ray: Any) -> bool:
+    """Leave the cluster; False if that hangs. Threads of Ray may then crash Python as it ends."""
+    leaving = Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(_ENDS_WITHIN)
+    atexit.unregister(ray.shutdown)  # which would try once more
+    return not leaving.is_alive()
 
 
 def check_address(address: str) -> None:
