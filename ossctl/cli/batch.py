@@ -253,7 +253,8 @@ def batch(
     survey = job.prepare()
     if options.cluster is not None and not options.dry_run:
         with _cluster(options, model, tools, out) as answered_by:
-            raise typer.Exit(_run(job, survey, BatchModel(Path(model or ""), loading, answered_by), out))
+            code = _run(job, survey, BatchModel(Path(model or ""), loading, answered_by), out)
+        raise typer.Exit(code)
     here = options.hosts is None or options.dry_run
     path = model_file(model, loading, out) if here else Path(model or "")
     chosen = BatchModel(path, loading, _answered_by(model, options, tools, out))
