@@ -26,6 +26,7 @@ MIXTURE = (1.0, 1.57, 2.49, 4.63, 8.49, 16.0)
 
 _MIN_GAIN = 1.05  # expected tokens per second, relative to those without drafts
 _MEASURED = 16  # decodes
+_FORGOTTEN = 2000  # decodes without drafts, after which what was measured may no longer hold
 _CERTAIN = 0.999  # the probability of a token that the guide forces
 
 
@@ -45,7 +46,8 @@ class DecodeCosts:
     """What a decode of n tokens takes, relative to one token.
 
     The shape of the curve is given. How steep it is here is measured, and rounded to a power of two, so that
-    the same requests get the same drafts although no two measurements are equal.
+    the same requests get the same drafts although no two measurements are equal. A busy machine may make it
+    so steep that nothing is drafted; after a while without drafts, it is measured anew.
     """
 
     def __init__(self, costs: tuple[float, ...]) -> None:
@@ -53,6 +55,7 @@ class DecodeCosts:
         self._plain: dict[int, float] = {}  # seconds of the latest decode without drafts, by its tokens
         self._slopes: deque[float] = deque(maxlen=_MEASURED)
         self._slope = 1.0
+        self._n_plain = 0  # decodes since the latest draft
 
     def __call__(self, n_tokens: int) -> float:
         """The relative cost of `n_tokens`, infinite beyond the curve."""
@@ -64,7 +67,12 @@ class DecodeCosts:
         """Count a decode of `n_tokens`, `n_drafted` of them guesses."""
         if not n_drafted:
             self._plain[n_tokens] = seconds
+            self._n_plain += 1
+            if self._n_plain == _FORGOTTEN:
+                self._slope = 1.0
+                self._slopes.clear()
             return
+        self._n_plain = 0
         plain = self._plain.get(n_tokens - n_drafted)
         if plain is None or n_tokens >= len(self._curve):
             return

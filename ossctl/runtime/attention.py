@@ -13,7 +13,7 @@ _F32, _F16 = 0, 1  # enum ggml_type
 _HEAD_DIM, _HEADS, _KV_HEADS = 64, 8, 2
 _CELLS = 1024
 _MEMORY = 64 * 1024 * 1024  # bytes for the tensors of one measurement
-_ROUNDS = 3
+_SECONDS = 0.1  # of repeating it, in which even a busy machine lets some rounds pass undisturbed
 
 
 class _ContextParams(ctypes.Structure):
@@ -33,7 +33,7 @@ def attention_seconds(n_tokens: int, n_threads: int, *, flash: bool) -> float:
         graph = function("ggml_new_graph", _POINTER, _POINTER)(context)
         function("ggml_build_forward_expand", None, _POINTER, _POINTER)(graph, build(context, n_tokens))
         compute = function("ggml_graph_compute_with_ctx", ctypes.c_int, _POINTER, _POINTER, ctypes.c_int)
-        best = min(_timed(lambda: compute(context, graph, n_threads)) for _ in range(_ROUNDS))
+        best = _fastest(lambda: compute(context, graph, n_threads))
     finally:
         function("ggml_free", None, _POINTER)(context)
     return best / (_HEADS * n_tokens * _CELLS)
@@ -72,7 +72,12 @@ def _per_head(context: int, tensor: int) -> int:
     return int(permute(context, tensor, 0, 2, 1, 3))
 
 
-def _timed(work: Callable[[], Any]) -> float:
-    started = perf_counter()
-    work()
-    return perf_counter() - started
+def _fastest(work: Callable[[], Any]) -> float:
+    started = now = perf_counter()
+    seconds = []
+    while now - started < _SECONDS:
+        before = now
+        work()
+        now = perf_counter()
+        seconds.append(now - before)
+    return min(seconds)

@@ -312,6 +312,17 @@ def test_costs_follow_what_decodes_take_here() -> None:
     assert costs(33) == float("inf")
 
 
+def test_what_a_busy_machine_made_expensive_is_tried_again() -> None:
+    costs = DecodeCosts(DENSE)
+    for _ in range(20):
+        costs.measure(1, 0, 0.010)
+        costs.measure(8, 7, 1.0)
+    for number in range(2000):
+        assert costs(8) > 50, number
+        costs.measure(1, 0, 0.010)
+    assert round(costs(8), 2) == 2.41
+
+
 def test_a_batch_that_fills_the_machine_is_not_drafted_for() -> None:
     drafted = {}
     for name, costs, unified in (("dense", DENSE, False), ("mixture", MIXTURE, True)):

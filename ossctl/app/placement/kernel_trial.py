@@ -36,14 +36,15 @@ _log = logging.getLogger(__name__)
 
 _SECONDS = 60  # per target; some drivers compile shaders the first time
 _MAX_RECORDS = 16
+_BUSY = 3  # times as slow with all threads as with one, which have to wait for other programs
 
 
 @dataclass(frozen=True)
 class Trial:
     """What is wrong with each target; targets that work or were not tested are not in `problems`.
 
-    `attention` is the measured cost of attention on this CPU, `complete` whether every target was tested, and
-    `tested` the date.
+    `attention` is the cost of attention on this CPU, or USUAL_COSTS if that could not be measured. `complete`
+    is whether every target was tested, and `tested` the date.
     """
 
     problems: Mapping[str, str] = field(default_factory=dict)
@@ -68,8 +69,8 @@ class Trial:
 
     @property
     def is_due(self) -> bool:
-        """Whether to test again, because a failure of another day may have been temporary."""
-        return bool(self.problems) and self.tested != _today()
+        """Whether to test again, because a failure or a busy CPU of another day may have been temporary."""
+        return (bool(self.problems) or self.attention == USUAL_COSTS) and self.tested != _today()
 
 
 def current_trial() -> Trial:
@@ -111,12 +112,14 @@ def _measured_attention() -> AttentionCosts:
 
     cores = physical_cores()
     prefill, decode = 64, 1  # tokens at once
-    return AttentionCosts(
+    costs = AttentionCosts(
         prefill_flash=attention_seconds(prefill, cores, flash=True),
         prefill_plain=attention_seconds(prefill, cores, flash=False),
         decode_flash=attention_seconds(decode, cores, flash=True),
         decode_plain=attention_seconds(decode, cores, flash=False),
     )
+    is_busy = costs.decode_plain > _BUSY * attention_seconds(decode, 1, flash=False)
+    return USUAL_COSTS if is_busy else costs
 
 
 def _problems(runs: Mapping[str, ProbeRun | ProbeFailure]) -> Iterator[tuple[str, str]]:
