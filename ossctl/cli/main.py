@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import traceback
-from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -150,8 +149,6 @@ def main() -> None:
         if error.message:
             Output().error(error.message, error.hint)
         if error.ends_at_once:
-            with suppress(OSError):
-                sys.stdout.flush()
             os._exit(error.exit_code)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 (the boundary: anything else is a bug)
