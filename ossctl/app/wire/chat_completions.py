@@ -138,15 +138,21 @@ def default_id(line: Line) -> str:
 def _decode(data: bytes) -> dict[str, Any]:
     try:
         record = msgspec.json.decode(data)
-    except UnicodeDecodeError:
-        raise RequestError("not valid JSON: not UTF-8") from None
     except RecursionError:
         raise RequestError("not valid JSON: nested too deeply") from None
-    except msgspec.DecodeError as error:
-        raise RequestError(f"not valid JSON: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # the second from msgspec 0.22 and older
+        raise RequestError(f"not valid JSON: {error if _is_utf8(data) else 'not UTF-8'}") from None
     if not isinstance(record, dict):
         raise RequestError("not a JSON object")
     return record
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def convert(record: dict[str, Any], kind: type[_T]) -> _T:
