@@ -13,7 +13,7 @@ _F32, _F16 = 0, 1  # enum ggml_type
 _HEAD_DIM, _HEADS, _KV_HEADS = 64, 8, 2
 _CELLS = 1024
 _MEMORY = 64 * 1024 * 1024  # bytes for the tensors of one measurement
-_SECONDS = 0.1  # of repeating it, in which even a busy machine lets some rounds pass undisturbed
+_SECONDS = 0.05  # of repeating it, in which even a busy machine lets some rounds pass undisturbed
 
 
 class _ContextParams(ctypes.Structure):

@@ -50,7 +50,7 @@ def runner_of(
     flash_attention: bool = True,
 ) -> LlamaRunner:
     options = ContextOptions(
-        n_ctx=n_ctx, n_seq=n_seq, unified=unified, n_threads=2, flash_attention=flash_attention
+        n_ctx=n_ctx, n_seq=n_seq, unified=unified, n_threads=1, flash_attention=flash_attention
     )
     return LlamaRunner(model, options)
 

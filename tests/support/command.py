@@ -131,7 +131,7 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
     """This process's environment without the user's settings, and with all of ossctl's files in `home`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
     share_trial(home / "home")
-    return {**kept, "OSSCTL_HOME": str(home / "home"), "PYTHONUTF8": "1", **variables}
+    return {**kept, "OSSCTL_HOME": str(home / "home"), "OSSCTL_THREADS": "1", "PYTHONUTF8": "1", **variables}
 
 
 def small_model(*, ctx: int = 512, parallel: int = 4) -> tuple[object, ...]:

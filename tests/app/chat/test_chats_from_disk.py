@@ -28,7 +28,7 @@ from tests.support.programs import share_trial
 from tests.support.scripted_chat import GivenAnswers
 
 TEXT = "The river runs past the old stone bridge, and the market is on Monday. " * 8  # a token per character
-OPTIONS = LoadOptions(ctx=4096, threads=2)
+OPTIONS = LoadOptions(ctx=4096, threads=1)
 ONE_TURN = 100  # more tokens than a short question and an answer without its reasoning have
 
 

@@ -35,7 +35,7 @@ from tests.support.scripted import run
 from tests.support.small_models import RECURRENT, small_model
 
 TEXT = "The river runs past the old stone bridge, and the market is on Monday. " * 12
-OPTIONS = LoadOptions(ctx=2048, threads=2)
+OPTIONS = LoadOptions(ctx=2048, threads=1)
 
 
 @pytest.fixture(autouse=True)
