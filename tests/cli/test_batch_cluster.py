@@ -7,14 +7,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from ossctl.app.library.resolve import NANO_FILE
-from tests.support.command import by_id, ossctl, records_in, start, write_jsonl
+from tests.support.command import Live, by_id, ossctl, records_in, start, write_jsonl
 from tests.support.hollow_models import hollow
 from tests.support.hub import Hub, Slow
 from tests.support.ray_cluster import RayCluster, RayNode, ray_cluster
@@ -73,6 +73,19 @@ def has_no_actors(cluster: RayCluster, seconds: float = 2) -> bool:
     while all_actors(cluster) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not all_actors(cluster)
+
+
+@contextmanager
+def headless_batch(folder: Path) -> Iterator[Live]:
+    """A batch on a cluster, writing out.jsonl, whose head has died after five answers."""
+    lines, output = requests_in(folder, 20_000), folder / "out.jsonl"
+    with (
+        ray_cluster() as own,
+        start("batch", lines, "-o", output, *NANO, "--cluster", own.address, cwd=folder) as live,
+    ):
+        wait_for(output, 5)
+        own.head.part("gcs_server").kill()
+        yield live
 
 
 class TestRay:
@@ -222,29 +235,17 @@ class TestRay:
         assert f"is left out: {empty.url} has no public repository org/small. " in done.stderr
 
     def test_the_end_of_the_head_is_said_and_the_output_can_be_resumed(self, tmp_path: Path) -> None:
-        lines, output = requests_in(tmp_path, 20_000), tmp_path / "out.jsonl"
-        with (
-            ray_cluster() as own,
-            start("batch", lines, "-o", output, *NANO, "--cluster", own.address, cwd=tmp_path) as live,
-        ):
-            wait_for(output, 5)
-            own.head.part("gcs_server").kill()
+        with headless_batch(tmp_path) as live:
             _, stderr = live.process.communicate(timeout=100)
         said = stderr.decode()
         assert live.process.returncode == 1
         assert "The head of the Ray cluster does not answer" in said
         assert "the head of the Ray cluster is gone" in said
         assert "use --resume to continue" in said
-        assert by_id(records_in(output.read_text()))
+        assert by_id(records_in((tmp_path / "out.jsonl").read_text()))
 
     def test_ctrl_c_ends_a_batch_that_has_no_head_and_no_engine(self, tmp_path: Path) -> None:
-        lines, output = requests_in(tmp_path, 20_000), tmp_path / "out.jsonl"
-        with (
-            ray_cluster() as own,
-            start("batch", lines, "-o", output, *NANO, "--cluster", own.address, cwd=tmp_path) as live,
-        ):
-            wait_for(output, 5)
-            own.head.part("gcs_server").kill()
+        with headless_batch(tmp_path) as live:
             time.sleep(5)  # the call for a new engine hangs
             live.process.send_signal(signal.SIGINT)
             assert live.process.wait(4) == 130
