@@ -76,16 +76,18 @@ def has_no_actors(cluster: RayCluster, seconds: float = 2) -> bool:
 
 
 @contextmanager
-def headless_batch(folder: Path) -> Iterator[Live]:
+def headless_batch(folder: Path, n_more: int = 0) -> Iterator[tuple[Live, RayCluster]]:
     """A batch on a cluster, writing out.jsonl, whose head has died after five answers."""
     lines, output = requests_in(folder, 20_000), folder / "out.jsonl"
-    with (
-        ray_cluster() as own,
-        start("batch", lines, "-o", output, *NANO, "--cluster", own.address, cwd=folder) as live,
-    ):
-        wait_for(output, 5)
-        own.head.part("gcs_server").kill()
-        yield live
+    with ray_cluster() as own:
+        for _ in range(n_more):
+            own.add()
+        with start("batch", lines, "-o", output, *NANO, "--cluster", own.address, cwd=folder) as live:
+            wait_for(output, 5)
+            while not all(node.actors() for node in own.nodes):
+                time.sleep(0.1)
+            own.head.part("gcs_server").kill()
+            yield live, own
 
 
 class TestRay:
@@ -235,7 +237,7 @@ class TestRay:
         assert f"is left out: {empty.url} has no public repository org/small. " in done.stderr
 
     def test_the_end_of_the_head_is_said_and_the_output_can_be_resumed(self, tmp_path: Path) -> None:
-        with headless_batch(tmp_path) as live:
+        with headless_batch(tmp_path) as (live, _):
             _, stderr = live.process.communicate(timeout=100)
         said = stderr.decode()
         assert live.process.returncode == 1
@@ -245,10 +247,18 @@ class TestRay:
         assert by_id(records_in((tmp_path / "out.jsonl").read_text()))
 
     def test_ctrl_c_ends_a_batch_that_has_no_head_and_no_engine(self, tmp_path: Path) -> None:
-        with headless_batch(tmp_path) as live:
+        with headless_batch(tmp_path) as (live, _):
             time.sleep(5)  # the call for a new engine hangs
             live.process.send_signal(signal.SIGINT)
             assert live.process.wait(4) == 130
+
+    def test_ctrl_c_without_a_head_ends_the_engines_of_other_nodes(self, tmp_path: Path) -> None:
+        with headless_batch(tmp_path, n_more=1) as (live, own):
+            time.sleep(5)
+            assert own.nodes[1].actors()
+            live.process.send_signal(signal.SIGINT)
+            assert live.process.wait(4) == 130
+            assert has_no_actors(own)
 
     def test_another_version_of_ray_is_one_line(self, cluster: RayCluster, tmp_path: Path) -> None:
         (tmp_path / "sitecustomize.py").write_text("import ray\nray.__version__ = '2.59.0'\n")

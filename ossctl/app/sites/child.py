@@ -7,9 +7,9 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from threading import Lock, Thread, Timer
+from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import BinaryIO
 
@@ -17,13 +17,13 @@ from ossctl import __version__
 from ossctl.app.inference.loading import explain_crashes
 from ossctl.app.sites import frames
 from ossctl.app.sites.frames import Finish, Lines, Start, ToSite
+from ossctl.app.sites.process_end import end_process
 from ossctl.app.sites.site import BEAT_SECONDS, FROZEN_SECONDS, Failed, FromSite, Hello, Left, SiteJob
 from ossctl.app.sites.worker import SiteWorker
 from ossctl.build import VERSION
 from ossctl.errors import ExitCode
 from ossctl.runtime.crash import LOST_ADVICE, crash_reporter
 
-_CLOSING_SECONDS = 0.5  # for the tools' programs, once the driver is gone
 _SILENT_SECONDS = (
     FROZEN_SECONDS - BEAT_SECONDS
 )  # then a distant driver is gone, before it starts another site
@@ -86,7 +86,7 @@ class _Child:
                 elif isinstance(message, Finish):
                     worker.finish()
         finally:
-            _end(worker)
+            end_process(worker.close)
 
     def _listen(self, worker: SiteWorker) -> None:
         """End the process when the driver is silent: a network that is cut does not end the pipe."""
@@ -97,22 +97,4 @@ class _Child:
                 self._heard = monotonic()
             before = monotonic()
         silence = f"it heard nothing from here for {_SILENT_SECONDS:.0f} s"
-        _end(worker, lambda: self._tell(Left(silence)))
-
-
-def _end(worker: SiteWorker, leave: Callable[[], None] = lambda: None) -> None:
-    """End the process soon, even if `leave` or the tools' programs hang."""
-    timer = Timer(_CLOSING_SECONDS, _exit)
-    timer.daemon = True
-    timer.start()
-    try:
-        leave()
-        worker.close()
-    finally:
-        _exit()
-
-
-def _exit() -> None:
-    if sys.platform != "win32" and os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # with all that it has started
-    os._exit(1)
+        end_process(lambda: self._tell(Left(silence)), worker.close)

@@ -2,6 +2,7 @@
 
 import copyreg
 import io
+import logging
 import os
 import pickle
 import signal
@@ -40,6 +41,8 @@ _EXIT_SECONDS = 1.0  # for a process to end by itself, so that its exit code tel
 _STDERR_SECONDS = 1.0  # to wait for the last lines of a dead process
 
 _NEW_GROUP = 0x200 if sys.platform == "win32" else 0  # CREATE_NEW_PROCESS_GROUP
+
+_log = logging.getLogger(__name__)
 
 CHILD = (sys.executable, "-P", "-m", "ossctl", "site")
 
@@ -124,11 +127,15 @@ class ProcessSite:
                 deliver(message)
         except (OSError, ValueError, msgspec.DecodeError) as error:
             problem = f"it wrote what is not a message: {error}"
+        except Exception as error:  # noqa: BLE001 (a bug, which must not leave the batch waiting)
+            _log.exception("receiving from a site")
+            problem = f"unexpected error: {error!r}"
         if not self._ended:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_EXIT_SECONDS)
             self.kill()
         code = self._process.wait()
+        _opened(self._process.stdout).close()
         self.kill()  # what it has started and left
         if not self._ended:
             self._listener.join(_STDERR_SECONDS)
@@ -151,8 +158,9 @@ class ProcessSite:
         self.kill()
 
     def _listen(self) -> None:
-        for line in _opened(self._process.stderr):
-            self._stderr.append(line.decode("utf-8", "replace").rstrip())
+        with _opened(self._process.stderr) as pipe:
+            for line in pipe:
+                self._stderr.append(line.decode("utf-8", "replace").rstrip())
 
 
 def _pickled(job: SiteJob) -> bytes:

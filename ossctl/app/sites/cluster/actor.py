@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from threading import Thread
@@ -11,6 +12,7 @@ import msgspec
 
 from ossctl import __version__
 from ossctl.app.inference.loading import explain_crashes
+from ossctl.app.sites.process_end import end_process
 from ossctl.app.sites.site import BEAT_SECONDS, FromSite, SiteJob, SiteLine
 from ossctl.app.sites.worker import SiteWorker
 from ossctl.build import VERSION
@@ -33,6 +35,7 @@ class NodeActor:
         self._outbox: deque[bytes] = deque()
         self._news = asyncio.Event()
         self._error: Exception | None = None
+        self._last_acts: list[Callable[[], None]] = []
 
     async def hello(self) -> tuple[str, str]:
         """The versions of ossctl and of llama.cpp's package, before anything that depends on them."""
@@ -44,6 +47,7 @@ class NodeActor:
         explain_crashes("")
         found = on_cpus(pickle.loads(job), n_cpus, physical_cores())  # noqa: S301
         self._worker = SiteWorker(found, self._tell)
+        self._last_acts.append(self._worker.close)
         Thread(target=self._run, name="site", daemon=True).start()
 
     async def submit(self, lines: bytes) -> None:
@@ -53,6 +57,10 @@ class NodeActor:
     async def finish(self) -> None:
         """End when all lines are answered."""
         self._worker.finish()
+
+    async def leave(self) -> None:
+        """End this process at once. Unlike `ray.kill`, a call of an actor needs no head."""
+        end_process(*self._last_acts)
 
     async def collect(self) -> list[bytes]:
         """What the site has said since the last call, at least a sign of life every `BEAT_SECONDS`."""

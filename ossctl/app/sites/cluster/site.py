@@ -36,6 +36,7 @@ class ActorSite:
         self._node = node
         self._job = job
         self._lock = Lock()
+        self._actor: Any = None
         self._over = False  # the last event has been delivered
         self._runs = False  # Ray has started the actor
 
@@ -123,10 +124,9 @@ class ActorSite:
         """Call `then` with the result on a thread of Ray. Any error of the call is the site's death."""
 
         def done(future: Future[Any]) -> None:
-            error = future.exception()
-            if error is None:
+            try:
                 then(future.result())
-            else:
+            except Exception as error:  # noqa: BLE001 (any error of Ray, or a bug: the batch must not wait)
                 self._die(error)
 
         if not self._over:
@@ -146,8 +146,15 @@ class ActorSite:
                 return
             self._over = True
             self._deliver(last)
-        Thread(target=self._end_actor, daemon=True).start()  # without a head, that hangs
+        if self._actor is not None:
+            self._end_actor()
 
     def _end_actor(self) -> None:
+        """Have the actor end itself, and Ray end it in case that it cannot."""
+        with suppress(Exception):
+            self._actor.leave.remote()
+        Thread(target=self._kill_actor, daemon=True).start()  # without a head, that hangs
+
+    def _kill_actor(self) -> None:
         with suppress(Exception):
             self._ray.kill(self._actor, no_restart=True)
