@@ -215,7 +215,8 @@ class TestRay:
         assert done.code == 0, done.stderr
         assert len(by_id(done.records)) == 20
         assert (
-            "is left out: it does not have hf:org/small:small.gguf. With --pull, it pulls it." in done.stderr
+            "is left out: it does not have hf:org/small:small.gguf. Add --pull to download it there."
+            in done.stderr
         )
 
     def test_nodes_pull_the_model_once_and_one_that_cannot_is_named(self, tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def connections_of(live: Live) -> list[psutil.Process]:
     return [child for child in children if child.status() != "zombie"]
 
 
+def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    lines = requests_in(tmp_path, 1)
+    options = ("batch", lines, "--hosts", "a", *small_model())
+    done = ossctl(*options, cwd=tmp_path, OSSCTL_SSH="no-such-program")
+    assert done.code == 1
+    assert done.said == ["ossctl: a: cannot start no-such-program: No such file or directory"]
+
+
 def test_hosts_that_cannot_be_used_are_named_and_the_others_answer(tmp_path: Path) -> None:
     hosts, lines = stand_in(tmp_path), requests_in(tmp_path, 4)
     names = hosts.given("noisy", "refused", "unknown", "older")

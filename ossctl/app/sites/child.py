@@ -9,9 +9,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BufferedIOBase
 from threading import Lock, Thread
 from time import monotonic, sleep
-from typing import BinaryIO
 
 from ossctl import __version__
 from ossctl.app.inference.loading import explain_crashes
@@ -42,8 +42,8 @@ def serve() -> None:
 
 
 class _Child:
-    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
-        self._messages = frames.of_driver(source)
+    def __init__(self, source: BufferedIOBase, sink: BufferedIOBase) -> None:
+        self._messages = frames.of_driver(source, self._hear)
         self._sink = sink
         self._lock = Lock()
         self._heard = monotonic()
@@ -76,11 +76,14 @@ class _Child:
         with self._lock, suppress(OSError, ValueError):  # without a driver, `_take` ends the process
             frames.write(self._sink, message)
 
+    def _hear(self) -> None:
+        self._heard = monotonic()
+
     def _take(self, messages: Iterator[ToSite], worker: SiteWorker) -> None:
         """Take lines until the pipe's end, and end the process there."""
         try:
             for message in messages:
-                self._heard = monotonic()
+                self._hear()
                 if isinstance(message, Lines):
                     worker.submit(message.lines)
                 elif isinstance(message, Finish):

@@ -29,7 +29,9 @@ def find_model(job: SiteJob, say: Callable[[str], None]) -> Path:
         choice = choose(job.reference, job.model.options)
     except NotPulled as error:
         if not job.may_pull:
-            raise ModelError(f"it does not have {job.reference}", "With --pull, it pulls it.") from None
+            raise ModelError(
+                f"it does not have {job.reference}", "Add --pull to download it there."
+            ) from None
         return _pull(plan_pull(error.reference, say), say)
     if choice.warning:
         say(choice.warning)

@@ -13,6 +13,7 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.site import FROZEN_SECONDS, Failed, Lost, Note, Ready, Site, SiteEvent, Stats
 from ossctl.errors import ExitCode, MemoryShortage, ModelError, OssctlError, UsageError
 
+_GRACE = 60.0  # seconds, for Python to start from a cold or distant disk
 _MAX_FRUITLESS = 10  # more than it takes to find a request that ends its engine
 
 _ERRORS = {error.exit_code: error for error in (UsageError, ModelError, MemoryShortage)}
@@ -22,15 +23,15 @@ _ERRORS = {error.exit_code: error for error in (UsageError, ModelError, MemorySh
 class Place:
     """Where a site is started, and started again after it has died.
 
-    `pauses` are the seconds before each restart of a row in which none helps; it ends when so many have not
-    even started. `grace` those in which a
-    start need not give a sign of life. Remarks have the name if it `is_named`.
+    `pauses` are the seconds before each restart in a row. A place is given up when as many starts in a row
+    have failed. `grace` is how many seconds a start may take to give a sign of life. If it `is_named`, what
+    is printed of it begins with its name.
     """
 
     name: str
     new_site: Callable[[], Site]
     pauses: tuple[float, ...] = (0.0, 0.0)
-    grace: float = FROZEN_SECONDS
+    grace: float = _GRACE
     is_named: bool = False
 
 
@@ -39,8 +40,9 @@ class Member:
     """A place and its present site. `deaths` are the reasons why earlier ones ended.
 
     `failed_starts` counts those in a row, `fruitless` the deaths since the last answer. `ready` is None while
-    the site is loading, and `gone` is whether it is not started again. `silent_by` is
-    when the site is given up unless it is heard of, `restart_at` when the next one is started if it is dead.
+    the site is loading. `gone` is whether it is not started again, `left_out` whether that is because of a
+    failure. `silent_by` is when the site is given up unless it is heard of, `restart_at` when the next one is
+    started if it is dead.
     """
 
     place: Place
@@ -54,6 +56,7 @@ class Member:
     failed_starts: int = 0
     fruitless: int = 0
     gone: bool = False
+    left_out: bool = False
     done: int = 0
     tokens: int = 0
 
@@ -89,6 +92,7 @@ class Fleet:
         self._early: SimpleQueue[Arrived] = SimpleQueue()
         self._sink: Callable[[Arrived], None] = self._early.put
         self._checked = time.monotonic()
+        self._finishing = False
         self.first: Ready | None = None
         self.members: list[Member] = []
 
@@ -140,6 +144,9 @@ class Fleet:
         member, event = arrived.member, arrived.event
         if arrived.site is not member.site or member.gone:
             return False
+        if self._finishing and isinstance(event, Failed | Lost):
+            self._dismiss(member)
+            return False
         member.silent_by = time.monotonic() + FROZEN_SECONDS
         if isinstance(event, Ready):
             self._welcome(member, event)
@@ -170,10 +177,13 @@ class Fleet:
                 self._start(member)
 
     def finish(self) -> None:
-        """Say to all sites that are ready that there are no more lines."""
+        """Say to all sites that are ready that there are no more lines; the others are not needed."""
+        self._finishing = True
         for member in self.members:
             if member.ready:
                 member.site.finish()
+            else:
+                self._dismiss(member)
 
     def progress(self) -> list[SiteProgress]:
         """The share of each site, if there are several or one has died."""
@@ -183,7 +193,7 @@ class Fleet:
                 member.done,
                 member.tokens + member.stats.tokens,
                 [*member.deaths],
-                left_out=member.gone,
+                left_out=member.left_out,
             )
             for member in self.members
         ]
@@ -192,8 +202,11 @@ class Fleet:
     def close(self) -> None:
         """End all sites now."""
         for member in self.members:
-            member.gone = True
-            member.site.kill()
+            self._dismiss(member)
+
+    def _dismiss(self, member: Member) -> None:
+        member.gone, member.ready, member.stats = True, None, Stats()
+        member.site.kill()
 
     def _start(self, member: Member) -> None:
         site = member.site
@@ -245,9 +258,9 @@ class Fleet:
         return ""
 
     def _give_up(self, member: Member, failed: Failed) -> None:
-        member.gone, member.ready, member.stats = True, None, Stats()
+        self._dismiss(member)
+        member.left_out = True
         member.deaths.append(failed.message)
-        member.site.kill()
         kind = _ERRORS.get(ExitCode(failed.exit_code), OssctlError)
         if len(self.members) > 1:
             hint = f". {failed.hint}" if failed.hint else ""

@@ -3,8 +3,8 @@
 A site's begin after a line that is `_MARK`: a login shell may have printed something before.
 """
 
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 
 import msgspec
 
@@ -12,6 +12,7 @@ from ossctl.app.sites.site import Beat, FromSite, SiteLine
 
 _MARK = b"\x1eossctl site\n"
 _MAX_LINE = 1 << 16  # read at once while waiting for the mark
+_PIECE = 1 << 16  # read at once of a message
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
@@ -37,34 +38,41 @@ _of_site: msgspec.msgpack.Decoder[FromSite] = msgspec.msgpack.Decoder(FromSite)
 _of_driver: msgspec.msgpack.Decoder[ToSite] = msgspec.msgpack.Decoder(ToSite)
 
 
-def write(pipe: BinaryIO, message: FromSite | ToSite) -> None:
+def write(pipe: BufferedIOBase, message: FromSite | ToSite) -> None:
     """Write one message. Raises OSError, ValueError if the pipe is closed."""
     data = _encoder.encode(message)
     pipe.write(len(data).to_bytes(4) + data)
     pipe.flush()
 
 
-def begin(pipe: BinaryIO) -> None:
+def begin(pipe: BufferedIOBase) -> None:
     """Write what precedes a site's messages. Raises as `write` does."""
     pipe.write(b"\n" + _MARK)
     pipe.flush()
 
 
-def of_site(pipe: BinaryIO) -> Iterator[FromSite]:
-    """Yield the messages of a site until the pipe's end. Raises OSError, msgspec.DecodeError."""
+def of_site(pipe: BufferedIOBase, heard: Callable[[], None]) -> Iterator[FromSite]:
+    """Yield the messages of a site until the pipe's end. Raises OSError, msgspec.DecodeError.
+
+    `heard` is called while a message arrives, which takes long on a slow network.
+    """
     while (line := pipe.readline(_MAX_LINE)) and line != _MARK:
         pass
-    return map(_of_site.decode, _frames(pipe))
+    return map(_of_site.decode, _frames(pipe, heard))
 
 
-def of_driver(pipe: BinaryIO) -> Iterator[ToSite]:
-    """Yield the messages of the driver. Raises as `of_site` does."""
-    return map(_of_driver.decode, _frames(pipe))
+def of_driver(pipe: BufferedIOBase, heard: Callable[[], None]) -> Iterator[ToSite]:
+    """Yield the messages of the driver, as `of_site` does."""
+    return map(_of_driver.decode, _frames(pipe, heard))
 
 
-def _frames(pipe: BinaryIO) -> Iterator[Any]:
+def _frames(pipe: BufferedIOBase, heard: Callable[[], None]) -> Iterator[bytes]:
     while len(header := pipe.read(4)) == 4:
-        data = pipe.read(int.from_bytes(header))
-        if len(data) < int.from_bytes(header):
-            return
-        yield data
+        data, size = bytearray(), int.from_bytes(header)
+        while len(data) < size:
+            if not (piece := pipe.read1(min(size - len(data), _PIECE))):
+                return
+            data += piece
+            if len(data) < size:
+                heard()
+        yield bytes(data)

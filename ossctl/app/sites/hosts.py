@@ -62,7 +62,7 @@ def _parse_host(text: str) -> Host:
     host = Host(LOCAL if name == "." else name, found["program"] or "")
     if _HOST_WITH_PORT.fullmatch(host.name):
         raise UsageError(
-            f"--hosts: {text}: a port is written in another way", f"Use ssh://{text}, or ~/.ssh/config."
+            f"--hosts: {text}: a port needs the form of a URL", f"Use ssh://{text}, or ~/.ssh/config."
         )
     if host.program and host.is_local:
         raise UsageError(

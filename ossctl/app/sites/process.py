@@ -11,14 +11,14 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import BufferedIOBase
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import IO, BinaryIO, cast
+from typing import IO, cast
 
 import msgspec
 
-from ossctl import __version__
 from ossctl.app.sites import frames
 from ossctl.app.sites.frames import Finish, Lines, Start, ToSite
 from ossctl.app.sites.site import (
@@ -32,9 +32,9 @@ from ossctl.app.sites.site import (
     SiteEvent,
     SiteJob,
     SiteLine,
+    version_refusal,
 )
-from ossctl.build import VERSION
-from ossctl.errors import ExitCode, OssctlError
+from ossctl.errors import ExitCode
 
 _STDERR_LINES = 20
 _EXIT_SECONDS = 1.0  # for a process to end by itself, so that its exit code tells why
@@ -55,19 +55,16 @@ class ProcessSite:
         self._command = command
         self._outbox: SimpleQueue[ToSite | None] = SimpleQueue()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._process: subprocess.Popen[bytes] | None = None
         self._refusal: Failed | None = None
         self._greeted = False
         self._ended = False
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def start(self, deliver: Callable[[SiteEvent], None]) -> None:
         """As in `Site`."""
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603
                 self._command,
                 stdin=pipe,
                 stdout=pipe,
@@ -76,11 +73,14 @@ class ProcessSite:
                 creationflags=_NEW_GROUP,
             )
         except OSError as error:
-            raise OssctlError(f"cannot start {self._command[0]}: {error.strerror or error}") from None
-        self._listener = Thread(target=self._listen, name="stderr of a site", daemon=True)
+            problem = f"cannot start {self._command[0]}: {error.strerror or error}"
+            deliver(Failed(ExitCode.FAILED, problem))
+            return
+        self._process = process
+        self._listener = Thread(target=self._listen, args=(process,), name="stderr of a site", daemon=True)
         self._listener.start()
-        Thread(target=self._send, name="to a site", daemon=True).start()
-        Thread(target=self._receive, args=(deliver,), name="from a site", daemon=True).start()
+        Thread(target=self._send, args=(process,), name="to a site", daemon=True).start()
+        Thread(target=self._receive, args=(process, deliver), name="from a site", daemon=True).start()
 
     def submit(self, lines: Sequence[SiteLine]) -> None:
         """As in `Site`."""
@@ -92,15 +92,17 @@ class ProcessSite:
 
     def kill(self) -> None:
         """As in `Site`."""
+        if (process := self._process) is None:
+            return
         with suppress(OSError):
             if sys.platform == "win32":
-                self._process.kill()
+                process.kill()
             else:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
         self._outbox.put(None)
 
-    def _send(self) -> None:
-        pipe = _opened(self._process.stdin)
+    def _send(self, process: subprocess.Popen[bytes]) -> None:
+        pipe = _opened(process.stdin)
         with suppress(OSError, ValueError):
             while (message := self._next_message()) is not None:
                 frames.write(pipe, message)
@@ -113,11 +115,12 @@ class ProcessSite:
         except Empty:
             return Beat()
 
-    def _receive(self, deliver: Callable[[SiteEvent], None]) -> None:
+    def _receive(self, process: subprocess.Popen[bytes], deliver: Callable[[SiteEvent], None]) -> None:
         problem, left = "", None
         try:
-            for message in frames.of_site(_opened(self._process.stdout)):
+            for message in frames.of_site(_opened(process.stdout), lambda: deliver(Beat())):
                 if isinstance(message, Hello):
+                    deliver(Beat())
                     self._greet(message)
                     continue
                 if isinstance(message, Left):
@@ -132,11 +135,12 @@ class ProcessSite:
             problem = f"unexpected error: {error!r}"
         if not self._ended:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_EXIT_SECONDS)
+                process.wait(_EXIT_SECONDS)
             self.kill()
-        code = self._process.wait()
-        _opened(self._process.stdout).close()
+        code = process.wait()
+        _opened(process.stdout).close()
         self.kill()  # what it has started and left
+        self._process = None  # its id may become that of another one
         if not self._ended:
             self._listener.join(_STDERR_SECONDS)
             deliver(self._refusal or left or self._death(code, problem))
@@ -149,16 +153,14 @@ class ProcessSite:
         """Send the job, which only the same version understands."""
         self._greeted = True
         self._stderr.clear()  # of what has started the process
-        if (hello.ossctl, hello.llama_cpp) == (__version__, VERSION):
+        self._refusal = version_refusal(hello.ossctl, hello.llama_cpp)
+        if self._refusal is None:
             self._outbox.put(Start(_pickled(self._job)))
-            return
-        theirs = f"ossctl {hello.ossctl} with llama-cpp-python {hello.llama_cpp}"
-        message = f"it has {theirs}, and this is {__version__} with {VERSION}"
-        self._refusal = Failed(ExitCode.FAILED, message, "Install the same versions there.")
-        self.kill()
+        else:
+            self.kill()
 
-    def _listen(self) -> None:
-        with _opened(self._process.stderr) as pipe:
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        with _opened(process.stderr) as pipe:
             for line in pipe:
                 self._stderr.append(line.decode("utf-8", "replace").rstrip())
 
@@ -177,8 +179,8 @@ def as_path(text: str) -> Path:
     return Path(text)
 
 
-def _opened(pipe: IO[bytes] | None) -> BinaryIO:
-    return cast(BinaryIO, pipe)
+def _opened(pipe: IO[bytes] | None) -> BufferedIOBase:
+    return cast(BufferedIOBase, pipe)
 
 
 def how(code: int) -> str:

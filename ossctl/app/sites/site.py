@@ -11,11 +11,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ossctl import __version__
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.run import BatchModel
 from ossctl.app.sites.last_words import cause_of
 from ossctl.app.tools.options import ToolOptions
+from ossctl.build import VERSION
 from ossctl.dialect import Effort, Think
+from ossctl.errors import ExitCode
 from ossctl.planning.workload import Workload
 
 BEAT_SECONDS = 3.0  # between signs of life
@@ -127,6 +130,15 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     hint: str = ""
 
 
+def version_refusal(ossctl: str, llama_cpp: str) -> Failed | None:
+    """Why a site with these versions of ossctl and llama-cpp-python cannot be used; None if it can."""
+    if (ossctl, llama_cpp) == (__version__, VERSION):
+        return None
+    theirs = f"ossctl {ossctl} with llama-cpp-python {llama_cpp}"
+    message = f"it has {theirs}, and this is {__version__} with {VERSION}"
+    return Failed(ExitCode.FAILED, message, "Install the same versions there.")
+
+
 class Left(msgspec.Struct, frozen=True, tag=True):
     """The site ends by itself before all lines are answered, and none is to blame."""
 
@@ -170,7 +182,7 @@ class Site(Protocol):
     """
 
     def start(self, deliver: Callable[[SiteEvent], None]) -> None:
-        """Start the site, which delivers Ready, Failed or Lost. Raises OssctlError if it cannot."""
+        """Start the site, which delivers Ready, Failed or Lost."""
 
     def submit(self, lines: Sequence[SiteLine]) -> None:
         """Have lines answered. Does nothing once the site is lost."""
@@ -179,4 +191,4 @@ class Site(Protocol):
         """Say that there are no more lines."""
 
     def kill(self) -> None:
-        """End the site now, with all that it has started. Safe to call twice, and from any thread."""
+        """End the site now, with all that it has started. Safe to call at any time, and from any thread."""

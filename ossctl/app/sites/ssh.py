@@ -51,7 +51,7 @@ _PROBLEMS = (
     (r"Could not resolve hostname", "no host has this name", "Is it in ~/.ssh/config, or in the DNS?"),
     (r"Connection refused", "it refuses the connection", "Does an ssh server run there, at this port?"),
     (r"timed out", "it does not answer: the connection timed out", "Does `ssh {}` work?"),
-    (r"No route to host|Network is unreachable", "there is no way to it", "Does `ssh {}` work?"),
+    (r"No route to host|Network is unreachable", "there is no route to it", "Does `ssh {}` work?"),
 )
 
 

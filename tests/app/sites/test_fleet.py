@@ -116,6 +116,11 @@ class Watched:
         self.fleet.start(Interrupt())
         self.fleet.deliver_to(self._arrived.append)
 
+    def drain(self) -> list[Arrived]:
+        """The events that have arrived since."""
+        arrived, self._arrived[:] = self._arrived[:], []
+        return arrived
+
     def run(self, deaths: int, *, finished: bool = False) -> None:
         """Take note of so many deaths, each after a finished line if `finished`."""
         while deaths:
@@ -155,3 +160,40 @@ def test_lost_connections_are_made_again_after_growing_pauses() -> None:
     watched.run(4)
     ends = [text.partition("(the connection was lost) and is started ")[2] for text in watched.said]
     assert sorted(ends) == ["again."] * 2 + ["in 20 s."] * 2
+
+
+class Waiting(Played):
+    """A site that is loading, until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_killed = False
+
+    def start(self, deliver: Callable[[SiteEvent], None]) -> None:
+        self.deliver = deliver
+
+    def kill(self) -> None:
+        self.was_killed = True
+
+
+def test_a_site_that_is_loading_when_all_is_answered_is_ended() -> None:
+    late, said, arrived = Waiting(), list[str](), list[Arrived]()
+    fleet = Fleet([Place("one", lambda: Played(READY)), Place("two", lambda: late)], said.append)
+    fleet.start(Interrupt())
+    fleet.deliver_to(arrived.append)
+    fleet.finish()
+    assert late.was_killed
+    late.deliver(READY)
+    assert not any(fleet.note(each) for each in arrived)
+    assert [member.place.name for member in fleet.members if member.ready] == ["one"]
+    assert not any(site.left_out for site in fleet.progress())
+
+
+def test_a_site_that_dies_when_all_is_answered_is_not_started_again() -> None:
+    watched = Watched(["one", "two"], DEAD)
+    watched.fleet.finish()
+    for arrived in watched.drain():
+        watched.fleet.note(arrived)
+        watched.fleet.check()
+    assert not watched.said
+    assert not watched.drain()

@@ -6,8 +6,9 @@ import signal
 import pytest
 
 from ossctl.app.sites import frames
+from ossctl.app.sites.frames import Finish, Lines
 from ossctl.app.sites.hosts import parse_hosts
-from ossctl.app.sites.site import Beat, Failed, Lost
+from ossctl.app.sites.site import Beat, Failed, Lost, SiteLine
 from ossctl.app.sites.ssh import Host, connection_failure, death_there
 from ossctl.errors import UsageError
 
@@ -31,7 +32,7 @@ def test_hosts_are_those_of_ssh_and_this_machine() -> None:
         ("a b", "is not the name of a host"),
         ("a,b,a", "names a twice"),
         (".,localhost", "names localhost twice"),
-        ("a:22", "a port is written in another way"),
+        ("a:22", "a port needs the form of a URL"),
         ("localhost:/opt/ossctl", "uses the ossctl that runs now"),
         ("a:/opt/x;id", "characters that shells read in different ways"),
         ("a:/opt/$HOME/ossctl", "characters that shells read in different ways"),
@@ -68,7 +69,7 @@ def test_nothing_of_the_job_is_on_the_command_line(monkeypatch: pytest.MonkeyPat
             "it does not answer: the connection timed out",
         ),
         (255, "Connection timed out during banner exchange", "it does not answer: the connection timed out"),
-        (255, "ssh: connect to host a port 22: No route to host", "there is no way to it"),
+        (255, "ssh: connect to host a port 22: No route to host", "there is no route to it"),
         (127, "sh: 1: exec: ossctl: not found", "it has no program ossctl"),
         (2, "No such command 'site'.", "its ossctl is another version, which cannot answer for others"),
         (
@@ -115,5 +116,20 @@ def test_what_a_shell_prints_before_is_skipped() -> None:
     frames.begin(pipe)
     frames.write(pipe, Beat())
     pipe.seek(0)
-    assert [*frames.of_site(pipe)] == [Beat()]
-    assert [*frames.of_site(io.BytesIO(b"nothing but a greeting\n"))] == []
+    assert [*frames.of_site(pipe, _unheard)] == [Beat()]
+    assert [*frames.of_site(io.BytesIO(b"nothing but a greeting\n"), _unheard)] == []
+
+
+def test_a_long_message_is_heard_while_it_arrives() -> None:
+    """On a slow network, it takes longer than a site may be silent."""
+    pipe, heard = io.BytesIO(), list[int]()
+    line = SiteLine(0, 1, b"x" * 300_000)
+    frames.write(pipe, Lines([line]))
+    frames.write(pipe, Finish())
+    pipe.seek(0)
+    assert [*frames.of_driver(pipe, lambda: heard.append(pipe.tell()))] == [Lines([line]), Finish()]
+    assert len(heard) >= 4
+    assert heard[-1] < 300_000
+
+
+def _unheard() -> None: ...

@@ -18,7 +18,7 @@ from ossctl.app.sites.worker import SiteWorker
 from ossctl.build import VERSION
 from ossctl.runtime.host import physical_cores
 
-_GATHER_SECONDS = 0.03  # for what is finished soon after: a reply costs more than a record
+_GATHER_SECONDS = 0.1  # for what is finished soon after: a reply costs more than a record
 _MAX_BYTES = 64 * 1024  # in one reply: above 100 KB, Ray takes a detour over shared memory
 
 _lines = msgspec.msgpack.Decoder(list[SiteLine])

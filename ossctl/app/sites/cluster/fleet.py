@@ -83,8 +83,8 @@ class ClusterFleet(Fleet):
         elif not self._silent:
             self._silent = True
             self._say(
-                f"The head of the Ray cluster does not answer. The nodes go on; without it, "
-                f"the batch ends {_HEAD_GONE_SECONDS:.0f} s after its last word."
+                "The head of the Ray cluster does not answer. The nodes go on, but the batch "
+                f"stops if it stays silent for {_HEAD_GONE_SECONDS:.0f} s."
             )
         elif silent > _HEAD_GONE_SECONDS:
             raise OssctlError("the head of the Ray cluster is gone", self._saved)

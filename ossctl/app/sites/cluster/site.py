@@ -10,12 +10,20 @@ from typing import Any
 
 import msgspec
 
-from ossctl import __version__
 from ossctl.app.sites.cluster.actor import NodeActor
 from ossctl.app.sites.cluster.deaths import death_of
 from ossctl.app.sites.cluster.nodes import Node
-from ossctl.app.sites.site import Ended, Failed, FromSite, Left, Lost, SiteEvent, SiteJob, SiteLine
-from ossctl.build import VERSION
+from ossctl.app.sites.site import (
+    Ended,
+    Failed,
+    FromSite,
+    Left,
+    Lost,
+    SiteEvent,
+    SiteJob,
+    SiteLine,
+    version_refusal,
+)
 from ossctl.errors import ExitCode
 
 _CONCURRENT_CALLS = 64  # a call waits in `collect`, and the others are short
@@ -92,11 +100,8 @@ class ActorSite:
     def _greet(self, versions: tuple[str, str]) -> None:
         """Start the site, if it has the versions of this process: others may not understand the job."""
         self._runs = True
-        ossctl, llama_cpp = versions
-        if (ossctl, llama_cpp) != (__version__, VERSION):
-            theirs = f"ossctl {ossctl} with llama-cpp-python {llama_cpp}"
-            message = f"it has {theirs}, not {__version__} with {VERSION}"
-            self._end(Failed(int(ExitCode.USAGE), message))
+        if refusal := version_refusal(*versions):
+            self._end(refusal)
             return
         self._call("start", pickle.dumps(self._job), self._node.n_cpus)
         self._collect()
