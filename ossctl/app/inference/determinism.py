@@ -18,11 +18,11 @@ def check_deterministic(plan: Plan | None) -> None:
     if plan.settings.parallel % _ROWS:
         raise UsageError(
             f"--deterministic needs --parallel {_ROWS} or a multiple of it, not {plan.settings.parallel}",
-            f"llama.cpp computes {_ROWS} sequences at a time, and any others in another way.",
+            f"llama.cpp computes sequences in groups of {_ROWS}, and an incomplete group with other code.",
         )
     if plan.settings.unified:
         raise UsageError(
-            "--deterministic needs a cache for each sequence, which do not fit",
+            "--deterministic needs a KV cache of its own for each sequence, and they do not fit",
             "Use a smaller --ctx or --parallel.",
         )
 
