@@ -226,7 +226,7 @@ def test_a_host_that_is_lost_again_and_again_is_left_out(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_no_line_is_blamed_for_a_driver_that_was_stopped(tmp_path: Path) -> None:
-    hosts, lines = stand_in(tmp_path), requests_in(tmp_path, 40)
+    hosts, lines = stand_in(tmp_path), requests_in(tmp_path, 200)
     options = ("batch", lines, "--hosts", hosts.given("one"), *small_model(), "--no-cache", "-o", "out.jsonl")
     with start(*options, cwd=tmp_path, OSSCTL_SSH=hosts.ssh) as live:
         wait_for(lambda: lines_in(tmp_path / "out.jsonl") > 5)

@@ -22,6 +22,10 @@ def requests_in(folder: Path, count: int) -> Path:
     return write_jsonl(folder / "in.jsonl", *lines)
 
 
+def size_of(output: Path) -> int:
+    return output.stat().st_size if output.exists() else 0
+
+
 def engines_of(live: Live) -> list[psutil.Process]:
     """The engines of a running batch."""
     children = psutil.Process(live.process.pid).children()
@@ -175,7 +179,10 @@ def test_every_line_is_answered_once_whatever_dies(tmp_path: Path) -> None:
     randomly, kills = random.Random(1), 0
     with start("batch", lines, "-o", output, "--isolate", *small_model(), "--no-cache", cwd=tmp_path) as live:
         while live.process.poll() is None and kills < 20:
-            time.sleep(randomly.uniform(1.5, 3))
+            n_bytes = size_of(output)
+            time.sleep(randomly.uniform(0.5, 2))
+            while size_of(output) == n_bytes and live.process.poll() is None:
+                time.sleep(0.05)  # an engine that only dies is left out
             for engine in engines_of(live):
                 engine.kill()
                 kills += 1
