@@ -102,10 +102,15 @@ def test_a_closed_standard_input_has_no_lines(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_what_is_no_text_is_an_error(tmp_path: Path) -> None:
-    done = ossctl("chat", *MODEL, cwd=tmp_path, stdin=b"\xff\xfe\n")
+def test_a_line_that_is_no_text_fails_by_its_number_and_the_others_are_answered(tmp_path: Path) -> None:
+    lines = b"Say hi.\nName \\\na \xff colour.\n\x00\nSay hi again.\n"
+    done = ossctl("chat", *MODEL, "-n", 2, cwd=tmp_path, stdin=lines)
     assert done.code == 2
-    assert "cannot read standard input: it is not UTF-8 text" in done.stderr
+    assert "Cannot read line 2 of standard input: it is not UTF-8 text, byte 0xff" in done.stderr
+    assert "Cannot read line 4 of standard input: it is binary" in done.stderr
+    shown = json.loads(ossctl("sessions", "show", only_session(tmp_path), "--json", cwd=tmp_path).stdout)
+    asked = [message["content"] for message in shown["messages"] if message["role"] == "user"]
+    assert asked == ["Say hi.", "Say hi again."]
 
 
 def test_a_reader_who_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
