@@ -277,6 +277,27 @@ Say hi again.
     assert listed[0]["forked_from"] == listed[1]["id"]
 
 
+def test_set_takes_the_values_that_the_options_take(tmp_path: Path) -> None:
+    refused = ("seed 18446744073709551616", "seed -2", "top_k -2", "max_reasoning_tokens 5", "date 20260131")
+    taken = ("seed 18446744073709551615", "seed -1", "top_k -1", "date 2026-1-31", "think AUTO")
+    script = "".join(f"/set {each}\n" for each in (*refused, *taken))
+    lines = chat(tmp_path, f"Say hi.\n{script}/set seed 7\nAgain.\n/stats\n", "--commands", "-n", 2).stderr
+    shown = [line.partition("  (")[0] for line in lines.splitlines() if "cut off" not in line]
+    assert shown[:5] == [
+        "Seed is 18446744073709551616, must be from 0 to 18446744073709551615.",
+        "Seed is -2, must be from 0 to 18446744073709551615.",
+        "top_k is -2, must be 0 or more.",
+        "max_reasoning_tokens: the model's chat template has no reasoning; leave it out.",
+        "Date cannot be 20260131.",
+    ]
+    assert shown[5] == "seed 18446744073709551615"
+    assert 0 <= int(shown[6].removeprefix("seed ")) < 2**32
+    assert shown[7:11] == ["top_k 0", "date 2026-01-31", "think auto", "seed 7"]
+    assert "seed 7" in lines.splitlines()[-1]
+    for option, value in (("--seed", 2**64), ("--max-reasoning-tokens", 5)):
+        assert chat(tmp_path, "Say hi.\n", option, value).code == 2
+
+
 def test_a_model_reads_the_words_of_another_and_not_its_tokens(tmp_path: Path) -> None:
     script = f"Hello!\n/model {smollm2()}\nSay hi.\n/model nano\nWhat is the capital of France?\n"
     result = ossctl(

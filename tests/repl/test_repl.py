@@ -154,6 +154,8 @@ preset = "brief"
 temperature = 0.9
 [preset.wrong]
 top-p = "much"
+[preset.empty]
+stop = ["END", ""]
 """
 
 
@@ -166,15 +168,17 @@ def test_presets_are_applied_to_a_chat(
     opened.repl.handle("/preset")
     opened.repl.handle("/preset hot")
     assert opened.lines == [
-        "Presets: brief, hot, wrong.",
+        "Presets: brief, hot, wrong, empty.",
         "Set by hot: system, temperature, stop.",
         "Only at the start of a chat, with -P: tool-cmd.",
     ]
     settings = opened.repl.chat.settings
     assert (settings.system, settings.temperature, settings.stops) == ("Be brief.", 0.9, ("END",))
     opened.repl.handle("/preset brief wrong")
+    opened.repl.handle("/preset empty")
     opened.repl.handle("/preset none")
     assert any("line 11: preset.wrong.top-p: top_p cannot be much" in line for line in opened.lines)
+    assert any("preset.empty.stop: stop is an empty text" in line for line in opened.lines)
     assert opened.repl.chat.settings is settings
 
 

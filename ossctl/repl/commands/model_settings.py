@@ -3,14 +3,16 @@
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from time import strptime
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from ossctl.app.chat.paths import user_path
+from ossctl.app.chat.start import random_seed
 from ossctl.app.inference.request import (
+    check_reasoning,
     check_template_variables,
-    check_think,
     supported_reasoning,
 )
 from ossctl.app.inference.template_options import read_template, template_variable
@@ -22,6 +24,7 @@ from ossctl.repl.commands.answers import require_effort
 from ossctl.repl.view import ShowReasoning
 
 if TYPE_CHECKING:
+    from ossctl.app.chat.chat import Chat
     from ossctl.repl.repl import Repl
 
 # The names that `/set` takes, and what their values mean.
@@ -52,10 +55,10 @@ _PARSE: Mapping[str, Callable[[str], Any]] = {
     "seed": int,
     "max_tokens": int,
     "max_reasoning_tokens": int,
-    "think": lambda text: _THINK[text],
+    "think": lambda text: _THINK[text.lower()],
     "template_var": lambda text: dict([template_variable(text)]),
     "stop": lambda text: (text,),
-    "date": dt.date.fromisoformat,
+    "date": lambda text: dt.date(*strptime(text, "%Y-%m-%d")[:3]),
 }
 _THINK: Mapping[str, Think | None] = {"on": "on", "off": "off", "auto": None}
 _FIELDS = {"stop": "stops", "template_var": "template_variables"}
@@ -67,9 +70,10 @@ _OFF = "off"
 def effort(repl: "Repl", argument: str) -> None:
     """`/effort [EFFORT]`"""
     repl.load()
-    require_effort(repl)
-    if argument:
-        repl.chat.settings = replace(repl.chat.settings, effort=msgspec.convert(argument, Effort))
+    chosen = msgspec.convert(argument, Effort) if argument else None
+    require_effort(repl, chosen)
+    if chosen:
+        repl.chat.settings = replace(repl.chat.settings, effort=chosen)
     repl.say(f"Effort: {repl.chat.effort or 'the default'} (one of {', '.join(get_args(Effort))}).")
     if argument and repl.chat.transcript.turns:
         repl.say(
@@ -160,7 +164,7 @@ def set_(repl: "Repl", argument: str) -> None:
             raise UsageError(error.message) from None
     for known, meaning in SETTINGS.items():
         if name in ("", known):
-            repl.say(f"{known} {_shown(repl.chat.settings, known)}  ({meaning})")
+            repl.say(f"{known} {_shown(repl.chat, known)}  ({meaning})")
 
 
 def changed_setting(settings: ChatSettings, name: str, value: str, n_answers: int) -> ChatSettings:
@@ -173,8 +177,10 @@ def changed_setting(settings: ChatSettings, name: str, value: str, n_answers: in
         raise UsageError(f"{name} cannot be {value}") from None
     if name == "template_var" and not off:
         parsed = {**settings.template_variables, **parsed}
-    if name == "seed":  # of the next answer: the settings have that of the session's first
-        parsed = (parsed - n_answers) % 2**64
+    if name == "seed":
+        return settings.with_next_seed(random_seed() if parsed == -1 else parsed, n_answers)
+    if name == "top_k" and parsed == -1:  # as other programs disable it
+        parsed = 0
     if name in _LEAST and not off and parsed < _LEAST[name]:
         raise UsageError(f"{name} cannot be {value}")
     return replace(settings, **{field: parsed})
@@ -187,11 +193,14 @@ def _check_for_model(repl: "Repl", settings: ChatSettings, name: str) -> None:
     loaded = repl.chat.model_session.model
     if name == "template_var":
         check_template_variables(settings.template_variables, loaded)
-    elif name == "think":
-        check_think(settings.think, loaded)
+    elif name in ("think", "max_reasoning_tokens"):
+        check_reasoning(loaded, **{name: getattr(settings, name)})
 
 
-def _shown(settings: ChatSettings, name: str) -> str:
+def _shown(chat: "Chat", name: str) -> str:
+    settings = chat.settings
+    if name == "seed":
+        return str(settings.next_seed(chat.history.n_answers))
     if name == "stop":
         return ", ".join(map(repr, settings.stops)) or _OFF
     if name == "template_var":
