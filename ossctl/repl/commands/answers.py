@@ -9,6 +9,7 @@ from ossctl.app.inference.request import check_reasoning
 from ossctl.dialect import Effort
 from ossctl.errors import UsageError
 from ossctl.repl.clipboard import copy_text
+from ossctl.repl.footnotes import footnoted
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
@@ -51,10 +52,11 @@ def edit(repl: "Repl", argument: str) -> None:
 
 def copy(repl: "Repl", _argument: str) -> None:
     """`/copy`"""
-    answers = repl.chat.transcript.answers
-    if not answers:
-        raise UsageError("there is no answer to copy")
-    how = copy_text(answers[-1].message.content)
+    transcript = repl.chat.transcript
+    last = repl.chat.history.last_turn.entries[-1]
+    if last not in transcript.answers or not last.message.content.strip():
+        raise UsageError("the last message has no answer to copy")
+    how = copy_text(footnoted(last.message.content, transcript.messages()))
     repl.say(f"Copied the last answer {how}.")
 
 
