@@ -298,6 +298,24 @@ def test_set_takes_the_values_that_the_options_take(tmp_path: Path) -> None:
         assert chat(tmp_path, "Say hi.\n", option, value).code == 2
 
 
+def test_python_is_for_models_that_take_functions(tmp_path: Path) -> None:
+    script = f"/python on\nSay hi.\n/model nano\n/python on\n/model {smollm2()}\n/python\nSay hi again.\n"
+    result = chat(tmp_path, script, "--commands", "-n", 2)
+    assert result.code == 2  # of the first line alone
+    name = "Smollm2 135M 8k Lc100K Mix1 Ep2"
+    for line in (
+        f"{name} takes no functions: its chat template has none.",
+        "/template FILE gives it another one.",
+        "The model may run Python: Monty, at most 60 s.",
+        "This model takes no functions; Python is off.",
+        f"{name} continues the conversation.",
+        "The model has no Python.",
+    ):
+        assert line in result.stderr.splitlines()
+    shown = json.loads(ossctl("sessions", "show", only_session(tmp_path), "--json", cwd=tmp_path).stdout)
+    assert [message["role"] for message in shown["messages"]] == ["user", "assistant"] * 2
+
+
 def test_a_model_reads_the_words_of_another_and_not_its_tokens(tmp_path: Path) -> None:
     script = f"Hello!\n/model {smollm2()}\nSay hi.\n/model nano\nWhat is the capital of France?\n"
     result = ossctl(

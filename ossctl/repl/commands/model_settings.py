@@ -21,6 +21,7 @@ from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort, Think
 from ossctl.errors import RequestError, UsageError
 from ossctl.repl.commands.answers import require_effort
+from ossctl.repl.commands.functions import keep_python
 from ossctl.repl.view import ShowReasoning
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def template(repl: "Repl", argument: str) -> None:
 
 
 def keep_supported(repl: "Repl") -> None:
-    """Remove the settings that the loaded model does not have."""
+    """Remove the settings, and Python, that the loaded model does not take."""
     settings, loaded = repl.chat.settings, repl.model.session().model
     names = ("effort", "max_reasoning_tokens", "think")
     repl.chat.settings = supported_reasoning(settings, loaded, names)
@@ -139,6 +140,7 @@ def keep_supported(repl: "Repl") -> None:
     except UsageError as error:
         repl.chat.settings = replace(repl.chat.settings, template_variables={})
         repl.say(f"Template variables are removed: {error.message}.")
+    keep_python(repl)
 
 
 def reasoning(repl: "Repl", argument: str) -> None:
