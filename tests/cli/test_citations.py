@@ -77,6 +77,7 @@ def test_a_chat_shows_footnotes_below_an_answer_that_arrives_in_tokens(
         yield dialect.spelt("hm", ANSWER)
         yield dialect.spelt("hm", "Old, still【0†L2】.")
         yield dialect.spelt("hm", "I said so.")
+        yield dialect.spelt("hm", "You asked `how old.")  # a summary
 
     options, out = ContextOptions(n_ctx=4096, n_ubatch=64, n_threads=1), io.StringIO()
     with scripted_chat(gpt_oss, answers, options, tools=tools) as scripted:
@@ -90,4 +91,8 @@ def test_a_chat_shows_footnotes_below_an_answer_that_arrives_in_tokens(
             display = AnswerDisplay(scripted.chat, surface, signals)
             with signals:
                 display.show(scripted.chat.send(question, lambda *_: True))
-    assert out.getvalue() == (f"{SHOWN}\n\n{FOOTNOTE}\nOld, still[1].\n\n{FOOTNOTE}\nI said so.\n")
+        with signals:
+            display.show(scripted.chat.compact())
+    assert out.getvalue() == (
+        f"{SHOWN}\n\n{FOOTNOTE}\nOld, still[1].\n\n{FOOTNOTE}\nI said so.\nYou asked `how old.\n"
+    )
