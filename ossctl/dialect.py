@@ -182,6 +182,10 @@ class Dialect(Protocol):
         """Those of `effort`, `max_reasoning_tokens` and `think` that a conversation may set."""
 
     @property
+    def takes_tools(self) -> bool:
+        """Whether a conversation may have tools."""
+
+    @property
     def end_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
 

@@ -45,7 +45,7 @@ def doctor(
 
     path = None if model is None else locate(model).first
     if path is not None and not path.is_file():
-        raise ModelError(f"no model file at {model}", "Check the path given with -m.")
+        raise ModelError(f"no model file at {model}", "Check the path.")
     if reset_corrections:
         Corrections.saved().reset()
     checks = []

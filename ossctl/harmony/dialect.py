@@ -60,6 +60,7 @@ class HarmonyDialect:
         )
 
     reasoning_settings = frozenset({"effort", "max_reasoning_tokens"})
+    takes_tools = True
 
     @property
     def default_effort(self) -> Effort:

@@ -42,5 +42,7 @@ class AnswerDisplay:
                         answered = event
             finally:
                 with signals.undisturbed():
+                    for shown in self._footnotes.end_text():
+                        view.take(shown)
                     view.end()
         return answered

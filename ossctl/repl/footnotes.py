@@ -1,10 +1,11 @@
 """Citations of pages in the answers of a chat, as footnotes below them."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ossctl.app.chat.events import Answered, ChatEvent, ToolRan
-from ossctl.dialect import Answer, Message
+from ossctl.dialect import Answer, Message, Preamble, ToolCall
 
 if TYPE_CHECKING:  # most chats have no browser
     from ossctl.app.tools.browser.citations import Citations
@@ -13,7 +14,10 @@ _BROWSER = "browser_"  # how the names of the browser's functions begin
 
 
 class Footnotes:
-    """Rewrites the events of answers for the view, once the model has used the browser."""
+    """Rewrites the events of answers for the view, once the model has used the browser.
+
+    A piece of text that may become a citation is held back: its event stays, with less text or none.
+    """
 
     def __init__(self) -> None:
         self._results: list[str] = []
@@ -22,29 +26,35 @@ class Footnotes:
     def begin(self, transcript: Iterable[Message]) -> None:
         """Before an answer: it may cite what earlier calls have found."""
         self._results = _results(transcript)
-        self._citations = None
-        self._update()
+        self._begin_text()
 
     def rewritten(self, event: ChatEvent) -> Iterator[ChatEvent]:
         """Yield what to show for an event."""
         match event:
+            case Preamble(text) | Answer(text) if self._citations is not None:
+                event = replace(event, text=self._citations.add(text))
+            case ToolCall() | Answered():
+                yield from self.end_text()
             case ToolRan(outcome) if outcome.call.name.startswith(_BROWSER):
                 self._results.append(outcome.result)
-                self._update()
-            case Answer(text) if self._citations is not None:
-                event = Answer(self._citations.add(text))
-            case Answered() if self._citations is not None:
-                notes = [f"\n\n{note}" for note in self._citations.footnotes]
-                yield Answer("".join([self._citations.end(), *notes]))
-                self._update()
+                self._begin_text()
         yield event
 
-    def _update(self) -> None:
-        if not self._results:
+    def end_text(self) -> Iterator[ChatEvent]:
+        """Yield the text that was held back, with the footnotes of all text since the last call."""
+        if self._citations is None:
             return
-        from ossctl.app.tools.browser.citations import Citations, cited_pages
+        notes = [f"\n\n{note}" for note in self._citations.footnotes]
+        if text := "".join([self._citations.end(), *notes]):
+            yield Answer(text)
+        self._begin_text()
 
-        self._citations = Citations(cited_pages(self._results))
+    def _begin_text(self) -> None:
+        self._citations = None
+        if self._results:
+            from ossctl.app.tools.browser.citations import Citations, cited_pages
+
+            self._citations = Citations(cited_pages(self._results))
 
 
 def footnoted(answer: str, transcript: Iterable[Message]) -> str:

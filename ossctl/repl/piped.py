@@ -18,7 +18,8 @@ from ossctl.text import one_line
 def run_piped(setup: Setup) -> OssctlError | None:
     """Run every line of standard input; return the first error, which does not end the chat.
 
-    Raises what loading the model raises, UsageError for binary input, Interrupted, OutputClosed.
+    Raises what loading the model raises, UsageError if standard input cannot be read, Interrupted and
+    OutputClosed.
     """
     signals = Signals(setup.chat.stop)
     view = _AnswerView(sys.stdout, sys.stderr, setup.reasoning)
@@ -29,7 +30,12 @@ def run_piped(setup: Setup) -> OssctlError | None:
         try:
             repl.warn_unsaved()
             repl.load()
-            for line in _lines():
+            for number, data in _lines():
+                try:
+                    line = decoded(data, f"line {number} of standard input")
+                except UsageError as error:
+                    repl.report(error)
+                    continue
                 if not setup.obeys and registry.find(line.partition(" ")[0]) is not None:
                     repl.say(f"'{one_line(line)}' is sent as a message; --commands runs slash commands.")
                 repl.handle(line)
@@ -67,15 +73,17 @@ def _raw_lines() -> Iterator[bytes]:
         raise UsageError(f"cannot read standard input: {error.strerror}") from None
 
 
-def _lines() -> Iterator[str]:
-    """The lines of standard input. A backslash at the end of a line joins it with the next one."""
-    joined: list[str] = []
-    for data in _raw_lines():
-        line = decoded(data, "standard input").rstrip("\r\n")
-        if line.endswith("\\"):
-            joined.append(line[:-1])
-            continue
-        yield "\n".join([*joined, line])
-        joined.clear()
+def _lines() -> Iterator[tuple[int, bytes]]:
+    """The lines of standard input with their numbers, from 1.
+
+    A backslash at the end of a line joins it with the next one; both have the first one's number.
+    """
+    joined: list[bytes] = []
+    for number, data in enumerate(_raw_lines(), start=1):
+        line = data.rstrip(b"\r\n")
+        joined.append(line.removesuffix(b"\\"))
+        if not line.endswith(b"\\"):
+            yield number - len(joined) + 1, b"\n".join(joined)
+            joined.clear()
     if joined:
-        yield "\n".join(joined)
+        yield number - len(joined) + 1, b"\n".join(joined)

@@ -65,6 +65,7 @@ class Registry(Generic[Target]):
         argument = argument.strip()
         if argument and not command.arguments:
             raise UsageError(f"{command.name} takes no argument")
+        argument = argument.lower() if command.choices else argument
         if command.choices and argument and argument not in command.choices:
             raise UsageError(f"{argument} is not one of {', '.join(command.choices)}: {command.usage}")
         if not argument and command.arguments and not command.arguments.startswith("["):

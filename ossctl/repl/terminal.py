@@ -14,7 +14,6 @@ from ossctl.errors import Interrupted
 if sys.platform != "win32":
     import termios
 
-_NO_KEY = b"\0"  # as a control character: _POSIX_VDISABLE
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -36,7 +35,7 @@ def hidden_typing() -> Iterator[None]:
         modes = termios.tcgetattr(sys.stdin)
         modes[0] &= ~termios.IXON
         modes[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN)
-        modes[6][termios.VQUIT] = _NO_KEY
+        modes[6][termios.VQUIT] = bytes([os.fpathconf(sys.stdin.fileno(), "PC_VDISABLE")])  # no key
         with _modes_set(modes):
             yield
 

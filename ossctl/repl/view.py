@@ -85,6 +85,8 @@ class PlainView:
         self._thinking = False
 
     def _write(self, text: str) -> None:
+        if not text:
+            return
         self._out.write(for_stream(text, self._out))
         self._out.flush()
         self._tail = text[-1:]

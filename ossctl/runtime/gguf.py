@@ -87,7 +87,7 @@ def check_file(path: Path) -> None:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))
     except FileNotFoundError:
-        raise ModelError(f"no model file at {path}", "Check the path given with -m.") from None
+        raise ModelError(f"no model file at {path}", "Check the path.") from None
     except IsADirectoryError:
         hint = "Give the path of a .gguf file in it."
         raise ModelError(f"{path} is a directory, not a model file", hint) from None

@@ -89,6 +89,10 @@ class TemplateDialect:
         return frozenset(name for name, known in names.items() if known)
 
     @property
+    def takes_tools(self) -> bool:
+        return bool(self._form.rules.tools or self._form.calls)
+
+    @property
     def _effort(self) -> str:
         """The template's variable for the effort; empty if it has none."""
         reasoning = self._form.reasoning
@@ -214,7 +218,7 @@ class TemplateDialect:
 
     def _refuse_unsupported(self, conversation: Conversation) -> None:
         """Raise RequestError for a field that would have no effect."""
-        if conversation.tools and not (self._form.rules.tools or self._form.calls):
+        if conversation.tools and not self.takes_tools:
             raise RequestError(
                 f"tools: {self._name} has none; leave them out or give another one, "
                 "--template FILE or in a chat /template FILE"

@@ -152,7 +152,7 @@ def test_an_error_at_the_start_leaves_its_message_alone(folder: Path) -> None:
     assert shown.code == 4
     assert [line for line in shown.lines if line] == [
         "ossctl: no model file at no.gguf",
-        "Check the path given with -m.",
+        "Check the path.",
     ]
 
 

@@ -102,10 +102,15 @@ def test_a_closed_standard_input_has_no_lines(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_what_is_no_text_is_an_error(tmp_path: Path) -> None:
-    done = ossctl("chat", *MODEL, cwd=tmp_path, stdin=b"\xff\xfe\n")
+def test_a_line_that_is_no_text_fails_by_its_number_and_the_others_are_answered(tmp_path: Path) -> None:
+    lines = b"Say hi.\nName \\\na \xff colour.\n\x00\nSay hi again.\n"
+    done = ossctl("chat", *MODEL, "-n", 2, cwd=tmp_path, stdin=lines)
     assert done.code == 2
-    assert "cannot read standard input: it is not UTF-8 text" in done.stderr
+    assert "Cannot read line 2 of standard input: it is not UTF-8 text, byte 0xff" in done.stderr
+    assert "Cannot read line 4 of standard input: it is binary" in done.stderr
+    shown = json.loads(ossctl("sessions", "show", only_session(tmp_path), "--json", cwd=tmp_path).stdout)
+    asked = [message["content"] for message in shown["messages"] if message["role"] == "user"]
+    assert asked == ["Say hi.", "Say hi again."]
 
 
 def test_a_reader_who_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
@@ -270,6 +275,45 @@ Say hi again.
     assert (tmp_path / "chat.md").read_text("utf-8").startswith("# Say hi.")
     listed = json.loads(ossctl("sessions", "list", "--json", cwd=tmp_path).stdout)["sessions"]
     assert listed[0]["forked_from"] == listed[1]["id"]
+
+
+def test_set_takes_the_values_that_the_options_take(tmp_path: Path) -> None:
+    refused = ("seed 18446744073709551616", "seed -2", "top_k -2", "max_reasoning_tokens 5", "date 20260131")
+    taken = ("seed 18446744073709551615", "seed -1", "top_k -1", "date 2026-1-31", "think AUTO")
+    script = "".join(f"/set {each}\n" for each in (*refused, *taken))
+    lines = chat(tmp_path, f"Say hi.\n{script}/set seed 7\nAgain.\n/stats\n", "--commands", "-n", 2).stderr
+    shown = [line.partition("  (")[0] for line in lines.splitlines() if "cut off" not in line]
+    assert shown[:5] == [
+        "Seed is 18446744073709551616, must be from 0 to 18446744073709551615.",
+        "Seed is -2, must be from 0 to 18446744073709551615.",
+        "top_k is -2, must be 0 or more.",
+        "max_reasoning_tokens: the model's chat template has no reasoning; leave it out.",
+        "Date cannot be 20260131.",
+    ]
+    assert shown[5] == "seed 18446744073709551615"
+    assert 0 <= int(shown[6].removeprefix("seed ")) < 2**32
+    assert shown[7:11] == ["top_k 0", "date 2026-01-31", "think auto", "seed 7"]
+    assert "seed 7" in lines.splitlines()[-1]
+    for option, value in (("--seed", 2**64), ("--max-reasoning-tokens", 5)):
+        assert chat(tmp_path, "Say hi.\n", option, value).code == 2
+
+
+def test_python_is_for_models_that_take_functions(tmp_path: Path) -> None:
+    script = f"/python on\nSay hi.\n/model nano\n/python on\n/model {smollm2()}\n/python\nSay hi again.\n"
+    result = chat(tmp_path, script, "--commands", "-n", 2)
+    assert result.code == 2  # of the first line alone
+    name = "Smollm2 135M 8k Lc100K Mix1 Ep2"
+    for line in (
+        f"{name} takes no functions: its chat template has none.",
+        "/template FILE gives it another one.",
+        "The model may run Python: Monty, at most 60 s.",
+        "This model takes no functions; Python is off.",
+        f"{name} continues the conversation.",
+        "The model has no Python.",
+    ):
+        assert line in result.stderr.splitlines()
+    shown = json.loads(ossctl("sessions", "show", only_session(tmp_path), "--json", cwd=tmp_path).stdout)
+    assert [message["role"] for message in shown["messages"]] == ["user", "assistant"] * 2
 
 
 def test_a_model_reads_the_words_of_another_and_not_its_tokens(tmp_path: Path) -> None:

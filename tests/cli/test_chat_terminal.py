@@ -245,7 +245,7 @@ def test_slash_commands_complete_and_a_wrong_one_names_the_nearest(terminal: Ter
     terminal.enter("\x15/effort high")
     terminal.wait("Effort is not for")
     terminal.enter("/image cat.png")
-    terminal.wait("gpt-oss takes text only")
+    terminal.wait("models get text only")
 
 
 def test_files_are_attached_by_command_and_by_mention(terminal: Terminal, tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_a_chat_shows_footnotes_below_an_answer_that_arrives_in_tokens(
         yield dialect.call("browser_open", '{"id": "turku.md"}')
         yield dialect.spelt("hm", ANSWER)
         yield dialect.spelt("hm", "Old, still【0†L2】.")
+        yield dialect.spelt("hm", "I said so.")
+        yield dialect.spelt("hm", "You asked `how old.")  # a summary
 
     options, out = ContextOptions(n_ctx=4096, n_ubatch=64, n_threads=1), io.StringIO()
     with scripted_chat(gpt_oss, answers, options, tools=tools) as scripted:
@@ -84,8 +86,13 @@ def test_a_chat_shows_footnotes_below_an_answer_that_arrives_in_tokens(
         for question in (
             "How old?",
             "Still?",
+            "Sure?",
         ):  # as a chat that is continued does, each with a display of its own
             display = AnswerDisplay(scripted.chat, surface, signals)
             with signals:
                 display.show(scripted.chat.send(question, lambda *_: True))
-    assert out.getvalue() == f"{SHOWN}\n\n{FOOTNOTE}\nOld, still[1].\n\n{FOOTNOTE}\n"
+        with signals:
+            display.show(scripted.chat.compact())
+    assert out.getvalue() == (
+        f"{SHOWN}\n\n{FOOTNOTE}\nOld, still[1].\n\n{FOOTNOTE}\nI said so.\nYou asked `how old.\n"
+    )

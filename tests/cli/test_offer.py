@@ -80,7 +80,7 @@ def test_without_any_model_the_two_commands_that_help_are_named(hub: Hub, home: 
             ["hf:org/x:Q8_0 is not on this machine", "`ossctl pull hf:org/x:Q8_0` fetches it."],
         ),
         ("12b", ["no model is called 12b", "Did you mean 120b or 20b? `ossctl ls --all` lists all names."]),
-        ("no.gguf", ["no model file at no.gguf", "Check the path given with -m."]),
+        ("no.gguf", ["no model file at no.gguf", "Check the path."]),
     ],
 )
 def test_a_model_that_is_not_here_is_exit_code_4(

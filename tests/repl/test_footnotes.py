@@ -1,8 +1,10 @@
 """Citations of the browser's pages in a chat."""
 
+from collections.abc import Iterable
+
 from ossctl.app.chat.events import ChatEvent, ToolRan
 from ossctl.app.tools.source import ToolOutcome
-from ossctl.dialect import Answer, Message, Reasoning, ToolCall
+from ossctl.dialect import Answer, Message, Preamble, Reasoning, ToolCall
 from ossctl.repl.footnotes import Footnotes, footnoted
 from tests.app.tools.browser.test_citations import PAGE
 from tests.repl.test_rich_view import DONE
@@ -12,6 +14,10 @@ def shown(notes: Footnotes, *events: ChatEvent) -> str:
     rewritten = [each for event in events for each in notes.rewritten(event)]
     assert rewritten[-1] == events[-1]
     return "".join(each.text for each in rewritten if isinstance(each, Answer))
+
+
+def text_of(events: Iterable[ChatEvent]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Answer | Preamble)]
 
 
 def opened(name: str = "browser_open") -> ToolRan:
@@ -26,6 +32,27 @@ def test_citations_in_pieces_become_footnotes_below_the_answer() -> None:
     notes.begin([Message("user", "?"), Message("tool", PAGE, tool="browser_open")])
     assert shown(notes, *pieces, DONE) == cited  # a later turn may cite the page, also in a resumed chat
     assert shown(notes, Answer("No citation【"), DONE) == "No citation【"
+
+
+def test_text_before_a_call_is_complete_and_has_its_own_footnotes() -> None:
+    notes = Footnotes()
+    call = ToolCall("browser_open", "{}")
+    notes.begin([Message("user", "?"), Message("tool", PAGE, tool="browser_open")])
+    before, after = Preamble("It is 12【1†L7】. I open `more"), Answer("It is still 12【1†L7】.")
+    events: list[ChatEvent] = [before, call, opened(), after, DONE]
+    rewritten = [each for event in events for each in notes.rewritten(event)]
+    footnote = "[1] Turku (docs/a (old).md): “It is 12”"
+    at = rewritten.index(call)
+    assert "".join(text_of(rewritten[:at])) == f"It is 12[1]. I open `more\n\n{footnote}"
+    assert "".join(text_of(rewritten[at:])) == f"It is still 12[1].\n\n{footnote}"
+
+
+def test_text_that_was_held_back_is_shown_when_the_answer_breaks_off() -> None:
+    notes = Footnotes()
+    notes.begin([Message("user", "?"), Message("tool", PAGE, tool="browser_open")])
+    assert text_of(notes.rewritten(Answer("a `b"))) == ["a "]
+    assert text_of(notes.end_text()) == ["`b"]
+    assert text_of(notes.end_text()) == []
 
 
 def test_without_the_browser_nothing_is_rewritten() -> None:

@@ -17,6 +17,8 @@ from ossctl.repl.commands import all_commands
         ("/bye ", "/exit", ""),
         ("/new", "/clear", ""),
         ("/regenerate high", "/retry", "high"),
+        ("/effort LOW", "/effort", "low"),
+        ("/system LOW", "/system", "LOW"),
     ],
 )
 def test_a_command_has_its_name_and_those_of_other_programs(line: str, name: str, argument: str) -> None:

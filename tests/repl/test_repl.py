@@ -154,6 +154,8 @@ preset = "brief"
 temperature = 0.9
 [preset.wrong]
 top-p = "much"
+[preset.empty]
+stop = ["END", ""]
 """
 
 
@@ -166,15 +168,17 @@ def test_presets_are_applied_to_a_chat(
     opened.repl.handle("/preset")
     opened.repl.handle("/preset hot")
     assert opened.lines == [
-        "Presets: brief, hot, wrong.",
+        "Presets: brief, hot, wrong, empty.",
         "Set by hot: system, temperature, stop.",
         "Only at the start of a chat, with -P: tool-cmd.",
     ]
     settings = opened.repl.chat.settings
     assert (settings.system, settings.temperature, settings.stops) == ("Be brief.", 0.9, ("END",))
     opened.repl.handle("/preset brief wrong")
+    opened.repl.handle("/preset empty")
     opened.repl.handle("/preset none")
     assert any("line 11: preset.wrong.top-p: top_p cannot be much" in line for line in opened.lines)
+    assert any("preset.empty.stop: stop is an empty text" in line for line in opened.lines)
     assert opened.repl.chat.settings is settings
 
 
@@ -417,6 +421,43 @@ def test_tools_run_once_always_or_not_at_all_as_the_user_says(
         opened.repl.handle("And again.")
     assert len(opened.questions) == asked
     assert (log.read_text("utf-8") if log.exists() else "") == "x" * ran
+
+
+def clipboard(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file to which text is copied: the only program that can be found writes it."""
+    copied = folder / "copied"
+    program = folder / "pbcopy"
+    code = f"import sys; open({str(copied)!r}, 'w').write(sys.stdin.read())"
+    program.write_text(f"#!{sys.executable}\n{code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return copied
+
+
+def test_copy_takes_the_answer_to_the_last_message_and_nothing_older(
+    gpt_oss: LlamaModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+        yield dialect.spelt("hm", "Answer 1.")
+        yield dialect.spelt("hm", "")
+        yield dialect.call("unknown", "{}")
+
+    copied = clipboard(tmp_path, monkeypatch)
+    with scripted_chat(gpt_oss, answers, OPTIONS) as scripted:
+        opened = opened_repl(scripted, monkeypatch)
+        opened.repl.handle("/copy")
+        assert opened.lines[-1] == "There are no messages yet."
+        opened.repl.handle("One?")
+        opened.repl.handle("/copy")
+        assert opened.lines[-1] == "Copied the last answer with pbcopy."
+        assert copied.read_text("utf-8") == "Answer 1."
+        copied.unlink()
+        for question in ("Two?", "Three?"):
+            opened.repl.handle(question)
+            opened.repl.handle("/copy")
+            assert opened.lines[-1] == "The last message has no answer to copy."
+    assert opened.texts == ["One?", "Two?", "Three?"]
+    assert not copied.exists()
 
 
 def test_mcp_servers_are_listed_and_their_functions_searched(

@@ -82,3 +82,10 @@ def test_during_an_answer_no_typed_or_pasted_byte_quits_or_stops_the_output(keyb
         os.write(sys.stdin.fileno(), b"shown")
         assert os.read(keyboard, 100) == b"shown"
     assert termios.tcgetattr(sys.stdin) == before
+
+
+@pytest.mark.usefixtures("keyboard")
+def test_ctrl_backslash_is_switched_off_as_the_system_spells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fpathconf", lambda _fd, name: {"PC_VDISABLE": 0xFF}[name])  # as macOS
+    with hidden_typing():
+        assert termios.tcgetattr(sys.stdin)[6][termios.VQUIT] == b"\xff"

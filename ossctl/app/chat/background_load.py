@@ -7,7 +7,7 @@ from signal import SIGINT
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.interrupt import POLL_SECONDS, Interrupt
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.planning.workload import Workload
 
@@ -81,7 +81,8 @@ class BackgroundLoad:
 
     def session(self) -> "ModelSession":
         """Wait for the model. Raises what `load_model` raises."""
-        self._settled.wait()
+        while not self.wait(POLL_SECONDS):
+            pass
         if self._error is not None:
             raise self._error
         if self._session is None:

@@ -194,7 +194,9 @@ class Chat:
         complete = generation.finish in (FinishReason.STOP, FinishReason.LENGTH)
         summary = generation.content.strip()
         if not complete or not summary:
-            raise OssctlError("the model wrote no summary; nothing has changed", "/compact tries again.")
+            stopped = generation.finish in (None, FinishReason.CANCELLED)
+            what = "the summary was stopped" if stopped else "the model wrote no summary"
+            raise OssctlError(f"{what}; nothing has changed", "/compact tries again.")
         self.history.add_cut(summary, self.transcript.turns[count - 1].last_id)
 
     def prefill_ahead(self, draft: str = "") -> str:

@@ -33,7 +33,7 @@ def start_chat(options: StartOptions, log: SessionLog) -> tuple[Chat, SavedSessi
     reference = _reference(options, log)
     settings = options.settings
     if "seed" not in options.given or settings.seed == -1:
-        settings = replace(settings, seed=int.from_bytes(os.urandom(_SEED_BYTES)))
+        settings = replace(settings, seed=random_seed())
     options.tools.start()
     chat = Chat(log, settings, SessionModel(""), options.tools)
     saved = None
@@ -47,6 +47,11 @@ def start_chat(options: StartOptions, log: SessionLog) -> tuple[Chat, SavedSessi
     except RequestError as error:
         raise UsageError(f"--{error.message.replace('_', '-', 1)}") from None
     return chat, saved
+
+
+def random_seed() -> int:
+    """A seed for a chat that is given none."""
+    return int.from_bytes(os.urandom(_SEED_BYTES))
 
 
 def _reference(options: StartOptions, log: SessionLog) -> str | None:

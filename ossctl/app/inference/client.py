@@ -6,7 +6,7 @@ from typing import Self
 
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.generation import Generation
-from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.interrupt import Interrupt, next_of
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import GenerationSpec, prepare_generation
 from ossctl.app.inference.retries import retry_of
@@ -36,7 +36,7 @@ class Client:
         for index, spec in enumerate(specs):
             self._engine.submit(self._prepare(index, spec))
         while running:
-            arrival = self._arrivals.get()
+            arrival = next_of(self._arrivals)
             self._interrupt.check()
             if isinstance(arrival, Exception):
                 raise arrival

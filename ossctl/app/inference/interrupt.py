@@ -2,10 +2,16 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ossctl.errors import Interrupted
+
+POLL_SECONDS = 0.1  # Windows handles no signal while the main thread waits without a limit
+
+_T = TypeVar("_T")
 
 
 class Interrupt:
@@ -44,3 +50,10 @@ class Interrupt:
     def _restore(self) -> None:
         while self._previous:
             signal.signal(*self._previous.popitem())
+
+
+def next_of(queue: "SimpleQueue[_T]") -> _T:
+    """Wait for the next of `queue` on the main thread, where signals are handled meanwhile."""
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=POLL_SECONDS)

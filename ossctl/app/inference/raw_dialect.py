@@ -23,6 +23,7 @@ class RawDialect:
 
     default_effort: Effort | None = None
     reasoning_settings: frozenset[str] = frozenset()
+    takes_tools: bool = False
 
     def __init__(self, vocabulary: PieceVocabulary) -> None:
         self._vocabulary = vocabulary

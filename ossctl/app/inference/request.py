@@ -186,13 +186,21 @@ def check_template_variables(variables: Mapping[str, Any], model: "LoadedModel")
             raise UsageError(f"template variable {reason}") from None
 
 
-def check_think(think: Think | None, model: "LoadedModel") -> None:
-    """Raise UsageError if the model cannot switch its reasoning so, before any request."""
-    if think is not None:
-        try:
-            model.dialect.render(Conversation((Message("user", "x"),), think=think))
-        except RequestError as error:
-            raise UsageError(error.message) from None
+def check_reasoning(
+    model: "LoadedModel",
+    *,
+    effort: Effort | None = None,
+    max_reasoning_tokens: int | None = None,
+    think: Think | None = None,
+) -> None:
+    """Raise UsageError if the model cannot reason so, before any request."""
+    conversation = Conversation(
+        (Message("user", "x"),), effort=effort, max_reasoning_tokens=max_reasoning_tokens, think=think
+    )
+    try:
+        model.dialect.render(conversation)
+    except RequestError as error:
+        raise UsageError(error.message) from None
 
 
 def schema_remarks(json_format: JsonFormat | None) -> Iterator[str]:

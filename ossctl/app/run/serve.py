@@ -19,7 +19,7 @@ from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.engine_thread import EngineThread
 from ossctl.app.inference.finish import answer_finish
 from ossctl.app.inference.generation import Generation, RunningTotals
-from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.interrupt import Interrupt, next_of
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model
 from ossctl.app.inference.request import (
     GenerationSpec,
@@ -110,7 +110,7 @@ class LineServer:
 
     def _next_arrivals(self) -> Iterator[_Arrival]:
         """Wait for an arrival; yield it and all others that are in the queue."""
-        yield self._arrivals.get()
+        yield next_of(self._arrivals)
         with contextlib.suppress(Empty):
             while True:
                 yield self._arrivals.get_nowait()

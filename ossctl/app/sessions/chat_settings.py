@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -70,19 +70,27 @@ class ChatSettings:
 
     def sampling(self, n_answers: int) -> Sampling:
         """The sampling settings after `n_answers` answers. Raises RequestError for a value out of range."""
-        seed = (self.seed + n_answers) % _SEEDS
         sampling = Sampling(
             self.temperature,
             self.top_k,
             self.top_p,
             self.min_p,
-            seed,
+            self.seed,
             frequency_penalty=self.frequency_penalty,
             presence_penalty=self.presence_penalty,
             repetition_penalty=self.repetition_penalty,
         )
         sampling.validate()
-        return sampling
+        return replace(sampling, seed=self.next_seed(n_answers))
+
+    def next_seed(self, n_answers: int) -> int:
+        """The seed after `n_answers` answers."""
+        return (self.seed + n_answers) % _SEEDS
+
+    def with_next_seed(self, seed: int, n_answers: int) -> "ChatSettings":
+        """The settings with another seed for the answer after `n_answers`. Raises RequestError."""
+        replace(self, seed=seed).sampling(0)
+        return replace(self, seed=(seed - n_answers) % _SEEDS)
 
     def record(self) -> dict[str, Any]:
         """The settings that are set, for the database and JSON."""

@@ -42,7 +42,14 @@ class ToolApproval:
         for start in range(0, len(rows), page):
             for row in rows[start : start + page]:
                 self.say(row)
-            if (left := len(rows) - start - page) > 0 and self.ask(f"{left:,} more lines; Enter/[n]o: "):
+            if (left := len(rows) - start - page) > 0 and not self._continue(left):
+                return False
+        return True
+
+    def _continue(self, left: int) -> bool:
+        """Whether the user wants to see the rest; only that is asked, whatever else is entered."""
+        while given := self.ask(f"{left:,} more lines; Enter/[n]o: ").lower():
+            if "no".startswith(given):
                 return False
         return True
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.inference.interrupt import Interrupt, next_of
 from ossctl.app.placement.self_test import ended_by
 from ossctl.app.worker.offers import offers_of
 from ossctl.errors import OssctlError, UsageError
@@ -149,11 +149,11 @@ class _Server:
 
     def watch(self, say: Callable[[str], None]) -> None:
         """Report clients until the process ends or there is a signal."""
-        while (line := self._lines.get()) is not None:
+        while (line := next_of(self._lines)) is not None:
             if line != _CONNECTED or self._leaves_soon():
                 continue
             say("A client has connected.")
-            while (line := self._lines.get()) not in (None, _LEFT):
+            while (line := next_of(self._lines)) not in (None, _LEFT):
                 pass
             say("The client has left." if line else "The client is cut off.")
             if line is None:

@@ -50,7 +50,7 @@ _COMMANDS: tuple[Command[Repl], ...] = (
     Command(
         "/file", context_use.file, "Attach a text file to the next message.", "PATH", kind="path"
     ),
-    Command("/image", context_use.image, "Not supported: gpt-oss takes text only.", "[PATH]"),
+    Command("/image", context_use.image, "Not supported: models get text only.", "[PATH]"),
     Command("/undo", answers.undo, "Take back the last message and its answer."),
     Command(
         "/retry", answers.retry, "Answer the last message again.", "[low|medium|high]",

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ossctl.app.inference.request import check_reasoning
 from ossctl.dialect import Effort
 from ossctl.errors import UsageError
 from ossctl.repl.clipboard import copy_text
+from ossctl.repl.footnotes import footnoted
 
 if TYPE_CHECKING:
     from ossctl.repl.repl import Repl
@@ -27,8 +29,9 @@ def retry(repl: "Repl", argument: str) -> None:
         return
     repl.ready()
     before = repl.chat.settings
-    require_effort(repl)
-    repl.chat.settings = replace(before, effort=msgspec.convert(argument, Effort))
+    chosen = msgspec.convert(argument, Effort)
+    require_effort(repl, chosen)
+    repl.chat.settings = replace(before, effort=chosen)
     try:
         repl.retry()
     finally:
@@ -49,14 +52,16 @@ def edit(repl: "Repl", argument: str) -> None:
 
 def copy(repl: "Repl", _argument: str) -> None:
     """`/copy`"""
-    answers = repl.chat.transcript.answers
-    if not answers:
-        raise UsageError("there is no answer to copy")
-    how = copy_text(answers[-1].message.content)
+    transcript = repl.chat.transcript
+    last = repl.chat.history.last_turn.entries[-1]
+    if last not in transcript.answers or not last.message.content.strip():
+        raise UsageError("the last message has no answer to copy")
+    how = copy_text(footnoted(last.message.content, transcript.messages()))
     repl.say(f"Copied the last answer {how}.")
 
 
-def require_effort(repl: "Repl") -> None:
-    """Raise UsageError if the model has no effort."""
+def require_effort(repl: "Repl", effort: Effort | None = None) -> None:
+    """Raise UsageError if the model has no effort, or not this one."""
     if "effort" not in repl.chat.model_session.dialect.reasoning_settings:
         raise UsageError(f"effort is not for {repl.chat.model.name}: it has no such setting")
+    check_reasoning(repl.chat.model_session.model, effort=effort)

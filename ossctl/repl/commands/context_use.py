@@ -35,7 +35,7 @@ def file(repl: "Repl", argument: str) -> None:
 def image(_repl: "Repl", _argument: str) -> None:
     """`/image`"""
     raise UsageError(
-        "images are not supported: gpt-oss takes text only",
+        "images are not supported: models get text only",
         "Describe the image, or attach its text with /file.",
     )
 

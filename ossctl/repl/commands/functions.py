@@ -26,6 +26,10 @@ def python(repl: "Repl", argument: str) -> None:
     if argument == "on" and source is None:
         if repl.new_python is None:
             raise UsageError("this chat has no Python")
+        repl.load()
+        if not repl.chat.model_session.dialect.takes_tools:
+            reason = f"{repl.chat.model.name} takes no functions: its chat template has none"
+            raise UsageError(reason, "/template FILE gives it another one.")
         repl.chat.offer(repl.new_python())
     elif argument == "off" and source is not None:
         repl.chat.withdraw(source)
@@ -34,6 +38,16 @@ def python(repl: "Repl", argument: str) -> None:
         repl.say("The model has no Python.")
         return
     repl.say(f"The model may run Python: {source.describe('python')}.", *source.notes())
+
+
+def keep_python(repl: "Repl") -> None:
+    """Switch Python off if the loaded model takes no functions: it would refuse every message."""
+    if repl.model.session().dialect.takes_tools:
+        return
+    source = _python_source(repl)
+    if source is not None:
+        repl.chat.withdraw(source)
+        repl.say("This model takes no functions; Python is off.")
 
 
 def _python_source(repl: "Repl") -> "PythonSource | None":

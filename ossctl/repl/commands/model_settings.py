@@ -3,14 +3,16 @@
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from time import strptime
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from ossctl.app.chat.paths import user_path
+from ossctl.app.chat.start import random_seed
 from ossctl.app.inference.request import (
+    check_reasoning,
     check_template_variables,
-    check_think,
     supported_reasoning,
 )
 from ossctl.app.inference.template_options import read_template, template_variable
@@ -19,9 +21,11 @@ from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort, Think
 from ossctl.errors import RequestError, UsageError
 from ossctl.repl.commands.answers import require_effort
+from ossctl.repl.commands.functions import keep_python
 from ossctl.repl.view import ShowReasoning
 
 if TYPE_CHECKING:
+    from ossctl.app.chat.chat import Chat
     from ossctl.repl.repl import Repl
 
 # The names that `/set` takes, and what their values mean.
@@ -52,10 +56,10 @@ _PARSE: Mapping[str, Callable[[str], Any]] = {
     "seed": int,
     "max_tokens": int,
     "max_reasoning_tokens": int,
-    "think": lambda text: _THINK[text],
+    "think": lambda text: _THINK[text.lower()],
     "template_var": lambda text: dict([template_variable(text)]),
     "stop": lambda text: (text,),
-    "date": dt.date.fromisoformat,
+    "date": lambda text: dt.date(*strptime(text, "%Y-%m-%d")[:3]),
 }
 _THINK: Mapping[str, Think | None] = {"on": "on", "off": "off", "auto": None}
 _FIELDS = {"stop": "stops", "template_var": "template_variables"}
@@ -67,9 +71,10 @@ _OFF = "off"
 def effort(repl: "Repl", argument: str) -> None:
     """`/effort [EFFORT]`"""
     repl.load()
-    require_effort(repl)
-    if argument:
-        repl.chat.settings = replace(repl.chat.settings, effort=msgspec.convert(argument, Effort))
+    chosen = msgspec.convert(argument, Effort) if argument else None
+    require_effort(repl, chosen)
+    if chosen:
+        repl.chat.settings = replace(repl.chat.settings, effort=chosen)
     repl.say(f"Effort: {repl.chat.effort or 'the default'} (one of {', '.join(get_args(Effort))}).")
     if argument and repl.chat.transcript.turns:
         repl.say(
@@ -123,7 +128,7 @@ def template(repl: "Repl", argument: str) -> None:
 
 
 def keep_supported(repl: "Repl") -> None:
-    """Remove the settings that the loaded model does not have."""
+    """Remove the settings, and Python, that the loaded model does not take."""
     settings, loaded = repl.chat.settings, repl.model.session().model
     names = ("effort", "max_reasoning_tokens", "think")
     repl.chat.settings = supported_reasoning(settings, loaded, names)
@@ -135,6 +140,7 @@ def keep_supported(repl: "Repl") -> None:
     except UsageError as error:
         repl.chat.settings = replace(repl.chat.settings, template_variables={})
         repl.say(f"Template variables are removed: {error.message}.")
+    keep_python(repl)
 
 
 def reasoning(repl: "Repl", argument: str) -> None:
@@ -160,7 +166,7 @@ def set_(repl: "Repl", argument: str) -> None:
             raise UsageError(error.message) from None
     for known, meaning in SETTINGS.items():
         if name in ("", known):
-            repl.say(f"{known} {_shown(repl.chat.settings, known)}  ({meaning})")
+            repl.say(f"{known} {_shown(repl.chat, known)}  ({meaning})")
 
 
 def changed_setting(settings: ChatSettings, name: str, value: str, n_answers: int) -> ChatSettings:
@@ -173,8 +179,10 @@ def changed_setting(settings: ChatSettings, name: str, value: str, n_answers: in
         raise UsageError(f"{name} cannot be {value}") from None
     if name == "template_var" and not off:
         parsed = {**settings.template_variables, **parsed}
-    if name == "seed":  # of the next answer: the settings have that of the session's first
-        parsed = (parsed - n_answers) % 2**64
+    if name == "seed":
+        return settings.with_next_seed(random_seed() if parsed == -1 else parsed, n_answers)
+    if name == "top_k" and parsed == -1:  # as other programs disable it
+        parsed = 0
     if name in _LEAST and not off and parsed < _LEAST[name]:
         raise UsageError(f"{name} cannot be {value}")
     return replace(settings, **{field: parsed})
@@ -187,11 +195,14 @@ def _check_for_model(repl: "Repl", settings: ChatSettings, name: str) -> None:
     loaded = repl.chat.model_session.model
     if name == "template_var":
         check_template_variables(settings.template_variables, loaded)
-    elif name == "think":
-        check_think(settings.think, loaded)
+    elif name in ("think", "max_reasoning_tokens"):
+        check_reasoning(loaded, **{name: getattr(settings, name)})
 
 
-def _shown(settings: ChatSettings, name: str) -> str:
+def _shown(chat: "Chat", name: str) -> str:
+    settings = chat.settings
+    if name == "seed":
+        return str(settings.next_seed(chat.history.n_answers))
     if name == "stop":
         return ", ".join(map(repr, settings.stops)) or _OFF
     if name == "template_var":

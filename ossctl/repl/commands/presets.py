@@ -61,7 +61,10 @@ def _applied(settings: ChatSettings, option: str, setting: Setting, n_answers: i
     if option == "effort":
         return replace(settings, effort=msgspec.convert(value, Effort))
     if option == "stop":
-        return replace(settings, stops=tuple(map(str, value if isinstance(value, list) else [value])))
+        stops = tuple(map(str, value if isinstance(value, list) else [value]))
+        if not all(stops):
+            raise UsageError("stop is an empty text")
+        return replace(settings, stops=stops)
     if name == "template_var":
         for each in _pairs(value):
             settings = changed_setting(settings, name, each, n_answers)

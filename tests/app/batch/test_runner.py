@@ -41,6 +41,7 @@ class BytesDialect:
 
     default_effort: Effort | None = None
     reasoning_settings: frozenset[str] = frozenset()
+    takes_tools: bool = False
     end_ids = frozenset([END])
 
     def render(self, conversation: Conversation) -> list[int]:

@@ -102,6 +102,22 @@ def test_a_summary_that_did_not_come_changes_nothing(gpt_oss: LlamaModel) -> Non
         assert scripted.chat.transcript == before
 
 
+def test_a_summary_that_is_stopped_changes_nothing(gpt_oss: LlamaModel) -> None:
+    def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
+        yield dialect.spelt("hm", "One.")
+        yield dialect.spelt("hm", "A summary. " * 50)
+
+    with scripted_chat(gpt_oss, answers, OPTIONS) as scripted:
+        scripted.ask("Hello?")
+        before = scripted.chat.transcript
+        events = scripted.chat.compact()
+        assert any(isinstance(event, Answer) for event in events)
+        scripted.chat.stop()
+        with pytest.raises(OssctlError, match="the summary was stopped; nothing has changed"):
+            list(events)
+        assert scripted.chat.transcript == before
+
+
 def test_calls_run_their_program_and_the_answer_goes_on(gpt_oss: LlamaModel) -> None:
     def answers(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
         yield dialect.call("double", '{"n": 21}')

@@ -86,10 +86,20 @@ def test_all_of_the_arguments_are_shown(hidden: str) -> None:
     assert len(asked.questions) > len(asked.lines) / 11  # each page waits
 
 
-def test_the_rest_of_a_long_call_can_be_refused_unread() -> None:
-    asked = Asked("n")
+@pytest.mark.parametrize("reply", ["n", "No", None])
+def test_the_rest_of_a_long_call_can_be_refused_unread(reply: str | None) -> None:
+    asked = Asked(reply)
     assert asked.allowed(ToolCall("shell", json.dumps({"command": "x" * 5_000}))) == [False]
     assert asked.questions[0].endswith("more lines; Enter/[n]o: ")
+
+
+def test_a_long_call_is_neither_allowed_nor_refused_before_it_has_been_shown() -> None:
+    asked = Asked("y", "always", "", "y")
+    call = ToolCall("shell", json.dumps({"command": "x" * 500}))
+    assert asked.allowed(call) == [True]
+    assert len({*asked.questions[:3]}) == 1  # asked again
+    assert shown_arguments(asked.lines) == {"command": "x" * 500}
+    assert asked.questions[-1] == "[y]es/[n]o/[a]lways: "
 
 
 def test_invisible_and_control_characters_are_shown_as_escapes() -> None:

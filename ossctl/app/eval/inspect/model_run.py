@@ -26,7 +26,7 @@ from ossctl.app.inference.determinism import check_deterministic
 from ossctl.app.inference.energy import EnergyMeter
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, load_model
-from ossctl.app.inference.request import check_think
+from ossctl.app.inference.request import check_reasoning
 from ossctl.app.library.references import Given
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.errors import Interrupted, OssctlError, UsageError
@@ -127,7 +127,7 @@ class ModelRun:
             for name in sorted(lacking):
                 self.view.remark(f"{given.name} has no --{name}, and is evaluated without it.")
         for each in kept:
-            check_think(each.think, loaded)
+            check_reasoning(loaded, think=each.think)
         return list(kept)
 
     def _settings(self, reasoning: Reasoning) -> ProviderSettings:
