@@ -6,7 +6,8 @@
     ├── MemoryShortage     the model does not fit in memory (5)
     ├── Interrupted        stopped by a signal (129, 130, 143)
     ├── TooManyFailures    too many lines of a batch failed (3)
-    ├── OutputClosed       the reader of the output has closed it (0, without a message)
+    ├── OutputLost         standard output cannot be written (1)
+    │   └── OutputClosed   its reader has closed it (0, without a message)
     └── RequestError       one request is invalid; the others continue
 
 Any other exception that reaches `main` is a bug and ends with exit code 1.
@@ -97,7 +98,11 @@ class TooManyFailures(OssctlError):
         super().__init__(f"stopped after {failed:,} failed {lines}; line {line}: {latest}", hint)
 
 
-class OutputClosed(OssctlError):
+class OutputLost(OssctlError):
+    """Standard output cannot be written. What else is written to it is discarded."""
+
+
+class OutputClosed(OutputLost):
     """The reader of the output has closed it, as `| head` does, and needs no more."""
 
     exit_code = ExitCode.DONE

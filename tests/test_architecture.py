@@ -111,6 +111,7 @@ SLOW_TO_IMPORT = {
 # Where the standard streams are used, and why: everything else goes through `cli/output.py`.
 WRITERS = {
     "cli/output.py": "the one writer",
+    "cli/streams.py": "what is done when they are lost",
     "repl/": "the screen of a chat",
     "storage/journal.py": "the records of a batch, on stdout as in a file",
     "runtime/crash.py": "after a crash in native code",

@@ -30,6 +30,7 @@ from ossctl.cli.plan import plan
 from ossctl.cli.pull import pull
 from ossctl.cli.run import run
 from ossctl.cli.sessions import sessions
+from ossctl.cli.streams import guard_streams
 from ossctl.cli.worker import worker
 from ossctl.errors import ExitCode, OssctlError, UsageError
 
@@ -143,6 +144,7 @@ def ossctl(
 def main() -> None:
     """Run the command line and exit with a code from `ExitCode`."""
     gc.freeze()  # imports are never freed; a full collection would take 25 ms to check them
+    guard_streams()
     try:
         app()
     except OssctlError as error:

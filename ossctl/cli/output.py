@@ -3,14 +3,13 @@
 import io
 import json
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ossctl.errors import OssctlError, OutputClosed, UsageError
+from ossctl.errors import UsageError
 from ossctl.text import can_encode, harmless
 
 if TYPE_CHECKING:
@@ -56,17 +55,9 @@ class Output:
     def write(self, text: str) -> None:
         """Write `text` to stdout as it is, in any mode, and flush it.
 
-        Raises UsageError if stdout is closed, OutputClosed if its reader is gone, OssctlError if the disk is
-        full.
+        Raises UsageError if stdout is closed, OutputLost if it cannot be written.
         """
-        try:
-            _write(_stdout(), text)
-        except BrokenPipeError:
-            _silence_stdout()
-            raise OutputClosed from None
-        except OSError as error:
-            _silence_stdout()
-            raise OssctlError(f"cannot write standard output: {error.strerror}") from None
+        _write(_stdout(), text)
 
     def note(self, text: str) -> None:
         """Print a line of information. Prints nothing in quiet mode."""
@@ -187,8 +178,3 @@ def _write(stream: TextIO, text: str) -> None:
     except UnicodeEncodeError:  # nothing has been written
         stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
     stream.flush()
-
-
-def _silence_stdout() -> None:
-    """Point stdout to the null device, so that flushing its buffer at exit does not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from signal import SIGINT
 
 from ossctl.app.user_text import decoded
-from ossctl.errors import Interrupted, OssctlError, OutputClosed, UsageError
+from ossctl.errors import Interrupted, OssctlError, UsageError
 from ossctl.repl.commands import all_commands
 from ossctl.repl.repl import Repl
 from ossctl.repl.setup import Leave, Setup
 from ossctl.repl.surface import Surface
-from ossctl.repl.terminal import Signals, silence
+from ossctl.repl.terminal import Signals
 from ossctl.repl.view import PlainView
 from ossctl.text import one_line
 
@@ -19,7 +19,7 @@ def run_piped(setup: Setup) -> OssctlError | None:
     """Run every line of standard input; return the first error, which does not end the chat.
 
     Raises what loading the model raises, UsageError if standard input cannot be read, Interrupted and
-    OutputClosed.
+    OutputLost.
     """
     signals = Signals(setup.chat.stop)
     view = _AnswerView(sys.stdout, sys.stderr, setup.reasoning)
@@ -43,9 +43,6 @@ def run_piped(setup: Setup) -> OssctlError | None:
             pass
         except KeyboardInterrupt:
             raise Interrupted(SIGINT) from None
-        except BrokenPipeError:
-            silence(1)
-            raise OutputClosed from None
         finally:
             setup.model.close()
     return repl.first_error

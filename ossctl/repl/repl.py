@@ -9,7 +9,7 @@ from ossctl.app.chat.events import ChatEvent
 from ossctl.app.inference.finish import AnswerFinish
 from ossctl.app.inference.request import check_template_variables, supported_reasoning
 from ossctl.app.user_text import Attached
-from ossctl.errors import OssctlError, UsageError
+from ossctl.errors import OssctlError, OutputLost, UsageError
 from ossctl.repl.answer_display import AnswerDisplay
 from ossctl.repl.context_space import ContextSpace
 from ossctl.repl.draft_prefill import DraftPrefill
@@ -60,7 +60,7 @@ class Repl:
         self.surface.say(*lines)
 
     def handle(self, text: str, *, pasted: bool = False) -> None:
-        """Run a line and report its errors. Raises Leave, Interrupted.
+        """Run a line and report its errors. Raises Leave, Interrupted, OutputLost.
 
         A line that was `pasted` is a message.
         """
@@ -72,7 +72,7 @@ class Repl:
             if isinstance(interrupt, PressedTwice):
                 raise Leave from None
             self.say("Stopped.")
-        except Leave:
+        except (Leave, OutputLost):
             raise
         except Exception as error:
             if not isinstance(error, UsageError):

@@ -3,8 +3,13 @@
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,12 +18,14 @@ from ossctl.app.run.options import RunOptions
 from ossctl.cli.main import main
 from ossctl.cli.output import Output, columns
 from ossctl.errors import UsageError
-from tests.support.command import ossctl, small_model, write_jsonl
+from tests.support.command import command, environment, ossctl, small_model, write_jsonl
 from tests.support.hub import Hub
-from tests.support.models import byte_gpt_oss
+from tests.support.models import byte_gpt_oss, smollm2
 
 TITLE = "\x1b]0;owned\x07"  # sets the title of a terminal's window
 SHOWN = "�]0;owned�"
+
+SHORT = ("-m", smollm2(), "--ctx", 512, "--threads", 1, "-t", 0, "-n", 3)
 
 WEATHER = {
     "description": "Get the weather in a city.",
@@ -121,6 +128,73 @@ def test_a_closed_stderr_is_silent_and_a_closed_stdout_an_error(monkeypatch: pyt
     Output().warning("a warning")
     with pytest.raises(UsageError, match="standard output is closed"):
         Output().text("data")
+
+
+@contextmanager
+def unwritable(kind: str) -> Iterator[int]:
+    """A descriptor that no text can be written to: a full device, or a pipe without a reader."""
+    if kind == "full device":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, descriptor = os.pipe()
+        os.close(reader)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def finished(*arguments: object, cwd: Path, **streams: Any) -> subprocess.CompletedProcess[bytes]:
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=environment(cwd), timeout=60, check=False, **options
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+class TestUnwritableStreams:
+    """A stream that cannot be written costs what is printed there, and nothing else."""
+
+    @pytest.mark.parametrize("kind", ["full device", "pipe without a reader"])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("run", *SHORT, "-vv", "Count."),
+            ("batch", "in.jsonl", *SHORT, "-vv"),
+            ("chat", *SHORT, "-vv"),
+        ],
+        ids=lambda arguments: str(arguments[0]),
+    )
+    def test_a_lost_stderr_changes_no_answer(
+        self, kind: str, arguments: tuple[object, ...], tmp_path: Path
+    ) -> None:
+        write_jsonl(tmp_path / "in.jsonl", *({"id": str(n), "prompt": "Count."} for n in range(20)))
+        given = {"input": b"Count.\n" * 3} if arguments[0] == "chat" else {"stdin": subprocess.DEVNULL}
+        expected = finished(*arguments, cwd=tmp_path, **given)
+        assert expected.stdout
+        with unwritable(kind) as stderr:
+            result = finished(*arguments, cwd=tmp_path, stderr=stderr, **given)
+        assert (result.returncode, len(result.stdout.splitlines())) == (
+            expected.returncode,
+            len(expected.stdout.splitlines()),
+        )
+
+    @pytest.mark.parametrize("command", [("--help",), ("batch", "-h"), ("--version",), ("config", "path")])
+    def test_a_lost_stdout_is_an_error_in_one_line(self, command: tuple[str, ...], tmp_path: Path) -> None:
+        with unwritable("full device") as stdout:
+            result = finished(*command, cwd=tmp_path, stdout=stdout)
+        assert result.returncode == 1
+        assert result.stderr == b"ossctl: cannot write standard output: No space left on device\n"
+        with unwritable("pipe without a reader") as stdout:
+            result = finished(*command, cwd=tmp_path, stdout=stdout)
+        assert (result.returncode, result.stderr) == (0, b"")
+
+    def test_a_chat_ends_with_its_stdout(self, tmp_path: Path) -> None:
+        with unwritable("full device") as stdout:
+            result = finished("chat", *SHORT, cwd=tmp_path, stdout=stdout, input=b"Count.\n" * 3)
+        assert result.returncode == 1
+        assert result.stderr.endswith(b"ossctl: cannot write standard output: No space left on device\n")
+        assert result.stderr.count(b"ossctl: ") == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
