@@ -34,6 +34,7 @@ class Client:
         """
         running = len(specs)
         for index, spec in enumerate(specs):
+            self._interrupt.check()
             self._engine.submit(self._prepare(index, spec))
         while running:
             arrival = next_of(self._arrivals)

@@ -92,7 +92,7 @@ class LineServer:
         self._reader = Reader(lines, self._arrivals.put, _MAX_UNANSWERED)
         self._reader.start()
         with (
-            self._preparer,
+            self._preparing_thread(),
             EngineThread(runner, self._arrivals.put, model.disk, drafts=model.drafts) as engine,
             contextlib.closing(self._tools),
         ):
@@ -107,6 +107,14 @@ class LineServer:
                     self._sink.append(b"\n".join(map(msgspec.json.encode, events)))
         if error is not None:
             raise error
+
+    @contextlib.contextmanager
+    def _preparing_thread(self) -> Iterator[None]:
+        """End the preparer's thread, without the requests that are queued for it."""
+        try:
+            yield
+        finally:
+            self._preparer.shutdown(cancel_futures=True)
 
     def _next_arrivals(self) -> Iterator[_Arrival]:
         """Wait for an arrival; yield it and all others that are in the queue."""

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from ossctl.app.run.serve import LineServer
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.wire.lines import Line, read_lines
 from ossctl.dialect import Conversation
-from ossctl.storage.journal import FilePolicy, OutputFile
+from ossctl.errors import OutputClosed
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile
 from tests.app.batch.test_runner import BytesDialect, EndingRunner
 
 
@@ -84,3 +87,30 @@ def test_a_prompt_that_takes_long_to_tokenize_does_not_delay_other_events(tmp_pa
     events = served(tmp_path, lines(), Slow())
     assert [event["id"] for event in events] == ["b", "slow"]
     assert events[1]["done"]["finish_reason"] == "cancelled"
+
+
+def test_a_reader_that_is_gone_leaves_the_queued_prompts_unrendered(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    rendered = []
+
+    class Slow(BytesDialect):
+        def render(self, conversation: Conversation) -> list[int]:
+            rendered.append(conversation)
+            time.sleep(0.05)
+            return super().render(conversation)
+
+    def lines() -> Iterator[Line]:
+        yield from (Line(number, b'{"prompt": "x"}') for number in range(1, 31))
+        os.close(reader)
+        yield Line(31, b'{"n": 2, "prompt": "x"}')
+
+    model = LoadedModel(
+        "scripted", EndingRunner(n_vocab=256, n_ctx_seq=64), Slow(), lambda token: bytes([token])
+    )
+    with (
+        Journal(lambda: os.fdopen(writer, "wb", buffering=0), "a pipe") as journal,
+        Interrupt() as interrupt,
+        pytest.raises(OutputClosed),
+    ):
+        LineServer(model, journal, Defaults(), Toolbox()).run(lines(), interrupt)
+    assert len(rendered) < 15
