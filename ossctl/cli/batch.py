@@ -18,6 +18,7 @@ from ossctl.cli.options import (
     TextOutput,
     VariablesOption,
     generation_options,
+    variables_of,
 )
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
@@ -38,6 +39,7 @@ _STREAM = Path("-")
 
 def batch_options(
     *,
+    context: typer.Context,
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="Requests as .jsonl, .csv, .tsv or .txt; - is stdin.")
     ],
@@ -90,10 +92,7 @@ def batch_options(
     sample: Annotated[
         int | None,
         typer.Option(
-            "--sample",
-            metavar="N",
-            min=1,
-            help="Run a random sample of N requests; --seed fixes which.",
+            "--sample", metavar="N", min=1, help="Run a random sample of N requests; --seed fixes which."
         ),
     ] = None,
     shard: Annotated[
@@ -179,7 +178,7 @@ def batch_options(
         source,
         sink,
         prompt=prompt,
-        variables=variables or (),
+        variables=variables_of(context, variables, prompt),
         formats=tuple(kind for kind, given in formats.items() if given),
         limit=limit,
         sample=sample,

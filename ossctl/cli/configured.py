@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ossctl.cli.config_keys import ConfigKeys, as_given, merges, options_of
-from ossctl.cli.options import source_of
+from ossctl.cli.options import TYPED, source_of
 from ossctl.cli.output import Output
 from ossctl.config.config import DEFAULTS, Config, Setting, Settings, load_config, nearest, settings_in
 from ossctl.config.file import ConfigFile, dotted
@@ -65,11 +65,15 @@ class Applied:
 
 @dataclass(frozen=True)
 class Configured:
-    """What a command is started with: the arguments, and the defaults for Typer."""
+    """What a command is started with: the arguments, and the defaults for Typer.
+
+    `typed` are the parameters that the command line sets itself.
+    """
 
     args: list[str]
-    defaults: dict[str, Any] = field(default_factory=dict)
-    applied: Applied = field(default_factory=Applied)
+    defaults: Mapping[str, Any]
+    applied: Applied
+    typed: Collection[str]
 
 
 def apply_config(program: Any, context: Any, found: tuple[str, Any], args: list[str]) -> list[str]:
@@ -91,6 +95,7 @@ def apply_config(program: Any, context: Any, found: tuple[str, Any], args: list[
     configured = configure(keys, config, words, probe, own)
     context.default_map = {name: {args[0]: configured.defaults} if is_group else configured.defaults}
     context.meta[_KEY] = configured.applied
+    context.meta[TYPED] = configured.typed
     return [*args[: len(args) - len(own)], *configured.args]
 
 
@@ -145,6 +150,7 @@ def configure(
             {options[name].name: setting for name, setting in presets.items()},
             {options[name].name: setting for name, setting in defaults.items()},
         ),
+        frozenset(options[name].name for name in given),
     )
 
 

@@ -1,6 +1,7 @@
 """`ossctl log`: runs that were logged."""
 
-from typing import Annotated, Any
+from collections.abc import Collection
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -23,16 +24,17 @@ from ossctl.errors import UsageError
 _LISTED = 20
 
 
-class _Lists(TyperGroup):
+class Lists(TyperGroup):
     """A group whose options without a command are those of `list`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        is_list = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
-        return super().parse_args(ctx, ["list", *args] if is_list and not ctx.resilient_parsing else args)
+    def named(self, args: list[str], help_names: Collection[str]) -> list[str]:
+        """The arguments with the name of the command."""
+        is_list = not args or (args[0].startswith("-") and args[0] not in help_names)
+        return ["list", *args] if is_list else args
 
 
 log = typer.Typer(
-    cls=_Lists,
+    cls=Lists,
     help="Show, search and delete runs that were kept: those with --log, or OSSCTL_LOG=1. Without a command, "
     "list the latest.",
 )

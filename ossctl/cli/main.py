@@ -22,7 +22,7 @@ from ossctl.cli.config import config
 from ossctl.cli.doctor import doctor
 from ossctl.cli.eval import ARGUMENTS, evaluate
 from ossctl.cli.eval_ppl import ppl
-from ossctl.cli.log import log
+from ossctl.cli.log import Lists, log
 from ossctl.cli.models import ls, rm, show, verify
 from ossctl.cli.options import source_of
 from ossctl.cli.output import Output
@@ -47,6 +47,8 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, and apply the config files and the presets to it."""
         name, found, rest = super().resolve_command(ctx, args)
+        if isinstance(found, Lists) and not ctx.resilient_parsing:
+            rest = found.named(rest, ctx.help_option_names)
         rest = self._configured(ctx, name, found, rest)
         ctx.meta[ARGUMENTS] = [*rest]
         return name, found, rest
@@ -58,7 +60,7 @@ class Commands(TyperGroup):
             return rest
         from ossctl.config.paths import has_config
 
-        if not has_config() and not any(arg.startswith(("-P", "--preset")) for arg in rest):
+        if not has_config() and not any(map(_may_name_preset, rest)):
             return rest
         from ossctl.cli.configured import apply_config
 
@@ -122,6 +124,12 @@ app.add_typer(config, name="config")
 def _wants_help(args: list[str]) -> bool:
     own = args[: args.index("--")] if "--" in args else args
     return not {"-h", "--help"}.isdisjoint(own)
+
+
+def _may_name_preset(arg: str) -> bool:
+    """Whether an argument may be `--preset` or `-P`, perhaps after other letters: `-qP`."""
+    letters = arg[1:] if arg.startswith("-") and not arg.startswith("--") else ""
+    return "P" in letters or arg.startswith("--preset")
 
 
 def _show_version(*, wanted: bool) -> None:

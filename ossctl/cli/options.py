@@ -3,6 +3,7 @@
 A group is a function that turns its options into one value; `ossctl.cli.command` inserts it into a command.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ import typer
 
 from ossctl.cli.completion import complete_model, complete_preset
 from ossctl.cli.output import Output
+from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ossctl.app.inference.options import GenerationOptions
@@ -72,6 +74,10 @@ VerboseOption = Annotated[
 ]
 
 
+# What a context keeps: the parameters that the command line itself sets, if a config was applied.
+TYPED = "ossctl.typed"
+
+
 def source_of(context: Any, option: str | None) -> str:
     """Where the value of an option is from, in Typer's words; "" if it has no such option."""
     source = context.get_parameter_source(option or "")
@@ -91,6 +97,21 @@ def is_configured(context: typer.Context, option: str) -> bool:
 def is_given(context: typer.Context, option: str) -> bool:
     """Whether the command line, or a preset on it, sets an option."""
     return source_of(context, option) == "COMMANDLINE"
+
+
+def is_typed(context: typer.Context, option: str) -> bool:
+    """Whether the command line itself sets an option, rather than a preset or a table of a config file."""
+    typed = context.meta.get(TYPED)
+    return is_given(context, option) and (typed is None or option in typed)
+
+
+def variables_of(
+    context: typer.Context, variables: Sequence[str] | None, prompt: str | None
+) -> Sequence[str]:
+    """The variables of the `--prompt` template. Raises UsageError for `--var` without one."""
+    if prompt is None and is_typed(context, "variables"):
+        raise UsageError("--var needs --prompt", "It sets a variable of that template.")
+    return variables or ()
 
 
 def generation_options(

@@ -20,6 +20,8 @@ from ossctl.cli.options import (
     VariablesOption,
     is_given,
     is_standing,
+    is_typed,
+    variables_of,
 )
 from ossctl.cli.template_options import TemplateGroup, template_of
 from ossctl.cli.tool_options import ToolGroup
@@ -123,7 +125,7 @@ def run(
         count,
         sink,
         template_prompt,
-        variables or (),
+        variables_of(context, variables, template_prompt),
         log.earlier,
     )
     if serve_stdin:
@@ -139,6 +141,8 @@ def run(
         serve(model_file(model, loading, out), loading, defaults, toolbox, out.warning)
         return
     request = options.request()
+    if request.spec.conversation.json_format is None and is_typed(context, "schema_retries"):
+        raise UsageError("--schema-retries needs --schema", "Without a schema, any answer fits.")
     for note in request.tools.notes():
         out.note(note)
     path = continued_file(saved, model, loading, out)

@@ -1,6 +1,7 @@
 """The output of `ossctl run`: the answer on stdout, everything else on stderr."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,8 +81,8 @@ class RunOutput:
 
     def finish(self, result: "RunResult") -> ExitCode:
         """Print what has not been printed yet, then what is wrong with it."""
-        if self.show_reasoning and any(answer.generation.reasoning for answer in result.answers):
-            self.out.aside("\n")
+        if self.show_reasoning:
+            self._end_reasoning([answer.generation.reasoning for answer in result.answers])
         if self._streams:
             self.out.write("" if self._tail in ("", "\n") else "\n")
         elif self.as_json:
@@ -97,6 +98,11 @@ class RunOutput:
             self.out.error("the answer has no code block", "The whole answer is on stderr.")
         incomplete = self._without_block or self._unanswered
         return result.exit_code or (ExitCode.FAILED if incomplete else ExitCode.DONE)
+
+    def _end_reasoning(self, reasonings: Sequence[str]) -> None:
+        """End the reasoning of a single answer, which was printed as it came, or print that of several."""
+        if any(reasonings):
+            self.out.aside(_BETWEEN.join(f"{text}\n" for text in reasonings) if reasonings[1:] else "\n")
 
     def _note_cached(self, result: "RunResult") -> None:
         """Say how much of a long prompt was on disk. Further answers and rounds of calls find it in RAM."""
