@@ -2,6 +2,7 @@
 
 import glob
 from pathlib import Path
+from typing import Literal
 
 import typer
 
@@ -60,12 +61,26 @@ def complete_task(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_session(incomplete: str) -> list[tuple[str, str]]:
+    """IDs of saved chats and runs, with their titles."""
+    return _sessions(incomplete)
+
+
+def complete_chat(incomplete: str) -> list[tuple[str, str]]:
     """IDs of saved chats, with their titles."""
+    return _sessions(incomplete, "chat")
+
+
+def complete_run(incomplete: str) -> list[tuple[str, str]]:
+    """IDs of runs in the log, with their titles."""
+    return _sessions(incomplete, "run")
+
+
+def _sessions(start: str, kind: Literal["chat", "run"] | None = None) -> list[tuple[str, str]]:
     from ossctl.app.sessions.session_log import list_sessions
     from ossctl.settings import Paths
 
-    found = list_sessions(Paths.from_environment().sessions)
-    return [(session.id, harmless(session.title)) for session in found if session.id.startswith(incomplete)]
+    found = list_sessions(Paths.from_environment().sessions, kind)
+    return [(session.id, harmless(session.title)) for session in found if session.id.startswith(start)]
 
 
 def _files(folder: str, start: str) -> list[Path]:

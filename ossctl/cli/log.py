@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from ossctl.cli.command import command
-from ossctl.cli.completion import complete_session
+from ossctl.cli.completion import complete_run
 from ossctl.cli.options import JsonOutput, YesOption
 from ossctl.cli.saved import (
     HitsOption,
@@ -74,7 +74,7 @@ def show(
         typer.Argument(
             metavar="[ID]",
             show_default=False,
-            autocompletion=complete_session,
+            autocompletion=complete_run,
             help="ID of the run, or its first characters.  [default: the latest]",
         ),
     ] = None,
@@ -86,7 +86,7 @@ def show(
         run = next((each.id for each in kept.recent(1, "run")), None)
     if run is None:
         raise UsageError("the log is empty", "`ossctl run --log` keeps prompt and answer.")
-    show_saved(exported(kept, run), out)
+    show_saved(exported(kept, run, "run"), out)
 
 
 @log.command()
@@ -105,7 +105,7 @@ def delete(
         typer.Argument(
             metavar="ID",
             show_default=False,
-            autocompletion=complete_session,
+            autocompletion=complete_run,
             help="IDs of runs, or their first characters.",
         ),
     ] = None,
@@ -120,6 +120,6 @@ def delete(
     if everything == bool(chosen):
         raise UsageError("give either IDs or --all", "`ossctl log` shows the IDs.")
     kept = open_saved(out)
-    found = kept.recent(kind="run") if everything else kept.find_all(chosen or ())
+    found = kept.recent(kind="run") if everything else kept.find_all(chosen or (), "run")
     if delete_saved(kept, found, "run", yes=yes, out=out):
         out.json({"schema": "ossctl.log-delete/1", "deleted": [each.id for each in found]})

@@ -30,12 +30,12 @@ def open_saved(out: Output) -> "Sessions":
     return open_sessions(Paths.from_environment().sessions)
 
 
-def exported(kept: "Sessions", reference: str) -> "ExportedChat":
+def exported(kept: "Sessions", reference: str, kind: Literal["chat", "run"]) -> "ExportedChat":
     """A saved chat or run. Raises UsageError."""
     from ossctl.app.chat.export import export_of
     from ossctl.app.sessions.session_log import load_session
 
-    return export_of(load_session(kept, kept.find(reference)))
+    return export_of(load_session(kept, kept.find(reference, kind)))
 
 
 def show_saved(found: "ExportedChat", out: Output) -> None:

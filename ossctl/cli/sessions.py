@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ossctl.cli.command import command
-from ossctl.cli.completion import complete_session
+from ossctl.cli.completion import complete_chat
 from ossctl.cli.options import JsonOutput, TextOutput, YesOption
 from ossctl.cli.saved import (
     HitsOption,
@@ -24,7 +24,7 @@ sessions = typer.Typer(no_args_is_help=True, help="Find, read, export and delete
 SessionArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ID", autocompletion=complete_session, help="ID of the chat, or its first characters."
+        metavar="ID", autocompletion=complete_chat, help="ID of the chat, or its first characters."
     ),
 ]
 
@@ -56,7 +56,7 @@ def list_(
 @command
 def show(*, session: SessionArgument, out: JsonOutput) -> None:
     """Print a chat as Markdown."""
-    show_saved(exported(open_saved(out), session), out)
+    show_saved(exported(open_saved(out), session, "chat"), out)
 
 
 @sessions.command()
@@ -93,7 +93,7 @@ def export(
 
     from ossctl.app.chat.export import markdown_of, record_of, save_new
 
-    found = exported(open_saved(out), session)
+    found = exported(open_saved(out), session, "chat")
     wants_json = form == "json" or (form is None and sink is not None and sink.suffix.lower() == ".json")
     text = (
         json.dumps(record_of(found), indent=2, ensure_ascii=False) + "\n"
@@ -113,7 +113,7 @@ def delete(
     chosen: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID...", autocompletion=complete_session, help="IDs of chats, or their first characters."
+            metavar="ID...", autocompletion=complete_chat, help="IDs of chats, or their first characters."
         ),
     ],
     yes: YesOption = False,
@@ -121,6 +121,6 @@ def delete(
 ) -> None:
     """Delete chats permanently, with what was computed of them."""
     kept = open_saved(out)
-    found = kept.find_all(chosen)
+    found = kept.find_all(chosen, "chat")
     if delete_saved(kept, found, "chat", yes=yes, out=out):
         out.json({"schema": "ossctl.sessions-delete/1", "deleted": [each.id for each in found]})

@@ -222,22 +222,29 @@ class Sessions:
         which = "WHERE kind = coalesce(?, kind) ORDER BY updated DESC, rowid DESC LIMIT ?"
         return self._sessions(which, kind, -1 if limit is None else limit)
 
-    def find(self, reference: str) -> StoredSession:
-        """Find the session whose id starts with `reference`. Raises UsageError for none or several."""
-        start = reference.strip().lower()
-        found = self._sessions("WHERE substr(id, 1, length(?)) = ? ORDER BY updated DESC", start, start)
-        if not start or not found:
-            raise UsageError(
-                f"there is no session {reference}", "`ossctl sessions list` shows chats, `ossctl log` runs."
-            )
-        if len(found) > 1:
-            ids = ", ".join(session.id for session in found[:5])
-            raise UsageError(f"{reference} matches several sessions: {ids}")
-        return found[0]
+    def find(self, reference: str, kind: Kind | None = None) -> StoredSession:
+        """Find the session, or the one of a kind, whose id starts with `reference`.
 
-    def find_all(self, references: Iterable[str]) -> list[StoredSession]:
+        Raises UsageError for none or several.
+        """
+        noun, start = kind or "session", reference.strip().lower()
+        which = "WHERE substr(id, 1, length(?)) = ? ORDER BY updated DESC"
+        found = self._sessions(which, start, start) if start else []
+        fitting = [session for session in found if kind in (None, session.kind)]
+        if not fitting:
+            hint = "`ossctl sessions list` shows chats, `ossctl log` runs."
+            if found:
+                hint = f"{found[0].id} is a {found[0].kind}. {hint}"
+            raise UsageError(f"there is no {noun} {reference}", hint)
+        if len(fitting) > 1:
+            ids = ", ".join(session.id for session in fitting[:5])
+            raise UsageError(f"{reference} matches several {noun}s: {ids}")
+        return fitting[0]
+
+    def find_all(self, references: Iterable[str], kind: Kind | None = None) -> list[StoredSession]:
         """Find several sessions, each once. Raises UsageError as `find` does."""
-        return [*{session.id: session for session in map(self.find, references)}.values()]
+        found = (self.find(reference, kind) for reference in references)
+        return [*{session.id: session for session in found}.values()]
 
     def search(self, text: str, limit: int = 50, kind: Kind | None = None) -> list[SearchHit]:
         """Find messages with all words of `text`, the latest first. Raises UsageError if it is blank."""

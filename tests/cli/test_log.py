@@ -4,14 +4,16 @@ import json
 import re
 import signal
 import sqlite3
+import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ossctl.app.library.resolve import has_nano
 from ossctl.storage.sessions import Sessions, StoredMessage
-from tests.support.command import Record, Result, ossctl, start
+from tests.support.command import Record, Result, environment, ossctl, start
 
 if not has_nano():
     pytest.skip("nano is not made yet: make nano", allow_module_level=True)
@@ -78,6 +80,52 @@ def test_a_run_continues_the_latest_one_with_its_model_instructions_files_and_se
         (record,) = read.execute("SELECT settings FROM sessions").fetchone()
     record = json.loads(record)
     assert (record["system"], record["seed"], record["model"]["reference"]) == ("Be brief.", 5, "nano")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "other", "command"),
+    [
+        (("log", "show", "CHAT"), "chat", "run"),
+        (("log", "delete", "CHAT", "-y"), "chat", "run"),
+        (("sessions", "show", "RUN"), "run", "chat"),
+        (("sessions", "export", "RUN"), "run", "chat"),
+        (("sessions", "delete", "RUN", "-y"), "run", "chat"),
+    ],
+)
+def test_a_chat_is_no_run_and_a_run_no_chat(
+    arguments: tuple[str, ...], other: str, command: str, tmp_path: Path
+) -> None:
+    database(tmp_path).parent.mkdir(parents=True)
+    with closing(Sessions.open(database(tmp_path))) as sessions:
+        ids = {"CHAT": sessions.create("a chat", "{}"), "RUN": sessions.create("a run", "{}", kind="run")}
+        result = ossctl(*(ids.get(each, each) for each in arguments), cwd=tmp_path)
+        assert len(sessions.recent()) == 2
+    wrong = ids[other.upper()]
+    assert (result.code, result.stdout) == (2, "")
+    assert result.said == [
+        f"ossctl: there is no {command} {wrong}",
+        f"{wrong} is a {other}. `ossctl sessions list` shows chats, `ossctl log` runs.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("log show", "run"), ("log delete", "run"), ("sessions show", "chat"), ("sessions delete", "chat")],
+)
+def test_the_shell_completes_ids_of_the_commands_own_kind(words: str, offered: str, tmp_path: Path) -> None:
+    database(tmp_path).parent.mkdir(parents=True)
+    with closing(Sessions.open(database(tmp_path))) as sessions:
+        ids = {"chat": sessions.create("a chat", "{}"), "run": sessions.create("a run", "{}", kind="run")}
+    shell = {"_OSSCTL_COMPLETE": "complete_bash", "COMP_WORDS": f"ossctl {words} ", "COMP_CWORD": "3"}
+    result = subprocess.run(
+        [Path(sys.executable).with_name("ossctl")],
+        env={**environment(tmp_path), **shell},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.stdout.split() == [ids[offered]]
 
 
 def test_runs_are_listed_searched_shown_and_deleted(tmp_path: Path) -> None:

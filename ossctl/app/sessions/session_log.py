@@ -218,10 +218,10 @@ def open_sessions(path: Path) -> Sessions:
     return Sessions.open(path) if path.exists() else Sessions.in_memory()
 
 
-def list_sessions(path: Path) -> list[StoredSession]:
-    """All saved sessions, or none if the database is unusable."""
+def list_sessions(path: Path, kind: Kind | None = None) -> list[StoredSession]:
+    """The saved sessions, or those of a kind, the latest first; none if the database is unusable."""
     try:
-        return open_sessions(path).recent()
+        return open_sessions(path).recent(kind=kind)
     except DatabaseUnusable:
         return []
 
