@@ -44,9 +44,7 @@ def compare(
     *,
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[PROMPT]...", show_default=False, help="The prompts, each in quotes; - is stdin."
-        ),
+        typer.Argument(metavar="PROMPT", show_default=False, help="The prompts, each in quotes; - is stdin."),
     ] = None,
     contestants: ContestantGroup,
     file: Annotated[

@@ -36,7 +36,7 @@ def show(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[COMMAND]...", show_default=False, help="Show all options of this command as they count."
+            metavar="COMMAND", show_default=False, help="Show all options of this command as they count."
         ),
     ] = None,
     model: Annotated[
@@ -155,14 +155,19 @@ def unset(*, key: KeyArgument, project: ProjectOption = False, out: TextOutput) 
 @command
 def edit(*, context: typer.Context, project: ProjectOption = False, out: TextOutput) -> None:
     """Open the file in $VISUAL or $EDITOR, and check it afterwards."""
-    import shlex
     import subprocess
+
+    from ossctl.app.tools.processes import argv_of
 
     target = path_to_write(project=project)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if os.name == "nt" else "vi")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    argv = argv_of(editor, f"the editor {editor}")
     try:
-        done = subprocess.run([*shlex.split(editor), str(target)], check=False)  # noqa: S603 (the user's editor)
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot create {target.parent}: {error.strerror}") from None
+    try:
+        done = subprocess.run([*argv, str(target)], check=False)  # noqa: S603 (the user's editor)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot start the editor {editor}: {error}", "Set EDITOR to another one.") from None
     if done.returncode:

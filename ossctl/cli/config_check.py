@@ -5,7 +5,8 @@ from typing import Any
 
 import typer
 
-from ossctl.cli.config_keys import ConfigKeys, as_given, keys_of
+from ossctl.cli.bad_value import bad_value
+from ossctl.cli.config_keys import ConfigKeys, as_given, keys_of, names_table
 from ossctl.config.config import Config, Setting
 from ossctl.config.file import ConfigFile, dotted
 from ossctl.config.key_lines import Key
@@ -17,6 +18,8 @@ def problems(keys: ConfigKeys, config: Config, context: typer.Context) -> Iterat
     """What is wrong in the files, a line for each mistake."""
     for file in config.files:
         for key, suggestion in keys.unknown(file):
+            if names_table(key):  # `_of_names` reports it
+                continue
             yield f"{file.where(key)}: unknown key {dotted(key)}. {suggestion}".rstrip()
         for key in file.withheld:
             if keys.knows(key):
@@ -32,7 +35,7 @@ def checked_value(option: Any, setting: Setting, context: typer.Context) -> Any:
     try:
         return option.process_value(context, as_given(option, setting))
     except typer.BadParameter as error:
-        raise UsageError(f"{setting}: {error.message}") from None
+        raise UsageError(f"{setting}: {bad_value(error)}") from None
 
 
 def _values(keys: ConfigKeys, file: ConfigFile, context: typer.Context) -> Iterator[str]:

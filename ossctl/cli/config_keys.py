@@ -19,6 +19,8 @@ _NEVER = {"help", "version", "install-completion", "show-completion", "preset"}
 _NOT_SHARED = {"file", "json", "limit", "n", "output", "overwrite", "resume", "yes"}
 _SERVER_KEYS = ("command", "args", "env", "cwd", "url", "headers", "type", "tools", "allow", "disabled")
 
+_MAX_COUNT = 9  # of an option that is repeated, such as -vv
+
 # Metavars of options whose value is a path, or may be one after an @.
 _PATHS = {"FILE", "DIR", "DIR[:rw]", "FILE|off"}
 _TEXT_OR_FILE = {"TEXT|@FILE", "TEMPLATE|@FILE"}
@@ -97,6 +99,8 @@ class ConfigKeys:
     def suggestion(self, key: Key) -> str:
         """What the user may have meant, or ""."""
         options = self.section(key[:-1])
+        if names_table(key):
+            return f"Write [{dotted(key)}]."
         if options is None and key[0] == MCP:
             return nearest(key[-1], _SERVER_KEYS)
         if options is None:
@@ -108,6 +112,11 @@ class ConfigKeys:
             words = next(words for words, each in self.commands.items() if key[-1] in each)
             return f"It belongs in the section of a command: {dotted((*words, key[-1]))}."
         return nearest(key[-1], options)
+
+
+def names_table(key: Key) -> bool:
+    """Whether `key` is that of a model, a preset or an MCP server, which has to be a table."""
+    return len(key) == 2 and key[0] in (MODEL, PRESET, MCP)
 
 
 def options_of(command: Any) -> dict[str, Any]:
@@ -138,6 +147,8 @@ def as_given(option: Any, setting: Setting) -> Any:
             raise UsageError(f"{setting} is a table, but expected {_expected(option)}")
         value = [f"{name}={_json(each)}" for name, each in value.items()]
     if option.count:
+        if type(value) is not int or not 0 <= value <= _MAX_COUNT:
+            raise UsageError(f"{setting}: {value!r} is not a whole number from 0 to {_MAX_COUNT}")
         return value
     if option.multiple:
         return [_text(option, setting, each) for each in (value if isinstance(value, list) else [value])]

@@ -89,10 +89,10 @@ def apply_config(program: Any, context: Any, found: tuple[str, Any], args: list[
     if command is None:
         return args
     keys = ConfigKeys(program)
-    for problem in ignored(keys, config):
-        Output().warning(problem)
     probe = command.make_context(name, [*own], parent=context, resilient_parsing=True)
     configured = configure(keys, config, words, probe, own)
+    for problem in ignored(keys, config):
+        Output().warning(problem)
     context.default_map = {name: {args[0]: configured.defaults} if is_group else configured.defaults}
     context.meta[_KEY] = configured.applied
     context.meta[TYPED] = configured.typed
@@ -207,7 +207,7 @@ def _model(
 ) -> str | None:
     """The model that the command is for: that of the command line, a preset or the environment."""
     if MODEL in presets and MODEL not in given:
-        value = presets[MODEL].value
+        value = as_given(options[MODEL], presets[MODEL])
     elif MODEL in given | ambient:
         value = probe.params.get(options[MODEL].name)
     else:

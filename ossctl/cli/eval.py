@@ -80,7 +80,7 @@ def evaluate(
     tasks: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TASK]...",
+            metavar="TASK",
             show_default=False,
             autocompletion=complete_task,
             help="aime25, mmlu-pro, gpqa … (see --list), a .jsonl file of questions, or a task of Inspect: "

@@ -72,7 +72,7 @@ def show(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]",
+            metavar="ID",
             show_default=False,
             autocompletion=complete_run,
             help="ID of the run, or its first characters.  [default: the latest]",

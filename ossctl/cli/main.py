@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from ossctl import __version__
 from ossctl.cli.alias import alias
+from ossctl.cli.bad_value import bad_value
 from ossctl.cli.batch import batch, batch_status, site
 from ossctl.cli.batch_join import batch_join
 from ossctl.cli.bench import bench
@@ -71,6 +72,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
+            error.message = bad_value(error)
             option, context = error.param, error.ctx
             if option is not None and context is not None and error.param_hint is None:
                 from ossctl.cli.configured import applied_to

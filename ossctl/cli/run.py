@@ -35,7 +35,7 @@ def run(
     prompt: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PROMPT]...", show_default=False, help="The prompt; words are joined with spaces."
+            metavar="PROMPT", show_default=False, help="The prompt; words are joined with spaces."
         ),
     ] = None,
     model: ModelOption = None,

@@ -113,7 +113,7 @@ def delete(
     chosen: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID...", autocompletion=complete_chat, help="IDs of chats, or their first characters."
+            metavar="ID", autocompletion=complete_chat, help="IDs of chats, or their first characters."
         ),
     ],
     yes: YesOption = False,

@@ -251,6 +251,24 @@ def test_the_commands_that_mend_a_file_work_with_a_broken_one(
     assert "unknown key run.sed. Did you mean seed" in ossctl("config", "edit", code=2)
     monkeypatch.setenv("EDITOR", "no-such-editor")
     assert "cannot start the editor no-such-editor" in error("config", "edit").message
+    monkeypatch.setenv("EDITOR", "'vi")
+    assert error("config", "edit").message.startswith("the editor 'vi: ")
+
+
+def test_a_file_whose_folder_cannot_be_created_is_not_edited(
+    error: Fail, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files[0].write_text("")
+    monkeypatch.setenv("OSSCTL_CONFIG", str(files[0] / "below" / "config.toml"))
+    assert error("config", "edit").message.startswith(f"cannot create {files[0] / 'below'}: ")
+
+
+@pytest.mark.parametrize("kind", ["model", "preset", "mcp"])
+def test_a_name_without_a_table_is_one_mistake(kind: str, ossctl: Run, files: Files) -> None:
+    files[0].write_text(f"[{kind}]\nfoo = 1\n")
+    assert ossctl("config", "check", code=2).splitlines() == [
+        f"{files[0]}, line 2: {kind}.foo is not a table. Write [{kind}.foo]."
+    ]
 
 
 def test_a_run_is_written_as_a_preset(ossctl: Run, error: Fail, files: Files, tmp_path: Path) -> None:

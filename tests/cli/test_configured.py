@@ -326,6 +326,12 @@ def test_unknown_keys_are_a_warning_with_the_nearest_one(files: Files) -> None:
     )
 
 
+def test_a_model_without_a_table_is_ignored_with_what_to_write(files: Files) -> None:
+    files.write("[model]\nfoo = 1\n")
+    files.options("run")
+    assert files.said == f"{files.user}, line 2: unknown key model.foo is ignored. Write [model.foo].\n"
+
+
 def test_what_a_project_may_not_set_is_a_warning(files: Files) -> None:
     files.write("", "[run]\ntool-cmd = {a = 'b'}\nyes = true\nseed = 3\n")
     options = files.options("run")

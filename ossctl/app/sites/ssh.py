@@ -6,7 +6,6 @@ options come from ~/.ssh/config, and nothing asks for a password or about a host
 
 import os
 import re
-import shlex
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from ossctl.app.sites.last_words import reported_cause
 from ossctl.app.sites.process import ProcessSite, how
 from ossctl.app.sites.site import Failed, Lost, Ready, SiteEvent, SiteJob
+from ossctl.app.tools.processes import argv_of
 from ossctl.errors import ExitCode
 
 LOCAL = "localhost"
@@ -69,7 +69,7 @@ class Host:
 
     def command(self) -> list[str]:
         """The command that becomes a site there. `OSSCTL_SSH` replaces the command `ssh`."""
-        ssh = shlex.split(os.environ.get("OSSCTL_SSH", "")) or ["ssh"]
+        ssh = argv_of(os.environ.get("OSSCTL_SSH", ""), "OSSCTL_SSH") or ["ssh"]
         options = [f"-o{name}={value}" for name, value in _OPTIONS.items()]
         # The shell outlives the engine, to tell its end from that of the connection.
         return [*ssh, *options, "--", self.name, f"sh -c '{self.program or _FROM_PATH} site; exit $?'"]
