@@ -1,6 +1,7 @@
 """`ossctl eval`."""
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
@@ -249,10 +250,18 @@ def _new_folder(path: Path | None, context: typer.Context) -> "EvalFolder":
     record = JobRecord(
         date=f"{now:%Y-%m-%d}",
         arguments=words,
+        cwd=_current_folder(),
         environment={name: os.environ[name] for name in variables},
         configured=dict(context.default_map or {}),
     )
     return EvalFolder.create(path or Path(f"eval-{now:%Y%m%d-%H%M%S}"), record)
+
+
+def _current_folder() -> str:
+    """Its path; "" if it was deleted or cannot be written as JSON."""
+    with suppress(OSError, UnicodeEncodeError):
+        return str(Path.cwd()).encode().decode()
+    return ""
 
 
 def _resume(context: typer.Context, path: Path) -> None:
@@ -267,6 +276,10 @@ def _resume(context: typer.Context, path: Path) -> None:
                 "Leave it out, or start a new evaluation.",
             )
     folder = EvalFolder.open(path)
+    if folder.record.cwd not in ("", _current_folder()):
+        folder.path = path.absolute()
+        with suppress(OSError):  # it is gone, or on another machine: then the current one stands for it
+            os.chdir(folder.record.cwd)
     for each in context.command.params:
         os.environ.pop(str(each.envvar), None)
     os.environ.update(folder.record.environment)

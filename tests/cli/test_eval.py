@@ -340,6 +340,28 @@ def test_retry_failed_asks_only_what_failed_in_a_complete_evaluation(
     assert len(asked) <= 3
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_evaluation_is_continued_from_any_folder(
+    moved: bool, tmp_path: Path, evaluate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its own paths, and if its folder was moved as a whole, with those from the current one."""
+    begun, other = tmp_path / "begun", tmp_path / "other"
+    for folder in (begun, other):
+        folder.mkdir()
+    monkeypatch.chdir(begun)
+    with ctrl_c_after(3):
+        assert evaluate(sums(begun, 12), *SAME, "-o", "out", "-q").code == 130
+    if moved:
+        monkeypatch.chdir(tmp_path)
+        begun = begun.rename(tmp_path / "moved")
+        monkeypatch.chdir(begun)
+        assert evaluate("--resume", "out", "-q").code == 0
+    else:
+        monkeypatch.chdir(other)
+        assert evaluate("--resume", "../begun/out", "-q").code == 0
+    assert len(samples(begun / "out")) == 12
+
+
 def test_ctrl_c_keeps_what_is_finished_and_prints_its_table(tmp_path: Path, evaluate: Any) -> None:
     with ctrl_c_after(3):
         result = evaluate(sums(tmp_path, 12), *SAME, "-o", "out")

@@ -45,12 +45,14 @@ def _writing(path: Path) -> Iterator[None]:
 class JobRecord(msgspec.Struct, kw_only=True):
     """`eval.json`: the words of the command line, and the ids of the questions of each task.
 
-    `environment` are the variables that set options, `configured` the options that config files set, and
-    `finished` the models that have nothing left to answer.
+    `cwd` is the folder that paths in them are relative to; "" if it is not known. `environment` are the
+    variables that set options, `configured` the options that config files set, and `finished` the models that
+    have nothing left to answer.
     """
 
     date: str
     arguments: list[str]
+    cwd: str = ""
     environment: dict[str, str] = {}
     configured: dict[str, Any] = {}
     questions: dict[str, list[int | str]] = {}
