@@ -176,7 +176,8 @@ class Engine:
     def _measure(self, batch: Batch, seconds: float) -> None:
         n_tokens = sum(len(chunk.tokens) for _, chunk in batch)
         n_drafted = sum(chunk.n_drafted for _, chunk in batch)
-        self._persistence.measure(n_tokens - n_drafted, seconds)
+        n_prompt = sum(len(c.tokens) for s, c in batch if s.num_computed_tokens < len(s.prompt))
+        self._persistence.measure(n_prompt, seconds * n_prompt / n_tokens)
         if self._drafter is not None:
             self._drafter.costs.measure(n_tokens, n_drafted, seconds)
         for sequence, chunk in batch:

@@ -1,5 +1,6 @@
 """When to read computed prefixes from disk, and when to write them."""
 
+from collections import deque
 from time import perf_counter
 
 from ossctl.engine.prefix_disk import DiskPrefix, PrefixDisk, SavedPrefix
@@ -9,7 +10,8 @@ from ossctl.runtime.base import Runner, Tokens
 _MIN_SAVED_SECONDS = 1.0  # of computing; less is not worth a file
 _MIN_SEARCHED_SECONDS = 0.1  # of computing; a search takes a few milliseconds at most
 _MIN_TOKENS = 64  # fewer are not stored
-_MIN_MEASURED = 16  # tokens of a decode that tells the speed of prefill
+_MIN_MEASURED = 16  # prompt tokens of a decode that tells the speed of prefill
+_MAX_HEADS = 64  # of which it is known, without a search, that they are on disk
 _REST_SECONDS = 30.0  # between two writes of one slot, unless the engine ends
 
 
@@ -20,11 +22,11 @@ class Persistence:
         self._runner = runner
         self._disk = disk
         self._prefill_seconds, self._prefill_tokens = 0.0, 0
-        self._heads: list[Tokens] = []  # shared prefixes that are on disk
+        self._heads: deque[Tokens] = deque(maxlen=_MAX_HEADS)  # shared prefixes that are on disk
         self._saved_at: dict[int, float] = {}  # perf_counter, by slot
 
     def measure(self, n_tokens: int, seconds: float) -> None:
-        """Count a decode of `n_tokens` tokens."""
+        """Count the `n_tokens` tokens of prompts in a decode, and their part of its `seconds`."""
         if n_tokens >= _MIN_MEASURED:
             self._prefill_tokens += n_tokens
             self._prefill_seconds += seconds
@@ -47,18 +49,19 @@ class Persistence:
     def save_head(self, slot: Slot, sequence: Sequence, n_tokens: int) -> None:
         """Write the first `n_tokens` tokens, which several prompts share. `slot` holds them alone.
 
+        If that is all of the prompt, then the same request is answered several times, and no other shares it.
         Conversations are written under their names alone, to be deleted with them, and some not at all.
         """
-        if self._disk is None or slot.conversation or n_tokens < _MIN_TOKENS:
+        if self._disk is None or slot.conversation or n_tokens == sequence.num_reusable_tokens:
             return
-        if self._disk.busy or self._seconds(n_tokens) < _MIN_SAVED_SECONDS:
+        if self._disk.busy or not self._pays(n_tokens):
             return
-        head = sequence.prompt[:n_tokens]
-        on_disk = sequence.on_disk
-        if any(common_prefix(other, head) == n_tokens for other in self._heads):
+        head = sequence.prompt[:n_tokens].copy()
+        if not self._pays(n_tokens - max((common_prefix(each, head) for each in self._heads), default=0)):
             return
         self._heads.append(head)
-        if on_disk is None or on_disk.n_tokens < n_tokens:
+        on_disk = self._disk.find(head)
+        if on_disk is None or self._pays(n_tokens - on_disk.n_tokens):
             self._disk.save(SavedPrefix(head, self._runner.save(slot.seq), dict(slot.snapshots)), "")
 
     def save(self, slot: Slot, *, ending: bool) -> bool:
@@ -86,6 +89,10 @@ class Persistence:
         """Write the conversation in an idle `slot` that another takes over, unless that has to wait."""
         if slot.conversation and self._disk is not None and not self._disk.busy:
             self.save(slot, ending=True)
+
+    def _pays(self, n_tokens: int) -> bool:
+        """Whether `n_tokens` tokens that are not on disk are worth a file."""
+        return n_tokens >= _MIN_TOKENS and self._seconds(n_tokens) >= _MIN_SAVED_SECONDS
 
     def _seconds(self, n_tokens: int) -> float:
         """How long computing `n_tokens` takes; endless before the first prefill."""

@@ -15,6 +15,11 @@ class SavedPrefix:
     state: bytes
     snapshots: Mapping[int, Snapshot]
 
+    @property
+    def n_bytes(self) -> int:
+        """The size of the state and its snapshots."""
+        return len(self.state) + sum(len(snapshot.data) for snapshot in self.snapshots.values())
+
 
 @dataclass(frozen=True)
 class DiskPrefix:

@@ -3,6 +3,7 @@
 import functools
 import re
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from threading import Lock
 
@@ -11,7 +12,8 @@ from ossctl.harmony.markers import Markers, Tokenizer
 
 _CONSTRAIN = "<|constrain|>"
 _TO = re.compile(rb"to=([A-Za-z0-9_.-]*)")
-_MAX_CACHED_TOKENS = 500_000  # of message texts, 2 MB
+_MAX_CACHED_TOKENS = 500_000  # of message texts, 2 MB, and about as much for the texts
+_ENTRY_TOKENS = 64  # what a text costs besides its tokens: short ones would add up to 80 MB
 
 
 class _Contents:
@@ -23,7 +25,7 @@ class _Contents:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._lock = Lock()
-        self._cache: dict[str, array[int]] = {}  # least recently used first
+        self._cache: OrderedDict[str, array[int]] = OrderedDict()  # least recently used first
         self._n_tokens = 0
 
     def tokenize_all(self, texts: Sequence[str]) -> "list[array[int]]":
@@ -37,13 +39,15 @@ class _Contents:
             for text in texts:
                 self._touch(text, found[text])
             while self._n_tokens > _MAX_CACHED_TOKENS:
-                self._n_tokens -= len(self._cache.pop(next(iter(self._cache))))
+                _, oldest = self._cache.popitem(last=False)
+                self._n_tokens -= len(oldest) + _ENTRY_TOKENS
         return [found[text] for text in texts]
 
     def _touch(self, text: str, ids: "array[int]") -> None:
-        if self._cache.pop(text, None) is None:
-            self._n_tokens += len(ids)
-        self._cache[text] = ids
+        if text not in self._cache:
+            self._cache[text] = ids
+            self._n_tokens += len(ids) + _ENTRY_TOKENS
+        self._cache.move_to_end(text)
 
 
 class Renderer:

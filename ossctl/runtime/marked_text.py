@@ -4,12 +4,13 @@ import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import pairwise
+from threading import Lock
 
 _MAX_CHARACTERS = 2_000_000  # of the pieces that are remembered
 
 
 class MarkedText:
-    """Cuts text before its markers and remembers the tokens of each piece. Threads may share it.
+    """Cuts text before its markers and remembers the tokens of the latest pieces. Threads may share it.
 
     llama.cpp finds markers first and tokenises what is between them, so a cut before a marker does not change
     the tokens, unless the marker strips the whitespace before it or overlaps another one.
@@ -22,19 +23,33 @@ class MarkedText:
         self._tokenize = tokenize
         self._stripping = stripping
         self._marker = _any_of(markers)
-        self._known: dict[str, array[int]] = {}  # replaced, never changed
+        self._lock = Lock()  # of changes; a reader that misses one only tokenises again
+        self._recent: dict[str, array[int]] = {}
+        self._older: dict[str, array[int]] = {}  # never changed; forgotten when `_recent` is full
+        self._n_characters = 0  # in `_recent`
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text`, with its markers as special tokens."""
-        pieces = [text[start:end] for start, end in pairwise((0, *self._cuts(text), len(text)))]
-        known = self._known
-        new = {piece: array("i", self._tokenize(piece)) for piece in pieces if piece not in known}
-        if new:
-            known = {**known, **new}
-            if sum(map(len, known)) > _MAX_CHARACTERS:
-                known = {piece: known[piece] for piece in pieces}
-            self._known = known
-        return [token for piece in pieces for token in known[piece]]
+        cuts = pairwise((0, *self._cuts(text), len(text)))
+        pieces = [text[start:end] for start, end in cuts if start < end]
+        recent, older = self._recent, self._older
+        tokens: dict[str, array[int]] = {}
+        for piece in pieces:
+            if piece not in tokens:
+                known = recent.get(piece) or older.get(piece)
+                tokens[piece] = known or array("i", self._tokenize(piece))
+        self._remember(tokens)
+        return [token for piece in pieces for token in tokens[piece]]
+
+    def _remember(self, tokens: "dict[str, array[int]]") -> None:
+        """Remember the pieces of a text, however many they are: the next turn of a chat has them all."""
+        with self._lock:
+            for piece, ids in tokens.items():
+                if piece not in self._recent:
+                    self._recent[piece] = ids
+                    self._n_characters += len(piece)
+            if self._n_characters > _MAX_CHARACTERS // 2:
+                self._older, self._recent, self._n_characters = self._recent, {}, 0
 
     def _cuts(self, text: str) -> Iterator[int]:
         """The starts of the markers that overlap no other."""

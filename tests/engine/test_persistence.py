@@ -1,17 +1,19 @@
 """What the engine writes to disk and reads from it."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
+from ossctl.engine import engine as engine_module
 from ossctl.engine import persistence
 from ossctl.engine.engine import Engine
 from ossctl.engine.prefix_disk import DiskPrefix, SavedPrefix
 from ossctl.engine.request import Generated, Request, Sampling
 from ossctl.engine.sequence import common_prefix
-from ossctl.runtime.base import Tokens
+from ossctl.runtime.base import Chunk, Logits, Tokens
 from tests.support.scripted import ScriptedRunner, expected_answer, run
 
 GREEDY = Sampling(temperature=0)
@@ -103,6 +105,73 @@ def test_what_requests_share_is_written_at_once() -> None:
         engine.submit(Request(str(number), np.concatenate([prompt(300), prompt(9, number + 1)]), 5, GREEDY))
     run(engine)
     assert [len(saved.tokens) for saved, _ in disk.saved] == [300]
+
+
+def share(engine: Engine, head: Tokens) -> None:
+    """Answer two prompts that start with `head` and then differ at once."""
+    for number in (1, 2):
+        engine.submit(Request(str(number), np.concatenate([head, np.full(9, number, np.int32)]), 5, GREEDY))
+    run(engine)
+
+
+def test_choices_of_one_request_share_nothing_with_other_requests() -> None:
+    disk = Disk()
+    engine = Engine(runner(2), disk)
+    for number in range(3):
+        for choice in range(2):
+            engine.submit(Request(f"{number}.{choice}", prompt(300, number), 5, GREEDY))
+        run(engine)
+    assert disk.saved == []
+
+
+def test_what_is_hardly_longer_than_a_written_prefix_is_not_written() -> None:
+    disk = Disk()
+    for engine in (Engine(runner(2), disk), Engine(runner(2), disk)):
+        for n_tokens in (300, 301, 330, 299, 400):
+            share(engine, prompt(400)[:n_tokens])
+    assert [len(saved.tokens) for saved, _ in disk.saved] == [300, 400]
+
+
+def test_a_prefix_is_compared_with_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_compared = 0
+
+    def counted(a: Tokens, b: Tokens) -> int:
+        nonlocal n_compared
+        n_compared += 1
+        return common_prefix(a, b)
+
+    monkeypatch.setattr(persistence, "common_prefix", counted)
+    disk = Disk()
+    engine = Engine(runner(2), disk)
+    for number in range(80):
+        n_compared = 0
+        share(engine, prompt(70, number))
+    assert len(disk.saved) > 70
+    assert 0 < n_compared <= 64
+
+
+class Clocked(ScriptedRunner):
+    """Decodes a batch with a prompt in a second, one without in 100."""
+
+    seconds = 0.0
+
+    def decode(self, chunks: Sequence[Chunk]) -> Logits:
+        self.seconds += 1 if any(len(chunk.tokens) > 1 for chunk in chunks) else 100
+        return super().decode(chunks)
+
+
+def test_slow_answers_do_not_make_prompts_worth_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persistence, "_MIN_SAVED_SECONDS", 20.0)
+    clocked = Clocked(n_seq=16, n_ctx_seq=2048, n_batch=64, n_ubatch=64)
+    monkeypatch.setattr(engine_module, "perf_counter", lambda: clocked.seconds)
+    disk = Disk()
+    engine = Engine(clocked, disk)
+    for number in range(16):
+        engine.submit(Request(str(number), prompt(64, number), 20, GREEDY))
+    run(engine)
+    assert clocked.seconds > 300
+    share(engine, prompt(300))
+    assert disk.saved == []
 
 
 def test_a_conversation_is_written_before_another_takes_its_place() -> None:

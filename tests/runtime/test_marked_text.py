@@ -1,5 +1,6 @@
 """Prompts are tokenised by pieces, with the tokens that the whole text has."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,10 +96,42 @@ def test_a_marker_that_strips_whitespace_before_it_is_not_cut_off() -> None:
 
 
 def test_what_is_remembered_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marked_text, "_MAX_CHARACTERS", 100)
-    marked = MarkedText(Spelling(), ["<s>"])
+    monkeypatch.setattr(marked_text, "_MAX_CHARACTERS", 200)
+    spelling = Spelling()
+    marked = MarkedText(spelling, ["<s>"])
+    texts = [f"<s>{number:030}<s>same" for number in range(50)]
+    for text in texts:
+        assert marked.tokenize(text) == list(map(ord, text))
+    assert spelling.given.count("<s>same") == 1, "it was in every text"
+    spelling.given.clear()
+    for text in texts[-2:] + texts[:2]:
+        assert marked.tokenize(text) == list(map(ord, text))
+    assert spelling.given == [text.removesuffix("<s>same") for text in texts[:2]]
+
+
+def test_a_chat_longer_than_the_limit_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marked_text, "_MAX_CHARACTERS", 200)
+    spelling = Spelling()
+    marked = MarkedText(spelling, ["<s>"])
+    text = ""
     for number in range(50):
-        marked.tokenize(f"<s>{number:030}<s>same")
-        assert sum(map(len, marked._known)) <= 133
-    long = "<s>" + "x" * 1_000
-    assert marked.tokenize(long) == list(map(ord, long))
+        text += f"<s>{number:030}"
+        assert marked.tokenize(text) == list(map(ord, text))
+    assert len(spelling.given) == 50
+
+
+def test_a_new_text_costs_the_same_however_much_is_remembered() -> None:
+    """Measured in bytes allocated: a copy of what is remembered would be some 50,000."""
+    marked = MarkedText(Spelling(), ["<s>"])
+    tracemalloc.start()
+    try:
+        most = 0
+        for number in range(1_000):
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            marked.tokenize(f"<s>{number:030}")
+            _, peak = tracemalloc.get_traced_memory()
+            most = peak - before
+    finally:
+        tracemalloc.stop()
+    assert most < 10_000

@@ -1,19 +1,13 @@
 """What one line adds to the summary of a batch, as a message."""
 
+from dataclasses import fields
+
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.sites.site import Counts
 
-_SUMS = (
-    "done",
-    "failed",
-    "cut_in_reasoning",
-    "recovered",
-    "retried",
-    "prompt_tokens",
-    "cached_tokens",
-    "embedded",
-    "completion_tokens",
-    "reasoning_tokens",
+_NO_SUMS = {"running", "running_tokens", "running_prompt_tokens"}  # sent by themselves, as `Stats`
+_SUMS = tuple(
+    field.name for field in fields(BatchSummary) if type(field.default) is int and field.name not in _NO_SUMS
 )
 
 

@@ -1,6 +1,7 @@
 """The site itself, in whatever process: loads the model and answers lines."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -48,7 +49,7 @@ class SiteWorker:
         self._job = job
         self._tell = tell
         self._inbox: SimpleQueue[SiteLine | None] = SimpleQueue()
-        self._indices: list[int] = []  # of the lines, in the order in which they were taken
+        self._indices: dict[int, int] = {}  # of the open lines, by the order in which they were taken
         self._toolbox: Toolbox | None = None
 
     def submit(self, lines: Sequence[SiteLine]) -> None:
@@ -101,7 +102,7 @@ class SiteWorker:
 
             def give_back(number: int, record: bytes | None) -> None:
                 counts, runner.summary = counts_of(runner.summary), BatchSummary()
-                self._tell(Done(self._indices[number], record or b"", counts))
+                self._tell(Done(self._indices.pop(number), record or b"", counts))
 
             first = self._inbox.get()
             if first is not None:
@@ -112,8 +113,10 @@ class SiteWorker:
         self._tell(Note(text))
 
     def _lines(self, line: SiteLine | None) -> Iterator[Line]:
-        while line is not None:
-            self._indices.append(line.index)
+        for number in itertools.count():
+            if line is None:
+                return
+            self._indices[number] = line.index
             yield Line(line.number, line.data, fields=line.fields)
             line = self._inbox.get()
 
