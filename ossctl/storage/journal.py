@@ -178,7 +178,7 @@ class OutputFile:
     def __init__(self, policy: FilePolicy, *, overwrite: bool) -> None:
         """Raises UsageError if the file can't be written or another program has locked it."""
         self.path = policy.path
-        self._policy = policy
+        self.policy = policy
         self._overwrite = overwrite
         self._created = False
         self._file = self._open("r+b") if self.path.exists() else None
@@ -189,21 +189,21 @@ class OutputFile:
             self._file, self._created = self._open("x+b"), True
         return self._file
 
-    def journal(self, encoder: Encoder | None = None) -> Journal:
-        """Return a journal that appends to the file; `encoder` continues a compressed stream.
+    def journal(self) -> Journal:
+        """Return a journal that appends to the file.
 
         A missing file is created. With `overwrite`, the first line replaces the old contents.
         """
+        self.create()
+        return Journal(self.open_at_end, str(self.path), policy=self.policy, encoder=encoder_for(self.path))
+
+    def open_at_end(self) -> BinaryIO:
+        """The file, positioned at its end; with `overwrite`, its old contents are removed."""
         file = self.create()
-
-        def open_file() -> BinaryIO:
-            if self._overwrite:
-                file.truncate(0)
-            file.seek(0, os.SEEK_END)
-            return file
-
-        encoder = encoder or encoder_for(self.path)
-        return Journal(open_file, str(self.path), policy=self._policy, encoder=encoder)
+        if self._overwrite:
+            file.truncate(0)
+        file.seek(0, os.SEEK_END)
+        return file
 
     def truncate(self, n_bytes: int, suffix: bytes = b"") -> None:
         """Keep the first `n_bytes` and append `suffix`. Raises OssctlError."""
@@ -244,7 +244,7 @@ class OutputFile:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
         if not try_lock(file) or not _is_at(file, self.path):
             file.close()
-            raise UsageError(f"{self.path} is being written by another program", self._policy.locked_hint)
+            raise UsageError(f"{self.path} is being written by another program", self.policy.locked_hint)
         return file
 
     def close(self) -> None:
