@@ -6,6 +6,7 @@ after every line if `durable`. `--resume` repairs a torn last line.
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 from ossctl.errors import OssctlError, OutputClosed, UsageError
 from ossctl.storage.atomic import Replacement, create_file
@@ -179,6 +180,7 @@ class OutputFile:
         """Raises UsageError if the file can't be written or another program has locked it."""
         self.path = policy.path
         self.policy = policy
+        self._target = _target_of(policy.path)  # a file is created only where its name is not a link
         self._overwrite = overwrite
         self._created = False
         self._file = self._open("r+b") if self.path.exists() else None
@@ -202,8 +204,14 @@ class OutputFile:
         file = self.create()
         if self._overwrite:
             file.truncate(0)
+            self._overwrite = False
         file.seek(0, os.SEEK_END)
         return file
+
+    def clear(self) -> None:
+        """With `overwrite`, remove the old contents if no line has replaced them yet. Raises OssctlError."""
+        if self._overwrite and not self._created:
+            self.truncate(0, encoder_for(self.path).finish())
 
     def truncate(self, n_bytes: int, suffix: bytes = b"") -> None:
         """Keep the first `n_bytes` and append `suffix`. Raises OssctlError."""
@@ -237,7 +245,7 @@ class OutputFile:
 
     def _open(self, mode: str) -> BinaryIO:
         try:
-            file: BinaryIO = self.path.open(mode, buffering=0)  # type: ignore[assignment]
+            file = cast("BinaryIO", self._target.open(mode, buffering=0))
         except FileExistsError:
             raise UsageError(f"{self.path} exists", _EXISTS_HINT) from None
         except OSError as error:
@@ -255,7 +263,7 @@ class OutputFile:
         unused = self._created and not os.fstat(file.fileno()).st_size and _is_at(file, self.path)
         file.close()
         if unused:
-            self.path.unlink(missing_ok=True)
+            self._target.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -277,19 +285,33 @@ def check_output_path(path: Path, *, overwrite: bool) -> None:
 
     Devices and pipes may always be written, because there is nothing to lose.
     """
+    target = _target_of(path)
     try:
-        is_directory, has_folder = path.is_dir(), path.parent.is_dir()
+        is_directory, has_folder = target.is_dir(), target.parent.is_dir()
         exists = path.is_symlink() or path.is_file()
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     if is_directory:
         raise UsageError(f"{path} is a directory", "Give the name of a file.")
     if not has_folder:
-        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+        folder = target.parent if path.is_symlink() else path.parent
+        raise UsageError(f"cannot write {path}: there is no folder {folder}")
     if exists and not overwrite:
         raise UsageError(f"{path} exists", _EXISTS_HINT)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if target.is_symlink():  # to itself
+        raise UsageError(f"cannot write {path}: {os.strerror(errno.ELOOP)}")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
         raise UsageError(f"cannot write {path}: Permission denied")
+
+
+def is_regular(path: Path) -> bool:
+    """Whether an output at `path` is a regular file, existing or not, and no device or pipe."""
+    return path.is_file() or not path.exists()
+
+
+def _target_of(path: Path) -> Path:
+    """The path where `path` leads through symbolic links, the last of which may lead to nothing."""
+    return Path(os.path.realpath(path))
 
 
 def _copy_to_folder(file: BinaryIO, folder: Path, name: str) -> Path:

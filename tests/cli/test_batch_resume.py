@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ossctl.app.batch.held_records import held_path
-from ossctl.storage.compression import open_decoded, zstd
+from ossctl.storage.compression import open_decoded
 from tests.support.command import (
     Record,
     by_id,
@@ -365,9 +365,9 @@ def test_a_compressed_output_is_resumed_after_a_kill(tmp_path: Path, model: tupl
         assert len(by_id(records_in(file.read().decode()))) == 60
 
 
-@pytest.mark.parametrize(("suffix", "decompress"), [(".gz", gzip.decompress), (".zst", zstd.decompress)])
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_a_finished_compressed_output_is_whole_after_a_resume_that_finds_nothing_to_do(
-    tmp_path: Path, model: tuple[object, ...], suffix: str, decompress: Callable[[bytes], bytes]
+    tmp_path: Path, model: tuple[object, ...], suffix: str
 ) -> None:
     write_jsonl(tmp_path / "in.jsonl", *quick(3))
     output = tmp_path / f"out.jsonl{suffix}"
@@ -375,7 +375,8 @@ def test_a_finished_compressed_output_is_whole_after_a_resume_that_finds_nothing
     ossctl(*arguments, cwd=tmp_path)
     result = ossctl(*arguments, cwd=tmp_path)
     assert result.said[0].startswith("0 of 3 done, 3 skipped · ")
-    assert len(records_in(decompress(output.read_bytes()).decode())) == 3
+    with open_decoded(output) as file:  # fails without the end of the stream
+        assert len(records_in(file.read().decode())) == 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

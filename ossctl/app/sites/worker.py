@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 from ossctl import __version__
 from ossctl.app.batch.line_runner import Rules
-from ossctl.app.batch.run import Answerer, BatchJob, Sink, answerer
+from ossctl.app.batch.run import Answerer, BatchJob, answerer
+from ossctl.app.batch.sink import Sink
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.counts import counts_of

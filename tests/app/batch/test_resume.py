@@ -1,6 +1,5 @@
 """Reading an output back: torn ends, files that are not outputs, several records of an id."""
 
-import gzip
 import itertools
 import json
 import random
@@ -20,7 +19,7 @@ from ossctl.app.batch.records import ID_PREFIX
 from ossctl.app.batch.resume import read_back, resume_journal
 from ossctl.app.wire.source import id_hash
 from ossctl.errors import OssctlError, UsageError
-from ossctl.storage.compression import encoder_for, open_decoded, zstd
+from ossctl.storage.compression import encoder_for, open_decoded
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile
 
 
@@ -96,8 +95,8 @@ def compressed(path: Path, *lines: bytes, end: bool = True) -> bytes:
 
 def decompressed(path: Path) -> bytes:
     """The contents of a compressed file; fails without the end of its stream."""
-    data = path.read_bytes()
-    return gzip.decompress(data) if path.suffix == ".gz" else zstd.decompress(data)
+    with open_decoded(path) as file:
+        return file.read()
 
 
 @COMPRESSED
