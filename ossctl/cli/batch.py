@@ -27,8 +27,9 @@ from ossctl.errors import UsageError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from ossctl.app.batch.job import BatchJob
     from ossctl.app.batch.options import BatchOptions
-    from ossctl.app.batch.run import AnsweredBy, BatchJob, BatchModel
+    from ossctl.app.batch.run import AnsweredBy, BatchModel
     from ossctl.app.inference.options import GenerationOptions
     from ossctl.app.tools.options import ToolOptions
     from ossctl.app.wire.source import Survey

@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_parser import Column, LineParser, Template
 from ossctl.app.batch.line_runner import Rules
-from ossctl.app.batch.run import BatchJob
 from ossctl.app.batch.sink import Sink
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.prompt_template import prompt_template

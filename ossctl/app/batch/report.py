@@ -3,17 +3,15 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.user_text import encodable
 from ossctl.errors import ExitCode, OssctlError
 from ossctl.storage.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from ossctl.app.batch.run import BatchJob
 
 SCHEMA = "ossctl.batch-report/1"
 _COMPLETE = "complete"
@@ -26,13 +24,13 @@ class Report:
     model: str = ""
     summary: BatchSummary = field(default_factory=BatchSummary)
 
-    def write(self, job: "BatchJob", ending: str) -> None:
+    def write(self, job: BatchJob, ending: str) -> None:
         """Write the report, if one is wanted. Raises OssctlError."""
         if job.sink.report is not None:
             encoded = msgspec.json.encode(self._document(job, ending))
             atomic_write(job.sink.report, msgspec.json.format(encoded) + b"\n")
 
-    def _document(self, job: "BatchJob", ending: str) -> dict[str, Any]:
+    def _document(self, job: BatchJob, ending: str) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "complete": ending == _COMPLETE,
@@ -47,7 +45,7 @@ class Report:
 
 
 @contextlib.contextmanager
-def report_at_end(job: "BatchJob", say: Callable[[str], None]) -> Iterator[Report]:
+def report_at_end(job: BatchJob, say: Callable[[str], None]) -> Iterator[Report]:
     """Write the report, however the block ends. Raises OssctlError if it can't be written.
 
     If the batch has an error or failed lines of its own, that problem is only reported with `say`.

@@ -11,13 +11,13 @@ from ossctl.app.batch.embedding_runner import EmbeddingRunner
 from ossctl.app.batch.finalize import finalize
 from ossctl.app.batch.finished import FinishedRequests
 from ossctl.app.batch.held_records import HeldRecords
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_parser import EmbeddingLineParser, LineParser
-from ossctl.app.batch.line_runner import Codec, LineRunner, Rules
+from ossctl.app.batch.line_runner import Codec, LineRunner
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
 from ossctl.app.batch.report import report_at_end
 from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner
-from ossctl.app.batch.sink import Sink
 from ossctl.app.batch.site_notes import SiteNotes
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.determinism import check_deterministic, without_drafts
@@ -33,32 +33,13 @@ from ossctl.app.inference.request import (
 )
 from ossctl.app.placement.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
-from ossctl.app.wire.source import Source, Survey
+from ossctl.app.wire.source import Survey
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile, stdout_journal
 
 _SHARED_HINT = "Wait until it has finished, or give each shard an output of its own with -o."
-
-
-@dataclass(frozen=True)
-class BatchJob:
-    """Everything about a batch except its model."""
-
-    source: Source
-    sink: Sink
-    parser: LineParser
-    rules: Rules
-
-    def prepare(self) -> Survey | None:
-        """Check the files and survey the input, if it can be read twice. Raises UsageError."""
-        self.sink.check(self.source)
-        if self.source.is_rereadable:
-            return self.source.survey(self.parser.id_of)
-        if self.source.sample is not None:
-            raise UsageError("--sample needs an input that is a file", "A pipe can be read only once.")
-        return None
 
 
 @dataclass(frozen=True)

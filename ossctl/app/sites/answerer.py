@@ -6,10 +6,11 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_parser import EmbeddingLineParser
 from ossctl.app.batch.line_runner import Codec
 from ossctl.app.batch.records import ModelIdentity
-from ossctl.app.batch.run import AnsweredBy, Answerer, BatchJob, BatchModel, records_of
+from ossctl.app.batch.run import AnsweredBy, Answerer, BatchModel, records_of
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.fleet import Fleet, Place
 from ossctl.app.sites.runner import SiteRunner

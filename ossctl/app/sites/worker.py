@@ -8,8 +8,9 @@ from time import perf_counter
 from typing import BinaryIO
 
 from ossctl import __version__
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_runner import Rules
-from ossctl.app.batch.run import Answerer, BatchJob, answerer
+from ossctl.app.batch.run import Answerer, answerer
 from ossctl.app.batch.sink import Sink
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt

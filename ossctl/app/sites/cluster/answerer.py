@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
-from ossctl.app.batch.run import AnsweredBy, Answerer, BatchJob, BatchModel
+from ossctl.app.batch.job import BatchJob
+from ossctl.app.batch.run import AnsweredBy, Answerer, BatchModel
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.answerer import answerer_of, site_job_of
 from ossctl.app.sites.cluster.connection import connected
