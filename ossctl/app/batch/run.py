@@ -209,6 +209,7 @@ class _Output:
             policy = replace(policy, locked_hint=_SHARED_HINT)
         self._file = stack.enter_context(OutputFile(policy, overwrite=sink.overwrite))
         self.notes.remove()
+        stack.callback(self.notes.close)
         if sink.resume and sink.path.exists():
             self.finished, self._tail = read_back(sink.path, flat=sink.flat)
 
