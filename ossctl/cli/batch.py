@@ -283,7 +283,7 @@ def _answered_by(
         return None
     from ossctl.app.sites.answerer import answered_by_sites
 
-    return answered_by_sites(places, tools, out.warning)
+    return answered_by_sites(places, tools, out.warning, elsewhere=options.hosts is not None)
 
 
 def _cluster(

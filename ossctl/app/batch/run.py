@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def run_batch(
         for remark in (*loaded.remarks, *schema_remarks(job.parser.defaults.json_format)):
             say(remark)
         with output.journal() as journal:
-            runner = loaded.runner(journal, _with_energy(output.notes.watched(watch), loaded.devices))
+            runner = loaded.runner(journal, _with_energy(output.notes.watched(watch), loaded))
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
             try:
@@ -118,6 +118,7 @@ class Answerer:
     """A loaded model, and what runs lines through it.
 
     `parser` has the job's defaults as the model supports them. `fingerprint` is that of `ModelIdentity`.
+    `devices` returns the names of those that are in use by now; they are `elsewhere` if not of this machine.
     """
 
     name: str
@@ -125,8 +126,9 @@ class Answerer:
     runner: MakeRunner
     parser: LineParser
     fingerprint: bytes
-    devices: tuple[str, ...] = ()
+    devices: Callable[[], tuple[str, ...]] = tuple
     embeds: bool = False
+    elsewhere: bool = False
 
 
 AnsweredBy = Callable[
@@ -158,20 +160,21 @@ def answerer(
             BatchRunner, loaded, Codec(parser, records_of(job, identity)), rules=job.rules
         )
         devices = loaded.plan.settings.devices if loaded.plan else ()
-        yield Answerer(loaded.name, loaded.remarks, make, parser, identity.fingerprint, devices)
+        yield Answerer(loaded.name, loaded.remarks, make, parser, identity.fingerprint, lambda: devices)
 
 
 def records_of(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
     return ResultRecords(identity, job.sink.flat, job.sink.keep_input, job.rules.deterministic)
 
 
-def _with_energy(
-    watch: Callable[[BatchSummary], None], devices: Sequence[str]
-) -> Callable[[BatchSummary], None]:
-    """`watch`, preceded by a reading of the energy from now on."""
-    meter = EnergyMeter.of_machine(devices)
+def _with_energy(watch: Callable[[BatchSummary], None], loaded: Answerer) -> Callable[[BatchSummary], None]:
+    """`watch`, preceded by a reading of the energy from now on, if all of it is of this machine."""
+    if loaded.elsewhere:
+        return watch
+    meter = EnergyMeter.of_machine(loaded.devices())
 
     def watched(summary: BatchSummary) -> None:
+        meter.add_boards(loaded.devices())
         summary.energy = meter.read()
         watch(summary)
 

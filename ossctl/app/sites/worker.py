@@ -143,6 +143,6 @@ def _ready(loaded: Answerer, n_seq: int, n_ctx: int, seconds: float) -> Ready:
         defaults.max_reasoning_tokens,
         defaults.think,
         loaded.remarks,
-        loaded.devices,
+        loaded.devices(),
         seconds,
     )

@@ -42,6 +42,6 @@ def answered_by_cluster(
             site_job = replace(site_job, reference=reference, may_pull=cluster.pull)
             fleet = ClusterFleet(ray, site_job, say, job.sink.crash_hint)
             with closing(fleet):
-                yield answerer_of(job, fleet, fleet.start(interrupt))
+                yield answerer_of(job, fleet, fleet.start(interrupt), elsewhere=True)
 
         yield answerer
