@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ossctl.app.batch.run import REPORT_SCHEMA
+from ossctl.app.batch.report import SCHEMA as REPORT_SCHEMA
 from ossctl.app.run.run import SCHEMA as RUN_SCHEMA
 from ossctl.app.sessions.session_log import load_session, open_sessions
 from ossctl.errors import UsageError

@@ -28,8 +28,9 @@ from ossctl.errors import UsageError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from ossctl.app.batch.job import BatchJob
     from ossctl.app.batch.options import BatchOptions
-    from ossctl.app.batch.run import AnsweredBy, BatchJob, BatchModel
+    from ossctl.app.batch.run import AnsweredBy, BatchModel
     from ossctl.app.inference.options import GenerationOptions
     from ossctl.app.tools.options import ToolOptions
     from ossctl.app.wire.source import Survey
@@ -281,7 +282,7 @@ def _answered_by(
         return None
     from ossctl.app.sites.answerer import answered_by_sites
 
-    return answered_by_sites(places, tools, out.warning)
+    return answered_by_sites(places, tools, out.warning, elsewhere=options.hosts is not None)
 
 
 def _cluster(

@@ -207,8 +207,8 @@ def status_lines(status: "BatchStatus") -> Iterator[str]:
     of = "" if status.total is None else f" of {status.total:,}"
     codes = ", ".join(f"{count:,} {code}" for code, count in status.errors.most_common())
     failed = f", {status.failed:,} failed ({codes})" if status.failed else ""
-    span = status.last - status.first
-    pace = f" · {status.completion_tokens / span:,.1f} tokens/s" if span else ""
+    speed = status.tokens_per_second
+    pace = "" if speed is None else f" · {speed:,.1f} tokens/s"
     yield (
         f"{status.done:,}{of} done{failed} · {status.prompt_tokens:,} tokens in, "
         f"{status.completion_tokens:,} out{pace}"
@@ -218,8 +218,8 @@ def status_lines(status: "BatchStatus") -> Iterator[str]:
         yield "running" + ("" if left is None else f", {duration(left)} left")
     elif status.total is None or status.done + status.failed < status.total:
         yield "not running; --resume continues it"
-    for site in status.by_site.sites:
-        yield _site(site, status.by_site.seconds)
+    for site in status.run.sites:
+        yield _site(site, status.run.seconds)
     if status.torn and not status.running:
         yield "the last line is incomplete; --resume repairs it"
 

@@ -76,7 +76,7 @@ def chat(
     out.open_stdout()
     loading = replace(loading, cache_bytes=cache)
     if resume is not None and go_on:
-        raise UsageError("--continue and --resume exclude each other", "Use one of them.")
+        raise UsageError("--continue and --resume cannot be combined", "Use one of them.")
     tools.refuse_unaskable(can_ask=_is_interactive(out))
     paths = Paths.from_environment()
     generation = replace(generation, system=system, template_variables=template.values())

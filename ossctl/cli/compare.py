@@ -191,7 +191,7 @@ def _check_blind(out: Output, kept: Path | None, *, blind: bool, as_json: bool) 
         return
     if as_json:
         raise UsageError(
-            "--blind and --json exclude each other", "-o FILE.jsonl keeps the votes as JSON lines."
+            "--blind and --json cannot be combined", "-o FILE.jsonl keeps the votes as JSON lines."
         )
     if not (out.can_ask and out.on_terminal):
         raise UsageError("--blind asks for votes, and there is no terminal to ask on")

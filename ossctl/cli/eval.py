@@ -70,7 +70,7 @@ def _form_options(
     wanted = {"json": as_json, "csv": as_csv, "markdown": as_markdown, "html": as_html}
     given = [form for form, is_wanted in wanted.items() if is_wanted]
     if len(given) > 1:
-        raise UsageError(f"--{given[0]} and --{given[1]} exclude each other")
+        raise UsageError(f"--{given[0]} and --{given[1]} cannot be combined")
     return "".join(given)
 
 

@@ -48,7 +48,7 @@ def log_options(
 ) -> "LogOptions":
     """Whether prompt and answer are kept, and what is continued."""
     if resume is not None and go_on:
-        raise UsageError("--continue and --resume exclude each other", "Use one of them.")
+        raise UsageError("--continue and --resume cannot be combined", "Use one of them.")
     from ossctl.app.run.log_options import LogOptions
 
     earlier = _earlier(context, resume) if go_on or resume is not None else None

@@ -109,7 +109,7 @@ def _show_one(report: "Report", out: Output, *, llama_args: bool) -> None:
     from ossctl.cli.plan_view import describe_plan
 
     if out.as_json and llama_args:
-        raise UsageError("--json and --llama-args exclude each other", "Use one of them.")
+        raise UsageError("--json and --llama-args cannot be combined", "Use one of them.")
     outcome = report.fit
     out.json(plan_record(report))
     if isinstance(outcome, DoesNotFit):

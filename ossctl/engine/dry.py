@@ -13,6 +13,7 @@ from ossctl.engine.request import Sampling
 from ossctl.runtime.base import Logits, Tokens
 
 # llama.cpp keeps base ** n within float32: no exponent above the logarithm of its largest number.
+_MOST = float(np.finfo(np.float32).max)  # a penalty that no logit makes up for
 _MAX_LOG = 88.7228391
 _LEAST_BASE = 1.000001  # up to here, the penalty does not grow
 
@@ -27,7 +28,7 @@ class DryPenalties:
     """
 
     def __init__(self, sampling: Sampling, breakers: Breakers, prompt: Tokens) -> None:
-        self._multiplier = sampling.dry_multiplier
+        self._multiplier = min(sampling.dry_multiplier, _MOST)
         self._base = sampling.dry_base
         self._allowed = sampling.dry_allowed_length
         self._window = sampling.dry_penalty_last_n
@@ -60,7 +61,7 @@ class DryPenalties:
         np.maximum.at(repeated, which, lengths[long])
         penalties = self._multiplier * self._base ** (repeated - self._allowed)
         penalties[[token in self._breakers.single for token in following.tolist()]] = 0
-        row[following] -= penalties.astype(np.float32)
+        row[following] -= np.minimum(penalties, _MOST).astype(np.float32)
 
     def _end_of_break(self, start: int) -> int:
         """Where the latest breaker ends, or `start` if it begins before that."""

@@ -7,6 +7,9 @@ from ossctl.runtime.base import Logits, Tokens
 
 _INITIAL_CAPACITY = 64  # distinct tokens
 
+# The effect of stronger repetition penalties is the same, but float32 would overflow.
+_WEAKEST, _STRONGEST = 1e-12, 1e12
+
 
 class CountPenalties:
     """Repetition, frequency and presence penalties. They touch only the logits of tokens seen so far.
@@ -19,7 +22,7 @@ class CountPenalties:
     def __init__(self, sampling: Sampling, prompt: Tokens) -> None:
         self._frequency = sampling.frequency_penalty
         self._presence = sampling.presence_penalty
-        self._repetition = np.float32(sampling.repetition_penalty)
+        self._repetition = np.float32(min(max(sampling.repetition_penalty, _WEAKEST), _STRONGEST))
         seen = np.unique(prompt) if sampling.repetition_penalty != 1 else prompt[:0]
         self._size = len(seen)
         self._ids = np.zeros(max(_INITIAL_CAPACITY, 2 * self._size), np.intp)

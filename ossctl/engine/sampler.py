@@ -142,7 +142,7 @@ class Sampler:
         highest = _highest(row)
         if sampling.top_k:
             ids = _largest(row, sampling.top_k)
-            weights = np.exp((row[ids] - highest) / np.float32(sampling.temperature))
+            weights = _weights(row[ids], highest, sampling.temperature)
             if sampling.top_p < 1:
                 ids, weights = _nucleus(ids, weights, sampling.top_p * float(weights.sum(dtype=np.float64)))
         elif sampling.top_p < 1:
@@ -150,7 +150,7 @@ class Sampler:
         else:
             lowest = highest + np.float32(sampling.temperature * math.log(sampling.min_p))
             ids = np.flatnonzero(row >= lowest)
-            return ids, np.exp((row[ids] - highest) / np.float32(sampling.temperature))
+            return ids, _weights(row[ids], highest, sampling.temperature)
         kept = weights >= sampling.min_p
         return ids[kept], weights[kept]
 
@@ -173,7 +173,8 @@ def _cut_below_sigmas(row: _Floats, n_sigmas: float) -> None:
     """
     highest = _highest(row)
     allowed = row if row.min() > -np.inf else row[row > -np.inf]
-    row[row < highest - n_sigmas * allowed.std()] = -np.inf
+    with np.errstate(over="ignore", invalid="ignore"):  # then nothing is cut
+        row[row < highest - np.float32(n_sigmas) * allowed.std()] = -np.inf
 
 
 def _top_choices(weights: _Floats, threshold: float) -> _Ids:
@@ -184,6 +185,13 @@ def _top_choices(weights: _Floats, threshold: float) -> _Ids:
     likely = np.flatnonzero(weights >= threshold * weights.sum(dtype=np.float64))
     ranked = likely[np.argsort(-weights[likely], kind="stable")]
     return ranked[:-1]
+
+
+def _weights(logits: _Floats, highest: np.float32, temperature: float) -> _Floats:
+    """The weights of tokens, of which the most likely one has 1 and those that are too unlikely 0."""
+    with np.errstate(over="ignore"):
+        weights: _Floats = np.exp((logits - highest) / np.float32(temperature))
+    return weights
 
 
 def _greedy(row: _Floats) -> int:

@@ -26,7 +26,6 @@ def open_database(path: Path) -> sqlite3.Connection:
         except OSError as error:
             raise DatabaseUnusable(f"cannot write {path}: {error.strerror}") from None
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-        connection.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             _enable_wal(connection)
             _prepare(connection, str(path))

@@ -6,6 +6,7 @@ after every line if `durable`. `--resume` repairs a torn last line.
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, cast
 
 from ossctl.errors import OssctlError, OutputClosed, UsageError
 from ossctl.storage.atomic import Replacement, create_file
@@ -178,7 +179,8 @@ class OutputFile:
     def __init__(self, policy: FilePolicy, *, overwrite: bool) -> None:
         """Raises UsageError if the file can't be written or another program has locked it."""
         self.path = policy.path
-        self._policy = policy
+        self.policy = policy
+        self._target = _target_of(policy.path)  # a file is created only where its name is not a link
         self._overwrite = overwrite
         self._created = False
         self._file = self._open("r+b") if self.path.exists() else None
@@ -189,21 +191,27 @@ class OutputFile:
             self._file, self._created = self._open("x+b"), True
         return self._file
 
-    def journal(self, encoder: Encoder | None = None) -> Journal:
-        """Return a journal that appends to the file; `encoder` continues a compressed stream.
+    def journal(self) -> Journal:
+        """Return a journal that appends to the file.
 
         A missing file is created. With `overwrite`, the first line replaces the old contents.
         """
+        self.create()
+        return Journal(self.open_at_end, str(self.path), policy=self.policy, encoder=encoder_for(self.path))
+
+    def open_at_end(self) -> BinaryIO:
+        """The file, positioned at its end; with `overwrite`, its old contents are removed."""
         file = self.create()
+        if self._overwrite:
+            file.truncate(0)
+            self._overwrite = False
+        file.seek(0, os.SEEK_END)
+        return file
 
-        def open_file() -> BinaryIO:
-            if self._overwrite:
-                file.truncate(0)
-            file.seek(0, os.SEEK_END)
-            return file
-
-        encoder = encoder or encoder_for(self.path)
-        return Journal(open_file, str(self.path), policy=self._policy, encoder=encoder)
+    def clear(self) -> None:
+        """With `overwrite`, remove the old contents if no line has replaced them yet. Raises OssctlError."""
+        if self._overwrite and not self._created:
+            self.truncate(0, encoder_for(self.path).finish())
 
     def truncate(self, n_bytes: int, suffix: bytes = b"") -> None:
         """Keep the first `n_bytes` and append `suffix`. Raises OssctlError."""
@@ -237,14 +245,14 @@ class OutputFile:
 
     def _open(self, mode: str) -> BinaryIO:
         try:
-            file: BinaryIO = self.path.open(mode, buffering=0)  # type: ignore[assignment]
+            file = cast("BinaryIO", self._target.open(mode, buffering=0))
         except FileExistsError:
             raise UsageError(f"{self.path} exists", _EXISTS_HINT) from None
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
         if not try_lock(file) or not _is_at(file, self.path):
             file.close()
-            raise UsageError(f"{self.path} is being written by another program", self._policy.locked_hint)
+            raise UsageError(f"{self.path} is being written by another program", self.policy.locked_hint)
         return file
 
     def close(self) -> None:
@@ -255,7 +263,7 @@ class OutputFile:
         unused = self._created and not os.fstat(file.fileno()).st_size and _is_at(file, self.path)
         file.close()
         if unused:
-            self.path.unlink(missing_ok=True)
+            self._target.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -277,19 +285,33 @@ def check_output_path(path: Path, *, overwrite: bool) -> None:
 
     Devices and pipes may always be written, because there is nothing to lose.
     """
+    target = _target_of(path)
     try:
-        is_directory, has_folder = path.is_dir(), path.parent.is_dir()
+        is_directory, has_folder = target.is_dir(), target.parent.is_dir()
         exists = path.is_symlink() or path.is_file()
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     if is_directory:
         raise UsageError(f"{path} is a directory", "Give the name of a file.")
     if not has_folder:
-        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+        folder = target.parent if path.is_symlink() else path.parent
+        raise UsageError(f"cannot write {path}: there is no folder {folder}")
     if exists and not overwrite:
         raise UsageError(f"{path} exists", _EXISTS_HINT)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if target.is_symlink():  # to itself
+        raise UsageError(f"cannot write {path}: {os.strerror(errno.ELOOP)}")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
         raise UsageError(f"cannot write {path}: Permission denied")
+
+
+def is_regular(path: Path) -> bool:
+    """Whether an output at `path` is a regular file, existing or not, and no device or pipe."""
+    return path.is_file() or not path.exists()
+
+
+def _target_of(path: Path) -> Path:
+    """The path where `path` leads through symbolic links, the last of which may lead to nothing."""
+    return Path(os.path.realpath(path))
 
 
 def _copy_to_folder(file: BinaryIO, folder: Path, name: str) -> Path:

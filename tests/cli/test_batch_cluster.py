@@ -28,8 +28,8 @@ def test_options_that_exclude_each_other(tmp_path: Path) -> None:
     lines = requests_in(tmp_path, 1)
     for options, message in (
         (("--pull",), "--pull needs --hosts or --cluster"),
-        (("--cluster", "auto", "--isolate"), "--isolate and --cluster exclude each other"),
-        (("--cluster", "auto", "--engines", 2), "--engines and --cluster exclude each other"),
+        (("--cluster", "auto", "--isolate"), "--isolate and --cluster cannot be combined"),
+        (("--cluster", "auto", "--engines", 2), "--engines and --cluster cannot be combined"),
         (("--cluster", "auto"), "--cluster needs a model"),
     ):
         done = ossctl("batch", lines, *options, cwd=tmp_path)

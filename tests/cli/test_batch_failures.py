@@ -121,6 +121,33 @@ def test_the_report_has_counts_and_latencies(tmp_path: Path, model: tuple[object
     assert report["completion_tokens"] <= 9
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+@pytest.mark.parametrize(
+    ("lines", "options", "code", "first"),
+    [
+        ([{"prompt": 1}, QUICK], ["--fail-fast"], 3, "ossctl: stopped after 1 failed line"),
+        ([{"prompt": 1}, QUICK], [], 3, "1 of 2 done, 1 failed"),
+        ([QUICK], ["-o", "/dev/full"], 1, "ossctl: cannot write /dev/full: No space"),
+        ([QUICK], [], 1, "ossctl: cannot write report: No space left on device"),
+    ],
+    ids=["an error", "a failed line", "the same disk", "nothing"],
+)
+def test_a_report_that_cannot_be_written_hides_nothing(
+    tmp_path: Path,
+    model: tuple[object, ...],
+    lines: list[Record],
+    options: list[object],
+    code: int,
+    first: str,
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *lines)
+    (tmp_path / "report").symlink_to("/dev/full")
+    result = ossctl("batch", "in.jsonl", *model, *options, "--report", "report", cwd=tmp_path)
+    assert result.code == code
+    assert [line for line in result.said if line.startswith(first)], result.said
+    assert "cannot write report: No space left on device" in result.stderr
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 16 KB."""

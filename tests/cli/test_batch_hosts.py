@@ -112,7 +112,7 @@ def test_hosts_pull_the_model_once_and_one_that_cannot_is_named(tmp_path: Path) 
     [
         (["--hosts", "a"], "--hosts needs a model"),
         (["--pull"], "--pull needs --hosts or --cluster"),
-        (["--hosts", "a", "--engines", "2", "-m", "20b"], "--engines and --hosts exclude each other"),
+        (["--hosts", "a", "--engines", "2", "-m", "20b"], "--engines and --hosts cannot be combined"),
         (["--hosts", "a", "-m", "2ob"], "no model is called 2ob"),
     ],
 )

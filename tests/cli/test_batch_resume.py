@@ -1,5 +1,6 @@
 """`ossctl batch --resume`: however a batch ended, no finished result is lost or generated again."""
 
+import gzip
 import json
 import os
 import random
@@ -362,6 +363,39 @@ def test_a_compressed_output_is_resumed_after_a_kill(tmp_path: Path, model: tupl
     assert f", {counted['done']} skipped" in result.said[0]
     with open_decoded(output) as file:
         assert len(by_id(records_in(file.read().decode()))) == 60
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_finished_compressed_output_is_whole_after_a_resume_that_finds_nothing_to_do(
+    tmp_path: Path, model: tuple[object, ...], suffix: str
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", *quick(3))
+    output = tmp_path / f"out.jsonl{suffix}"
+    arguments = ("batch", "in.jsonl", "-o", output, "--resume", *model)
+    ossctl(*arguments, cwd=tmp_path)
+    result = ossctl(*arguments, cwd=tmp_path)
+    assert result.said[0].startswith("0 of 3 done, 3 skipped · ")
+    with open_decoded(output) as file:  # fails without the end of the stream
+        assert len(records_in(file.read().decode())) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_finished_compressed_output_survives_an_end_before_the_first_new_answer(
+    tmp_path: Path, model: tuple[object, ...], signum: signal.Signals
+) -> None:
+    output = tmp_path / "out.jsonl.gz"
+    arguments = ("batch", "-", "-o", output, "--resume", *model)
+    lines = b"".join(map(line_of, quick(3)))
+    ossctl(*arguments, cwd=tmp_path, stdin=lines)
+    before = output.read_bytes()
+    with start(*arguments, cwd=tmp_path) as batch:
+        batch.send(*quick(3))  # which it skips
+        time.sleep(2)
+        batch.process.send_signal(signum)
+        batch.process.wait(20)
+    assert output.read_bytes() == before
+    assert len(records_in(gzip.decompress(before).decode())) == 3
 
 
 def test_a_pipeline_can_be_resumed(tmp_path: Path, model: tuple[object, ...]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ossctl.storage.compression import open_decoded
 from tests.support.command import Record, line_of, ossctl, records_in, start, write_jsonl
 
 _OF_A_RUN = re.compile(rb'"request_id":"req_[0-9a-f]+",|"id":"chatcmpl-[0-9a-f]+",|"created":[0-9]+,')
@@ -103,6 +104,22 @@ def test_a_shard_without_requests_succeeds_at_once(tmp_path: Path) -> None:
     assert result.code == 0
     assert result.said[1] == "shard 8/8 has no requests: there are fewer than 8."
     assert json.loads((tmp_path / "report.json").read_bytes())["complete"]
+
+
+def test_overwriting_with_a_shard_without_requests_leaves_no_old_records(
+    tmp_path: Path, model: tuple[object, ...]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", *({"prompt": "Hi", "max_tokens": 2} for _ in range(2)))
+    for name, given in (("out.jsonl", source), ("out.jsonl.gz", source), ("piped.jsonl", "-")):
+        arguments = ("batch", "-o", name, *model)
+        shard = (*arguments, given, "--shard", "3/3")
+        ossctl(*arguments, source, cwd=tmp_path)
+        before = (tmp_path / name).read_bytes()
+        assert ossctl(*shard, "--resume", cwd=tmp_path, stdin=source.read_bytes()).code == 0
+        assert (tmp_path / name).read_bytes() == before
+        assert ossctl(*shard, "--overwrite", cwd=tmp_path, stdin=source.read_bytes()).code == 0
+        with open_decoded(tmp_path / name) as file:
+            assert file.read() == b""
 
 
 @pytest.mark.parametrize("shard", ["9/8", "a/b"])

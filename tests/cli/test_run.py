@@ -209,7 +209,7 @@ def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:
         (("--schema", "nothing.json", "hi"), "cannot read nothing.json"),
         (("--regex", "a(b", "hi"), "--regex: unclosed group"),
         (("--grammar", "nothing.lark", "hi"), "cannot read nothing.lark"),
-        (("--regex", "a", "--choice", "a", "hi"), "--regex and --choice exclude each other"),
+        (("--regex", "a", "--choice", "a", "hi"), "--regex and --choice cannot be combined"),
         (("--choice", "", "hi"), "--choice: it is empty"),
         (("--choice", "a", "--raw", "hi"), "--choice cannot be used with --raw"),
         (("--frequency-penalty", 3, "hi"), "--frequency-penalty is 3.0, must be from -2 to 2"),

@@ -292,6 +292,33 @@ def submit(engine: Engine, name: str, n_tokens: int, sampling: Sampling, **field
     engine.submit(Request(name, prompt, n_tokens, sampling, **fields))
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"repetition_penalty": 5e-324}, 1),
+        ({"repetition_penalty": 1e-40}, 1),
+        ({"repetition_penalty": 1e40}, 2),
+        ({"repetition_penalty": 1e308}, 2),
+        ({"dry_multiplier": 1e308, "dry_allowed_length": 1}, 2),
+        ({"dry_multiplier": 1.0, "dry_base": 1e308, "dry_allowed_length": 1}, 2),
+        ({"top_n_sigma": 1e308, "frequency_penalty": 2}, 2),
+        ({"top_n_sigma": 5e-324, "frequency_penalty": 2}, 2),
+    ],
+)
+@pytest.mark.parametrize("limits", [{}, {"top_k": 3}, {"top_k": 8}, {"top_p": 0.9}, {"min_p": 1e-300}])
+@pytest.mark.filterwarnings("error")
+def test_extreme_values_have_the_effect_of_strong_ones(
+    fields: dict[str, Any], limits: dict[str, Any], expected: int
+) -> None:
+    """Token 1 is the only repeated one; 2 is the most likely one that is not."""
+    sampling = Sampling(temperature=1e-4, **fields, **limits)
+    sampling.validate()
+    history = History(sampling, np.array([1, 1], np.int32), Breakers())
+    history.accept(1)
+    logits = np.array([-3, 5.0, 4.9, 3, 2, 1, -1, 0], np.float32)
+    assert Sampler(len(logits)).sample(logits, sampling, 0.5, history=history) == expected
+
+
 def test_penalties_survive_a_full_cache_and_do_not_mix_up_requests() -> None:
     """The cells do not suffice for all, so requests are preempted and computed again."""
     runner = ScriptedRunner(n_seq=4, unified=True, n_cells=100)

@@ -70,6 +70,29 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
 
 
+@posix_only
+def test_a_dangling_link_is_written_through_only_if_asked(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    check_output_path(tmp_path / "link", overwrite=True)
+    with journal_at(tmp_path / "link", overwrite=True):
+        pass
+    assert (tmp_path / "link").is_symlink(), "nothing was written, and the link is the user's"
+    with journal_at(tmp_path / "link", overwrite=True) as journal:
+        journal.append(b"line")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"line\n"
+
+
+@posix_only
+def test_a_link_that_leads_nowhere_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "missing" / "target")
+    with pytest.raises(UsageError, match=r"cannot write .*link: there is no folder .*missing"):
+        check_output_path(tmp_path / "link", overwrite=True)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match=r"cannot write .*loop: Too many levels of symbolic links"):
+        check_output_path(tmp_path / "loop", overwrite=True)
+
+
 def test_lines_for_a_terminal_have_no_control_characters_and_mean_the_same() -> None:
     record = {"answer": "".join(map(chr, range(0x20, 0x180))) + "\x9b2J漢"}
     line = json.dumps(record, ensure_ascii=False).encode()

@@ -9,9 +9,10 @@ from time import perf_counter
 import numpy as np
 
 from ossctl.app.batch.finished import FinishedRequests, wanted
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.records import ResultRecords
 from ossctl.app.batch.resume import read_back
-from ossctl.app.batch.run import BatchJob, BatchModel, parser_for, workload_of
+from ossctl.app.batch.run import BatchModel, parser_for, workload_of
 from ossctl.app.inference.embedding import is_embedding_model
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_model

@@ -15,7 +15,7 @@ from ossctl.app.wire.request_key import RequestKey
 from ossctl.app.wire.source import id_hash
 
 _MAX_LIMITS = 8  # different ones that cut answers of version 1
-_MOST = (1 << 32) - 1  # tokens
+MOST_TOKENS = (1 << 32) - 1  # that are counted of a record
 
 _COMPLETE, _CUT, _FAILED = range(3)  # how a record ends
 
@@ -42,7 +42,7 @@ class Wanted:
     failure: str
     version_1: Callable[[int | None], str] = lambda _: ""
     max_tokens: int | None = None
-    n_ctx: int = _MOST
+    n_ctx: int = MOST_TOKENS
 
 
 def wanted(records: ResultRecords, custom_id: str, key: RequestKey, n_ctx: int) -> Wanted:
@@ -71,8 +71,8 @@ class FinishedRequests:
             ids.append(id_hash(record.custom_id))
             hashes.append(_hash_in(record.id))
             ends.append(_FAILED if record.failed else _CUT if record.cut else _COMPLETE)
-            prompts.append(min(max(0, record.n_prompt), _MOST))
-            longest.append(min(max(0, record.longest), _MOST))
+            prompts.append(min(max(0, record.n_prompt), MOST_TOKENS))
+            longest.append(min(max(0, record.longest), MOST_TOKENS))
             if record.is_of_version_1 and record.cut:
                 limits[record.longest] += 1
         last = last_of_each(np.asarray(ids))
@@ -110,7 +110,7 @@ class FinishedRequests:
             if not limits:
                 return RecordState.CHANGED
             bounds += filter(None, limits[:1])
-        longest, limit = min(bounds), _MOST if wanted.max_tokens is None else wanted.max_tokens
+        longest, limit = min(bounds), MOST_TOKENS if wanted.max_tokens is None else wanted.max_tokens
         if longest > limit:
             return RecordState.CHANGED
         space = wanted.n_ctx + 1 - int(self._prompts[index])  # the last token needs no cell

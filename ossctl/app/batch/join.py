@@ -17,7 +17,14 @@ from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Source, Survey
 from ossctl.errors import ExitCode, UsageError
 from ossctl.storage.compression import encode_in_blocks, encoder_for
-from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path, stdout_journal
+from ossctl.storage.journal import (
+    FilePolicy,
+    Journal,
+    OutputFile,
+    check_output_path,
+    is_regular,
+    stdout_journal,
+)
 
 _MAX_SHOWN = 5  # ids
 
@@ -67,7 +74,7 @@ class JoinJob:
         """Write one record for each request of which there is one. Raises OssctlError."""
         self._check()
         survey = self.source.survey(self.id_of)
-        scratch = self.target.resolve().parent if self.target and self._target_is_file else None
+        scratch = self.target.resolve().parent if self.target and is_regular(self.target) else None
         with contextlib.closing(WrittenOutputs(self.outputs, scratch)) as outputs:
             if len(outputs.absent) == len(self.outputs):
                 raise UsageError(f"{self.outputs[0]} does not exist")
@@ -92,10 +99,6 @@ class JoinJob:
                 torn=outputs.torn,
             )
 
-    @property
-    def _target_is_file(self) -> bool:
-        return self.target is not None and (self.target.is_file() or not self.target.exists())
-
     def _check(self) -> None:
         """Raise UsageError for files that can't be used together."""
         if not self.source.is_rereadable:
@@ -109,12 +112,12 @@ class JoinJob:
             return
         check_output_path(self.target, overwrite=self.overwrite)
         inputs = [*given, *filter(None, [self.source.path])]
-        if self._target_is_file and any(_is_same(self.target, each) for each in inputs):
+        if is_regular(self.target) and any(_is_same(self.target, each) for each in inputs):
             raise UsageError(f"{self.target} is one of the files to join", "Choose another file with -o.")
 
     def _write(self, records: Iterator[bytes]) -> None:
         path = self.target
-        if path is not None and self._target_is_file:
+        if path is not None and is_regular(path):
             _replace(path, records, overwrite=self.overwrite)
             return
         journal = Journal(lambda: path.open("wb", buffering=0), str(path)) if path else stdout_journal()

@@ -6,9 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_parser import Column, LineParser, Template
 from ossctl.app.batch.line_runner import Rules
-from ossctl.app.batch.run import BatchJob, Sink
+from ossctl.app.batch.sink import Sink
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.prompt_template import prompt_template
 from ossctl.app.placement.workers import workers
@@ -104,12 +105,12 @@ class BatchOptions:
         }
         given = [option for option, is_given in where.items() if is_given]
         if len(given) > 1:
-            raise UsageError(f"{given[0]} and {given[1]} exclude each other", "Use one of them.")
+            raise UsageError(f"{given[0]} and {given[1]} cannot be combined", "Use one of them.")
         if self.pull and self.hosts is None and self.cluster is None:
             raise UsageError("--pull needs --hosts or --cluster", "`ossctl pull` fetches a model for here.")
         if workers() and given and given[0] in {"--hosts", "--cluster"}:
             raise UsageError(
-                f"--rpc and {given[0]} exclude each other: workers belong to the machine of the engine",
+                f"--rpc and {given[0]} cannot be combined: workers belong to the machine of the engine",
                 "Set OSSCTL_RPC on the machines that use workers, and not here.",
             )
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from ossctl.app.batch.finished import FinishedRequests
 from ossctl.app.batch.held_records import held_path
 from ossctl.app.batch.written_record import RECORD_START, Record, decode_record
-from ossctl.errors import UsageError
+from ossctl.errors import OssctlError, UsageError
 from ossctl.storage.compression import (
     READ_ERRORS,
     encode_in_blocks,
@@ -141,21 +141,51 @@ def _not_an_output(path: Path, number: int) -> UsageError:
 
 
 def resume_journal(output: OutputFile, tail: Tail) -> Journal:
-    """Repair the torn end of an output and return a journal that continues it. Raises OssctlError.
+    """Return a journal that continues an output, and repairs its end if that is torn. Raises OssctlError."""
+    if is_compressed(output.path) and output.path.stat().st_size:
+        return _RewritingJournal(output, tail)
+    if tail.partial:
+        kept = tail.text if tail.record else b""
+        output.truncate(tail.n_bytes + len(kept), b"\n" if kept else b"")
+    return output.journal()
 
-    A compressed output is rewritten, because an encoder cannot continue the stream of another.
+
+class _RewritingJournal(Journal):
+    """Continues a compressed output by rewriting it, because an encoder cannot continue another's stream.
+
+    The file is replaced together with the first line that is appended. Until then it is as complete as it
+    was, however the process ends. A torn end is repaired at the latest when the journal is closed.
     """
-    kept = tail.text if tail.record else b""
-    if not is_compressed(output.path):
-        if tail.partial:
-            output.truncate(tail.n_bytes + len(kept), b"\n" if kept else b"")
-        return output.journal()
-    encoder = encoder_for(output.path)
 
-    def write(file: BinaryIO) -> None:
-        lines = chain(OutputLines(output.path), [kept + b"\n"] if kept else [])
-        file.writelines(encode_in_blocks(lines, encoder))
+    def __init__(self, output: OutputFile, tail: Tail) -> None:
+        self._output, self._tail = output, tail
+        self._stream = encoder_for(output.path)
+        self._rewritten = False
+        super().__init__(output.open_at_end, str(output.path), policy=output.policy, encoder=self._stream)
 
-    if output.path.stat().st_size:
-        output.replace(write)
-    return output.journal(encoder)
+    def append(self, line: bytes) -> None:
+        if self._rewritten:
+            super().append(line)
+        else:
+            self._rewrite(line + b"\n")
+
+    def close(self) -> None:
+        if self._tail.is_torn and not self._rewritten and not self.broken:
+            self._rewrite()
+        super().close()
+
+    def _rewrite(self, *new: bytes) -> None:
+        kept = [self._tail.text + b"\n"] if self._tail.record else []
+
+        def write(file: BinaryIO) -> None:
+            lines = chain(OutputLines(self._output.path), kept, new)
+            file.writelines(encode_in_blocks(lines, self._stream))
+
+        self._rewritten = True
+        self._rescue_if_deleted(self._opened(), self._output.policy)
+        try:
+            self._output.replace(write)
+        except OssctlError:
+            self.broken = True
+            raise
+        self._file = self._output.open_at_end()

@@ -2,20 +2,20 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from ossctl.app.batch.embedding_runner import EmbeddingRunner
 from ossctl.app.batch.finalize import finalize
 from ossctl.app.batch.finished import FinishedRequests
 from ossctl.app.batch.held_records import HeldRecords
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_parser import EmbeddingLineParser, LineParser
-from ossctl.app.batch.line_runner import Codec, LineRunner, Rules
+from ossctl.app.batch.line_runner import Codec, LineRunner
 from ossctl.app.batch.records import ModelIdentity, ResultRecords
+from ossctl.app.batch.report import report_at_end
 from ossctl.app.batch.resume import Tail, read_back, resume_journal
 from ossctl.app.batch.runner import BatchRunner
 from ossctl.app.batch.site_notes import SiteNotes
@@ -33,83 +33,13 @@ from ossctl.app.inference.request import (
 )
 from ossctl.app.placement.fingerprint import fingerprint_of
 from ossctl.app.placement.shapes import shards_of
-from ossctl.app.user_text import encodable
-from ossctl.app.wire.source import Source, Survey
+from ossctl.app.wire.source import Survey
 from ossctl.errors import OssctlError, UsageError
 from ossctl.planning.workload import Purpose, Workload
 from ossctl.settings import Paths
-from ossctl.storage.atomic import atomic_write
-from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path, stdout_journal
-from ossctl.storage.same_file import is_same_file
+from ossctl.storage.journal import FilePolicy, Journal, OutputFile, stdout_journal
 
-_STDIN, _STDOUT = 0, 1
-REPORT_SCHEMA = "ossctl.batch-report/1"
-_COMPLETE = "complete"
 _SHARED_HINT = "Wait until it has finished, or give each shard an output of its own with -o."
-
-
-@dataclass(frozen=True)
-class Sink:
-    """Where records are written and in which form; stdout if `path` is None.
-
-    An output that exists is an error unless `overwrite` or `resume` is set.
-    """
-
-    path: Path | None
-    overwrite: bool = False
-    resume: bool = False
-    durable: bool = False
-    flat: bool = False
-    keep_input: bool = False
-    report: Path | None = None
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the output is a regular file, existing or not: only that can be read back."""
-        return self.path is not None and (self.path.is_file() or not self.path.exists())
-
-    @property
-    def crash_hint(self) -> str:
-        """A sentence for the user that says which results survive a crash."""
-        if not self.is_file:
-            return "All answers written so far are complete."
-        return f"Finished results are in {self.path}; use --resume to continue."
-
-    def check(self, source: Source) -> None:
-        """Raise UsageError for files that can't be written, or are the input."""
-        if self.resume and self.overwrite:
-            raise UsageError("--resume and --overwrite cannot be combined")
-        if self.report is not None:
-            check_output_path(self.report, overwrite=True)
-            if any(path and is_same_file(self.report, path) for path in (source.path, self.path)):
-                raise UsageError(f"--report would overwrite {self.report}", "Choose another file.")
-        if is_same_file(self.path or _STDOUT, source.path or _STDIN):
-            raise UsageError(f"{self.path or 'standard output'} is the input", "Choose another file with -o.")
-        if self.path is None:
-            stdout_journal()
-        else:
-            check_output_path(self.path, overwrite=self.overwrite or self.resume)
-        if self.resume and not self.is_file:
-            raise UsageError("--resume needs an output that is a file", "Use -o FILE.")
-
-
-@dataclass(frozen=True)
-class BatchJob:
-    """Everything about a batch except its model."""
-
-    source: Source
-    sink: Sink
-    parser: LineParser
-    rules: Rules
-
-    def prepare(self) -> Survey | None:
-        """Check the files and survey the input, if it can be read twice. Raises UsageError."""
-        self.sink.check(self.source)
-        if self.source.is_rereadable:
-            return self.source.survey(self.parser.id_of)
-        if self.source.sample is not None:
-            raise UsageError("--sample needs an input that is a file", "A pipe can be read only once.")
-        return None
 
 
 @dataclass(frozen=True)
@@ -151,10 +81,11 @@ def run_batch(
     explain_crashes(job.sink.crash_hint)
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         output = _Output(job, stack)
-        report = stack.enter_context(_report_at_end(job))
+        report = stack.enter_context(report_at_end(job, say))
         shard = job.source.shard
         if survey is not None and shard is not None and not survey.count:
             say(f"shard {shard} has no requests: there are fewer than {shard.number}.")
+            output.clear()
             return report.summary
         loaded = stack.enter_context(
             (model.answered_by or answerer)(job, workload_of(job, survey), model, interrupt)
@@ -163,7 +94,7 @@ def run_batch(
         for remark in (*loaded.remarks, *schema_remarks(job.parser.defaults.json_format)):
             say(remark)
         with output.journal() as journal:
-            runner = loaded.runner(journal, _with_energy(output.notes.watched(watch), loaded.devices))
+            runner = loaded.runner(journal, _with_energy(output.notes.watched(watch), loaded))
             report.summary = runner.summary
             lines, surveyed = job.source.selected(survey), survey is not None
             try:
@@ -187,6 +118,7 @@ class Answerer:
     """A loaded model, and what runs lines through it.
 
     `parser` has the job's defaults as the model supports them. `fingerprint` is that of `ModelIdentity`.
+    `devices` returns the names of those that are in use by now; they are `elsewhere` if not of this machine.
     """
 
     name: str
@@ -194,8 +126,9 @@ class Answerer:
     runner: MakeRunner
     parser: LineParser
     fingerprint: bytes
-    devices: tuple[str, ...] = ()
+    devices: Callable[[], tuple[str, ...]] = tuple
     embeds: bool = False
+    elsewhere: bool = False
 
 
 AnsweredBy = Callable[
@@ -227,20 +160,21 @@ def answerer(
             BatchRunner, loaded, Codec(parser, records_of(job, identity)), rules=job.rules
         )
         devices = loaded.plan.settings.devices if loaded.plan else ()
-        yield Answerer(loaded.name, loaded.remarks, make, parser, identity.fingerprint, devices)
+        yield Answerer(loaded.name, loaded.remarks, make, parser, identity.fingerprint, lambda: devices)
 
 
 def records_of(job: BatchJob, identity: ModelIdentity) -> ResultRecords:
     return ResultRecords(identity, job.sink.flat, job.sink.keep_input, job.rules.deterministic)
 
 
-def _with_energy(
-    watch: Callable[[BatchSummary], None], devices: Sequence[str]
-) -> Callable[[BatchSummary], None]:
-    """`watch`, preceded by a reading of the energy from now on."""
-    meter = EnergyMeter.of_machine(devices)
+def _with_energy(watch: Callable[[BatchSummary], None], loaded: Answerer) -> Callable[[BatchSummary], None]:
+    """`watch`, preceded by a reading of the energy from now on, if all of it is of this machine."""
+    if loaded.elsewhere:
+        return watch
+    meter = EnergyMeter.of_machine(loaded.devices())
 
     def watched(summary: BatchSummary) -> None:
+        meter.add_boards(loaded.devices())
         summary.energy = meter.read()
         watch(summary)
 
@@ -278,6 +212,7 @@ class _Output:
             policy = replace(policy, locked_hint=_SHARED_HINT)
         self._file = stack.enter_context(OutputFile(policy, overwrite=sink.overwrite))
         self.notes.remove()
+        stack.callback(self.notes.close)
         if sink.resume and sink.path.exists():
             self.finished, self._tail = read_back(sink.path, flat=sink.flat)
 
@@ -293,6 +228,11 @@ class _Output:
         self._stack.callback(self.spool.close)
         return self._file.journal() if self._tail is None else resume_journal(self._file, self._tail)
 
+    def clear(self) -> None:
+        """With --overwrite, remove the old contents unless a line has replaced them. Raises OssctlError."""
+        if self._file is not None:
+            self._file.clear()
+
     def finalize(self, journal: Journal, runner: LineRunner[Any], *, complete: bool) -> None:
         """Close the journal and finalize the output; `complete` is whether the batch ran to its end."""
         for record in self.finished.spooled.values() if self.finished else ():
@@ -303,6 +243,7 @@ class _Output:
             self.spool.remove()
         if complete:
             self.notes.remove()
+            self.clear()
         finished = self.finished
         if self._file is None or finished is None:
             return
@@ -311,40 +252,3 @@ class _Output:
         if runner.needs_finalizing or finished.replaced or orphans or (complete and self._in_order):
             order = runner.ids if whole or (complete and self._in_order) else None
             finalize(self._file, order, input_is_complete=whole)
-
-
-@dataclass
-class _Report:
-    """The batch for the report of `--report`. `model` is empty until it is loaded."""
-
-    model: str = ""
-    summary: BatchSummary = field(default_factory=BatchSummary)
-
-    def document(self, job: BatchJob, ending: str) -> dict[str, Any]:
-        return {
-            "schema": REPORT_SCHEMA,
-            "complete": ending == _COMPLETE,
-            "ending": ending,
-            "model": self.model or None,
-            "input": encodable(job.source.name),
-            **({} if job.source.shard is None else {"shard": str(job.source.shard)}),
-            "output": "standard output" if job.sink.path is None else encodable(str(job.sink.path)),
-            "settings": job.parser.defaults.record(),
-            **self.summary.report(),
-        }
-
-
-@contextlib.contextmanager
-def _report_at_end(job: BatchJob) -> Iterator[_Report]:
-    """Write the report, however the block ends."""
-    report, ending = _Report(), "broken off"
-    try:
-        yield report
-        ending = _COMPLETE
-    except OssctlError as error:
-        ending = error.message or ending
-        raise
-    finally:
-        if job.sink.report is not None:
-            encoded = msgspec.json.encode(report.document(job, ending))
-            atomic_write(job.sink.report, msgspec.json.format(encoded) + b"\n")

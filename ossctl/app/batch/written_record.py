@@ -29,6 +29,8 @@ class _Body(msgspec.Struct):
     model: str = ""
     usage: _Usage = msgspec.field(default_factory=_Usage)
     status: str | None = None  # of the Responses API
+    created: int = 0
+    created_at: int = 0  # of the Responses API
 
 
 class _Response(msgspec.Struct):
@@ -46,6 +48,7 @@ class Record(msgspec.Struct):
     finish_reason: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    created: int = 0
 
     @property
     def is_flat(self) -> bool:
@@ -77,10 +80,20 @@ class Record(msgspec.Struct):
         return self._body.usage.prompt_tokens or self._body.usage.input_tokens or self.prompt_tokens
 
     @property
+    def n_generated(self) -> int:
+        """Tokens of all its answers."""
+        usage = self._body.usage
+        return usage.completion_tokens or usage.output_tokens or self.completion_tokens
+
+    @property
+    def time(self) -> int:
+        """When it was answered, in Unix seconds; 0 for a failure or embeddings, which do not have it."""
+        return self._body.created or self._body.created_at or self.created
+
+    @property
     def longest(self) -> int:
         """Tokens of its longest answer. Version 1 has the sum of several, or here the average if cut."""
-        usage, counts = self._body.usage, [choice.completion_tokens for choice in self._choices]
-        total = usage.completion_tokens or usage.output_tokens or self.completion_tokens
+        counts, total = [choice.completion_tokens for choice in self._choices], self.n_generated
         known = [count for count in counts if count is not None]
         return max(known) if len(known) == len(counts) else total // (len(counts) if self.cut else 1)
 

@@ -47,7 +47,7 @@ def read_prompts(words: Sequence[str], file: str | None) -> PromptLines:
     if file is None and [*words] == [STREAM]:
         words, file = (), STREAM
     if file is not None and words:
-        raise UsageError("a prompt and --file exclude each other", "Put all prompts into the file.")
+        raise UsageError("a prompt and --file cannot be combined", "Put all prompts into the file.")
     if file is not None:
         found = _piped() if file == STREAM else _read(Path(file))
         if not found.lines:

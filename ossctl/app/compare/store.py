@@ -14,7 +14,7 @@ from ossctl.app.compare.markdown import markdown_of
 from ossctl.app.compare.results import SCHEMA, Comparison, Head, Record, decoded, encoded
 from ossctl.errors import OssctlError, UsageError
 from ossctl.storage.atomic import atomic_write
-from ossctl.storage.journal import FilePolicy, OutputFile, check_output_path
+from ossctl.storage.journal import FilePolicy, OutputFile, check_output_path, is_regular
 
 JSONL = ".jsonl"
 _SECONDS_BETWEEN_WRITES = 1.0  # while answers arrive
@@ -68,7 +68,7 @@ class Outputs:
         """Lock the files, and create those that are missing. Raises UsageError."""
         with ExitStack() as locks:
             for path in self.paths:
-                if path.is_file() or not path.exists():  # no device or pipe
+                if is_regular(path):
                     file = OutputFile(FilePolicy(path), overwrite=self.overwrite)
                     self._files[path] = locks.enter_context(file)
                     file.create()

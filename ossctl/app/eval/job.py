@@ -117,7 +117,7 @@ class EvalOptions:
     def check(self) -> None:
         """Raise UsageError for what is invalid with any model."""
         if self.limit is not None and self.sample is not None:
-            raise UsageError("--limit and --sample exclude each other")
+            raise UsageError("--limit and --sample cannot be combined")
         specs_of(self.tasks)
         arguments_of(self.arguments)
         self._reasoning()

@@ -33,5 +33,5 @@ def without_drafts(options: LoadOptions) -> LoadOptions:
     Raises UsageError if they are asked for.
     """
     if options.draft:
-        raise UsageError("--draft and --deterministic exclude each other", "Leave one of them out.")
+        raise UsageError("--draft and --deterministic cannot be combined", "Leave one of them out.")
     return replace(options, draft=0)

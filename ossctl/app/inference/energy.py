@@ -60,14 +60,26 @@ class EnergyMeter:
     """Sums counters from now on."""
 
     def __init__(self, counters: Sequence[EnergyCounter]) -> None:
-        self._counters = counters
+        self._counters = list(counters)
+        self._devices = set[str]()
+        self._failed = False
 
     @classmethod
     def of_machine(cls, devices: Collection[str]) -> "EnergyMeter":
         """The processor's counters, and those of the boards among `devices`, by llama.cpp's names."""
-        addresses = [each.device_id for each in list_devices("CUDA") if each.name in devices]
-        boards = board_counters(addresses) if addresses else ()
-        return cls([*package_counters(_POWERCAP), *boards])
+        meter = cls([*package_counters(_POWERCAP)])
+        meter.add_boards(devices)
+        return meter
+
+    def add_boards(self, devices: Collection[str]) -> None:
+        """From now on, count also those boards among `devices` that are not counted yet."""
+        new = {*devices} - self._devices
+        if not new or self._failed:
+            return
+        self._devices |= new
+        addresses = [each.device_id for each in list_devices("CUDA") if each.name in new]
+        if addresses:
+            self._counters += board_counters(addresses)
 
     def read(self) -> Energy | None:
         """What was counted so far; None without counters, or if one can't be read any more."""
@@ -76,7 +88,7 @@ class EnergyMeter:
                 counter.update()
         except (OSError, ValueError) as error:
             _log.info("energy is not counted any more: %s", error)
-            self._counters = ()
+            self._counters, self._failed = [], True
         if not self._counters:
             return None
         return Energy(

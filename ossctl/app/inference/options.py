@@ -53,7 +53,7 @@ class GenerationOptions:
             raise UsageError("--stop is an empty text")
         if len(self.formats) > 1:
             first, second, *_ = self.formats
-            raise UsageError(f"{first} and {second} exclude each other", "An answer has one format.")
+            raise UsageError(f"{first} and {second} cannot be combined", "An answer has one format.")
 
     @property
     def formats(self) -> Sequence[str]:

@@ -39,7 +39,7 @@ class MachineOptions:
     def machine(self) -> Machine:
         """The machine to plan for. Raises UsageError."""
         if self.vram is not None and self.gpu:
-            raise UsageError("--vram and --gpu exclude each other", "Use one of them.")
+            raise UsageError("--vram and --gpu cannot be combined", "Use one of them.")
         vram = None
         if self.vram is not None:
             vram = [parse_vram(size) for size in self.vram.split(",")]

@@ -6,10 +6,11 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_parser import EmbeddingLineParser
 from ossctl.app.batch.line_runner import Codec
 from ossctl.app.batch.records import ModelIdentity
-from ossctl.app.batch.run import AnsweredBy, Answerer, BatchJob, BatchModel, records_of
+from ossctl.app.batch.run import AnsweredBy, Answerer, BatchModel, records_of
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.fleet import Fleet, Place
 from ossctl.app.sites.runner import SiteRunner
@@ -21,15 +22,20 @@ from ossctl.planning.workload import Workload
 Places = Callable[[SiteJob], Sequence[Place]]
 
 
-def answered_by_sites(places: Places, tools: ToolOptions, say: Callable[[str], None]) -> AnsweredBy:
-    """What `run_batch` takes, to have the sites at `places` answer. `tools` are the options of the job's."""
+def answered_by_sites(
+    places: Places, tools: ToolOptions, say: Callable[[str], None], *, elsewhere: bool
+) -> AnsweredBy:
+    """What `run_batch` takes, to have the sites at `places` answer. `tools` are the options of the job's.
+
+    The sites are on this machine unless they are `elsewhere`.
+    """
 
     @contextmanager
     def answerer(
         job: BatchJob, workload: Workload, model: BatchModel, interrupt: Interrupt
     ) -> Iterator[Answerer]:
         with closing(Fleet(places(site_job_of(job, workload, model, tools)), say)) as fleet:
-            yield answerer_of(job, fleet, fleet.start(interrupt))
+            yield answerer_of(job, fleet, fleet.start(interrupt), elsewhere=elsewhere)
 
     return answerer
 
@@ -47,7 +53,7 @@ def site_job_of(job: BatchJob, workload: Workload, model: BatchModel, tools: Too
     )
 
 
-def answerer_of(job: BatchJob, fleet: Fleet, ready: Ready) -> Answerer:
+def answerer_of(job: BatchJob, fleet: Fleet, ready: Ready, *, elsewhere: bool) -> Answerer:
     """What runs the job's lines through a fleet, of which the first site is `ready`."""
     defaults = replace(
         job.parser.defaults,
@@ -65,9 +71,15 @@ def answerer_of(job: BatchJob, fleet: Fleet, ready: Ready) -> Answerer:
         make,
         parser,
         ready.fingerprint,
-        ready.devices,
+        lambda: _devices(fleet),
         embeds=ready.embeds,
+        elsewhere=elsewhere,
     )
+
+
+def _devices(fleet: Fleet) -> tuple[str, ...]:
+    """The devices of all sites that are ready."""
+    return tuple({name for member in fleet.members if member.ready for name in member.ready.devices})
 
 
 def _no_piece(token: int) -> bytes:

@@ -9,8 +9,10 @@ from time import perf_counter
 from typing import BinaryIO
 
 from ossctl import __version__
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_runner import Rules
-from ossctl.app.batch.run import Answerer, BatchJob, Sink, answerer
+from ossctl.app.batch.run import Answerer, answerer
+from ossctl.app.batch.sink import Sink
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.counts import counts_of
@@ -144,6 +146,6 @@ def _ready(loaded: Answerer, n_seq: int, n_ctx: int, seconds: float) -> Ready:
         defaults.max_reasoning_tokens,
         defaults.think,
         loaded.remarks,
-        loaded.devices,
+        loaded.devices(),
         seconds,
     )

@@ -273,7 +273,7 @@ def _text_format(options: ConversationOptions) -> TextFormat | None:
     }
     given = [name for name, value in formats.items() if value is not None]
     if len(given) > 1:
-        raise RequestError(f"{given[0]} and {given[1]} exclude each other: an answer has one format")
+        raise RequestError(f"{given[0]} and {given[1]} cannot be combined: an answer has one format")
     if options.choice is not None:
         if not all(options.choice) or not options.choice:
             raise RequestError(f"choice {'contains an empty string' if options.choice else 'is empty'}")

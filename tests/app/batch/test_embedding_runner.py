@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from ossctl.app.batch.dry_run import dry_run
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.line_runner import Rules
-from ossctl.app.batch.run import BatchJob, BatchModel, Sink, run_batch
+from ossctl.app.batch.run import BatchModel, run_batch
+from ossctl.app.batch.sink import Sink
 from ossctl.app.batch.summary import BatchSummary
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt

@@ -78,5 +78,5 @@ def test_workers_belong_to_the_machine_of_the_engine(
     where: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OSSCTL_RPC", "gpubox:50052")
-    with pytest.raises(UsageError, match=f"--rpc and --{next(iter(where))} exclude each other"):
+    with pytest.raises(UsageError, match=f"--rpc and --{next(iter(where))} cannot be combined"):
         BatchOptions(Path("in.jsonl"), Path("out.jsonl"), **where).job()  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import random
+import sys
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from ossctl.app.batch.finished import RecordState, Wanted
 from ossctl.app.batch.records import ID_PREFIX
 from ossctl.app.batch.resume import read_back, resume_journal
 from ossctl.app.wire.source import id_hash
-from ossctl.errors import UsageError
+from ossctl.errors import OssctlError, UsageError
 from ossctl.storage.compression import encoder_for, open_decoded
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile
 
@@ -78,6 +80,89 @@ def test_a_compressed_output_is_resumed_wherever_it_was_cut(
         found = file.read()
     # a line can be there without the last bytes of its piece, which hold none of it
     assert found in [b"".join(map(line, map(str, range(n)))) + line("new") for n in (whole, whole + 1)]
+
+
+COMPRESSED = pytest.mark.parametrize("suffix", [".gz", ".zst"])
+
+
+def compressed(path: Path, *lines: bytes, end: bool = True) -> bytes:
+    """Write a compressed output, with or without the end of its stream, and return its bytes."""
+    encoder = encoder_for(path)
+    data = encoder.encode(b"".join(lines)) + (encoder.finish() if end else b"")
+    path.write_bytes(data)
+    return data
+
+
+def decompressed(path: Path) -> bytes:
+    """The contents of a compressed file; fails without the end of its stream."""
+    with open_decoded(path) as file:
+        return file.read()
+
+
+@COMPRESSED
+def test_a_finished_compressed_output_stays_whole_until_a_line_is_appended(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"out.jsonl{suffix}"
+    before = compressed(path, *map(line, map(str, range(400))))
+    with resumed(path):
+        assert path.read_bytes() == before, "a kill at this moment would leave the file without its end"
+    assert path.read_bytes() == before
+    with resumed(path) as journal:
+        journal.append(line("new").strip())
+        journal.append(line("newer").strip())
+    assert decompressed(path) == b"".join(map(line, [*map(str, range(400)), "new", "newer"]))
+
+
+@COMPRESSED
+@pytest.mark.parametrize(
+    ("last", "end", "kept"),
+    [(b"", False, b""), (line("c")[:60], False, b""), (line("c")[:-1], True, line("c"))],
+    ids=["no end", "half a line", "no newline"],
+)
+def test_a_torn_compressed_output_is_repaired_even_if_nothing_is_appended(
+    tmp_path: Path, suffix: str, last: bytes, end: bool, kept: bytes
+) -> None:
+    path = tmp_path / f"out.jsonl{suffix}"
+    before = compressed(path, line("a"), line("b"), last, end=end)
+    with resumed(path):
+        assert path.read_bytes() == before
+    assert decompressed(path) == line("a") + line("b") + kept
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file sizes")
+@COMPRESSED
+def test_a_full_disk_at_the_first_line_leaves_a_compressed_output_as_it_was(
+    tmp_path: Path, suffix: str
+) -> None:
+    import resource
+
+    path = tmp_path / f"out.jsonl{suffix}"
+    before = compressed(path, *map(line, map(str, range(400))))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with resumed(path) as journal:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+        try:
+            with pytest.raises(OssctlError, match="cannot write"):
+                journal.append(random.randbytes(100).hex().encode())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (path.read_bytes(), sorted(tmp_path.iterdir())) == (before, [path])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows deletes no file that is open")
+def test_a_compressed_output_deleted_before_its_first_line_is_rescued(tmp_path: Path) -> None:
+    path, rescued = tmp_path / "out.jsonl.gz", tmp_path / "rescued"
+    before = compressed(path, line("a"))
+    with OutputFile(FilePolicy(path, rescue_dir=rescued), overwrite=False) as output:
+        journal = resume_journal(output, read_back(path, flat=False)[1])
+        path.unlink()
+        path.write_bytes(b"somebody else's")
+        with pytest.raises(OssctlError, match="was deleted or replaced"):
+            journal.append(line("b").strip())
+        journal.close()
+    assert path.read_bytes() == b"somebody else's"
+    assert (rescued / "out.jsonl.gz").read_bytes() == before
 
 
 @pytest.mark.parametrize(

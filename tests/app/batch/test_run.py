@@ -11,9 +11,11 @@ import pytest
 
 import ossctl.app.batch.run as batch_run
 from ossctl.app.batch.dry_run import measure_speed
+from ossctl.app.batch.job import BatchJob
 from ossctl.app.batch.line_parser import LineParser
 from ossctl.app.batch.line_runner import Rules
-from ossctl.app.batch.run import BatchJob, BatchModel, Sink, run_batch
+from ossctl.app.batch.run import BatchModel, run_batch
+from ossctl.app.batch.sink import Sink
 from ossctl.app.batch.status import read_status
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.interrupt import Interrupt

@@ -4,11 +4,22 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from ossctl.app.batch.job import BatchJob
+from ossctl.app.batch.line_parser import LineParser
+from ossctl.app.batch.line_runner import Rules
+from ossctl.app.batch.sink import Sink
 from ossctl.app.batch.summary import BatchSummary
+from ossctl.app.inference import energy
+from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.energy import Energy, EnergyMeter, board_counters, package_counters
+from ossctl.app.sites.answerer import answerer_of
+from ossctl.app.sites.fleet import Fleet, Member, Place
+from ossctl.app.sites.site import Ready, Site
+from ossctl.app.wire.source import Source
 from ossctl.cli.batch_view import describe
 
 RANGE = 262_143_328_850  # microjoules, as many processors have it
@@ -33,9 +44,9 @@ def test_whole_packages_are_counted_through_a_wraparound(tmp_path: Path) -> None
     assert meter.read() == Energy(0, ("package-0", "package-1"))
     first.write_text("8600000")
     second.write_text("1500000")
-    energy = meter.read()
-    assert energy is not None
-    assert energy.joules == pytest.approx(3.6 + 2.5)
+    found = meter.read()
+    assert found is not None
+    assert found.joules == pytest.approx(3.6 + 2.5)
     first.unlink()
     assert (meter.read(), meter.read()) == (None, None)
 
@@ -78,6 +89,42 @@ def test_boards_are_counted_by_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     assert meter.read() == Energy(1.5, ("0000:c1:00.0",))
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert list(board_counters(["0000:c1:00.0"])) == []
+
+
+def test_boards_of_engines_that_are_ready_later_are_counted_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    boards = {"CUDA0": "0000:c1:00.0", "CUDA1": "0000:d1:00.0"}
+    millijoules = dict.fromkeys(boards.values(), 7_000)
+    nvml = SimpleNamespace(
+        NVMLError=_NvmlError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByPciBusId=str,
+        nvmlDeviceGetTotalEnergyConsumption=millijoules.__getitem__,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    devices = [SimpleNamespace(name=name, device_id=address) for name, address in boards.items()]
+    monkeypatch.setattr(energy, "list_devices", lambda _: devices)
+    meter = EnergyMeter([])
+    for names, added in ((["CUDA0"], 1_000), (["CUDA0", "CUDA1"], 2_000), (["CUDA1"], 500)):
+        meter.add_boards(names)
+        for address in millijoules:
+            millijoules[address] += added
+        found = meter.read()
+    assert found == Energy(3.5 + 2.5, tuple(boards.values()))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_batch_counts_the_devices_of_all_engines_unless_they_are_elsewhere(elsewhere: bool) -> None:
+    fleet = Fleet([], print)
+    place = Place("engine", lambda: pytest.fail("none is started"))
+    ready = [Ready("m", b"", 1, 1, "", "", devices=(name,)) for name in ("CUDA0", "CUDA1")]
+    fleet.members = [Member(place, cast("Site", None), each) for each in (ready[0], None)]
+    job = BatchJob(Source(None), Sink(None), LineParser(Defaults()), Rules())
+    found = answerer_of(job, fleet, ready[0], elsewhere=elsewhere)
+    assert (found.devices(), found.elsewhere) == (("CUDA0",), elsewhere)
+    fleet.members[1].ready = ready[1]
+    assert sorted(found.devices()) == ["CUDA0", "CUDA1"]
 
 
 def test_a_summary_tells_the_energy_only_if_it_is_known() -> None:

@@ -257,10 +257,10 @@ def test_a_body_field_is_refused_in_a_message_and_beside_the_body(name: str) -> 
         ({"choice": []}, "choice is empty"),
         ({"choice": ["a", ""]}, "choice contains an empty string"),
         ({"choice": "yes"}, "body.choice: expected array | null, got str"),
-        ({"choice": ["a"], "regex": "a"}, "choice and regex exclude each other: an answer has one format"),
+        ({"choice": ["a"], "regex": "a"}, "choice and regex cannot be combined: an answer has one format"),
         (
             {"grammar": "start: x", "response_format": {"type": "json_object"}},
-            "response_format and grammar exclude each other",
+            "response_format and grammar cannot be combined",
         ),
         ({"min_tokens": "many"}, "body.min_tokens: expected int | null, got str"),
         ({"response_format": {"type": "xml"}}, "body.response_format.type: "),

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
-from ossctl.app.batch.run import AnsweredBy, Answerer, BatchJob, BatchModel
+from ossctl.app.batch.job import BatchJob
+from ossctl.app.batch.run import AnsweredBy, Answerer, BatchModel
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.answerer import answerer_of, site_job_of
 from ossctl.app.sites.cluster.connection import connected
@@ -41,6 +42,6 @@ def answered_by_cluster(
             site_job = replace(site_job, reference=reference, may_pull=cluster.pull)
             fleet = ClusterFleet(ray, site_job, say, job.sink.crash_hint)
             with closing(fleet):
-                yield answerer_of(job, fleet, fleet.start(interrupt))
+                yield answerer_of(job, fleet, fleet.start(interrupt), elsewhere=True)
 
         yield answerer
