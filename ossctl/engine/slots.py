@@ -50,7 +50,7 @@ class Slots:
             if _rank(found, conversation) > _rank(best, conversation):
                 best = found
         saved = self._prefixes.best(prompt)
-        if saved is not None and saved[1] > best.usable:
+        if saved is not None and saved[1] >= best.usable + SHARE_MIN:
             common = common_prefix(saved[0].tokens, prompt)
             best = Match(saved=saved[0], common=common, usable=saved[1])
         on_disk = self._persistence.find(sequence, best.usable)

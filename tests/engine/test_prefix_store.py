@@ -15,13 +15,17 @@ GREEDY = Sampling(temperature=0)
 
 
 class Counting(ScriptedRunner):
-    """Counts the states that are saved."""
+    """Counts the states that are saved and loaded."""
 
-    n_saved = 0
+    n_saved = n_loaded = 0
 
     def save(self, seq: int) -> bytes:
         self.n_saved += 1
         return super().save(seq)
+
+    def load(self, seq: int, n_tokens: int, state: bytes) -> None:
+        self.n_loaded += 1
+        super().load(seq, n_tokens, state)
 
 
 def counting(window: int = 0) -> Counting:
@@ -87,3 +91,13 @@ def test_a_prefix_larger_than_the_limit_leaves_the_others(monkeypatch: pytest.Mo
     share_and_evict(engine, prompt(100, 0), 0)
     share_and_evict(engine, prompt(400, 1), 1)
     assert answer(engine, [np.concatenate([prompt(100, 0), prompt(9, 99)])]) == [100]
+
+
+def test_a_few_tokens_more_than_a_slot_holds_are_computed_and_not_loaded() -> None:
+    runner = counting()
+    engine = Engine(runner)
+    share_and_evict(engine, prompt(110), 0, together=False)
+    answer(engine, [np.concatenate([prompt(110)[:100], np.full(9, 3, np.int32)])])
+    runner.n_loaded = 0
+    assert answer(engine, [prompt(130)]) == [100]
+    assert runner.n_loaded == 0
