@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ossctl.cli.options import is_given
+from ossctl.errors import UsageError
+
 if TYPE_CHECKING:
     from ossctl.app.tools.options import ToolOptions
 
 
 def tool_options(
     *,
+    context: typer.Context,
     tools: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,10 +99,10 @@ def tool_options(
         ),
     ] = None,
 ) -> "ToolOptions":
-    """Which functions the model may call, and what answers."""
+    """Which functions the model may call, and what answers. Raises UsageError for options without effect."""
     from ossctl.app.tools.options import ToolOptions
 
-    return ToolOptions(
+    options = ToolOptions(
         tools or (),
         commands or (),
         seconds,
@@ -112,6 +116,23 @@ def tool_options(
         mcp=mcp or (),
         mcp_tools=mcp_tools or (),
     )
+    _refuse_unused(context, options)
+    return options
+
+
+def _refuse_unused(context: typer.Context, options: "ToolOptions") -> None:
+    """Raise UsageError if the command line itself, not a preset or a file, has an option without effect."""
+    if options.mcp_tools and not options.mcp and _is_typed(context, "mcp_tools"):
+        raise UsageError("--mcp-tools needs --mcp")
+    # In a chat, /python may add functions later.
+    if not options.running and context.info_name != "chat" and _is_typed(context, "max_rounds"):
+        raise UsageError("--tool-rounds needs functions that run here", "For instance, add --python.")
+
+
+def _is_typed(context: typer.Context, option: str) -> bool:
+    from ossctl.cli.configured import applied_to
+
+    return is_given(context, option) and applied_to(context).setting(option, "COMMANDLINE") is None
 
 
 ToolGroup = Annotated["ToolOptions", tool_options]

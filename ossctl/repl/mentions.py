@@ -25,6 +25,7 @@ class Mentions:
         self._lock = Lock()
         self._counted: dict[_Version, Part] = {}  # guarded by the lock
         self._thread: Thread | None = None
+        self._error: Exception | None = None
 
     def parts(self, text: str) -> list[Part]:
         """The size of each mentioned file, as far as it has been counted."""
@@ -35,8 +36,11 @@ class Mentions:
     def count(self, text: str, measure: Measure) -> None:
         """Start to measure the mentioned files that have not been counted, unless some are being counted.
 
-        `measure` is called on the other thread.
+        `measure` is called on the other thread. Raises here what it raised there.
         """
+        if (error := self._error) is not None:
+            self._error = None
+            raise error
         if self._thread is not None and self._thread.is_alive():
             return
         with self._lock:
@@ -54,7 +58,11 @@ class Mentions:
 
     def _run(self, versions: list[_Version], measure: Measure) -> None:
         for version in versions:
-            part = measure(version[0])
+            part = Part(f"@{version[0].name}: ?", is_warning=True)
+            try:
+                part = measure(version[0])
+            except Exception as error:  # noqa: BLE001 (`count` raises it)
+                self._error = error
             with self._lock:
                 self._counted[version] = part
             self._on_counted()

@@ -86,7 +86,7 @@ def _draft_of(schema: Any) -> tuple[Any, bool]:
     if _error_of(newest, schema) is None:
         return newest, False
     older = (validators.Draft201909Validator, validators.Draft7Validator, validators.Draft4Validator)
-    if all(_error_of(kind, schema) is not None for kind in older):
+    if _has_wrong_reference(newest, schema) or all(_error_of(kind, schema) is not None for kind in older):
         _check(newest, schema)
     return validators.Draft201909Validator, False
 
@@ -108,6 +108,14 @@ def _check(kind: Any, schema: Any) -> None:
                 f"{str(error.instance)[:40]!r} is not a type, must be {', '.join(_TYPES)} or a list of these"
             )
         raise NotASchema(f"{f'at {pointer}: ' if pointer else ''}{message}")
+
+
+def _has_wrong_reference(kind: Any, schema: Any) -> bool:
+    """Whether `$id`, `$ref` or the like is not a text: older drafts ignore those that they do not know."""
+    errors = kind(kind.META_SCHEMA).iter_errors(schema)
+    return any(
+        each.validator == "type" and each.path and str(each.path[-1]).startswith("$") for each in errors
+    )
 
 
 def _error_of(kind: Any, schema: Any) -> Any:

@@ -240,6 +240,15 @@ def test_options_that_a_flag_excludes_are_left_out(files: Files) -> None:
     assert files.options("run")["cache"] == 0
 
 
+def test_a_setting_without_effect_is_harmless_and_an_option_is_not(files: Files) -> None:
+    files.write("[run]\ntool-rounds = 3\nmcp-tools = ['a']\n[preset.p]\ntool-rounds = 4\nmcp-tools = ['b']\n")
+    for arguments in ((), ("-P", "p")):
+        assert files.options("run", *arguments)["python"] is False
+    assert "--tool-rounds" in files.error("run", "--tool-rounds", "3").message
+    assert files.error("run", "--mcp-tools", "a").message == "--mcp-tools needs --mcp"
+    assert files.options("run", "--tool-rounds", "3", "--python")["python"] is True
+
+
 def test_values_have_the_types_of_the_options(files: Files) -> None:
     files.write(
         """

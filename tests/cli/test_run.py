@@ -220,6 +220,8 @@ def test_raw_text_reaches_the_model_unchanged(tmp_path: Path) -> None:
         (("--tool-cmd", "x=no-such-program", "-y", "hi"), "there is no program no-such-program"),
         (("--tool-cmd", "x=python", "hi"), "there is no terminal to ask on"),
         (("--n", 2, "--tool-cmd", "x=python", "-y", "hi"), "--n cannot be used with --tool-cmd"),
+        (("--tool-rounds", 3, "hi"), "--tool-rounds needs functions that run here"),
+        (("--mcp-tools", "files_*", "hi"), "--mcp-tools needs --mcp"),
         (("--n", 2, "--python", "hi"), "--n cannot be used with --python"),
         (("--raw", "--files", ".", "hi"), "--files cannot be used with --raw"),
         (("-e", "high", "hi"), "--effort is not for"),
@@ -245,6 +247,16 @@ def test_wrong_usage_is_exit_code_2_and_one_clear_line(
     assert (result.code, result.stdout) == (2, "")
     assert message in result.said[0]
     assert len(result.said) <= 2
+
+
+@pytest.mark.parametrize(
+    "content", ['{"function": "abc"}', '{"function": 3}', '{"function": [1]}', '{"parameters": "abc"}', "[1]"]
+)
+def test_a_function_of_the_wrong_type_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    result = ossctl("run", *SMOL, "--tool", "x=x.json", "hi", cwd=tmp_path)
+    assert (result.code, result.stdout) == (2, "")
+    assert result.said[0].startswith("ossctl: x.json")
 
 
 def test_a_template_and_its_variables_replace_the_models_own(tmp_path: Path, byte_model_path: Path) -> None:

@@ -15,6 +15,8 @@ D2020 = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     [
         ({"type": "strnig"}, "at /type: 'strnig' is not a type, must be string, number, integer, boolean"),
         ({"properties": {"a/b": {"minLength": "3"}}}, "at /properties/a~1b/minLength: '3' is not of type"),
+        ({"$id": 1}, r"at /\$id: 1 is not of type 'string'"),
+        ({"properties": {"a": {"$ref": [1]}}}, r"at /properties/a/\$ref: \[1\] is not of type 'string'"),
         ({"items": 5}, "at /items: 5 is not of type 'object', 'boolean'"),
         ({"required": "name"}, "at /required: 'name' is not of type 'array'"),
         ({"anyOf": []}, r"at /anyOf: \[\] should be non-empty"),

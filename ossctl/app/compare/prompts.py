@@ -88,7 +88,7 @@ def _piped() -> PromptLines:
     if sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("-f - reads a pipe, and standard input is a terminal", _HINT)
     text = read_piped() or ""
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if lines and lines[0][1].startswith("{"):
         return PromptLines(tuple(Line(number, line.encode()) for number, line in lines), "standard input")
     return PromptLines(tuple(_lines_of([line for _, line in lines])), "standard input")

@@ -140,6 +140,8 @@ def _tool(name: str, file: Path) -> Tool:
     """Read the JSON schema of a function's arguments, or a function in OpenAI's format."""
     content = json_object(read_text(file), str(file))
     function = content.get("function", content)
+    if not isinstance(function, dict):
+        raise UsageError(f"{file}: `function` is not an object")
     if "parameters" in function:
         content = function["parameters"]
     description = function.get("description", "")

@@ -81,6 +81,15 @@ def test_a_call_returns_what_was_printed_and_the_last_value_and_keeps_variables(
 
 
 @EVERYWHERE
+def test_lines_end_where_python_ends_them(session: PythonSession) -> None:
+    assert run(session, "s = 'a\u2028b\x0cc\x85d'\nlen(s)").result == "7"
+    assert run(session, "x = 1\r\nx + 1").result == "2"
+    text = run(session, "'a\u2028b\x85c'\nx = 1\n1 / 0").result
+    assert "line 3" in text
+    assert "    1 / 0" in text
+
+
+@EVERYWHERE
 def test_conversations_do_not_see_each_other(source: PythonSource) -> None:
     first, second = source.open(), source.open()
     run(first, "x = 1")

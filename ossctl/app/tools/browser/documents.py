@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 from ossctl.app.tools.browser.html_text import html_page, site_of
 from ossctl.app.tools.browser.library import PageError
-from ossctl.app.tools.browser.page import Link, Page, readable, title_line
+from ossctl.app.tools.browser.page import Link, Page, continued, readable, title_line
 from ossctl.app.tools.processes import exit_code
 from ossctl.app.tools.source import KeepGoing
 
@@ -25,6 +25,17 @@ _HTML = {".html", ".htm", ".xhtml"}
 _MARKDOWN = {".md", ".markdown", ".mdown"}
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+# Python has more codecs, and some need a time that grows with the square of the length. ASCII and Latin-1
+# are left out because browsers read them as cp1252.
+_ENCODINGS = {
+    "utf-8", "cp866", "cp874", "cp932", "cp949", "cp950", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255",
+    "cp1256", "cp1257", "cp1258",
+    "iso8859-2", "iso8859-3", "iso8859-4", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "iso8859-9",
+    "iso8859-10", "iso8859-11",
+    "iso8859-13", "iso8859-14", "iso8859-15", "iso8859-16", "tis-620", "koi8-r", "koi8-u", "mac-roman",
+    "mac-cyrillic",
+    "big5", "big5hkscs", "gb2312", "gbk", "gb18030", "euc_jp", "iso2022_jp", "shift_jis", "euc_kr",
+}  # fmt: skip
 _PDF_PAGE = re.compile(r"^\[Page \d+\]$", re.MULTILINE)
 _HEADING = re.compile(r"^# +(.+)$", re.MULTILINE)
 _MARKDOWN_LINK = re.compile(r"(?<!!)\[([^\]\[\n]{1,200})\]\(<?([^\s()<>]{1,500})>?(?: \"[^\"\n]{0,200}\")?\)")
@@ -51,7 +62,7 @@ def document_page(path: str, data: bytes, *, cut: bool, as_source: bool = False)
         page = _markdown_page(path, readable(text))
     else:
         page = Page(path, title_line(PurePosixPath(path).name), readable(text))
-    return Page(page.url, page.title, f"{page.text}\n[The document goes on.]", page.links) if cut else page
+    return continued(page) if cut else page
 
 
 def decoded(data: bytes) -> str:
@@ -69,11 +80,17 @@ def decoded(data: bytes) -> str:
     except UnicodeDecodeError as error:
         if error.end == len(data):  # the end of `data` cut a character
             return data.decode("utf-8", "replace")
+    return data.decode(_named_encoding(data), "replace")
+
+
+def _named_encoding(data: bytes) -> str:
+    """The codec of the encoding that an HTML file names; "cp1252" if it is no encoding of documents."""
     named = _CHARSET.search(data, 0, 2048)
     try:
-        return data.decode(named[1].decode("ascii") if named else "cp1252", "replace")
-    except (LookupError, UnicodeError):  # Python's codecs for other things than documents refuse "replace"
-        return data.decode("cp1252", "replace")
+        codec = codecs.lookup(named[1].decode("ascii")).name if named else ""
+    except (LookupError, UnicodeError):
+        codec = ""
+    return codec if codec in _ENCODINGS else "cp1252"
 
 
 def pdf_page(path: str, data: bytes, keep_going: KeepGoing) -> Page:
@@ -99,7 +116,8 @@ def pdf_page(path: str, data: bytes, keep_going: KeepGoing) -> Page:
         raise PageError("the PDF is damaged, encrypted or too large")
     if not _PDF_PAGE.sub("", text).strip():
         raise PageError("the PDF has no text, only images")
-    return Page(path, title_line(title or PurePosixPath(path).name), readable(text))
+    page = Page(path, title_line(title or PurePosixPath(path).name), readable(text))
+    return continued(page) if len(text) >= MAX_CHARACTERS else page
 
 
 def _markdown_page(path: str, text: str) -> Page:

@@ -16,6 +16,7 @@ from ossctl.storage.text_index import IndexedText, TextIndex
 
 MAX_FILES = 200_000
 _WAIT_SECONDS = 10.0  # how long a search waits for the index; then it uses what there is
+_CLOSE_SECONDS = 2.0  # how long the end waits for the file that is being read
 _POLL_SECONDS = 0.02
 _RESTS = 20  # times as long as the last update took: until then, its result is taken for current
 _BATCH_FILES = 100  # in a transaction, during which other programs wait
@@ -47,7 +48,7 @@ class FolderUpdate:
         self._thread: Thread | None = None
         self._closed = Event()
         self._current_until = 0.0
-        self._error = ""
+        self._error: Exception | None = None
         self._n_waiting = 0  # files that are yet to be read
         self._left_out = False
         self._without_pdf = False
@@ -55,7 +56,8 @@ class FolderUpdate:
     def refresh(self, keep_going: KeepGoing, seconds: float = _WAIT_SECONDS) -> str:
         """Start an update unless the index is current, and wait for it, but not for long.
 
-        Returns which files are not in the index, or "". Raises PageError.
+        Returns which files are not in the index, or "". Raises PageError, and any other error of the last
+        update.
         """
         with self._lock:
             if self._thread is None and monotonic() >= self._current_until and not self._closed.is_set():
@@ -66,13 +68,14 @@ class FolderUpdate:
         while thread and thread.is_alive() and keep_going() and monotonic() < deadline:
             thread.join(_POLL_SECONDS)
         if self._error:
-            raise PageError(self._error)
+            raise self._error
         return self._note(running=thread is not None and thread.is_alive())
 
     def close(self) -> None:
+        """End the update, or leave it behind if it does not end soon."""
         self._closed.set()
         if thread := self._thread:
-            thread.join()
+            thread.join(_CLOSE_SECONDS)
 
     def _note(self, *, running: bool) -> str:
         if running:
@@ -87,9 +90,11 @@ class FolderUpdate:
         started = monotonic()
         try:
             self._update()
-            self._error = ""
+            self._error = None
         except (OssctlError, FolderError, OSError) as error:
-            self._error = str(error)
+            self._error = PageError(str(error))
+        except Exception as error:  # noqa: BLE001 (the next search raises it)
+            self._error = error
         finally:
             with self._lock:
                 self._thread = None

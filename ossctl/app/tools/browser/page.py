@@ -4,7 +4,7 @@ import re
 import textwrap
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, chain
 
@@ -71,6 +71,11 @@ class Page:
         squeezed = ["".join(line.split()) for line in self.plain_lines]
         at = "".join(squeezed).find(wanted) if wanted else -1
         return bisect_right(list(accumulate(map(len, squeezed))), at) if at >= 0 else None
+
+
+def continued(page: Page) -> Page:
+    """The page of the first part of a document, with a note that there is more."""
+    return replace(page, text=f"{page.text}\n[The document goes on.]")
 
 
 def readable(text: str) -> str:

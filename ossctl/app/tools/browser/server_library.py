@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ossctl.app.tools.browser.documents import MAX_CHARACTERS
 from ossctl.app.tools.browser.library import Hit, Hits, PageError
-from ossctl.app.tools.browser.page import Page, readable, title_line
+from ossctl.app.tools.browser.page import Page, continued, readable, title_line
 from ossctl.app.tools.browser.server_results import (
     Document,
     answer_of,
@@ -112,8 +112,8 @@ class ServerLibrary:
         text = readable(document.text)
         if not text.strip():
             raise PageError(f"the MCP server {self._server.name} has no text for {url}")
-        note = "\n[The document goes on.]" if len(document.text) >= MAX_CHARACTERS else ""
-        return Page(url, title_line(document.title or title or url), text + note)
+        page = Page(url, title_line(document.title or title or url), text)
+        return continued(page) if len(document.text) >= MAX_CHARACTERS else page
 
     def _answer(
         self, pool: "ServerPool", function: str, arguments: dict[str, Any], keep_going: KeepGoing

@@ -18,18 +18,18 @@ _SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _MAX_REDIRECTS = 5
 _MAX_ADDRESSES = 3  # of one host
+_MAX_HOST = 253  # characters; RFC 1035, 2.3.4: 255 bytes with the lengths of the first label and the root
 _READ_BYTES = 64 * 1024
 _ACCEPT = "text/html,application/xhtml+xml,text/*;q=0.9,application/pdf;q=0.8,*/*;q=0.1"
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """The body of a page, `cut` at the limit, from the URL that redirects led to."""
+    """The body of a page, at most the limit of it, from the URL that redirects led to."""
 
     url: str
     content_type: str
     data: bytes
-    cut: bool
 
 
 def fetch(url: str, limit: int, keep_going: KeepGoing, agent: str, *, public_only: bool = True) -> Fetched:
@@ -49,8 +49,8 @@ def fetch(url: str, limit: int, keep_going: KeepGoing, agent: str, *, public_onl
                     continue
                 if response.status != 200:
                     raise PageError(f"{_host(url)} answers {response.status} {response.reason}")
-                data, cut = _body(response, limit, keep_going, deadline)
-                return Fetched(url, response.headers.get_content_type(), data, cut)
+                data = _body(response, limit, keep_going, deadline)
+                return Fetched(url, response.headers.get_content_type(), data)
         except (OSError, HTTPException, ValueError, zlib.error) as error:
             raise PageError(f"{_host(url)} cannot be read: {error or type(error).__name__}") from None
         finally:
@@ -61,7 +61,7 @@ def fetch(url: str, limit: int, keep_going: KeepGoing, agent: str, *, public_onl
 def _connect(url: str, *, public_only: bool) -> HTTPConnection:
     try:
         parts = urlsplit(url)
-        secure, host = parts.scheme == "https", (parts.hostname or "").encode("idna").decode()
+        secure, host = parts.scheme == "https", _host_name(url)
         port = parts.port or (443 if secure else 80)
     except ValueError:
         raise PageError("the URL is not valid") from None
@@ -107,7 +107,7 @@ def _request(connection: HTTPConnection, url: str, agent: str) -> HTTPResponse:
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection.putrequest("GET", _ascii(path), skip_host=True, skip_accept_encoding=True)
-    host = (parts.hostname or "").encode("idna").decode()
+    host = _host_name(url)
     connection.putheader("Host", host if parts.port is None else f"{host}:{parts.port}")
     for name, value in {"User-Agent": agent, "Accept": _ACCEPT, "Accept-Encoding": "gzip"}.items():
         connection.putheader(name, value)
@@ -115,16 +115,24 @@ def _request(connection: HTTPConnection, url: str, agent: str) -> HTTPResponse:
     return connection.getresponse()
 
 
-def _body(response: HTTPResponse, limit: int, keep_going: KeepGoing, deadline: float) -> tuple[bytes, bool]:
-    """At most `limit` bytes, decompressed, and whether there are more."""
+def _body(response: HTTPResponse, limit: int, keep_going: KeepGoing, deadline: float) -> bytes:
+    """At most `limit` bytes, decompressed."""
     packed = response.headers.get("Content-Encoding", "identity") in {"gzip", "deflate", "x-gzip"}
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 32) if packed else None
     data = bytearray()
-    while len(data) <= limit and (piece := response.read1(_READ_BYTES)):
-        data += inflate.decompress(piece, limit + 1 - len(data)) if inflate else piece
+    while len(data) < limit and (piece := response.read1(_READ_BYTES)):
+        data += inflate.decompress(piece, limit - len(data)) if inflate else piece
         if not keep_going() or monotonic() > deadline:
             raise PageError(f"{_SECONDS:g} s were not enough for the page")
-    return bytes(data[:limit]), len(data) > limit
+    return bytes(data[:limit])
+
+
+def _host_name(url: str) -> str:
+    """The host as it is resolved. Raises ValueError."""
+    name = urlsplit(url).hostname or ""
+    if len(name) > _MAX_HOST:  # the codec takes a time that grows with the square of the length
+        raise ValueError("the host is too long")
+    return name.encode("idna").decode()
 
 
 def _host(url: str) -> str:

@@ -10,7 +10,7 @@ from ossctl import __version__
 from ossctl.app.tools.browser.documents import MAX_BYTES, MAX_CHARACTERS, decoded, pdf_page
 from ossctl.app.tools.browser.html_text import html_page
 from ossctl.app.tools.browser.library import Hit, Hits, PageError
-from ossctl.app.tools.browser.page import Page, readable, title_line
+from ossctl.app.tools.browser.page import Page, continued, readable, title_line
 from ossctl.app.tools.browser.web_fetch import Fetched, fetch
 from ossctl.app.tools.source import POLL_SECONDS, KeepGoing
 from ossctl.errors import UsageError
@@ -63,7 +63,8 @@ class WebLibrary:
             return pdf_page(got.url, got.data, keep_going)
         if got.content_type not in _HTML | _TEXT and not got.content_type.startswith("text/"):
             raise PageError(f"{got.url} is {got.content_type}, not text")
-        return _page(got, as_source=as_source)
+        page = _page(got, as_source=as_source)
+        return continued(page) if len(got.data) > MAX_CHARACTERS else page
 
     def close(self) -> None:
         """Nothing runs in the background."""

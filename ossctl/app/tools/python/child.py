@@ -204,7 +204,9 @@ def described(error: BaseException, cells: dict[str, str]) -> str:
         import traceback
 
         for name, code in cells.items():
-            linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+            # Lines end where Python ends them, and not at a form feed or U+2028.
+            lines = code.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+            linecache.cache[name] = (len(code), None, [f"{line}\n" for line in lines], name)
         frames = error.__traceback__
         while frames is not None and not frames.tb_frame.f_code.co_filename.startswith("<cell "):
             frames = frames.tb_next

@@ -173,9 +173,10 @@ def _showing_last(code: str) -> str:
     code comes from the model: it is split into tokens here but never parsed, since deep nesting can exhaust
     the stack of Python's own parser. Nor does Monty return the value, which may be as large as its memory.
     """
-    lines = code.splitlines(keepends=True)
+    # Lines end where Python ends them, and not at a form feed or U+2028.
+    lines = StringIO(code, newline=None).readlines()
     try:
-        row, column = _last_statement(code)
+        row, column = _last_statement("".join(lines))
     except (tokenize.TokenError, SyntaxError):
         return code
     head = "".join(lines[: row - 1]) + lines[row - 1][:column]

@@ -4,12 +4,15 @@ import sqlite3
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 import pytest
 
 from ossctl.app.tools.browser import documents, folder_update
 from ossctl.app.tools.browser.folder_library import FolderLibrary
 from ossctl.app.tools.browser.library import PageError
+from ossctl.app.tools.browser.page import Page
 
 
 @pytest.fixture
@@ -91,7 +94,10 @@ def test_a_binary_file_is_said_to_be_one(library: FolderLibrary) -> None:
         library.fetch("picture.dat", lambda: True)
 
 
-@pytest.mark.parametrize("name", ["idna", "undefined", "no-such-encoding"])
+@pytest.mark.parametrize(
+    "name",
+    ["idna", "punycode", "utf-7", "unicode_escape", "rot13", "undefined", "no-such-encoding", "latin-1"],
+)
 def test_a_page_in_an_encoding_that_is_none_does_not_end_the_index(
     library: FolderLibrary, folder: Path, name: str
 ) -> None:
@@ -99,6 +105,17 @@ def test_a_page_in_an_encoding_that_is_none_does_not_end_the_index(
     assert found(library, "harbour") == ["a.html"]
     assert found(library, "Turku")
     assert "café" in library.fetch("a.html", lambda: True).text
+
+
+def test_a_page_in_an_old_encoding_is_read(library: FolderLibrary, folder: Path) -> None:
+    for name in ("windows-1251", "KOI8-R", "cp866", "ISO-8859-5", "Shift_JIS", "GBK", "euc-kr"):
+        (folder / "a.html").write_bytes(f'<meta charset="{name}"><p>Привет'.encode(name))
+        assert library.fetch("a.html", lambda: True).text.strip() == "Привет", name
+
+
+def test_a_long_document_says_that_it_goes_on(library: FolderLibrary, folder: Path) -> None:
+    (folder / "long.txt").write_bytes(b"0" * (documents.MAX_CHARACTERS + 1))
+    assert library.fetch("long.txt", lambda: True).text.endswith("[The document goes on.]")
 
 
 def test_the_index_follows_changes(
@@ -132,6 +149,36 @@ def test_a_search_does_not_wait_for_a_slow_index(
     library.close()
 
 
+def test_an_unexpected_error_of_the_index_is_raised_by_the_searches(
+    library: FolderLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Page:
+        raise RecursionError("a page that is too deep")
+
+    monkeypatch.setattr(library._update, "_read", broken)
+    for _ in range(2):
+        with pytest.raises(RecursionError, match="too deep"):
+            found(library, "city")
+
+
+def test_a_file_that_is_still_read_does_not_delay_the_end(
+    library: FolderLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = Event()
+
+    def slow(path: str, *_: object) -> Page:
+        ended.wait(20)
+        return Page(path, "", "")
+
+    monkeypatch.setattr(library._update, "_read", slow)
+    monkeypatch.setattr(folder_update, "_CLOSE_SECONDS", 0.1)
+    library.search("city", 9, lambda: False)
+    began = monotonic()
+    library.close()
+    assert monotonic() - began < 10
+    ended.set()
+
+
 def test_several_programs_at_once(folder: Path, tmp_path: Path) -> None:
     for number in range(300):
         (folder / f"{number}.txt").write_text(f"number {number} city")
@@ -162,6 +209,15 @@ def test_a_pdf_is_read_by_page(library: FolderLibrary, folder: Path) -> None:
     ]
     with pytest.raises(PageError, match="damaged"):
         library.fetch("broken.pdf", lambda: True)
+
+
+def test_a_long_pdf_says_that_it_goes_on(
+    library: FolderLibrary, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pypdf")
+    monkeypatch.setattr(documents, "MAX_CHARACTERS", 20)
+    (folder / "paper.pdf").write_bytes(pdf("Lighthouses of Finland"))
+    assert library.fetch("paper.pdf", lambda: True).text.endswith("\n[The document goes on.]")
 
 
 def test_a_missing_library_is_named(

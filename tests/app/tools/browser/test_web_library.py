@@ -26,6 +26,8 @@ PAGES = {
     "/notes.txt": ("text/plain", "one\r\ntwo ä".encode()),
     "/zipped": ("text/plain", gzip.compress(b"packed")),
     "/bomb": ("text/plain", gzip.compress(b"0" * 200_000_000, 1)),
+    "/long": ("text/html", ARTICLE.encode() + b"<p>A paragraph more.</p>" * 100_000),
+    "/codec": ("text/html", b'<meta charset="punycode"><p>caf\xe9</p>'),
     "/picture": ("image/png", b"\x89PNG"),
 }
 
@@ -88,7 +90,20 @@ def test_texts_compressed_or_moved(web: WebLibrary, site: str) -> None:
 
 
 def test_a_page_without_end_is_cut(web: WebLibrary, site: str) -> None:
-    assert len(web.fetch(f"{site}/bomb", lambda: True).text) < 3_000_000
+    text = web.fetch(f"{site}/bomb", lambda: True).text
+    assert len(text) < 3_000_000
+    assert text.endswith("0\n[The document goes on.]")
+
+
+def test_a_long_article_says_that_it_goes_on(web: WebLibrary, site: str) -> None:
+    for as_source in (False, True):
+        page = web.fetch(f"{site}/long", lambda: True, as_source=as_source)
+        assert page.text.endswith("\n[The document goes on.]")
+    assert "goes on" not in web.fetch(f"{site}/article", lambda: True).text
+
+
+def test_a_page_that_names_a_codec_for_other_things_is_read(web: WebLibrary, site: str) -> None:
+    assert "café" in web.fetch(f"{site}/codec", lambda: True).text
 
 
 @pytest.mark.parametrize(
@@ -101,7 +116,15 @@ def test_what_is_no_page_is_told(web: WebLibrary, site: str, path: str, message:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/hostname", "ftp://x.org/", "http://", "http://[::1", "javascript:1"]
+    "url",
+    [
+        "file:///etc/hostname",
+        "ftp://x.org/",
+        "http://",
+        "http://[::1",
+        "javascript:1",
+        f"http://{'ä.' * 127}fi",
+    ],
 )
 def test_only_the_web_is_opened(web: WebLibrary, url: str) -> None:
     with pytest.raises(PageError):
