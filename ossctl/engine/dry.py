@@ -12,8 +12,8 @@ from ossctl.engine.breakers import Breakers
 from ossctl.engine.request import Sampling
 from ossctl.runtime.base import Logits, Tokens
 
-# llama.cpp keeps base ** n within float32: no exponent above the logarithm of its largest number.
 _MOST = float(np.finfo(np.float32).max)  # a penalty that no logit makes up for
+# llama.cpp keeps base ** n within float32: no exponent above the logarithm of its largest number.
 _MAX_LOG = 88.7228391
 _LEAST_BASE = 1.000001  # up to here, the penalty does not grow
 
