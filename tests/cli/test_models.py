@@ -304,6 +304,24 @@ def test_rm_says_what_it_frees_and_gives_the_space_back(user: User, tiny: bytes)
     assert user("ls").stdout == ""
 
 
+def test_rm_of_a_name_deletes_any_revision_of_the_model_and_nothing_else(
+    hub: Hub, tmp_path: Path, tiny: bytes
+) -> None:
+    user, repo = User(tmp_path, hub), tmp_path / "hf" / "hub" / f"models--{OTHER.replace('/', '--')}"
+    snapshot, blobs = repo / "snapshots" / ("0" * 40), repo / "blobs"
+    partial = catalogue().entry("20b").variant.files[0].sha256 + ".incomplete"
+    foreign = "a" * 64 + ".incomplete"
+    for file in (snapshot / NAMES[OTHER], blobs / partial, blobs / foreign):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(tiny)
+    assert user.json("rm", "-y", "20b")["freed_bytes"] == 2 * len(tiny)
+    assert user.files() == {foreign}
+    refused = user("rm", "-y", "20b")
+    assert refused.code == 4
+    assert "20b is not on this machine" in refused.stderr
+    assert user.files() == {foreign}
+
+
 def test_rm_leaves_the_other_models_of_a_repository(user: User, tiny: bytes) -> None:
     assert user("pull", f"hf:{SMALL}:F16").code == 0
     assert user("rm", "-y", f"hf:{SMALL}:Q8_0").code == 0
