@@ -59,6 +59,20 @@ PUBLISHED = {
 }
 
 
+def test_no_layers_on_a_device_that_is_named_is_a_plan_without_it() -> None:
+    found = plan("20b", machine(24), gpu_layers=0, devices=("CUDA0",))
+    assert (found.settings.gpu_layers, found.settings.devices) == (0, ())
+    with pytest.raises(UsageError, match="there is no device CUDA7"):
+        plan("20b", machine(24), gpu_layers=0, devices=("CUDA7",))
+
+
+def test_layers_on_gpus_that_the_user_has_excluded_are_a_contradiction() -> None:
+    with pytest.raises(UsageError, match="--gpu-layers 25 and --device cpu contradict each other"):
+        plan("20b", machine(24), gpu_layers=25, devices=())
+    with pytest.raises(UsageError, match="needs a GPU, but"):
+        plan("20b", machine(), gpu_layers=25)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_configurations_fit_with_settings_at_least_as_good(name: str) -> None:
     vram, model, ctx, ubatch, published = PUBLISHED[name]
