@@ -6,6 +6,7 @@
     ├── MemoryShortage     the model does not fit in memory (5)
     ├── Interrupted        stopped by a signal (129, 130, 143)
     ├── TooManyFailures    too many lines of a batch failed (3)
+    ├── NoHome             this user has no home folder (1)
     ├── OutputClosed       the reader of the output has closed it (0, without a message)
     └── RequestError       one request is invalid; the others continue
 
@@ -95,6 +96,16 @@ class TooManyFailures(OssctlError):
     def __init__(self, latest: str, line: int, failed: int, hint: str = "") -> None:
         lines = "line" if failed == 1 else "lines"
         super().__init__(f"stopped after {failed:,} failed {lines}; line {line}: {latest}", hint)
+
+
+class NoHome(OssctlError):
+    """This user has no home folder, as in a container whose user is in no passwd file."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this user has no home folder",
+            "Set HOME, or OSSCTL_HOME to a folder for ossctl's files and HF_HOME to one for models.",
+        )
 
 
 class OutputClosed(OssctlError):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import os
 import shutil
 import signal
 import subprocess
@@ -175,6 +177,57 @@ def test_rm_does_not_delete_a_file_that_is_being_pulled(hub: Hub, tmp_path: Path
         assert result.code == 4
         assert "another program is fetching this model" in result.stderr
         assert pull.result().code == 0
+
+
+def test_a_file_with_a_senseless_header_does_not_hide_the_other_models(hub: Hub, tmp_path: Path) -> None:
+    user, folder = User(tmp_path, hub), tmp_path / "llama.cpp"
+    folder.mkdir()
+    writer = GGUFWriter(str(folder / "odd.gguf"), "qwen3moe")
+    for key in ("block_count", "context_length", "embedding_length", "vocab_size"):
+        writer.add_uint32(f"qwen3moe.{key}", 1)
+    writer.add_float32("qwen3moe.expert_used_count", math.inf)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    shutil.copy(smollm2(), folder / "good.gguf")
+    listed = user("ls", LLAMA_CACHE=str(folder))
+    assert listed.code == 0, listed.stderr
+    assert "good.gguf" in listed.stdout
+    planned = user("plan", folder / "odd.gguf")
+    assert planned.code == 4
+    assert "no valid expert_used_count" in planned.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows always has a home folder")
+def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path) -> None:
+    shutil.copy(smollm2(), tmp_path / "m.gguf")
+    places = {"OSSCTL_HOME": str(tmp_path / "o"), "HF_HOME": str(tmp_path / "hf")}
+    with_places = homeless(tmp_path, "ls", **places, LLAMA_CACHE=str(tmp_path))
+    assert with_places.returncode == 0, with_places.stderr
+    assert "m.gguf" in with_places.stdout
+    for missing in places:
+        refused = homeless(tmp_path, "ls", **{name: at for name, at in places.items() if name != missing})
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "ossctl: this user has no home folder" in refused.stderr
+        assert missing in refused.stderr
+        assert not (tmp_path / "~").exists()
+
+
+def homeless(folder: Path, *arguments: str, **places: str) -> subprocess.CompletedProcess[str]:
+    """Run ossctl as a user whom the system does not know, as containers do."""
+    found = {"PATH": os.environ["PATH"], **places}
+    program = (
+        "import pwd, sys\n"
+        "def getpwuid(uid): raise KeyError(uid)\n"
+        "pwd.getpwuid = getpwuid\n"
+        "from ossctl.cli.main import main\n"
+        "main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder, env=found, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
 
 
 def test_ls_into_head_ends_quietly(owner: User) -> None:
