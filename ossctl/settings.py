@@ -8,6 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
+from ossctl.errors import NoHome
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -45,23 +47,30 @@ class Paths:
 
     @classmethod
     def from_environment(cls) -> "Paths":
+        """Raises NoHome."""
         home = os.environ.get("OSSCTL_HOME")
         if home:
             return cls(*(Path(home) / name for name in ("state", "data", "cache", "config")))
-        return cls(
-            platformdirs.user_state_path("ossctl"),
-            platformdirs.user_data_path("ossctl"),
-            platformdirs.user_cache_path("ossctl"),
-            platformdirs.user_config_path("ossctl"),
-        )
+        try:
+            folders = (
+                platformdirs.user_state_path("ossctl"),
+                platformdirs.user_data_path("ossctl"),
+                platformdirs.user_cache_path("ossctl"),
+                platformdirs.user_config_path("ossctl"),
+            )
+            return cls(
+                *(folder.expanduser() for folder in folders)
+            )  # old versions leave a `~` without a home
+        except RuntimeError:
+            raise NoHome from None
 
 
 def save_crash_report(trace: str) -> Path | None:
     """Write the traceback of an unexpected error to a file and return its path, or None if that fails."""
-    path = Paths.from_environment().state / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
     try:
+        path = Paths.from_environment().state / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{' '.join(sys.argv[:2])}, Python {sys.version}\n{trace}", "utf-8", "replace")
-    except OSError:
+    except (OSError, NoHome):
         return None
     return path

@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
-    "settings": set(),
+    "settings": {"errors"},
     "text": set(),
     "guide": set(),
     "dialect": {"guide"},

@@ -65,7 +65,10 @@ def _recipe(record: dict[str, object]) -> Recipe:
 
 def _folder() -> Path:
     home = os.environ.get("OSSCTL_HOME")
-    return (Path(home, "cache") if home else _user_cache() / "ossctl") / "wheels"
+    try:
+        return (Path(home, "cache") if home else _user_cache() / "ossctl") / "wheels"
+    except RuntimeError:
+        raise BuildError("this user has no home folder", "Set OSSCTL_HOME to a folder for wheels.") from None
 
 
 def _user_cache() -> Path:

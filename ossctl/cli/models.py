@@ -2,7 +2,6 @@
 
 import os
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -210,7 +209,7 @@ def _description_rows(found: "Description") -> list[tuple[str, str]]:
 
 def _at_home(name: str) -> str:
     """Shorten a path in the home folder to `~/…`, as shells expand it."""
-    home = str(Path.home()) + os.sep
+    home = os.path.expanduser(f"~{os.sep}")  # noqa: PTH111 (never raises)
     return f"~{os.sep}{name.removeprefix(home)}" if name.startswith(home) and os.name == "posix" else name
 
 

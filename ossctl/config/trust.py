@@ -5,6 +5,7 @@ programs, reaches the network, writes or deletes files, or answers for the user 
 file lists the folder in `trusted`.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,9 @@ def restricted(project: ConfigFile, user: ConfigFile | None) -> ConfigFile:
 def _is_trusted(folder: Path, listed: object) -> bool:
     folders = listed if isinstance(listed, list) else []
     return folder.resolve() in [
-        Path(each).expanduser().resolve() for each in folders if isinstance(each, str)
+        Path(os.path.expanduser(each)).resolve()  # noqa: PTH111 (never raises)
+        for each in folders
+        if isinstance(each, str)
     ]
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ossctl.engine.breakers import Breakers
@@ -10,6 +10,7 @@ from ossctl.errors import RequestError
 from ossctl.guide import Guide
 from ossctl.runtime.base import Tokens
 
+N_SEEDS = 2**64
 MAX_TOP_LOGPROBS = 20  # OpenAI's limit for top_logprobs
 
 
@@ -67,6 +68,10 @@ class Sampling:
         """Whether a penalty depends on how often a token has occurred."""
         return bool(self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1)
 
+    def with_later_seed(self, n: int) -> "Sampling":
+        """The same parameters with the seed `n` after this one. After the largest seed comes 0."""
+        return replace(self, seed=(self.seed + n) % N_SEEDS)
+
     def validate(self) -> None:
         """Raise RequestError for a value outside its range."""
         for name, (low, high) in _RANGES.items():
@@ -86,7 +91,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "top_k": (0, math.inf),
     "top_p": (0, 1),
     "min_p": (0, 1),
-    "seed": (0, 2**64 - 1),
+    "seed": (0, N_SEEDS - 1),
     "frequency_penalty": (-2, 2),  # OpenAI's range
     "presence_penalty": (-2, 2),
     "min_tokens": (0, math.inf),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
+from ossctl.errors import NoHome
 from ossctl.hub.catalogue import catalogue
 from ossctl.hub.local import LocalModel, Origin, group_shards
 from ossctl.hub.reference import MAIN, HubReference, select
@@ -28,8 +29,11 @@ _SHORTEST_COMMIT = 7  # characters; fewer could be the name of a branch
 
 
 def hub_cache() -> Path:
-    """huggingface-hub's cache folder: HF_HUB_CACHE, by default inside HF_HOME."""
-    return Path(constants.HF_HUB_CACHE).expanduser()
+    """huggingface-hub's cache folder: HF_HUB_CACHE, by default inside HF_HOME. Raises NoHome."""
+    try:
+        return Path(constants.HF_HUB_CACHE).expanduser()
+    except RuntimeError:
+        raise NoHome from None
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,16 @@ class Catalogue:
         files = (file for variant in variants for file in (*variant.files, *variant.others))
         return next((file for file in files if file.name == name), None)
 
+    def hashes_of(self, reference: HubReference) -> frozenset[str]:
+        """The known hashes of the files that `reference` selects, at any revision."""
+        return frozenset(
+            file.sha256
+            for entry in self.entries
+            for file in (*entry.variant.files, *entry.variant.others)
+            if entry.variant.reference.repo == reference.repo
+            if file.sha256 and reference.selects(shard_names(file.name)[0])
+        )
+
     def name_of(self, repo: str, first_file: str, revision: str = MAIN) -> str | None:
         """The name of the model whose first shard is `first_file` of `repo`, if the catalogue has it."""
         for entry in self.entries:

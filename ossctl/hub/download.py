@@ -50,12 +50,15 @@ def fetch(
         if n_bytes > file.n_bytes:
             n_bytes = _restart(out, digest)
         digest.advance(n_bytes)
+        furthest = n_bytes  # a server that ignores the range sends known bytes again, which is no progress
         while n_bytes < file.n_bytes:
             on_progress(n_bytes)
             try:
                 for size in _append(file, out, digest, n_bytes):
                     n_bytes = size
-                    backoff.reset()
+                    if n_bytes > furthest:
+                        furthest = n_bytes
+                        backoff.reset()
                     on_progress(n_bytes)
             except httpx2.HTTPError as error:
                 n_bytes = os.fstat(out.fileno()).st_size

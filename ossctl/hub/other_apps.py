@@ -18,7 +18,8 @@ def models_of_other_apps() -> Iterator[LocalModel]:
     """The models in the folders of LM Studio, llama.cpp and Ollama, without opening their files."""
     for folder in _lm_studio_folders():
         yield from _models_below(folder, Origin.LM_STUDIO)
-    yield from _models_below(_llama_cpp_folder(), Origin.LLAMA_CPP)
+    for folder in _llama_cpp_folders():
+        yield from _models_below(folder, Origin.LLAMA_CPP)
     for folder in _ollama_folders():
         yield from _ollama_models(folder)
 
@@ -46,30 +47,40 @@ def _lm_studio_folders() -> list[Path]:
     """The default folder (lmstudio.ai/docs/app/basics/import-model), the one of versions before 0.3, and the
     one that the user has moved models to.
     """
-    home = Path.home()
-    folders = [home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"]
-    with contextlib.suppress(OSError):
-        moved = (home / ".lmstudio-home-pointer").read_text(encoding="utf-8").strip()
-        folders.append(Path(moved) / "models")
+    folders = [*_in_home(".lmstudio", "models"), *_in_home(".cache", "lm-studio", "models")]
+    for pointer in _in_home(".lmstudio-home-pointer"):
+        with contextlib.suppress(OSError):
+            folders.append(Path(pointer.read_text(encoding="utf-8").strip()) / "models")
     return list(dict.fromkeys(folders))
 
 
-def _llama_cpp_folder() -> Path:
+def _llama_cpp_folders() -> list[Path]:
     """LLAMA_CACHE, or llama.cpp's own cache from before it used the Hugging Face one."""
     if given := os.environ.get("LLAMA_CACHE"):
-        return Path(given)
+        return [Path(given)]
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "llama.cpp"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "llama.cpp"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llama.cpp"
+        return _in_home("Library", "Caches", "llama.cpp")
+    variable, *default = ("LOCALAPPDATA", "AppData", "Local") if sys.platform == "win32" else (
+        "XDG_CACHE_HOME", ".cache"
+    )  # fmt: skip
+    if caches := os.environ.get(variable):
+        return [Path(caches) / "llama.cpp"]
+    return _in_home(*default, "llama.cpp")
 
 
 def _ollama_folders() -> list[Path]:
     """OLLAMA_MODELS, or the user's folder and that of the Linux service (docs.ollama.com/faq)."""
     if given := os.environ.get("OLLAMA_MODELS"):
         return [Path(given)]
-    return [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+    return [*_in_home(".ollama", "models"), Path("/usr/share/ollama/.ollama/models")]
+
+
+def _in_home(*parts: str) -> list[Path]:
+    """A path in the user's home folder; none without one, as for a container's user in no passwd file."""
+    try:
+        return [Path.home().joinpath(*parts)]
+    except RuntimeError:
+        return []
 
 
 def _ollama_models(folder: Path) -> Iterator[LocalModel]:

@@ -82,11 +82,12 @@ class ModelPull:
 
     def _pull(self, file: HubFile) -> None:
         pointer = self._folder.pointer(file.commit, file.name)
-        if not _is_complete(pointer, file):
-            with self._lock(file):
-                self._complete(file, pointer)
-        if not self._is_verified(pointer, file):
-            with self._lock(file):
+        with contextlib.suppress(FileNotFoundError):  # another process may be replacing a damaged file
+            if _is_complete(pointer, file) and self._is_verified(pointer, file):
+                return
+        with self._lock(file):
+            self._complete(file, pointer)
+            if not self._is_verified(pointer, file):
                 self._say(f"{file.name} is damaged on disk; fetching it again.")
                 self._discard(file, pointer)
                 self._complete(file, pointer)

@@ -23,7 +23,7 @@ def select_devices(machine: Machine, overrides: Overrides) -> tuple[Device, ...]
                 f"--device: there is no device {name}",
                 f"Available: {known}." if known else "llama.cpp finds no GPU here; use `--device cpu`.",
             )
-    names = [name.lower() for name in overrides.devices]
+    names = [name.lower() for name in overrides.devices] if overrides.gpu_layers != 0 else []
     return tuple(device for device in machine.devices if device.name.lower() in names)
 
 
@@ -33,6 +33,11 @@ def check_overrides(shape: ModelShape, overrides: Overrides, devices: Sequence[D
         raise UsageError(
             f"--ctx {overrides.ctx:,} is more than the {shape.n_ctx_train:,} that {shape.name} supports",
             f"`--ctx max` is {shape.n_ctx_train:,}.",
+        )
+    if overrides.gpu_layers and overrides.devices == ():
+        raise UsageError(
+            f"--gpu-layers {overrides.gpu_layers} and --device cpu contradict each other",
+            "Omit one of the two.",
         )
     if overrides.gpu_layers and not devices:
         raise UsageError(

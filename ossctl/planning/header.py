@@ -37,6 +37,8 @@ _PERIOD = {
 _MAMBA = 2  # a layer without a feed-forward part is computed as one that is twice as wide as its state
 _STATE_FLOAT = 4  # recurrent states are float32
 _MAX_LAYERS = 1024
+_MAX_EXPERTS = 1024  # twice LLAMA_MAX_EXPERTS, src/llama-hparams.h
+_MAX_NUMBER = 2**32 - 1  # llama.cpp has them as uint32
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Header:
 
 
 def shape_of(header: Header, name: str) -> ModelShape:
-    """The shape of a model. Raises ModelError if the header lacks a required key."""
+    """The shape of a model. Raises ModelError if the header lacks a required key, or has an invalid one."""
     keys = _Keys(header)
     n_layers = keys.required("block_count")
     if n_layers > _MAX_LAYERS:
@@ -66,6 +68,7 @@ def shape_of(header: Header, name: str) -> ModelShape:
     output = sum(size for tensor, size in tensors.other.items() if tensor.startswith("output"))
     ffn = max(keys.per_layer("feed_forward_length", n_layers, 0)) or _MAMBA * keys.get("ssm.inner_size")
     expert = max(keys.per_layer("expert_feed_forward_length", n_layers, ffn))
+    n_expert, n_expert_used = _experts(keys, n_layers, tensors)
     return ModelShape(
         name=name,
         architecture=keys.architecture,
@@ -77,8 +80,8 @@ def shape_of(header: Header, name: str) -> ModelShape:
         head_dim=head_dim,
         ffn_width=ffn,
         expert_width=expert,
-        n_expert=keys.get("expert_count"),
-        n_expert_used=max(keys.per_layer("expert_used_count", n_layers, 0)),
+        n_expert=n_expert,
+        n_expert_used=n_expert_used,
         layers=tuple(_layers(keys, n_layers, tensors)),
         embedding_bytes=sum(tensors.other.values()) - output,
         output_bytes=output + tied,
@@ -100,27 +103,38 @@ class _Keys:
         self.architecture = str(header.metadata.get("general.architecture", ""))
 
     def get(self, key: str) -> int:
-        """A number as an integer, 0 if it is missing."""
+        """A number as an integer, 0 if it is missing. Raises ModelError."""
         value = self._header.metadata.get(f"{self.architecture}.{key}", 0)
-        return int(value) if isinstance(value, int | float) else 0
+        return 0 if isinstance(value, str) else self._checked(key, value)
 
     def required(self, key: str) -> int:
         """A positive integer. Raises ModelError."""
         value = self.get(key)
         if value < 1:
-            raise ModelError(
-                f"the GGUF header has no valid {key} for architecture '{self.architecture}'",
-                "It is not a language model, or the file is damaged.",
-            )
+            raise self.invalid(key)
         return value
 
-    def array(self, key: str) -> Sequence[Number]:
-        return self._header.arrays.get(f"{self.architecture}.{key}", ())
+    def array(self, key: str) -> list[int]:
+        """Numbers as integers, none if they are missing. Raises ModelError."""
+        values = self._header.arrays.get(f"{self.architecture}.{key}", ())
+        return [self._checked(key, value) for value in values]
 
     def per_layer(self, key: str, n_layers: int, default: int = 1) -> list[int]:
         """An integer for each layer. Files have a list, or one value for all layers."""
-        values = [int(value) for value in self.array(key)][:n_layers]
+        values = self.array(key)[:n_layers]
         return values + [self.get(key) or default] * (n_layers - len(values))
+
+    def _checked(self, key: str, value: Number) -> int:
+        if not 0 <= value <= _MAX_NUMBER:  # nor is NaN
+            raise self.invalid(key)
+        return int(value)
+
+    def invalid(self, key: str) -> ModelError:
+        """The error for a key without a value that can be used."""
+        return ModelError(
+            f"the GGUF header has no valid {key} for architecture '{self.architecture}'",
+            "It is not a language model, or the file is damaged.",
+        )
 
 
 def _layers(keys: _Keys, n_layers: int, tensors: "_TensorBytes") -> Iterator[LayerShape]:
@@ -143,12 +157,26 @@ def _layers(keys: _Keys, n_layers: int, tensors: "_TensorBytes") -> Iterator[Lay
         )
 
 
+def _experts(keys: _Keys, n_layers: int, tensors: "_TensorBytes") -> tuple[int, int]:
+    """The number of experts, and how many a token uses. Raises ModelError as llama.cpp fails."""
+    n_expert = keys.get("expert_count")
+    n_used = max(keys.per_layer("expert_used_count", n_layers, 0))
+    has_experts = any(tensors.experts.values())
+    if n_expert > _MAX_EXPERTS or (has_experts and not n_expert):
+        raise keys.invalid("expert_count")
+    if n_used > n_expert or (has_experts and not n_used):
+        raise keys.invalid("expert_used_count")
+    return n_expert, n_used
+
+
 def _latent(keys: _Keys) -> LatentAttention | None:
     """The widths of MLA; files without those of its heads are computed as usual attention."""
     key = keys.get("attention.key_length_mla")
     if not key:
         return None
     rope = keys.get("rope.dimension_count")
+    if rope > key:
+        raise keys.invalid("rope.dimension_count")
     return LatentAttention(
         q_rank=keys.get("attention.q_lora_rank"),
         kv_rank=keys.get("attention.kv_lora_rank"),

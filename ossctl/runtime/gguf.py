@@ -18,7 +18,7 @@ from ossctl.runtime.log import llama_log
 MAGIC = b"GGUF"
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 _SHORT_ARRAY = 4096  # values: more than any model has layers, less than a vocabulary has tokens
-_SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-\d{5}\.gguf")
+_SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 
 # enum gguf_type, ggml/include/gguf.h
 _ARRAY, _STRING = 9, 8
@@ -64,7 +64,8 @@ class GgufHeader:
     @property
     def pooling(self) -> int:
         """How the vectors of tokens become one vector (enum llama_pooling_type); 0 if they do not."""
-        return int(self.metadata.get(f"{self.architecture}.pooling_type", 0))
+        value = self.metadata.get(f"{self.architecture}.pooling_type", 0)
+        return value if isinstance(value, int) else 0
 
     @property
     def n_bytes(self) -> int:
@@ -170,13 +171,14 @@ def read_header_start(data: bytes) -> GgufHeader | None:
 
 def split_files(path: Path, header: GgufHeader) -> tuple[Path, ...]:
     """All files of the model whose first part is `path`. Raises ModelError if it is a later part."""
-    count = int(header.metadata.get("split.count", 1))
-    if count <= 1:
+    count = header.metadata.get("split.count", 1)
+    if count in (0, 1):
         return (path,)
     found = _SPLIT_NAME.fullmatch(path.name)
-    if found is None or int(found[2]) != 1:
+    if found is None or int(found[2]) != 1 or int(found[3]) != count:
         raise ModelError(f"{path} is not the first of {count} parts", "Give the path of the first part.")
-    return tuple(path.with_name(f"{found[1]}-{n:05d}-of-{count:05d}.gguf") for n in range(1, count + 1))
+    n_parts = int(found[3])
+    return tuple(path.with_name(f"{found[1]}-{n:05d}-of-{n_parts:05d}.gguf") for n in range(1, n_parts + 1))
 
 
 def check_complete(path: Path, header: GgufHeader) -> None:

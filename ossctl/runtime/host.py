@@ -14,6 +14,7 @@ from math import ceil
 from pathlib import Path
 
 _ROOT = Path("/")
+_PAGES = ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES")
 _NO_LIMIT = 1 << 60  # cgroup v1 writes a number near 2**63 for no limit
 _NVIDIA, _AMD = 0x10DE, 0x1002  # PCI vendors
 _DISPLAY = 0x03  # PCI base class
@@ -71,10 +72,12 @@ def carved_out(device_id: str, total: int, ram_total: int, root: Path = _ROOT) -
 
 
 def linux_ram(root: Path) -> Ram:
-    """The smallest of /proc/meminfo and the limits of this process's cgroups (v1 and v2)."""
+    """The smallest of /proc/meminfo, or sysinfo(2) without it, and the limits of this process's cgroups."""
     info: dict[str, str] = dict(re.findall(r"^(\w+):\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE))
-    total = int(info.get("MemTotal", 0)) * 1024
-    free = int(info.get("MemAvailable", "0")) * 1024
+    if "MemAvailable" in info:
+        total, free = (int(info[name]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    else:
+        total, free = (os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") for name in _PAGES)
     for limit, used in _cgroup_memory(root):
         if 0 < limit < _NO_LIMIT:
             total, free = min(total, limit), min(free, max(0, limit - used))
@@ -88,11 +91,23 @@ def _cgroup_memory(root: Path) -> Iterable[tuple[int, int]]:
         limit, used = ("memory.max", "memory.current") if v2.exists() else (
             "memory.limit_in_bytes", "memory.usage_in_bytes"
         )  # fmt: skip
-        text = _text(folder / "memory.stat")
-        droppable = max(
-            map(int, re.findall(r"^(?:total_)?inactive_file (\d+)$", text, re.MULTILINE)), default=0
-        )
+        droppable = _droppable(_text(folder / "memory.stat"))
         yield _number(folder / limit), max(0, _number(folder / used) - droppable)
+
+
+def _droppable(stat: str) -> int:
+    """Bytes of the page cache that are clean, from a memory.stat; locked pages are in neither of the lists.
+
+    Pages that were read twice are active, as those of a model that was loaded before, and can be dropped too.
+    The values of v1 that include groups below start with `total_`.
+    """
+    found: dict[str, str] = dict(re.findall(r"^(\w+) (\d+)$", stat, re.MULTILINE))
+
+    def total(*names: str) -> int:
+        return sum(int(found.get(f"total_{name}") or found.get(name, "0")) for name in names)
+
+    unwritten = total("file_dirty", "file_writeback", "dirty", "writeback")  # v2 and v1
+    return max(0, total("active_file", "inactive_file") - unwritten)
 
 
 def _cgroup_folders(root: Path, controller: str) -> Iterable[Path]:

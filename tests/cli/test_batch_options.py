@@ -127,6 +127,17 @@ def test_an_unsupported_field_fails_its_line_by_name(fields: Result, name: str) 
     assert next(iter(UNSUPPORTED[name])) in error["message"]
 
 
+def test_after_the_largest_seed_comes_0(tmp_path: Path) -> None:
+    last = 2**64 - 1
+    write_jsonl(tmp_path / "in.jsonl", {"prompt": "Hi", "n": 2}, {"prompt": "Hi", "n": 2, "seed": last})
+    options = ("-m", "nano", "-n", 1, "--order", "input")
+    records = ossctl("batch", "in.jsonl", *options, "--seed", last, cwd=tmp_path).records
+    assert [record["response"]["body"]["settings"]["seed"] for record in records] == [0, last]
+    answers = ossctl("run", "Hi", *options[:4], "--n", 2, "--seed", last, "--json", cwd=tmp_path)
+    assert f'"seed": {last}' in answers.stdout
+    assert '"seed": 0' in answers.stdout
+
+
 def test_choices_share_one_prompt_and_have_consecutive_seeds(
     tmp_path: Path, model: tuple[object, ...]
 ) -> None:

@@ -62,6 +62,14 @@ def test_each_model_answers_each_prompt_as_a_batch_would(tmp_path: Path) -> None
         assert [each["answer"] for each in found] == [content_of(each) for each in batch.records]
 
 
+@pytest.mark.parametrize("seed", [2**63, 2**64 - 1])
+def test_the_largest_seeds_are_seeds_too(tmp_path: Path, seed: int) -> None:
+    result = compare(tmp_path, "-m", "nano", "-e", "low,high", SUM, NORWAY, "--seed", seed, "-n", 2, "--json")
+    assert result.code == 0, result.stderr
+    found = [each["seed"] for each in lines_of(result.stdout, "answer")]
+    assert found == [(seed + n) % 2**64 for n in (1, 1, 2, 2)]
+
+
 def test_piped_output_is_plain_text_and_efforts_share_a_load(tmp_path: Path) -> None:
     result = compare(
         tmp_path, "-m", "nano", "-e", "low,high", SUM, "--diff", "--reasoning", "-n", 30, "-o", "o.jsonl"

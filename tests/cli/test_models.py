@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import os
 import shutil
 import signal
 import subprocess
@@ -177,6 +179,57 @@ def test_rm_does_not_delete_a_file_that_is_being_pulled(hub: Hub, tmp_path: Path
         assert pull.result().code == 0
 
 
+def test_a_file_with_a_senseless_header_does_not_hide_the_other_models(hub: Hub, tmp_path: Path) -> None:
+    user, folder = User(tmp_path, hub), tmp_path / "llama.cpp"
+    folder.mkdir()
+    writer = GGUFWriter(str(folder / "odd.gguf"), "qwen3moe")
+    for key in ("block_count", "context_length", "embedding_length", "vocab_size"):
+        writer.add_uint32(f"qwen3moe.{key}", 1)
+    writer.add_float32("qwen3moe.expert_used_count", math.inf)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    shutil.copy(smollm2(), folder / "good.gguf")
+    listed = user("ls", LLAMA_CACHE=str(folder))
+    assert listed.code == 0, listed.stderr
+    assert "good.gguf" in listed.stdout
+    planned = user("plan", folder / "odd.gguf")
+    assert planned.code == 4
+    assert "no valid expert_used_count" in planned.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows always has a home folder")
+def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path) -> None:
+    shutil.copy(smollm2(), tmp_path / "m.gguf")
+    places = {"OSSCTL_HOME": str(tmp_path / "o"), "HF_HOME": str(tmp_path / "hf")}
+    with_places = homeless(tmp_path, "ls", **places, LLAMA_CACHE=str(tmp_path))
+    assert with_places.returncode == 0, with_places.stderr
+    assert "m.gguf" in with_places.stdout
+    for missing in places:
+        refused = homeless(tmp_path, "ls", **{name: at for name, at in places.items() if name != missing})
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "ossctl: this user has no home folder" in refused.stderr
+        assert missing in refused.stderr
+        assert not (tmp_path / "~").exists()
+
+
+def homeless(folder: Path, *arguments: str, **places: str) -> subprocess.CompletedProcess[str]:
+    """Run ossctl as a user whom the system does not know, as containers do."""
+    found = {"PATH": os.environ["PATH"], **places}
+    program = (
+        "import pwd, sys\n"
+        "def getpwuid(uid): raise KeyError(uid)\n"
+        "pwd.getpwuid = getpwuid\n"
+        "from ossctl.cli.main import main\n"
+        "main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder, env=found, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
 def test_ls_into_head_ends_quietly(owner: User) -> None:
     found = environment(owner.folder, HF_HOME=str(owner.folder / "hf"))
     with subprocess.Popen(
@@ -302,6 +355,24 @@ def test_rm_says_what_it_frees_and_gives_the_space_back(user: User, tiny: bytes)
     assert user("rm", "-y", "20b").code == 0
     assert user.files() == set()
     assert user("ls").stdout == ""
+
+
+def test_rm_of_a_name_deletes_any_revision_of_the_model_and_nothing_else(
+    hub: Hub, tmp_path: Path, tiny: bytes
+) -> None:
+    user, repo = User(tmp_path, hub), tmp_path / "hf" / "hub" / f"models--{OTHER.replace('/', '--')}"
+    snapshot, blobs = repo / "snapshots" / ("0" * 40), repo / "blobs"
+    partial = catalogue().entry("20b").variant.files[0].sha256 + ".incomplete"
+    foreign = "a" * 64 + ".incomplete"
+    for file in (snapshot / NAMES[OTHER], blobs / partial, blobs / foreign):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(tiny)
+    assert user.json("rm", "-y", "20b")["freed_bytes"] == 2 * len(tiny)
+    assert user.files() == {foreign}
+    refused = user("rm", "-y", "20b")
+    assert refused.code == 4
+    assert "20b is not on this machine" in refused.stderr
+    assert user.files() == {foreign}
 
 
 def test_rm_leaves_the_other_models_of_a_repository(user: User, tiny: bytes) -> None:

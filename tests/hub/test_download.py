@@ -172,6 +172,14 @@ def test_a_server_that_ignores_the_range_restarts_the_download(hub: Hub, fetchin
     assert fetching.data == DATA
 
 
+def test_a_server_that_always_starts_over_and_hangs_up_is_an_error(hub: Hub, fetching: Fetching) -> None:
+    hub.faults = [WholeFile(after=1_000_000)] * 30  # then it sends all of it
+    with pytest.raises(ModelError):
+        fetching.run()
+    assert sum(seconds for seconds, _ in fetching.waits) > 120
+    assert len(hub.served) == 12
+
+
 @pytest.mark.parametrize("before", [[], [Cut(1_000_000)]], ids=["at first", "later"])
 def test_a_login_page_never_becomes_part_of_the_file(
     hub: Hub, fetching: Fetching, before: list[Fault]

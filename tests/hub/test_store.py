@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Barrier, get_ident
 
 import pytest
 from huggingface_hub import constants, hf_hub_download, scan_cache_dir
@@ -168,6 +170,25 @@ def test_a_pull_replaces_a_damaged_file(hub: Hub, pulling: Pulling, damage: Call
     path = pulling().first
     damage(path.resolve())
     assert pulling().first.read_bytes() == DATA
+
+
+def test_two_pulls_of_a_damaged_file_fetch_it_once(hub: Hub, pulling: Pulling) -> None:
+    hub.add(REPO, {"m.gguf": DATA})
+    change(pulling().first.resolve())
+    both_have_read_it, late = Barrier(2, timeout=60), set[int]()
+
+    def on_progress(transfer: Transfer) -> None:
+        if transfer.status.startswith("verifying") and get_ident() not in late:
+            late.add(get_ident())
+            both_have_read_it.wait()
+
+    model, said = find_model(HubReference(REPO), lambda *_: None), list[str]()
+    pulls = [ModelPull(model, pulling.records, on_progress, said.append) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(ModelPull.run, pulls))
+    assert [each.first.read_bytes() for each in found] == [DATA, DATA]
+    assert len(hub.served) == 2
+    assert said == ["m.gguf is damaged on disk; fetching it again."]
 
 
 def test_a_new_commit_with_the_same_file_fetches_nothing(hub: Hub, pulling: Pulling) -> None:

@@ -59,6 +59,18 @@ PUBLISHED = {
 }
 
 
+def test_no_layers_on_a_device_that_is_named_is_a_plan_without_it() -> None:
+    found = plan("20b", machine(24), gpu_layers=0, devices=("CUDA0",))
+    assert (found.settings.gpu_layers, found.settings.devices) == (0, ())
+    with pytest.raises(UsageError, match="there is no device CUDA7"):
+        plan("20b", machine(24), gpu_layers=0, devices=("CUDA7",))
+
+
+def test_layers_for_gpus_that_the_machine_lacks_are_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="needs a GPU, but"):
+        plan("20b", machine(), gpu_layers=25)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_configurations_fit_with_settings_at_least_as_good(name: str) -> None:
     vram, model, ctx, ubatch, published = PUBLISHED[name]
@@ -342,7 +354,7 @@ def test_the_error_for_a_model_that_does_not_fit_says_what_it_needs() -> None:
     [
         ({"ctx": 200_000}, "more than the 131,072"),
         ({"devices": ("CUDA7",)}, "no device CUDA7"),
-        ({"devices": (), "gpu_layers": 5}, "needs a GPU"),
+        ({"devices": (), "gpu_layers": 5}, "--gpu-layers 5 and --device cpu contradict each other"),
         ({"devices": (), "cpu_moe": 5}, "needs a GPU: without one"),
         ({"gpu_layers": 5, "cpu_moe": 2}, "keeps 20 layers"),
     ],

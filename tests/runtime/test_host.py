@@ -35,6 +35,13 @@ def test_available_ram_counts_what_the_kernel_would_drop(tmp_path: Path) -> None
     assert (found.total, found.free) == (32 * GIB, 16 * GIB)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_ram_is_known_without_proc(tmp_path: Path) -> None:
+    found = linux_ram(tmp_path)
+    assert found.total == pytest.approx(psutil.virtual_memory().total, rel=0.1)
+    assert 0 < found.free <= found.total
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /sys")
 def test_what_an_apus_firmware_keeps_is_read_from_its_driver(tmp_path: Path) -> None:
     root = tree(tmp_path, {"sys/bus/pci/devices/0000:c1:00.0/mem_info_vram_total": f"{96 * GIB}\n"})
@@ -59,11 +66,29 @@ def test_elsewhere_the_firmware_keeps_what_ram_cannot_hold(monkeypatch: pytest.M
             "sys/fs/cgroup/box/memory.current": str(6 * GIB),
             "sys/fs/cgroup/box/memory.stat": f"anon 5\ninactive_file {3 * GIB}\n",
         },
+        {  # a model that was read twice, and a file that is not written yet
+            "proc/self/cgroup": "0::/box\n",
+            "sys/fs/cgroup/box/memory.max": str(8 * GIB),
+            "sys/fs/cgroup/box/memory.current": str(7 * GIB),
+            "sys/fs/cgroup/box/memory.stat": (
+                f"file {5 * GIB}\nfile_dirty {GIB}\nfile_writeback 0\ninactive_file {GIB}\n"
+                f"active_file {4 * GIB}\nunevictable {GIB}\n"
+            ),
+        },
         {
             "proc/self/cgroup": "12:cpu,cpuacct:/box\n4:memory:/box\n0::/\n",
             "sys/fs/cgroup/memory/box/memory.limit_in_bytes": str(8 * GIB),
             "sys/fs/cgroup/memory/box/memory.usage_in_bytes": str(6 * GIB),
             "sys/fs/cgroup/memory/box/memory.stat": f"inactive_file 1\ntotal_inactive_file {3 * GIB}\n",
+        },
+        {
+            "proc/self/cgroup": "4:memory:/box\n",
+            "sys/fs/cgroup/memory/box/memory.limit_in_bytes": str(8 * GIB),
+            "sys/fs/cgroup/memory/box/memory.usage_in_bytes": str(7 * GIB),
+            "sys/fs/cgroup/memory/box/memory.stat": (
+                f"active_file 1\ndirty 1\ntotal_dirty {GIB}\ntotal_writeback 0\n"
+                f"total_inactive_file {GIB}\ntotal_active_file {4 * GIB}\n"
+            ),
         },
         {  # the limit is on the group above
             "proc/self/cgroup": "0::/box/inner\n",
@@ -77,7 +102,7 @@ def test_elsewhere_the_firmware_keeps_what_ram_cannot_hold(monkeypatch: pytest.M
             "sys/fs/cgroup/memory.current": str(3 * GIB),
         },
     ],
-    ids=["v2", "v1", "above", "container"],
+    ids=["v2", "v2, read twice", "v1", "v1, read twice", "above", "container"],
 )
 def test_a_container_limits_ram(tmp_path: Path, files: dict[str, str]) -> None:
     found = linux_ram(tree(tmp_path, {**MEMINFO, **files}))

@@ -59,7 +59,9 @@ class Flip:
 
 @dataclass(frozen=True)
 class WholeFile:
-    """The server ignores the range that was asked for, and sends everything."""
+    """The server ignores the range that was asked for, and sends everything, or the first `after` bytes."""
+
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -375,7 +377,8 @@ class _Cdn(_Handler):
         self._body(memoryview(data)[start:], fault)
 
     def _body(self, body: memoryview, fault: Fault) -> None:
-        limit = fault.after if isinstance(fault, Cut | Stall) else len(body)
+        after = fault.after if isinstance(fault, Cut | Stall | WholeFile) else None
+        limit = len(body) if after is None else after
         started = time.monotonic()
         try:
             for at in range(0, min(limit, len(body)), _PIECE):

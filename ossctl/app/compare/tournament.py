@@ -171,7 +171,7 @@ def _keys(entrant: Entrant, tasks: Sequence[Task]) -> dict[str, str]:
     keys = {}
     for task in tasks:
         state = identity.copy()
-        state.update(task.request_key.failure + task.sampling.seed.to_bytes(8, signed=True))
+        state.update(task.request_key.failure + task.sampling.seed.to_bytes(8))
         keys[task.custom_id] = state.hexdigest()
     return keys
 

@@ -99,8 +99,7 @@ def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_
     prompt = dialect.render(spec.conversation)
     generations = []
     for index in range(n):
-        sampling = replace(spec.sampling, seed=spec.sampling.seed + index)
-        choice = replace(spec, sampling=sampling)
+        choice = replace(spec, sampling=spec.sampling.with_later_seed(index))
         name = f"{request_id}.{index}" if index else request_id
         request = _request(model, choice, name, prompt)
         generations.append(Generation(request, dialect.parser(prompt, spec.conversation), choice.stops))

@@ -28,7 +28,7 @@ def retry_of(
     prompt = request.prompt.tolist()
     request = replace(
         request,
-        sampling=replace(request.sampling, seed=request.sampling.seed + step),
+        sampling=request.sampling.with_later_seed(step),
         guide=model.dialect.guide(spec.conversation, prompt),
         timeout=timeout,
     )

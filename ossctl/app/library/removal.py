@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ossctl.app.library.resolve import NANO, hub_reference, is_path, locate, open_records
+from ossctl.config.alias import model_behind
 from ossctl.errors import ModelError, UsageError
 from ossctl.hub.cache import RepoFolder
 from ossctl.hub.catalogue import catalogue
@@ -18,11 +19,13 @@ def plan_removal(reference: str) -> Removal:
 
     Raises ModelError (not on this machine, unknown name) and UsageError (not in the Hugging Face cache).
     """
+    reference = model_behind(reference)
     if reference == NANO:
         raise UsageError("nano is part of ossctl and cannot be deleted", "Uninstall ossctl to remove it.")
-    if is_path(reference) and catalogue().find(reference) is None:
+    entry = catalogue().find(reference)
+    if entry is None and is_path(reference):
         raise UsageError(f"{reference} is a path, not a pulled model", "Delete the file yourself.")
-    wanted = hub_reference(reference)
+    wanted = entry.variant.reference if entry else hub_reference(reference)
     folder = RepoFolder.of(wanted.repo)
     model, incomplete = folder.find(wanted), _incomplete_files(folder, wanted)
     if model is None and not incomplete:
@@ -56,7 +59,8 @@ def _check_origin(reference: str) -> None:
 
 
 def _incomplete_files(folder: RepoFolder, wanted: HubReference) -> list[Path]:
-    """Partial downloads of a model, or of the whole repository if its hashes are not in the catalogue."""
-    entries = [entry for entry in catalogue().entries if entry.variant.reference == wanted]
-    hashes = {file.sha256 for entry in entries for file in entry.variant.files if file.sha256}
-    return [path for path in folder.incomplete_files if not hashes or path.name.partition(".")[0] in hashes]
+    """Partial downloads of the repository, or those known to be of the model in it that is selected."""
+    if not wanted.selector:
+        return folder.incomplete_files
+    hashes = catalogue().hashes_of(wanted)
+    return [path for path in folder.incomplete_files if path.name.partition(".")[0] in hashes]

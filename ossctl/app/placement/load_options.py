@@ -69,4 +69,10 @@ def _device_names(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UsageError("--device is empty", "Use `--device cpu` for no GPU.")
-    return tuple(name for name in names if name.lower() not in _NO_GPU)
+    gpus = tuple(name for name in names if name.lower() not in _NO_GPU)
+    if gpus and len(gpus) < len(names):
+        raise UsageError(
+            f"--device {text} has both GPUs and no GPU",
+            "Use `--device cpu` for no GPU, or only names of GPUs; --gpu-layers leaves layers to the CPU.",
+        )
+    return gpus

@@ -256,8 +256,8 @@ class ToolLoop:
         """Generate `n` answers with consecutive seeds, or a single one with its tool calls."""
         if n == 1:
             return (self._with_calls(spec),)
-        seeds = range(spec.sampling.seed, spec.sampling.seed + n)
-        return self._generate([replace(spec, sampling=replace(spec.sampling, seed=seed)) for seed in seeds])
+        samplings = map(spec.sampling.with_later_seed, range(n))
+        return self._generate([replace(spec, sampling=sampling) for sampling in samplings])
 
     def _with_calls(self, spec: GenerationSpec) -> RunAnswer:
         """Generate, run the calls and generate again, until an answer has none that can be run."""

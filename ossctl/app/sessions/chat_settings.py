@@ -11,10 +11,8 @@ from ossctl.app.inference.defaults import SCHEMA_RETRIES
 from ossctl.app.inference.options import GenerationOptions, json_format_of
 from ossctl.app.user_text import text_of
 from ossctl.dialect import Effort, JsonFormat, Think
-from ossctl.engine.request import Sampling
+from ossctl.engine.request import N_SEEDS, Sampling
 from ossctl.guide import TextFormat
-
-_SEEDS = 2**64
 
 _Settings = TypeVar("_Settings", bound="ChatSettings")
 
@@ -85,12 +83,12 @@ class ChatSettings:
 
     def next_seed(self, n_answers: int) -> int:
         """The seed after `n_answers` answers."""
-        return (self.seed + n_answers) % _SEEDS
+        return (self.seed + n_answers) % N_SEEDS
 
     def with_next_seed(self, seed: int, n_answers: int) -> "ChatSettings":
         """The settings with another seed for the answer after `n_answers`. Raises RequestError."""
         replace(self, seed=seed).sampling(0)
-        return replace(self, seed=(seed - n_answers) % _SEEDS)
+        return replace(self, seed=(seed - n_answers) % N_SEEDS)
 
     def record(self) -> dict[str, Any]:
         """The settings that are set, for the database and JSON."""

@@ -1,5 +1,6 @@
 """The sources that `--files` and `--browser` give."""
 
+import os
 from pathlib import Path
 
 from ossctl.app.tools.browser.folder_library import FolderLibrary
@@ -47,7 +48,7 @@ def _server_source(given: str, seconds: float) -> BrowserSource:
 
 
 def _folder(given: str, option: str) -> Path:
-    folder = Path(given).expanduser()
+    folder = Path(os.path.expanduser(given))  # noqa: PTH111 (never raises)
     if not folder.is_dir():
         raise UsageError(
             f"{option} {given}: {'not a folder' if folder.exists() else 'there is no such folder'}"

@@ -61,8 +61,7 @@ def read_sampling(options: SamplingOptions, line: int, default: Sampling) -> Sam
     if options.dry_sequence_breakers is not None:
         given["dry_sequence_breakers"] = tuple(options.dry_sequence_breakers)
     sampling = replace(
-        default,
-        seed=default.seed + line if options.seed is None else options.seed,
+        default.with_later_seed(line) if options.seed is None else replace(default, seed=options.seed),
         logit_bias=_logit_bias(options.logit_bias or {}),
         logprobs=_logprobs(options),
         **given,

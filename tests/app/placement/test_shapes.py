@@ -1,7 +1,10 @@
 """Shapes of models: from files, shards, headers, and those that the package ships."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gguf import GGUFWriter
 
@@ -72,10 +75,32 @@ def test_the_start_of_another_file_is_a_model_error() -> None:
         read_header_start(b"<html>not found")
 
 
+def write_header(path: Path, changed: Mapping[str, object]) -> None:
+    """A model of two layers with 8 experts, 2 of them used; None leaves a key out."""
+    counts = {
+        "block_count": 2, "context_length": 64, "embedding_length": 64, "attention.head_count": 2,
+        "feed_forward_length": 64, "expert_count": 8, "expert_used_count": 2, "vocab_size": 16,
+    }  # fmt: skip
+    writer = GGUFWriter(str(path), "llama")
+    for key, value in {**{f"llama.{name}": count for name, count in counts.items()}, **changed}.items():
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        elif isinstance(value, list):
+            writer.add_array(key, value)
+        elif isinstance(value, float):
+            writer.add_float64(key, value)
+        elif isinstance(value, int):
+            writer.add_int64(key, value)
+    for layer in range(2):
+        writer.add_tensor(f"blk.{layer}.ffn_up_exps.weight", np.zeros((8, 64, 64), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def split(path: Path, folder: Path, n_parts: int) -> Path:
     """Write `n_parts` shards with the tensors of `path`, all zeros, and return the first."""
-    import numpy as np
-
     tensors = read_header(path).tensors
     for part in range(n_parts):
         name = folder / f"m-{part + 1:05d}-of-{n_parts:05d}.gguf"
@@ -119,6 +144,42 @@ def test_the_error_for_a_missing_shard_names_it(tmp_path: Path) -> None:
     first.with_name("m-00002-of-00002.gguf").unlink()
     with pytest.raises(ModelError, match="00002-of-00002"):
         shape_of_file(first)
+
+
+@pytest.mark.parametrize("count", [3, 4_000_000_000, "two"])
+def test_a_count_of_shards_that_the_name_does_not_have_is_a_model_error(
+    tmp_path: Path, count: int | str
+) -> None:
+    path = tmp_path / "m-00001-of-00002.gguf"
+    write_header(path, {"split.count": count})
+    with pytest.raises(ModelError, match=f"not the first of {count} parts"):
+        shape_of_file(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("expert_used_count", None),
+        ("expert_used_count", math.inf),
+        ("expert_used_count", math.nan),
+        ("expert_used_count", 4_000_000),
+        ("expert_used_count", 9),
+        ("expert_used_count", [-1, 2]),
+        ("expert_count", None),
+        ("expert_count", 4_000_000),
+        ("attention.head_count", -1),
+        ("attention.key_length", math.inf),
+        ("feed_forward_length", [math.nan]),
+        ("attention.sliding_window", 1e300),
+        ("context_length", math.inf),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_a_model_error_that_names_it(
+    tmp_path: Path, key: str, value: float | list[float] | None
+) -> None:
+    write_header(tmp_path / "x.gguf", {f"llama.{key}": value})
+    with pytest.raises(ModelError, match=f"no valid {key} for"):
+        shape_of_file(tmp_path / "x.gguf")
 
 
 def test_a_header_without_layers_is_a_model_error(tmp_path: Path) -> None:

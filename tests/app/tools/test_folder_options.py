@@ -30,6 +30,11 @@ def test_the_functions_of_a_folder(folder: Path) -> None:
     assert names(browser=str(folder)) == ["browser_search", "browser_open", "browser_find"]
 
 
+def test_the_folder_of_a_user_who_does_not_exist_is_missing() -> None:
+    with pytest.raises(UsageError, match="--files ~nobody-here/x: there is no such folder"):
+        names(files="~nobody-here/x")
+
+
 def test_a_name_that_ends_like_the_option(folder: Path) -> None:
     (folder / "x:rw").mkdir()
     assert len(names(files=f"{folder}/x:rw:ro")) == 3

@@ -33,6 +33,7 @@ from ossctl.app.eval.inspect.shared import ENGINES
 from ossctl.app.wire.chat_completions import Task, parse_task
 from ossctl.app.wire.lines import Line
 from ossctl.dialect import Conversation, Message
+from ossctl.engine.request import N_SEEDS
 from ossctl.errors import OssctlError, RequestError
 from ossctl.harmony.dialect import HarmonyDialect
 
@@ -190,7 +191,8 @@ class OssctlAPI(ModelAPI):
         state = sample_state()
         epoch = state.epoch if state else 1
         if "seed" in body:
-            return int(body["seed"]) + (epoch - 1) * (body.get("n") or 1)
+            seed = int(body["seed"])
+            return seed if epoch == 1 else (seed + (epoch - 1) * (body.get("n") or 1)) % N_SEEDS
         base = self._served.settings.defaults.sampling.seed
         what = body if state is None else str(state.sample_id)
         asked = blake2b(msgspec.json.encode((what, epoch, base), enc_hook=repr), digest_size=8).digest()

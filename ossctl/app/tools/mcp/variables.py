@@ -43,7 +43,7 @@ class Variables:
 
 # Cursor's own variables.
 _PLACES: Mapping[str, Callable[[], str]] = {
-    "userHome": lambda: str(Path.home()),
+    "userHome": lambda: os.path.expanduser("~"),  # noqa: PTH111 (never raises)
     "workspaceFolder": lambda: str(Path.cwd()),
     "workspaceFolderBasename": lambda: Path.cwd().name,
     "pathSeparator": lambda: os.sep,

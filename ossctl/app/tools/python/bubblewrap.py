@@ -1,5 +1,6 @@
 """Runs the model's Python in bubblewrap's namespaces: CPython without network and with read-only files."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,7 @@ def own_python() -> Sequence[str]:
 def _prefixes() -> Sequence[str]:
     """The folders of the Python that runs ossctl; none if the user's home is inside them."""
     prefixes = [Path(each).resolve() for each in dict.fromkeys((sys.base_prefix, sys.prefix))]
-    if not sys.executable or any(Path.home().is_relative_to(each) for each in prefixes):
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 (never raises)
+    if not sys.executable or any(home.is_relative_to(each) for each in prefixes):
         return ()
     return [str(each) for each in prefixes]
