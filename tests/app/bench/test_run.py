@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -184,12 +185,19 @@ def test_a_time_that_cannot_be_measured_costs_no_other_result(tmp_path: Path) ->
     assert len(report.batches) == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.usefixtures("no_server")
-def test_a_signal_kills_a_program_whose_answer_is_awaited(byte_model_path: Path) -> None:
+def test_ctrl_c_at_a_program_that_is_measured_keeps_other_results(byte_model_path: Path) -> None:
+    def ctrl_c() -> None:  # as a terminal sends it, to the programs that we have started as well
+        own = os.getpid()
+        for pid in map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split()):
+            os.kill(pid, signal.SIGINT)
+        os.kill(own, signal.SIGINT)
+
     class Interrupted(Watched):
         def step(self, what: str) -> None:
-            if what == "the time to the first token":
-                Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+            if "first token" in what:
+                Timer(0.1, ctrl_c).start()
 
     watched = Interrupted()
     report = measure(BenchOptions("bytes", byte_model_path, CPU, STARTED), watched)
