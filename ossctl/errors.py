@@ -6,13 +6,9 @@
     ├── MemoryShortage     the model does not fit in memory (5)
     ├── Interrupted        stopped by a signal (129, 130, 143)
     ├── TooManyFailures    too many lines of a batch failed (3)
-<<<<<<< HEAD
+    ├── NoHome             this user has no home folder (1)
     ├── OutputLost         standard output cannot be written (1)
     │   └── OutputClosed   its reader has closed it (0, without a message)
-=======
-    ├── NoHome             this user has no home folder (1)
-    ├── OutputClosed       the reader of the output has closed it (0, without a message)
->>>>>>> ab8fa927bec2efc9c4681d1f01ffb3c4f82fb369
     └── RequestError       one request is invalid; the others continue
 
 Any other exception that reaches `main` is a bug and ends with exit code 1.
@@ -103,13 +99,6 @@ class TooManyFailures(OssctlError):
         super().__init__(f"stopped after {failed:,} failed {lines}; line {line}: {latest}", hint)
 
 
-<<<<<<< HEAD
-class OutputLost(OssctlError):
-    """Standard output cannot be written. What else is written to it is discarded."""
-
-
-class OutputClosed(OutputLost):
-=======
 class NoHome(OssctlError):
     """This user has no home folder, as in a container whose user is in no passwd file."""
 
@@ -120,8 +109,11 @@ class NoHome(OssctlError):
         )
 
 
-class OutputClosed(OssctlError):
->>>>>>> ab8fa927bec2efc9c4681d1f01ffb3c4f82fb369
+class OutputLost(OssctlError):
+    """Standard output cannot be written. What else is written to it is discarded."""
+
+
+class OutputClosed(OutputLost):
     """The reader of the output has closed it, as `| head` does, and needs no more."""
 
     exit_code = ExitCode.DONE

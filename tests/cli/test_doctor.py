@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
+from ossctl.app.doctor import checks
+from ossctl.app.library.inventory import list_models
 from ossctl.app.placement.self_test import (
     ProbeFailure,
     ProbeRun,
@@ -92,6 +95,16 @@ def test_a_missing_model_is_a_model_error(tmp_path: Path) -> None:
     result = ossctl("doctor", "-m", "missing.gguf", cwd=tmp_path)
     assert (result.code, result.stdout) == (4, "")
     assert "no model file at missing.gguf" in result.said[0]
+
+
+def test_a_disk_that_is_full_of_models_needs_no_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "hub" / "models--a--b" / "snapshots" / "0"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(checks, "free_bytes", lambda _: 1_000_000_000)
+    assert {check.state for check in checks._disk([])} == {checks.Severity.FIX}
+    (folder / "small.gguf").symlink_to(smollm2())
+    assert {check.state for check in checks._disk(list_models())} == {checks.Severity.NOTE}
 
 
 def test_without_unicode_the_marks_are_ascii(tmp_path: Path) -> None:

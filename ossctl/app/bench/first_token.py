@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from ossctl.app.bench.estimate import mean_of
 from ossctl.app.bench.results import Wait
+from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.errors import ExitCode, OssctlError
 from ossctl.settings import Paths
@@ -27,11 +28,12 @@ N_ANSWER = 4  # tokens
 
 @dataclass(frozen=True)
 class StartedModel:
-    """Starts programs with a model, in a home of their own inside `folder`."""
+    """Starts programs with a model, in a home of their own inside `folder`. A signal kills them."""
 
     model: Path
     loading: LoadOptions
     folder: Path
+    interrupt: Interrupt
 
     def prepare(self) -> None:
         """Copy what is known of this machine, such as the trial of its kernels."""
@@ -43,7 +45,8 @@ class StartedModel:
     def startup(self) -> float:
         """Seconds that `ossctl --version` takes."""
         started = perf_counter()
-        self._finish(self._start("--version"))
+        with self._started("--version"):
+            pass
         return perf_counter() - started
 
     def answer(self, text: str, question: str, *options: str) -> float:
@@ -51,33 +54,31 @@ class StartedModel:
         file = self.folder / "text.txt"
         file.write_text(text, "utf-8")
         started = perf_counter()
-        process = self._start("run", *self._options, "--raw", "-f", str(file), *options, question)
-        os.read(_pipe(process.stdout).fileno(), 1)
-        seconds = perf_counter() - started
-        self._finish(process)
-        return seconds
+        with self._started("run", *self._options, "--raw", "-f", str(file), *options, question) as process:
+            os.read(_pipe(process.stdout).fileno(), 1)
+            first_byte = perf_counter()
+        return first_byte - started
 
     @contextmanager
     def serving(self) -> Iterator[Callable[[str], float]]:
         """A program that keeps the model loaded. Gives the seconds from a prompt to its first token."""
-        process = self._start("run", *self._options, "--no-cache", "--serve-stdin")
-        events, requests = _pipe(process.stdout), _pipe(process.stdin)
+        parallel = () if self.loading.parallel is None else ("--parallel", str(self.loading.parallel))
+        with self._started("run", *self._options, *parallel, "--no-cache", "--serve-stdin") as process:
+            events, requests = _pipe(process.stdout), _pipe(process.stdin)
 
-        def ask(prompt: str) -> float:
-            started = perf_counter()
-            requests.write(json.dumps({"id": "a", "prompt": prompt}).encode() + b"\n")
-            requests.flush()
-            event = _event(events)
-            seconds = perf_counter() - started
-            while "done" not in event:
+            def ask(prompt: str) -> float:
+                started = perf_counter()
+                with suppress(BrokenPipeError):  # then there is no event either
+                    requests.write(json.dumps({"id": "a", "prompt": prompt}).encode() + b"\n")
+                    requests.flush()
                 event = _event(events)
-            return seconds
+                seconds = perf_counter() - started
+                while "done" not in event:
+                    event = _event(events)
+                return seconds
 
-        try:
             _event(events)  # it is ready
             yield ask
-        finally:
-            self._finish(process)
 
     @property
     def has_kept_prompts(self) -> bool:
@@ -91,34 +92,44 @@ class StartedModel:
     @property
     def _options(self) -> Sequence[str]:
         given = {each.name: getattr(self.loading, each.name) for each in fields(self.loading)}
-        skipped = {"cache_bytes", "template"}
+        skipped = {"cache_bytes", "template", "parallel"}  # `run` takes no --parallel for one prompt
         named = {name: value for name, value in given.items() if value is not None and name not in skipped}
         placed = [
             part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", str(value))
         ]
         return ["-m", str(self.model), "-n", str(N_ANSWER), "-t", "0", *placed]
 
-    def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(  # noqa: S603
+    @contextmanager
+    def _started(self, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+        process = subprocess.Popen(  # noqa: S603
             [*_PROGRAM, *arguments],
             stdin=subprocess.PIPE if "--serve-stdin" in arguments else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "OSSCTL_HOME": str(self._home), "OSSCTL_CONFIG": "off"},
         )
+        with self.interrupt.killing(process.kill):
+            try:
+                yield process
+            finally:
+                _, errors = process.communicate()
+                if process.returncode not in _FINE:
+                    raise OssctlError(_reason(process.returncode, errors))
 
-    def _finish(self, process: "subprocess.Popen[bytes]") -> None:
-        _, errors = process.communicate()
-        if process.returncode not in _FINE:
-            last = errors.decode("utf-8", "replace").strip().splitlines()[-2:]
-            raise OssctlError(f"the time to the first token cannot be measured: {' '.join(last)}")
+
+def _reason(code: int, errors: bytes) -> str:
+    last = errors.decode("utf-8", "replace").strip().splitlines()[-2:]
+    return " ".join(last).removeprefix("ossctl: ") or f"`ossctl` ended with code {code}"
 
 
 def _event(lines: IO[bytes]) -> dict[str, Any]:
     """The next event of `run --serve-stdin`. Raises OssctlError if the request has failed."""
-    event: dict[str, Any] = json.loads(lines.readline() or b'{"error": {"message": "it has ended"}}')
+    line = lines.readline()
+    if not line.endswith(b"\n"):
+        raise OssctlError("`ossctl run --serve-stdin` has ended")
+    event: dict[str, Any] = json.loads(line)
     if "error" in event:
-        raise OssctlError(f"the time to the first token cannot be measured: {event['error']['message']}")
+        raise OssctlError(event["error"]["message"])
     return event
 
 
@@ -136,13 +147,13 @@ def words(n_tokens: int, count: Callable[[str], int]) -> str:
     return " ".join(chosen)
 
 
-def measure_waits(
-    program: StartedModel, text: str, n_tokens: int, rounds: int, keep_going: Callable[[], bool]
-) -> Iterator[Wait]:
-    """Startup, and the first token cold, from the disk cache and warm. Ends early if it may not go on.
+def measure_waits(program: StartedModel, text: str, n_tokens: int, rounds: int) -> Iterator[Wait]:
+    """Startup, and the first token cold, from the disk cache and warm.
 
-    A prompt that takes less than a second is not in the disk cache.
+    A prompt that takes less than a second is not in the disk cache. Raises OssctlError if a program fails or
+    is interrupted.
     """
+    keep_going = program.interrupt.keep_going
 
     def wait(what: str, measure: Callable[[int], float], n_prompt: int = n_tokens) -> Iterator[Wait]:
         seconds = [measure(number) for number in range(rounds) if keep_going()]

@@ -31,10 +31,10 @@ from ossctl.app.placement.machine import this_machine
 from ossctl.app.placement.measured_speed import BatchSpeed, LengthSpeed, MeasuredSpeed, MeasuredSpeeds
 from ossctl.app.placement.shapes import shape_of_file, shards_of
 from ossctl.build.recipe import processor
-from ossctl.errors import Interrupted, ModelError
+from ossctl.errors import Interrupted, ModelError, OssctlError
 from ossctl.planning.plan import Plan
 from ossctl.planning.workload import Purpose, Workload
-from ossctl.runtime.base import DecodeAborted
+from ossctl.runtime.base import DecodeAborted, DecodeFailed
 from ossctl.runtime.context import LlamaRunner
 
 _FIRST = Work(1, 64, 8)
@@ -80,14 +80,15 @@ class _Bench:
         """Measure everything. Raises Interrupted."""
         self._measure_lengths()
         self._interrupt.check()
-        self._measure_batches()
+        with self._tolerated("Not all numbers of sequences were measured"):
+            self._measure_batches()
         self._interrupt.check()
         self._measure_waits()
         self._interrupt.check()
         if self._options.tune:
-            self.tuning = tune(
-                self._plans[Purpose.INTERACTIVE], self._options, self._watcher, self._interrupt
-            )
+            plan = self._plans[Purpose.INTERACTIVE]
+            with self._tolerated("Other settings were not measured"):
+                self.tuning = tune(plan, self._options, self._watcher, self._interrupt)
 
     def report(self, seconds: float) -> BenchReport:
         batch_plan = self._plans.get(Purpose.BATCH)
@@ -129,7 +130,9 @@ class _Bench:
             self._measure_copying(loaded, runner, prefill, generation)
         settings, rounds = self._plans[Purpose.INTERACTIVE].settings, self._extent.starts
         if self._interrupt.keep_going():
-            self.lengths = with_llama_bench(self._options.path, settings, self.lengths, rounds)
+            self.lengths = with_llama_bench(
+                self._options.path, settings, self.lengths, rounds, self._interrupt
+            )
         speed = tuple(
             LengthSpeed(row.prompt_tokens, row.prefill.ossctl.value, row.generation.ossctl.value)
             for row in self.lengths
@@ -193,10 +196,12 @@ class _Bench:
 
     def _measure_waits(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            program = StartedModel(self._options.path, self._options.loading, Path(folder))
+            path, loading = self._options.path, self._options.loading
+            program = StartedModel(path, loading, Path(folder), self._interrupt)
             self._watcher.step("the time to the first token")
-            rounds, keep_going = self._extent.starts, self._interrupt.keep_going
-            self.waits += measure_waits(program, self._text, self._text_tokens, rounds, keep_going)
+            rounds = self._extent.starts
+            with self._tolerated("Not every time to the first token was measured"):
+                self.waits += measure_waits(program, self._text, self._text_tokens, rounds)
         settings = self._plans[Purpose.INTERACTIVE].settings
         if self._server is not None:
             self.waits = self._server.with_waits(settings, self.waits, self._text, rounds)
@@ -210,6 +215,15 @@ class _Bench:
             passes = repeat(work, {"ours": engine, "bare": bare}, self._extent.effort, self._keep_going)
             if passes["ours"]:
                 yield Row.of(work, passes["ours"], passes["bare"])
+
+    @contextmanager
+    def _tolerated(self, what: str) -> Iterator[None]:
+        """Whatever fails inside is a remark, so that earlier results are kept. Raises Interrupted."""
+        try:
+            yield
+        except (OssctlError, DecodeFailed) as error:
+            self._interrupt.check()
+            self._watcher.remarks([f"{what}: {error}"])
 
     @contextmanager
     def _abortable(self, runner: LlamaRunner) -> Iterator[None]:

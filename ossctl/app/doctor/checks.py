@@ -64,8 +64,8 @@ def examine(model: Path | None) -> Iterator[Check]:
     yield from _devices(machine)
     yield from _memory(machine)
     yield from _corrections()
-    yield from _disk()
     listings = list_models()
+    yield from _disk(listings)
     yield from _models(listings)
     yield from _settings()
     if CPU in trial.problems:
@@ -165,12 +165,13 @@ def _corrections() -> Iterator[Check]:
         yield Check("memory", Severity.NOTE, text, fix)
 
 
-def _disk() -> Iterator[Check]:
+def _disk(listings: list[Listing]) -> Iterator[Check]:
     free, needed = free_bytes(hub_cache()), int(catalogue().entry("20b").variant.gigabytes * 1e9)
     text = f"{format_bytes(free)} free for models in {hub_cache()}"
     if free < needed:
         fix = f"gpt-oss-20b needs {format_bytes(needed)}: free some space, or set HF_HOME to a larger disk."
-        yield Check("disk", Severity.FIX, text, fix)
+        usable = any(not listing.problem for listing in listings)  # a disk that is full of models is fine
+        yield Check("disk", Severity.NOTE if usable else Severity.FIX, text, fix)
     else:
         yield Check("disk", Severity.OK, text)
 
@@ -204,13 +205,18 @@ def _settings() -> Iterator[Check]:
 
 
 def _self_test(trial: Trial, machine: Machine, model: Path | None) -> Iterator[Check]:
-    """The results of the trial, and of generating with `model` on each target that passed it."""
+    """The results of the trial, and of generating with `model` on each target that has not failed it."""
     extra = (CPU_EXTRA,) if trial.extra_kernels else ()
     targets = (CPU, *extra, *(device.name for device in machine.devices))
     runs = probe(model, *targets) if model else {}
     yield _kernels(trial, model, runs)
     for device in machine.devices:
-        yield Check("kernels", Severity.OK, f"the kernels of {device.name} for gpt-oss match the CPU's")
+        if device.name in trial.untested:
+            text = f"the kernels of {device.name} were not tested: {trial.untested[device.name]}"
+            yield Check("kernels", Severity.NOTE, text)
+        else:
+            text = f"the kernels of {device.name} for gpt-oss match the CPU's"
+            yield Check("kernels", Severity.OK, text)
     if model is None:
         yield Check("self-test", Severity.NOTE, "no model for a test: choose one with -m")
         return
@@ -228,6 +234,9 @@ def _kernels(trial: Trial, model: Path | None, runs: Mapping[str, ProbeRun | Pro
         if target in speeds
     ]
     prefill = f"; prefill of {model.name}: {', '.join(known)}" if model and known else ""
+    if CPU_EXTRA in trial.untested:
+        text = f"the optimized CPU kernels were not tested: {trial.untested[CPU_EXTRA]}{prefill}"
+        return Check("kernels", Severity.NOTE, text)
     if trial.extra_kernels:
         return Check("kernels", Severity.OK, f"the optimized CPU kernels match the plain ones{prefill}")
     problem = f"the optimized CPU kernels are disabled: {trial.problems[CPU_EXTRA]}{prefill}"

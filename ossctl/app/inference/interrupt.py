@@ -1,8 +1,8 @@
 """SIGINT and SIGTERM as a flag to check, instead of an exception at any point."""
 
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Self, TypeVar
@@ -33,6 +33,17 @@ class Interrupt:
         """Raise Interrupted if there has been a signal."""
         if self.signum:
             raise Interrupted(self.signum, hint)
+
+    @contextmanager
+    def killing(self, kill: Callable[[], None]) -> Iterator[None]:
+        """While entered, a signal calls `kill`; one that came before calls it now."""
+        self.on_signal = kill
+        try:
+            if not self.keep_going():
+                kill()
+            yield
+        finally:
+            self.on_signal = lambda: None
 
     def __enter__(self) -> Self:
         for signum in (signal.SIGINT, signal.SIGTERM):

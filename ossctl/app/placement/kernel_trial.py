@@ -41,16 +41,16 @@ _BUSY = 3  # times as slow with all threads as with one, which have to wait for 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is wrong with each target; targets that work or were not tested are not in `problems`.
+    """What is wrong with each target in `problems`, and why each target in `untested` was not tested.
 
-    `attention` is the cost of attention on this CPU, or USUAL_COSTS if that could not be measured. `complete`
-    is whether every target was tested, and `tested` the date.
+    `attention` is the cost of attention on this CPU, or USUAL_COSTS if that could not be measured. `tested`
+    is the date, None if there was no trial.
     """
 
     problems: Mapping[str, str] = field(default_factory=dict)
     attention: AttentionCosts = USUAL_COSTS
-    complete: bool = False
     tested: dt.date | None = None
+    untested: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def extra_kernels(self) -> bool:
@@ -95,13 +95,15 @@ def cached_trial() -> Trial:
 
 
 def run_trial() -> Trial:
-    """Test every target now, and store the trial if it is complete."""
+    """Test every target now, and store the trial if none is left untested."""
     runs = probe(DATA / "probe.gguf", CPU, CPU_EXTRA, *_devices(), seconds=_SECONDS)
     problems = dict(_problems(runs))
-    complete = all(isinstance(run, ProbeRun) or target in problems for target, run in runs.items())
+    untested = dict(_untested(runs, problems))
+    for target, reason in untested.items():
+        _log.warning("%s was not tested: %s", target, reason)
     attention = USUAL_COSTS if CPU in problems else _measured_attention()
-    trial = Trial(problems, attention, complete=complete, tested=_today())
-    if trial.complete:
+    trial = Trial(problems, attention, _today(), untested)
+    if not untested:
         _store(trial)
     return trial
 
@@ -129,10 +131,20 @@ def _problems(runs: Mapping[str, ProbeRun | ProbeFailure]) -> Iterator[tuple[str
         if isinstance(run, ProbeFailure):
             if run.crashed or (run.hung and isinstance(plain, ProbeRun)):
                 yield target, run.reason
-            else:
-                _log.warning("%s was not tested: %s", target, run.reason)
         elif isinstance(plain, ProbeRun) and is_wrong(share := difference(plain, run)):
             yield target, f"its logits are off by {share:.0%} of their range"
+
+
+def _untested(
+    runs: Mapping[str, ProbeRun | ProbeFailure], problems: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """(target, reason) of each target that may work or not."""
+    plain = runs[CPU]
+    for target, run in runs.items():
+        if isinstance(run, ProbeFailure) and target not in problems:
+            yield target, run.reason
+        elif isinstance(plain, ProbeFailure) and target != CPU and CPU not in problems:
+            yield target, f"there is nothing to compare with: {plain.reason}"
 
 
 def _devices() -> dict[str, str]:
@@ -167,7 +179,7 @@ def _load(key: str) -> Trial | None:
     try:
         record = read_state(_path())[key]
         costs, tested = AttentionCosts(**record["attention"]), dt.date.fromisoformat(record["tested"])
-        return Trial(dict(record["problems"]), costs, complete=True, tested=tested)
+        return Trial(dict(record["problems"]), costs, tested)
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -1,4 +1,4 @@
-"""The settings of a plan as llama-server's options."""
+"""The settings of a plan as options of llama.cpp's own programs."""
 
 from ossctl.app.placement.machine import this_machine
 from ossctl.planning.machine import MIB
@@ -21,7 +21,7 @@ def server_options(settings: Settings, prompt_cache: int) -> list[str]:
         "-ctv", settings.kv_type.value,
         "-t", str(settings.threads),
         "-ngl", str(settings.gpu_layers),
-        *_placement(settings),
+        *placement_options(settings),
         "-fa", "on" if settings.flash_attention else "off",
         *(() if mapped else ("-lm", settings.load_mode.value)),
         "-fit", "off",
@@ -30,15 +30,16 @@ def server_options(settings: Settings, prompt_cache: int) -> list[str]:
     return options if settings.repack else [*options, "-nr"]
 
 
-def _placement(settings: Settings) -> list[str]:
+def placement_options(settings: Settings, separator: str = ",") -> list[str]:
+    """Options for the devices and what each holds. `separator` is between items: llama-bench takes "/"."""
     devices, in_ram = settings.devices, settings.experts_in_ram
     if not devices:
         return ["-dev", "none"]
     options = []
     if set(devices) <= {device.name for device in this_machine().devices}:
-        options += ["-dev", ",".join(devices)]
+        options += ["-dev", separator.join(devices)]
     if len(devices) > 1:
-        options += ["-ts", ",".join(map(str, settings.device_layers))]
+        options += ["-ts", separator.join(map(str, settings.device_layers))]
     if in_ram and in_ram == tuple(range(len(in_ram))):
         options += ["-ncmoe", str(len(in_ram))]
     elif in_ram:

@@ -1,9 +1,13 @@
 """A whole benchmark of a tiny model: what is in its report, never how fast it was."""
 
 import json
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import msgspec
 import pytest
@@ -19,7 +23,9 @@ from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.plan.report import MachineOptions, plan_one
 from ossctl.errors import UsageError
 from ossctl.planning.workload import Purpose, Workload
+from tests.support.small_models import small_model
 
+STARTED = Extent((16,), (1, 2), 4, Effort(0.0, 2), 1, 10.0)
 ONCE = Extent((16, 64), (1, 2, 4), 4, Effort(0.0, 2), 0, 10.0)
 CPU = LoadOptions(device="cpu", threads=1, ctx=1200)
 
@@ -30,9 +36,10 @@ class Watched:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.expected = 0.0
+        self.remarked: list[str] = []
 
     def remarks(self, remarks: Sequence[str]) -> None:
-        pass
+        self.remarked += remarks
 
     def expects(self, seconds: float) -> None:
         self.expected = seconds
@@ -148,3 +155,52 @@ def test_a_plan_of_the_same_model_shows_what_was_measured(
     assert speed(replace(CPU, ctx=128), Workload()) == found  # a context's size does not decide speed
     assert speed(replace(CPU, threads=3), Workload()) is None
     assert speed(CPU, Workload(Purpose.BATCH)) is not None
+
+
+@pytest.fixture
+def no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home of its own, and llama.cpp's programs are not found."""
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("LLAMA_SERVER", raising=False)
+    monkeypatch.setattr("ossctl.app.bench.llama_server.find_server", lambda _: None)
+
+
+@pytest.mark.usefixtures("no_server")
+def test_programs_that_answer_one_prompt_start_with_a_number_of_sequences(byte_model_path: Path) -> None:
+    watched = Watched()
+    report = measure(BenchOptions("bytes", byte_model_path, replace(CPU, parallel=2), STARTED), watched)
+    assert watched.remarked == []
+    assert [wait.what for wait in report.waits] == ["startup", "cold", "warm"]
+
+
+@pytest.mark.usefixtures("no_server")
+def test_a_time_that_cannot_be_measured_costs_no_other_result(tmp_path: Path) -> None:
+    watched, base = Watched(), small_model(tmp_path / "base.gguf", "qwen3")
+    report = measure(BenchOptions("base", base, CPU, STARTED), watched)
+    assert [wait.what for wait in report.waits] == ["startup", "cold"]
+    [remark] = watched.remarked
+    assert remark.startswith("Not every time to the first token was measured: ")
+    assert "has no chat template" in remark
+    assert len(report.batches) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.usefixtures("no_server")
+def test_ctrl_c_at_a_program_that_is_measured_keeps_other_results(byte_model_path: Path) -> None:
+    def ctrl_c() -> None:  # as a terminal sends it, to the programs that we have started as well
+        own = os.getpid()
+        for pid in map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split()):
+            os.kill(pid, signal.SIGINT)
+        os.kill(own, signal.SIGINT)
+
+    class Interrupted(Watched):
+        def step(self, what: str) -> None:
+            if "first token" in what:
+                Timer(0.1, ctrl_c).start()
+
+    watched = Interrupted()
+    report = measure(BenchOptions("bytes", byte_model_path, CPU, STARTED), watched)
+    assert report.signal == signal.SIGINT
+    assert (len(report.lengths), len(report.batches), report.waits) == (1, 2, [])
+    assert watched.remarked == []
