@@ -1,4 +1,4 @@
-"""HTML pages that need nothing but themselves: no scripts or fonts from elsewhere."""
+"""Self-contained HTML pages, without external scripts or fonts."""
 
 from html import escape
 

@@ -30,14 +30,14 @@ def alias(
             metavar="MODEL",
             show_default=False,
             autocompletion=complete_model,
-            help="A name, hf:ORG/REPO…, a path or another alias, which NAME is to stand for.",
+            help="The model it names: a name, hf:ORG/REPO…, a path or another alias.",
         ),
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the alias, with its options.")] = False,
     project: ProjectOption = False,
     out: JsonOutput,
 ) -> None:
-    """List, show, set or delete names of your own for models.
+    """List, show, set or delete aliases of models.
 
     An alias may have options of its own: `ossctl config set model.NAME.ctx 16384`.
     """

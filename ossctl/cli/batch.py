@@ -63,7 +63,7 @@ def batch_options(
         bool,
         typer.Option(
             "--retry-cut",
-            help="With --resume and a larger -n or --ctx, run requests again whose answer was cut.",
+            help="With --resume and a larger -n or --ctx, run requests again whose answer was truncated.",
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
@@ -101,7 +101,7 @@ def batch_options(
         typer.Option(
             "--shard",
             metavar="I/N",
-            help="Run shard I of N, such as 3/8: a job array; ossctl batch join merges the outputs.",
+            help="Run shard I of N, such as 3/8, in a job array; ossctl batch join merges the outputs.",
         ),
     ] = None,
     order: Annotated[
@@ -110,7 +110,7 @@ def batch_options(
     ] = "done",
     flat: Annotated[
         bool,
-        typer.Option("--flat", help="Write content, reasoning and the like at the top level of each record."),
+        typer.Option("--flat", help="Write content, reasoning etc. at the top level of each record."),
     ] = False,
     keep_input: Annotated[
         bool, typer.Option("--keep-input", help='Copy the input record to "input".')
@@ -120,7 +120,8 @@ def batch_options(
         bool,
         typer.Option(
             "--deterministic",
-            help="Give the same answers whatever runs beside them, on a CPU; prompts share no prefixes.",
+            help="Batch-invariant decoding, on a CPU: answers do not depend on other requests. No "
+            "shared prefixes.",
         ),
     ] = False,
     report: Annotated[
@@ -137,14 +138,14 @@ def batch_options(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed request.")] = False,
     isolate: Annotated[
         bool,
-        typer.Option("--isolate", help="Run the engine in a process of its own, restarted if it crashes."),
+        typer.Option("--isolate", help="Run the engine in a separate process, restarted if it crashes."),
     ] = False,
     engines: Annotated[
         str | None,
         typer.Option(
             "--engines",
             metavar="N|auto",
-            help="Run N engines, which divide the GPUs or the cores; auto is one per GPU or NUMA node.",
+            help="Run N engines, which share out the GPUs or cores; auto is one per GPU or NUMA node.",
         ),
     ] = None,
     hosts: Annotated[
@@ -152,7 +153,8 @@ def batch_options(
         typer.Option(
             "--hosts",
             metavar="HOST,…",
-            help="Run an engine on each host, over ssh; localhost is this machine, HOST:PATH ossctl there.",
+            help="Run an engine on each host over ssh. localhost is this machine; HOST:PATH sets the "
+            "path of ossctl.",
         ),
     ] = None,
     cluster: Annotated[
@@ -160,7 +162,7 @@ def batch_options(
         typer.Option(
             "--cluster",
             metavar="HOST:PORT|auto",
-            help="Run on every node of a Ray cluster; auto is the one of this machine.",
+            help="Run on every node of a Ray cluster; auto is the cluster this machine belongs to.",
         ),
     ] = None,
     pull: Annotated[

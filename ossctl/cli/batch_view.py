@@ -48,7 +48,7 @@ def _cached(summary: "BatchSummary") -> str:
 
 
 def _accepted(summary: "BatchSummary") -> str:
-    return f" ({summary.accepted_tokens:,} guessed)" if summary.accepted_tokens else ""
+    return f" ({summary.accepted_tokens:,} from drafts)" if summary.accepted_tokens else ""
 
 
 def _latency(summary: "BatchSummary") -> str:

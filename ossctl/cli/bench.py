@@ -39,7 +39,7 @@ def bench(
         typer.Option("--compare", metavar="FILE", help="Compare with the --json output of an earlier run."),
     ] = None,
     svg: Annotated[
-        Path | None, typer.Option("--svg", metavar="FILE", help="Also draw the speeds, as an SVG picture.")
+        Path | None, typer.Option("--svg", metavar="FILE", help="Also plot the speeds as SVG.")
     ] = None,
     loading: LoadingGroup,
     out: JsonOutput,

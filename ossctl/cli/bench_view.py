@@ -16,10 +16,10 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _PRECISE = 0.05
 _PEERS = ("llama_bench", "llama_server")
 _WAITS = {
-    "startup": "the program's start",
-    "cold": "cold: the start, the load and the prompt",
-    "disk": "the same with the prompt in the disk cache",
-    "warm": "warm: a running program that knows the prompt",
+    "startup": "program start",
+    "cold": "cold: program start, model load, prompt",
+    "disk": "cold, with the prompt in the disk cache",
+    "warm": "warm: model loaded, prompt in the KV cache",
 }
 
 
@@ -65,14 +65,17 @@ def bench_lines(report: "BenchReport", out: Output) -> Iterator[str]:
     blocks = out.shows(_EIGHTHS)
     if report.lengths:
         yield from _table("prompt", "prefill", report.lengths, blocks=blocks)
-        yield from _table("behind", "generation", report.lengths, blocks=blocks)
+        yield from _table("depth", "generation", report.lengths, blocks=blocks)
     if report.batches:
         yield from _table("sequences", "generation", report.batches, blocks=blocks)
     yield from _copying(report)
     yield from _waits(report)
     yield from _energy(report)
     yield ""
-    yield "llama.cpp: `llama_decode` alone in the same context, in turns. of it: our share of its speed."
+    yield (
+        "llama.cpp: `llama_decode` alone, in the same context. ratio: the speed of ossctl "
+        "over that of llama.cpp."
+    )
     if report.noise is not None and report.noise >= _PRECISE:
         how = f"up to ±{report.noise * 100:.0f} %" if report.noise < 1 else "more than ±100 %"
         yield f"The machine is noisy: speeds are uncertain by {how}."
@@ -86,7 +89,7 @@ def _table(heading: str, phase: str, rows: "Sequence[Row]", *, blocks: bool) -> 
     most = max(each.ossctl.value for each in speeds)
     peers = [name for name in _PEERS if any(getattr(each, name) for each in speeds)]
     titles = [name.replace("_", "-") for name in peers]
-    lines = [(heading, f"{phase}, tokens/s", "", "llama.cpp", "of it", *titles, "")]
+    lines = [(heading, f"{phase}, tokens/s", "", "llama.cpp", "ratio", *titles, "")]
     for row, each in zip(rows, speeds, strict=True):
         name = f"{row.sequences}" if heading == "sequences" else f"{row.prompt_tokens:,}"
         bar = _bar(each.ossctl.value / most, blocks=blocks)
@@ -119,12 +122,12 @@ def _copying(report: "BenchReport") -> Iterator[str]:
         return
     yield ""
     plain, drafting = copying.plain, copying.drafting
-    share = f"{copying.accepted_tokens:,} of {copying.drafted_tokens:,} guesses right"
-    right = share if copying.drafted_tokens else "nothing was guessed"
+    share = f"{copying.accepted_tokens:,} of {copying.drafted_tokens:,} drafted tokens accepted"
+    accepted = share if copying.drafted_tokens else "no tokens were drafted"
     rows = [
-        ("a copy of the prompt", "generation, tokens/s", "", "", ""),
-        ("  token by token", _number(plain.value), _error(plain), "", ""),
-        ("  with guesses", _number(drafting.value), _error(drafting), f"{copying.ratio.value:.2f}x", right),
+        ("copying the prompt", "generation, tokens/s", "", "", ""),
+        ("  without drafts", _number(plain.value), _error(plain), "", ""),
+        ("  with drafts", _number(drafting.value), _error(drafting), f"{copying.ratio.value:.2f}x", accepted),
     ]
     yield from columns(rows, right=(1, 2, 3))
 
@@ -134,7 +137,7 @@ def _waits(report: "BenchReport") -> Iterator[str]:
         return
     yield ""
     n_tokens = max(wait.prompt_tokens for wait in report.waits)
-    title = f"until the first token, with a prompt of {n_tokens:,}"
+    title = f"time to first token, prompt of {n_tokens:,} tokens"
     peer = "llama-server" if any(wait.llama_server for wait in report.waits) else ""
     rows = [(title, "", "", peer)]
     for wait in report.waits:
@@ -173,10 +176,10 @@ def _section(report: "BenchReport") -> str:
 
 def _tuning(tuning: "Tuning", section: str) -> Iterator[str]:
     yield ""
-    lines = [("instead of the plan", "prefill", "", "generation", "", "")]
+    lines = [("change from the plan", "prefill", "", "generation", "", "")]
     for change in tuning.changes:
         option = change.option or "(decided by the plan)"
-        what = f"{change.name} {change.value}, not {change.planned}"
+        what = f"{change.name} {change.value} instead of {change.planned}"
         lines.append((what, *_multiple(change.prefill), *_multiple(change.generation), option))
     yield from columns(lines, right=(1, 2, 3, 4))
     yield ""

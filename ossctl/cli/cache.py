@@ -1,4 +1,4 @@
-"""`ossctl cache`: computed prompts on disk."""
+"""`ossctl cache`: the prefix cache on disk."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -9,7 +9,7 @@ from ossctl.cli.command import command
 from ossctl.cli.options import JsonOutput
 from ossctl.cli.transfer import gigabytes
 
-cache = typer.Typer(no_args_is_help=True, help="Show and clear computed prompts on disk.")
+cache = typer.Typer(no_args_is_help=True, help="List and clear the prefix cache on disk.")
 
 
 @cache.command("list")
@@ -18,11 +18,13 @@ def list_(
     *,
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", metavar="MODEL", show_default=False, help="List only this model's."),
+        typer.Option(
+            "-m", "--model", metavar="MODEL", show_default=False, help="List only prefixes of this model."
+        ),
     ] = None,
     out: JsonOutput,
 ) -> None:
-    """List what is cached, latest first: the model, how many tokens, and of which chat."""
+    """List cached prefixes, latest first: model, number of tokens, size and chat."""
     from ossctl.app.library.prefix_cache import cached_prefixes
 
     found = cached_prefixes(model)
@@ -65,7 +67,7 @@ def clear(
     ] = None,
     out: JsonOutput,
 ) -> None:
-    """Delete what is cached. Prompts are then computed again."""
+    """Delete cached prefixes. Their prompts are then processed again."""
     from ossctl.app.library.prefix_cache import clear_cache
 
     freed = clear_cache(model=model)

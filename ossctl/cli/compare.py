@@ -55,7 +55,7 @@ def compare(
             metavar="FILE",
             show_default=False,
             help="Prompts as .jsonl, as `ossctl batch` reads it, .csv or .tsv with a column prompt, or text "
-            "with a prompt a line; - is stdin.",
+            "with one prompt per line; - is stdin.",
         ),
     ] = None,
     templates: Annotated[
@@ -84,7 +84,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     reasoning: Annotated[bool, typer.Option("--reasoning", help="Show the reasoning as well.")] = False,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Show in which words the first answer differs from each other one.")
+        bool, typer.Option("--diff", help="Show a word diff of the first answer with each of the others.")
     ] = False,
     blind: Annotated[
         bool,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 config = typer.Typer(no_args_is_help=True, help="Show, check and change the config files.")
 
 ProjectOption = Annotated[
-    bool, typer.Option("--project", help="Use ossctl.toml in this folder instead of your own file.")
+    bool, typer.Option("--project", help="Use ossctl.toml in this folder instead of your user config.")
 ]
 KeyArgument = Annotated[
     str,
@@ -36,7 +36,7 @@ def show(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="COMMAND", show_default=False, help="Show all options of this command as they count."
+            metavar="COMMAND", show_default=False, help="Show the effective options of this command."
         ),
     ] = None,
     model: Annotated[
@@ -121,7 +121,9 @@ def set_(
     *,
     context: typer.Context,
     key: KeyArgument,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="As for the option, or a value of TOML.")],
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="The value as on the command line, or a TOML value.")
+    ],
     project: ProjectOption = False,
     out: TextOutput,
 ) -> None:
@@ -190,7 +192,7 @@ def from_(
         str,
         typer.Argument(
             metavar="FILE|ID",
-            help="Output or report of a batch, what `ossctl run --json` has printed, or the ID of a chat.",
+            help="Output or report of a batch, output of `ossctl run --json`, or the ID of a chat.",
         ),
     ],
     name: Annotated[

@@ -67,7 +67,7 @@ def contestant_options(
             envvar="OSSCTL_EFFORT",
             metavar="EFFORT[,EFFORT]",
             show_default=False,
-            help="Reasoning efforts, each of which answers: low, medium, high.  [default: the model's]",
+            help="Reasoning efforts to run: low, medium, high.  [default: the model's]",
         ),
     ] = "",
     thinks: Annotated[
@@ -77,7 +77,7 @@ def contestant_options(
             envvar="OSSCTL_THINK",
             metavar="on,off,auto",
             show_default=False,
-            help="Answer with the reasoning switched on and off, where the chat template has a switch.",
+            help="Run with reasoning switched on and off, if the chat template has a switch.",
         ),
     ] = "",
 ) -> Contestants:

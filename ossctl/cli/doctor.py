@@ -29,7 +29,7 @@ def doctor(
         bool,
         typer.Option(
             "--reset-corrections",
-            help="First forget that loading a model ran out of memory, and plan with all of it again.",
+            help="Forget earlier out-of-memory corrections, so that plans use all memory again.",
         ),
     ] = False,
     out: JsonOutput,

@@ -106,11 +106,14 @@ def evaluate(
             "--resume",
             metavar="DIR",
             show_default=False,
-            help="Continue the evaluation in DIR; nothing finished is asked again.",
+            help="Continue the evaluation in DIR; finished questions are not asked again.",
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="With --resume, ask what failed in complete tasks again.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="With --resume, also ask the failed questions of complete tasks again."
+        ),
     ] = False,
     repeats: Annotated[
         int | None,
@@ -118,7 +121,7 @@ def evaluate(
             "--repeats",
             metavar="N",
             min=1,
-            help="Ask each question N times.  [default: as often as the task's published figures]",
+            help="Ask each question N times.  [default: as many as the task's published scores]",
         ),
     ] = None,
     limit: Annotated[
@@ -143,7 +146,7 @@ def evaluate(
     ] = None,
     grader: Annotated[
         Literal["choice", "number", "exact", "regex", "schema", "program", "model"] | None,
-        typer.Option("--grader", show_default=False, help="How questions that name no grader are graded."),
+        typer.Option("--grader", show_default=False, help="Grader for questions that name none."),
     ] = None,
     judge: Annotated[
         str | None,
@@ -152,14 +155,15 @@ def evaluate(
             metavar="MODEL",
             show_default=False,
             autocompletion=complete_models,
-            help="Model that grades the answers of tasks and questions that a model grades.",
+            help="Model for tasks and questions that are graded by a model.",
         ),
     ] = None,
     deterministic: Annotated[
         bool,
         typer.Option(
             "--deterministic",
-            help="Give the same answers whatever runs beside them, on a CPU; prompts share no prefixes.",
+            help="Batch-invariant decoding, on a CPU: answers do not depend on other requests. No "
+            "shared prefixes.",
         ),
     ] = False,
     form: Annotated[str, _form_options],
@@ -174,8 +178,8 @@ def evaluate(
     """Measure how well models answer: benchmarks by name, tasks of Inspect AI, or your own questions.
 
     Every model answers all tasks with every effort, many questions at a time; one model is loaded after the
-    other. The results, with confidence intervals and what was published, are printed and kept in a folder
-    with Inspect's logs and a page to look at. Failed answers do not stop the others; the exit code is then 3.
+    other. Results are printed with confidence intervals and published scores, and kept in a folder with an
+    HTML report and Inspect's logs. Failed answers do not stop the others; the exit code is then 3.
     `ossctl eval ppl` measures perplexities.
     """
     out.open_stdout()

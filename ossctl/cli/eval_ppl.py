@@ -46,7 +46,8 @@ def ppl(
             "--against",
             metavar="MODEL",
             autocompletion=complete_model,
-            help="Also measure how far each model is from MODEL, such as the original of a quantisation.",
+            help="Also measure the KL divergence of each model from MODEL, such as the original of a "
+            "quantisation.",
         ),
     ] = None,
     chunks: Annotated[
@@ -59,8 +60,8 @@ def ppl(
     """Measure the perplexity of a text, as llama-perplexity does.
 
     Each chunk of --ctx tokens is decoded on its own, and the tokens of its second half are scored. With
-    --against, the KL divergence from another model is computed as well; its probabilities are kept in a
-    temporary file, of about 25 MB per chunk with a vocabulary of 50,000 tokens. Ctrl-C ends the measurement
+    --against, the KL divergence from another model is computed as well; its log-probabilities are kept
+    in a temporary file, about 25 MB per chunk with a vocabulary of 50,000 tokens. Ctrl-C ends the measurement
     and prints what is complete.
     """
     from ossctl.app.eval.perplexity.run import NamedModel, PerplexityOptions, measure_models

@@ -32,7 +32,7 @@ def _n_bytes(text: str) -> int:
 
 
 def _draft(text: str) -> int:
-    """The number of tokens to guess, or _AUTO."""
+    """The number of tokens to draft, or _AUTO."""
     text = text.strip().lower()
     if text in _DRAFTS:
         return _DRAFTS[text]
@@ -126,8 +126,8 @@ def loading_options(
             metavar="off|auto|N",
             envvar="OSSCTL_DRAFT",
             parser=_draft,
-            help="Guess up to N tokens where the answer repeats earlier text, and decode them at once; "
-            "auto guesses as many as are expected to pay.",
+            help="Speculative decoding by prompt lookup: draft up to N tokens where the answer repeats "
+            "earlier text; auto drafts where it is expected to be faster.",
         ),
     ] = "auto",  # type: ignore[assignment]
     rpc: Annotated[
@@ -136,7 +136,7 @@ def loading_options(
             "--rpc",
             metavar="HOST:PORT[,…]",
             envvar="OSSCTL_RPC",
-            help="Use the devices of these machines, too; `ossctl worker` serves them.",
+            help="Also use the devices of these machines, where `ossctl worker` runs.",
         ),
     ] = None,
 ) -> "LoadOptions":
@@ -147,14 +147,14 @@ def loading_options(
         from ossctl.app.placement.workers import use_workers
 
         use_workers(rpc)
-    guessed = None if draft == _AUTO else draft
-    return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device, draft=guessed)
+    n_draft = None if draft == _AUTO else draft
+    return LoadOptions(ctx, parallel, gpu_layers, cpu_moe, kv, ubatch, threads, device, draft=n_draft)
 
 
 def cache_options(
     *,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither read nor write computed prompts on disk.")
+        bool, typer.Option("--no-cache", help="Neither read nor write the prefix cache on disk.")
     ] = False,
     cache_size: Annotated[
         int | None,
@@ -163,11 +163,12 @@ def cache_options(
             metavar="SIZE",
             envvar="OSSCTL_CACHE_SIZE",
             parser=_n_bytes,
-            help="Disk space for computed prompts, such as 8GiB.  [default: a tenth of what is free]",
+            help="Size limit of the prefix cache on disk, such as 8GiB.  [default: a tenth of the free "
+            "space]",
         ),
     ] = None,
 ) -> int | None:
-    """How many bytes the cache of computed prefixes may have; None if the user does not say."""
+    """The size limit of the prefix cache in bytes; None if the user does not say."""
     return 0 if no_cache else cache_size
 
 

@@ -115,7 +115,7 @@ def delete(
 ) -> None:
     """Delete runs permanently.
 
-    What was computed of long prompts is in the cache on disk, logged or not: `ossctl cache clear` deletes it.
+    The KV cache of long prompts is kept on disk, logged or not: `ossctl cache clear` deletes it.
     """
     if everything == bool(chosen):
         raise UsageError("give either IDs or --all", "`ossctl log` shows the IDs.")

@@ -29,7 +29,7 @@ def log_options(
         typer.Option(
             "--log/--no-log",
             envvar="OSSCTL_LOG",
-            help="Keep prompt and answer; `ossctl log` shows them.  [default: only with -c and --resume]",
+            help="Log prompt and answer; `ossctl log` shows them.  [default: only with -c and --resume]",
         ),
     ] = None,
     go_on: Annotated[

@@ -56,7 +56,7 @@ def run(
             "--prompt",
             metavar="TEMPLATE|@FILE",
             show_default=False,
-            help="Jinja template for the prompt, in which {{ input }} is the text given.",
+            help="Jinja template for the prompt; {{ input }} is the prompt text.",
         ),
     ] = None,
     variables: VariablesOption = None,

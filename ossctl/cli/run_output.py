@@ -109,7 +109,7 @@ class RunOutput:
         first = result.answers[0].generation
         cached, prompt = first.cached_tokens, len(first.request.prompt)
         if cached >= _MANY_TOKENS and len(result.answers) == 1 and not first.earlier.prompt:
-            self.out.note(f"{counted(cached, 'token')} from the cache, {prompt - cached:,} read.")
+            self.out.note(f"{counted(cached, 'prompt token')} cached, {prompt - cached:,} prefilled.")
 
     def _text(self, answer: "RunAnswer") -> str | None:
         """The text to print for an answer, or None if there is none."""

@@ -119,7 +119,7 @@ def delete(
     yes: YesOption = False,
     out: JsonOutput,
 ) -> None:
-    """Delete chats permanently, with what was computed of them."""
+    """Delete chats permanently, with their KV caches on disk."""
     kept = open_saved(out)
     found = kept.find_all(chosen, "chat")
     if delete_saved(kept, found, "chat", yes=yes, out=out):

@@ -42,16 +42,14 @@ def tool_options(
             "--tool-rounds",
             metavar="N",
             min=1,
-            help="Answers with calls to one message; then the model has to answer.",
+            help="Maximum rounds of tool calls per message; after them, the model has to answer.",
         ),
     ] = 32,
-    python: Annotated[
-        bool, typer.Option("--python", help="Let the model run Python, where it can touch nothing outside.")
-    ] = False,
+    python: Annotated[bool, typer.Option("--python", help="Let the model run Python in a sandbox.")] = False,
     python_in: Annotated[
         Literal["monty", "bwrap", "container"] | None,
         typer.Option(
-            show_default="the first that works", help="Where the model's Python runs; implies --python."
+            show_default="the first that works", help="Sandbox for the model's Python; implies --python."
         ),
     ] = None,
     python_files: Annotated[
@@ -95,7 +93,8 @@ def tool_options(
         typer.Option(
             metavar="GLOB",
             show_default=False,
-            help="Functions of MCP servers to offer, such as files_*. Default: all, if not too many.",
+            help="Functions of MCP servers to offer, such as files_*.  [default: all, unless there are "
+            "too many]",
         ),
     ] = None,
 ) -> "ToolOptions":

@@ -33,8 +33,8 @@ def thought(seconds: float, count: int) -> str:
 
 def statistics(answered: Answered, usage: ContextUsage | None) -> str:
     """The line below an answer."""
-    guessed = f", {answered.accepted:,} guessed" if answered.accepted else ""
-    parts = [f"{tokens(answered.completion)}{guessed}"]
+    accepted = f", {answered.accepted:,} from drafts" if answered.accepted else ""
+    parts = [f"{tokens(answered.completion)}{accepted}"]
     if answered.rate:
         parts.append(f"{answered.rate:,.1f} tokens/s")
     parts.append(f"first token after {duration(answered.first_token_seconds)}")

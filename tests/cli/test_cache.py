@@ -114,12 +114,12 @@ def test_another_question_in_another_process_computes_the_question_only(tmp_path
     for question in ("Which words are there?", "How many?", "How many?"):
         asked = ossctl("run", *SMOLLM2, "--json", *options, question, cwd=tmp_path, stdin=stdin)
         usages.append(json.loads(asked.stdout)["usage"])
-        said.append([line for line in asked.said if "from the cache" in line])
+        said.append([line for line in asked.said if "prefilled" in line])
     computed = [usage["prompt_tokens"] - usage["cached_tokens"] for usage in usages]
     assert computed[0] == usages[0]["prompt_tokens"] > N_WORDS
     assert max(computed[1:]) < 30
     read = zip([usage["cached_tokens"] for usage in usages[1:]], computed[1:], strict=True)
-    assert said == [[], *([f"{cached:,} tokens from the cache, {n} read."] for cached, n in read)]
+    assert said == [[], *([f"{cached:,} prompt tokens cached, {n} prefilled."] for cached, n in read)]
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def _rows(now: list[Row], before: list[Row]) -> Iterator[Ratio]:
 
 def _copying(now: Copying | None, before: Copying | None) -> Iterator[Ratio]:
     if now and before and now.prompt_tokens == before.prompt_tokens:
-        yield _speed("generation, a copy", before.drafting, now.drafting)
+        yield _speed("generation, copying", before.drafting, now.drafting)
 
 
 def _waits(now: BenchReport, before: BenchReport) -> Iterator[Ratio]:

@@ -77,7 +77,7 @@ class LlamaServer:
 
     def _first_tokens(self, settings: Settings, text: str, number: int) -> tuple[float, float]:
         """Seconds from its start, and from a request to it when it knows all of the prompt but the end."""
-        self._watcher.step("the time to the first token of llama-server")
+        self._watcher.step("time to first token of llama-server")
 
         def ask(server: Server, question: str) -> float:
             prompt = f"{text}\n\nQuestion {number}{question}?"

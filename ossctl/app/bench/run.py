@@ -198,7 +198,7 @@ class _Bench:
         with tempfile.TemporaryDirectory() as folder:
             path, loading = self._options.path, self._options.loading
             program = StartedModel(path, loading, Path(folder), self._interrupt)
-            self._watcher.step("the time to the first token")
+            self._watcher.step("time to first token")
             rounds = self._extent.starts
             with self._tolerated("Not every time to the first token was measured"):
                 self.waits += measure_waits(program, self._text, self._text_tokens, rounds)

@@ -22,7 +22,7 @@ from ossctl.app.tools.source import (
 from ossctl.dialect import Tool, ToolCall
 from ossctl.errors import OssctlError, UsageError
 
-MAX_ROUNDS = 32  # answers with calls to one message, unless the user sets another limit
+MAX_ROUNDS = 32  # of tool calls per message, unless the user sets another limit
 _MAX_AT_ONCE = 8  # calls of one answer
 _TICK_SECONDS = 0.1  # between reports that a call still runs
 _MAX_NAMED = 20  # functions, in the result of a call to an unknown one
@@ -41,7 +41,7 @@ class Toolbox:
     """Functions that the model may call, for any number of conversations.
 
     Those of `sources` run here. Calls of `declared` ones are the user's to answer: they end the answer. After
-    `max_rounds` answers with calls, the model has to answer without more. Where the user can't be asked,
+    `max_rounds` rounds of tool calls, the model has to answer without more. Where the user can't be asked,
     `unasked` is whether calls that need consent run.
     """
 
@@ -186,7 +186,7 @@ class ToolRunner:
 
     @property
     def max_rounds(self) -> int:
-        """Answers with calls to one message."""
+        """The limit of rounds of tool calls per message."""
         return self._toolbox.max_rounds
 
     def can_run(self, calls: Sequence[ToolCall], offered: Sequence[Tool]) -> bool:

@@ -51,7 +51,7 @@ _METHOD = (
 
 
 def html(evaluation: Evaluation) -> str:
-    """A page of its own, without parts from elsewhere. Every value is escaped."""
+    """A self-contained HTML page. Every value is escaped."""
     rows = rows_of(evaluation)
     body = "\n".join(_sections(evaluation, rows))
     return html_page("Evaluation", body, _STYLE)
