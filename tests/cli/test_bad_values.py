@@ -20,11 +20,11 @@ from tests.support.command import ossctl
 
 PROGRAM: Any = typer.main.get_command(app)
 KEYS = ConfigKeys(PROGRAM)
-OPTIONS = [
-    pytest.param(words, name, id=f"{'.'.join(words)}.{name}")
+OPTIONS = {  # those that commands share are tried with one of them
+    (name, option.help): pytest.param(words, name, id=f"{'.'.join(words)}.{name}")
     for words, options in KEYS.commands.items()
-    for name in options
-]
+    for name, option in options.items()
+}
 VALUES: tuple[Any, ...] = (
     "2", "many", "", 2, -1, 2.5, 2.0, 10**30, float("nan"), float("inf"), True, False, [], ["a"], [1], [True],
     [[1]], [{}], {}, {"a": 1}, {"a": {"b": 1}}, dt.date(2026, 1, 2), dt.time(1, 2),
@@ -65,7 +65,7 @@ def refusal(words: tuple[str, ...], config: Config, args: list[str]) -> str:
     return ""
 
 
-@pytest.mark.parametrize(("words", "name"), OPTIONS)
+@pytest.mark.parametrize(("words", "name"), OPTIONS.values())
 def test_every_option_takes_or_refuses_a_value_of_any_type(words: tuple[str, ...], name: str) -> None:
     arguments = [each for each in command_of(words).params if each.param_type_name == "argument"]
     given = ["x" for each in arguments if each.required]
