@@ -1,4 +1,4 @@
-"""`make bench-draft`: what guessing tokens gains and costs, and whether any answer changes.
+"""`make bench-draft`: what drafts gain and cost, and whether any answer changes.
 
     python -m benchmarks.speculation [MODEL.gguf] [--rounds 5] [--tokens 160] [--kv f16|q8_0] [--case NAME]
 
@@ -207,7 +207,7 @@ def _report(bench: Bench, case: Case, rounds: int, peers: list[Peer]) -> None:
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
     print(
         f"{case.name:22} {statistics.median(ratios):.2f} times as fast ({spread}; goal {case.goal}), "
-        f"{accepted} of {drafted} guesses right, {differ} of {len(ratios)} rounds differ",
+        f"{accepted} of {drafted} drafted tokens accepted, {differ} of {len(ratios)} rounds differ",
         flush=True,
     )
     for peer in peers:

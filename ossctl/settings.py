@@ -58,9 +58,8 @@ class Paths:
                 platformdirs.user_cache_path("ossctl"),
                 platformdirs.user_config_path("ossctl"),
             )
-            return cls(
-                *(folder.expanduser() for folder in folders)
-            )  # old versions leave a `~` without a home
+            # Without a home, old versions of platformdirs leave a `~`.
+            return cls(*(folder.expanduser() for folder in folders))
         except RuntimeError:
             raise NoHome from None
 

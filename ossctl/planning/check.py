@@ -36,7 +36,7 @@ def check_overrides(shape: ModelShape, overrides: Overrides, devices: Sequence[D
         )
     if overrides.gpu_layers and overrides.devices == ():
         raise UsageError(
-            f"--gpu-layers {overrides.gpu_layers} and --device cpu contradict each other",
+            f"--gpu-layers {overrides.gpu_layers} and --device cpu cannot be combined",
             "Omit one of the two.",
         )
     if overrides.gpu_layers and not devices:

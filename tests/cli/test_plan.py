@@ -48,7 +48,7 @@ def test_a_plan_says_where_the_model_goes_and_what_is_left(tmp_path: Path) -> No
 def test_a_device_beside_cpu_is_refused(tmp_path: Path) -> None:
     result = plan(tmp_path, "20b", "--vram", "24GiB", "--device", "GPU0,cpu")
     assert (result.code, result.stdout) == (2, "")
-    assert "--device GPU0,cpu has both GPUs and no GPU" in result.stderr
+    assert "--device GPU0,cpu: GPUs and cpu cannot be combined" in result.stderr
 
 
 def test_the_bars_show_every_purpose_and_have_equal_width(tmp_path: Path) -> None:

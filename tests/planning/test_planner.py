@@ -354,7 +354,7 @@ def test_the_error_for_a_model_that_does_not_fit_says_what_it_needs() -> None:
     [
         ({"ctx": 200_000}, "more than the 131,072"),
         ({"devices": ("CUDA7",)}, "no device CUDA7"),
-        ({"devices": (), "gpu_layers": 5}, "--gpu-layers 5 and --device cpu contradict each other"),
+        ({"devices": (), "gpu_layers": 5}, "--gpu-layers 5 and --device cpu cannot be combined"),
         ({"devices": (), "cpu_moe": 5}, "needs a GPU: without one"),
         ({"gpu_layers": 5, "cpu_moe": 2}, "keeps 20 layers"),
     ],

@@ -72,7 +72,7 @@ def _device_names(text: str) -> tuple[str, ...]:
     gpus = tuple(name for name in names if name.lower() not in _NO_GPU)
     if gpus and len(gpus) < len(names):
         raise UsageError(
-            f"--device {text} has both GPUs and no GPU",
+            f"--device {text}: GPUs and cpu cannot be combined",
             "Use `--device cpu` for no GPU, or only names of GPUs; --gpu-layers leaves layers to the CPU.",
         )
     return gpus

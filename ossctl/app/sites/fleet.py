@@ -13,7 +13,7 @@ from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.sites.site import FROZEN_SECONDS, Failed, Lost, Note, Ready, Site, SiteEvent, Stats
 from ossctl.errors import ExitCode, MemoryShortage, ModelError, OssctlError, UsageError
 
-_GRACE = 60.0  # seconds, for Python to start from a cold or distant disk
+_GRACE = 60.0  # seconds, for ssh, and for Python to start from a cold or distant disk
 _MAX_FRUITLESS = 10  # more than it takes to find a request that ends its engine
 
 _ERRORS = {error.exit_code: error for error in (UsageError, ModelError, MemoryShortage)}

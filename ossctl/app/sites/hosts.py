@@ -17,7 +17,6 @@ _HOST_WITH_PORT = re.compile(r"[^:]+:\d+")
 _PLAIN_PATH = re.compile(r"[\w./~+@=-]+")  # means the same to every shell
 
 _PAUSES = (1.0, 5.0, 15.0, 30.0, 60.0)  # seconds before each try to start a host again
-_GRACE = 30.0  # seconds for ssh, the shell's own files and the start of ossctl
 
 
 def host_places(
@@ -39,7 +38,7 @@ def _place(host: Host, job: SiteJob) -> Place:
     if host.is_local:
         return Place(host.name, functools.partial(ProcessSite, job), is_named=True)
     at_host = SshPlace(replace(job, distant=True), host)
-    return Place(host.name, at_host.new_site, _PAUSES, _GRACE, is_named=True)
+    return Place(host.name, at_host.new_site, _PAUSES, is_named=True)
 
 
 def parse_hosts(text: str) -> Sequence[Host]:

@@ -31,9 +31,8 @@ _ENCODINGS = {
     "utf-8", "cp866", "cp874", "cp932", "cp949", "cp950", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255",
     "cp1256", "cp1257", "cp1258",
     "iso8859-2", "iso8859-3", "iso8859-4", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "iso8859-9",
-    "iso8859-10", "iso8859-11",
-    "iso8859-13", "iso8859-14", "iso8859-15", "iso8859-16", "tis-620", "koi8-r", "koi8-u", "mac-roman",
-    "mac-cyrillic",
+    "iso8859-10", "iso8859-11", "iso8859-13", "iso8859-14", "iso8859-15", "iso8859-16", "tis-620", "koi8-r",
+    "koi8-u", "mac-roman", "mac-cyrillic",
     "big5", "big5hkscs", "gb2312", "gbk", "gb18030", "euc_jp", "iso2022_jp", "shift_jis", "euc_kr",
 }  # fmt: skip
 _PDF_PAGE = re.compile(r"^\[Page \d+\]$", re.MULTILINE)
