@@ -188,9 +188,13 @@ def test_a_time_that_cannot_be_measured_costs_no_other_result(tmp_path: Path) ->
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.usefixtures("no_server")
 def test_ctrl_c_at_a_program_that_is_measured_keeps_other_results(byte_model_path: Path) -> None:
-    def ctrl_c() -> None:  # as a terminal sends it, to the programs that we have started as well
-        own = os.getpid()
-        for pid in map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split()):
+    own = os.getpid()
+
+    def children() -> set[int]:
+        return set(map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split()))
+
+    def ctrl_c() -> None:  # as a terminal sends it, to the programs that were started here as well
+        for pid in children() - others:
             os.kill(pid, signal.SIGINT)
         os.kill(own, signal.SIGINT)
 
@@ -199,7 +203,7 @@ def test_ctrl_c_at_a_program_that_is_measured_keeps_other_results(byte_model_pat
             if "first token" in what:
                 Timer(0.1, ctrl_c).start()
 
-    watched = Interrupted()
+    watched, others = Interrupted(), children()  # the server that programs of other tests are forked from
     report = measure(BenchOptions("bytes", byte_model_path, CPU, STARTED), watched)
     assert report.signal == signal.SIGINT
     assert (len(report.lengths), len(report.batches), report.waits) == (1, 2, [])
