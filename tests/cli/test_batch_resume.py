@@ -20,8 +20,7 @@ from ossctl.storage.compression import open_decoded
 from tests.support.command import (
     Record,
     by_id,
-    command,
-    environment,
+    launch,
     line_of,
     ossctl,
     records_in,
@@ -45,13 +44,7 @@ def quick(n: int, **fields: object) -> list[Record]:
 
 def run_and_kill(*arguments: object, folder: Path, after: Callable[[], bool]) -> bool:
     """Run a batch and kill it, without any warning, when `after` says so; False if it ended before."""
-    process = subprocess.Popen(
-        command(*arguments),
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = launch(arguments, folder, streams=(subprocess.DEVNULL,) * 3)
     while process.poll() is None:
         if after():
             process.kill()

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from ossctl.app.run.options import RunOptions
 from ossctl.cli.main import main
 from ossctl.cli.output import Output, columns
 from ossctl.errors import UsageError
-from tests.support.command import command, environment, ossctl, small_model, write_jsonl
+from tests.support.command import Result, launch, ossctl, small_model, write_jsonl
 from tests.support.hub import Hub
 from tests.support.models import byte_gpt_oss, smollm2
 
@@ -144,11 +143,16 @@ def unwritable(kind: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def finished(*arguments: object, cwd: Path, **streams: Any) -> subprocess.CompletedProcess[bytes]:
-    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    return subprocess.run(
-        command(*arguments), cwd=cwd, env=environment(cwd), timeout=60, check=False, **options
-    )
+def finished(
+    *arguments: object,
+    cwd: Path,
+    stdin: bytes = b"",
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+) -> Result:
+    with launch(arguments, cwd, streams=(subprocess.PIPE, stdout, stderr)) as process:
+        output, errors = process.communicate(stdin, timeout=60)
+    return Result(process.wait(), (output or b"").decode(), (errors or b"").decode())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
@@ -169,13 +173,13 @@ class TestUnwritableStreams:
         self, kind: str, arguments: tuple[object, ...], tmp_path: Path
     ) -> None:
         write_jsonl(tmp_path / "in.jsonl", *({"id": str(n), "prompt": "Count."} for n in range(20)))
-        given = {"input": b"Count.\n" * 3} if arguments[0] == "chat" else {"stdin": subprocess.DEVNULL}
-        expected = finished(*arguments, cwd=tmp_path, **given)
+        stdin = b"Count.\n" * 3 if arguments[0] == "chat" else b""
+        expected = finished(*arguments, cwd=tmp_path, stdin=stdin)
         assert expected.stdout
         with unwritable(kind) as stderr:
-            result = finished(*arguments, cwd=tmp_path, stderr=stderr, **given)
-        assert (result.returncode, len(result.stdout.splitlines())) == (
-            expected.returncode,
+            result = finished(*arguments, cwd=tmp_path, stdin=stdin, stderr=stderr)
+        assert (result.code, len(result.stdout.splitlines())) == (
+            expected.code,
             len(expected.stdout.splitlines()),
         )
 
@@ -183,18 +187,18 @@ class TestUnwritableStreams:
     def test_a_lost_stdout_is_an_error_in_one_line(self, command: tuple[str, ...], tmp_path: Path) -> None:
         with unwritable("full device") as stdout:
             result = finished(*command, cwd=tmp_path, stdout=stdout)
-        assert result.returncode == 1
-        assert result.stderr == b"ossctl: cannot write standard output: No space left on device\n"
+        assert result.code == 1
+        assert result.stderr == "ossctl: cannot write standard output: No space left on device\n"
         with unwritable("pipe without a reader") as stdout:
             result = finished(*command, cwd=tmp_path, stdout=stdout)
-        assert (result.returncode, result.stderr) == (0, b"")
+        assert (result.code, result.stderr) == (0, "")
 
     def test_a_chat_ends_with_its_stdout(self, tmp_path: Path) -> None:
         with unwritable("full device") as stdout:
-            result = finished("chat", *SHORT, cwd=tmp_path, stdout=stdout, input=b"Count.\n" * 3)
-        assert result.returncode == 1
-        assert result.stderr.endswith(b"ossctl: cannot write standard output: No space left on device\n")
-        assert result.stderr.count(b"ossctl: ") == 1
+            result = finished("chat", *SHORT, cwd=tmp_path, stdout=stdout, stdin=b"Count.\n" * 3)
+        assert result.code == 1
+        assert result.stderr.endswith("ossctl: cannot write standard output: No space left on device\n")
+        assert result.stderr.count("ossctl: ") == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ossctl.hub.catalogue import catalogue
-from tests.support.command import Result, command, environment, ossctl
+from tests.support.command import Process, Result, environment, launch, ossctl
 from tests.support.hub import Cut, Flip, Hub, Slow, Stall, Status, sha256
 from tests.support.models import enormous, smollm2
 
@@ -53,15 +53,9 @@ def run(*arguments: object, folder: Path, found: dict[str, str]) -> Result:
     return ossctl("pull", *arguments, cwd=folder, stdin=b"", **found)
 
 
-def starting(hub: Hub, folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command("pull", REFERENCE),
-        cwd=folder,
-        env=environment(folder, **variables(hub, folder)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def starting(hub: Hub, folder: Path) -> Process:
+    streams = (subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE)
+    return launch(["pull", REFERENCE], folder, variables(hub, folder), streams)
 
 
 def part(folder: Path) -> Path:

@@ -4,16 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from tests.support.fork_server import AVAILABLE, fork_server
+from tests.support.fork_server import Program, Streams, can_fork, fork_server
 from tests.support.models import smollm2
 from tests.support.programs import share_trial
 
 Record = dict[str, Any]
+Process = subprocess.Popen[bytes] | Program
 
 _SECONDS = 60.0  # nothing here takes that long, unless it hangs
 
@@ -43,7 +45,7 @@ class Result:
 class Live:
     """`ossctl` at work: fed through stdin and read from stdout, a line at a time."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
 
     def send(self, *requests: Record) -> None:
@@ -76,7 +78,7 @@ class Live:
     def finish(self) -> Result:
         """End the input, let the work end, and return what has not been read so far."""
         stdout, stderr = self.process.communicate(timeout=_SECONDS)
-        return Result(self.process.returncode, (stdout or b"").decode(), stderr.decode())
+        return Result(self.process.wait(), (stdout or b"").decode(), stderr.decode())
 
     def __enter__(self) -> Self:
         return self
@@ -93,34 +95,34 @@ class Live:
 
 def ossctl(*arguments: object, cwd: Path, stdin: bytes = b"", **variables: str) -> Result:
     """Run `ossctl` in the folder `cwd`, with `variables` in its environment, to its end."""
-    env = environment(cwd, **variables)
-    if AVAILABLE and not variables:  # what is set may be read while modules are imported
-        done = fork_server().run([str(each) for each in arguments], cwd, env, stdin, _SECONDS)
-    else:
-        done = subprocess.run(
-            command(*arguments),
-            cwd=cwd,
-            env=env,
-            input=stdin,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+    with launch(arguments, cwd, variables) as process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return Result(process.wait(), stdout.decode(), stderr.decode())
 
 
 def start(*arguments: object, cwd: Path, **variables: str) -> Live:
     """Start `ossctl` in the folder `cwd`; leaving the `with` block ends it."""
-    process = subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(cwd, **variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
+    return Live(launch(arguments, cwd, variables))
+
+
+def launch(
+    arguments: Iterable[object],
+    cwd: Path,
+    variables: Mapping[str, str] | None = None,
+    streams: Streams = (subprocess.PIPE,) * 3,
+) -> Process:
+    """Start `ossctl` in the folder `cwd`; `streams` are its stdin, stdout and stderr, as `Popen` has them."""
+    env = environment(cwd, **(variables or {}))
+    if can_fork(variables or {}):
+        return fork_server().start([str(each) for each in arguments], cwd, env, streams)
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
+        command(*arguments), cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, bufsize=0
     )
-    return Live(process)
 
 
 def command(*arguments: object) -> list[str]:

@@ -229,7 +229,8 @@ def _run_page(page: Path, folder: Path, variables: Mapping[str, str]) -> list[Ra
     steps = steps_of(page.read_text(encoding="utf-8"))
     if not steps:
         return []
-    environment = _environment(folder, variables)
+    forked = "pgrep" not in "".join(step.script for step in steps)  # which looks for children of the shell's
+    environment = _environment(folder, variables, forked=forked)
     script = "set -uo pipefail\n"
     for number, step in enumerate(steps):
         guarded = (
@@ -261,12 +262,12 @@ def _ran(step: Step, piece: str, folder: Path) -> Ran:
     return Ran(step, tuple(_as_shown(output, folder)), int(code.split()[0]) if ended else None)
 
 
-def _environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
+def _environment(folder: Path, variables: Mapping[str, str], *, forked: bool) -> dict[str, str]:
     home, work = folder / "home", folder / "work"
     for each in (home, work):
         each.mkdir(parents=True)
     (work / "examples").symlink_to(ROOT / "examples")
-    environment = with_ossctl(folder, **variables)
+    environment = with_ossctl(folder, forked=forked, **variables)
     own = home / ".local" / "state" / "ossctl"  # where OSSCTL_HOME is not set
     own.mkdir(parents=True)
     shutil.copy(Path(environment["OSSCTL_HOME"]) / "state" / "kernels.json", own)
