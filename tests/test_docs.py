@@ -43,7 +43,7 @@ def ran(request: pytest.FixtureRequest) -> dict[Path, list[Ran]]:
         pytest.skip("bash or jq is missing")
     users = [item for item in request.session.items if "ran" in getattr(item, "fixturenames", ())]
     specs = [getattr(item, "callspec", None) for item in users]
-    tested = {spec.params["page"] if spec else REFERENCE for spec in specs}
+    tested = {spec.params.get("page") if spec else REFERENCE for spec in specs}
     return run_pages([page for page in PAGES if page in tested])
 
 

@@ -46,8 +46,7 @@ from tests.support.harmony_reference import (
     without_finished_analysis,
 )
 
-THOROUGH = settings(max_examples=300, derandomize=True)
-SHORT = settings(max_examples=300, derandomize=True)
+SOME = settings(max_examples=100, derandomize=True)
 
 DAY = dt.date(2025, 6, 28)
 QUESTION = Message("user", "What is 2 + 2?")
@@ -207,7 +206,7 @@ def test_calls_of_any_tool_with_any_content_type_have_the_references_tokens(
     assert renderer_of(o200k).prompt([call, result]) == reference.prompt(expected)
 
 
-@THOROUGH
+@SOME
 @given(conversations())
 def test_random_conversations_have_the_references_tokens(
     harmony: HarmonyDialect, reference: Reference, conversation: Conversation
@@ -215,7 +214,7 @@ def test_random_conversations_have_the_references_tokens(
     assert_references_tokens(harmony.render(conversation), conversation, reference)
 
 
-@SHORT
+@SOME
 @given(conversations(native=True))
 def test_a_prompt_has_no_more_tokens_than_its_upper_bound(
     harmony: HarmonyDialect, conversation: Conversation
@@ -225,7 +224,7 @@ def test_a_prompt_has_no_more_tokens_than_its_upper_bound(
     assert len(harmony.render(conversation)) + 7 <= most
 
 
-@SHORT
+@SOME
 @given(tools)
 @example(Tool("f", parameters={"type": "object", "properties": {"a": {"oneOf": [None, 1, {}]}, "b": None}}))
 @example(Tool("f", parameters={"oneOf": [None, [], {"type": ["string", 3]}]}))
@@ -337,7 +336,7 @@ def test_an_unfinished_turn_keeps_all_generated_tokens(harmony: HarmonyDialect, 
     ]
 
 
-@SHORT
+@SOME
 @given(unfinished_answers)
 def test_a_prompt_continues_the_last_prompt_and_its_answer(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
@@ -348,7 +347,7 @@ def test_a_prompt_continues_the_last_prompt_and_its_answer(
     assert rendered(harmony, calling, RESULT)[: len(before)] == before
 
 
-@SHORT
+@SOME
 @given(finished_answers)
 def test_a_finished_answer_keeps_all_but_its_analysis(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
@@ -468,7 +467,7 @@ def contents(ids: Sequence[int], model: LlamaModel) -> list[str]:
     return [b"".join(map(model.vocab.piece, tokens)).decode() for tokens in found]
 
 
-@SHORT
+@SOME
 @given(st.lists(FORGERIES, min_size=13, max_size=13))
 def test_no_text_becomes_a_control_token_and_all_of_it_comes_back(
     harmony: HarmonyDialect, o200k: LlamaModel, forged: list[str]
