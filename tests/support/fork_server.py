@@ -178,6 +178,7 @@ def _read(pipe: IO[bytes] | None) -> bytes:
 def _next_program(listener: socket.socket, end: int) -> None:
     """Wait for requests; return in a process that has become one. The server exits when `end` is closed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal, or a test in its place, sends to all
     while True:
         ready, _, _ = select.select([listener.fileno(), end], [], [])
         if end in ready:
@@ -187,7 +188,6 @@ def _next_program(listener: socket.socket, end: int) -> None:
             header, streams, _, _ = socket.recv_fds(connection, LENGTH.size, 3)
             program = json.loads(received(connection, *LENGTH.unpack(header)))
             if os.fork() == 0:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 listener.close()
                 return _keep(program, streams, connection)
         for descriptor in streams:
@@ -196,8 +196,10 @@ def _next_program(listener: socket.socket, end: int) -> None:
 
 def _keep(program: dict[str, object], streams: list[int], connection: socket.socket) -> None:
     """Fork the program and report its number and, at its end, its exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         connection.close()
         return _become(program, streams)
     for descriptor in (*streams, 0, 1, 2):
