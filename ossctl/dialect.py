@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from ossctl.guide import Guide, TextFormat
+from ossctl.guide import Grammar, GrammarCompiler, Guide, TextFormat
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["low", "medium", "high"]
@@ -104,6 +104,14 @@ class Conversation:
     def formatted(self) -> bool:
         """Whether the answer must have a format."""
         return self.json_format is not None or self.text_format is not None
+
+    def format_grammar(self, grammars: GrammarCompiler) -> Grammar | None:
+        """The grammar of the format, None if there is none. Raises RequestError."""
+        if self.text_format is not None:
+            return grammars.text(self.text_format)
+        if self.json_format is not None:
+            return grammars.json(self.json_format.schema, "response_format.json_schema.schema")
+        return None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def prompt_of(words: Sequence[str], piped: str | None, files: Sequence[Attached]
     if piped and texts and not question and not files:
         return piped
     if not question and not texts:
-        raise UsageError("there is no prompt", 'Give one, as in ossctl run "…", or pipe in a text.')
+        raise UsageError("there is no prompt", 'Give one, as in ossctl run "…", or pipe in text.')
     fences = [*map(fenced, texts)]
     if sum(map(len, fences)) >= _LONG:
         return "\n\n".join([*fences, *filter(None, [question])])

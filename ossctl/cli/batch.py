@@ -9,6 +9,7 @@ import typer
 from ossctl.cli.batch_view import batch_progress, describe, dry_run_lines, status_lines
 from ossctl.cli.command import command, redeclared
 from ossctl.cli.format_options import FormatGroup
+from ossctl.cli.input_options import CsvInputOption, TextInputOption, TsvInputOption, formats_of
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import (
@@ -18,6 +19,7 @@ from ossctl.cli.options import (
     TextOutput,
     VariablesOption,
     generation_options,
+    seed_option,
     variables_of,
 )
 from ossctl.cli.output import Output
@@ -83,9 +85,9 @@ def batch_options(
         ),
     ] = None,
     variables: VariablesOption = None,
-    text: Annotated[bool, typer.Option("--text", help="Read each line of IN as a prompt.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Read IN as comma-separated values.")] = False,
-    tsv: Annotated[bool, typer.Option("--tsv", help="Read IN as tab-separated values.")] = False,
+    text: TextInputOption = False,
+    csv: CsvInputOption = False,
+    tsv: TsvInputOption = False,
     assign_ids: Annotated[bool, typer.Option("--assign-ids", help="Use line numbers as ids.")] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Run only the first N requests.")
@@ -174,15 +176,13 @@ def batch_options(
 ) -> "BatchOptions":
     """What to read, how to write it, and what to do about failures."""
     from ossctl.app.batch.options import BatchOptions
-    from ossctl.app.wire.source import Format
 
-    formats = {Format.TEXT: text, Format.CSV: csv, Format.TSV: tsv}
     return BatchOptions(
         source,
         sink,
         prompt=prompt,
         variables=variables_of(context, variables, prompt),
-        formats=tuple(kind for kind, given in formats.items() if given),
+        formats=formats_of(text=text, csv=csv, tsv=tsv),
         limit=limit,
         sample=sample,
         shard=shard,
@@ -210,16 +210,7 @@ def batch_options(
 
 
 BatchGroup = Annotated["BatchOptions", batch_options]
-_Seed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed",
-        envvar="OSSCTL_SEED",
-        metavar="N",
-        min=-1,
-        help="Base seed: line i uses seed N + i.  [default: 0]",
-    ),
-]
+_Seed = Annotated[int | None, seed_option("Base seed: line i uses seed N + i.  [default: 0]")]
 BatchGenerationGroup = Annotated["GenerationOptions", redeclared(generation_options, seed=_Seed)]
 
 

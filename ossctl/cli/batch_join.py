@@ -7,7 +7,8 @@ import typer
 
 from ossctl.cli.batch_view import join_lines, joined
 from ossctl.cli.command import command
-from ossctl.cli.options import TextOutput
+from ossctl.cli.input_options import CsvInputOption, TextInputOption, TsvInputOption, formats_of
+from ossctl.cli.options import TextOutput, seed_option
 
 _STREAM = Path("-")
 
@@ -21,9 +22,9 @@ def batch_join(
         Path, typer.Option("-o", "--output", metavar="ALL", help="File for all records; - is stdout.")
     ] = _STREAM,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace ALL if it exists.")] = False,
-    text: Annotated[bool, typer.Option("--text", help="Read each line of IN as a prompt.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Read IN as comma-separated values.")] = False,
-    tsv: Annotated[bool, typer.Option("--tsv", help="Read IN as tab-separated values.")] = False,
+    text: TextInputOption = False,
+    csv: CsvInputOption = False,
+    tsv: TsvInputOption = False,
     assign_ids: Annotated[
         bool, typer.Option("--assign-ids", help="The shards used line numbers as ids.")
     ] = False,
@@ -33,16 +34,7 @@ def batch_join(
     sample: Annotated[
         int | None, typer.Option("--sample", metavar="N", min=1, help="The shards' --sample.")
     ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            "--seed",
-            envvar="OSSCTL_SEED",
-            metavar="N",
-            min=-1,
-            help="The shards' --seed, which fixes the sample.",
-        ),
-    ] = 0,
+    seed: Annotated[int, seed_option("The shards' --seed, which fixes the sample.")] = 0,
     out: TextOutput,
 ) -> None:
     """Merge the outputs of a batch's shards into one file, in the order of the input.
@@ -53,10 +45,9 @@ def batch_join(
     """
     from ossctl.app.batch.join import JoinJob
     from ossctl.app.wire.chat_completions import custom_id_of, default_id
-    from ossctl.app.wire.source import Format, Source, given_format
+    from ossctl.app.wire.source import Source, given_format
 
-    given = {Format.TEXT: text, Format.CSV: csv, Format.TSV: tsv}
-    kind = given_format(source, [each for each, wanted in given.items() if wanted])
+    kind = given_format(source, formats_of(text=text, csv=csv, tsv=tsv))
     job = JoinJob(
         outputs,
         Source(None if source == _STREAM else source, kind, limit=limit, sample=sample, seed=seed),

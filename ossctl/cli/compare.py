@@ -11,7 +11,7 @@ from ossctl.cli.completion import complete_models
 from ossctl.cli.contestants import ContestantGroup, given_model
 from ossctl.cli.format_options import FormatGroup
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.options import SystemOption, TextOutput, generation_options
+from ossctl.cli.options import SystemOption, TextOutput, generation_options, seed_option
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import template_options
 from ossctl.cli.tool_options import ToolGroup
@@ -24,14 +24,7 @@ if TYPE_CHECKING:
     from ossctl.app.inference.template_options import TemplateOptions
 
 _Seed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed",
-        envvar="OSSCTL_SEED",
-        metavar="N",
-        min=-1,
-        help="Base seed: prompt i has seed N + i with every contestant.  [default: 0]",
-    ),
+    int | None, seed_option("Base seed: prompt i has seed N + i with every contestant.  [default: 0]")
 ]
 _Generation = Annotated[
     "GenerationOptions", without(redeclared(generation_options, seed=_Seed), "effort", "think")

@@ -15,7 +15,15 @@ from ossctl.cli.completion import complete_models, complete_task
 from ossctl.cli.contestants import ContestantGroup, given_model
 from ossctl.cli.eval_view import EvalProgress, evaluation_text, task_lines
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.options import SystemOption, TextOutput, generation_options, is_given, is_standing, source_of
+from ossctl.cli.options import (
+    SystemOption,
+    TextOutput,
+    generation_options,
+    is_given,
+    is_standing,
+    seed_option,
+    source_of,
+)
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import tool_options
@@ -42,13 +50,7 @@ _SAMPLING = (
 
 _Seed = Annotated[
     int | None,
-    typer.Option(
-        "--seed",
-        envvar="OSSCTL_SEED",
-        metavar="N",
-        min=-1,
-        help="Base seed of answers and of --sample; each question and repeat has its own.  [default: 0]",
-    ),
+    seed_option("Base seed of answers and of --sample; each question and repeat has its own.  [default: 0]"),
 ]
 _Generation = Annotated[
     "GenerationOptions", without(redeclared(generation_options, seed=_Seed), "effort", "think")

@@ -74,6 +74,11 @@ VerboseOption = Annotated[
 ]
 
 
+def seed_option(text: str) -> Any:
+    """`--seed`, with what it means to a command as its help."""
+    return typer.Option("--seed", envvar="OSSCTL_SEED", metavar="N", min=-1, help=text)
+
+
 # What a context keeps: the parameters that the command line itself sets, if a config was applied.
 TYPED = "ossctl.typed"
 
@@ -222,14 +227,7 @@ def generation_options(
         ),
     ] = 1.0,
     seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            envvar="OSSCTL_SEED",
-            metavar="N",
-            min=-1,
-            help="Random seed, for reproducible answers.  [default: random]",
-        ),
+        int | None, seed_option("Random seed, for reproducible answers.  [default: random]")
     ] = None,
     stops: Annotated[
         list[str] | None,

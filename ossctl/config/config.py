@@ -157,5 +157,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _suggestion(name: str, presets: list[str]) -> str:
     if not presets:
-        return "`ossctl config edit` opens the file that may have some."
+        return "Presets are set in config files: `ossctl config edit` opens one."
     return f"{nearest(name, presets)} Presets: {', '.join(presets)}.".strip()

@@ -120,5 +120,5 @@ def key_of(text: str) -> Key:
         ((part, found),) = found.items()
         key.append(part)
     if not key or found != 0:
-        raise UsageError(f"{text!r} is not a key", 'Write it as in run.temperature or model."qwen3.5".ctx.')
+        raise UsageError(f"{text!r} is not a key", 'For example: run.temperature or model."qwen3.5".ctx.')
     return tuple(key)

@@ -1,4 +1,4 @@
-"""Speculative decoding: which guesses are decoded together with the tokens before them."""
+"""Speculative decoding: which draft tokens are decoded together with those that they follow."""
 
 import heapq
 import math
@@ -32,7 +32,7 @@ _CERTAIN = 0.999  # the probability of a token that the guide forces
 
 @dataclass(frozen=True)
 class DraftOptions:
-    """Up to `max_tokens` guesses per sequence, or exactly as many where they exist if `fixed`.
+    """Drafts of up to `max_tokens` per sequence, or if `fixed`, of exactly as many wherever there is a match.
 
     `costs` are the relative seconds of decodes of _SIZES tokens, as far as they are known in advance.
     """
@@ -64,7 +64,7 @@ class DecodeCosts:
         return 1 + (self._curve[n_tokens] - 1) * self._slope
 
     def measure(self, n_tokens: int, n_drafted: int, seconds: float) -> None:
-        """Count a decode of `n_tokens`, `n_drafted` of them guesses."""
+        """Count a decode of `n_tokens`, of which `n_drafted` are a draft."""
         if not n_drafted:
             self._plain[n_tokens] = seconds
             self._n_plain += 1
@@ -87,7 +87,7 @@ class DecodeCosts:
 
 
 class Drafter:
-    """Adds guesses to the chunks of a batch, where that is expected to pay.
+    """Adds drafts to the chunks of a batch, where that is expected to pay.
 
     Some kernels sum in another order for several tokens than for one, which would change answers. So the
     logits of the first draft of each size are only compared with those of the same tokens, decoded one by one
@@ -105,7 +105,7 @@ class Drafter:
         self.costs = DecodeCosts(options.costs)
 
     def extend(self, batch: Batch) -> Batch:
-        """`batch` with guesses behind the tokens of sequences that are generating."""
+        """`batch` with drafts behind the tokens of sequences that are generating."""
         if self._is_proving():
             return batch
         n_tokens = sum(len(chunk.tokens) for _, chunk in batch)
@@ -113,21 +113,21 @@ class Drafter:
         free = int(min(self._runner.n_rows - n_rows, min(self._runner.n_ubatch, self._largest) - n_tokens))
         if free <= 0 or math.isinf(self.costs(n_tokens + 1)):
             return batch
-        guesses = [_guess(sequence, self._limit(sequence, chunk, free)) for sequence, chunk in batch]
+        drafts = [_draft(sequence, self._limit(sequence, chunk, free)) for sequence, chunk in batch]
         if self._options.fixed:
-            lengths = _as_many_as_fit(guesses, free)
+            lengths = _as_many_as_fit(drafts, free)
         else:
-            lengths = self._lengths(guesses, [chunk for _, chunk in batch], free)
+            lengths = self._lengths(drafts, [chunk for _, chunk in batch], free)
         extended = [
-            (sequence, _extended(chunk, guess.tokens[:length]))
-            for (sequence, chunk), guess, length in zip(batch, guesses, lengths, strict=True)
+            (sequence, _extended(chunk, draft.tokens[:length]))
+            for (sequence, chunk), draft, length in zip(batch, drafts, lengths, strict=True)
         ]
         return extended if self._can_draft(extended) else batch
 
     def needs_proof(self, batch: Batch) -> bool:
         """Whether it is not known that the logits of `batch` are those of each token by itself."""
-        drafts = any(chunk.n_drafted for _, chunk in batch)
-        return drafts and not self._options.fixed and _kind(batch) not in self._proven
+        drafted = any(chunk.n_drafted for _, chunk in batch)
+        return drafted and not self._options.fixed and _kind(batch) not in self._proven
 
     def begin_proof(self, batch: Batch, logits: Logits) -> None:
         """Keep the logits of `batch`, until its tokens have been decoded one by one or others are sampled.
@@ -136,10 +136,10 @@ class Drafter:
         """
         self._proving, self._n_compared = _kind(batch), 0
         for sequence, chunk, rows in _with_rows(batch, logits.copy()):
-            self._proofs.append(_Proof(sequence, sequence.num_tokens, _guesses(chunk), rows))
+            self._proofs.append(_Proof(sequence, sequence.num_tokens, _drafted(chunk), rows))
 
     def compare(self, batch: Batch, logits: Logits) -> None:
-        """Compare the logits of a decode without guesses with those that are kept."""
+        """Compare the logits of a decode without drafts with those that are kept."""
         if not self._proofs:
             return
         single = (each for each in _with_rows(batch, logits) if len(each[1].tokens) == 1)
@@ -161,33 +161,33 @@ class Drafter:
         return not self.needs_proof(batch) or all(chunk.n_rows == len(chunk.tokens) for _, chunk in batch)
 
     def _limit(self, sequence: "Sequence", chunk: Chunk, free: int) -> int:
-        """How many guesses can be of use: not beyond the context, nor beyond the answer's limit."""
+        """How many draft tokens can be of use: not beyond the context, nor beyond the answer's limit."""
         if not chunk.wants_logits or sequence.num_computed_tokens < len(sequence.prompt):
             return 0
         context = self._runner.n_ctx_seq - sequence.num_tokens
         answer = sequence.max_tokens - sequence.num_generated_tokens - 1
         return max(0, min(self._options.max_tokens, free, context, answer))
 
-    def _lengths(self, guesses: Items["_Guess"], chunks: Items[Chunk], free: int) -> list[int]:
-        """The lengths with the most expected tokens per second: the likeliest guesses come first."""
-        lengths, best = [0] * len(guesses), [0] * len(guesses)
-        expected = float(len(guesses))
+    def _lengths(self, drafts: Items["_Draft"], chunks: Items[Chunk], free: int) -> list[int]:
+        """The lengths with the most expected tokens per second: the most likely tokens come first."""
+        lengths, best = [0] * len(drafts), [0] * len(drafts)
+        expected = float(len(drafts))
         highest = _MIN_GAIN * expected / self._cost(chunks, lengths)
-        likeliest = [(-guess.rate, n) for n, guess in enumerate(guesses) if guess.tokens]
+        likeliest = [(-draft.rate, n) for n, draft in enumerate(drafts) if draft.tokens]
         heapq.heapify(likeliest)
         while likeliest and sum(lengths) < free:
             probability, n = heapq.heappop(likeliest)
             expected -= probability
             lengths[n] += 1
-            if lengths[n] < len(guesses[n].tokens):
-                heapq.heappush(likeliest, (probability * guesses[n].rate, n))
+            if lengths[n] < len(drafts[n].tokens):
+                heapq.heappush(likeliest, (probability * drafts[n].rate, n))
             per_second = expected / self._cost(chunks, lengths)
-            if per_second > highest and len(guesses) + sum(lengths) in _SIZES:
+            if per_second > highest and len(drafts) + sum(lengths) in _SIZES:
                 highest, best = per_second, lengths.copy()
         return best
 
     def _cost(self, chunks: Items[Chunk], drafted: Items[int]) -> float:
-        """The cost of a decode with these numbers of guesses.
+        """The cost of a decode with these numbers of draft tokens.
 
         Sequences with cells of their own need ubatches with equally many tokens of each.
         """
@@ -212,20 +212,20 @@ def _kind(batch: Batch) -> _Kind:
 
 @dataclass(frozen=True)
 class _Proof:
-    """The logits of a sequence behind its first `start` tokens and each guess, float32 [n, n_vocab]."""
+    """The logits of a sequence behind its first `start` tokens and each draft token, float32 [n, n_vocab]."""
 
     sequence: "Sequence"
     start: int
-    guesses: list[int]
+    draft: list[int]
     rows: Logits
 
     @property
     def continues(self) -> bool:
-        """Whether the sequence runs, and has no other tokens than the guesses."""
+        """Whether the sequence runs, and has generated nothing but its draft since."""
         if self.sequence.slot is None:
             return False
         generated = self.sequence.tokens()[self.start :].tolist()
-        return len(generated) < len(self.rows) and generated == self.guesses[: len(generated)]
+        return len(generated) < len(self.rows) and generated == self.draft[: len(generated)]
 
     def agrees(self, row: Logits) -> bool:
         """Whether `row` behind the latest token is the same, bit for bit."""
@@ -233,42 +233,42 @@ class _Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class _Guess:
+class _Draft:
     """Tokens that may come next, each with the probability `rate` if those before it come."""
 
     tokens: list[int]
     rate: float
 
 
-def _guess(sequence: "Sequence", limit: int) -> _Guess:
+def _draft(sequence: "Sequence", limit: int) -> _Draft:
     if limit <= 0:
-        return _Guess([], 0.0)
+        return _Draft([], 0.0)
     if forced := sequence.forced_with_logits():
-        return _Guess(list(forced)[:limit], _CERTAIN)
+        return _Draft(list(forced)[:limit], _CERTAIN)
     if sequence.lookup is None:
         sequence.lookup = PromptLookup(sequence.tokens())
-    return _Guess(sequence.lookup.guess(limit), sequence.lookup.hit_rate)
+    return _Draft(sequence.lookup.draft(limit), sequence.lookup.hit_rate)
 
 
-def _as_many_as_fit(guesses: Items[_Guess], free: int) -> list[int]:
+def _as_many_as_fit(drafts: Items[_Draft], free: int) -> list[int]:
     lengths = []
-    for guess in guesses:
-        lengths.append(min(len(guess.tokens), free))
+    for draft in drafts:
+        lengths.append(min(len(draft.tokens), free))
         free -= lengths[-1]
     return lengths
 
 
-def _extended(chunk: Chunk, guess: list[int]) -> Chunk:
-    if not guess:
+def _extended(chunk: Chunk, draft: list[int]) -> Chunk:
+    if not draft:
         return chunk
-    tokens = np.concatenate([chunk.tokens, np.array(guess, np.int32)])
-    return replace(chunk, tokens=tokens, n_logits=1 + len(guess))
+    tokens = np.concatenate([chunk.tokens, np.array(draft, np.int32)])
+    return replace(chunk, tokens=tokens, n_logits=1 + len(draft))
 
 
 class Verification:
-    """The rows of logits of a chunk, and how many of its guesses have been sampled and are kept.
+    """The rows of logits of a chunk, and how many of its draft tokens are accepted so far.
 
-    `logits` float32 [n, n_vocab] are those after the last token that is no guess and after each guess.
+    `logits` float32 [n, n_vocab] are those after the last token before the draft and after each of the draft.
     """
 
     def __init__(self, sequence: "Sequence", chunk: Chunk, logits: Logits) -> None:
@@ -276,9 +276,9 @@ class Verification:
         self.slot = sequence.assigned_slot
         self.n_drafted = chunk.n_drafted
         self.n_accepted = 0
-        self.n_computed = sequence.num_computed_tokens  # without guesses
+        self.n_computed = sequence.num_computed_tokens  # without the draft
         self._logits = logits
-        self._guesses = _guesses(chunk)
+        self._draft = _drafted(chunk)
         self.continues = True  # `row` follows the latest token
         sequence.num_drafted += chunk.n_drafted
 
@@ -289,10 +289,10 @@ class Verification:
         return logits
 
     def compare(self, token: int) -> None:
-        """Compare the next guess with `token`, the latest of the sequence."""
+        """Compare the next draft token with `token`, the latest of the sequence."""
         at, sequence = self.n_accepted, self.sequence
-        right = at < len(self._guesses) and self._guesses[at] == token
-        self.continues = self.continues and right and sequence.finish is None
+        accepted = at < len(self._draft) and self._draft[at] == token
+        self.continues = self.continues and accepted and sequence.finish is None
         if self.continues:
             self.n_accepted += 1
             sequence.num_accepted += 1
@@ -313,13 +313,13 @@ def _with_rows(batch: Batch, logits: Logits) -> Iterator[tuple["Sequence", Chunk
             start += chunk.n_rows
 
 
-def _guesses(chunk: Chunk) -> list[int]:
-    guesses: list[int] = chunk.tokens[len(chunk.tokens) - chunk.n_drafted :].tolist()
-    return guesses
+def _drafted(chunk: Chunk) -> list[int]:
+    draft: list[int] = chunk.tokens[len(chunk.tokens) - chunk.n_drafted :].tolist()
+    return draft
 
 
 def without_drafts(batch: Batch) -> Batch:
-    """`batch` without its guesses."""
+    """`batch` without its drafts."""
     return [
         (sequence, replace(chunk, tokens=chunk.tokens[: len(chunk.tokens) - chunk.n_drafted], n_logits=1))
         for sequence, chunk in batch

@@ -27,9 +27,9 @@ class Engine:
     """Continuous batching: requests join and leave between any two steps.
 
     Not thread-safe: one thread submits, steps and cancels. If `isolated`, answers do not depend on the other
-    requests (`engine/isolation.py`). With `drafts`, guesses are decoded together with the token before them,
-    and those that are then sampled are kept (`engine/drafts.py`). An isolated engine drafts nothing, nor does
-    one of a recurrent model, whose state cannot drop a guess.
+    requests (`engine/isolation.py`). With `drafts`, draft tokens are decoded together with the token before
+    them and accepted if they are then sampled (`engine/drafts.py`). An isolated engine drafts nothing, nor
+    does one of a recurrent model, whose state cannot drop a rejected token.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Engine:
                 yield Prefilled(sequence.request.id, sequence.num_cached_tokens)
 
     def _advance(self, batch: Batch) -> list[Output]:
-        """Decode the batch, with guesses if that may pay, and sample."""
+        """Decode the batch, with drafts if that may pay, and sample."""
         drafter = self._drafter
         if drafter is not None:
             batch = drafter.extend(batch)
@@ -148,7 +148,7 @@ class Engine:
         return self._free_cells() if logits is None else self._collect(batch, logits)
 
     def _taken_back(self, batch: Batch) -> Batch:
-        """`batch` before its decode and without guesses. A sequence whose window is lost is preempted."""
+        """`batch` before its decode and without drafts. A sequence whose window is lost is preempted."""
         for sequence, _ in batch:
             self._scheduler.cut(sequence.assigned_slot, sequence, sequence.num_computed_tokens)
         return [(sequence, chunk) for sequence, chunk in without_drafts(batch) if sequence.slot is not None]
@@ -189,7 +189,7 @@ class Engine:
             self._scheduler.on_decoded(sequence, chunk)
         outputs: list[Output] = []
         ready = verified = verifications(batch, logits)
-        while ready:  # a round for each guess that has come true, at least one
+        while ready:  # a round for each accepted token, at least one
             for verification, result in zip(ready, self._sample(ready), strict=True):
                 try:
                     self._append(verification, result, outputs)

@@ -1,21 +1,21 @@
-"""Prompt lookup: guessing the next tokens of a sequence from an earlier place that read like its end."""
+"""Prompt lookup: drafting the next tokens of a sequence from an earlier place that reads like its end."""
 
 from ossctl.runtime.base import Tokens
 
 _KEY = 3  # tokens; a place is a candidate if this many before it are equal
 _CANDIDATES = 8  # the latest ones
 _COMPARED = 32  # tokens before a candidate
-_DECAY = 0.95  # of a hit's weight, per guess: the rate is that of the last 20 or so
-_PRIOR_HITS, _PRIOR_GUESSES = 1.0, 2.0
+_DECAY = 0.95  # of a hit's weight, per token: the rate is that of the last 20 or so
+_PRIOR_HITS, _PRIOR_TRIALS = 1.0, 2.0
 
 
 class PromptLookup:
     """Follows the tokens of a sequence, and the earlier place that the sequence seems to copy.
 
-    The place is kept as long as its tokens come true. After that, it is the one of the latest occurrences of
-    the last three tokens with the longest match before it, the latest of equals. A token takes O(1).
+    The place is kept as long as its tokens are sampled. After that, it is the one of the latest occurrences
+    of the last three tokens with the longest match before it, the latest of equals. A token takes O(1).
 
-    Every token is compared with the guess, whether it was decoded as a draft or not, so `hit_rate` is known
+    Every token is compared with the draft, whether that was decoded or not, so `hit_rate` is known
     before the first draft.
     """
 
@@ -26,12 +26,12 @@ class PromptLookup:
         for end in range(_KEY, len(self._tokens) + 1):
             self._index(end)
         self._place = self._find()
-        self._hits, self._guesses = _PRIOR_HITS, _PRIOR_GUESSES
+        self._hits, self._trials = _PRIOR_HITS, _PRIOR_TRIALS
 
     @property
     def hit_rate(self) -> float:
-        """The estimated probability that the next guess is right."""
-        return self._hits / self._guesses
+        """The estimated probability that the next draft token is accepted."""
+        return self._hits / self._trials
 
     def append(self, token: int, *, forced: bool = False) -> None:
         """Add the next token. One that was forced says nothing about the rate of hits."""
@@ -39,19 +39,19 @@ class PromptLookup:
         hit = place >= 0 and self._tokens[place] == token
         if place >= 0 and not forced:
             self._hits = _DECAY * self._hits + (1 - _DECAY) * _PRIOR_HITS + hit
-            self._guesses = _DECAY * self._guesses + (1 - _DECAY) * _PRIOR_GUESSES + 1
+            self._trials = _DECAY * self._trials + (1 - _DECAY) * _PRIOR_TRIALS + 1
         self._tokens.append(token)
         self._previous.append(-1)
         if len(self._tokens) >= _KEY:
             self._index(len(self._tokens))
         self._place = place + 1 if hit else self._find()
 
-    def guess(self, max_tokens: int) -> list[int]:
+    def draft(self, max_tokens: int) -> list[int]:
         """The next `max_tokens` tokens if the copy goes on; empty if the sequence resembles no place."""
         if self._place < 0:
             return []
-        guess = self._tokens[self._place : self._place + max_tokens]
-        return [guess[n % len(guess)] for n in range(max_tokens)]  # a copy of the end repeats itself
+        draft = self._tokens[self._place : self._place + max_tokens]
+        return [draft[n % len(draft)] for n in range(max_tokens)]  # a copy of the end repeats itself
 
     def _index(self, end: int) -> None:
         key = tuple(self._tokens[end - _KEY : end])
@@ -59,7 +59,7 @@ class PromptLookup:
         self._latest[key] = end
 
     def _find(self) -> int:
-        """The place whose continuation is the guess; -1 if there is none."""
+        """The place whose continuation is the draft; -1 if there is none."""
         best, longest = -1, 0
         place = self._previous[-1]
         for _ in range(_CANDIDATES):

@@ -153,7 +153,7 @@ class Generated:
     """One generated token. `finish` is set on a request's last.
 
     `cached_tokens` is how much of the prompt was found in the cache, `seconds` the time since admission.
-    Of the tokens that were `drafted` so far, `accepted` were right.
+    Of the tokens `drafted` so far, `accepted` were then sampled.
     """
 
     id: str
@@ -191,7 +191,7 @@ class EngineStats:
     """Totals since the engine was created; times in seconds.
 
     `prompt_tokens` were computed, `cached_tokens` reused from the cache, and `recomputed_tokens` computed
-    again after a preemption. Of the `drafted_tokens`, which were guessed, `accepted_tokens` were right.
+    again after a preemption. Of the `drafted_tokens`, `accepted_tokens` were then sampled.
     """
 
     steps: int = 0

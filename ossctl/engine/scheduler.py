@@ -53,7 +53,7 @@ class Scheduler:
         return batch
 
     def on_decoded(self, sequence: Sequence, chunk: Chunk) -> None:
-        """Count the tokens of `chunk` as computed, but for guesses; take a snapshot at a boundary."""
+        """Count the tokens of `chunk` as computed, but for its draft; take a snapshot at a boundary."""
         sequence.num_computed_tokens += len(chunk.tokens) - chunk.n_drafted
         if sequence.num_computed_tokens in sequence.boundaries and self._runner.needs_snapshots:
             sequence.assigned_slot.add_snapshot(self._runner.snapshot(chunk.seq))
@@ -65,11 +65,11 @@ class Scheduler:
             if length < sequence.num_computed_tokens:  # a lost state
                 length = self._slots.restore_latest(sequence.assigned_slot, sequence.num_computed_tokens)
             sequence.num_computed_tokens = min(length, sequence.num_tokens - chunk.wants_logits)
-            if length > sequence.num_computed_tokens:  # guesses, or a token whose logits are lost
+            if length > sequence.num_computed_tokens:  # a draft, or a token whose logits are lost
                 self.cut(sequence.assigned_slot, sequence, sequence.num_computed_tokens)
 
     def retract(self, verified: Verification) -> None:
-        """Remove from the cache the guesses of a chunk that are not kept."""
+        """Remove the rejected draft tokens of a chunk from the cache."""
         if verified.n_accepted < verified.n_drafted:
             n_tokens = verified.n_computed + verified.n_accepted
             self.cut(verified.slot, verified.sequence, n_tokens)

@@ -108,7 +108,7 @@ class Sequence:
         self.max_tokens = min(request.max_tokens, max_length - len(request.prompt))
         self.finish: FinishReason | None = None
         self.lookup: PromptLookup | None = None  # for drafts
-        self.num_drafted = self.num_accepted = 0  # guesses decoded, and those that came true
+        self.num_drafted = self.num_accepted = 0  # draft tokens decoded, and those accepted
         self.history = history_of(request)
         self._repetition = RepetitionDetector()
         self._random = np.random.Generator(np.random.Philox(request.sampling.seed))

@@ -150,7 +150,7 @@ class HarmonyDialect:
         """The messages that may follow the reasoning. Yields nothing if all are allowed."""
         choice = conversation.tool_choice
         if choice.mode != "required":
-            grammar = self._grammar(conversation)
+            grammar = conversation.format_grammar(self._grammars)
             if grammar is None:
                 return
             yield Opening(self._renderer.header("final"), grammar, self._markers.done)
@@ -161,13 +161,6 @@ class HarmonyDialect:
                 channel, content_type = ("analysis", CODE) if native else ("commentary", JSON)
                 header = self._renderer.header(channel, recipients.of_call(tool.name), content_type)
                 yield Opening(header, self._arguments(tool, position), self._markers.call)
-
-    def _grammar(self, conversation: Conversation) -> Grammar | None:
-        if conversation.text_format is not None:
-            return self._grammars.text(conversation.text_format)
-        if conversation.json_format is not None:
-            return self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
-        return None
 
     def _arguments(self, tool: Tool, position: int) -> Grammar:
         if tool.native == PYTHON:

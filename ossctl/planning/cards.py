@@ -159,7 +159,7 @@ def _of_size(card: Card, gb: int) -> Memory:
             return size
     raise UsageError(
         f"--gpu: there is no {card.name} with {gb} GB",
-        f"Known is {card.label}. For another card use --vram {gb}GiB.",
+        f"Known sizes: {card.label}. For another card use --vram {gb}GiB.",
     )
 
 

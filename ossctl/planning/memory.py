@@ -77,7 +77,7 @@ def predict(shape: ModelShape, settings: Settings, devices: Sequence[Device]) ->
 
 
 def logits_bytes(shape: ModelShape, settings: Settings) -> int:
-    """Bytes in RAM of a row of logits for each sequence and each guessed token."""
+    """Bytes in RAM of a row of logits for each sequence and each drafted token."""
     return (settings.parallel + settings.draft) * shape.n_vocab * _FLOAT
 
 

@@ -23,7 +23,7 @@ class Settings:
     first offloaded layer to the last, counting the output layer. The experts of the layers `experts_in_ram`
     stay in RAM. `ctx` is tokens per sequence, or of all sequences if `unified`. Without `flash_attention`,
     all attention scores of a ubatch are in memory. llama.cpp reserves a row of logits for each sequence and
-    for `draft` guessed tokens, or with `all_logits` for each token of a ubatch.
+    for `draft` draft tokens, or with `all_logits` for each token of a ubatch.
     """
 
     devices: tuple[str, ...]

@@ -23,7 +23,7 @@ class Workload:
     `prompt_tokens` and `answer_tokens` are estimates for one request. `all_logits` is for
     perplexities, and for programs that reserve a row of logits for every token of a ubatch, as older
     llama-servers do. Unless `plain_attention`, flash attention is used even where plain attention is faster.
-    Up to `draft` guessed tokens are decoded together with those that they follow. `engines` share the RAM.
+    Up to `draft` drafted tokens are decoded together with those that they follow. `engines` share the RAM.
     """
 
     purpose: Purpose = Purpose.INTERACTIVE

@@ -56,7 +56,7 @@ class Chunk:
 
     @property
     def n_drafted(self) -> int:
-        """How many of its last tokens are guesses, in an engine that drafts."""
+        """How many of its last tokens are a draft, in an engine that drafts."""
         return self.n_logits - 1
 
 

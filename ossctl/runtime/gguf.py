@@ -112,7 +112,7 @@ def opened(path: Path) -> Iterator[int]:
     )
     if not handle:
         reason = log.reason() or "its header cannot be read"
-        raise ModelError(f"{path} is damaged: {reason}", "Download it again; it seems to be cut off.")
+        raise ModelError(f"{path} is damaged: {reason}", "Download it again; it seems to be truncated.")
     with _freed(handle):
         yield handle
 
@@ -187,7 +187,7 @@ def check_complete(path: Path, header: GgufHeader) -> None:
     if size < header.n_bytes:
         raise ModelError(
             f"{path} is incomplete: {size:,} of {header.n_bytes:,} bytes",
-            "Download it again; it seems to be cut off.",
+            "Download it again; it seems to be truncated.",
         )
 
 

@@ -1,4 +1,4 @@
-"""A worker's signs of life, and the memory it offers, by UDP at the port of its RPC.
+"""A worker's heartbeats, and the memory it offers, by UDP at the port of its RPC.
 
 llama.cpp's RPC serves one client at a time, cannot be asked anything while it computes, and reports all RAM
 of a CPU as free. Questions by UDP get no answer through a tunnel of ssh or from other programs' RPC servers.

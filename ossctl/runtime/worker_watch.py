@@ -49,7 +49,7 @@ class WorkerWatch:
         elif address in self._misses:
             self._misses[address] += 1
             if self._misses[address] >= _MISSES:
-                crash_reporter().give_up(f"worker {address} gives no sign of life")
+                crash_reporter().give_up(f"worker {address} has stopped responding")
         elif (since := self._since) is not None and time.monotonic() - since > _LONGEST_CALL:
             crash_reporter().give_up(
                 f"worker {address} has not answered for {_LONGEST_CALL / 60:.0f} minutes"

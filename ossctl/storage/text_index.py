@@ -128,7 +128,9 @@ class TextIndex:
         except sqlite3.DatabaseError as error:
             with contextlib.suppress(OSError):
                 self._path.unlink()
-            raise UsageError(f"{self._path} was damaged and is deleted: {error}", "Try it again.") from None
+            raise UsageError(
+                f"{self._path} was damaged and has been deleted: {error}", "Try again."
+            ) from None
 
 
 def _create(database: sqlite3.Connection) -> None:

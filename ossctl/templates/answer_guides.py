@@ -62,7 +62,7 @@ class AnswerGuides:
 
     def _rest(self, conversation: Conversation) -> Guide | None:
         choice, tools = conversation.tool_choice, conversation.tools
-        wanted = self._format(conversation)
+        wanted = conversation.format_grammar(self._grammars)
         if tools and choice.mode == "required":
             chosen = [tool for tool in tools if choice.name in ("", tool.name)]
             return self._guide(self._grammar(chosen, parallel=not choice.name))
@@ -83,13 +83,6 @@ class AnswerGuides:
 
     def _calls_guide(self, tools: Sequence[Tool]) -> GrammarGuide:
         return self._guide(self._grammar(tools))
-
-    def _format(self, conversation: Conversation) -> Grammar | None:
-        if conversation.text_format is not None:
-            return self._grammars.text(conversation.text_format)
-        if conversation.json_format is not None:
-            return self._grammars.json(conversation.json_format.schema, "response_format.json_schema.schema")
-        return None
 
     def _grammar(self, tools: Sequence[Tool], *, parallel: bool = True) -> Grammar:
         typed = [replace(tool, parameters=_of_object(tool)) for tool in tools]

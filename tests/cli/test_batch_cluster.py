@@ -138,7 +138,7 @@ class TestRay:
             actor.suspend()
             done = live.finish()
         assert done.code == 0
-        assert "died (there was no sign of life from it)" in done.stderr
+        assert "died (it stopped responding)" in done.stderr
         assert len(by_id(records_in(output.read_text()))) == 1200
         assert has_no_actors(cluster)
 
@@ -242,8 +242,8 @@ class TestRay:
             _, stderr = live.process.communicate(timeout=100)
         said = stderr.decode()
         assert live.process.returncode == 1
-        assert "The head of the Ray cluster does not answer" in said
-        assert "the head of the Ray cluster is gone" in said
+        assert "The head node of the Ray cluster does not respond" in said
+        assert "the head node of the Ray cluster is gone" in said
         assert "use --resume to continue" in said
         assert by_id(records_in((tmp_path / "out.jsonl").read_text()))
 

@@ -264,7 +264,7 @@ def test_another_token_limit_reruns_only_what_it_changes(tmp_path: Path, model: 
     before = (tmp_path / "out.jsonl").read_bytes()
     kept = ossctl(*arguments, "-n", 12, cwd=tmp_path)
     assert kept.said[0].startswith("0 of 9 done, 9 skipped · ")
-    assert kept.said[1] == "6 were cut in an earlier run: use --retry-cut to run them again."
+    assert kept.said[1] == "6 were truncated in an earlier run: use --retry-cut to run them again."
     assert (kept.code, (tmp_path / "out.jsonl").read_bytes()) == (0, before)
     same = ossctl(*arguments, "--retry-cut", "-n", 4, cwd=tmp_path)
     assert (len(same.said), (tmp_path / "out.jsonl").read_bytes()) == (1, before), "cut there again"

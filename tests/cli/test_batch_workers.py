@@ -40,7 +40,7 @@ def test_a_batch_continues_on_a_worker_that_is_back(tmp_path: Path) -> None:
         done = live.finish()
     records = records_in(output.read_text())
     assert done.code == 0, done.stderr
-    assert f"the engine died (worker {first.address} is gone) and is started again." in done.stderr
+    assert f"the engine died (worker {first.address} is gone); restarting." in done.stderr
     assert len(records) == len(by_id(records)) == COUNT
     assert not any(record["error"] for record in records)
 
@@ -59,7 +59,7 @@ def test_a_frozen_worker_is_left_until_it_answers_again(tmp_path: Path) -> None:
                 os.kill(server, signal.SIGCONT)
             done = live.finish()
     records = records_in(output.read_text())
-    assert said == f"the engine died (worker {frozen.address} gives no sign of life) and is started again."
+    assert said == f"the engine died (worker {frozen.address} has stopped responding); restarting."
     assert done.code == 0, done.stderr
     assert len(records) == len(by_id(records)) == COUNT
     assert not any(record["error"] for record in records)

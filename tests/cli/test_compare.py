@@ -174,7 +174,7 @@ def test_a_contestant_that_fails_keeps_the_others(tmp_path: Path) -> None:
         (("-m", "nano", "-e", "low,high", "bad.jsonl"), 2, "bad.jsonl is a file, not a prompt"),
         (("-m", "nano", "-e", "low,high", "x", "-o", "out.pdf"), 2, "-o out.pdf"),
         (("-m", "nano", "-e", "low,high", "x", "-o", "old.jsonl"), 2, "old.jsonl exists"),
-        (("-m", "nano", "-e", "low,high", "x", "-o", "old.jsonl", "--resume"), 2, "is not the file of a"),
+        (("-m", "nano", "-e", "low,high", "x", "-o", "old.jsonl", "--resume"), 2, "is not a comparison"),
         (("-m", "nano", "-e", "low,high", "x", "--resume"), 2, "--resume needs the file"),
         (("-m", "nano", "-e", "low,high", "x", "--blind", "-o", "v.jsonl"), 2, "there is no terminal"),
     ],

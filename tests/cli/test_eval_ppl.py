@@ -81,11 +81,11 @@ def test_what_cannot_be_measured_is_refused_in_a_line_or_two(
     binary = "ossctl: cannot read standard input: it is not UTF-8 text, byte 0xff at offset 900 "
     assert refusal("-", stdin=short + b"\xff") == (2, f"{binary}Convert it first, for example with iconv.")
     code, said = refusal(text, "-m", byte_model_path, "--against", smollm2())
-    assert (code, "another vocabulary than" in said) == (2, True)
+    assert (code, "a different vocabulary from" in said) == (2, True)
     assert refusal(text, "-m", f"{byte_model_path},{byte_model_path}")[0] == 2
     assert refusal(text, "-m", byte_model_path, "--ctx", 4) == (
         2,
-        "ossctl: --ctx 4 is too small for a perplexity Use 8 or more.",
+        "ossctl: --ctx 4 is too small to measure perplexity Use 8 or more.",
     )
 
 

@@ -150,7 +150,7 @@ def test_a_model_that_llama_cpp_does_not_take_is_planned_by_prediction(tmp_path:
     path.write_bytes(smollm2().read_bytes().replace(b"llama", b"camel"))
     result = plan(tmp_path, path, "--json")
     (said,) = result.said
-    assert said.startswith("llama.cpp does not say what it would reserve: ")
+    assert said.startswith("cannot ask llama.cpp what it would reserve: ")
     assert "unknown model architecture: 'camel'" in said
     assert json.loads(result.stdout)["figures"] == "predicted"
 

@@ -105,7 +105,7 @@ def test_a_model_on_a_worker_answers_as_here(tmp_path: Path) -> None:
 @has_rpc
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("signum", "said"), [(signal.SIGKILL, "is gone"), (signal.SIGSTOP, "gives no sign of life")]
+    ("signum", "said"), [(signal.SIGKILL, "is gone"), (signal.SIGSTOP, "has stopped responding")]
 )
 def test_a_lost_worker_ends_the_client_in_two_lines(tmp_path: Path, signum: int, said: str) -> None:
     with worker(tmp_path / "worker") as other:

@@ -260,21 +260,21 @@ def test_an_isolated_engine_and_one_without_rows_for_them_draft_nothing() -> Non
 # lookup
 
 
-def test_the_guess_is_what_followed_the_longest_match() -> None:
+def test_the_draft_is_what_followed_the_longest_match() -> None:
     lookup = PromptLookup(np.array([9, 1, 2, 3, 50, 51, 1, 2, 3, 60, 61, 9, 1, 2, 3], np.int32))
-    assert lookup.guess(3) == [50, 51, 1]
+    assert lookup.draft(3) == [50, 51, 1]
     lookup.append(50)
-    assert lookup.guess(2) == [51, 1]
+    assert lookup.draft(2) == [51, 1]
     lookup.append(77)
-    assert lookup.guess(2) == []
+    assert lookup.draft(2) == []
 
 
 def test_of_equal_matches_the_latest_counts() -> None:
-    assert PromptLookup(np.array([1, 2, 3, 50, 4, 1, 2, 3, 60, 5, 1, 2, 3], np.int32)).guess(1) == [60]
+    assert PromptLookup(np.array([1, 2, 3, 50, 4, 1, 2, 3, 60, 5, 1, 2, 3], np.int32)).draft(1) == [60]
 
 
 def test_a_loop_is_continued() -> None:
-    assert PromptLookup(np.array([1, 2, 1, 2, 1, 2], np.int32)).guess(5) == [1, 2, 1, 2, 1]
+    assert PromptLookup(np.array([1, 2, 1, 2, 1, 2], np.int32)).draft(5) == [1, 2, 1, 2, 1]
 
 
 def test_the_hit_rate_is_known_before_the_first_draft_and_follows_the_text() -> None:
@@ -296,7 +296,7 @@ def test_forced_tokens_do_not_count_as_hits() -> None:
     for token in COPIED:
         lookup.append(token, forced=True)
     assert lookup.hit_rate == before
-    assert lookup.guess(2) == COPIED[:2]
+    assert lookup.draft(2) == COPIED[:2]
 
 
 # costs

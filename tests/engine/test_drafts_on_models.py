@@ -22,7 +22,7 @@ EXACT: dict[str, Any] = {"flash_attention": True, "kv_type": "q8_0"}
 TEXT = "def area(a, b):\n    return a * b\n\n\ndef volume(area, depth):\n    return area * depth\n"
 
 
-def test_a_chunk_with_guesses_returns_a_row_for_each(smol: LlamaModel) -> None:
+def test_a_chunk_with_a_draft_returns_a_row_for_each_token(smol: LlamaModel) -> None:
     tokens = np.array(smol.vocab.tokenize(TEXT * 2), np.int32)
     with LlamaRunner(smol, ContextOptions(n_ctx=256, n_outputs=5, **EXACT)) as runner:
         runner.decode([Chunk(0, tokens[:20], wants_logits=False)])
@@ -71,7 +71,7 @@ def test_copied_text_takes_few_decodes_and_stays_the_same(smol: LlamaModel, temp
 
 
 @pytest.mark.parametrize("unified", [False, True], ids=["streams", "unified"])
-def test_rejected_guesses_leave_a_sliding_window_whole(gpt_oss: LlamaModel, unified: bool) -> None:
+def test_rejected_tokens_leave_a_sliding_window_whole(gpt_oss: LlamaModel, unified: bool) -> None:
     rng = np.random.default_rng(8)
     parts = [rng.integers(0, 256, 60, dtype=np.int32) for _ in range(3)]
     prompts = [np.tile(part, 4)[: 150 + 20 * n] for n, part in enumerate(parts)]

@@ -152,7 +152,7 @@ def test_a_cache_too_small_for_all_still_answers_all(model: LlamaModel) -> None:
         talk.ask(*(np.concatenate([ids(30, 7), ids(30, n)]) for n in range(6)))
 
 
-def test_a_state_cannot_drop_guesses_so_there_are_none(model: LlamaModel) -> None:
+def test_a_state_cannot_drop_rejected_tokens_so_nothing_is_drafted(model: LlamaModel) -> None:
     prompt = np.array([1, 2, 3, 4] * 8, np.int32)
     with LlamaRunner(model, ContextOptions(n_ctx=256, n_outputs=16)) as runner:
         engine = Engine(runner, drafts=DraftOptions(fixed=True))

@@ -1,4 +1,4 @@
-"""Signs of life of workers: who answers which questions."""
+"""Heartbeats of workers: who answers which questions."""
 
 import socket
 import time

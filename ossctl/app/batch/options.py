@@ -107,7 +107,9 @@ class BatchOptions:
         if len(given) > 1:
             raise UsageError(f"{given[0]} and {given[1]} cannot be combined", "Use one of them.")
         if self.pull and self.hosts is None and self.cluster is None:
-            raise UsageError("--pull needs --hosts or --cluster", "`ossctl pull` fetches a model for here.")
+            raise UsageError(
+                "--pull needs --hosts or --cluster", "`ossctl pull` fetches a model to this machine."
+            )
         if workers() and given and given[0] in {"--hosts", "--cluster"}:
             raise UsageError(
                 f"--rpc and {given[0]} cannot be combined: workers belong to the machine of the engine",

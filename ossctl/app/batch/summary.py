@@ -216,4 +216,4 @@ class BatchSummary:
         if self.failed_before:
             yield f"{self.failed_before:,} failed in an earlier run: use --retry-failed to run them again."
         if self.cut_before:
-            yield f"{self.cut_before:,} were cut in an earlier run: use --retry-cut to run them again."
+            yield f"{self.cut_before:,} were truncated in an earlier run: use --retry-cut to run them again."

@@ -1,4 +1,4 @@
-"""What guessed tokens gain where an answer copies its prompt."""
+"""What drafts gain where an answer copies its prompt."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def copy_of(tokenize: Callable[[str], list[int]], most_prompt: float, n_generate
 def measure_copying(
     runner: Runner, drafts: DraftOptions, work: Work, effort: Effort, keep_going: Callable[[], bool]
 ) -> Copying | None:
-    """The same answer without and with guesses, in turns; None if it was interrupted in the first round.
+    """The same answer without and with drafts, in turns; None if it was interrupted in the first round.
 
     Raises DecodeFailed, DecodeAborted.
     """

@@ -71,9 +71,9 @@ def _energy(phases: Sequence[Phase]) -> float | None:
 
 
 class Copying(msgspec.Struct, frozen=True, kw_only=True):
-    """The generation of an answer that copies its prompt: tokens per second without and with guesses.
+    """The generation of an answer that copies its prompt: tokens per second without and with drafts.
 
-    `ratio` is that of the second to the first. The tokens are those of all rounds with guesses.
+    `ratio` is that of the second to the first. The tokens are those of all rounds with drafts.
     """
 
     prompt_tokens: int

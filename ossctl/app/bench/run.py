@@ -142,7 +142,7 @@ class _Bench:
     def _measure_copying(
         self, loaded: LoadedModel, runner: LlamaRunner, prefill: float, generation: float
     ) -> None:
-        """What guesses gain, where anything is guessed, at about so many tokens per second."""
+        """What drafts gain, where anything is drafted, at about so many tokens per second."""
         drafts, vocabulary = loaded.drafts, loaded.vocabulary
         if drafts is None or vocabulary is None or runner.recurrent or not self._interrupt.keep_going():
             return

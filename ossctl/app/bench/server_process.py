@@ -52,7 +52,7 @@ class Server:
             line = reply.readline()
             seconds = time.perf_counter() - started
             if not line.startswith(b"data:"):
-                raise ServerFailed(f"llama-server streamed {_start_of(line)}")
+                raise ServerFailed(f"llama-server sent an unexpected line: {_start_of(line)}")
             while reply.readline():
                 pass
         return seconds

@@ -42,7 +42,7 @@ class Answered:
 
     `reused` of the `prompt` tokens were in the cache before the user sent the message or started to write it.
     `first_token_seconds` end with the first visible text; `writing_seconds` run from the model's first token
-    to its last. Of the `drafted` tokens, which were guessed, `accepted` were right.
+    to its last. Of the `drafted` tokens, `accepted` were then sampled.
     """
 
     ending: AnswerFinish

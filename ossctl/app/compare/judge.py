@@ -81,7 +81,7 @@ def opinion_of(finished: Finished, *, swapped: bool = False) -> Opinion:
     if generation is None or finished.error is not None:
         return Opinion(failed=finished.error.message if finished.error else "no opinion")
     if (finish := answer_finish(generation)) is not AnswerFinish.STOP:
-        return Opinion(failed=f"its opinion ended by {finish}")
+        return Opinion(failed=f"its opinion was not complete (finish reason: {finish})")
     try:
         given = msgspec.json.decode(generation.content, type=_Given)
     except msgspec.MsgspecError as error:

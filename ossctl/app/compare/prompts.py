@@ -51,7 +51,7 @@ def read_prompts(words: Sequence[str], file: str | None) -> PromptLines:
     if file is not None:
         found = _piped() if file == STREAM else _read(Path(file))
         if not found.lines:
-            raise UsageError(f"{found.name} contains no prompts", "Expected a request or a prompt a line.")
+            raise UsageError(f"{found.name} contains no prompts", "Expected one request or prompt per line.")
         _refuse_duplicates(found)
         return found
     for word in words:

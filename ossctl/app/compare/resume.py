@@ -18,9 +18,9 @@ def take_over(comparison: Comparison, records: Sequence[Record], labels: Collect
     for record in records:
         match record:
             case Prompt() if record.id not in ids:
-                raise UsageError(f"{name} has another prompt, {record.id[:80]!r}", _HINT)
+                raise UsageError(f"{name} also has the prompt {record.id[:80]!r}", _HINT)
             case Contestant() if record.label not in labels:
-                raise UsageError(f"{name} has another contestant, {record.label[:80]!r}", _HINT)
+                raise UsageError(f"{name} also has the contestant {record.label[:80]!r}", _HINT)
             case Contestant() if not record.error:
                 comparison.contestants.append(record)
             case Answer() if not record.error:

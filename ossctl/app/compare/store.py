@@ -103,11 +103,11 @@ class Outputs:
         try:
             records = decoded(self.kept.read_bytes())
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UsageError(f"{self.kept} is not the file of a comparison: {error}") from None
+            raise UsageError(f"{self.kept} is not a comparison file: {error}") from None
         except OSError as error:
             raise UsageError(f"cannot read {self.kept}: {error.strerror}") from None
         if records and not (isinstance(records[0], Head) and records[0].schema == SCHEMA):
-            raise UsageError(f"{self.kept} is not the file of a comparison", "Choose another file.")
+            raise UsageError(f"{self.kept} is not a comparison file", "Choose another file.")
         return records
 
     def _put(self, path: Path, data: bytes) -> None:

@@ -66,7 +66,7 @@ class Tournament:
         keys = _keys(entrant, self._stage.job.tasks(entrant))
         if dropped := drop_changed(self._comparison, entrant.label, keys):
             self._stage.view.remark(
-                f"{entrant.label}: {counted(dropped, 'answer')} to other settings will be made anew."
+                f"{entrant.label}: {counted(dropped, 'answer')} with other settings will be generated again."
             )
         return any((prompt, entrant.label) not in self._comparison.answers for prompt in keys)
 

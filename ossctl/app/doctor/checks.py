@@ -158,10 +158,10 @@ def _memory(machine: Machine) -> Iterator[Check]:
 def _corrections() -> Iterator[Check]:
     for each in Corrections.saved().all():
         text = (
-            f"plans for {each.model} leave out {format_bytes(each.n_bytes)}, because loading it ran out of "
-            f"memory on {each.date}"
+            f"plans for {each.model} leave {format_bytes(each.n_bytes)} unused, because loading it ran out "
+            f"of memory on {each.date}"
         )
-        fix = f"This ends on {each.ends}, or now with `ossctl doctor --reset-corrections`."
+        fix = f"This expires on {each.ends}; `ossctl doctor --reset-corrections` undoes it now."
         yield Check("memory", Severity.NOTE, text, fix)
 
 

@@ -62,7 +62,7 @@ def _field(fields: Mapping[str, Any], names: Sequence[str]) -> str:
     found = [name for name in names if fields.get(name) is not None]
     if len(found) > 1:
         raise InvalidQuestion(
-            f"both {found[0]} and {found[1]} are given", f"Keep one of them, as {names[0]}."
+            f"both {found[0]} and {found[1]} are given", f"Keep one of them, such as {names[0]}."
         )
     return found[0] if found else names[0]
 
@@ -100,7 +100,7 @@ def _grader(fields: Mapping[str, Any]) -> GraderName | None:
     if value is None:
         return None
     if value not in tuple(GraderName):
-        raise InvalidQuestion(f"{value!r} is no grader", f"Use one of: {', '.join(GraderName)}.")
+        raise InvalidQuestion(f"{value!r} is not a grader", f"Use one of: {', '.join(GraderName)}.")
     return GraderName(value)
 
 
@@ -120,7 +120,7 @@ def _schema(fields: Mapping[str, Any], grader: GraderName | None) -> Mapping[str
 def _tolerance(fields: Mapping[str, Any], grader: GraderName) -> float:
     value = fields.get("tolerance", 0)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        raise InvalidQuestion(f"tolerance must be a number that is not negative, not {_kind(value)}")
+        raise InvalidQuestion(f"tolerance must be a non-negative number, not {_kind(value)}")
     if value and grader is not GraderName.NUMBER:
         raise InvalidQuestion(f"tolerance has no meaning for the grader {grader}", "Remove it.")
     return float(value)
@@ -142,7 +142,7 @@ def _choices(fields: Mapping[str, Any]) -> tuple[str, ...]:
         raise InvalidQuestion(f"{name}: choice {ascii_uppercase[choices.index('')]} is empty")
     if len({*choices}) < len(choices):
         repeated = next(choice for choice in choices if choices.count(choice) > 1)
-        raise InvalidQuestion(f"{name}: {repeated[:80]!r} is there twice", "Make the choices differ.")
+        raise InvalidQuestion(f"{name}: {repeated[:80]!r} is given twice", "Make the choices differ.")
     return choices
 
 
@@ -191,7 +191,7 @@ def _targets(fields: Mapping[str, Any], choices: tuple[str, ...], *, needed: boo
         )
     if len({*read.values()}) > 1:
         readings = ", ".join(f"{key} means {'/'.join(letters)}" for key, letters in read.items())
-        raise InvalidQuestion(f"the right answer is not clear: {readings}", "Keep one of the fields.")
+        raise InvalidQuestion(f"the right answer is ambiguous: {readings}", "Keep one of the fields.")
     return next(iter(read.values()))
 
 

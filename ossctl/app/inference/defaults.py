@@ -51,13 +51,7 @@ class Defaults:
             "think": self.think,
             "template_variables": self.template_variables,
             "max_tokens": self.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
-            "frequency_penalty": sampling.frequency_penalty or None,
-            "presence_penalty": sampling.presence_penalty or None,
-            "repetition_penalty": None if sampling.repetition_penalty == 1 else sampling.repetition_penalty,
+            **sampling_record(sampling),
             "seed": sampling.seed,
             "stop": self.stops,
             "schema": self.json_format.schema if self.json_format else None,
@@ -65,3 +59,16 @@ class Defaults:
             "choice": text_format.choices if text_format else None,
         }
         return {name: value for name, value in values.items() if value not in (None, "", (), {})}
+
+
+def sampling_record(sampling: Sampling) -> dict[str, Any]:
+    """Fields of a request for `sampling` without its seed; None for a penalty that is off."""
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "frequency_penalty": sampling.frequency_penalty or None,
+        "presence_penalty": sampling.presence_penalty or None,
+        "repetition_penalty": None if sampling.repetition_penalty == 1 else sampling.repetition_penalty,
+    }

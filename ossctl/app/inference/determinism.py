@@ -28,7 +28,7 @@ def check_deterministic(plan: Plan | None) -> None:
 
 
 def without_drafts(options: LoadOptions) -> LoadOptions:
-    """`options` without guesses, on which the shape of a decode would depend.
+    """`options` without drafts, on which the shape of a decode would depend.
 
     Raises UsageError if they are asked for.
     """

@@ -28,12 +28,12 @@ class RunningTotals:
     tool_results: tuple[Mapping[str, Any], ...] = ()
 
     def draft_usage(self) -> dict[str, int]:
-        """Fields of `usage`; none if nothing was guessed."""
+        """Fields of `usage`; none if nothing was drafted."""
         return draft_usage(self.drafted, self.accepted)
 
 
 def draft_usage(drafted: int, accepted: int) -> dict[str, int]:
-    """The fields of `usage` on guessed tokens; none if there were none."""
+    """The fields of `usage` on drafted tokens; none if there were none."""
     return {"drafted_tokens": drafted, "accepted_tokens": accepted} if drafted else {}
 
 
@@ -62,7 +62,7 @@ class Generation:
         self.attempts = 1
         self.rejected_tokens = 0
         self.cached_tokens = 0
-        self.drafted = self.accepted = 0  # tokens that were guessed, and those of them that were right
+        self.drafted = self.accepted = 0  # draft tokens decoded, and those accepted
         self.seconds = 0.0  # from its admission to its latest token
         self.first_token_seconds = 0.0
         self.tokens: list[int] = []

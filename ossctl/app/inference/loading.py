@@ -73,7 +73,7 @@ class LoadedModel:
     `remarks` are messages for the user, such as a GPU that is not used or a plan that was reduced. `reported`
     is the memory use according to llama.cpp, by device. `find_breakers` finds DRY's sequence breakers;
     `vocabulary` is for texts without any format, such as those whose perplexity is measured. If `drafts` is
-    None, no tokens are guessed.
+    None, nothing is drafted.
     """
 
     name: str
@@ -236,7 +236,7 @@ def _load_by(
 
 
 def _drafts(n_tokens: int | None, plan: Plan) -> DraftOptions | None:
-    """What to guess: `n_tokens`, or if that is None, what changes no answer and is expected to pay."""
+    """What to draft: `n_tokens`, or if that is None, what changes no answer and is expected to pay."""
     if not plan.settings.draft:
         return None
     mixture = plan.shape.n_expert > 1 and not plan.all_on_gpu

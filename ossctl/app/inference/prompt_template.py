@@ -31,7 +31,9 @@ def _variable(given: str) -> tuple[str, Any]:
     """The name and the value, which is JSON, or text if it is not valid JSON."""
     name, equals, text = encodable(given).partition("=")
     if not equals or not name.isidentifier():
-        raise UsageError(f"--var {encodable(given)[:80]}: expected NAME=VALUE", "As in language=French.")
+        raise UsageError(
+            f"--var {encodable(given)[:80]}: expected NAME=VALUE", "For example: language=French."
+        )
     try:
         return name, msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

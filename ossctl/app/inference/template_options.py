@@ -78,7 +78,7 @@ def template_variable(given: str) -> tuple[str, Any]:
     name, equals, text = encodable(given).partition("=")
     if not equals or not name.isidentifier():
         message = f"template variable {encodable(given)[:80]!r} is not NAME=VALUE"
-        raise UsageError(message, "As in enable_thinking=false.")
+        raise UsageError(message, "For example: enable_thinking=false.")
     if name in OWN_VARIABLES:
         raise UsageError(f"template variable {name} cannot be set: it is made from the request")
     value = _value(name, text)

@@ -31,7 +31,7 @@ class LoadOptions:
 
     `ctx` is a number of tokens or `max`, `threads` 0 means one per core, `device` is a comma-separated list,
     `cache_bytes` the limit of the cache of prefixes on disk; 0 turns it off. `template` replaces the model's
-    own chat template. `draft` is the number of tokens to guess, None where that is expected to pay.
+    own chat template. `draft` is the number of tokens to draft, None where that is expected to pay.
     """
 
     ctx: int | str | None = None
@@ -47,7 +47,7 @@ class LoadOptions:
     draft: int | None = None
 
     def drafting(self, workload: Workload) -> Workload:
-        """`workload` with the guessed tokens that a decode may have."""
+        """`workload` with the draft tokens that a decode may have."""
         return replace(workload, draft=_AUTO_DRAFT if self.draft is None else self.draft)
 
     def overrides(self, shape: ModelShape) -> Overrides:

@@ -43,7 +43,7 @@ def reserved(
         )
         found = by_device(settings.devices, msgspec.json.decode(done.stdout, type=dict[str, list[int]]))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        say(f"llama.cpp does not say what it would reserve: {_reason(error)}")
+        say(f"cannot ask llama.cpp what it would reserve: {_reason(error)}")
         return {}
     return found
 

@@ -79,7 +79,9 @@ def plan_one(
     shape = shape_of_file(path) if path else _shape_on_hub(model, say)
     reserve = None
     if path and not machine.hypothetical and not workload.all_logits:  # other versions reserve those
-        reserve = functools.partial(reserved, path, say=lambda reason: say(f"{reason}; it is predicted"))
+        reserve = functools.partial(
+            reserved, path, say=lambda reason: say(f"{reason}; the memory use is predicted instead")
+        )
     fit = fit_of(shape, machine, options.drafting(workload), options.overrides(shape), reserve)
     speed = None
     if path is not None and isinstance(fit, Plan) and not machine.hypothetical:

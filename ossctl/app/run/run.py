@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ossctl.app.inference.client import Client
+from ossctl.app.inference.defaults import sampling_record
 from ossctl.app.inference.finish import AnswerFinish, answer_finish
 from ossctl.app.inference.generation import Generation, RunningTotals
 from ossctl.app.inference.interrupt import Interrupt
@@ -135,13 +136,7 @@ class RunResult:
             "think": conversation.think,
             "template_variables": conversation.template_variables or None,
             "max_tokens": self.spec.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
-            "frequency_penalty": sampling.frequency_penalty or None,
-            "presence_penalty": sampling.presence_penalty or None,
-            "repetition_penalty": None if sampling.repetition_penalty == 1 else sampling.repetition_penalty,
+            **sampling_record(sampling),
             "stop": self.spec.stops or None,
         }
         first, *others = records = [answer.record() for answer in self.answers]

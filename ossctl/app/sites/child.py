@@ -99,5 +99,5 @@ class _Child:
             if monotonic() - before > BEAT_SECONDS:  # this process itself was stopped
                 self._heard = monotonic()
             before = monotonic()
-        silence = f"it heard nothing from here for {_SILENT_SECONDS:.0f} s"
+        silence = f"it received nothing from this machine for {_SILENT_SECONDS:.0f} s"
         end_process(lambda: self._tell(Left(silence)), worker.close)

@@ -24,8 +24,8 @@ class Place:
     """Where a site is started, and started again after it has died.
 
     `pauses` are the seconds before each restart in a row. A place is given up when as many starts in a row
-    have failed. `grace` is how many seconds a start may take to give a sign of life. If it `is_named`, what
-    is printed of it begins with its name.
+    have failed. `grace` is how many seconds a start may take until its first heartbeat. If it `is_named`,
+    what is printed of it begins with its name.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Member:
 
     def cause_of(self, lost: Lost) -> str:
         """Why its site was lost, in one line."""
-        return "there was no sign of life from it" if self.was_silent else lost.cause
+        return "it stopped responding" if self.was_silent else lost.cause
 
 
 @dataclass(frozen=True)
@@ -242,9 +242,9 @@ class Fleet:
             return
         pauses = member.place.pauses
         pause = pauses[min(member.fruitless - 1 if lost.innocent else member.failed_starts, len(pauses) - 1)]
-        again = f"in {pause:.0f} s" if pause > 1 else "again"
+        when = f" in {pause:.0f} s" if pause > 1 else ""
         what = "died" if did_start else "did not start"
-        self._say(f"{member.place.name} {what} ({reason}) and is started {again}.")
+        self._say(f"{member.place.name} {what} ({reason}); restarting{when}.")
         member.restart_at = time.monotonic() + pause
         self.check()
 
@@ -282,4 +282,4 @@ def _difference(first: Ready, ready: Ready) -> str:
     ):
         if ours != theirs:
             return f"{what} is {theirs} there, and {ours} elsewhere"
-    return "" if first.fingerprint == ready.fingerprint else "the model's file is another one"
+    return "" if first.fingerprint == ready.fingerprint else "the model file is a different one"

@@ -45,7 +45,7 @@ def parse_hosts(text: str) -> Sequence[Host]:
     """The hosts of `a,user@b,c:/path/to/ossctl`. Raises UsageError."""
     hosts = [_parse_host(part.strip()) for part in text.split(",") if part.strip()]
     if not hosts:
-        raise UsageError("--hosts names no host", "Such as --hosts a,user@b,localhost.")
+        raise UsageError("--hosts names no host", "For example: --hosts a,user@b,localhost.")
     names = [host.name for host in hosts]
     for name in names:
         if names.count(name) > 1:
@@ -56,20 +56,18 @@ def parse_hosts(text: str) -> Sequence[Host]:
 def _parse_host(text: str) -> Host:
     found = _HOST.fullmatch(text)
     if found is None:
-        raise UsageError(f"--hosts: {text!r} is not the name of a host", "Such as a, user@b or localhost.")
+        raise UsageError(f"--hosts: {text!r} is not a host name", "For example: a, user@b or localhost.")
     name = found["name"]
     host = Host(LOCAL if name == "." else name, found["program"] or "")
     if _HOST_WITH_PORT.fullmatch(host.name):
         raise UsageError(
-            f"--hosts: {text}: a port needs the form of a URL", f"Use ssh://{text}, or ~/.ssh/config."
+            f"--hosts: {text}: a port can only be part of a URL", f"Use ssh://{text}, or ~/.ssh/config."
         )
     if host.program and host.is_local:
-        raise UsageError(
-            f"--hosts: {text}: this machine uses the ossctl that runs now", "Leave the path out."
-        )
+        raise UsageError(f"--hosts: {text}: localhost always uses the running ossctl", "Leave the path out.")
     if host.program and not _PLAIN_PATH.fullmatch(host.program):
         raise UsageError(
-            f"--hosts: {host.program} has characters that shells read in different ways",
-            "Make a link to it there, with a plain name.",
+            f"--hosts: {host.program} has characters that shells interpret differently",
+            "Create a link to it there, with a plain name.",
         )
     return host

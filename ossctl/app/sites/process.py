@@ -129,7 +129,7 @@ class ProcessSite:
                 self._ended = self._ended or isinstance(message, Ended)
                 deliver(message)
         except (OSError, ValueError, msgspec.DecodeError) as error:
-            problem = f"it wrote what is not a message: {error}"
+            problem = f"it wrote something that is not a message: {error}"
         except Exception as error:  # noqa: BLE001 (a bug, which must not leave the batch waiting)
             _log.exception("receiving from a site")
             problem = f"unexpected error: {error!r}"

@@ -21,7 +21,7 @@ from ossctl.dialect import Effort, Think
 from ossctl.errors import ExitCode
 from ossctl.planning.workload import Workload
 
-BEAT_SECONDS = 3.0  # between signs of life
+BEAT_SECONDS = 3.0  # between heartbeats
 FROZEN_SECONDS = 12.0  # without any, after which a site is lost
 
 
@@ -113,7 +113,7 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
 
 
 class Beat(msgspec.Struct, frozen=True, tag=True):
-    """A sign of life, sent every `BEAT_SECONDS` whatever else the site does."""
+    """A heartbeat, sent every `BEAT_SECONDS` whatever else the site does."""
 
 
 class Note(msgspec.Struct, frozen=True, tag=True):
@@ -135,7 +135,7 @@ def version_refusal(ossctl: str, llama_cpp: str) -> Failed | None:
     if (ossctl, llama_cpp) == (__version__, VERSION):
         return None
     theirs = f"ossctl {ossctl} with llama-cpp-python {llama_cpp}"
-    message = f"it has {theirs}, and this is {__version__} with {VERSION}"
+    message = f"it has {theirs}, and this machine has {__version__} with {VERSION}"
     return Failed(ExitCode.FAILED, message, "Install the same versions there.")
 
 

@@ -41,8 +41,8 @@ _LONGEST = 200  # characters of an error that is not known
 
 # What ssh says, and what that means to the user.
 _PROBLEMS = (
-    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key has changed", "`ssh {}` says which, and why."),
-    (r"Host key verification failed", "its host key is not known", "Log in once by hand: `ssh {}`."),
+    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key has changed", "`ssh {}` shows details."),
+    (r"Host key verification failed", "its host key is not known", "Log in once manually: `ssh {}`."),
     (
         r"Permission denied \(|Too many authentication failures",
         "it refuses the login",
@@ -141,12 +141,12 @@ def connection_failure(host: Host, code: int, stderr: Sequence[str]) -> Failed |
                 return Failed(ExitCode.FAILED, message, hint.format(host.name))
     if code in (_NOT_FOUND, _NOT_EXECUTABLE):
         program = host.program or "ossctl"
-        hint = f"Install it there, or say where it is: {host.name}:/path/to/ossctl."
+        hint = f"Install it there, or give its path: {host.name}:/path/to/ossctl."
         return Failed(ExitCode.FAILED, f"it has no program {program}", hint)
     if code == _USAGE and "site" in text:
-        message = "its ossctl is another version, which cannot answer for others"
+        message = "its version of ossctl cannot run engines for other machines"
         return Failed(ExitCode.FAILED, message, "Install the same version there.")
     last = next((line for line in reversed(stderr) if line.strip()), "")[:_LONGEST]
     if code < 0 or code == _SSH_FAILED:
-        return Lost("the connection was not made", last)
+        return Lost("the connection failed", last)
     return Failed(ExitCode.FAILED, f"the command there ended with exit code {code}: {last}".rstrip(": "))

@@ -90,15 +90,14 @@ def parse_task(record: dict[str, Any], line: Line, defaults: Defaults) -> Task:
         batch_line = convert(known_fields({**record, "body": body}, BatchLine.__struct_fields__), BatchLine)
         if endpoint_of(batch_line.url) is not Endpoint.CHAT_COMPLETIONS:
             raise RequestError(f"url: {batch_line.url!r} is not supported")
-        options, messages, custom_id = batch_line.body, batch_line.body.messages, batch_line.custom_id
+        options, messages = batch_line.body, batch_line.body.messages
+        custom_id = id_of(line, batch_line.custom_id)
     else:
         options = shorthand = convert(usual_form(record, Shorthand.__struct_fields__), Shorthand)
-        messages, custom_id = _messages(shorthand), _id(shorthand, line)
-    if custom_id == "":
-        raise RequestError("the id is empty")
+        messages, custom_id = _messages(shorthand), id_of(line, shorthand.custom_id, shorthand.id)
     task = Task(
         line=line.number,
-        custom_id=str(custom_id),
+        custom_id=custom_id,
         conversation=read_conversation(messages, options, defaults),
         max_tokens=_or(_max_tokens(options), defaults.max_tokens),
         stops=defaults.stops if options.stop is None else _stops(options),
@@ -128,6 +127,16 @@ def custom_id_of(line: Line) -> str:
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
             return str(value)
     return default_id(line)
+
+
+def id_of(line: Line, custom_id: str | int | None, short_id: str | int | None = None) -> str:
+    """The id that `line` gives as `custom_id` or as `id`, else `default_id`. Raises RequestError."""
+    if custom_id is not None and short_id is not None:
+        raise RequestError("a line can have an id or a custom_id, not both")
+    given = short_id if custom_id is None else custom_id
+    if given == "":
+        raise RequestError("the id is empty")
+    return default_id(line) if given is None else str(given)
 
 
 def default_id(line: Line) -> str:
@@ -207,13 +216,6 @@ def _messages(shorthand: Shorthand) -> list[ChatMessage]:
     if shorthand.prompt is not None:
         return [ChatMessage("user", shorthand.prompt)]
     return shorthand.messages or []
-
-
-def _id(shorthand: Shorthand, line: Line) -> str | int:
-    if shorthand.custom_id is not None and shorthand.id is not None:
-        raise RequestError("a line can have an id or a custom_id, not both")
-    given = shorthand.id if shorthand.custom_id is None else shorthand.custom_id
-    return default_id(line) if given is None else given
 
 
 def _choices(options: Options) -> int:

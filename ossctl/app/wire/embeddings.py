@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ossctl.app.wire.chat_completions import convert, default_id
+from ossctl.app.wire.chat_completions import convert, id_of
 from ossctl.app.wire.endpoints import Endpoint, endpoint_of
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.request_key import RequestKey
@@ -85,33 +85,25 @@ def parse_embedding_task(record: dict[str, Any], line: Line, model: str) -> Embe
                 f"url: {url[:80]} needs a model that generates text (-m), but {name} embeds it"
             )
         batch_line = convert(record, BatchLine)
-        options, given, custom_id = batch_line.body, batch_line.body.input, batch_line.custom_id
+        options, given = batch_line.body, batch_line.body.input
+        custom_id = id_of(line, batch_line.custom_id)
     else:
         if "messages" in record:
             raise RequestError("messages are for chat models; give an embedding model its text as input")
         options = shorthand = convert(record, Shorthand)
-        given, custom_id = _given(shorthand), _id(shorthand, line)
-    if custom_id == "":
-        raise RequestError("the id is empty")
+        given, custom_id = _given(shorthand), id_of(line, shorthand.custom_id, shorthand.id)
     if options.dimensions is not None and options.dimensions < 1:
         raise RequestError(f"dimensions is {options.dimensions}, must be at least 1")
     inputs = _inputs(given)
     as_base64 = options.encoding_format == "base64"
     key = RequestKey(("embeddings", inputs, as_base64, options.dimensions))
-    return EmbeddingTask(line.number, str(custom_id), inputs, as_base64, options.dimensions, key)
+    return EmbeddingTask(line.number, custom_id, inputs, as_base64, options.dimensions, key)
 
 
 def _given(shorthand: Shorthand) -> str | list[Any] | None:
     if (shorthand.prompt is None) == (shorthand.input is None):
         raise RequestError("a line needs exactly one of body, input and prompt")
     return shorthand.prompt if shorthand.input is None else shorthand.input
-
-
-def _id(shorthand: Shorthand, line: Line) -> str | int:
-    if shorthand.custom_id is not None and shorthand.id is not None:
-        raise RequestError("a line can have an id or a custom_id, not both")
-    given = shorthand.id if shorthand.custom_id is None else shorthand.custom_id
-    return default_id(line) if given is None else given
 
 
 def _inputs(given: str | list[Any] | None) -> tuple[str, ...]:

@@ -43,7 +43,9 @@ class OneEndpoint:
         if self._first is None:
             self._first, self._line = endpoint, line
         if endpoint is not self._first:
-            asked = f"this line asks /v1/{endpoint.value}, and line {self._line} asks /v1/{self._first.value}"
+            asked = (
+                f"this line is for /v1/{endpoint.value}, and line {self._line} is for /v1/{self._first.value}"
+            )
             raise RequestError(f"url: {asked}; give each endpoint a file of its own")
         return endpoint
 

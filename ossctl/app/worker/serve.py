@@ -95,7 +95,7 @@ def serve(worker: Worker, ready: Callable[[], None], say: Callable[[str], None])
             interrupt.check()
             if time.monotonic() - started < _START_SECONDS:
                 raise OssctlError(f"the worker's server {server.ending}")
-            say(f"The server {server.ending}; it is started again.")
+            say(f"The server {server.ending}; restarting it.")
             ready = _nothing
 
 
@@ -155,7 +155,7 @@ class _Server:
             say("A client has connected.")
             while (line := next_of(self._lines)) not in (None, _LEFT):
                 pass
-            say("The client has left." if line else "The client is cut off.")
+            say("The client has left." if line else "The client was disconnected.")
             if line is None:
                 return
 

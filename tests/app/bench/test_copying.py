@@ -1,4 +1,4 @@
-"""The text that is copied to measure what guesses gain."""
+"""The text that is copied to measure what drafts gain."""
 
 from ossctl.app.bench.copying import SENTENCES, copy_of
 

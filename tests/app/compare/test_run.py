@@ -71,11 +71,11 @@ def test_a_resumed_comparison_keeps_answers_and_adds_contestants(tmp_path: Path)
     again = run(job(Outputs([path], resume=True), [NORWAY, SUM], *efforts)).comparison
     assert len(again.answers) == 6
     assert first.comparison.answers.items() <= again.answers.items()
-    with pytest.raises(UsageError, match="has another contestant, 'nano · medium'"):
+    with pytest.raises(UsageError, match="also has the contestant 'nano · medium'"):
         run(job(Outputs([path], resume=True), [NORWAY, SUM], "low", "high"))
     view = Watch()
     changed = run(job(Outputs([path], resume=True), [NORWAY, SUM], *efforts, max_tokens=5), view).comparison
-    assert view.remarks[0] == "nano · low: 2 answers to other settings will be made anew."
+    assert view.remarks[0] == "nano · low: 2 answers with other settings will be generated again."
     assert all(answer.finish_reason == "length" for answer in changed.answers.values())
 
 

@@ -231,12 +231,15 @@ def test_a_full_context_window_is_the_models_length(nano: Model) -> None:
     ("options", "message"),
     [
         ({"best_of": 2}, "best_of is not supported: use num_choices"),
-        ({"prompt_logprobs": 3}, "prompt_logprobs is not supported: logprobs are of answers"),
+        (
+            {"prompt_logprobs": 3},
+            "prompt_logprobs is not supported: log probabilities are returned for answers only",
+        ),
         ({"modalities": ["image"]}, "modalities is not supported: the model writes text only"),
-        ({"verbosity": "low"}, "verbosity is not supported: say it in a message"),
+        ({"verbosity": "low"}, "verbosity is not supported: ask for it in a message"),
         (
             {"reasoning_summary": "detailed"},
-            "reasoning_summary is not supported: the reasoning is there as a",
+            "reasoning_summary is not supported: the reasoning is returned",
         ),
         ({"reasoning_effort": "max"}, "reasoning_effort: 'max' is not supported, must be 'low', 'medium' or"),
         ({"reasoning_effort": "none"}, "reasoning_effort none is not for gpt-oss, which always reasons"),
@@ -245,7 +248,7 @@ def test_a_full_context_window_is_the_models_length(nano: Model) -> None:
         ({"top_logprobs": 3}, "top_logprobs needs logprobs: true"),
         ({"frequency_penalty": 5}, "frequency_penalty is 5.0, must be from -2 to 2"),
         ({"extra_body": {"minp": 0.1}}, "minp is not supported; did you mean min_p?"),
-        ({"extra_body": {"messages": []}}, "extra_body.messages is what the request itself sets"),
+        ({"extra_body": {"messages": []}}, "extra_body.messages is set by the request itself"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(nano: Model, options: dict[str, Any], message: str) -> None:

@@ -156,7 +156,7 @@ def test_json_is_read_back_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"{", "a.json is no evaluation"),
+        (b"{", "a.json is not an evaluation"),
         (b'{"results": [{}], "machine": "", "versions": {}}', "missing required field"),
         (b'{"results": [], "machine": "", "versions": {}, "schema": "ossctl.eval/9"}', "'ossctl.eval/9'"),
     ],

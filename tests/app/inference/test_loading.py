@@ -156,7 +156,7 @@ def test_corrections_can_be_seen_and_reset(tmp_path: Path, monkeypatch: pytest.M
     assert list(_corrections()) == []
     corrections.remember(MACHINE, SHAPE, 256 * MIB)
     (check,) = _corrections()
-    assert f"plans for {SHAPE.name} leave out 256 MiB" in check.message
+    assert f"plans for {SHAPE.name} leave 256 MiB unused" in check.message
     assert "`ossctl doctor --reset-corrections`" in check.fix
     corrections.reset()
     assert list(_corrections()) == []

@@ -60,7 +60,7 @@ def test_a_file_that_llama_cpp_does_not_take_gives_no_answer(tmp_path: Path) -> 
     said: list[str] = []
     assert reserved(path, SETTINGS, said.append) == {}
     assert len(said) == 1
-    assert said[0].startswith("llama.cpp does not say what it would reserve: ")
+    assert said[0].startswith("cannot ask llama.cpp what it would reserve: ")
 
 
 def test_an_answer_without_the_plans_devices_is_none() -> None:

@@ -33,7 +33,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         ("head", "--cluster: head is not HOST:PORT"),
         ("head:port", "--cluster: head:port is not HOST:PORT"),
         (":6379", "--cluster: :6379 is not HOST:PORT"),
-        ("ray://head:10001", "--cluster: ray://head:10001 is an address of Ray Client"),
+        ("ray://head:10001", "--cluster: ray://head:10001 is a Ray Client address"),
         ("127.0.0.1:99999", "no Ray cluster answers at 127.0.0.1:99999: "),
     ],
 )

@@ -83,7 +83,7 @@ def test_a_worker_that_always_dies_before_an_answer_ends_the_batch() -> None:
 
 def test_a_worker_that_dies_after_answers_is_always_waited_for() -> None:
     said = run([READY, GONE], answers=True)
-    assert said[0] == "the engine died (worker gpubox:50052 is gone) and is started again."
+    assert said[0] == "the engine died (worker gpubox:50052 is gone); restarting."
     assert len(said) > 20
 
 
@@ -152,14 +152,14 @@ def test_the_only_engine_is_named() -> None:
 def test_an_answer_is_a_new_start() -> None:
     watched = Watched(["the engine"], DEAD)
     watched.run(40, finished=True)
-    assert watched.said == ["the engine died (killed by SIGKILL) and is started again."] * 40
+    assert watched.said == ["the engine died (killed by SIGKILL); restarting."] * 40
 
 
 def test_lost_connections_are_made_again_after_growing_pauses() -> None:
     watched = Watched(["one", "two"], Lost("the connection was lost", innocent=True), (0.0, 20.0))
     watched.run(4)
-    ends = [text.partition("(the connection was lost) and is started ")[2] for text in watched.said]
-    assert sorted(ends) == ["again."] * 2 + ["in 20 s."] * 2
+    ends = [text.partition("(the connection was lost); ")[2] for text in watched.said]
+    assert sorted(ends) == ["restarting in 20 s."] * 2 + ["restarting."] * 2
 
 
 class Waiting(Played):

@@ -28,14 +28,14 @@ def test_hosts_are_those_of_ssh_and_this_machine() -> None:
     ("text", "problem"),
     [
         (" , ", "names no host"),
-        ("-oProxyCommand=x", "is not the name of a host"),
-        ("a b", "is not the name of a host"),
+        ("-oProxyCommand=x", "is not a host name"),
+        ("a b", "is not a host name"),
         ("a,b,a", "names a twice"),
         (".,localhost", "names localhost twice"),
-        ("a:22", "a port needs the form of a URL"),
-        ("localhost:/opt/ossctl", "uses the ossctl that runs now"),
-        ("a:/opt/x;id", "characters that shells read in different ways"),
-        ("a:/opt/$HOME/ossctl", "characters that shells read in different ways"),
+        ("a:22", "a port can only be part of a URL"),
+        ("localhost:/opt/ossctl", "uses the running ossctl"),
+        ("a:/opt/x;id", "characters that shells interpret differently"),
+        ("a:/opt/$HOME/ossctl", "characters that shells interpret differently"),
     ],
 )
 def test_what_is_no_host(text: str, problem: str) -> None:
@@ -71,7 +71,7 @@ def test_nothing_of_the_job_is_on_the_command_line(monkeypatch: pytest.MonkeyPat
         (255, "Connection timed out during banner exchange", "it does not answer: the connection timed out"),
         (255, "ssh: connect to host a port 22: No route to host", "there is no route to it"),
         (127, "sh: 1: exec: ossctl: not found", "it has no program ossctl"),
-        (2, "No such command 'site'.", "its ossctl is another version, which cannot answer for others"),
+        (2, "No such command 'site'.", "its version of ossctl cannot run engines for other machines"),
         (
             1,
             "+ export TOKEN=secret\nModuleNotFoundError: No module named 'llama_cpp'",
@@ -106,7 +106,7 @@ def test_the_loss_of_a_connection_blames_no_line(code: int, stderr: str, cause: 
 
 def test_other_failures_of_ssh_may_pass() -> None:
     last = "kex_exchange_identification: Connection closed by remote host"
-    assert connection_failure(Host("a"), 255, [last]) == Lost("the connection was not made", last)
+    assert connection_failure(Host("a"), 255, [last]) == Lost("the connection failed", last)
     assert isinstance(connection_failure(Host("a"), -9, []), Lost)
 
 

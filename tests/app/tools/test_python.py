@@ -38,7 +38,7 @@ def works(name: PlaceName) -> bool:
 
 BWRAP = pytest.mark.skipif(not works("bwrap"), reason="bubblewrap does not work here")
 MONTY = pytest.mark.skipif(not works("monty"), reason="pydantic-monty is not installed")
-CONTAINER = pytest.mark.skipif(not works("container"), reason="no podman or docker with the image of Python")
+CONTAINER = pytest.mark.skipif(not works("container"), reason="no podman or docker with the Python image")
 EVERYWHERE = pytest.mark.parametrize(
     "place",
     [
@@ -382,7 +382,7 @@ def test_a_place_that_does_not_work_is_passed_over_and_said(tmp_path: Path, engi
 @pytest.mark.parametrize(
     ("said", "reason", "hint"),
     [
-        ("Error response from daemon: No such image: python", "docker has no image of Python", "docker pull"),
+        ("Error response from daemon: No such image: python", "docker has no Python image", "docker pull"),
         ("Cannot connect to the Docker daemon", "docker does not work: Cannot connect", "Start its service"),
         (
             "docker: Error response from daemon: no runc\n\nRun 'docker run --help' for more information",

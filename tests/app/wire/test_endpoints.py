@@ -55,7 +55,7 @@ def test_a_file_asks_one_endpoint() -> None:
     assert endpoints.of({"prompt": "Hi"}, 1) is Endpoint.CHAT_COMPLETIONS
     assert endpoints.of({"body": {}, "url": "/v1/completions"}, 2) is Endpoint.COMPLETIONS
     assert endpoints.of({"body": {"prompt": "Snow is"}}, 3) is Endpoint.COMPLETIONS
-    message = "url: this line asks /v1/chat/completions, and line 2 asks /v1/completions; "
+    message = "url: this line is for /v1/chat/completions, and line 2 is for /v1/completions; "
     with pytest.raises(RequestError, match=f"^{message}"):
         endpoints.of({"body": {"messages": []}}, 4)
     assert endpoints.of({"prompt": "Hi"}, 5) is Endpoint.CHAT_COMPLETIONS

@@ -59,12 +59,12 @@ _NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 _REASONS = {
     "best_of": "use num_choices",
-    "prompt_logprobs": "logprobs are of answers",
+    "prompt_logprobs": "log probabilities are returned for answers only",
     "modalities": "the model writes text only",
     "effort": "use reasoning_effort",
     "reasoning_mode": "use reasoning_effort",
-    "reasoning_summary": "the reasoning is there as a whole",
-    "verbosity": "say it in a message",
+    "reasoning_summary": "the reasoning is returned in full",
+    "verbosity": "ask for it in a message",
 }
 _OF_THE_REQUEST = frozenset({"messages", "prompt", "body", "id", "custom_id", "metadata"})
 
@@ -82,7 +82,7 @@ def body_of(
     body |= dict(_options(config))
     for name, value in (config.extra_body or {}).items():
         if name in body or name in _OF_THE_REQUEST:
-            raise RequestError(f"extra_body.{name} is what the request itself sets")
+            raise RequestError(f"extra_body.{name} is set by the request itself")
         body[name] = value
     return body
 

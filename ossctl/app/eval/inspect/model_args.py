@@ -105,5 +105,5 @@ def _check_name(name: str) -> None:
     if name in GenerateConfig.model_fields:
         raise UsageError(f"-M {name} is not an argument of the model", f"Use --{name.replace('_', '-')}.")
     nearest = get_close_matches(name[:80], known, n=1)
-    hint = f"Did you mean {nearest[0]}?" if nearest else f"There are: {', '.join(known)}."
+    hint = f"Did you mean {nearest[0]}?" if nearest else f"The arguments are {', '.join(known)}."
     raise UsageError(f"-M {name} is not an argument of ossctl's models", hint)

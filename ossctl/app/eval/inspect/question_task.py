@@ -53,7 +53,7 @@ def _grader(name: str | None, program: str | None, judge: str | None) -> GraderN
     if name is None:
         return GraderName.PROGRAM if program else GraderName.MODEL if judge else None
     if name not in tuple(GraderName):
-        raise UsageError(f"{name!r} is no grader", f"Use one of: {', '.join(GraderName)}.")
+        raise UsageError(f"{name!r} is not a grader", f"Use one of: {', '.join(GraderName)}.")
     return GraderName(name)
 
 

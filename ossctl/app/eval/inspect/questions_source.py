@@ -87,7 +87,9 @@ def _problem(name: str, named: NamedTask | None, error: Exception) -> OssctlErro
     if not _is_offline(error) and not (named and named.url):
         return UsageError(f"cannot read the task {name}: {said}")
     if named is None:
-        return OssctlError(f"cannot fetch the questions of {name}: {said}", "Sets in the cache work offline.")
+        return OssctlError(
+            f"cannot fetch the questions of {name}: {said}", "Data sets in the cache work offline."
+        )
     if named.url:
         hint = "They stay in ~/.cache/inspect_evals, which can be copied."
         if named.cached:
@@ -100,7 +102,7 @@ def _problem(name: str, named: NamedTask | None, error: Exception) -> OssctlErro
     return OssctlError(
         f"cannot fetch the questions of {name} ({named.dataset}): the hub can't be reached",
         f"Run this where it can be: {command}\n"
-        "and copy ~/.cache/huggingface here, or set HF_HOME to a copy. Sets in it work offline.",
+        "and copy ~/.cache/huggingface here, or set HF_HOME to a copy. Data sets in it work offline.",
     )
 
 

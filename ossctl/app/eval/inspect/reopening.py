@@ -45,5 +45,5 @@ def _kept(folder: EvalFolder, result: TaskResult) -> Iterator[str]:
     except (OSError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"cannot read {path}: {said}", "--retry-failed takes the other answers from it."
+            f"cannot read {path}: {said}", "--retry-failed needs the other answers in it."
         ) from None

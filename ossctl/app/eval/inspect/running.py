@@ -64,7 +64,7 @@ def run_task(run: TaskRun, model: Model, interrupt: Interrupt, finished: Callabl
         raise watcher.failure
     interrupt.check()
     if not logs:
-        raise OssctlError("Inspect has ended without a log")
+        raise OssctlError("Inspect ended without a log")
     if logs[0].status != "success":
         error = logs[0].error
         if error and (full := _FULL.match(error.message)):

@@ -47,7 +47,7 @@ class LoadedTask:
         by_id = {_id(sample): sample for sample in self.samples}
         if missing := [each for each in ids if each not in by_id]:
             raise UsageError(
-                f"{self.spec.name}: the question {str(missing[0])[:80]!r} is not there any more",
+                f"{self.spec.name}: the question {str(missing[0])[:80]!r} no longer exists",
                 "Start a new evaluation.",
             )
         self.task.dataset = MemoryDataset([by_id[each] for each in ids], name=self.task.dataset.name)
@@ -114,7 +114,7 @@ def _check_needs(named: NamedTask) -> None:
         if importlib.util.find_spec(module) is None:
             raise UsageError(f"{named.name} needs the package {module}", f"Install it: pip install {package}")
     if named.in_docker and (problem := _docker_problem()):
-        raise UsageError(f"{named.name} runs programs in Docker's images, and {problem}")
+        raise UsageError(f"{named.name} runs programs in Docker images, and {problem}")
 
 
 def _sandbox_for(named: NamedTask) -> str:
@@ -141,7 +141,7 @@ def _docker_problem() -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"Docker does not answer: {error}"
-    return "" if found.returncode == 0 and found.stdout.strip() else "Docker's service does not run"
+    return "" if found.returncode == 0 and found.stdout.strip() else "the Docker daemon is not running"
 
 
 def _id(sample: Sample) -> int | str:

@@ -241,7 +241,7 @@ def _check_vocabularies(options: PerplexityOptions) -> None:
     for model in options.models:
         if vocabulary_digest(model.path) != expected:
             raise UsageError(
-                f"{model.name} has another vocabulary than {base.name}",
+                f"{model.name} has a different vocabulary from {base.name}",
                 "The KL divergence is between quantisations or finetunes of one model; "
                 "without --against, each model's perplexity is measured.",
             )
@@ -254,7 +254,7 @@ def _n_ctx(options: PerplexityOptions) -> int:
         models = [*options.models, *filter(None, [options.base])]
         return min(shape_of_file(model.path).n_ctx_train for model in models)
     if int(wanted) < _MIN_CTX:
-        raise UsageError(f"--ctx {wanted} is too small for a perplexity", f"Use {_MIN_CTX} or more.")
+        raise UsageError(f"--ctx {wanted} is too small to measure perplexity", f"Use {_MIN_CTX} or more.")
     return int(wanted)
 
 

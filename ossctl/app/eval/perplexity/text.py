@@ -91,7 +91,7 @@ def opened_text(path: Path) -> Iterator[Text]:
 
 def _spooled_stdin(stack: ExitStack) -> BinaryIO:
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("there is no text on standard input", "Give a file, or pipe in a text.")
+        raise UsageError("there is no text on standard input", "Give a file, or pipe in text.")
     return _copy(sys.stdin.buffer, stack)
 
 

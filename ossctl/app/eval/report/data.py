@@ -29,7 +29,7 @@ def from_json(content: bytes, name: str) -> Evaluation:
         evaluation = msgspec.json.decode(content, type=Evaluation)
     except msgspec.DecodeError as e:
         raise UsageError(
-            f"{name} is no evaluation: {e}", "Give a file that `ossctl eval --json` wrote."
+            f"{name} is not an evaluation: {e}", "Give a file that `ossctl eval --json` wrote."
         ) from None
     if evaluation.schema != SCHEMA:
         raise UsageError(

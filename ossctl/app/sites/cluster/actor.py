@@ -63,7 +63,7 @@ class NodeActor:
         end_process(*self._last_acts)
 
     async def collect(self) -> list[bytes]:
-        """What the site has said since the last call, at least a sign of life every `BEAT_SECONDS`."""
+        """What the site has said since the last call, at least a heartbeat every `BEAT_SECONDS`."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), BEAT_SECONDS)
             await asyncio.sleep(_GATHER_SECONDS)

@@ -20,7 +20,7 @@ _ANSWERS_WITHIN = 5.0  # seconds, for a TCP connection to the head
 _CONNECTS_WITHIN = 30.0  # seconds; it takes about one. Ray itself tries for ever
 _MAX_MESSAGE = 300  # characters
 _ENDS_WITHIN = 1.0  # seconds; without a head, leaving the cluster may hang
-_SILENT_HINT = "Is its head running? If it wants a token, set RAY_AUTH_MODE=token here as well."
+_SILENT_HINT = "Is its head node running? If it requires a token, set RAY_AUTH_MODE=token here as well."
 _START_HINT = "`ray start` starts one: docs/cluster.md shows how."
 # Ray sends no statistics of ours, and does not repeat `uv run` on the nodes.
 _ENVIRONMENT = {
@@ -70,12 +70,15 @@ def check_address(address: str) -> None:
         return
     if "://" in address:
         raise UsageError(
-            f"--cluster: {address} is an address of Ray Client",
+            f"--cluster: {address} is a Ray Client address",
             "Run ossctl on a node of the cluster, with HOST:PORT of the head, or auto.",
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise UsageError(f"--cluster: {address or 'nothing'} is not HOST:PORT", "Write auto for this node's.")
+        raise UsageError(
+            f"--cluster: {address or 'nothing'} is not HOST:PORT",
+            "auto is the cluster this machine belongs to.",
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN).close()
     except (OSError, OverflowError) as error:

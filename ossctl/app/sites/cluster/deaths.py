@@ -38,7 +38,7 @@ def death_of(error: BaseException) -> Death:
     if "ActorUnavailableError" in names:
         return Death("the connection was lost", innocent=True)
     if "OutOfMemoryError" in names or _MEMORY_FULL.search(text):
-        return Death("Ray ended its process, because its memory was full")
+        return Death("Ray killed its process, because the node ran out of memory")
     return Death("its process died" if "ActorDiedError" in names else last_line(text))
 
 

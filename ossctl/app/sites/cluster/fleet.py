@@ -72,19 +72,21 @@ class ClusterFleet(Fleet):
         member.silent_by = monotonic() + FROZEN_SECONDS
         if seconds > _BUSY_SECONDS and member not in self._named:
             self._named.add(member)
-            self._say(f"{member.place.name} does not start an engine yet: are its CPUs taken by other work?")
+            self._say(
+                f"{member.place.name} has not started an engine yet: are its CPUs busy with other jobs?"
+            )
 
     def _check_head(self) -> None:
         silent = self._watch.silent_seconds
         if silent < _HEAD_SILENT_SECONDS:
             if self._silent:
-                self._say("The head of the Ray cluster answers again.")
+                self._say("The head node of the Ray cluster responds again.")
             self._silent = False
         elif not self._silent:
             self._silent = True
             self._say(
-                "The head of the Ray cluster does not answer. The nodes go on, but the batch "
-                f"stops if it stays silent for {_HEAD_GONE_SECONDS:.0f} s."
+                "The head node of the Ray cluster does not respond. The nodes continue, but the batch "
+                f"stops if this lasts for {_HEAD_GONE_SECONDS:.0f} s."
             )
         elif silent > _HEAD_GONE_SECONDS:
-            raise OssctlError("the head of the Ray cluster is gone", self._saved)
+            raise OssctlError("the head node of the Ray cluster is gone", self._saved)

@@ -68,7 +68,7 @@ class ActorSite:
 
     def kill(self) -> None:
         """As in `Site`."""
-        self._end(Lost("no sign of life", innocent=True))
+        self._end(Lost("it stopped responding", innocent=True))
 
     def _create(self) -> None:
         try:

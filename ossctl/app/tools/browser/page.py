@@ -75,7 +75,7 @@ class Page:
 
 def continued(page: Page) -> Page:
     """The page of the first part of a document, with a note that there is more."""
-    return replace(page, text=f"{page.text}\n[The document goes on.]")
+    return replace(page, text=f"{page.text}\n[The document continues.]")
 
 
 def readable(text: str) -> str:

@@ -123,7 +123,7 @@ def _body(response: HTTPResponse, limit: int, keep_going: KeepGoing, deadline: f
     while len(data) < limit and (piece := response.read1(_READ_BYTES)):
         data += inflate.decompress(piece, limit - len(data)) if inflate else piece
         if not keep_going() or monotonic() > deadline:
-            raise PageError(f"{_SECONDS:g} s were not enough for the page")
+            raise PageError(f"the page took more than {_SECONDS:g} s")
     return bytes(data[:limit])
 
 

@@ -72,7 +72,7 @@ class Files:
             changes = self._shown[call] = changes_of(call, self._folder)
         except (FolderError, ValueError):
             return None
-        diff = "".join(change.diff() for change in changes) or "Nothing changes in the files.\n"
+        diff = "".join(change.diff() for change in changes) or "No file would change.\n"
         diff = "\t".join(map(visible, diff.split("\t")))
         return f"{diff}Let {call.name} change {', '.join(change.name for change in changes)}?"
 

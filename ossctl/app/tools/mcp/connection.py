@@ -213,7 +213,7 @@ def _reason(error: Exception, way: ServerProcess | HttpServer | None) -> str:
     if isinstance(way, HttpServer) and str(leaf) == _REFUSED:
         return f"answered {way.refusal}"
     if isinstance(leaf, ValidationError):
-        return "answered what does not follow the protocol"
+        return "sent a response that does not follow the protocol"
     if isinstance(leaf, OSError):
         return f"cannot be started: {leaf.strerror or leaf}{f': {leaf.filename}' if leaf.filename else ''}"
     if isinstance(leaf, httpx2.HTTPError):

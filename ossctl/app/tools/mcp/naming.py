@@ -58,7 +58,7 @@ def _tokens(named: Mapping[str, ServerTool]) -> int:
 
 def _names(named: Mapping[str, ServerTool]) -> str:
     shown = list(named)[:8]
-    return f"There are {', '.join(shown)}{', …' if len(named) > len(shown) else ''}." if named else ""
+    return f"The functions are {', '.join(shown)}{', …' if len(named) > len(shown) else ''}." if named else ""
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:

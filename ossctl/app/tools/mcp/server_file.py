@@ -62,7 +62,7 @@ def server_of(name: str, table: Any, where: str) -> McpServer:
 def _check_type(kind: str, has: str, where: str) -> None:
     if kind not in _TYPES:
         hint = "Most servers that speak sse speak http as well." if kind == "sse" else ""
-        raise UsageError(f"{where}: type {kind} is not supported; there are stdio and http", hint)
+        raise UsageError(f"{where}: type {kind} is not supported; use stdio or http", hint)
     if _TYPES[kind] != has:
         raise UsageError(f"{where}: type {kind} does not fit the {has}")
 
@@ -73,7 +73,7 @@ def checked_url(url: str, where: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise UsageError(f"{where}: {shown_url(url)} is no URL: {error}") from None
+        raise UsageError(f"{where}: {shown_url(url)} is not a URL: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"{where}: {shown_url(url)} is not the URL of an HTTP server")
     return url

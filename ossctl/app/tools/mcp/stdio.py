@@ -93,7 +93,7 @@ class ServerProcess:
                     else:
                         noise = 0
                         await into.send(message)
-                self._fault = "prints lines that are no messages of MCP"
+                self._fault = "prints lines that are not MCP messages"
             except asyncio.LimitOverrunError:
                 self._fault = f"sent a message of more than {MAX_MESSAGE_BYTES // 1024**2} MiB"
             except (asyncio.IncompleteReadError, OSError):

@@ -71,7 +71,7 @@ class ContainerPlace:
             next((line for line in lines if "error" in line.lower()), lines[0]).strip() or "no reason given"
         )
         if _NO_IMAGE.search(said):
-            return Unavailable(f"{self._engine} has no image of Python", f"Run: {self._engine} pull {IMAGE}")
+            return Unavailable(f"{self._engine} has no Python image", f"Run: {self._engine} pull {IMAGE}")
         return Unavailable(f"{self._engine} does not work: {said.removeprefix('Error: ')}", self._hint())
 
     def _hint(self) -> str:

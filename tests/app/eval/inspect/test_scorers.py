@@ -124,7 +124,7 @@ def test_a_file_of_questions_is_a_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"grader": "fuzzy"}, "'fuzzy' is no grader"),
+        ({"grader": "fuzzy"}, "'fuzzy' is not a grader"),
         ({"grader": "program"}, "needs a program as grader"),
         ({"template": "hi"}, "the template has no"),
     ],

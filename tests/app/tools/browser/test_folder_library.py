@@ -115,7 +115,7 @@ def test_a_page_in_an_old_encoding_is_read(library: FolderLibrary, folder: Path)
 
 def test_a_long_document_says_that_it_goes_on(library: FolderLibrary, folder: Path) -> None:
     (folder / "long.txt").write_bytes(b"0" * (documents.MAX_CHARACTERS + 1))
-    assert library.fetch("long.txt", lambda: True).text.endswith("[The document goes on.]")
+    assert library.fetch("long.txt", lambda: True).text.endswith("[The document continues.]")
 
 
 def test_the_index_follows_changes(
@@ -191,7 +191,7 @@ def test_a_damaged_index_is_made_again(folder: Path, tmp_path: Path, monkeypatch
     found(FolderLibrary(folder, tmp_path / "cache"), "city")
     (database,) = (tmp_path / "cache").iterdir()
     database.write_bytes(b"not a database" * 1000)
-    with pytest.raises(PageError, match="was damaged and is deleted"):
+    with pytest.raises(PageError, match="was damaged and has been deleted"):
         found(FolderLibrary(folder, tmp_path / "cache"), "city")
     assert found(FolderLibrary(folder, tmp_path / "cache"), "Turku") == ["turku.md"]
     with sqlite3.connect(database) as reader:
@@ -217,7 +217,7 @@ def test_a_long_pdf_says_that_it_goes_on(
     pytest.importorskip("pypdf")
     monkeypatch.setattr(documents, "MAX_CHARACTERS", 20)
     (folder / "paper.pdf").write_bytes(pdf("Lighthouses of Finland"))
-    assert library.fetch("paper.pdf", lambda: True).text.endswith("\n[The document goes on.]")
+    assert library.fetch("paper.pdf", lambda: True).text.endswith("\n[The document continues.]")
 
 
 def test_a_missing_library_is_named(

@@ -74,7 +74,7 @@ def test_results_have_urls_of_their_own_and_no_more_than_wanted(full: ServerLibr
 
 def test_a_long_document_is_cut(full: ServerLibrary) -> None:
     page = full.fetch("doc-3", go)
-    assert page.text.endswith("[The document goes on.]")
+    assert page.text.endswith("[The document continues.]")
     assert len(page.text) < 2_200_000
 
 

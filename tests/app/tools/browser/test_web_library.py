@@ -92,12 +92,12 @@ def test_texts_compressed_or_moved(web: WebLibrary, site: str) -> None:
 def test_a_page_without_end_is_cut(web: WebLibrary, site: str) -> None:
     text = web.fetch(f"{site}/bomb", lambda: True).text
     assert len(text) < 3_000_000
-    assert text.endswith("0\n[The document goes on.]")
+    assert text.endswith("0\n[The document continues.]")
 
 
 def test_a_long_article_says_that_it_goes_on(web: WebLibrary, site: str) -> None:
     page = web.fetch(f"{site}/long", lambda: True, as_source=True)  # extracting so much takes long
-    assert page.text.endswith("\n[The document goes on.]")
+    assert page.text.endswith("\n[The document continues.]")
     assert "goes on" not in web.fetch(f"{site}/article", lambda: True).text
 
 

@@ -151,7 +151,7 @@ def test_one_server_of_a_file_can_be_taken(tmp_path: Path) -> None:
         ({"url": "http://y", "type": "sse"}, "a: type sse is not supported"),
         ({"command": "x", "type": ["http"]}, "a: type is not a string"),
         ({"url": "ftp://u:p@y"}, "a: ftp://y is not the URL of an HTTP server"),
-        ({"url": "http://y:port"}, "a: http://y:port is no URL"),
+        ({"url": "http://y:port"}, "a: http://y:port is not a URL"),
         ({"command": "x", "envFile": ".env"}, "a: envFile is not supported"),
         ({"command": "x", "cwd": 1}, "a: cwd is not a string"),
     ],

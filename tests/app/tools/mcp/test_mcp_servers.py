@@ -175,7 +175,7 @@ def test_a_server_that_ends_during_a_call_starts_again_for_the_next(by_hand: Mcp
     [
         ("old_garbage", 'the MCP server old did not answer within 0.3 s:\nThis is good.\n{"jsonrpc"'),
         ("old_ignore", "the MCP server old did not answer within 0.3 s:\nThis is good."),
-        ("old_unknown_content", "the MCP server old answered what does not follow the protocol"),
+        ("old_unknown_content", "the MCP server old sent a response that does not follow the protocol"),
     ],
 )
 def test_a_call_without_a_proper_answer_fails_in_time_and_the_server_serves_on(name: str, fault: str) -> None:
@@ -189,7 +189,7 @@ def test_a_call_without_a_proper_answer_fails_in_time_and_the_server_serves_on(n
     ("kind", "message", "hint"),
     [
         ("dead", "the MCP server old ended with exit code 3", "This is dead."),
-        ("noisy", "the MCP server old prints lines that are no messages of MCP", "What is this MCP?"),
+        ("noisy", "the MCP server old prints lines that are not MCP messages", "What is this MCP?"),
         ("mute", "the MCP server old did not answer within 0.6 s", "This is mute."),
         ("endless", "the MCP server old did not answer within 0.6 s", "complaint"),
     ],
