@@ -28,6 +28,13 @@ _EXCLUSIVE = (
     frozenset({"text", "csv", "tsv"}),
     frozenset({"no-cache", "cache-size"}),
     frozenset({"fail-fast", "max-errors"}),
+    frozenset({"engines", "hosts", "cluster"}),
+    frozenset({"isolate", "hosts"}),  # but not `engines`
+    frozenset({"isolate", "cluster"}),
+    frozenset({"json", "csv", "markdown", "html"}),
+    frozenset({"json", "llama-args"}),
+    frozenset({"json", "blind"}),
+    frozenset({"vram", "gpu"}),
 )
 # An option on the command line, and the options of config files that have no meaning with it.
 _REPLACES: Mapping[str, frozenset[str]] = {
@@ -36,8 +43,16 @@ _REPLACES: Mapping[str, frozenset[str]] = {
     | {"system", "tool", "effort", "think", "max-reasoning-tokens", "template", "template-var"},
     "serve-stdin": _FORMATS | {"prompt", "file", "system", "raw", "n", "output", "json", "extract"},
     "n": _RUNNING,
-    "resume": frozenset({"continue"}),
+    "resume": frozenset({"continue", "overwrite"}),
+    "overwrite": frozenset({"resume"}),
     "continue": frozenset({"resume"}),
+    "deterministic": frozenset({"draft"}),
+}
+# An option of config files, and those of which one is needed to give it a meaning.
+_NEEDS: Mapping[str, frozenset[str]] = {
+    "pull": frozenset({"hosts", "cluster"}),
+    "retry-failed": frozenset({"resume"}),
+    "retry-cut": frozenset({"resume"}),
 }
 
 
@@ -136,6 +151,7 @@ def configure(
     _drop(defaults, (given | presets.keys()) - pairs)
     for name in ambient & defaults.keys():
         del defaults[name]
+    _drop_unused((presets, defaults), given | ambient)
     put = []
     for name in pairs & (given | presets.keys()):
         found = [settings.pop(name, None) for settings in (defaults, presets)]
@@ -200,6 +216,16 @@ def _drop(settings: Settings, names: Collection[str], *, replaced: bool = True) 
         out |= _REPLACES.get(name, frozenset()) if replaced else set()
         for other in out & settings.keys():
             del settings[other]
+
+
+def _drop_unused(found: Collection[Settings], given: Collection[str]) -> None:
+    """Remove the settings that have no meaning without options that are not set."""
+    present = set(given)
+    present |= {name for settings in found for name, each in settings.items() if each.value is not False}
+    for name, needed in _NEEDS.items():
+        if needed.isdisjoint(present):
+            for settings in found:
+                settings.pop(name, None)
 
 
 def _model(

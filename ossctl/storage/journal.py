@@ -280,8 +280,10 @@ def stdout_journal() -> Journal:
     return Journal(lambda: open(1, "wb", buffering=0, closefd=False), "standard output", encoder=encoder)
 
 
-def check_output_path(path: Path, *, overwrite: bool) -> None:
+def check_output_path(path: Path, *, overwrite: bool, exists_hint: str = _EXISTS_HINT) -> None:
     """Raise UsageError if an output at `path` can't be created, or if one exists and `overwrite` is false.
+
+    `exists_hint` says what to do in the latter case.
 
     Devices and pipes may always be written, because there is nothing to lose.
     """
@@ -297,7 +299,7 @@ def check_output_path(path: Path, *, overwrite: bool) -> None:
         folder = target.parent if path.is_symlink() else path.parent
         raise UsageError(f"cannot write {path}: there is no folder {folder}")
     if exists and not overwrite:
-        raise UsageError(f"{path} exists", _EXISTS_HINT)
+        raise UsageError(f"{path} exists", exists_hint)
     if target.is_symlink():  # to itself
         raise UsageError(f"cannot write {path}: {os.strerror(errno.ELOOP)}")
     if not os.access(target if target.exists() else target.parent, os.W_OK):

@@ -396,7 +396,7 @@ def test_status_refuses_a_file_that_is_not_an_output(
         (tmp_path / "out.jsonl").write_bytes(content)
     result = ossctl("batch", "status", "out.jsonl", cwd=tmp_path)
     assert result.code == 2
-    assert result.said[0].startswith(f"ossctl: {said}")
+    assert result.said == [f"ossctl: {said}"]
 
 
 def test_a_file_named_status_can_be_an_input(tmp_path: Path, model: tuple[object, ...]) -> None:

@@ -162,6 +162,11 @@ def test_a_join_can_be_piped_and_its_output_resumed(tmp_path: Path, model: tuple
     result = ossctl("batch", "join", first, *options, cwd=tmp_path)
     assert [record["custom_id"] for record in result.records][:2] == ["r0", "r1"]
     assert result.said[0] == "8 of 8 joined, 1 failed"
-    ossctl("batch", "join", first, "--of", "in.jsonl", "-o", "all.jsonl", cwd=tmp_path)
+    to_file = ("batch", "join", first, "--of", "in.jsonl", "-o", "all.jsonl")
+    ossctl(*to_file, cwd=tmp_path)
+    assert ossctl(*to_file, cwd=tmp_path).said == [
+        "ossctl: all.jsonl exists",
+        "Choose another file with -o, or replace it with --overwrite.",
+    ]
     resumed = ossctl("batch", "in.jsonl", "-o", "all.jsonl", "--resume", *model, cwd=tmp_path)
     assert resumed.said[0].startswith("12 of 20 done, 8 skipped")

@@ -14,6 +14,7 @@ from tests.support.command import (
     Result,
     by_id,
     line_of,
+    ossctl,
     records_in,
     small_model,
     start,
@@ -49,6 +50,19 @@ def test_a_signal_keeps_complete_records_and_reports_where(
     assert result.stdout == ""
     assert result.said == ["ossctl: interrupted", f"3 results are in {output}; use --resume to continue."]
     assert sorted(by_id(records_in(output.read_text("utf-8")))) == ["quick-0", "quick-1", "quick-2"]
+
+
+def test_a_signal_in_a_resumed_batch_counts_what_was_added(tmp_path: Path, work: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    options = ("batch", work, "-o", output, *small_model())
+    ossctl(*options, "--limit", 2, cwd=tmp_path)
+    with start(*options, "--resume", cwd=tmp_path) as batch:
+        _wait_for_lines(output, 3)
+        result = _signal(batch, signal.SIGINT)
+    assert result.said == [
+        "ossctl: interrupted",
+        f"1 more result is in {output}; use --resume to continue.",
+    ]
 
 
 def test_a_signal_leaves_complete_records_on_stdout(tmp_path: Path, work: Path) -> None:

@@ -248,3 +248,14 @@ def test_ctrl_c_ends_driver_and_engines(tmp_path: Path) -> None:
         live.process.send_signal(signal.SIGINT)
         assert live.process.wait(2) == 130
         assert all(map(has_ended, engines))
+
+
+def test_an_option_replaces_a_configured_one_that_excludes_it(tmp_path: Path) -> None:
+    """What only has a meaning with the replaced one is left out as well."""
+    config = '[batch]\nhosts = "nowhere"\npull = true\nresume = true\nretry-failed = true\ndraft = 4\n'
+    (tmp_path / "config.toml").write_text(config)
+    batch = ("batch", requests_in(tmp_path, 3), "-o", tmp_path / "out.jsonl", *small_model())
+    for options in (("--isolate",), ("--engines", 1, "--overwrite"), ("--isolate", "--deterministic")):
+        result = ossctl(*batch, *options, cwd=tmp_path, OSSCTL_CONFIG=str(tmp_path / "config.toml"))
+        assert result.code == 0, result.stderr
+    assert "3 skipped" in result.said[-1]

@@ -27,6 +27,7 @@ from ossctl.storage.journal import (
 )
 
 _MAX_SHOWN = 5  # ids
+_EXISTS_HINT = "Choose another file with -o, or replace it with --overwrite."
 
 _Positions = npt.NDArray[np.intp]
 
@@ -110,7 +111,7 @@ class JoinJob:
             given.append(path)
         if self.target is None:
             return
-        check_output_path(self.target, overwrite=self.overwrite)
+        check_output_path(self.target, overwrite=self.overwrite, exists_hint=_EXISTS_HINT)
         inputs = [*given, *filter(None, [self.source.path])]
         if is_regular(self.target) and any(_is_same(self.target, each) for each in inputs):
             raise UsageError(f"{self.target} is one of the files to join", "Choose another file with -o.")

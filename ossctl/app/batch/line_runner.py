@@ -270,5 +270,6 @@ class LineRunner(ABC, Generic[_Request]):
         written = self.summary.done + self.summary.failed
         if not written:
             return "Nothing was written."
-        saved = f"{written:,} {'result is' if written == 1 else 'results are'} in {self._journal.name}"
+        more = "" if self._finished is None else "more "  # than the output already had
+        saved = f"{written:,} {more}{'result is' if written == 1 else 'results are'} in {self._journal.name}"
         return f"{saved}; use --resume to continue." if self._journal.resumable else f"{saved}."

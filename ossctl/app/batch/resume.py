@@ -19,6 +19,8 @@ from ossctl.storage.compression import (
 )
 from ossctl.storage.journal import Journal, OutputFile
 
+_OTHER_OUTPUT = "Choose another -o, or replace the file with --overwrite."
+
 
 @dataclass(frozen=True)
 class Tail:
@@ -85,14 +87,14 @@ def _finished_records(
 ) -> Iterator[Record]:
     """Yield the records of an output, then those left in `spooled`, from which their copies are removed."""
     count = 0
-    for record, _ in read_records(lines):
+    for record, _ in read_records(lines, _OTHER_OUTPUT):
         count += 1
         _check_form(record, lines.path, flat=flat)
         yield record
         copy, _ = spooled.get(record.custom_id, (None, b""))
         if copy is not None and (copy.id, copy.failed) == (record.id, record.failed):
             del spooled[record.custom_id]
-    check_tail(lines, count)
+    check_tail(lines, count, _OTHER_OUTPUT)
     if lines.tail.record is not None:
         yield lines.tail.record
     for record, _ in spooled.values():
@@ -100,21 +102,27 @@ def _finished_records(
         yield record
 
 
-def check_tail(lines: OutputLines, count: int) -> None:
-    """Raise UsageError unless the text after `count` complete lines can be the start of a record."""
+def check_tail(lines: OutputLines, count: int, hint: str = "") -> None:
+    """Raise UsageError unless the text after `count` complete lines can be the start of a record.
+
+    `hint` says what to do then.
+    """
     tail = lines.tail
     starts_record = tail.text[: len(RECORD_START)] == RECORD_START[: len(tail.text)]
     if not starts_record or (tail.partial and not tail.text and not count):
-        raise _not_an_output(lines.path, count + 1)
+        raise _not_an_output(lines.path, count + 1, hint)
 
 
-def read_records(lines: OutputLines) -> Iterator[tuple[Record, bytes]]:
-    """Yield every record and its line. Raises UsageError if the file is not an output or can't be read."""
+def read_records(lines: OutputLines, hint: str = "") -> Iterator[tuple[Record, bytes]]:
+    """Yield every record and its line.
+
+    Raises UsageError if the file is not an output, with `hint`, or can't be read.
+    """
     try:
         for number, line in enumerate(lines, 1):
             record = decode_record(line)
             if record is None:
-                raise _not_an_output(lines.path, number)
+                raise _not_an_output(lines.path, number, hint)
             yield record, line
     except OSError as error:
         raise UsageError(f"cannot read {lines.path}: {error.strerror or error}") from None
@@ -133,11 +141,8 @@ def _check_form(record: Record, path: Path, *, flat: bool) -> None:
         raise UsageError(f"the records in {path} are {form}", hint)
 
 
-def _not_an_output(path: Path, number: int) -> UsageError:
-    return UsageError(
-        f"{path} is not the output of a batch: line {number} is not a record",
-        "Choose another -o, or replace the file with --overwrite.",
-    )
+def _not_an_output(path: Path, number: int, hint: str) -> UsageError:
+    return UsageError(f"{path} is not the output of a batch: line {number} is not a record", hint)
 
 
 def resume_journal(output: OutputFile, tail: Tail) -> Journal:

@@ -98,14 +98,11 @@ class WrittenOutputs:
     def _records(self, lines: OutputLines) -> Iterator[tuple[Record, bytes]]:
         """Yield every record and its line, also a last one that only lacks its newline."""
         count = 0
-        try:
-            for record, line in read_records(lines):
-                count += 1
-                self._check_form(lines.path, record)
-                yield record, line
-            check_tail(lines, count)
-        except UsageError as error:
-            raise UsageError(error.message) from None  # the hint is for -o
+        for record, line in read_records(lines):
+            count += 1
+            self._check_form(lines.path, record)
+            yield record, line
+        check_tail(lines, count)
         tail = lines.tail
         if tail.record is not None:
             self._check_form(lines.path, tail.record)
