@@ -51,11 +51,11 @@ def _values(keys: ConfigKeys, file: ConfigFile, context: typer.Context) -> Itera
         except UsageError as error:
             yield error.message
     for key, values in sections.items():
-        for message in _of_section(values):
+        for message in section_problems(values):
             yield f"{file.where(key)}: [{dotted(key)}]: {message}"
 
 
-def _of_section(values: dict[str, Any]) -> Iterator[str]:
+def section_problems(values: dict[str, Any]) -> Iterator[str]:
     """What the values of one section have against each other, or against the ranges of options."""
     from dataclasses import fields
 

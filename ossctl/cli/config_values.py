@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from ossctl.cli.config_check import checked_value
+from ossctl.cli.config_check import checked_value, section_problems
 from ossctl.cli.config_keys import ConfigKeys, merges
 from ossctl.config.config import Setting
 from ossctl.config.file import ConfigFile, dotted
@@ -26,9 +26,11 @@ def value_for(keys: ConfigKeys, context: typer.Context, path: Path, key: Key, te
     value = parsed if _fits(option, parsed) else text
     file = ConfigFile(path, is_project=path.name == path.as_posix())
     try:
-        checked_value(option, Setting(file, key, value), context)
+        checked = checked_value(option, Setting(file, key, value), context)
     except UsageError as error:
         raise UsageError(error.message.removeprefix(f"{path}: ")) from None
+    for problem in section_problems({option.name: checked}):
+        raise UsageError(f"{dotted(key)}: {problem}")
     if key[0] == MODEL and key[-1] == MODEL and not value:
         raise UsageError(f"{dotted(key)}: the name of the model is empty")
     return value

@@ -101,6 +101,7 @@ def test_a_value_is_set_shown_and_removed(ossctl: Run, error: Fail, files: Files
     ("key", "value", "said"),
     [
         ("run.temperature", "hot", "run.temperature: "),
+        ("temperature", "9999", "defaults.temperature: --temperature is 9999.0, must be"),
         ("run.temprature", "1", "unknown key run.temprature"),
         ("run.python", "maybe", "run.python: 'maybe' is neither true nor false"),
         ("run.seed", "[1, 2]", "run.seed: "),
