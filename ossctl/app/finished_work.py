@@ -83,9 +83,10 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
                 yield _record(first, path)
             except UsageError:
                 yield _record(first + file.read(_MAX_BYTES), path)
-            for line in file:
-                with suppress(UsageError):  # the last one may be incomplete
-                    yield _record(line, path)
+            with suppress(EOFError):  # a compressed output of a batch that was killed has no end
+                for line in file:
+                    with suppress(UsageError):  # the last one may be incomplete
+                        yield _record(line, path)
     except READ_ERRORS as error:
         raise UsageError(f"cannot read {path}: {describe_read_error(error)}") from None
 

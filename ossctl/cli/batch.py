@@ -297,7 +297,7 @@ def _run(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Out
     out.note(f"{describe(summary, total)} · {summary.seconds:,.1f} s")
     for line in summary.remarks():
         out.warning(line)
-    return summary.exit_code
+    return summary.result()
 
 
 def _check(job: "BatchJob", survey: "Survey | None", model: "BatchModel", out: Output) -> int:

@@ -221,7 +221,7 @@ def status_lines(status: "BatchStatus") -> Iterator[str]:
     for site in status.run.sites:
         yield _site(site, status.run.seconds)
     if status.torn and not status.running:
-        yield "the last line is incomplete; --resume repairs it"
+        yield "its end is cut off; --resume repairs it"
 
 
 def joined(result: "Joined") -> str:
@@ -236,7 +236,7 @@ def join_lines(result: "Joined", target: Path | None) -> Iterator[str]:
     for path in result.absent:
         yield f"{path} does not exist"
     for path in result.torn:
-        yield f"{path}: the last line is incomplete and was left out"
+        yield f"{path}: its end is cut off; all complete records were read"
     if result.missing:
         continued = f"continue {target or 'the output'} with ossctl batch --resume"
         yield f"missing: {_first(result.missing_ids, result.missing)}; {continued}"

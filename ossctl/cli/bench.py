@@ -10,7 +10,7 @@ from ossctl.cli.completion import complete_model
 from ossctl.cli.loading_options import LoadingGroup
 from ossctl.cli.offer import model_file
 from ossctl.cli.options import JsonOutput
-from ossctl.errors import Interrupted, UsageError
+from ossctl.errors import Interrupted
 
 
 @command
@@ -56,15 +56,15 @@ def bench(
 
     from ossctl.app.bench.comparison import compared, read_report
     from ossctl.app.bench.options import FULL, QUICK, BenchOptions
-    from ossctl.app.bench.picture import save_picture
+    from ossctl.app.bench.picture import check_place, save_picture
     from ossctl.app.bench.results import record_of
     from ossctl.app.bench.run import measure
     from ossctl.app.library.resolve import is_path
     from ossctl.cli.bench_view import bench_lines, bench_progress, comparison_lines
 
     before = None if compare is None else read_report(compare)
-    if svg is not None and not svg.parent.is_dir():
-        raise UsageError(f"--svg {svg}: the folder {svg.parent} does not exist")
+    if svg is not None:
+        check_place(svg)
     path = model_file(model, loading, out)
     options = BenchOptions(
         path.stem if model is None or is_path(model) else model,

@@ -17,11 +17,12 @@ from ossctl.cli.options import (
     ModelOption,
     SystemOption,
     is_configured,
+    is_given,
     source_of,
 )
 from ossctl.cli.output import Output
 from ossctl.cli.template_options import TemplateGroup, template_of
-from ossctl.cli.tool_options import ToolGroup
+from ossctl.cli.tool_options import OFFERING, ToolGroup
 from ossctl.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def chat(
         resumed=resumed,
         may_run_all=tools.unasked,
         new_python=tools.new_python,
+        needs_tools=any(is_given(context, name) for name in OFFERING),
         obeys=obey or _is_interactive(out),
     )
     try:

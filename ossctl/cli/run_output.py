@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ossctl.cli.output import Output
-from ossctl.errors import ExitCode
+from ossctl.errors import ExitCode, OssctlError
 from ossctl.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -137,7 +137,11 @@ class RunOutput:
             return
         from ossctl.app.run.run import save
 
-        save(text, self.sink)
+        try:
+            save(text, self.sink)
+        except OssctlError as error:
+            self.out.warning(text.rstrip("\n"))
+            raise OssctlError(error.message, "The answer is on stderr.") from None
 
     def _explain(self, answer: "RunAnswer") -> None:
         """Report what is wrong with an answer, and what to do about it."""

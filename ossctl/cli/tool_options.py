@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ossctl.app.tools.options import ToolOptions
 
 
+# Parameters that give the model functions.
+OFFERING = ("tools", "commands", "python", "python_in", "shared_files", "browser", "mcp")
+
+
 def tool_options(
     *,
     context: typer.Context,

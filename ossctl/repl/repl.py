@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ossctl.app.chat.attachments import mentioned_files, missing_files, read_attachment, with_attachments
 from ossctl.app.chat.events import ChatEvent
 from ossctl.app.inference.finish import AnswerFinish
-from ossctl.app.inference.request import check_template_variables, supported_reasoning
+from ossctl.app.inference.request import check_takes_tools, check_template_variables, supported_reasoning
 from ossctl.app.user_text import Attached
 from ossctl.errors import OssctlError, OutputLost, UsageError
 from ossctl.repl.answer_display import AnswerDisplay
@@ -50,6 +50,7 @@ class Repl:
         self._display = AnswerDisplay(setup.chat, surface, signals)
         self._space = ContextSpace(setup.chat, surface, self._display, self.meter)
         self.new_python = setup.new_python
+        self._needs_tools = setup.needs_tools
         self._may_run = ToolPermission(surface, allow_all=setup.may_run_all)
         self._prefill = DraftPrefill(setup.chat)
         self._introduced: ModelSession | None = None  # the model whose remarks were shown
@@ -148,8 +149,18 @@ class Repl:
             check_template_variables(settings.template_variables, session.model)
             if supported != settings:
                 self.chat.settings = supported
+            self._check_tools()
             self.say(*self.model.remarks())
             self._introduced = session
+
+    def _check_tools(self) -> None:
+        """Tell the user if the model takes no functions. Raises UsageError at the start of a script."""
+        if self.chat.takes_tools or self.chat.tools.is_empty:
+            return
+        name = self.chat.model.name
+        if self._needs_tools and self._introduced is None and not self.surface.interactive:
+            check_takes_tools(name, self.chat.model_session.dialect)
+        self.say(f"{name} takes no functions, and answers without them: its chat template has none.")
 
     def update_model(self) -> None:
         """Start to load the model if there is none, and use it once it is loaded. Never waits for it."""

@@ -27,7 +27,7 @@ class Setup:
     `/model` and `/preset`. With
     `may_run_all`, tools run without asking. `composer` keeps what the user writes when the model
     could not be loaded. `obeys`: slash commands run and `@path` attaches a file. `new_python` makes
-    the function that `/python` offers.
+    the function that `/python` offers. `needs_tools`: options of the command line give the model functions.
     """
 
     chat: Chat
@@ -41,6 +41,7 @@ class Setup:
     may_run_all: bool = False
     obeys: bool = True
     new_python: Callable[[], ToolSource] | None = None
+    needs_tools: bool = False
     composer: Composer = field(default_factory=Composer)
 
 

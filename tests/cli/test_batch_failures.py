@@ -129,8 +129,9 @@ def test_the_report_has_counts_and_latencies(tmp_path: Path, model: tuple[object
         ([{"prompt": 1}, QUICK], [], 3, "1 of 2 done, 1 failed"),
         ([QUICK], ["-o", "/dev/full"], 1, "ossctl: cannot write /dev/full: No space"),
         ([QUICK], [], 1, "ossctl: cannot write report: No space left on device"),
+        ([QUICK], [], 1, "1 of 1 done"),
     ],
-    ids=["an error", "a failed line", "the same disk", "nothing"],
+    ids=["an error", "a failed line", "the same disk", "nothing", "the summary"],
 )
 def test_a_report_that_cannot_be_written_hides_nothing(
     tmp_path: Path,

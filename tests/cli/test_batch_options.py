@@ -26,6 +26,7 @@ from tests.support.command import (
     records_in,
     write_jsonl,
 )
+from tests.support.models import smollm2
 
 WEATHER = {"type": "object", "properties": {"days": {"type": "integer", "maximum": 9}}, "required": ["days"]}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
@@ -227,6 +228,17 @@ def test_a_schema_that_cannot_be_enforced_is_refused_before_any_work(
     assert result.code == 2
     assert result.said[0].startswith("ossctl: --schema")
     assert not (people / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("options", [("batch", "in.jsonl", "-o", "out.jsonl"), ("run", "--serve-stdin")])
+def test_functions_for_a_model_that_takes_none_are_refused_before_any_work(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", {"prompt": "Say hi."})
+    result = ossctl(*options, "-m", smollm2(), "--files", ".", cwd=tmp_path, stdin=b'{"prompt": "Say hi."}\n')
+    assert (result.code, result.stdout) == (2, "")
+    assert "takes no functions: its chat template has none" in result.stderr
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_options_apply_to_lines_that_set_nothing(tmp_path: Path, model: tuple[object, ...]) -> None:

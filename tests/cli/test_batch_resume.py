@@ -191,7 +191,7 @@ def test_a_torn_end_is_reported_and_repaired_and_any_other_file_left_alone(
     output = tmp_path / "out.jsonl"
     *whole, last = output.read_bytes().splitlines(keepends=True)
     output.write_bytes(b"".join(whole) + last[:100])
-    assert "the last line is incomplete" in ossctl("batch", "status", output, cwd=tmp_path).stdout
+    assert "its end is cut off" in ossctl("batch", "status", output, cwd=tmp_path).stdout
     assert ossctl(*arguments, cwd=tmp_path).said[0].startswith("1 of 4 done, 3 skipped")
     assert output.read_bytes().startswith(b"".join(whole))
     output.write_bytes(b"precious")

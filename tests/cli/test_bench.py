@@ -22,9 +22,15 @@ def test_a_file_to_compare_with_is_read_before_anything_is_measured(tmp_path: Pa
     assert result.stdout == ""
 
 
-def test_the_folder_of_a_picture_is_checked_before_anything_is_measured(tmp_path: Path) -> None:
-    result = ossctl("bench", "nano", "--svg", "no/speeds.svg", cwd=tmp_path)
-    assert (result.code, result.said) == (2, ["ossctl: --svg no/speeds.svg: the folder no does not exist"])
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("no/speeds.svg", "cannot write no/speeds.svg: there is no folder no"), (".", ". is a directory")],
+)
+def test_the_place_of_a_picture_is_checked_before_anything_is_measured(
+    tmp_path: Path, path: str, message: str
+) -> None:
+    result = ossctl("bench", "nano", "--svg", path, cwd=tmp_path)
+    assert (result.code, result.said[0]) == (2, f"ossctl: {message}")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.command import Result, command, environment, ossctl
 from tests.support.models import smollm2
 
 MODEL = ("-m", smollm2(), "--threads", 1, "--ctx", 2048, "-t", 0)
+NAME = "Smollm2 135M 8k Lc100K Mix1 Ep2"  # as its file says
 
 
 def chat(folder: Path, text: str, *arguments: object) -> Result:
@@ -57,7 +59,7 @@ def test_a_line_that_fails_is_said_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 def test_commands_do_not_wait_for_a_server_that_does_not_start(tmp_path: Path) -> None:
-    server = ("--mcp", "silent=sleep 987", "--yes")
+    server = ("-m", "nano", "--mcp", "silent=sleep 987", "--yes")
     result = chat(tmp_path, "/mcp\n/tools\n/exit\nNever said.\n", "--commands", *server)
     assert result.code == 0
     assert "started (sleep 987)" in result.stderr or "starting (sleep 987)" in result.stderr
@@ -302,18 +304,46 @@ def test_python_is_for_models_that_take_functions(tmp_path: Path) -> None:
     script = f"/python on\nSay hi.\n/model nano\n/python on\n/model {smollm2()}\n/python\nSay hi again.\n"
     result = chat(tmp_path, script, "--commands", "-n", 2)
     assert result.code == 2  # of the first line alone
-    name = "Smollm2 135M 8k Lc100K Mix1 Ep2"
     for line in (
-        f"{name} takes no functions: its chat template has none.",
+        f"{NAME} takes no functions: its chat template has none.",
         "/template FILE gives it another one.",
         "The model may run Python: Monty, at most 60 s.",
         "This model takes no functions; Python is off.",
-        f"{name} continues the conversation.",
+        f"{NAME} continues the conversation.",
         "The model has no Python.",
     ):
         assert line in result.stderr.splitlines()
     shown = json.loads(ossctl("sessions", "show", only_session(tmp_path), "--json", cwd=tmp_path).stdout)
     assert [message["role"] for message in shown["messages"]] == ["user", "assistant"] * 2
+
+
+def test_a_model_that_takes_no_functions_is_refused_with_options_for_some(tmp_path: Path) -> None:
+    for arguments in (("--python",), ("--files", "."), ("--tool-cmd", f"f={sys.executable}", "-y")):
+        result = chat(tmp_path, "Say hi.\n", *arguments)
+        assert (result.code, result.stdout) == (2, "")
+        assert result.said == [
+            f"ossctl: {NAME} takes no functions: its chat template has none",
+            "Leave out the options that offer some, or give another template with --template FILE.",
+        ]
+
+
+def test_a_model_that_takes_no_functions_answers_without_those_of_a_config_file_or_of_another_model(
+    tmp_path: Path,
+) -> None:
+    without = f"{NAME} takes no functions, and answers without them: its chat template has none."
+    folder = tmp_path / "home" / "config"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('[chat]\nfiles = "."\n', "utf-8")
+    configured = chat(tmp_path, "Say hi.\nSay hi again.\n", "-n", 2)
+    assert configured.code == 0, configured.stderr
+    assert configured.stderr.count(without) == 1
+    (folder / "config.toml").unlink()
+    script = f"/model {smollm2()}\nSay hi.\nSay hi again.\n/model nano\nSay hi.\n"
+    switched = ossctl(
+        "chat", "-m", "nano", "-n", 2, "--files", ".", "--commands", cwd=tmp_path, stdin=script.encode()
+    )
+    assert switched.code == 0, switched.stderr
+    assert switched.stderr.count(without) == 1
 
 
 def test_a_model_reads_the_words_of_another_and_not_its_tokens(tmp_path: Path) -> None:

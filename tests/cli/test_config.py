@@ -15,6 +15,7 @@ import typer.main
 from ossctl.cli.completion import complete_alias, complete_model, complete_preset
 from ossctl.cli.main import app
 from ossctl.errors import OssctlError
+from ossctl.storage.compression import encoder_for
 
 Files = tuple[Path, Path]
 Run = Callable[..., str]
@@ -292,6 +293,9 @@ def test_a_batch_is_written_as_a_preset_of_what_all_records_share(ossctl: Run, t
     records = [{"response": {"body": {"settings": first}}}, {"settings": second}, {"error": {"code": "x"}}]
     out.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"cut')
     assert ossctl("config", "from", str(out)) == '[preset.NAME]\neffort = "low"\n'
+    cut = out.with_name("out.jsonl.gz")  # as `kill -9` leaves it
+    cut.write_bytes(encoder_for(cut).encode(out.read_bytes()))
+    assert ossctl("config", "from", str(cut)) == '[preset.NAME]\neffort = "low"\n'
     report = tmp_path / "report.json"
     schema = {"type": "object"}
     settings = {"temperature": 0.5, "schema": schema, "template_variables": {"a": 1}}

@@ -135,6 +135,14 @@ def test_an_output_file_is_written_atomically(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".answer*"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_an_answer_that_cannot_be_written_to_its_file_is_printed(tmp_path: Path) -> None:
+    result = ossctl("run", *SMOL, *HI, "-o", "/dev/full", cwd=tmp_path)
+    answer = said_by(tmp_path, *HI)
+    error = "ossctl: cannot write /dev/full: No space left on device\nThe answer is on stderr.\n"
+    assert result == Result(1, "", f"{answer}\n{error}")
+
+
 def test_a_run_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "answer.txt"
     target.write_text("old", "utf-8")

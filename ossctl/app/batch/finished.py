@@ -32,14 +32,14 @@ class RecordState(Enum):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A request: the hashes in the ids that its record can have, and its limits in tokens.
+    """A request: the ids that its record can have, and its limits in tokens.
 
     An id of version 1 depends on `max_tokens`; it is empty if that had no such request. `n_ctx` limits prompt
     and answer together.
     """
 
     answer: str
-    failure: str
+    failure: Callable[[], str]
     version_1: Callable[[int | None], str] = lambda _: ""
     max_tokens: int | None = None
     n_ctx: int = MOST_TOKENS
@@ -52,8 +52,10 @@ def wanted(records: ResultRecords, custom_id: str, key: RequestKey, n_ctx: int) 
         hashed = key.version_1(max_tokens)
         return records.id_of(custom_id, hashed, ID_PREFIX_1) if hashed else ""
 
-    answer, failure = (records.id_of(custom_id, each) for each in (key.answer, key.failure))
-    return Wanted(answer, failure, version_1, key.max_tokens, n_ctx)
+    def failure() -> str:
+        return records.id_of(custom_id, key.failure)
+
+    return Wanted(records.id_of(custom_id, key.answer), failure, version_1, key.max_tokens, n_ctx)
 
 
 class FinishedRequests:
@@ -93,7 +95,7 @@ class FinishedRequests:
             return RecordState.MISSING
         self._looked_up[index] = True
         if self._ends[index] == _FAILED:
-            ids = (wanted.failure, wanted.version_1(wanted.max_tokens))
+            ids = (wanted.failure(), wanted.version_1(wanted.max_tokens))
             same = any(self._has_id(index, each) for each in ids)
             return RecordState.FAILED if same else RecordState.CHANGED
         return self._state_of_answer(index, wanted)

@@ -46,9 +46,10 @@ class Report:
 
 @contextlib.contextmanager
 def report_at_end(job: BatchJob, say: Callable[[str], None]) -> Iterator[Report]:
-    """Write the report, however the block ends. Raises OssctlError if it can't be written.
+    """Write the report, however the block ends.
 
-    If the batch has an error or failed lines of its own, that problem is only reported with `say`.
+    If it can't be written, that is reported with `say`, or it is the `report_error` of a summary that is
+    otherwise a success.
     """
     report, ending = Report(), "broken off"
     own_result = True
@@ -62,6 +63,7 @@ def report_at_end(job: BatchJob, say: Callable[[str], None]) -> Iterator[Report]
         try:
             report.write(job, ending)
         except OssctlError as error:
-            if not own_result:
-                raise
-            say(f"{error.message}.")
+            if own_result:
+                say(f"{error.message}.")
+            else:
+                report.summary.report_error = error

@@ -28,6 +28,7 @@ from ossctl.app.inference.loading import LoadedModel, LoadOptions, explain_crash
 from ossctl.app.inference.request import (
     check_schema,
     check_template_variables,
+    check_tools,
     schema_remarks,
     supported_reasoning,
 )
@@ -186,6 +187,7 @@ def parser_for(job: BatchJob, model: LoadedModel) -> LineParser:
     defaults = supported_reasoning(job.parser.defaults, model, job.parser.defaults.optional)
     check_template_variables(defaults.template_variables, model)
     check_schema(defaults.json_format, model)
+    check_tools(defaults.tools, model)
     defaults = replace(defaults, effort=defaults.effort or model.dialect.default_effort)
     return replace(job.parser, defaults=defaults, model=model.name)
 

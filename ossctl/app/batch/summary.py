@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ossctl.app.inference.energy import Energy
 from ossctl.app.inference.generation import Generation, draft_usage
-from ossctl.errors import ExitCode, RequestError
+from ossctl.errors import ExitCode, OssctlError, RequestError
 
 _GROWTH = 1.02  # of bucket boundaries: percentiles are accurate to 1 %
 _MAX_MESSAGES = 1_000  # different ones that are counted
@@ -93,7 +93,8 @@ class BatchSummary:
     `error_messages` their texts. `running_tokens` are the tokens generated so far for the `running` requests,
     `slowest` is the id and the age in seconds of the oldest one. `embedded` counts the texts of which vectors
     were made. `journal_seconds` is the time spent on encoding and writing records. `energy` is None if the
-    machine does not count it. `sites` are given if there are several, or one has died.
+    machine does not count it. `sites` are given if there are several, or one has died. `report_error` kept
+    the report from being written.
     """
 
     done: int = 0
@@ -124,6 +125,7 @@ class BatchSummary:
     running_prompt_tokens: int = 0
     slowest: tuple[str, float] | None = None
     sites: list[SiteProgress] = field(default_factory=list)
+    report_error: OssctlError | None = None
 
     @property
     def finished(self) -> int:
@@ -133,6 +135,12 @@ class BatchSummary:
     @property
     def exit_code(self) -> ExitCode:
         return ExitCode.SOME_FAILED if self.failed + self.failed_before else ExitCode.DONE
+
+    def result(self) -> ExitCode:
+        """The exit code. Raises `report_error`, if there is one."""
+        if self.report_error is not None:
+            raise self.report_error
+        return self.exit_code
 
     @property
     def tokens_per_second(self) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ossctl.app.bench.estimate import Estimate
 from ossctl.app.bench.results import BenchReport, Row, Speeds
 from ossctl.storage.atomic import atomic_write
+from ossctl.storage.journal import check_output_path
 
 # distances in the units of the picture, which are pixels at its natural width
 _WIDTH = 880
@@ -24,6 +25,11 @@ text { fill: var(--ink); font-size: 14px; font-variant-numeric: tabular-nums; }
 .track { fill: var(--track); } .bar { fill: var(--bar); }
 .range { stroke: var(--ink); stroke-width: 1.5; } .limit { stroke: var(--ink); stroke-width: 2; fill: none; }
 """
+
+
+def check_place(path: Path) -> None:
+    """Raise UsageError if a picture can't be written to `path`."""
+    check_output_path(path, overwrite=True)
 
 
 def save_picture(report: BenchReport, path: Path) -> None:

@@ -85,7 +85,12 @@ class Chat:
     @property
     def prompts(self) -> PromptBuilder:
         """Builds prompts with the current settings."""
-        return PromptBuilder(self._settings, self.tools.offered, self._today)
+        return PromptBuilder(self._settings, self.tools.offered if self.takes_tools else (), self._today)
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the model, if it is known, takes functions; those of `tools` are only offered then."""
+        return self._model_session is None or self._model_session.dialect.takes_tools
 
     @property
     def context(self) -> ContextAccounting:

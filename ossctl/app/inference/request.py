@@ -8,7 +8,7 @@ import numpy as np
 
 from ossctl.app.inference.defaults import SCHEMA_RETRIES
 from ossctl.app.inference.generation import Generation
-from ossctl.dialect import Conversation, Dialect, Effort, Event, JsonFormat, Message, Think
+from ossctl.dialect import Conversation, Dialect, Effort, Event, JsonFormat, Message, Think, Tool
 from ossctl.engine.breakers import Breakers
 from ossctl.engine.grammar import unheld_keywords
 from ossctl.engine.request import Request, Sampling
@@ -183,6 +183,21 @@ def check_template_variables(variables: Mapping[str, Any], model: "LoadedModel")
         field, dot, reason = error.message.partition(".")
         if field == "chat_template_kwargs" and dot:
             raise UsageError(f"template variable {reason}") from None
+
+
+def check_tools(tools: Sequence[Tool], model: "LoadedModel") -> None:
+    """Raise UsageError for functions offered to a model that takes none, before any request."""
+    if tools:
+        check_takes_tools(model.name, model.dialect)
+
+
+def check_takes_tools(name: str, dialect: Dialect) -> None:
+    """Raise UsageError unless a model, by this name, takes functions."""
+    if not dialect.takes_tools:
+        raise UsageError(
+            f"{name} takes no functions: its chat template has none",
+            "Leave out the options that offer some, or give another template with --template FILE.",
+        )
 
 
 def check_reasoning(

@@ -24,6 +24,7 @@ from ossctl.app.inference.loading import LoadedModel, explain_crashes, load_mode
 from ossctl.app.inference.request import (
     GenerationSpec,
     check_template_variables,
+    check_tools,
     prepare_generation,
     supported_reasoning,
 )
@@ -287,6 +288,7 @@ def serve(
             say(remark)
         defaults = supported_reasoning(defaults, loaded, defaults.optional)
         check_template_variables(defaults.template_variables, loaded)
+        check_tools(defaults.tools, loaded)
         LineServer(loaded, sink, defaults, tools).run(Source(None).lines(), interrupt)
 
 

@@ -70,6 +70,11 @@ class Toolbox:
         return bool(self._sources)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there are no functions, and none are expected from a source."""
+        return not self._sources and not self._declared
+
+    @property
     def sources(self) -> Sequence[ToolSource]:
         """Where the functions that run here come from."""
         return tuple(self._sources)

@@ -3,8 +3,9 @@
 Fields with their default value do not count, so a field that is added later changes no key.
 """
 
+import functools
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -69,17 +70,21 @@ def _plain(value: Any, names: Callable[[Any], Iterable[str]]) -> Any:
 
 
 def _changed_fields(value: Any) -> list[str]:
-    return sorted(each.name for each in fields(value) if not _is_default(value, each))
+    return [name for name, default in _defaults(value.__class__) if getattr(value, name) != default]
 
 
 def _fields_of_version_1(value: Any) -> Iterable[str]:
     """Raises KeyError if the value of another field matters."""
     names = _VERSION_1[type(value).__name__]
-    if any(each.name not in names and not _is_default(value, each) for each in fields(value)):
+    if any(name not in names for name in _changed_fields(value)):
         raise KeyError(type(value).__name__)
     return names
 
 
-def _is_default(value: Any, field: Field[Any]) -> bool:
-    default = field.default if field.default_factory is MISSING else field.default_factory()
-    return bool(getattr(value, field.name) == default)
+@functools.cache
+def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
+    """The sorted fields of a dataclass, each with its default or MISSING; lines have the same few kinds."""
+    return tuple(
+        (each.name, each.default if each.default_factory is MISSING else each.default_factory())
+        for each in sorted(fields(kind), key=lambda each: each.name)
+    )

@@ -27,7 +27,7 @@ def wanted(max_tokens: int | None, n_ctx: int) -> Wanted:
     """The request "x". By version 1, its id names the limit."""
     return Wanted(
         ID_PREFIX + hashed("x"),
-        ID_PREFIX + hashed(f"failed {max_tokens}"),
+        lambda: ID_PREFIX + hashed(f"failed {max_tokens}"),
         lambda limit: ID_PREFIX_1 + hashed(f"x {limit}"),
         max_tokens,
         n_ctx,

@@ -136,7 +136,7 @@ def test_records_that_wait_in_a_spool_and_torn_lines_are_read_as_by_a_resumed_ba
     joined = job(tmp_path, 6, *outputs).run()
     assert (tmp_path / "all.jsonl").read_bytes() == b"".join(map(record, range(4)))
     assert (joined.missing, joined.missing_ids) == (2, ["4", "5"])
-    assert f"{outputs[1]}: the last line is incomplete and was left out" in remarks(joined)
+    assert f"{outputs[1]}: its end is cut off; all complete records were read" in remarks(joined)
 
 
 def test_a_torn_compressed_output_is_joined_as_far_as_it_can_be_read(tmp_path: Path) -> None:
@@ -145,6 +145,16 @@ def test_a_torn_compressed_output_is_joined_as_far_as_it_can_be_read(tmp_path: P
     path.write_bytes(encoder.encode(record(0)) + encoder.encode(record(1)) + encoder.encode(record(2))[:-8])
     joined = job(tmp_path, 3, path).run()
     assert (joined.missing_ids, joined.torn) == (["2"], [path])
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_compressed_output_that_only_lacks_its_end_is_joined_whole(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out.jsonl{suffix}"  # as `kill -9` leaves it
+    encoder = encoder_for(path)
+    path.write_bytes(b"".join(encoder.encode(record(number)) for number in range(3)))
+    joined = job(tmp_path, 3, path).run()
+    assert (tmp_path / "all.jsonl").read_bytes() == b"".join(map(record, range(3)))
+    assert remarks(joined) == [f"{path}: its end is cut off; all complete records were read"]
 
 
 def test_an_output_that_is_being_written_is_refused_and_cannot_be_continued_meanwhile(tmp_path: Path) -> None:

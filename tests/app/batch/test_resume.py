@@ -202,7 +202,7 @@ def test_the_state_of_every_request_is_known(tmp_path: Path) -> None:
     assert (finished.count, finished.replaced) == (3, 1)
 
     def state(custom_id: str, request: str) -> RecordState:
-        return finished.look_up(custom_id, Wanted(record_id(request), record_id(request)))
+        return finished.look_up(custom_id, Wanted(record_id(request), lambda: record_id(request)))
 
     assert state("a", "later") is RecordState.DONE
     assert state("a", "x") is RecordState.CHANGED
