@@ -12,6 +12,7 @@ See huggingface.co/docs/huggingface_hub/guides/manage-cache.
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ class RepoFolder:
             return
         path = self.path / "refs" / revision
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")  # containers share process ids
         temporary.write_text(commit, encoding="utf-8")
         temporary.replace(path)
 

@@ -191,6 +191,14 @@ def test_two_pulls_of_a_damaged_file_fetch_it_once(hub: Hub, pulling: Pulling) -
     assert said == ["m.gguf is damaged on disk; fetching it again."]
 
 
+def test_pulls_note_the_commit_of_a_revision_at_once(tmp_path: Path) -> None:
+    folder, commits = RepoFolder(tmp_path), [f"{number:040x}" for number in range(400)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda commit: folder.write_ref("main", commit), commits))
+    (written,) = (tmp_path / "refs").iterdir()
+    assert (written.name, written.read_text("utf-8") in commits) == ("main", True)
+
+
 def test_a_new_commit_with_the_same_file_fetches_nothing(hub: Hub, pulling: Pulling) -> None:
     hub.add(REPO, {"m.gguf": DATA})
     pulling()
