@@ -25,6 +25,11 @@ hypothesis.settings.register_profile("ossctl", deadline=None)
 hypothesis.settings.load_profile("ossctl")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Tests wait for programs, terminals and networks for a quarter of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def smol() -> Iterator[LlamaModel]:
     """SmolLM2-135M, real weights."""
