@@ -69,7 +69,7 @@ class InputHost(Protocol):
         """The user has discarded the text."""
 
     def check(self) -> None:
-        """Raises Interrupted if a signal ended the chat before the prompt was shown."""
+        """Raises Interrupted or KeyboardInterrupt if a signal came before the prompt was shown."""
 
     def suspend(self) -> None:
         """Stop the process until the user continues it. The terminal is in its usual mode."""
@@ -158,7 +158,7 @@ class InputPrompt:
         self._session.app._running_in_terminal_f = None  # noqa: SLF001
         try:
             self._host.check()
-        except Interrupted as error:
+        except (Interrupted, KeyboardInterrupt) as error:
             self._exit(error)
         self._wakeup = asyncio.Event()
         asyncio.get_running_loop().set_exception_handler(self._loop_failed)

@@ -39,6 +39,7 @@ class _Terminal:
         self._signals = Signals(self._end, self._suspend_prompt)
         self._failure: Exception | None = None  # of a load, as far as the user has seen it
         self._has_loaded = False
+        self._warned = False  # that Ctrl-C, pressed again, leaves
         surface = Surface(lambda: _view(setup.reasoning), _write_line, interactive=True)
         self._repl = Repl(setup, surface, self._registry, self._signals)
         self._prompt = InputPrompt(setup.history, self)
@@ -81,6 +82,8 @@ class _Terminal:
 
     def check(self) -> None:
         self._signals.check()
+        if self._warned and self._signals.came_early:
+            raise KeyboardInterrupt
 
     def suspend(self) -> None:
         self._signals.suspend()
@@ -102,25 +105,24 @@ class _Terminal:
 
     def _loop(self) -> None:
         """Ask for lines and run them. Ctrl-C at an empty prompt leaves if it is pressed twice in a row."""
-        warned = False
         while True:
             try:
-                text = self._ask(self._repl.composer.take_draft())
-                warned = False
+                with self._signals.uninterrupted():  # the prompt itself handles it as a key
+                    text = self._ask(self._repl.composer.take_draft())
+                self._warned = False
                 self._repl.handle(text, pasted=self._prompt.pasted)
             except (EOFError, Leave):
                 return
             except KeyboardInterrupt:
-                if warned and not self._prompt.edited:
+                if self._warned and not self._prompt.edited:
                     return
-                warned = True
+                self._warned = True
                 self._repl.say("Press Ctrl-C again, or Ctrl-D, to leave.")
 
     def _ask(self, draft: str) -> str:
         self._repl.begin_message(draft)
         try:
-            with self._signals.uninterrupted():  # the prompt itself handles it as a key
-                return self._prompt.ask(draft)
+            return self._prompt.ask(draft)
         except OssctlError:
             self._repl.composer.draft = self._prompt.text
             raise

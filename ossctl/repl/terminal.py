@@ -114,6 +114,7 @@ class Signals:
         self._busy = self._suspend_later = False
         self._previous: dict[int, Any] = {}
         self._signum = 0
+        self.came_early = False
 
     def check(self) -> None:
         """Raise Interrupted if a signal has ended the chat."""
@@ -142,8 +143,13 @@ class Signals:
 
     @contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Ignore Ctrl-C: it came too late for the answer, or too early for the prompt."""
-        before = signal.signal(signal.SIGINT, lambda _signum, _frame: None)
+        """Only note Ctrl-C, in `came_early`: too late for the answer, or too early for the prompt."""
+
+        def on_interrupt(_signum: int, _frame: FrameType | None) -> None:
+            self.came_early = True
+
+        self.came_early = False
+        before = signal.signal(signal.SIGINT, on_interrupt)
         try:
             yield
         finally:

@@ -50,6 +50,8 @@ class Host:
         self.suspended = True
 
     def check(self) -> None:
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
         if self.signal:
             raise Interrupted(self.signal)
 
@@ -60,10 +62,15 @@ def keys() -> Iterator[PipeInput]:
         yield keys
 
 
-def test_a_signal_that_came_just_before_the_prompt_ends_it(tmp_path: Path, keys: PipeInput) -> None:
+@pytest.mark.parametrize(
+    ("signum", "error"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_that_came_just_before_the_prompt_ends_it(
+    tmp_path: Path, keys: PipeInput, signum: int, error: type[BaseException]
+) -> None:
     host = Host()
-    host.signal = signal.SIGTERM
-    with pytest.raises(Interrupted):
+    host.signal = signum
+    with pytest.raises(error):
         InputPrompt(tmp_path / "history", host).ask()
 
 

@@ -61,6 +61,9 @@ class SettableLoad:
     def wait(self, _seconds: float) -> bool:
         return self.settled
 
+    def close(self) -> None:
+        pass
+
     def session(self) -> ModelSession:
         assert self.settled, "nothing may wait here"
         return self._session
@@ -107,13 +110,16 @@ def numbered(dialect: GivenAnswers) -> Iterator[Sequence[int]]:
         yield dialect.spelt("hm", f"Answer {n}.")
 
 
-def opened_repl(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> Opened:
-    view, lines = WatchedView(io.StringIO()), list[str]()
+def setup_of(scripted: Scripted, monkeypatch: pytest.MonkeyPatch, history: Path = Path("history")) -> Setup:
     model = ChatModel("tiny", LoadOptions(), lambda _: SettableLoad.file)
     monkeypatch.setattr(model, "_load", SettableLoad(scripted.chat.model_session))
-    setup = Setup(
-        scripted.chat, model, Path("history"), lambda *_: (), lambda: (), new_python=ToolOptions().new_python
-    )
+    python = ToolOptions().new_python
+    return Setup(scripted.chat, model, history, lambda *_: (), lambda: (), new_python=python)
+
+
+def opened_repl(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> Opened:
+    view, lines = WatchedView(io.StringIO()), list[str]()
+    setup = setup_of(scripted, monkeypatch)
     shown = Surface(lambda: view, lines.append, interactive=True)
     opened = Opened(Repl(setup, shown, all_commands(), Signals(lambda: None)), scripted, view, lines)
     monkeypatch.setattr(surface, "ask", opened.reply)

@@ -64,11 +64,14 @@ def test_the_first_ctrl_c_ends_a_question_and_is_noted() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_between_an_answer_and_the_prompt_is_ignored() -> None:
+def test_ctrl_c_between_an_answer_and_the_prompt_is_only_noted() -> None:
     signals = Signals(lambda: None)
     with signals:
         with signals.uninterrupted():
             os.kill(os.getpid(), signal.SIGINT)
+            assert signals.came_early
+        with signals.uninterrupted():
+            assert not signals.came_early
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
