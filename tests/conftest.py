@@ -20,9 +20,11 @@ from tests.support.models import byte_gpt_oss, smollm2, tiny_gpt_oss
 # As installed: hundreds of started programs would compile all modules anew, at twice the time each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# How long an example takes says more about the machine than about the code.
-hypothesis.settings.register_profile("ossctl", deadline=None)
-hypothesis.settings.load_profile("ossctl")
+# The same few examples each time; `make test-random` draws many others. How long one takes says more about
+# the machine than about the code.
+hypothesis.settings.register_profile("few", deadline=None, derandomize=True, max_examples=40)
+hypothesis.settings.register_profile("many", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("few")
 
 
 def pytest_xdist_auto_num_workers() -> int:

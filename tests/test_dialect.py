@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ossctl.app.inference.raw_dialect import RawDialect
@@ -13,8 +13,6 @@ from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.runtime.model import LlamaModel
 from ossctl.templates.dialect import TemplateDialect
 from tests.support.harmony_reference import conversations, texts
-
-THOROUGH = settings(max_examples=150, derandomize=True)
 
 INSTRUCTION = (
     "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content }}{{ eos_token }}"
@@ -56,7 +54,6 @@ def template(request: pytest.FixtureRequest, smol: LlamaModel) -> TemplateDialec
     return TemplateDialect(text, smol.vocab, JsonGrammars(smol.vocab))
 
 
-@THOROUGH
 @given(conversations(native=True), texts)
 @example(Conversation(()), "Hello")
 @example(Conversation((Message("system", "Be brief."),)), "\n\n  Hello")
@@ -66,7 +63,6 @@ def test_a_harmony_prefix_holds_for_any_next_message(
     assert_shared(harmony, conversation, text)
 
 
-@settings(THOROUGH, max_examples=60)
 @given(turns, started)
 @example([], "Hello")
 def test_a_templates_prefix_holds_for_any_next_message(
@@ -75,7 +71,6 @@ def test_a_templates_prefix_holds_for_any_next_message(
     assert_shared(template, conversation_of(turns), text)
 
 
-@THOROUGH
 @given(turns, texts)
 def test_a_raw_prefix_holds_where_no_tokens_merge(
     gpt_oss: LlamaModel, turns: list[tuple[str, str]], text: str
@@ -83,7 +78,6 @@ def test_a_raw_prefix_holds_where_no_tokens_merge(
     assert_shared(RawDialect(gpt_oss.vocab), conversation_of(turns), text)
 
 
-@THOROUGH
 @given(conversations(), drafts, words)
 def test_with_a_draft_a_harmony_prefix_holds_for_any_next_word(
     harmony: HarmonyDialect, conversation: Conversation, draft: str, word: str
@@ -91,7 +85,6 @@ def test_with_a_draft_a_harmony_prefix_holds_for_any_next_word(
     assert_shared(harmony, conversation, word, draft)
 
 
-@settings(THOROUGH, max_examples=60)
 @given(turns, drafts, words)
 def test_with_a_draft_a_templates_prefix_holds_for_any_next_word(
     template: TemplateDialect, turns: list[tuple[str, str]], draft: str, word: str

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.engine.breakers import Breakers
@@ -161,7 +161,6 @@ def content(output: Output) -> object:
     return output.reason if isinstance(output, Failed) else output
 
 
-@settings(max_examples=150)
 @given(workloads(), st.sampled_from([FIXED, DraftOptions(), DraftOptions(3, fixed=True)]))
 def test_answers_are_those_without_drafts(work: Workload, drafts: DraftOptions) -> None:
     expected, found = answers(work, None), answers(work, drafts)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.engine.engine import Engine
@@ -52,7 +52,6 @@ def workloads(draw: st.DrawFn) -> tuple[ScriptedRunner, list[list[int]], list[in
     return runner, prompts, [draw(st.integers(0, 20)) for _ in prompts]  # 0: the prompt alone
 
 
-@settings(max_examples=150)
 @given(workloads())
 def test_every_request_gets_the_answer_it_would_get_alone(
     workload: tuple[ScriptedRunner, list[list[int]], list[int]],
@@ -65,7 +64,6 @@ def test_every_request_gets_the_answer_it_would_get_alone(
         assert tokens_of(outputs[str(number)]) == expected_answer(prompt, n_tokens, runner.n_vocab)
 
 
-@settings(max_examples=60)
 @given(workloads(), st.randoms(use_true_random=False))
 def test_cancelling_at_any_moment_leaves_the_others_alone(
     workload: tuple[ScriptedRunner, list[list[int]], list[int]], random: "np.random.RandomState"

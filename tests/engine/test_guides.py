@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.app.inference.engine_thread import EngineThread
@@ -227,7 +227,6 @@ def workloads(draw: st.DrawFn) -> tuple[ScriptedRunner, list[tuple[list[int], in
     return runner, work
 
 
-@settings(max_examples=150)
 @given(workloads())
 def test_every_guided_request_gets_the_answer_it_would_get_alone(
     workload: tuple[ScriptedRunner, list[tuple[list[int], int, Plan]]],

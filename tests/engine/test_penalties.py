@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.engine.breakers import BreakerFinder, Breakers
@@ -89,7 +89,6 @@ def counted(logits: Logits, sampling: Sampling, prompt: Sequence[int], answer: S
     return row.astype(np.float32)
 
 
-@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     prompt=st.lists(st.integers(0, N_VOCAB - 1), min_size=1, max_size=100),
@@ -165,7 +164,6 @@ def dry(logits: Logits, sampling: Sampling, tokens: Sequence[int], breakers: set
     return row.astype(np.float32)
 
 
-@settings(max_examples=200)
 @given(
     prompt=st.lists(st.integers(0, 4), min_size=1, max_size=60),
     answer=st.lists(st.integers(0, 4), max_size=60),

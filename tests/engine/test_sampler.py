@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ossctl.engine.request import Sampling
@@ -129,7 +129,6 @@ def test_limits_apply_in_the_order_top_k_then_top_p_of_the_rest_then_min_p() -> 
     assert candidates(Sampling(top_p=0)) == candidates(Sampling(min_p=1)) == [0]  # one is always left
 
 
-@settings(max_examples=300)
 @given(
     eighths=st.lists(st.integers(-160, 160), min_size=1, max_size=300, unique=True),
     temperature=st.sampled_from([0.5, 1.0, 1.7]),

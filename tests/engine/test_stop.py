@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.engine.stop import StopStrings
@@ -25,7 +25,6 @@ def longest_prefix(text: str, markers: Sequence[str]) -> int:
     return max((len(prefix) for prefix in prefixes if text.endswith(prefix)), default=0)
 
 
-@settings(max_examples=300)
 @given(PIECES, STOPS)
 def test_the_text_ends_before_the_first_stop_string_wherever_pieces_end(
     pieces: list[str], stops: list[str]
@@ -36,7 +35,6 @@ def test_the_text_ends_before_the_first_stop_string_wherever_pieces_end(
     assert stop_strings.hit == any(stop in text for stop in stops)
 
 
-@settings(max_examples=300)
 @given(PIECES, STOPS)
 def test_exactly_what_may_be_the_start_of_a_stop_string_is_held_back(
     pieces: list[str], stops: list[str]
@@ -52,7 +50,6 @@ def test_exactly_what_may_be_the_start_of_a_stop_string_is_held_back(
         assert released + stop_strings.close() == text
 
 
-@settings(max_examples=300)
 @given(st.text(LETTERS, max_size=10), STOPS)
 def test_undecided_is_the_longest_unfinished_prefix(text: str, markers: list[str]) -> None:
     assert undecided(text, markers) == longest_prefix(text, markers)

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.dialect import (
@@ -39,8 +39,6 @@ from tests.support.harmony_reference import (
 )
 from tests.support.toy_harmony import TOY, choices, complaints, follow, forced, spelt, told
 
-SOME = settings(max_examples=80, derandomize=True)
-
 PYTHON = python_tool("Use this tool to execute Python code.\n\nIt is stateful.")
 FUNCTION = Tool("get", "", {"type": "object", "properties": {"n": {"type": "integer"}}})
 ALL = (FUNCTION, PYTHON, *BROWSER)
@@ -56,7 +54,6 @@ NEXT = "<|start|>assistant"
 # prompts
 
 
-@SOME
 @given(conversations(native=True))
 def test_random_conversations_with_native_tools_have_the_references_tokens(
     harmony: HarmonyDialect, reference: Reference, conversation: Conversation
@@ -176,7 +173,6 @@ headers = st.sampled_from(
 )
 
 
-@SOME
 @given(st.lists(st.tuples(headers, texts, texts), min_size=1, max_size=3), texts)
 def test_each_round_of_native_calls_continues_the_last_prompt_and_its_answer(
     harmony: HarmonyDialect, reference: Reference, rounds: list[tuple[str, str, str]], final: str
@@ -318,7 +314,6 @@ def test_a_user_function_with_such_a_name_stays_a_function() -> None:
     assert parsed(stream, (Tool("python"),)) == [ToolCall("python", "print(1)")]
 
 
-@SOME
 @given(texts)
 def test_code_comes_back_as_it_was_rendered(harmony: HarmonyDialect, reference: Reference, code: str) -> None:
     conversation = Conversation((QUESTION,), (PYTHON,))
@@ -342,7 +337,6 @@ PARTS = st.lists(
 ).map("".join)
 
 
-@SOME
 @given(PARTS, st.booleans())
 def test_every_python_call_has_code_whatever_the_model_writes(stream: str, cut: bool) -> None:
     events = parsed(stream, cut=cut)

@@ -2,7 +2,7 @@
 
 import openai_harmony as oh
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from ossctl.dialect import Answer, Event, Preamble, Reasoning, Recovered, ToolCall
 from ossctl.harmony.dialect import HarmonyDialect
@@ -79,7 +79,6 @@ def test_a_call_is_parsed_wherever_its_recipient_is(
     assert events_of(harmony, tokens) == [ToolCall(recipient.removeprefix("functions."), "{}")]
 
 
-@settings(max_examples=400)
 @given(finished_answers | unfinished_answers)
 def test_a_well_formed_answer_is_parsed_as_by_the_reference(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]

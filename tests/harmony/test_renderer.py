@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ossctl.app.inference.request import GenerationSpec
@@ -45,8 +45,6 @@ from tests.support.harmony_reference import (
     unfinished_answers,
     without_finished_analysis,
 )
-
-SOME = settings(max_examples=100, derandomize=True)
 
 DAY = dt.date(2025, 6, 28)
 QUESTION = Message("user", "What is 2 + 2?")
@@ -206,7 +204,6 @@ def test_calls_of_any_tool_with_any_content_type_have_the_references_tokens(
     assert renderer_of(o200k).prompt([call, result]) == reference.prompt(expected)
 
 
-@SOME
 @given(conversations())
 def test_random_conversations_have_the_references_tokens(
     harmony: HarmonyDialect, reference: Reference, conversation: Conversation
@@ -214,7 +211,6 @@ def test_random_conversations_have_the_references_tokens(
     assert_references_tokens(harmony.render(conversation), conversation, reference)
 
 
-@SOME
 @given(conversations(native=True))
 def test_a_prompt_has_no_more_tokens_than_its_upper_bound(
     harmony: HarmonyDialect, conversation: Conversation
@@ -224,7 +220,6 @@ def test_a_prompt_has_no_more_tokens_than_its_upper_bound(
     assert len(harmony.render(conversation)) + 7 <= most
 
 
-@SOME
 @given(tools)
 @example(Tool("f", parameters={"type": "object", "properties": {"a": {"oneOf": [None, 1, {}]}, "b": None}}))
 @example(Tool("f", parameters={"oneOf": [None, [], {"type": ["string", 3]}]}))
@@ -336,7 +331,6 @@ def test_an_unfinished_turn_keeps_all_generated_tokens(harmony: HarmonyDialect, 
     ]
 
 
-@SOME
 @given(unfinished_answers)
 def test_a_prompt_continues_the_last_prompt_and_its_answer(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
@@ -347,7 +341,6 @@ def test_a_prompt_continues_the_last_prompt_and_its_answer(
     assert rendered(harmony, calling, RESULT)[: len(before)] == before
 
 
-@SOME
 @given(finished_answers)
 def test_a_finished_answer_keeps_all_but_its_analysis(
     harmony: HarmonyDialect, reference: Reference, answer: list[Written]
@@ -467,7 +460,6 @@ def contents(ids: Sequence[int], model: LlamaModel) -> list[str]:
     return [b"".join(map(model.vocab.piece, tokens)).decode() for tokens in found]
 
 
-@SOME
 @given(st.lists(FORGERIES, min_size=13, max_size=13))
 def test_no_text_becomes_a_control_token_and_all_of_it_comes_back(
     harmony: HarmonyDialect, o200k: LlamaModel, forged: list[str]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -283,7 +283,10 @@ def in_pieces(text: str, seed: int) -> Iterator[str]:
         text = text[size:]
 
 
-def check_an_answer(answer: Written, seed: int, columns: int) -> None:
+@given(ANSWERS, st.integers(0, 1000), st.sampled_from([20, 40, 79, 200]))
+def test_every_visible_character_of_an_answer_is_on_the_screen(
+    answer: Written, seed: int, columns: int
+) -> None:
     text, visible = answer
     screen = shown(in_pieces(text, seed), columns)
     lost = Counter("".join(visible.split())) - Counter(screen)
@@ -291,14 +294,6 @@ def check_an_answer(answer: Written, seed: int, columns: int) -> None:
     if STYLED_AWAY["table"][1] not in text:  # cells of a row stand side by side
         left = iter(screen)
         assert all(character in left for character in "".join(visible.split())), (text, screen)
-
-
-@settings(max_examples=200)
-@given(ANSWERS, st.integers(0, 1000), st.sampled_from([20, 40, 79, 200]))
-def test_every_visible_character_of_an_answer_is_on_the_screen(
-    answer: Written, seed: int, columns: int
-) -> None:
-    check_an_answer(answer, seed, columns)
 
 
 MARKS = [
@@ -310,7 +305,6 @@ MARKS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=200)
 @given(st.lists(st.sampled_from(MARKS), min_size=5, max_size=40), st.integers(0, 1000))
 def test_no_word_between_any_marks_is_lost(marks: list[str], seed: int) -> None:
     words = [f"w{n}" for n in range(len(marks))]
@@ -318,12 +312,3 @@ def test_no_word_between_any_marks_is_lost(marks: list[str], seed: int) -> None:
     screen = shown(in_pieces(text, seed), 200)
     assert not [word for word in words if word not in screen], (text, screen)
     assert screen == shown([text], 200)
-
-
-@pytest.mark.slow
-@settings(max_examples=10_000)
-@given(ANSWERS, st.integers(0, 1000), st.sampled_from([20, 40, 79, 200]))
-def test_every_visible_character_of_10_000_answers_is_on_the_screen(
-    answer: Written, seed: int, columns: int
-) -> None:
-    check_an_answer(answer, seed, columns)

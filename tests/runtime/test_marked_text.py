@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from gguf import TokenType
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.runtime import marked_text
@@ -38,7 +38,6 @@ def whole(model: LlamaModel) -> Callable[[str], list[int]]:
     return lambda text: model.vocab._tokenize(text.encode(), special=True)
 
 
-@settings(max_examples=150)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 def test_the_tokens_are_those_of_the_whole_text(smol: LlamaModel, text: str) -> None:
     assert model_tokens(smol, text) == whole(smol)(text)
@@ -60,7 +59,6 @@ def test_overlapping_markers_are_left_to_llama_cpp(tmp_path: Path, markers: list
 
     with LlamaModel(path) as model:
 
-        @settings(max_examples=100)
         @given(letters)
         def check(text: str) -> None:
             assert model_tokens(model, text) == whole(model)(text)

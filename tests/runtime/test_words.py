@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import regex
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ossctl.data import DATA
@@ -131,7 +131,6 @@ def test_words_joined_in_any_order_have_the_tokens_they_have_alone(vocab: Vocabu
         assert vocab.tokenize(text) == encode(text), text
 
 
-@settings(max_examples=350)
 @given(st.lists(ANY_TEXT, min_size=1, max_size=10))
 @example(["a1'.\n", " \n \n", "'s", "1234", "  x", "x\r\n\r\n/", "\u3000\u3000x"])
 def test_any_texts_have_the_same_tokens_as_a_whole_and_by_tiktoken(
@@ -145,7 +144,6 @@ def test_any_texts_have_the_same_tokens_as_a_whole_and_by_tiktoken(
     assert list(map(vocab.llama_tokenize, plain)) == list(map(encode, plain))
 
 
-@settings(max_examples=150)
 @given(st.text(max_size=40))
 def test_any_text_comes_back(vocab: Vocabulary, text: str) -> None:
     assert text_of(vocab.tokenize(text), vocab) == text

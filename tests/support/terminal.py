@@ -44,6 +44,7 @@ class Terminal:
         found = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "$ ", **(variables or {})}
         self.screen = pyte.HistoryScreen(columns, rows, history=100_000)
         self._stream = pyte.ByteStream(self.screen)
+        self._text: str | None = None  # until something is written: to render it takes long
         self.raw = b""
         self.started = time.monotonic()
         self.process: pexpect.spawn[bytes] = pexpect.spawn(
@@ -67,6 +68,11 @@ class Terminal:
     @property
     def text(self) -> str:
         """All lines, from the first on. One that fills its row goes on in the next."""
+        if self._text is None:
+            self._text = self._render()
+        return self._text
+
+    def _render(self) -> str:
         columns = self.screen.columns
         above = ["".join(line[x].data for x in range(columns)) for line in self.screen.history.top]
         rows = [line.rstrip() for line in [*above, *self.lines]]
@@ -106,6 +112,7 @@ class Terminal:
             return False
         self.raw += data
         self._stream.feed(data)
+        self._text = None
         self._answer_queries(data)
         return True
 
@@ -118,6 +125,7 @@ class Terminal:
         self.screen.resize(rows, columns)
         self.screen.ensure_vbounds()  # pyte leaves the cursor below a screen that has become lower
         self.screen.ensure_hbounds()
+        self._text = None
         self.process.setwinsize(rows, columns)
 
     def end(self) -> int:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.dialect import Answer, Event, Reasoning, Recovered, ToolCall
@@ -57,7 +57,6 @@ WEATHER = ("get_weather", {"text": "a <b>\n", "n": 7})
 TURNS = {kind: written(kind, WEATHER, text="" if kind == "only JSON" else "Let me see.") for kind in CALLS}
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(CALLS)), st.lists(st.integers(0, 400), max_size=30), st.booleans())
 def test_calls_do_not_depend_on_where_tokens_end(kind: str, cuts: list[int], thinking: bool) -> None:
     raw = (("a plan</think>\n\n" if thinking else "") + TURNS[kind]).encode()

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ossctl.dialect import Answer, Event, Reasoning
@@ -47,7 +47,6 @@ def defined(text: str, *, thinking: bool) -> tuple[str, str]:
     return reasoning, answer.lstrip()
 
 
-@settings(max_examples=300)
 @given(RAW, CUTS, st.booleans())
 @example("<think>日</think>é".encode(), list(range(30)), False)
 @example(b" \xe6\x97", [2], True)

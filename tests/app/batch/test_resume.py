@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.app.batch.finalize import finalize
@@ -62,7 +62,6 @@ def test_a_torn_last_line_is_repaired(tmp_path: Path, kind: str) -> None:
     assert path.read_bytes() == whole + kept + line("d")
 
 
-@settings(max_examples=60)
 @given(st.sampled_from(["gz", "zst"]), st.integers(0, 6), st.integers(1, 400))
 def test_a_compressed_output_is_resumed_wherever_it_was_cut(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, count: int, cut: int

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.app.eval.graders import grade
@@ -174,7 +174,6 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=40).map("".join))
 
 
-@settings(max_examples=100)
 @given(TEXTS, st.booleans())
 def test_no_text_is_beyond_a_grader(text: str, cut: bool) -> None:
     for kind in PURE:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ossctl.app.batch.line_parser import LineParser
@@ -373,7 +373,6 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(F
 RECORDS = st.dictionaries(FIELDS, VALUES, max_size=5).map(lambda record: {"prompt": "Hi", **record})
 
 
-@settings(max_examples=100)
 @given(st.binary() | RECORDS.map(lambda record: json.dumps(record).encode()))
 @example(b'{"prompt":"Hi","custom_id":"\\ud83d\\ude00 \\u0000\\n"}')
 def test_any_bytes_give_a_task_or_a_refusal_that_can_be_recorded(data: bytes) -> None:

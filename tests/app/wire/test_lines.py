@@ -5,7 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ossctl.app.wire import lines
@@ -78,7 +78,6 @@ def test_the_real_limit_is_16_mib() -> None:
     assert sizes == [(1, limit, True), (2, 0, False), (3, 2, True)]
 
 
-@settings(max_examples=300)
 @given(st.lists(st.binary(max_size=2 * LIMIT) | st.sampled_from([b"\n", b"\r\n", b"x"])).map(b"".join))
 @example(b"x" * 40 + b"\n" * 3 + b"y" * 17 + b"\n" + b"z" * 16)
 def test_any_bytes_are_split_at_newlines_and_nothing_is_lost(data: bytes) -> None:

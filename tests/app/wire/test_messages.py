@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.app.batch.line_parser import LineParser
@@ -505,7 +505,6 @@ def understood(messages: list[Object], fields: Object) -> Conversation | str:
         return error.message
 
 
-@settings(max_examples=150)
 @given(MESSAGES, st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3))
 def test_any_fields_make_a_conversation_or_a_refusal_in_one_line(
     messages: list[Object], fields: Object

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.app.wire import lines as lines_module
@@ -133,7 +133,6 @@ def test_lines_of_text(tmp_path: Path) -> None:
     ]
 
 
-@settings(max_examples=200)
 @given(st.binary(max_size=200), st.sampled_from([Format.CSV, Format.TSV, Format.TEXT, Format.JSONL]))
 def test_any_bytes_are_lines_or_a_usage_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, kind: Format
@@ -260,7 +259,6 @@ def test_a_line_with_an_array_is_a_line_that_fails(tmp_path: Path) -> None:
     assert Source(tmp_path / "in.jsonl").survey(custom_id_of).count == 2
 
 
-@settings(max_examples=60)
 @given(
     count=st.integers(1, 40),
     n=st.integers(1, 12),

@@ -4,7 +4,7 @@ import difflib
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ossctl.app.tools.files.patches import FileChange, parse_patch, patch_in
@@ -153,7 +153,6 @@ def hunks(old: list[str], new: list[str], context: int) -> str:
 
 
 @given(LINES, LINES)
-@settings(max_examples=200, derandomize=True)
 def test_a_patch_with_all_lines_as_context_makes_the_one_text_from_the_other(
     old: list[str], new: list[str]
 ) -> None:
@@ -163,7 +162,6 @@ def test_a_patch_with_all_lines_as_context_makes_the_one_text_from_the_other(
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39)), st.data())
-@settings(max_examples=100, derandomize=True)
 def test_hunks_far_apart_are_found_by_their_lines(
     n_lines: int, changed: set[int], data: st.DataObject
 ) -> None:
@@ -176,7 +174,6 @@ def test_hunks_far_apart_are_found_by_their_lines(
 
 
 @given(st.text(alphabet="*+- @\nab", max_size=80), st.text(alphabet="ab \n", max_size=20))
-@settings(max_examples=300, derandomize=True)
 def test_any_text_is_a_patch_or_an_error_in_one_line(body: str, old: str) -> None:
     problem = ""
     try:
