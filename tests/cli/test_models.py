@@ -1,5 +1,6 @@
 """`ossctl ls`, `show`, `verify` and `rm`: from a pulled model back to free disk space."""
 
+import functools
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf import GGUFReader, GGUFWriter
+from gguf import GGUFReader, GGUFWriter, ReaderTensor
 
 from ossctl.cli.models import _ENTRY_HEAD, _entry_row
 from ossctl.cli.output import columns
@@ -103,12 +104,16 @@ def user(hub: Hub, pulled: Path, tmp_path: Path) -> User:
     return User(folder, hub)
 
 
+@functools.cache
+def first_tensors(path: Path) -> list[ReaderTensor]:
+    return GGUFReader(path).tensors[:4]
+
+
 def split(path: Path, stem: Path) -> dict[str, bytes]:
     """The first tensors of a model as two files."""
-    reader = GGUFReader(path)
     writer = GGUFWriter(str(stem.with_suffix(".gguf")), "llama", split_max_tensors=2)
     writer.add_context_length(8192)
-    for tensor in reader.tensors[:4]:
+    for tensor in first_tensors(path):
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -275,7 +280,7 @@ def test_show_includes_the_tensors_of_all_shards(owner: User) -> None:
     document = owner.json("show", f"hf:{SPLIT}")
     assert document["chat_format"] == "none"
     assert len(document["files"]) == 2
-    expected = sum(int(tensor.n_bytes) for tensor in GGUFReader(smollm2()).tensors[:4])
+    expected = sum(int(tensor.n_bytes) for tensor in first_tensors(smollm2()))
     assert sum(document["bytes_by_type"].values()) == expected
 
 

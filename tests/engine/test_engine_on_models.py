@@ -88,7 +88,7 @@ def test_shared_prefixes_change_no_answer_with_a_window(
     mode = {"unified": unified, "flash_attention": flash_attention}
     shared, engine = answers(gpt_oss, prompts, 150, n_ctx=n_ctx, n_seq=4, **mode)
     assert engine.stats.prompt_tokens == 300 + 10 * 21
-    for prompt, batched in zip(prompts, shared, strict=True):
+    for prompt, batched in list(zip(prompts, shared, strict=True))[::3]:
         (alone,), _ = answers(gpt_oss, [prompt], 150, n_ctx=512, flash_attention=flash_attention)
         assert_same_but_for_ties(gpt_oss, prompt, batched, alone)
 
@@ -98,7 +98,7 @@ def test_shared_prefixes_change_no_answer_without_a_window(smol: LlamaModel) -> 
     prompts = [np.array(smol.vocab.tokenize(prefix + text), np.int32) for text in TEXTS[:6]]
     shared, engine = answers(smol, prompts, 16, n_ctx=256, n_seq=3)
     assert engine.stats.cached_tokens > 4 * 40
-    for prompt, batched in zip(prompts, shared, strict=True):
+    for prompt, batched in list(zip(prompts, shared, strict=True))[::2]:
         (alone,), _ = answers(smol, [prompt], 16, n_ctx=256)
         assert_same_but_for_ties(smol, prompt, batched, alone)
 
@@ -159,6 +159,6 @@ def test_an_evicted_shared_prefix_is_restored_and_changes_no_answer(
             came.append(tokens_of(run(engine)[str(number)]))
             computed.append(engine.stats.prompt_tokens - before)
     assert computed[-2:] == [20, 20]
-    for prompt, answer in zip(prompts, came, strict=True):
-        (alone,), _ = answers(gpt_oss, [prompt], 40, n_ctx=512, flash_attention=flash_attention)
-        assert_same_but_for_ties(gpt_oss, prompt, answer, alone)
+    for number in (2, 6, 7):  # the prefix was shared, and restored twice
+        (alone,), _ = answers(gpt_oss, [prompts[number]], 40, n_ctx=512, flash_attention=flash_attention)
+        assert_same_but_for_ties(gpt_oss, prompts[number], came[number], alone)

@@ -62,6 +62,11 @@ def grid(
     ]  # fmt: skip
 
 
+def half(pairs: list[Settings]) -> list[Settings]:
+    """Half of a grid of two values each, in which all combinations of any four of them are."""
+    return [settings for number, settings in enumerate(pairs) if number.bit_count() % 2 == 0]
+
+
 def placements(n_layers: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Layers by device, and the layers whose experts stay in RAM."""
     for count in (0, 1, 10, 11, n_layers, n_layers + 1):
@@ -99,7 +104,7 @@ def test_predicted_bytes_are_llama_cpps(
     more = shape.n_layers - 24  # 120b has more layers, on its first device
     layers = (layers[0] + more, *layers[1:]) if layers else ()
     in_ram = tuple(range(n_in_ram if layers else shape.n_layers))
-    check(llama.compare(path, shape, grid(layers, in_ram, (8192, 131_072), (512, 4096), (1, 6))))
+    check(llama.compare(path, shape, half(grid(layers, in_ram, (8192, 131_072), (512, 4096), (1, 6)))))
 
 
 @pytest.mark.parametrize("flash_attention", [False, True])
@@ -123,7 +128,7 @@ def test_logits_of_every_token_are_counted_where_they_are_reserved(
 ) -> None:
     path, shape = models[name]
     plain = grid((shape.n_layers + 1,), tuple(range(n_in_ram)), (8192, 131_072), (512, 4096), (1, 6))
-    check(llama.compare(path, shape, [replace(each, all_logits=True) for each in plain]))
+    check(llama.compare(path, shape, [replace(each, all_logits=True) for each in half(plain)]))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +153,7 @@ def test_with_experts_copied_from_ram_predicted_bytes_are_llama_cpps(
     path, shape = models[name]
     layers = (layers[0] + shape.n_layers - 24, *layers[1:])
     settings = grid(layers, tuple(range(n_in_ram)), (8192, 131_072), (512, 8192), (1, 6))
-    check(streaming.compare(path, shape, settings))
+    check(streaming.compare(path, shape, half(settings)))
 
 
 @pytest.mark.slow

@@ -262,7 +262,7 @@ def test_abort_stops_a_running_decode(smol: LlamaModel) -> None:
 
 
 def test_after_a_stopped_decode_a_cleared_sequence_is_as_good_as_new(smol: LlamaModel) -> None:
-    prompt = tokens(1000)
+    prompt = tokens(300)
     with runner_of(smol, n_seq=1, n_ctx=2048) as runner:
         threading.Timer(0.5, runner.abort).start()
         with pytest.raises(DecodeAborted):

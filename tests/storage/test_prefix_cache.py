@@ -208,7 +208,7 @@ def test_an_index_that_another_process_holds_is_a_miss(tmp_path: Path) -> None:
     started = time.perf_counter()
     try:
         assert cache(tmp_path).find(tokens(500)) is None
-        assert time.perf_counter() - started < 0.5  # an answer waits for this
+        assert time.perf_counter() - started < 2  # an answer waits for this
         assert not cache(tmp_path).save(prefix(500, seed=1))
     finally:
         other.close()

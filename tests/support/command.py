@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -17,7 +19,10 @@ from tests.support.programs import share_trial
 Record = dict[str, Any]
 Process = subprocess.Popen[bytes] | Program
 
-_SECONDS = 60.0  # nothing here takes that long, unless it hangs
+_SECONDS = 120.0  # nothing here takes that long, unless it hangs
+
+# What is told every ten seconds, so only on a slow machine.
+_PROGRESS = re.compile(r"(?:\S+: )?([\d,]+) of ([\d,]+) (?:done\b|.* left$)")
 
 # What a user's shell may hold and would change what is shown.
 _SETTINGS = ("OSSCTL_", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "TTY_")
@@ -38,8 +43,23 @@ class Result:
 
     @property
     def said(self) -> list[str]:
-        """The lines of stderr that are not blank."""
-        return [line for line in self.stderr.splitlines() if line.strip()]
+        """The lines of stderr that are neither blank nor progress."""
+        return list(without_progress(line for line in self.stderr.splitlines() if line.strip()))
+
+
+def without_progress(lines: Iterable[str]) -> Iterator[str]:
+    """The lines but for those that count on the way to the next one, or to what is left."""
+    for line, following in pairwise((*lines, "")):
+        if not (_PROGRESS.match(line) and (line.endswith(" left") or _counts_on(line, following))):
+            yield line
+
+
+def _counts_on(line: str, following: str) -> bool:
+    here, there = _PROGRESS.match(line), _PROGRESS.match(following)
+    if here is None or there is None or here[2] != there[2]:
+        return False
+    done, then, total = (int(text.replace(",", "")) for text in (here[1], there[1], here[2]))
+    return done <= then and done < total
 
 
 class Live:

@@ -35,6 +35,7 @@ from pathlib import Path
 
 from ossctl.data import DATA
 from ossctl.hub.catalogue import catalogue
+from tests.support.command import without_progress
 from tests.support.hub import Hub
 from tests.support.programs import share_trial, with_ossctl
 
@@ -43,7 +44,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 _TYPED_CHAT = Path(__file__).with_name("typed_chat.py")
 _AT_ONCE = 2  # pages
-_SECONDS = 150.0  # for a page
+_SECONDS = 400.0  # for a page
 _HIDDEN = "setup"
 _HOME = "/home/you"  # as pages show it
 _ELISION = "…"
@@ -287,7 +288,7 @@ def _as_shown(output: str, folder: Path) -> Iterator[str]:
     text = re.sub(r"(--resume |\"id\": \")[a-z2-9]{6}\b", r"\1k3m9qx", text)  # a session, as in docs/chat.md
     text = re.sub(r"(?<![^\W_])([0-9a-f]{4})[0-9a-f]{12,}\b", rf"\1{_ELISION}", text)
     lines = [line.rstrip() for line in text.rstrip().splitlines()]
-    return (line for line in lines if not _ASIDE.match(line))
+    return without_progress(line for line in lines if not _ASIDE.match(line))
 
 
 def _matches(shown: Sequence[str], output: Sequence[str], *, exact: bool) -> bool:
