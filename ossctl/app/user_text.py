@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from ossctl.errors import UsageError
 
+EMPTY_PATH = "the path is empty"  # as that in a variable of the shell which is not set
 _BYTE_ORDER_MARK = "\ufeff"
 _LONG = 2_000  # characters, about 500 tokens: computing fewer again takes no time worth saving
 _MAX_BYTES = 16 * 1024 * 1024  # far beyond any context window: 1,000,000 tokens of English are some 4 MB
@@ -71,7 +72,11 @@ def read_text(path: Path, *, is_prompt: bool = False) -> str:
 
 def text_of(given: str) -> str:
     """The value of a TEXT|@FILE option: the text itself or that of the file. Raises UsageError."""
-    return read_text(Path(given[1:]), is_prompt=True).strip() if given.startswith("@") else encodable(given)
+    if not given.startswith("@"):
+        return encodable(given)
+    if given == "@":
+        raise UsageError(f"@: {EMPTY_PATH}")
+    return read_text(Path(given[1:]), is_prompt=True).strip()
 
 
 def read_piped() -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from ossctl.cli.command import path_of
 from ossctl.cli.config_keys import ConfigKeys
 from ossctl.cli.main import app
 from ossctl.config.file import key_of
@@ -101,7 +102,7 @@ def texts() -> Iterator[str]:
         for name, option in options.items():
             described = option.type_descriptor
             plain = described.annotation in (str, list[str], Path, list[Path])
-            if plain and described.parameter_info.parser is None:
+            if plain and described.parameter_info.parser in (None, path_of):
                 yield name
 
 

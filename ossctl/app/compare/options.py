@@ -23,7 +23,7 @@ class CompareOptions:
     """The options of the command line. Efforts and switches of the reasoning are separated by commas."""
 
     words: Sequence[str] = ()
-    file: str | None = None
+    file: Path | None = None
     efforts: str = ""
     thinks: str = ""
     templates: Sequence[str] = ()

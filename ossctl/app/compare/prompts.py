@@ -13,7 +13,7 @@ from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Format, Source, format_of
 from ossctl.errors import RequestError, UsageError
 
-STREAM = "-"
+STREAM = Path("-")
 _SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".txt")
 _HINT = 'Give one, as in ossctl compare -m A,B "…", or a file with -f.'
 
@@ -42,14 +42,14 @@ class PromptLines:
         return f"{self.name}, line {line.number}" if self.name else f"prompt {line.number}"
 
 
-def read_prompts(words: Sequence[str], file: str | None) -> PromptLines:
+def read_prompts(words: Sequence[str], file: Path | None) -> PromptLines:
     """The prompts of the command line, or of `file`; `-` is stdin. Raises UsageError."""
-    if file is None and [*words] == [STREAM]:
+    if file is None and [*words] == [str(STREAM)]:
         words, file = (), STREAM
     if file is not None and words:
         raise UsageError("a prompt and --file cannot be combined", "Put all prompts into the file.")
     if file is not None:
-        found = _piped() if file == STREAM else _read(Path(file))
+        found = _piped() if file == STREAM else _read(file)
         if not found.lines:
             raise UsageError(f"{found.name} contains no prompts", "Expected one request or prompt per line.")
         _refuse_duplicates(found)
