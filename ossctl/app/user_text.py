@@ -1,5 +1,6 @@
 """Prompts from the command line, stdin and files."""
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -79,10 +80,21 @@ def text_of(given: str) -> str:
     return read_text(Path(given[1:]), is_prompt=True).strip()
 
 
+def check_stdin() -> None:
+    """Raise UsageError if stdin is closed or cannot be read: a start that needs it would be in vain."""
+    if sys.stdin is None:  # `<&-`; another file may be number 0 then
+        raise UsageError("standard input is closed", "Pipe something in, or give a file.")
+    try:
+        os.read(0, 0)
+    except OSError as error:
+        raise UsageError(f"cannot read standard input: {error.strerror}") from None
+
+
 def read_piped() -> str | None:
     """Read all of stdin; None if it is a terminal or closed. Raises UsageError as `read_text` does."""
     if sys.stdin is None or sys.stdin.isatty():
         return None
+    check_stdin()
     return decoded(_read(sys.stdin.buffer, "standard input", is_prompt=True), "standard input")
 
 

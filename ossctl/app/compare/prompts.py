@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ossctl.app.compare.results import Prompt
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.user_text import encodable, read_piped
+from ossctl.app.user_text import check_stdin, encodable, read_piped
 from ossctl.app.wire.chat_completions import Task, custom_id_of, parse_task, read_record
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Format, Source, format_of
@@ -85,7 +85,8 @@ def _read(path: Path) -> PromptLines:
 
 def _piped() -> PromptLines:
     """Lines of JSON objects if the first one starts as such, else a prompt a line."""
-    if sys.stdin is not None and sys.stdin.isatty():
+    check_stdin()
+    if sys.stdin.isatty():
         raise UsageError("-f - reads a pipe, and standard input is a terminal", _HINT)
     text = read_piped() or ""
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -35,6 +35,7 @@ from ossctl.app.run.run import answer_fields
 from ossctl.app.tools.rounds import fitting, next_round, totals_after
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.tools.workers import Called, ToolWorkers
+from ossctl.app.user_text import check_stdin
 from ossctl.app.wire.chat_completions import Task, custom_id_of, parse_task, read_record
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.reader import EndOfInput, Reader
@@ -277,6 +278,7 @@ def serve(
 
     Raises as `load_model` and `LineServer.run` do.
     """
+    check_stdin()
     explain_crashes("All answers sent so far are complete.")
     with (
         Interrupt() as interrupt,

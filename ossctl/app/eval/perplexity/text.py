@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from ossctl.app.user_text import check_stdin
 from ossctl.errors import UsageError
 from ossctl.runtime.base import Tokens
 
@@ -90,7 +91,8 @@ def opened_text(path: Path) -> Iterator[Text]:
 
 
 def _spooled_stdin(stack: ExitStack) -> BinaryIO:
-    if sys.stdin is None or sys.stdin.isatty():
+    check_stdin()
+    if sys.stdin.isatty():
         raise UsageError("there is no text on standard input", "Give a file, or pipe in text.")
     return _copy(sys.stdin.buffer, stack)
 
