@@ -29,7 +29,7 @@ from ossctl.app.inference.request import (
     supported_reasoning,
 )
 from ossctl.app.inference.retries import retry_of
-from ossctl.app.inference.schema_check import misfit_of
+from ossctl.app.inference.schema_check import incomplete, misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
 from ossctl.app.tools.rounds import fitting, next_round, totals_after
@@ -263,7 +263,10 @@ class LineServer:
         self._preparer.submit(self._prepare, task, spec, earlier, streams=streams)
 
     def _done(self, request_id: str, generation: Generation) -> dict[str, Any]:
-        error = generation.error or misfit_of(self._spec(request_id).conversation, generation)
+        conversation = self._spec(request_id).conversation
+        error = generation.error or misfit_of(conversation, generation)
+        if generation.stopped_by_string:  # the other ways in which it is incomplete have a `finish_reason`
+            error = error or incomplete(conversation, generation)
         self._forget(request_id)
         if error is not None:
             return _error(request_id, error)
