@@ -77,7 +77,7 @@ def rendering(path: Path, tokens: list[int]) -> None:
             n_tokens = len(render())
     print(
         f"rendering {n_tokens:,} tokens in {len(parts)} messages: {median(first):.2f} s, again "
-        f"{median(again):.2f} s, goal 0.5 s; llama.cpp's tokenizer on the same texts {median(alone):.2f} s"
+        f"{median(again):.2f} s, goal 0.5 s; llama.cpp's tokeniser on the same texts {median(alone):.2f} s"
     )
 
 

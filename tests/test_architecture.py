@@ -60,7 +60,7 @@ FLOORS = (
     {"library", "sessions", "tools", "wire"},
     {"inference"},
     {"placement"},
-    {"html_page", "quantiles", "user_text"},
+    {"html_page", "local_date", "quantiles", "user_text"},
 )
 
 # libraries that only these parts import, so that the rest can be tested and understood without them

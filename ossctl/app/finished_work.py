@@ -11,6 +11,7 @@ import msgspec
 from ossctl.app.batch.report import SCHEMA as REPORT_SCHEMA
 from ossctl.app.run.run import SCHEMA as RUN_SCHEMA
 from ossctl.app.sessions.session_log import load_session, open_sessions
+from ossctl.app.user_text import EMPTY_PATH
 from ossctl.errors import UsageError
 from ossctl.storage.compression import READ_ERRORS, describe_read_error, open_decoded
 
@@ -44,6 +45,8 @@ _OPTIONS = {
 
 def options_of(source: str, database: Path) -> dict[str, Any]:
     """The options of a chat, by its id, or of the file that a run or batch has written. Raises UsageError."""
+    if not source:
+        raise UsageError(EMPTY_PATH)
     path = Path(source)
     if path.exists() or path.name != source or path.suffix:
         return _of_file(path)

@@ -1,5 +1,6 @@
 """Prompts from the command line, stdin and files."""
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import BinaryIO
 
 from ossctl.errors import UsageError
 
+EMPTY_PATH = "the path is empty"  # as that in a variable of the shell which is not set
 _BYTE_ORDER_MARK = "\ufeff"
 _LONG = 2_000  # characters, about 500 tokens: computing fewer again takes no time worth saving
 _MAX_BYTES = 16 * 1024 * 1024  # far beyond any context window: 1,000,000 tokens of English are some 4 MB
@@ -71,13 +73,28 @@ def read_text(path: Path, *, is_prompt: bool = False) -> str:
 
 def text_of(given: str) -> str:
     """The value of a TEXT|@FILE option: the text itself or that of the file. Raises UsageError."""
-    return read_text(Path(given[1:]), is_prompt=True).strip() if given.startswith("@") else encodable(given)
+    if not given.startswith("@"):
+        return encodable(given)
+    if given == "@":
+        raise UsageError(f"@: {EMPTY_PATH}")
+    return read_text(Path(given[1:]), is_prompt=True).strip()
+
+
+def check_stdin() -> None:
+    """Raise UsageError if stdin is closed or cannot be read: a start that needs it would be in vain."""
+    if sys.stdin is None:  # `<&-`; another file may be number 0 then
+        raise UsageError("standard input is closed", "Pipe something in, or give a file.")
+    try:
+        os.read(0, 0)
+    except OSError as error:
+        raise UsageError(f"cannot read standard input: {error.strerror}") from None
 
 
 def read_piped() -> str | None:
     """Read all of stdin; None if it is a terminal or closed. Raises UsageError as `read_text` does."""
     if sys.stdin is None or sys.stdin.isatty():
         return None
+    check_stdin()
     return decoded(_read(sys.stdin.buffer, "standard input", is_prompt=True), "standard input")
 
 

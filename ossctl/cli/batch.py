@@ -326,16 +326,20 @@ def batch_status(
         str | None,
         typer.Option("--shard", metavar="I/N", help="With --of, count the requests of this shard of IN."),
     ] = None,
+    text: TextInputOption = False,
+    csv: CsvInputOption = False,
+    tsv: TsvInputOption = False,
     out: JsonOutput,
 ) -> None:
     """Show the progress of a batch, running or stopped."""
     from ossctl.app.batch.status import read_status
     from ossctl.app.wire.shard import Shard
-    from ossctl.app.wire.source import Source, format_of
+    from ossctl.app.wire.source import Source, given_format
 
-    part = None if shard is None else Shard.parse(shard)
-    if part is not None and source is None:
-        raise UsageError("--shard needs --of", "Give the input file whose requests are counted.")
-    status = read_status(output, Source(source, format_of(source), shard=part) if source else None)
+    part, given = None if shard is None else Shard.parse(shard), formats_of(text=text, csv=csv, tsv=tsv)
+    if source is None and (part or given):
+        option = "--shard" if part else f"--{given[0]}"
+        raise UsageError(f"{option} needs --of", "Give the input file whose requests are counted.")
+    status = read_status(output, Source(source, given_format(source, given), shard=part) if source else None)
     out.json(status.document())
     out.lines(status_lines(status))

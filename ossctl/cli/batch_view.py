@@ -218,6 +218,9 @@ def status_lines(status: "BatchStatus") -> Iterator[str]:
         yield "running" + ("" if left is None else f", {duration(left)} left")
     elif status.total is None or status.done + status.failed < status.total:
         yield "not running; --resume continues it"
+    if status.others:
+        are = "record in it is of a request" if status.others == 1 else "records in it are of requests"
+        yield f"{status.others:,} {are} that the input does not have"
     for site in status.run.sites:
         yield _site(site, status.run.seconds)
     if status.torn and not status.running:

@@ -1,10 +1,14 @@
 """Commands that take groups of options."""
 
+import copy
 import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin
+
+import typer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -15,7 +19,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     A group is a function: its parameters are the options, and the command receives its result. A command
     takes one as `loading: Annotated[LoadOptions, loading_options]`. Groups and commands may also take
-    Typer's `context`.
+    Typer's `context`. Options and arguments that are paths refuse an empty one.
     """
     parameters = inspect.signature(function).parameters.values()
     groups = {each.name: group for each in parameters if (group := _group_of(each)) is not None}
@@ -37,8 +41,17 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     twice = Counter(each.name for several in flat for each in several if each.name != "context")
     if clashing := [name for name, count in twice.items() if count > 1]:
         raise TypeError(f"{function.__name__}: two options are named {', '.join(clashing)}")
-    _declare(call, [*by_name.values()])
+    _declare(call, [*map(_as_path, by_name.values())])
     return call
+
+
+def path_of(given: str | Path) -> Path:
+    """A path as the user gives it. `Path("")` would be the current folder."""
+    if given == "":
+        from ossctl.app.user_text import EMPTY_PATH
+
+        raise typer.BadParameter(EMPTY_PATH)
+    return Path(given)
 
 
 def redeclared(group: Callable[P, T], **annotations: Any) -> Callable[P, T]:
@@ -71,6 +84,18 @@ def _group_of(parameter: inspect.Parameter) -> Callable[..., object] | None:
     if get_origin(parameter.annotation) is not Annotated:
         return None
     return next((each for each in get_args(parameter.annotation) if inspect.isfunction(each)), None)
+
+
+def _as_path(parameter: inspect.Parameter) -> inspect.Parameter:
+    """The parameter with `path_of` as its parser, if it is a path or a list of them."""
+    if get_origin(parameter.annotation) is not Annotated:
+        return parameter
+    kind, *rest = get_args(parameter.annotation)
+    if not {Path, list[Path]} & {kind, *get_args(kind)}:
+        return parameter
+    given = copy.copy(rest[0])
+    given.parser = path_of
+    return parameter.replace(annotation=Annotated[kind, given])
 
 
 def _declare(function: Callable[..., object], parameters: list[inspect.Parameter]) -> None:

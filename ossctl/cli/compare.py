@@ -41,7 +41,7 @@ def compare(
     ] = None,
     contestants: ContestantGroup,
     file: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             "-f",
             "--file",

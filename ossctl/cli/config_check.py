@@ -7,6 +7,7 @@ import typer
 
 from ossctl.cli.bad_value import bad_value
 from ossctl.cli.config_keys import ConfigKeys, as_given, keys_of, names_table
+from ossctl.cli.parsed_values import check_parsed
 from ossctl.config.config import Config, Setting
 from ossctl.config.file import ConfigFile, dotted
 from ossctl.config.key_lines import Key
@@ -31,7 +32,7 @@ def problems(keys: ConfigKeys, config: Config, context: typer.Context) -> Iterat
 
 
 def checked_value(option: Any, setting: Setting, context: typer.Context) -> Any:
-    """The value of a setting as the command gets it. Raises UsageError."""
+    """The value of a setting as Typer gives it to the command. Raises UsageError."""
     try:
         return option.process_value(context, as_given(option, setting))
     except typer.BadParameter as error:
@@ -44,9 +45,11 @@ def _values(keys: ConfigKeys, file: ConfigFile, context: typer.Context) -> Itera
         options = keys.section(key[:-1]) or {}
         if key[-1] not in options or key in file.withheld:
             continue
-        option = options[key[-1]]
+        option, setting = options[key[-1]], Setting(file, key, value)
         try:
-            checked = checked_value(option, Setting(file, key, value), context)
+            checked = checked_value(option, setting, context)
+            if not key[0] == key[-1] == MODEL:  # `_of_names` reports it
+                check_parsed(setting, option.name, checked)
             sections.setdefault(key[:-1], {})[option.name] = checked
         except UsageError as error:
             yield error.message
@@ -84,8 +87,8 @@ def section_problems(values: dict[str, Any]) -> Iterator[str]:
         if given is not None:
             prompt_template(given, values.get("variables") or ())
 
-    for check in (sampling, formats, templates, prompt):
-        yield from _messages(check)
+    checks = (sampling, formats, templates, prompt)
+    yield from dict.fromkeys(message for check in checks for message in _messages(check))
 
 
 def _messages(check: Callable[[], None]) -> Iterator[str]:

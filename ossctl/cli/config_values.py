@@ -8,10 +8,10 @@ import typer
 
 from ossctl.cli.config_check import checked_value, section_problems
 from ossctl.cli.config_keys import ConfigKeys, merges
+from ossctl.cli.parsed_values import check_parsed
 from ossctl.config.config import Setting
 from ossctl.config.file import ConfigFile, dotted
 from ossctl.config.key_lines import Key
-from ossctl.config.trust import MODEL
 from ossctl.errors import UsageError
 
 
@@ -25,14 +25,14 @@ def value_for(keys: ConfigKeys, context: typer.Context, path: Path, key: Key, te
         return parsed
     value = parsed if _fits(option, parsed) else text
     file = ConfigFile(path, is_project=path.name == path.as_posix())
+    setting = Setting(file, key, value)
     try:
-        checked = checked_value(option, Setting(file, key, value), context)
+        checked = checked_value(option, setting, context)
+        check_parsed(setting, option.name, checked)
     except UsageError as error:
         raise UsageError(error.message.removeprefix(f"{path}: ")) from None
     for problem in section_problems({option.name: checked}):
         raise UsageError(f"{dotted(key)}: {problem}")
-    if key[0] == MODEL and key[-1] == MODEL and not value:
-        raise UsageError(f"{dotted(key)}: the name of the model is empty")
     return value
 
 

@@ -22,8 +22,10 @@ _KEY = "ossctl.config"  # in Typer's context
 _RUNNING = frozenset({"tool-cmd", "python", "python-in", "python-files", "mcp", "files", "browser"})
 _FORMATS = frozenset({"schema", "regex", "choice", "grammar"})
 
+Exclusive = tuple[frozenset[str], ...]
+
 # Options of which the one with precedence removes the others.
-_EXCLUSIVE = (
+_EXCLUSIVE: Exclusive = (
     _FORMATS,
     frozenset({"text", "csv", "tsv"}),
     frozenset({"no-cache", "cache-size"}),
@@ -31,11 +33,15 @@ _EXCLUSIVE = (
     frozenset({"engines", "hosts", "cluster"}),
     frozenset({"isolate", "hosts"}),  # but not `engines`
     frozenset({"isolate", "cluster"}),
+    frozenset({"rpc", "hosts"}),
+    frozenset({"rpc", "cluster"}),
     frozenset({"json", "csv", "markdown", "html"}),
     frozenset({"json", "llama-args"}),
     frozenset({"json", "blind"}),
     frozenset({"vram", "gpu"}),
 )
+# The same, of one command.
+_EXCLUSIVE_IN: Mapping[tuple[str, ...], Exclusive] = {("eval",): (frozenset({"limit", "sample"}),)}
 # An option on the command line, and the options of config files that have no meaning with it.
 _REPLACES: Mapping[str, frozenset[str]] = {
     "raw": _FORMATS
@@ -43,6 +49,7 @@ _REPLACES: Mapping[str, frozenset[str]] = {
     | {"system", "tool", "effort", "think", "max-reasoning-tokens", "template", "template-var"},
     "serve-stdin": _FORMATS | {"prompt", "file", "system", "raw", "n", "output", "json", "extract"},
     "n": _RUNNING,
+    **dict.fromkeys(_RUNNING, frozenset({"n"})),
     "resume": frozenset({"continue", "overwrite"}),
     "overwrite": frozenset({"resume"}),
     "continue": frozenset({"resume"}),
@@ -51,6 +58,7 @@ _REPLACES: Mapping[str, frozenset[str]] = {
 # An option of config files, and those of which one is needed to give it a meaning.
 _NEEDS: Mapping[str, frozenset[str]] = {
     "pull": frozenset({"hosts", "cluster"}),
+    "python-files": frozenset({"python", "python-in"}),
     "retry-failed": frozenset({"resume"}),
     "retry-cut": frozenset({"resume"}),
 }
@@ -141,14 +149,16 @@ def configure(
     ambient = {name for name, option in options.items() if source_of(probe, option.name) == "ENVIRONMENT"}
     names = probe.params.get(PRESET_PARAMETER) or ()
     chosen = [_known(keys, config.preset(name)) for name in config.preset_chain(names)]
-    presets = merged(chosen, options)
+    exclusive = (*_EXCLUSIVE, *_EXCLUSIVE_IN.get(words, ()))
+    presets = merged(chosen, options, exclusive)
     pairs = {name for name, option in options.items() if merges(option)}
-    _drop(presets, given - pairs)
+    _give_way(presets, given, exclusive, pairs)
     model = _model(options, probe, given, presets, ambient)
-    defaults = merged(layers(keys, config, words, model), options)
+    defaults = merged(layers(keys, config, words, model), options, exclusive)
     if model is None and (default := defaults.get(MODEL)) and isinstance(default.value, str):
-        defaults = merged(layers(keys, config, words, default.value), options) | {MODEL: default}
-    _drop(defaults, (given | presets.keys()) - pairs)
+        settings = layers(keys, config, words, default.value)
+        defaults = merged(settings, options, exclusive) | {MODEL: default}
+    _give_way(defaults, given | presets.keys(), exclusive, pairs)
     for name in ambient & defaults.keys():
         del defaults[name]
     _drop_unused((presets, defaults), given | ambient)
@@ -186,7 +196,7 @@ def _known(keys: ConfigKeys, settings: Settings) -> Settings:
     return {option: setting for option, setting in settings.items() if keys.knows(setting.key)}
 
 
-def merged(sections: Iterable[Settings], options: Mapping[str, Any]) -> Settings:
+def merged(sections: Iterable[Settings], options: Mapping[str, Any], exclusive: Exclusive) -> Settings:
     """The settings of several sections, of which later ones take precedence, for a command with `options`."""
     found: Settings = {}
     for settings in sections:
@@ -195,7 +205,7 @@ def merged(sections: Iterable[Settings], options: Mapping[str, Any]) -> Settings
             if earlier and merges(options[name]):
                 setting = Setting(setting.file, setting.key, {**_pairs(earlier), **_pairs(setting)})
             if setting.value is not False:
-                _drop(found, [name], replaced=False)
+                _exclude(found, name, exclusive)
             found[name] = setting
     return found
 
@@ -208,14 +218,20 @@ def _pairs(setting: Setting) -> dict[str, Any]:
     return {name: value for name, _, value in (str(text).partition("=") for text in texts)}
 
 
-def _drop(settings: Settings, names: Collection[str], *, replaced: bool = True) -> None:
-    """Remove the settings over which the options `names` take precedence."""
+def _give_way(
+    settings: Settings, names: Collection[str], exclusive: Exclusive, pairs: Collection[str]
+) -> None:
+    """Remove the settings over which the options `names` take precedence; those in `pairs` are merged."""
     for name in names:
-        out = {name} if replaced else set()
-        out |= {other for group in _EXCLUSIVE if name in group for other in group - {name}}
-        out |= _REPLACES.get(name, frozenset()) if replaced else set()
-        for other in out & settings.keys():
+        _exclude(settings, name, exclusive)
+        for other in (_REPLACES.get(name, frozenset()) | ({name} - {*pairs})) & settings.keys():
             del settings[other]
+
+
+def _exclude(settings: Settings, name: str, exclusive: Exclusive) -> None:
+    """Remove the settings that cannot be combined with the option `name`."""
+    for other in {other for group in exclusive if name in group for other in group - {name}}:
+        settings.pop(other, None)
 
 
 def _drop_unused(found: Collection[Settings], given: Collection[str]) -> None:

@@ -81,7 +81,7 @@ class Commands(TyperGroup):
                 source = source_of(context, name)
                 if setting := applied_to(context).setting(name, source):
                     raise UsageError(f"{setting}: {error.message}") from None
-                if source == "COMMANDLINE":
+                if source == "COMMANDLINE" and option.param_type_name == "option":
                     error.param_hint = [*option.opts]
             raise
         except UsageError as error:

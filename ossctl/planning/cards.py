@@ -59,7 +59,7 @@ class Card:
 
     @cached_property
     def spellings(self) -> frozenset[str]:
-        """The normalized name, with and without its family."""
+        """The normalised name, with and without its family."""
         full = _normalized(self.name)
         shorter = _FAMILY.sub("", full)
         return frozenset({full, shorter, _FAMILY.sub("", shorter)})

@@ -54,7 +54,7 @@ class UnusableGpu:
 class Machine:
     """`devices` are in llama.cpp's order. `ram_free` is bytes available without swapping.
 
-    `cores` are the physical cores available to this process. `extra_kernels` is whether llama.cpp's optimized
+    `cores` are the physical cores available to this process. `extra_kernels` is whether llama.cpp's optimised
     CPU kernels, which need repacked weights, work here; with `amx`, some of them use AMX tiles. `attention`
     is the cost of attention on the CPU. llama.cpp cannot be asked about plans for a `hypothetical` machine.
     """

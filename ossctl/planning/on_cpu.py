@@ -11,7 +11,7 @@ _LONG_BATCH = 200  # requests after which a slower load pays off
 
 
 def should_repack(machine: Machine, shape: ModelShape, workload: Workload) -> bool:
-    """Whether to repack weights for the optimized CPU kernels.
+    """Whether to repack weights for the optimised CPU kernels.
 
     These are 10 to 20 % faster, but loading is slower and takes twice the RAM. With AMX, prefill is 3 to 4
     times as fast (SmolLM2), except for experts.

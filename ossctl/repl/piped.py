@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from signal import SIGINT
 
-from ossctl.app.user_text import decoded
+from ossctl.app.user_text import check_stdin, decoded
 from ossctl.errors import Interrupted, OssctlError, UsageError
 from ossctl.repl.commands import all_commands
 from ossctl.repl.repl import Repl
@@ -18,10 +18,11 @@ from ossctl.text import one_line
 def run_piped(setup: Setup) -> OssctlError | None:
     """Run every line of standard input; return the first error, which does not end the chat.
 
-    Raises what loading the model raises, UsageError if standard input cannot be read, Interrupted and
-    OutputLost.
+    Raises what loading the model raises, UsageError if standard input is closed or cannot be read,
+    Interrupted and OutputLost.
     """
     signals = Signals(setup.chat.stop)
+    check_stdin()
     view = _AnswerView(sys.stdout, sys.stderr, setup.reasoning)
     surface = Surface(lambda: view, _write_line, interactive=False)
     registry = all_commands()
@@ -62,8 +63,6 @@ def _write_line(line: str) -> None:
 
 
 def _raw_lines() -> Iterator[bytes]:
-    if sys.stdin is None:  # closed
-        return
     try:
         yield from sys.stdin.buffer
     except OSError as error:

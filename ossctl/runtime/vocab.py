@@ -61,7 +61,7 @@ class Vocabulary:
     def _detokenized(self, marker: int) -> list[bytes]:
         """All pieces from one call, separated by `marker`, in a tenth of the time.
 
-        Only for vocabularies in which llama.cpp's detokenizer does not clean up whitespace.
+        Only for vocabularies in which llama.cpp's detokeniser does not clean up whitespace.
         """
         ids = np.full((self.size, 2), marker, np.int32)
         ids[:, 0] = np.arange(self.size)

@@ -35,7 +35,7 @@ _FEW_BLANKS = 50  # kinds of whitespace for which llama.cpp takes less time than
 
 
 class WordTokenizer(Protocol):
-    """llama.cpp's tokenizer and pieces."""
+    """llama.cpp's tokeniser and pieces."""
 
     @property
     def size(self) -> int: ...
@@ -62,7 +62,7 @@ class Words:
 
     @classmethod
     def of(cls, tokenizer: WordTokenizer, pre_tokenizer: str) -> "Words | None":
-        """For llama.cpp's name of a pre-tokenizer; None if its pattern is not known here."""
+        """For llama.cpp's name of a pre-tokeniser; None if its pattern is not known here."""
         pattern = _PATTERNS.get(pre_tokenizer)
         return None if pattern is None else cls(tokenizer, pattern)
 

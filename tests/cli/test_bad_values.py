@@ -92,6 +92,56 @@ def test_the_words_for_a_bad_value_are_ours(arguments: tuple[str, str], message:
     assert result.said[-1].endswith(f": {message}")
 
 
+def paths() -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The options and arguments of every command that are paths."""
+    for words in KEYS.commands:
+        for each in command_of(words).params:
+            annotation = getattr(each, "type_descriptor", None) and each.type_descriptor.annotation
+            if annotation in (Path, list[Path]):
+                yield words, each
+
+
+def test_there_are_paths_of_every_kind() -> None:
+    names = {each.name for _, each in paths()}
+    assert {"source", "sink", "files", "report", "grammar", "output", "outputs", "svg", "text"} <= names
+
+
+@pytest.mark.parametrize(
+    ("words", "option"), [pytest.param(*each, id=f"{'.'.join(each[0])}.{each[1].name}") for each in paths()]
+)
+def test_an_empty_path_is_refused_as_what_it_is(words: tuple[str, ...], option: Any) -> None:
+    arguments = [] if option.param_type_name == "argument" else [f"{max(option.opts, key=len)}="]
+    given = [
+        "" if each is option else "x"
+        for each in command_of(words).params
+        if each.param_type_name == "argument" and (each.required or each is option)
+    ]
+    with pytest.raises(typer.BadParameter) as caught:
+        command_of(words).make_context("ossctl", [*arguments, *given])
+    assert caught.value.message == "the path is empty"
+    assert caught.value.param is option
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("batch", "-", "-o", ""), "Error: Invalid value for '-o' / '--output': the path is empty"),
+        (("batch", ""), "Error: Invalid value for 'IN': the path is empty"),
+        (("compare", "-f", ""), "Error: Invalid value for '-f' / '--file': the path is empty"),
+        (("run", "-s", "@", "hi"), "ossctl: @: the path is empty"),
+        (("run", "-p", "@", "hi"), "ossctl: @: the path is empty"),
+        (("run", "--files", ":rw", "-y", "hi"), "ossctl: --files :rw: the path is empty"),
+        (("config", "from", ""), "ossctl: the path is empty"),
+    ],
+)
+def test_a_variable_of_the_shell_that_is_not_set_is_no_path(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    result = ossctl(*arguments, cwd=tmp_path)
+    assert (result.code, result.stdout) == (2, "")
+    assert message in result.said
+
+
 def test_a_variable_with_a_bad_value_is_reported_in_the_same_words(tmp_path: Path) -> None:
     result = ossctl("run", "hi", cwd=tmp_path, OSSCTL_LOG="perhaps")
     assert result.code == 2

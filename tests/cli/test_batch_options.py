@@ -394,6 +394,16 @@ def test_status_counts_the_records_of_an_output(tmp_path: Path, model: tuple[obj
     assert document["total"] is None
 
 
+def test_status_reads_the_input_as_the_batch_did(tmp_path: Path, model: tuple[object, ...]) -> None:
+    (tmp_path / "in.data").write_text("id,prompt\na,Hi\nb,Hello\n", "utf-8")
+    ossctl("batch", "in.data", "--csv", "-n", 3, "-o", "out.jsonl", *model, cwd=tmp_path)
+    for given, head in ((("--csv",), "2 of 2 done"), ((), "0 of 3 done")):
+        result = ossctl("batch", "status", "out.jsonl", "--of", "in.data", *given, cwd=tmp_path)
+        assert result.stdout.startswith(head)
+    result = ossctl("batch", "status", "out.jsonl", "--csv", cwd=tmp_path)
+    assert (result.code, result.said[0]) == (2, "ossctl: --csv needs --of")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

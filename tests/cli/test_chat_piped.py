@@ -98,12 +98,6 @@ def test_lines_are_messages_and_nothing_else_unless_commands_are_allowed(tmp_pat
     assert "the secret" in (tmp_path / "stolen.md").read_text("utf-8")
 
 
-def test_a_closed_standard_input_has_no_lines(tmp_path: Path) -> None:
-    shell = ["sh", "-c", 'exec "$0" "$@" <&-', *command("chat", *MODEL)]
-    done = subprocess.run(shell, cwd=tmp_path, env=environment(tmp_path), capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
 def test_a_line_that_is_no_text_fails_by_its_number_and_the_others_are_answered(tmp_path: Path) -> None:
     lines = b"Say hi.\nName \\\na \xff colour.\n\x00\nSay hi again.\n"
     done = ossctl("chat", *MODEL, "-n", 2, cwd=tmp_path, stdin=lines)

@@ -377,16 +377,20 @@ def test_kill_minus_nine_loses_no_more_than_the_last_moment(tmp_path: Path) -> N
         terminal.wait("> Tell me a very long story about a dog.")
 
 
-def test_a_broken_database_is_said_and_the_chat_goes_on(tmp_path: Path) -> None:
+def test_a_broken_database_and_a_model_without_functions_are_said_and_the_chat_goes_on(
+    tmp_path: Path,
+) -> None:
     data = tmp_path / "home" / "data"
     data.mkdir(parents=True)
     (data / "ossctl.db").write_bytes(b"this is no database, but long enough to look like one\n" * 100)
-    with chat(tmp_path, "-n", 5) as terminal:
+    with chat(tmp_path, "-n", 5, "--tool-cmd", "now=date") as terminal:
         terminal.wait(r"(?s)This chat is not saved:\s.*is\s+damaged")
         terminal.wait(LOADED)
         terminal.enter("Say hi.")
         terminal.wait(STATISTICS)
         terminal.settle()
+        said = " ".join(terminal.text.split())
+        assert "takes no functions, and answers without them: its chat template has none." in said
         assert "not saved" in terminal.lines[-1]
 
 

@@ -172,7 +172,12 @@ def test_show_of_a_command_has_every_option_as_it_counts(
     assert "no command ran" in error("config", "show", "ran").message
 
 
-def test_the_config_that_the_documentation_shows_is_right(ossctl: Run, files: Files) -> None:
+def test_the_config_that_the_documentation_shows_is_right(
+    ossctl: Run, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "src").mkdir()
     page = (Path(__file__).parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
     examples = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(examples) == 2

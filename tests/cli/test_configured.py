@@ -11,12 +11,14 @@ import typer
 from typer.testing import CliRunner
 
 from ossctl.cli.command import command
+from ossctl.cli.configured import simulated
 from ossctl.cli.format_options import FormatGroup
 from ossctl.cli.loading_options import CacheGroup, LoadingGroup
-from ossctl.cli.main import Commands
+from ossctl.cli.main import Commands, app
 from ossctl.cli.options import GenerationGroup, ModelOption, SystemOption, VariablesOption
 from ossctl.cli.template_options import TemplateGroup
 from ossctl.cli.tool_options import ToolGroup
+from ossctl.config.config import load_config
 from ossctl.errors import UsageError
 
 program = typer.Typer(cls=Commands, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -238,6 +240,33 @@ def test_options_that_a_flag_excludes_are_left_out(files: Files) -> None:
     assert files.options("run", "--n", "2")["python"] is False
     assert files.options("run", "--cache-size", "1GB")["cache"] == 10**9
     assert files.options("run")["cache"] == 0
+
+
+# A file, what the command line or a preset sets against it, and the option that has to go.
+AGAINST = [
+    ("eval", "limit = 5", "--sample=2", "limit"),
+    ("eval", "sample = 5", "--limit=2", "sample"),
+    ("run", "n = 3", "--python", "count"),
+    ("run", "n = 3", "--tool-cmd=f=true", "count"),
+    ("batch", "rpc = 'a:1'", "--hosts=b", "rpc"),
+    ("batch", "rpc = 'a:1'", "--cluster=auto", "rpc"),
+    ("batch", "python-files = '.'", "--no-cache", "python_files"),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "argument", "parameter"), AGAINST)
+def test_the_command_line_wins_over_what_cannot_be_combined_with_it(
+    name: str, line: str, argument: str, parameter: str, files: Files
+) -> None:
+    files.write(f"[{name}]\n{line}\n")
+    context, _ = simulated(typer.main.get_command(app), load_config(), [name], [argument])
+    assert context.params[parameter] in (None, 1)
+
+
+def test_a_part_of_the_first_requests_of_a_batch_is_sampled(files: Files) -> None:
+    files.write("[batch]\nlimit = 5\n")
+    context, _ = simulated(typer.main.get_command(app), load_config(), ["batch"], ["--sample=2"])
+    assert (context.params["limit"], context.params["sample"]) == (5, 2)
 
 
 def test_a_setting_without_effect_is_harmless_and_an_option_is_not(files: Files) -> None:

@@ -56,7 +56,7 @@ def test_kernels_that_fail_are_disabled_with_a_warning(
     first = ossctl(*ASK, cwd=tmp_path, **{"LD_PRELOAD": faults, **fault})  # type: ignore[arg-type]
     assert (first.code, first.stdout) == (right.code, right.stdout)
     (line,) = set(first.said) - set(right.said)
-    assert "llama.cpp's optimized CPU kernels failed a self-test: " in line
+    assert "llama.cpp's optimised CPU kernels failed a self-test: " in line
     assert named in line
     assert line.endswith("-m ossctl.build")
     (record,) = json.loads(forgotten.read_text()).values()

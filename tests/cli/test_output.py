@@ -17,7 +17,7 @@ from ossctl.app.run.options import RunOptions
 from ossctl.cli.main import main
 from ossctl.cli.output import Output, columns
 from ossctl.errors import UsageError
-from tests.support.command import Result, launch, ossctl, small_model, write_jsonl
+from tests.support.command import Result, command, environment, launch, ossctl, small_model, write_jsonl
 from tests.support.hub import Hub
 from tests.support.models import byte_gpt_oss, smollm2
 
@@ -60,6 +60,44 @@ def test_each_mode_prints_its_own(
     out.warning("warning")
     out.error("wrong", "fix it")
     assert capsys.readouterr() == (stdout, stderr)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        ("<&-", "standard input is closed"),
+        ("0>only-written", "cannot read standard input: Bad file descriptor"),
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("batch", "-"),
+        ("batch", "-", "--dry-run"),
+        ("chat",),
+        ("compare", "-f", "-"),
+        ("eval", "ppl", "-"),
+        ("run", "--serve-stdin"),
+    ],
+    ids=" ".join,
+)
+def test_a_standard_input_that_cannot_be_read_is_said_before_a_model_is_loaded(
+    arguments: tuple[str, ...], redirection: str, message: str, tmp_path: Path
+) -> None:
+    shell = ["sh", "-c", f'exec "$0" "$@" {redirection}', *command(*arguments, "-m", smollm2())]
+    done = subprocess.run(shell, cwd=tmp_path, env=environment(tmp_path), capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().splitlines()[0] == f"ossctl: {message}"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [("<&-", "no model is called none"), ("0>new", "cannot read standard input: Bad file descriptor")],
+)
+def test_a_run_needs_no_standard_input(redirection: str, message: str, tmp_path: Path) -> None:
+    shell = ["sh", "-c", f'exec "$0" "$@" {redirection}', *command("run", "hi", "-m", "none")]
+    done = subprocess.run(shell, cwd=tmp_path, env=environment(tmp_path), capture_output=True, check=False)
+    assert done.stderr.decode().splitlines()[0] == f"ossctl: {message}"
 
 
 def test_a_closed_standard_input_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:

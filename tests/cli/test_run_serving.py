@@ -107,6 +107,30 @@ def test_malformed_lines_are_errors_with_their_number_and_the_stream_continues(t
     assert events["e"][-1]["done"]["finish_reason"] == "length"
 
 
+def test_a_format_that_was_cut_says_so_and_one_that_a_stop_string_ended_is_an_error(tmp_path: Path) -> None:
+    body = {
+        "prompt": "Name a colour.",
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "c", "schema": {"type": "object", "required": ["colour", "shade"]}},
+        },
+        "stream": False,
+    }
+    _, events, _ = served(
+        tmp_path,
+        {"id": "cut", **body, "max_tokens": 3},
+        {"id": "stopped", **body, "stop": ['":'], "max_tokens": 100},
+    )
+    (cut,) = events["cut"]
+    assert cut["done"]["finish_reason"] == "length"
+    assert cut["done"]["answer"].startswith("{")  # what there is of it
+    (stopped,) = events["stopped"]
+    assert stopped["error"] == {
+        "code": "schema_unsatisfied",
+        "message": "the answer reached a stop string before its JSON was complete",
+    }
+
+
 def test_a_request_can_be_cancelled_and_keeps_its_answer_so_far(tmp_path: Path) -> None:
     with start(*SERVE, cwd=tmp_path) as server:
         assert "ready" in next_event(server)

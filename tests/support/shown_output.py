@@ -60,7 +60,7 @@ _SETUP = re.compile(r"^<!-- setup:\s+(?P<text>.*?)\s*-->$", re.MULTILINE | re.DO
 
 # Lines that pages omit: nano's introduction, and remarks on this machine or on the stand-in.
 _ASIDE = re.compile(
-    "nano is a |.* on the hub is newer than this ossctl|.* GPU is not used: |llama.cpp's optimized CPU "
+    "nano is a |.* on the hub is newer than this ossctl|.* GPU is not used: |llama.cpp's optimised CPU "
 )
 
 _QUANTITY = re.compile(r"\d[\d,.]*(?: (?:[kMG]i?B)\b)?")

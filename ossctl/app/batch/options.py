@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ from ossctl.app.batch.line_runner import Rules
 from ossctl.app.batch.sink import Sink
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.prompt_template import prompt_template
+from ossctl.app.local_date import local_date
 from ossctl.app.placement.workers import workers
 from ossctl.app.tools.options import ToolOptions
 from ossctl.app.wire.shard import Shard
@@ -121,6 +121,5 @@ class BatchOptions:
 
     def _parser(self, kind: Format, template: Template | None, tools: tuple[Tool, ...]) -> LineParser:
         columns = {Format.TEXT: Column("text"), Format.CSV: Column("prompt"), Format.TSV: Column("prompt")}
-        today = datetime.now().astimezone().date()
-        defaults = replace(self.generation.defaults(), today=today, timeout=self.timeout, tools=tools)
+        defaults = replace(self.generation.defaults(), today=local_date(), timeout=self.timeout, tools=tools)
         return LineParser(defaults, template or columns.get(kind), self.assign_ids)

@@ -16,12 +16,11 @@ from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.prefix_queue import PrefixQueue
 from ossctl.app.inference.request import GenerationSpec, prepare_choices, prepare_generation
 from ossctl.app.inference.retries import retry_of
-from ossctl.app.inference.schema_check import misfit_of
+from ossctl.app.inference.schema_check import incomplete, misfit_of
 from ossctl.app.tools.rounds import fitting, next_round, totals_after
 from ossctl.app.tools.workers import Called, ToolWorkers
 from ossctl.app.wire.chat_completions import Task
 from ossctl.app.wire.lines import Line
-from ossctl.dialect import Conversation
 from ossctl.engine.request import FinishReason
 from ossctl.errors import RequestError
 from ossctl.storage.journal import Journal
@@ -185,27 +184,12 @@ def _error_of(pending: _Pending) -> RequestError | None:
     """The first error among the choices, if any: one of them fails the whole line."""
     n_choices = len(pending.choices)
     for number, (spec, choice) in enumerate(zip(pending.specs, pending.choices, strict=True), 1):
-        error = choice.error or _incomplete(spec.conversation, choice) or _repetition(choice)
+        error = choice.error or incomplete(spec.conversation, choice) or _repetition(choice)
         error = error or misfit_of(spec.conversation, choice)
         if error is not None:
             which = f"choice {number} of {n_choices}: " if n_choices > 1 else ""
             return RequestError(f"{which}{error.message}", error.code)
     return None
-
-
-def _incomplete(conversation: Conversation, generation: Generation) -> RequestError | None:
-    if not conversation.formatted and conversation.tool_choice.mode != "required":
-        return None
-    how = {
-        FinishReason.LENGTH: "reached its token limit",
-        FinishReason.REPETITION: "repeated itself",
-        FinishReason.STOP: "reached a stop string" if generation.stopped_by_string else None,
-    }.get(generation.finish or FinishReason.STOP)
-    if how is None:
-        return None
-    what = "it" if conversation.text_format else "its JSON"
-    where = "in its reasoning" if generation.cut_in_reasoning else f"before {what} was complete"
-    return RequestError(f"the answer {how} {where}", code="schema_unsatisfied")
 
 
 def _repetition(generation: Generation) -> RequestError | None:

@@ -14,6 +14,7 @@ from ossctl.app.batch.finished import MOST_TOKENS, last_of_each
 from ossctl.app.batch.resume import OutputLines, read_records, spooled_records
 from ossctl.app.batch.site_notes import RunSoFar, read_run
 from ossctl.app.batch.written_record import Record
+from ossctl.app.wire.chat_completions import custom_id_of, default_id
 from ossctl.app.wire.source import Source, id_hash
 from ossctl.errors import UsageError
 from ossctl.storage.lock import is_locked
@@ -26,9 +27,10 @@ _LEAST_ANSWERED = 2  # before the rest is estimated
 class BatchStatus:
     """The contents of an output. `total` is the number of requests in the input, if that was given.
 
-    Of several records of a request the last one counts. `first` and `last` are the times of the first and
-    last answer, in Unix seconds. `torn` is whether the output ends in an incomplete line, which --resume
-    repairs. `run` is the present run, or a stopped one whose engines are in processes of their own.
+    `others` are records of requests that the input does not have, which count for nothing else. Of several
+    records of a request the last one counts. `first` and `last` are the times of the first and last answer,
+    in Unix seconds. `torn` is whether the output ends in an incomplete line, which --resume repairs. `run` is
+    the present run, or a stopped one whose engines are in processes of their own.
     """
 
     running: bool
@@ -40,6 +42,7 @@ class BatchStatus:
     last: int = 0
     torn: bool = False
     total: int | None = None
+    others: int = 0
     run: RunSoFar = field(default_factory=RunSoFar)
 
     @property
@@ -67,6 +70,7 @@ class BatchStatus:
             "total": self.total,
             "done": self.done,
             "failed": self.failed,
+            "others": self.others,
             "errors": dict(sorted(self.errors.items())),
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -79,7 +83,7 @@ class BatchStatus:
 
 
 def read_status(path: Path, source: Source | None = None) -> BatchStatus:
-    """Read the output at `path`, and count the requests in `source`. Raises UsageError."""
+    """Read the output at `path`, and count the requests in `source` and their records. Raises UsageError."""
     try:
         status = BatchStatus(running=is_locked(path), run=read_run(path))
     except FileNotFoundError:
@@ -88,15 +92,25 @@ def read_status(path: Path, source: Source | None = None) -> BatchStatus:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     spooled = [record for record, _ in spooled_records(path)]
     lines = OutputLines(path)
-    _count(status, chain((record for record, _ in read_records(lines)), spooled))
-    status.torn = lines.tail.is_torn
+    requests = None
     if source is not None:
-        status.total = source.count()
+        status.total, requests = _requests(source)
+    _count(status, chain((record for record, _ in read_records(lines)), spooled), requests)
+    status.torn = lines.tail.is_torn
     return status
 
 
-def _count(status: BatchStatus, records: Iterable[Record]) -> None:
-    """Count the last record of each id. Takes 30 bytes per record."""
+def _requests(source: Source) -> tuple[int, "array[int]"]:
+    """The number of requests, and the hashes of their ids: their own, and those of --assign-ids."""
+    total, ids = 0, array("Q")
+    for line in source.shard_lines():
+        total += 1
+        ids.extend({id_hash(custom_id_of(line)), id_hash(default_id(line))})
+    return total, ids
+
+
+def _count(status: BatchStatus, records: Iterable[Record], requests: "array[int] | None") -> None:
+    """Count the last record of each id, of `requests` if they are known. Takes 30 bytes per record."""
     ids, times, codes = array("Q"), array("Q"), array("i")
     prompts, generated = array("I"), array("I")
     known: dict[str | None, int] = {None: 0}  # codes of errors
@@ -107,6 +121,9 @@ def _count(status: BatchStatus, records: Iterable[Record]) -> None:
         prompts.append(min(max(0, record.n_prompt), MOST_TOKENS))
         generated.append(min(max(0, record.n_generated), MOST_TOKENS))
     last = last_of_each(np.asarray(ids))
+    if requests is not None:
+        ours = last[np.isin(np.asarray(ids)[last], np.asarray(requests))]
+        status.others, last = len(last) - len(ours), ours
     ends = np.bincount(np.asarray(codes)[last], minlength=len(known)).tolist()
     status.done, *failed = ends
     status.errors = Counter({code: n for code, n in zip([*known][1:], failed, strict=True) if code and n})

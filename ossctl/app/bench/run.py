@@ -25,6 +25,7 @@ from ossctl.app.bench.tune import tune
 from ossctl.app.inference.energy import EnergyMeter
 from ossctl.app.inference.interrupt import Interrupt
 from ossctl.app.inference.loading import LoadedModel, load_model
+from ossctl.app.local_date import local_date
 from ossctl.app.placement.fingerprint import fingerprint_of
 from ossctl.app.placement.fit import fit_of
 from ossctl.app.placement.machine import this_machine
@@ -137,7 +138,10 @@ class _Bench:
             LengthSpeed(row.prompt_tokens, row.prefill.ossctl.value, row.generation.ossctl.value)
             for row in self.lengths
         )
-        self._remember(Purpose.INTERACTIVE, MeasuredSpeed(_today(), noise_of(self.lengths), lengths=speed))
+        self._remember(
+            Purpose.INTERACTIVE,
+            MeasuredSpeed(local_date().isoformat(), noise_of(self.lengths), lengths=speed),
+        )
 
     def _measure_copying(
         self, loaded: LoadedModel, runner: LlamaRunner, prefill: float, generation: float
@@ -172,7 +176,10 @@ class _Bench:
         if self._server is not None:
             self.batches = self._server.with_speeds(settings, self.batches, n_vocab, self._extent.effort)
         speed = tuple(BatchSpeed(row.sequences, row.generation.ossctl.value) for row in self.batches)
-        self._remember(Purpose.BATCH, MeasuredSpeed(_today(), noise_of(batches=self.batches), batches=speed))
+        self._remember(
+            Purpose.BATCH,
+            MeasuredSpeed(local_date().isoformat(), noise_of(batches=self.batches), batches=speed),
+        )
 
     def _too_slow(self, n_seq: int) -> bool:
         """Whether a pass of so many sequences would take too long, at the speed of fewer."""
@@ -304,7 +311,3 @@ def _subject(options: BenchOptions) -> Subject:
         bytes=sum(shard.stat().st_size for shard in shards),
         fingerprint=fingerprint_of(shards).hex(),
     )
-
-
-def _today() -> str:
-    return dt.datetime.now().astimezone().date().isoformat()

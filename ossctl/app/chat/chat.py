@@ -1,6 +1,5 @@
 """A chat with a model: one conversation at a time, which can be continued, changed and left for another."""
 
-import datetime as dt
 from collections.abc import Generator
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from ossctl.app.chat.context_window import ContextAccounting, ContextReport, Con
 from ossctl.app.chat.events import Answered, ChatEvent
 from ossctl.app.chat.history import ChatHistory
 from ossctl.app.chat.prompts import PromptBuilder, request_errors_as_usage_errors
+from ossctl.app.local_date import local_date
 from ossctl.app.sessions.chat_settings import ChatSettings
 from ossctl.app.sessions.session_log import SavedSession, SessionLog, SessionModel
 from ossctl.app.sessions.transcript import Transcript, Turn
@@ -38,7 +38,7 @@ class Chat:
         self._model_session: ModelSession | None = None
         self._answering: AnswerLoop | None = None
         self._cached_start: Conversation | None = None  # of the latest prompt, without its messages
-        self._today = dt.datetime.now().astimezone().date()
+        self._today = local_date()
 
     @property
     def log(self) -> SessionLog:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import cast, get_args
 
@@ -13,6 +12,7 @@ from ossctl.app.compare.store import Outputs
 from ossctl.app.inference.options import GenerationOptions, several
 from ossctl.app.inference.template_options import read_template
 from ossctl.app.library.references import Given, refuse_think
+from ossctl.app.local_date import local_date
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.options import ToolOptions
 from ossctl.dialect import Effort, Think
@@ -23,7 +23,7 @@ class CompareOptions:
     """The options of the command line. Efforts and switches of the reasoning are separated by commas."""
 
     words: Sequence[str] = ()
-    file: str | None = None
+    file: Path | None = None
     efforts: str = ""
     thinks: str = ""
     templates: Sequence[str] = ()
@@ -61,8 +61,7 @@ class CompareOptions:
         if any(settings.thinks) and not any(settings.templates) and not is_standing:
             refuse_think(models)
         toolbox = self.tools.toolbox()
-        today = datetime.now().astimezone().date()
-        defaults = replace(self.generation.defaults(), today=today, tools=toolbox.offered)
+        defaults = replace(self.generation.defaults(), today=local_date(), tools=toolbox.offered)
         return CompareJob(
             entrants_of(models, settings), prompts, defaults, loading, toolbox, judge, self.outputs
         )

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ossctl.app.compare.results import Prompt
 from ossctl.app.inference.defaults import Defaults
-from ossctl.app.user_text import encodable, read_piped
+from ossctl.app.user_text import check_stdin, encodable, read_piped
 from ossctl.app.wire.chat_completions import Task, custom_id_of, parse_task, read_record
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.source import Format, Source, format_of
 from ossctl.errors import RequestError, UsageError
 
-STREAM = "-"
+STREAM = Path("-")
 _SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".txt")
 _HINT = 'Give one, as in ossctl compare -m A,B "…", or a file with -f.'
 
@@ -42,14 +42,14 @@ class PromptLines:
         return f"{self.name}, line {line.number}" if self.name else f"prompt {line.number}"
 
 
-def read_prompts(words: Sequence[str], file: str | None) -> PromptLines:
+def read_prompts(words: Sequence[str], file: Path | None) -> PromptLines:
     """The prompts of the command line, or of `file`; `-` is stdin. Raises UsageError."""
-    if file is None and [*words] == [STREAM]:
+    if file is None and [*words] == [str(STREAM)]:
         words, file = (), STREAM
     if file is not None and words:
         raise UsageError("a prompt and --file cannot be combined", "Put all prompts into the file.")
     if file is not None:
-        found = _piped() if file == STREAM else _read(Path(file))
+        found = _piped() if file == STREAM else _read(file)
         if not found.lines:
             raise UsageError(f"{found.name} contains no prompts", "Expected one request or prompt per line.")
         _refuse_duplicates(found)
@@ -85,7 +85,8 @@ def _read(path: Path) -> PromptLines:
 
 def _piped() -> PromptLines:
     """Lines of JSON objects if the first one starts as such, else a prompt a line."""
-    if sys.stdin is not None and sys.stdin.isatty():
+    check_stdin()
+    if sys.stdin.isatty():
         raise UsageError("-f - reads a pipe, and standard input is a terminal", _HINT)
     text = read_piped() or ""
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

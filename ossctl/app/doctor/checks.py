@@ -226,7 +226,7 @@ def _self_test(trial: Trial, machine: Machine, model: Path | None) -> Iterator[C
 
 
 def _kernels(trial: Trial, model: Path | None, runs: Mapping[str, ProbeRun | ProbeFailure]) -> Check:
-    """Whether the optimized kernels work, with the speed of prefill of `model` with and without them."""
+    """Whether the optimised kernels work, with the speed of prefill of `model` with and without them."""
     speeds = {target: run.prompt_speed for target, run in runs.items() if isinstance(run, ProbeRun)}
     known = [
         f"{speeds[target]:,.0f} tokens/s {how}"
@@ -235,11 +235,11 @@ def _kernels(trial: Trial, model: Path | None, runs: Mapping[str, ProbeRun | Pro
     ]
     prefill = f"; prefill of {model.name}: {', '.join(known)}" if model and known else ""
     if CPU_EXTRA in trial.untested:
-        text = f"the optimized CPU kernels were not tested: {trial.untested[CPU_EXTRA]}{prefill}"
+        text = f"the optimised CPU kernels were not tested: {trial.untested[CPU_EXTRA]}{prefill}"
         return Check("kernels", Severity.NOTE, text)
     if trial.extra_kernels:
-        return Check("kernels", Severity.OK, f"the optimized CPU kernels match the plain ones{prefill}")
-    problem = f"the optimized CPU kernels are disabled: {trial.problems[CPU_EXTRA]}{prefill}"
+        return Check("kernels", Severity.OK, f"the optimised CPU kernels match the plain ones{prefill}")
+    problem = f"the optimised CPU kernels are disabled: {trial.problems[CPU_EXTRA]}{prefill}"
     return Check("kernels", Severity.FIX, problem, _rebuild())
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, cast, get_args
 
 from ossctl.app.eval.question import GraderName
@@ -11,6 +10,7 @@ from ossctl.app.eval.tasks import TaskOptions, TaskSpec, arguments_of, specs_of
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.options import GenerationOptions, several
 from ossctl.app.library.references import Given, refuse_think
+from ossctl.app.local_date import local_date
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.tools.options import ToolOptions
 from ossctl.app.tools.toolbox import Toolbox
@@ -136,8 +136,7 @@ class EvalOptions:
         if any(each.think for each in reasoning) and not loading.template and not is_standing:
             refuse_think(models)
         toolbox = tools.toolbox()
-        today = datetime.now().astimezone().date()
-        defaults = replace(generation.defaults(), today=today, tools=toolbox.offered)
+        defaults = replace(generation.defaults(), today=local_date(), tools=toolbox.offered)
         _refuse_twice(models)
         return EvalJob(
             models,

@@ -1,4 +1,4 @@
-"""The last check of an answer: whether it fits the schema that it was held to.
+"""The last check of an answer: whether it is complete, and fits the schema that it was held to.
 
 The grammar enforces nearly all of most schemas. What it cannot hold is found here.
 """
@@ -29,6 +29,22 @@ def misfit_of(conversation: Conversation, generation: Generation) -> RequestErro
         misfits = (_misfit(call, made.arguments, schemas.get(made.name)) for made in generation.calls)
         return next(filter(None, misfits), None)
     return None
+
+
+def incomplete(conversation: Conversation, generation: Generation) -> RequestError | None:
+    """Why an answer that has to have a format, or to be a call, ended before that was complete."""
+    if not conversation.formatted and conversation.tool_choice.mode != "required":
+        return None
+    how = {
+        FinishReason.LENGTH: "reached its token limit",
+        FinishReason.REPETITION: "repeated itself",
+        FinishReason.STOP: "reached a stop string" if generation.stopped_by_string else None,
+    }.get(generation.finish or FinishReason.STOP)
+    if how is None:
+        return None
+    what = "it" if conversation.text_format else "its JSON"
+    where = "in its reasoning" if generation.cut_in_reasoning else f"before {what} was complete"
+    return RequestError(f"the answer {how} {where}", code="schema_unsatisfied")
 
 
 def misfit(text: str, schema: Mapping[str, Any]) -> str:

@@ -216,7 +216,7 @@ def _locate_entry(entry: Entry) -> LocalModel:
 
 
 def _in_lm_studio(reference: HubReference) -> LocalModel | None:
-    """The same file in LM Studio's folder, which is organized by repository."""
+    """The same file in LM Studio's folder, which is organised by repository."""
     for model in models_of_other_apps():
         repo, _, name = model.label.rpartition("/")
         if model.origin is Origin.LM_STUDIO and repo == reference.repo and reference.selects(name):

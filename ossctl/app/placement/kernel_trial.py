@@ -1,7 +1,7 @@
 """A trial of llama.cpp's kernels, once per build, processor and set of devices.
 
 A bad compiler, driver or prebuilt wheel can make kernels crash or compute nonsense: those of a device, or the
-CPU's optimized kernels, which need weights in buffers of their own (AMX tiles, repacked layouts). So before
+CPU's optimised kernels, which need weights in buffers of their own (AMX tiles, repacked layouts). So before
 the first load, a small model with matrices of every type that has such kernels runs on each target in another
 process. Targets that disagree with the CPU's plain kernels are not used, and the user is warned.
 """
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ossctl.app.local_date import local_date
 from ossctl.app.placement.self_test import (
     CPU,
     CPU_EXTRA,
@@ -54,23 +55,23 @@ class Trial:
 
     @property
     def extra_kernels(self) -> bool:
-        """Whether the optimized CPU kernels can be used."""
+        """Whether the optimised CPU kernels can be used."""
         return CPU_EXTRA not in self.problems
 
     @property
     def remark(self) -> str:
-        """A warning for the user if the optimized kernels are disabled, else ""."""
+        """A warning for the user if the optimised kernels are disabled, else ""."""
         if self.extra_kernels:
             return ""
         return (
-            f"llama.cpp's optimized CPU kernels failed a self-test: {self.problems[CPU_EXTRA]}. They are "
+            f"llama.cpp's optimised CPU kernels failed a self-test: {self.problems[CPU_EXTRA]}. They are "
             f"disabled, so prefill is slower. To rebuild llama.cpp, run {rebuild_command()}"
         )
 
     @property
     def is_due(self) -> bool:
         """Whether to test again, because a failure or a busy CPU of another day may have been temporary."""
-        return (bool(self.problems) or self.attention == USUAL_COSTS) and self.tested != _today()
+        return (bool(self.problems) or self.attention == USUAL_COSTS) and self.tested != local_date()
 
 
 def current_trial() -> Trial:
@@ -102,7 +103,7 @@ def run_trial() -> Trial:
     for target, reason in untested.items():
         _log.warning("%s was not tested: %s", target, reason)
     attention = USUAL_COSTS if CPU in problems else _measured_attention()
-    trial = Trial(problems, attention, _today(), untested)
+    trial = Trial(problems, attention, local_date(), untested)
     if not untested:
         _store(trial)
     return trial
@@ -165,10 +166,6 @@ def _fingerprint() -> str:
     from ossctl.runtime.library import fingerprint
 
     return fingerprint()
-
-
-def _today() -> dt.date:
-    return dt.datetime.now().astimezone().date()
 
 
 def _path() -> Path:

@@ -61,11 +61,12 @@ class LoadOptions:
             kv_type=None if self.kv is None else KvType(self.kv),
             ubatch=self.ubatch,
             threads=self.threads or None,
-            devices=None if self.device is None else _device_names(self.device),
+            devices=None if self.device is None else device_names(self.device),
         )
 
 
-def _device_names(text: str) -> tuple[str, ...]:
+def device_names(text: str) -> tuple[str, ...]:
+    """The GPUs in `--device CUDA0,CUDA1`, none for `cpu`. Raises UsageError."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UsageError("--device is empty", "Use `--device cpu` for no GPU.")

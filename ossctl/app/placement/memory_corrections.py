@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from ossctl.app.local_date import local_date
 from ossctl.app.placement.state_file import read_state, write_state
 from ossctl.errors import OssctlError
 from ossctl.planning.machine import MIB, Machine
@@ -50,7 +51,7 @@ class Corrections:
 
     def __init__(self, path: Path, today: dt.date | None = None) -> None:
         self._path = path
-        self._today = today or dt.datetime.now().astimezone().date()
+        self._today = today or local_date()
 
     @classmethod
     def saved(cls) -> "Corrections":

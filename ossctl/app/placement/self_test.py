@@ -2,7 +2,7 @@
 `python -P -m ossctl.app.placement.self_test FILE TARGET…`.
 
 A broken kernel or driver may crash the process, so the process that reports it must be another one. A target
-is the name of a device, `cpu` for llama.cpp's plain kernels, or `cpu-extra` for its optimized CPU kernels,
+is the name of a device, `cpu` for llama.cpp's plain kernels, or `cpu-extra` for its optimised CPU kernels,
 which need weights in buffers of their own.
 """
 

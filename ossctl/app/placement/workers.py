@@ -8,15 +8,22 @@ def use_workers(addresses: str) -> None:
 
     Raises UsageError, or OssctlError if a worker cannot be used.
     """
-    from ossctl.runtime.rpc import VARIABLE, add_workers, parse_addresses
+    from ossctl.runtime.rpc import VARIABLE, add_workers
 
-    os.environ[VARIABLE] = ",".join(parse_addresses(addresses))
+    os.environ[VARIABLE] = ",".join(addresses_of(addresses))
     add_workers()
 
 
 def workers() -> tuple[str, ...]:
     """The addresses of the workers that this process and its children use."""
-    from ossctl.runtime.rpc import VARIABLE, parse_addresses
+    from ossctl.runtime.rpc import VARIABLE
 
     text = os.environ.get(VARIABLE, "")
-    return parse_addresses(text) if text.strip() else ()
+    return addresses_of(text) if text.strip() else ()
+
+
+def addresses_of(text: str) -> tuple[str, ...]:
+    """The addresses in `HOST:PORT[,HOST:PORT]`, each once. Raises UsageError."""
+    from ossctl.runtime.rpc import parse_addresses
+
+    return parse_addresses(text)

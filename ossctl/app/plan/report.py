@@ -36,8 +36,8 @@ class MachineOptions:
     ram: str | None = None
     gpu: tuple[str, ...] = ()
 
-    def machine(self) -> Machine:
-        """The machine to plan for. Raises UsageError."""
+    def machine(self, this: Callable[[], Machine] = this_machine) -> Machine:
+        """The machine to plan for, which is `this` where nothing else is given. Raises UsageError."""
         if self.vram is not None and self.gpu:
             raise UsageError("--vram and --gpu cannot be combined", "Use one of them.")
         vram = None
@@ -46,7 +46,7 @@ class MachineOptions:
         ram = None if self.ram is None else parse_size(self.ram, "--ram")
         if ram == 0:
             raise UsageError("--ram must be more than 0")
-        return hypothetical(this_machine(), vram=vram, ram=ram, cards=self.gpu)
+        return hypothetical(this(), vram=vram, ram=ram, cards=self.gpu)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Turns the options of `ossctl run` into a request, or into defaults for `--serve-stdin`."""
 
-import datetime as dt
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.options import GenerationOptions
 from ossctl.app.inference.prompt_template import filled, prompt_template
 from ossctl.app.inference.request import GenerationSpec
+from ossctl.app.local_date import local_date
 from ossctl.app.run.run import RunRequest
 from ossctl.app.sessions.chat_settings import RunSettings
 from ossctl.app.tools.options import ToolOptions
@@ -63,7 +63,7 @@ class RunOptions:
             json_format=settings.json_format,
             text_format=settings.text_format,
             effort=settings.effort,
-            date=settings.date or _today(),
+            date=settings.date or local_date(),
             max_reasoning_tokens=settings.max_reasoning_tokens,
             think=settings.think,
             template_variables=settings.template_variables,
@@ -109,7 +109,7 @@ class RunOptions:
         if given:
             hint = "Requests are read from stdin."
             raise UsageError(f"{given[0]} cannot be used with --serve-stdin", hint)
-        return replace(self.generation, date=self.generation.date or _today()).defaults()
+        return replace(self.generation, date=self.generation.date or local_date()).defaults()
 
     def _prompt(self, words: Sequence[str], piped: str | None, files: Sequence[Attached]) -> str:
         """The prompt, by the template if there is one. Raises UsageError."""
@@ -145,7 +145,3 @@ class RunOptions:
         if self.n > 1 and self.tools.running:
             option = self.tools.running[0]
             raise UsageError(f"--n cannot be used with {option}", "Tools work with a single answer.")
-
-
-def _today() -> dt.date:
-    return dt.datetime.now().astimezone().date()

@@ -29,12 +29,13 @@ from ossctl.app.inference.request import (
     supported_reasoning,
 )
 from ossctl.app.inference.retries import retry_of
-from ossctl.app.inference.schema_check import misfit_of
+from ossctl.app.inference.schema_check import incomplete, misfit_of
 from ossctl.app.placement.load_options import LoadOptions
 from ossctl.app.run.run import answer_fields
 from ossctl.app.tools.rounds import fitting, next_round, totals_after
 from ossctl.app.tools.toolbox import Toolbox
 from ossctl.app.tools.workers import Called, ToolWorkers
+from ossctl.app.user_text import check_stdin
 from ossctl.app.wire.chat_completions import Task, custom_id_of, parse_task, read_record
 from ossctl.app.wire.lines import Line
 from ossctl.app.wire.reader import EndOfInput, Reader
@@ -63,7 +64,7 @@ _Arrival = Line | _Prepared | tuple[str, Event] | Generation | Called | Exceptio
 class LineServer:
     """Answers the requests of one stream in parallel.
 
-    A thread of its own tokenizes prompts, so that a long one does not delay the events of other requests.
+    A thread of its own tokenises prompts, so that a long one does not delay the events of other requests.
     """
 
     def __init__(self, model: LoadedModel, sink: Journal, defaults: Defaults, tools: Toolbox) -> None:
@@ -262,7 +263,10 @@ class LineServer:
         self._preparer.submit(self._prepare, task, spec, earlier, streams=streams)
 
     def _done(self, request_id: str, generation: Generation) -> dict[str, Any]:
-        error = generation.error or misfit_of(self._spec(request_id).conversation, generation)
+        conversation = self._spec(request_id).conversation
+        error = generation.error or misfit_of(conversation, generation)
+        if generation.stopped_by_string:  # the other ways in which it is incomplete have a `finish_reason`
+            error = error or incomplete(conversation, generation)
         self._forget(request_id)
         if error is not None:
             return _error(request_id, error)
@@ -277,6 +281,7 @@ def serve(
 
     Raises as `load_model` and `LineServer.run` do.
     """
+    check_stdin()
     explain_crashes("All answers sent so far are complete.")
     with (
         Interrupt() as interrupt,

@@ -7,6 +7,7 @@ from ossctl.app.tools.browser.folder_library import FolderLibrary
 from ossctl.app.tools.browser.source import BrowserSource
 from ossctl.app.tools.browser.web_library import WebLibrary
 from ossctl.app.tools.files.files import FilesSource
+from ossctl.app.user_text import EMPTY_PATH
 from ossctl.errors import UsageError
 from ossctl.settings import Paths
 
@@ -19,9 +20,8 @@ def files_source(given: str) -> FilesSource:
 
     `DIR:ro` is the same as `DIR`, for a folder whose name ends in `:rw`.
     """
-    if given.endswith(WRITABLE):
-        return FilesSource(_folder(given.removesuffix(WRITABLE), "--files"), writable=True)
-    return FilesSource(_folder(given.removesuffix(_READ_ONLY), "--files"))
+    mode = next((each for each in (WRITABLE, _READ_ONLY) if given.endswith(each)), "")
+    return FilesSource(_folder(given.removesuffix(mode), "--files", mode), writable=mode == WRITABLE)
 
 
 def browser_source(given: str, seconds: float) -> BrowserSource:
@@ -47,7 +47,9 @@ def _server_source(given: str, seconds: float) -> BrowserSource:
     return BrowserSource(ServerLibrary(servers[0], seconds))
 
 
-def _folder(given: str, option: str) -> Path:
+def _folder(given: str, option: str, mode: str = "") -> Path:
+    if not given:
+        raise UsageError(f"{option} {mode}: {EMPTY_PATH}")
     folder = Path(os.path.expanduser(given))  # noqa: PTH111 (never raises)
     if not folder.is_dir():
         raise UsageError(

@@ -87,10 +87,10 @@ class Source:
         with self._open() as file:
             yield from islice(self._lines(file), self.limit)
 
-    def count(self) -> int:
-        """Count the lines, those of the shard. Raises UsageError if the input cannot be read to its end."""
+    def shard_lines(self) -> Iterator[Line]:
+        """Yield the lines, those of the shard. Raises UsageError if the input cannot be read to its end."""
         with _read_errors_as_usage_errors(self.name):
-            return sum(1 for _ in self._of_shard(self.lines()))
+            yield from self._of_shard(self.lines())
 
     def selected(self, survey: "Survey | None") -> Iterator[Line]:
         """Yield the lines to answer, of all lines that the survey saw.

@@ -42,7 +42,7 @@ def prepare(listen: str, device: str | None, threads: int) -> Worker:
     """Check address and devices. Raises UsageError, or OssctlError if the build cannot serve."""
     os.environ.pop(VARIABLE, None)  # a worker serves its own devices only
     require_rpc()
-    host, port = split_address(listen)
+    host, port = host_and_port(listen)
     try:
         number = socket.gethostbyname(host)
         with socket.socket() as probe:
@@ -60,6 +60,11 @@ def prepare(listen: str, device: str | None, threads: int) -> Worker:
         for each, offer in zip(served, offers_of(served), strict=True)
     ]
     return Worker(f"{number}:{port}", f"{public}:{port}", devices, threads or physical_cores())
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """The two parts of `--listen HOST:PORT`. Raises UsageError."""
+    return split_address(listen)
 
 
 def _served(names: str | None) -> tuple[BackendDevice, ...]:

@@ -11,6 +11,7 @@ from ossctl.app.batch.records import ID_PREFIX
 from ossctl.app.batch.site_notes import SiteNotes
 from ossctl.app.batch.status import BatchStatus, read_status
 from ossctl.app.batch.summary import BatchSummary
+from ossctl.app.wire.shard import Shard
 from ossctl.app.wire.source import Source
 from ossctl.cli.batch_view import status_lines
 from ossctl.storage.lock import try_lock
@@ -54,12 +55,39 @@ def test_the_last_record_of_a_request_counts(tmp_path: Path) -> None:
     assert status.completion_tokens == 10
 
 
+def test_records_of_requests_that_the_input_does_not_have_are_counted_apart(tmp_path: Path) -> None:
+    output, source = tmp_path / "out.jsonl", tmp_path / "in.jsonl"
+    source.write_bytes(b'{"id": "a", "prompt": "x"}\n{"prompt": "x"}\n{"id": "c", "prompt": "x"}\n')
+    others = line("x", chat(90)) + line("y", None) + line("y", None)
+    output.write_bytes(line("a", chat(100)) + others + line("line-2", None, "other"))
+    status = read_status(output, Source(source))
+    assert (status.total, status.done, dict(status.errors), status.others) == (3, 1, {"other": 1}, 2)
+    assert (status.completion_tokens, status.first) == (5, 100)
+    first, *rest = status_lines(status)
+    assert first == "1 of 3 done, 1 failed (1 other) · 7 tokens in, 5 out"
+    assert rest == [
+        "not running; --resume continues it",
+        "2 records in it are of requests that the input does not have",
+    ]
+    part = read_status(output, Source(source, shard=Shard(1, 2)))
+    assert (part.total, part.done, part.failed, part.others) == (2, 1, 0, 3)
+    assert (read_status(output).done, read_status(output).others) == (2, 0)
+
+
+def test_records_with_line_numbers_for_ids_are_of_these_lines(tmp_path: Path) -> None:
+    output, source = tmp_path / "out.jsonl", tmp_path / "in.jsonl"
+    source.write_bytes(b'{"id": "a", "prompt": "x"}\n')
+    output.write_bytes(line("line-1", chat(100)))  # of a batch with --assign-ids
+    status = read_status(output, Source(source))
+    assert (status.total, status.done, status.others) == (1, 1, 0)
+
+
 @pytest.mark.parametrize("bodies", [[chat(0), chat(10)], [EMBEDDINGS, EMBEDDINGS]])
 def test_the_time_left_is_that_at_the_pace_of_the_run(tmp_path: Path, bodies: list[dict[str, Any]]) -> None:
     output, source = tmp_path / "out.jsonl", tmp_path / "in.jsonl"
     source.write_bytes(b'{"prompt": "x"}\n' * 40)
-    earlier = line("a", chat(100)) + line("b", chat(110))
-    now = [line(str(number), body) for number, body in enumerate(bodies)]
+    earlier = line("line-1", chat(100)) + line("line-2", chat(110))
+    now = [line(f"line-{number}", body) for number, body in enumerate(bodies, 3)]
     output.write_bytes(earlier + b"".join(now))  # a day later
     watch = SiteNotes(output).watched(lambda _: None)
     watch(BatchSummary(done=2, skipped=2, completion_tokens=10, seconds=4.0))

@@ -16,8 +16,8 @@ JSONL = """{"id": "a", "prompt": "One?", "max_tokens": 3}
 TEXT = "One?\n\nTwo?\n"
 
 
-def prompts(*words: str, file: object = None) -> list[Prompt]:
-    return [*map(prompt_of, read_prompts(words, None if file is None else str(file)).tasks(Defaults()))]
+def prompts(*words: str, file: Path | None = None) -> list[Prompt]:
+    return [*map(prompt_of, read_prompts(words, file).tasks(Defaults()))]
 
 
 def read(found: list[Prompt]) -> list[tuple[str, int, str]]:

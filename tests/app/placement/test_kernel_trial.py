@@ -56,7 +56,7 @@ def test_what_was_not_tested_is_not_reported_as_correct(
     device = Device("CUDA0", "CUDA", "a GPU", GIB, GIB)
     found = [*_self_test(run_trial(), Machine((device,), GIB, GIB, 1), None)]
     assert found[:2] == [
-        Check("kernels", Severity.NOTE, f"the optimized CPU kernels were not tested: {reason}"),
+        Check("kernels", Severity.NOTE, f"the optimised CPU kernels were not tested: {reason}"),
         Check("kernels", Severity.NOTE, f"the kernels of CUDA0 were not tested: {reason}"),
     ]
     assert not [*tmp_path.rglob("kernels.json")]  # so that the next load tries again

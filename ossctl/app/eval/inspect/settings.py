@@ -1,11 +1,11 @@
 """What the requests of one of Inspect's models have in common."""
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from ossctl.app.inference.defaults import Defaults
 from ossctl.app.inference.loading import LoadedModel
 from ossctl.app.inference.request import check_template_variables, supported_reasoning
+from ossctl.app.local_date import local_date
 from ossctl.app.tools.toolbox import Toolbox
 
 
@@ -26,7 +26,7 @@ class ProviderSettings:
         defaults = replace(
             defaults,
             effort=defaults.effort or model.dialect.default_effort,
-            today=defaults.today or datetime.now().astimezone().date(),
+            today=defaults.today or local_date(),
             tools=self.tools.offered,
         )
         return replace(self, defaults=defaults)

@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from ossctl.app.user_text import check_stdin
 from ossctl.errors import UsageError
 from ossctl.runtime.base import Tokens
 
@@ -19,7 +20,7 @@ _PIECE = 1 << 20  # bytes
 _TAIL = 1 << 12  # characters in which most texts have a place to cut
 _UNCUT = 1 << 23  # characters without such a place, after which a token more does not matter
 _STDIN = Path("-")
-# Where a text can be cut so that its tokens stay the same: no tokenizer merges a word's last letter with the
+# Where a text can be cut so that its tokens stay the same: no tokeniser merges a word's last letter with the
 # space after it. Those that put a space before every text are given none there.
 _SPACE = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])")
 _NEWLINE = re.compile(r"(?<=[^\W\d_]\n)(?=[^\W\d_])")
@@ -90,7 +91,8 @@ def opened_text(path: Path) -> Iterator[Text]:
 
 
 def _spooled_stdin(stack: ExitStack) -> BinaryIO:
-    if sys.stdin is None or sys.stdin.isatty():
+    check_stdin()
+    if sys.stdin.isatty():
         raise UsageError("there is no text on standard input", "Give a file, or pipe in text.")
     return _copy(sys.stdin.buffer, stack)
 

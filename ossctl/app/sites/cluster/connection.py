@@ -66,6 +66,19 @@ def check_address(address: str) -> None:
     """Raise UsageError if Ray is not installed, or nothing listens at `address`."""
     if find_spec("ray") is None:
         raise UsageError("--cluster needs Ray", 'Run: pip install "ossctl[cluster]"')
+    check_form(address)
+    if address == AUTO:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"no Ray cluster answers at {address}: {reason}", _START_HINT) from None
+
+
+def check_form(address: str) -> None:
+    """Raise UsageError if `address` is neither HOST:PORT nor `auto`."""
     if address == AUTO:
         return
     if "://" in address:
@@ -79,11 +92,6 @@ def check_address(address: str) -> None:
             f"--cluster: {address or 'nothing'} is not HOST:PORT",
             "auto is the cluster this machine belongs to.",
         )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"no Ray cluster answers at {address}: {reason}", _START_HINT) from None
 
 
 def _connect(ray: Any, address: str) -> None:
