@@ -67,6 +67,7 @@ class Live:
 
     def __init__(self, process: Process) -> None:
         self.process = process
+        self._said = ""
 
     def send(self, *requests: Record) -> None:
         self.write(b"".join(line_of(request) for request in requests))
@@ -91,14 +92,21 @@ class Live:
         self.send(request)
         return self.next_record()
 
+    def wait_until_said(self, *texts: str) -> None:
+        """Read stderr until all of these are in it."""
+        while not all(text in self._said for text in texts):
+            line = _piped(self.process.stderr).readline().decode()
+            assert line, f"it ended, and said:\n{self._said}"
+            self._said += line
+
     def close_output(self) -> None:
         """What `| head -1` does when it has its line."""
         _piped(self.process.stdout).close()
 
     def finish(self) -> Result:
-        """End the input, let the work end, and return what has not been read so far."""
+        """End the input, let the work end, and return what has not been read so far, and all of stderr."""
         stdout, stderr = self.process.communicate(timeout=_SECONDS)
-        return Result(self.process.wait(), (stdout or b"").decode(), stderr.decode())
+        return Result(self.process.wait(), (stdout or b"").decode(), self._said + stderr.decode())
 
     def __enter__(self) -> Self:
         return self
