@@ -150,6 +150,7 @@ def test_list_show_search_and_export(spoken: Path) -> None:
     assert shown.startswith("# Say hi.")
     assert "## Instructions\n\nBe brief." in shown
     assert "## You\n\nName a \ncolour." in shown
+    assert ossctl("sessions", "export", session, "-o", "-", cwd=spoken).stdout == shown
     found = ossctl("sessions", "search", "colour", "name", cwd=spoken).stdout
     assert found.startswith(f"{session}  user")
     assert "[colour]" in found
