@@ -287,11 +287,11 @@ def test_set_takes_the_values_that_the_options_take(tmp_path: Path) -> None:
     lines = chat(tmp_path, f"Say hi.\n{script}/set seed 7\nAgain.\n/stats\n", "--commands", "-n", 2).stderr
     shown = [line.partition("  (")[0] for line in lines.splitlines() if "cut off" not in line]
     assert shown[:5] == [
-        "Seed is 18446744073709551616, must be from 0 to 18446744073709551615.",
-        "Seed is -2, must be from 0 to 18446744073709551615.",
+        "seed is 18446744073709551616, must be from 0 to 18446744073709551615.",
+        "seed is -2, must be from 0 to 18446744073709551615.",
         "top_k is -2, must be 0 or more.",
         "max_reasoning_tokens: the model's chat template has no reasoning; leave it out.",
-        "Date cannot be 20260131.",
+        "date cannot be 20260131.",
     ]
     assert shown[5] == "seed 18446744073709551615"
     assert 0 <= int(shown[6].removeprefix("seed ")) < 2**32
@@ -379,7 +379,7 @@ Say hi again.
     lines = [line for line in result.stderr.splitlines() if "cut off" not in line]
     assert [line.partition("  (")[0] for line in lines] == [
         "think auto",
-        "Think cannot be maybe.",
+        "think cannot be maybe.",
         "think off",
         f"Template variable enable_thinkin: {unread}",
         "template_var enable_thinking=true",

@@ -166,6 +166,11 @@ def test_a_paste_of_10_000_lines_is_one_message_and_keys_stay_quick(terminal: Te
     terminal.wait(r"The message has [\d,]+ tokens, more than the context of 2,048")
     terminal.settle()
     assert any("line 9999 of the pastex" in line for line in terminal.lines)  # to be shortened
+    assert "more than the context of 2,048" in terminal.lines[-1]
+    terminal.press("y")
+    terminal.wait("line 9999 of the pastexy")
+    terminal.settle()
+    assert "more than the context" not in terminal.lines[-1]
 
 
 def test_lines_are_added_by_a_backslash_and_by_alt_enter(terminal: Terminal, tmp_path: Path) -> None:
