@@ -444,6 +444,10 @@ def test_a_model_that_was_deleted_meanwhile_is_said_with_a_way_on(tmp_path: Path
         terminal.wait("the model of this chat: .*model.gguf")
         terminal.wait(r"ossctl chat --resume \w+ -m MODEL")
         assert terminal.end() == 4
+    copy.write_bytes(smollm2().read_bytes())
+    with Terminal("chat", "-c", cwd=tmp_path) as terminal:
+        terminal.wait("ossctl .* with model")
+        terminal.wait(LOADED)
 
 
 def test_what_is_typed_while_the_model_fails_to_load_is_not_lost(tmp_path: Path) -> None:

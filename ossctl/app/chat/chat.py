@@ -242,6 +242,8 @@ class Chat:
 
     def _load(self, saved: SavedSession) -> SavedSession:
         self.history.load(saved)
+        if self._model_session is None:
+            self._model = saved.model  # the session's until another one is loaded
         self.settings = saved.settings
         self.latest = self._cached_start = None
         return saved
