@@ -280,6 +280,20 @@ Say hi again.
     assert listed[0]["forked_from"] == listed[1]["id"]
 
 
+def test_a_chat_that_was_only_looked_at_keeps_its_model(tmp_path: Path) -> None:
+    chat(tmp_path, "Say hi.\n", "-n", 3)
+    session = only_session(tmp_path)
+
+    def resumed(script: str) -> str:
+        options = ("-m", "nano", "-n", 3, "--commands")
+        ossctl("chat", *options, cwd=tmp_path, stdin=f"/resume {session}\n{script}".encode())
+        exported = ossctl("sessions", "export", session, "--format", "json", cwd=tmp_path)
+        return str(json.loads(exported.stdout)["model"])
+
+    assert resumed("") == NAME
+    assert resumed("Say hello.\n").startswith("nano")
+
+
 def test_set_takes_the_values_that_the_options_take(tmp_path: Path) -> None:
     refused = ("seed 18446744073709551616", "seed -2", "top_k -2", "max_reasoning_tokens 5", "date 20260131")
     taken = ("seed 18446744073709551615", "seed -1", "top_k -1", "date 2026-1-31", "think AUTO")

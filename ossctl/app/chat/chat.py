@@ -244,6 +244,8 @@ class Chat:
         self.history.load(saved)
         if self._model_session is None:
             self._model = saved.model  # the session's until another one is loaded
-        self.settings = saved.settings
+        saved.settings.sampling(0)  # which checks them
+        self._settings = saved.settings
+        self.log.note_settings(self._settings, self._model, now=False)
         self.latest = self._cached_start = None
         return saved
