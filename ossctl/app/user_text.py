@@ -1,4 +1,4 @@
-"""Prompts from the command line, stdin and files."""
+"""Prompts from the command line, stdin and files, and files for answers."""
 
 import os
 import re
@@ -22,6 +22,11 @@ _CODE_BLOCK = re.compile(
     r"(?P<code>.*?)(?:^ {0,3}(?P=fence)(?P=mark)*[ \t\r]*$|\Z)",
     re.DOTALL | re.MULTILINE,
 )
+
+
+def output_file(path: Path | None) -> Path | None:
+    """The file of an option `-o`, or None if it is stdout, also under its name on Unix."""
+    return None if path is None or str(path) in ("-", "/dev/stdout") else path
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def batch_join(
     ALL with ossctl batch --resume.
     """
     from ossctl.app.batch.join import JoinJob
+    from ossctl.app.user_text import output_file
     from ossctl.app.wire.chat_completions import custom_id_of, default_id
     from ossctl.app.wire.source import Source, given_format
 
@@ -52,7 +53,7 @@ def batch_join(
         outputs,
         Source(None if source == _STREAM else source, kind, limit=limit, sample=sample, seed=seed),
         default_id if assign_ids else custom_id_of,
-        None if sink == _STREAM else sink,
+        output_file(sink),
         overwrite,
     )
     result = job.run()

@@ -13,7 +13,10 @@ from ossctl.cli.output import Output
 from ossctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ossctl.cli.config_keys import ConfigKeys
+    from ossctl.config.key_lines import Key
 
 config = typer.Typer(no_args_is_help=True, help="Show, check and change the config files.")
 
@@ -98,20 +101,20 @@ def path(*, project: ProjectOption = False, out: TextOutput) -> None:
 
 @config.command()
 @command
-def get(*, key: KeyArgument, out: TextOutput) -> None:
+def get(*, context: typer.Context, key: KeyArgument, out: TextOutput) -> None:
     """Print the value of a key in the config files; the project's takes precedence."""
     from ossctl.cli.config_view import literal
     from ossctl.config.config import load_config
-    from ossctl.config.file import key_of
 
-    parts = key_of(key)
-    for file in reversed(load_config().files):
-        found: Any = file.values
-        for part in parts:
-            found = found.get(part) if isinstance(found, dict) else None
-        if found is not None:
-            out.text(found if isinstance(found, str) else literal(found))
-            return
+    files = load_config().files
+    for parts in _meanings(context, key):
+        for file in reversed(files):
+            found: Any = file.values
+            for part in parts:
+                found = found.get(part) if isinstance(found, dict) else None
+            if found is not None:
+                out.text(found if isinstance(found, str) else literal(found))
+                return
     raise UsageError(f"{key} is not set")
 
 
@@ -129,28 +132,30 @@ def set_(
 ) -> None:
     """Set a key. Comments and the order of the file are kept."""
     from ossctl.cli.config_values import value_for
-    from ossctl.config.file import dotted, key_of
+    from ossctl.config.file import dotted
     from ossctl.config.writing import set_value
 
     target = path_to_write(project=project)
-    parts = key_of(key)
-    if len(parts) == 1 and parts[0] in _keys(context).shared:
-        parts = ("defaults", *parts)
+    parts = _meanings(context, key)[0]
     set_value(target, parts, value_for(_keys(context), context, target, parts, value))
     out.note(f"{dotted(parts)} is set in {target}.")
 
 
 @config.command()
 @command
-def unset(*, key: KeyArgument, project: ProjectOption = False, out: TextOutput) -> None:
+def unset(
+    *, context: typer.Context, key: KeyArgument, project: ProjectOption = False, out: TextOutput
+) -> None:
     """Remove a key, or a whole section."""
-    from ossctl.config.file import key_of
+    from ossctl.config.file import dotted
     from ossctl.config.writing import unset_value
 
     target = path_to_write(project=project)
-    if not unset_value(target, key_of(key)):
-        raise UsageError(f"{key} is not set in {target}")
-    out.note(f"{key} is removed from {target}.")
+    for parts in _meanings(context, key):
+        if unset_value(target, parts):
+            out.note(f"{dotted(parts)} is removed from {target}.")
+            return
+    raise UsageError(f"{key} is not set in {target}")
 
 
 @config.command()
@@ -246,6 +251,15 @@ def path_to_write(*, project: bool) -> Path:
 
 def _program(context: typer.Context) -> Any:
     return context.find_root().command
+
+
+def _meanings(context: typer.Context, key: str) -> "Sequence[Key]":
+    """What a key may mean, most likely first: an option alone, such as effort, is one of `[defaults]`."""
+    from ossctl.config.file import key_of
+
+    parts = key_of(key)
+    is_option = len(parts) == 1 and parts[0] in _keys(context).shared
+    return [("defaults", *parts), parts] if is_option else [parts]
 
 
 def _keys(context: typer.Context) -> "ConfigKeys":

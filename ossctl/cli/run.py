@@ -73,7 +73,9 @@ def run(
     ] = False,
     sink: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write the complete answer to FILE."),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write the complete answer to FILE; - is stdout."
+        ),
     ] = None,
     count: Annotated[int, typer.Option("--n", metavar="N", min=1, max=64, help="Generate N answers.")] = 1,
     tools: ToolGroup,
@@ -101,9 +103,11 @@ def run(
     from ossctl.app.run.options import RunOptions
     from ossctl.app.run.progress import RunProgress
     from ossctl.app.run.run import run as ask
+    from ossctl.app.user_text import output_file
     from ossctl.cli.run_output import RunOutput
 
     out.open_stdout()
+    sink = output_file(sink)
     if serve_stdin:
         log.refuse("--serve-stdin")
     saved = log.earlier.saved if log.earlier and not is_given(context, "model") else None

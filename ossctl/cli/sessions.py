@@ -74,7 +74,11 @@ def export(
     sink: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", show_default=False, help="Write to FILE instead of stdout."
+            "-o",
+            "--output",
+            metavar="FILE",
+            show_default=False,
+            help="Write to FILE; - is stdout.  [default: -]",
         ),
     ] = None,
     form: Annotated[
@@ -92,7 +96,9 @@ def export(
     import json
 
     from ossctl.app.chat.export import markdown_of, record_of, save_new
+    from ossctl.app.user_text import output_file
 
+    sink = output_file(sink)
     found = exported(open_saved(out), session, "chat")
     wants_json = form == "json" or (form is None and sink is not None and sink.suffix.lower() == ".json")
     text = (

@@ -23,6 +23,7 @@ from ossctl.repl.view import PlainView, ShowReasoning, View
 from ossctl.repl.wrapping import wrapped
 
 _MAX_COMPLETED_SESSIONS = 50
+_ROWS_AROUND_TEXT = 4  # an error with its hint, the last row of the text and the toolbar
 
 
 def run_interactive(setup: Setup) -> None:
@@ -66,6 +67,8 @@ class _Terminal:
 
     def toolbar(self, text: str) -> Sequence[Part]:
         parts = toolbar(self._repl)
+        if self._repl.problem and not self._prompt.edited and _fills_screen(text):
+            parts.append(Part(self._repl.problem, is_warning=True))  # it has scrolled away
         return [*parts, *self._mentions.parts(text)] if self._repl.chat.is_ready else parts
 
     def idle(self, text: str, cursor: int) -> None:
@@ -164,6 +167,11 @@ class _Terminal:
             case "command":
                 return [(command.name, command.help) for command in self._registry.commands]
         return []
+
+
+def _fills_screen(text: str) -> bool:
+    columns, rows = shutil.get_terminal_size()
+    return text.count("\n") + len(text) // columns + _ROWS_AROUND_TEXT > rows
 
 
 def _write_line(line: str) -> None:

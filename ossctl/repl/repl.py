@@ -44,6 +44,8 @@ class Repl:
         self.composer = setup.composer
         self.meter = Meter()
         self.first_error: OssctlError | None = None
+        self.problem = ""  # the error that the last line ended with
+        self._arguments: list[str] = []  # of the last command
         self._obeys = setup.obeys
         self._guard = Guard()
         self._signals = signals
@@ -65,6 +67,8 @@ class Repl:
 
         A line that was `pasted` is a message.
         """
+        self.problem = ""
+        self._arguments = text.split()[1:] if looks_like_command(text) else []
         try:
             self._run(text, pasted=pasted)
         except KeyboardInterrupt as interrupt:
@@ -105,8 +109,10 @@ class Repl:
         """Show an error and its hint."""
         self.first_error = self.first_error or error
         first, blank, rest = error.message.partition(" ")
-        sentence = f"{first[:1].upper() if first.isalpha() else first[:1]}{first[1:]}{blank}{rest}"
-        self.say(sentence if sentence.endswith((".", "?", "!", "…")) else f"{sentence}.")
+        is_word = first.isalpha() and first not in self._arguments
+        sentence = f"{first[:1].upper() if is_word else first[:1]}{first[1:]}{blank}{rest}"
+        self.problem = sentence if sentence.endswith((".", "?", "!", "…")) else f"{sentence}."
+        self.say(self.problem)
         if error.hint:
             self.say(error.hint)
 

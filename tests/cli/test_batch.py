@@ -243,6 +243,24 @@ def test_a_shell_redirection_to_the_input_is_noticed(
     assert b"is the input" in done.stderr
 
 
+@pytest.mark.parametrize("output", [["-o", "sub/../out.jsonl"], ["-o", "link"], []])
+def test_a_report_never_takes_the_place_of_the_answers(tmp_path: Path, output: list[str]) -> None:
+    write_jsonl(tmp_path / "in.jsonl", HI)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to("out.jsonl")
+    with (tmp_path / "stdout" if output else tmp_path / "out.jsonl").open("wb") as stdout:
+        done = subprocess.run(
+            command("batch", "in.jsonl", *output, "--report", "out.jsonl", *small_model()),
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, b"--report would overwrite out.jsonl" in done.stderr) == (2, True)
+
+
 def test_bad_lines_fail_alone_with_exit_code_3(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_bytes(line_of(HI) + b"nonsense\n\n" + line_of(HI) + line_of({"prompt": 1, "id": "wrong"}))

@@ -144,6 +144,7 @@ def test_list_show_search_and_export(spoken: Path) -> None:
     assert shown.startswith("# Say hi.")
     assert "## Instructions\n\nBe brief." in shown
     assert "## You\n\nName a \ncolour." in shown
+    assert ossctl("sessions", "export", session, "-o", "-", cwd=spoken).stdout == shown
     found = ossctl("sessions", "search", "colour", "name", cwd=spoken).stdout
     assert found.startswith(f"{session}  user")
     assert "[colour]" in found
@@ -273,6 +274,20 @@ Say hi again.
     assert listed[0]["forked_from"] == listed[1]["id"]
 
 
+def test_a_chat_that_was_only_looked_at_keeps_its_model(tmp_path: Path) -> None:
+    chat(tmp_path, "Say hi.\n", "-n", 3)
+    session = only_session(tmp_path)
+
+    def resumed(script: str) -> str:
+        options = ("-m", "nano", "-n", 3, "--commands")
+        ossctl("chat", *options, cwd=tmp_path, stdin=f"/resume {session}\n{script}".encode())
+        exported = ossctl("sessions", "export", session, "--format", "json", cwd=tmp_path)
+        return str(json.loads(exported.stdout)["model"])
+
+    assert resumed("") == NAME
+    assert resumed("Say hello.\n").startswith("nano")
+
+
 def test_set_takes_the_values_that_the_options_take(tmp_path: Path) -> None:
     refused = ("seed 18446744073709551616", "seed -2", "top_k -2", "max_reasoning_tokens 5", "date 20260131")
     taken = ("seed 18446744073709551615", "seed -1", "top_k -1", "date 2026-1-31", "think AUTO")
@@ -280,11 +295,11 @@ def test_set_takes_the_values_that_the_options_take(tmp_path: Path) -> None:
     lines = chat(tmp_path, f"Say hi.\n{script}/set seed 7\nAgain.\n/stats\n", "--commands", "-n", 2).stderr
     shown = [line.partition("  (")[0] for line in lines.splitlines() if "cut off" not in line]
     assert shown[:5] == [
-        "Seed is 18446744073709551616, must be from 0 to 18446744073709551615.",
-        "Seed is -2, must be from 0 to 18446744073709551615.",
+        "seed is 18446744073709551616, must be from 0 to 18446744073709551615.",
+        "seed is -2, must be from 0 to 18446744073709551615.",
         "top_k is -2, must be 0 or more.",
         "max_reasoning_tokens: the model's chat template has no reasoning; leave it out.",
-        "Date cannot be 20260131.",
+        "date cannot be 20260131.",
     ]
     assert shown[5] == "seed 18446744073709551615"
     assert 0 <= int(shown[6].removeprefix("seed ")) < 2**32
@@ -372,7 +387,7 @@ Say hi again.
     lines = [line for line in result.stderr.splitlines() if "cut off" not in line]
     assert [line.partition("  (")[0] for line in lines] == [
         "think auto",
-        "Think cannot be maybe.",
+        "think cannot be maybe.",
         "think off",
         f"Template variable enable_thinkin: {unread}",
         "template_var enable_thinking=true",

@@ -166,6 +166,11 @@ def test_a_paste_of_10_000_lines_is_one_message_and_keys_stay_quick(terminal: Te
     terminal.wait(r"The message has [\d,]+ tokens, more than the context of 2,048")
     terminal.settle()
     assert any("line 9999 of the pastex" in line for line in terminal.lines)  # to be shortened
+    assert "more than the context of 2,048" in terminal.lines[-1]
+    terminal.press("y")
+    terminal.wait("line 9999 of the pastexy")
+    terminal.settle()
+    assert "more than the context" not in terminal.lines[-1]
 
 
 def test_lines_are_added_by_a_backslash_and_by_alt_enter(terminal: Terminal, tmp_path: Path) -> None:
@@ -443,6 +448,10 @@ def test_a_model_that_was_deleted_meanwhile_is_said_with_a_way_on(tmp_path: Path
         terminal.wait("the model of this chat: .*model.gguf")
         terminal.wait(r"ossctl chat --resume \w+ -m MODEL")
         assert terminal.end() == 4
+    copy.write_bytes(smollm2().read_bytes())
+    with Terminal("chat", "-c", cwd=tmp_path) as terminal:
+        terminal.wait("ossctl .* with model")
+        terminal.wait(LOADED)
 
 
 def test_what_is_typed_while_the_model_fails_to_load_is_not_lost(tmp_path: Path) -> None:

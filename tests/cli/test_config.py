@@ -91,6 +91,11 @@ def test_a_value_is_set_shown_and_removed(ossctl: Run, error: Fail, files: Files
     }
     assert ossctl("config", "get", "run.stop") == '["a", "b"]\n'
     assert ossctl("config", "get", "run.system") == "Be brief.\n"
+    assert ossctl("config", "get", "effort") == "low\n"
+    ossctl("config", "set", "model", "nano")
+    ossctl("config", "unset", "model")
+    assert "model" not in values(files[0])["defaults"]
+    assert values(files[0])["model"] == {"q.5": {"ctx": 8192}}
     ossctl("config", "unset", "run.temperature")
     assert error("config", "get", "run.temperature").message == "run.temperature is not set"
     assert "is not set in" in error("config", "unset", "run.temperature").message

@@ -5,6 +5,7 @@ import json
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from ossctl.app.inference.finish import is_refusal
 from ossctl.app.user_text import first_code_block
 from ossctl.cli.main import app
 from tests.support.chat_templates import FAMILIES
-from tests.support.command import Result, environment, ossctl, start
+from tests.support.command import Result, command, environment, ossctl, start
 from tests.support.models import smollm2
 
 GREEDY = ("-t", 0, "--threads", 1)
@@ -135,6 +136,25 @@ def test_an_output_file_is_written_atomically(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".answer*"))
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="stdout has no name here")
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_an_answer_for_stdout_takes_the_place_of_nothing(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out.txt"
+    out.write_text("before\n", "utf-8")
+    with out.open("ab") as stdout:
+        subprocess.run(
+            command("run", *SMOL, *HI, "-o", name),
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            timeout=60,
+            check=True,
+        )
+    assert out.read_text("utf-8") == f"before\n{said_by(tmp_path, *HI)}\n"
+    assert not (tmp_path / "-").exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 def test_an_answer_that_cannot_be_written_to_its_file_is_printed(tmp_path: Path) -> None:
     result = ossctl("run", *SMOL, *HI, "-o", "/dev/full", cwd=tmp_path)
@@ -191,9 +211,9 @@ def test_an_answer_can_be_a_choice_a_regex_or_a_grammar(tmp_path: Path) -> None:
 
 def test_a_format_that_does_not_compile_is_an_error_before_the_model_loads(tmp_path: Path) -> None:
     (tmp_path / "bad.lark").write_text("start: word", "utf-8")
-    for command in (("run", "hi"), ("batch", "in.txt")):
+    for arguments in (("run", "hi"), ("batch", "in.txt")):
         (tmp_path / "in.txt").write_text("hi")
-        failed = ossctl(*command, "-m", "nothing.gguf", "--grammar", "bad.lark", cwd=tmp_path)
+        failed = ossctl(*arguments, "-m", "nothing.gguf", "--grammar", "bad.lark", cwd=tmp_path)
         assert failed.code == 2
         assert 'bad.lark: at 1(8): unknown name: "word"' in failed.stderr
 

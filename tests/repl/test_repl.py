@@ -387,6 +387,21 @@ def test_ctrl_c_in_a_command_stops_it_and_nothing_else(
     assert opened.lines == ["Stopped."]
 
 
+def test_an_error_repeats_an_argument_as_it_was_typed(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").touch()
+    opened.repl.handle("Hi.")
+    for line, error in (
+        ("/edit last", "last is not a message number."),
+        ("/save notes", "notes exists."),
+        ("/effort huge", "huge is not one of low, medium, high: /effort [low|medium|high]."),
+    ):
+        opened.repl.handle(line)
+        assert error in opened.lines
+
+
 def test_an_unexpected_error_of_a_command_is_reported(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

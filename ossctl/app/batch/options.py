@@ -14,6 +14,7 @@ from ossctl.app.inference.prompt_template import prompt_template
 from ossctl.app.local_date import local_date
 from ossctl.app.placement.workers import workers
 from ossctl.app.tools.options import ToolOptions
+from ossctl.app.user_text import output_file
 from ossctl.app.wire.shard import Shard
 from ossctl.app.wire.source import Format, Source, given_format
 from ossctl.dialect import Tool
@@ -76,7 +77,7 @@ class BatchOptions:
                 None if self.shard is None else Shard.parse(self.shard),
             ),
             Sink(
-                None if self.sink == STREAM else self.sink,
+                output_file(self.sink),
                 overwrite=self.overwrite,
                 resume=self.resume,
                 durable=self.durable,

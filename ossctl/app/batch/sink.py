@@ -44,7 +44,8 @@ class Sink:
             raise UsageError("--resume and --overwrite cannot be combined")
         if self.report is not None:
             check_output_path(self.report, overwrite=True)
-            if any(path and is_same_file(self.report, path) for path in (source.path, self.path)):
+            others = (source.path or _STDIN, self.path or _STDOUT)
+            if any(is_same_file(self.report, other) for other in others):
                 raise UsageError(f"--report would overwrite {self.report}", "Choose another file.")
         if is_same_file(self.path or _STDOUT, source.path or _STDIN):
             raise UsageError(f"{self.path or 'standard output'} is the input", "Choose another file with -o.")

@@ -24,6 +24,7 @@ _PROGRAM = (sys.executable, "-m", "ossctl")
 _WORDS = ("the", "river", "house", "garden", "winter", "machine", "letter", "doctor", "paper", "window")
 _FINE = (0, ExitCode.CUT)
 N_ANSWER = 4  # tokens
+_LONG_PROMPT = 2_048  # tokens: with more, the default context of `--serve-stdin` may be too small
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,15 @@ class StartedModel:
         return first_byte - started
 
     @contextmanager
-    def serving(self) -> Iterator[Callable[[str], float]]:
-        """A program that keeps the model loaded. Gives the seconds from a prompt to its first token."""
+    def serving(self, n_prompt: int) -> Iterator[Callable[[str], float]]:
+        """A program that keeps the model loaded. Gives the seconds from a prompt to its first token.
+
+        Prompts have at most some tokens more than `n_prompt`, which are half of the model's context or fewer.
+        """
         parallel = () if self.loading.parallel is None else ("--parallel", str(self.loading.parallel))
-        with self._started("run", *self._options, *parallel, "--no-cache", "--serve-stdin") as process:
+        is_long = self.loading.ctx is None and n_prompt > _LONG_PROMPT
+        options = (*parallel, *(("--ctx", str(2 * n_prompt)) if is_long else ()))
+        with self._started("run", *self._options, *options, "--no-cache", "--serve-stdin") as process:
             events, requests = _pipe(process.stdout), _pipe(process.stdin)
 
             def ask(prompt: str) -> float:
@@ -170,6 +176,6 @@ def measure_waits(program: StartedModel, text: str, n_tokens: int, rounds: int) 
     if program.has_kept_prompts and keep_going():
         yield from wait("disk", lambda n: program.answer(text, f"Question {n}?"))
     if keep_going():
-        with program.serving() as ask:
+        with program.serving(n_tokens) as ask:
             ask(text)
             yield from wait("warm", lambda n: ask(f"{text}\n\nQuestion {n}?"))

@@ -242,6 +242,10 @@ class Chat:
 
     def _load(self, saved: SavedSession) -> SavedSession:
         self.history.load(saved)
-        self.settings = saved.settings
+        if self._model_session is None:
+            self._model = saved.model  # the session's until another one is loaded
+        saved.settings.sampling(0)  # which checks them
+        self._settings = saved.settings
+        self.log.note_settings(self._settings, self._model, now=False)
         self.latest = self._cached_start = None
         return saved

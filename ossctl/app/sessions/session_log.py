@@ -64,18 +64,25 @@ class SessionLog:
         self.problem = problem
         self.session: str | None = None  # id
         self._context: tuple[ChatSettings, SessionModel] | None = None
+        self._is_noted = True  # whether the session in the database has the context
         self._unsaved_id = -1  # ids of entries that are not in the database count down from here
         self._tip: int | None = None  # of the session, as it was last read or written here
         self._rows: dict[int, int] = {}  # ids in the session, by the ids of entries
         self._is_run = False  # whether the session is a logged run, and becomes a chat when it is continued
         self._left: str | None = None  # the session that another chat has continued
 
-    def note_settings(self, settings: ChatSettings, model: SessionModel) -> None:
-        """Save the settings and the model that the session uses from now on."""
+    def note_settings(self, settings: ChatSettings, model: SessionModel, *, now: bool = True) -> None:
+        """Save the settings and the model that the session uses from now on, or from its next message on."""
         if self._context != (settings, model):
             self._context = settings, model
-            if self.session is not None:
-                self._try(lambda session: self.sessions.set_settings(session, self._record()))
+            self._is_noted = False
+        if now:
+            self._note()
+
+    def _note(self) -> None:
+        if not self._is_noted and self.session is not None:
+            self._try(lambda session: self.sessions.set_settings(session, self._record()))
+            self._is_noted = True
 
     def add(self, transcript: Transcript, entry: _AnyEntry) -> _AnyEntry:
         """Save `entry` after the transcript and return it with its id. The first entry creates a session."""
@@ -94,6 +101,7 @@ class SessionLog:
             return row_id
 
         row_id = self._try(write)
+        self._note()
         self._unsaved_id -= row_id is None
         return replace(entry, id=self._unsaved_id if row_id is None else row_id)
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from ossctl.app.wire.lines import MAX_LINE_BYTES, Line, read_lines, skip_rest, too_long
+from ossctl.app.wire.lines import MAX_LINE_BYTES, Line, check_is_text, read_lines, skip_rest, too_long
 from ossctl.app.wire.shard import Shard
 from ossctl.app.wire.sizes import Sizes
 from ossctl.errors import RequestError, UsageError
@@ -32,6 +32,14 @@ class Format(StrEnum):
     CSV = "csv"
     TSV = "tsv"
     TEXT = "text"
+
+
+_EXPECTED = {
+    Format.JSONL: "one JSON object per line",
+    Format.CSV: "rows below the header",
+    Format.TSV: "rows below the header",
+    Format.TEXT: "one prompt per line",
+}
 
 
 def format_of(path: Path) -> Format:
@@ -85,6 +93,7 @@ class Source:
     def lines(self) -> Iterator[Line]:
         """Yield the non-blank lines, up to `limit`. Raises UsageError, and READ_ERRORS while reading."""
         with self._open() as file:
+            check_is_text(file, self.name)
             yield from islice(self._lines(file), self.limit)
 
     def shard_lines(self) -> Iterator[Line]:
@@ -144,7 +153,7 @@ class Source:
         for line in self.checked_lines():
             yield line
         if line is None:
-            raise UsageError(f"{self.name} contains no requests", "Expected one JSON object per line.")
+            raise UsageError(f"{self.name} contains no requests", f"Expected {_EXPECTED[self.format]}.")
 
     def checked_lines(self) -> Iterator[Line]:
         """Yield `lines`. Raises UsageError if the first one shows that they are one JSON document."""

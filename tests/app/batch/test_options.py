@@ -24,6 +24,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 CSV, JSONL, OUT = Path("people.csv"), Path("in.jsonl"), Path("out.jsonl")
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_stdout_has_two_names(folder: Path, name: str) -> None:
+    assert BatchOptions(JSONL, Path(name)).job().sink.path is None
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

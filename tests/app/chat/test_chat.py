@@ -231,6 +231,9 @@ def test_a_session_goes_on_in_its_settings_but_for_those_given_anew(scripted: Sc
     assert again.transcript.messages() == chat.transcript.messages()
     assert again.settings == ChatSettings(system="Be brief.", temperature=0.1, seed=3)
     assert resumed.model.reference == "tiny"
+    copy = again.fork()
+    kept = [load_session(chat.log.sessions, each).model for each in chat.log.sessions.recent()]
+    assert [copy.model, *kept] == [resumed.model] * 3  # also if the model is never loaded
 
 
 def test_there_has_to_be_something_to_go_on_with() -> None:

@@ -1,6 +1,8 @@
 """The input of a batch in all its formats."""
 
+import bz2
 import gzip
+import lzma
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,41 @@ def test_requests_are_counted_without_blank_lines(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"\xef\xbb\xbf{}\n\n{}\r\n   \nnot JSON, but a line")
     assert surveyed(path).count == 3
+
+
+@pytest.mark.parametrize("kind", Format)
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (gzip.compress(b'{"prompt": "x"}\n'), "is compressed by gzip"),
+        (bz2.compress(b'{"prompt": "x"}\n'), "is compressed by bzip2"),
+        (lzma.compress(b'{"prompt": "x"}\n'), "is compressed by xz"),
+        ('{"prompt": "x"}\n'.encode("utf-16"), "is in UTF-16"),
+    ],
+)
+def test_an_input_that_is_no_text_is_refused_once(
+    tmp_path: Path, kind: Format, data: bytes, says: str
+) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=says):
+        Source(path, kind).survey(custom_id_of)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        (Format.JSONL, "one JSON object per line"),
+        (Format.CSV, "rows below"),
+        (Format.TEXT, "one prompt per line"),
+    ],
+)
+def test_an_input_without_requests_says_what_was_expected(tmp_path: Path, kind: Format, hint: str) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(b"")
+    with pytest.raises(UsageError) as refused:
+        Source(path, kind).survey(custom_id_of)
+    assert hint in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize("data", [b"", b"\n \r\n", b"\xef\xbb\xbf"])
