@@ -1,5 +1,6 @@
 """Reads lines in bounded memory."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
@@ -12,10 +13,10 @@ MAX_LINE_BYTES = 16 * 1024 * 1024  # far beyond any context: 131,072 tokens of E
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SKIP_BYTES = 1024 * 1024
 _RENAME = "Decompress it, or give the file a name that ends in "
-_NOT_TEXT = {  # by the first bytes
+_NOT_TEXT = {  # by the first bytes, as regular expressions, which match no text
     b"\x1f\x8b": ("compressed by gzip", f"{_RENAME}.gz."),
-    b"\x28\xb5\x2f\xfd": ("compressed by Zstandard", f"{_RENAME}.zst."),
-    b"BZh": ("compressed by bzip2", "Decompress it: only .gz and .zst are read as they are."),
+    rb"\x28\xb5\x2f\xfd": ("compressed by Zstandard", f"{_RENAME}.zst."),
+    b"BZh[1-9]1AY&SY": ("compressed by bzip2", "Decompress it: only .gz and .zst are read as they are."),
     b"\xfd7zXZ": ("compressed by xz", "Decompress it: only .gz and .zst are read as they are."),
     b"PK\x03\x04": ("a zip archive", "Unpack it: only .gz and .zst are read as they are."),
     b"\xff\xfe": ("in UTF-16", "Convert it: iconv -f UTF-16 -t UTF-8 FILE"),
@@ -39,9 +40,9 @@ class Line:
 
 def check_is_text(file: BinaryIO, name: str) -> None:
     """Raise UsageError if the first bytes of `file`, which stay in it, are not those of a text in UTF-8."""
-    first = cast("BufferedReader", file).peek(8)
+    first = cast("BufferedReader", file).peek(10)
     for mark, (what, hint) in _NOT_TEXT.items():
-        if first.startswith(mark):
+        if re.match(mark, first):
             raise UsageError(f"{name} is {what}", hint)
 
 

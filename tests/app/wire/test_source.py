@@ -40,6 +40,7 @@ def test_requests_are_counted_without_blank_lines(tmp_path: Path) -> None:
     ("data", "says"),
     [
         (gzip.compress(b'{"prompt": "x"}\n'), "is compressed by gzip"),
+        (b"\x28\xb5\x2f\xfd\x24\x00\x01\x00", "is compressed by Zstandard"),
         (bz2.compress(b'{"prompt": "x"}\n'), "is compressed by bzip2"),
         (lzma.compress(b'{"prompt": "x"}\n'), "is compressed by xz"),
         ('{"prompt": "x"}\n'.encode("utf-16"), "is in UTF-16"),
@@ -52,6 +53,14 @@ def test_an_input_that_is_no_text_is_refused_once(
     path.write_bytes(data)
     with pytest.raises(UsageError, match=says):
         Source(path, kind).survey(custom_id_of)
+
+
+def test_a_text_may_begin_with_the_letters_of_a_compressed_file(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("BZh is how bzip2 begins\n")
+    assert [line.fields for line in Source(path, Format.TEXT).lines()] == [
+        {"text": "BZh is how bzip2 begins"}
+    ]
 
 
 @pytest.mark.parametrize(
