@@ -3,7 +3,7 @@
     python -m benchmarks.harmony
 
 The text is source code of the standard library. Goals: a conversation of 100,000 tokens is rendered and
-tokenised in 0.5 s, an answer is parsed in 5 µs a token, loops are watched for in 1 % of a step.
+tokenized in 0.5 s, an answer is parsed in 5 µs a token, loops are watched for in 1 % of a step.
 """
 
 import json
@@ -77,7 +77,7 @@ def rendering(path: Path, tokens: list[int]) -> None:
             n_tokens = len(render())
     print(
         f"rendering {n_tokens:,} tokens in {len(parts)} messages: {median(first):.2f} s, again "
-        f"{median(again):.2f} s, goal 0.5 s; llama.cpp's tokeniser on the same texts {median(alone):.2f} s"
+        f"{median(again):.2f} s, goal 0.5 s; llama.cpp's tokenizer on the same texts {median(alone):.2f} s"
     )
 
 

@@ -4,7 +4,7 @@
 # samples by it gets an empty answer; only is_error(), asked after that mask, reports it. The same regex as a JSON
 # schema's pattern is refused by validate_grammar.
 #
-# Seen, over llguidance's own byte tokeniser:
+# Seen, over llguidance's own byte tokenizer:
 #   regex:       validate_grammar: none; at the start: none; mask: only end of sequence; after it: NoExtensionBias
 #   Lark:        validate_grammar: none; at the start: none; mask: only end of sequence; after it: NoExtensionBias
 #   JSON schema: validate_grammar: Unsatisfiable schema: Regex is empty:  (SearchRegex /^[^\s\S]$/)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ossctl.errors import UsageError
+from ossctl.storage.same_file import is_same_file
 
 EMPTY_PATH = "the path is empty"  # as that in a variable of the shell which is not set
+_STDOUT = 1
 _BYTE_ORDER_MARK = "\ufeff"
 _LONG = 2_000  # characters, about 500 tokens: computing fewer again takes no time worth saving
 _MAX_BYTES = 16 * 1024 * 1024  # far beyond any context window: 1,000,000 tokens of English are some 4 MB
@@ -27,6 +29,12 @@ _CODE_BLOCK = re.compile(
 def output_file(path: Path | None) -> Path | None:
     """The file of an option `-o`, or None if it is stdout, also under its name on Unix."""
     return None if path is None or str(path) in ("-", "/dev/stdout") else path
+
+
+def refuse_stdout(path: Path, option: str) -> None:
+    """Raise UsageError if a file that would be replaced is the one stdout goes to, or is called `-`."""
+    if str(path) == "-" or is_same_file(path, _STDOUT):
+        raise UsageError(f"{option} {path} is standard output", "Give a file of its own.")
 
 
 @dataclass(frozen=True)

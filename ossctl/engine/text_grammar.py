@@ -6,7 +6,7 @@ import numpy as np
 
 from ossctl.guide import TextFormat
 
-_BYTES = 256  # the ids of llguidance's byte tokeniser that are text
+_BYTES = 256  # the ids of llguidance's byte tokenizer that are text
 
 
 def source_of(text_format: TextFormat) -> str:

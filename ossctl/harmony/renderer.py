@@ -17,9 +17,9 @@ _ENTRY_TOKENS = 64  # what a text costs besides its tokens: short ones would add
 
 
 class _Contents:
-    """Tokenises message texts and caches the most recent ones, because every turn renders them again.
+    """Tokenizes message texts and caches the most recent ones, because every turn renders them again.
 
-    Threads may share it. The lock guards the cache only: tokenising runs outside of it.
+    Threads may share it. The lock guards the cache only: tokenizing runs outside of it.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

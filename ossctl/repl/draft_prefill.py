@@ -4,7 +4,7 @@ from time import monotonic
 
 from ossctl.app.chat.chat import Chat
 
-# Characters of a draft. Every call tokenises all of it, so a long draft is prefilled by whole lines, and the
+# Characters of a draft. Every call tokenizes all of it, so a long draft is prefilled by whole lines, and the
 # longest only when it is sent.
 _LONG, _MAX_LENGTH = 4_000, 100_000
 _PAUSE_FACTOR = 10.0  # the pause after a call, relative to its duration: a chat template may be slow

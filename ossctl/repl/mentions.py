@@ -11,7 +11,7 @@ from ossctl.repl.toolbar import Part
 from ossctl.repl.wording import tokens
 
 _SEARCHED = 2_000  # characters at either end of a message: it is searched at every key
-_MAX_COUNTED = 500_000  # characters of a file that are tokenised, in about a second
+_MAX_COUNTED = 500_000  # characters of a file that are tokenized, in about a second
 
 _Version = tuple[Path, int, int]  # a file, its modification time and its size
 Measure = Callable[[Path], Part]

@@ -1,4 +1,4 @@
-"""Tokenises prompts piece by piece, because every turn of a chat repeats the turns before it."""
+"""Tokenizes prompts piece by piece, because every turn of a chat repeats the turns before it."""
 
 import re
 from array import array
@@ -12,7 +12,7 @@ _MAX_CHARACTERS = 2_000_000  # of the pieces that are remembered
 class MarkedText:
     """Cuts text before its markers and remembers the tokens of the latest pieces. Threads may share it.
 
-    llama.cpp finds markers first and tokenises what is between them, so a cut before a marker does not change
+    llama.cpp finds markers first and tokenizes what is between them, so a cut before a marker does not change
     the tokens, unless the marker strips the whitespace before it or overlaps another one.
     """
 
@@ -23,7 +23,7 @@ class MarkedText:
         self._tokenize = tokenize
         self._stripping = stripping
         self._marker = _any_of(markers)
-        self._lock = Lock()  # of changes; a reader that misses one only tokenises again
+        self._lock = Lock()  # of changes; a reader that misses one only tokenizes again
         self._recent: dict[str, array[int]] = {}
         self._older: dict[str, array[int]] = {}  # never changed; forgotten when `_recent` is full
         self._n_characters = 0  # in `_recent`

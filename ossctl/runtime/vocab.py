@@ -1,4 +1,4 @@
-"""A model's vocabulary. Tokenising text never creates control tokens unless asked to."""
+"""A model's vocabulary. Tokenizing text never creates control tokens unless asked to."""
 
 import ctypes
 import functools
@@ -61,7 +61,7 @@ class Vocabulary:
     def _detokenized(self, marker: int) -> list[bytes]:
         """All pieces from one call, separated by `marker`, in a tenth of the time.
 
-        Only for vocabularies in which llama.cpp's detokeniser does not clean up whitespace.
+        Only for vocabularies in which llama.cpp's detokenizer does not clean up whitespace.
         """
         ids = np.full((self.size, 2), marker, np.int32)
         ids[:, 0] = np.arange(self.size)
@@ -137,7 +137,7 @@ class Vocabulary:
         """Token ids of `text`, without BOS or EOS. If `special`, markers in it become control tokens.
 
         Otherwise llama.cpp still recognises some user-defined tokens, but none of Harmony's: its vocabularies
-        are tokenised word by word, and no marker is a word.
+        are tokenized word by word, and no marker is a word.
         """
         if not special and self._words is not None:
             return self._words.tokenize(text)

@@ -1,4 +1,4 @@
-"""Tokenises word by word, for vocabularies such as gpt-oss's.
+"""Tokenizes word by word, for vocabularies such as gpt-oss's.
 
 llama.cpp splits their text with std::regex, which was measured at 6 µs per token and 1.2 ms per call. BPE
 never merges across that split, so a word has the same tokens in any text, and they are computed once.
@@ -35,7 +35,7 @@ _FEW_BLANKS = 50  # kinds of whitespace for which llama.cpp takes less time than
 
 
 class WordTokenizer(Protocol):
-    """llama.cpp's tokeniser and pieces."""
+    """llama.cpp's tokenizer and pieces."""
 
     @property
     def size(self) -> int: ...
@@ -62,7 +62,7 @@ class Words:
 
     @classmethod
     def of(cls, tokenizer: WordTokenizer, pre_tokenizer: str) -> "Words | None":
-        """For llama.cpp's name of a pre-tokeniser; None if its pattern is not known here."""
+        """For llama.cpp's name of a pre-tokenizer; None if its pattern is not known here."""
         pattern = _PATTERNS.get(pre_tokenizer)
         return None if pattern is None else cls(tokenizer, pattern)
 
@@ -86,7 +86,7 @@ class Words:
         return [[token for word in each for token in here[word]] for each in split]
 
     def _tokenized(self, words: Iterable[str]) -> Iterator[tuple[str, list[int]]]:
-        """Tokenise many words in two calls, with a digit between words and a comma between numbers.
+        """Tokenize many words in two calls, with a digit between words and a comma between numbers.
 
         Foreign words are merged here: llama.cpp's pattern would split them at combining marks, as in Hindi,
         and at capitals such as Ñ.

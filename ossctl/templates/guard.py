@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-# Inserted after the first character of every marker in a text; a prompt is split there before tokenising.
+# Inserted after the first character of every marker in a text; a prompt is split there before tokenizing.
 # Unicode reserves this code point for internal use.
 _BREAK = "\ufdd0"
 _ESCAPED = r"\ufdd0"  # as a template writes it that escapes its JSON as ASCII
@@ -45,7 +45,7 @@ class MarkerGuard:
 
 
 def unbroken(prompt: str) -> list[str]:
-    """The parts of a prompt to be tokenised one by one, without the breaks."""
+    """The parts of a prompt to be tokenized one by one, without the breaks."""
     return _SPLIT.split(prompt)
 
 

@@ -243,14 +243,25 @@ def test_a_shell_redirection_to_the_input_is_noticed(
     assert b"is the input" in done.stderr
 
 
-@pytest.mark.parametrize("output", [["-o", "sub/../out.jsonl"], ["-o", "link"], []])
-def test_a_report_never_takes_the_place_of_the_answers(tmp_path: Path, output: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("output", "report", "message"),
+    [
+        (["-o", "sub/../out.jsonl"], "out.jsonl", "--report would overwrite out.jsonl"),
+        (["-o", "link"], "out.jsonl", "--report would overwrite out.jsonl"),
+        ([], "out.jsonl", "--report out.jsonl is standard output"),
+        (["-o", "out.jsonl"], "stdout", "--report stdout is standard output"),
+        (["-o", "out.jsonl"], "-", "--report - is standard output"),
+    ],
+)
+def test_a_report_never_takes_the_place_of_other_output(
+    tmp_path: Path, output: list[str], report: str, message: str
+) -> None:
     write_jsonl(tmp_path / "in.jsonl", HI)
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to("out.jsonl")
     with (tmp_path / "stdout" if output else tmp_path / "out.jsonl").open("wb") as stdout:
         done = subprocess.run(
-            command("batch", "in.jsonl", *output, "--report", "out.jsonl", *small_model()),
+            command("batch", "in.jsonl", *output, "--report", report, *small_model()),
             cwd=tmp_path,
             env=environment(tmp_path),
             stdout=stdout,
@@ -258,7 +269,7 @@ def test_a_report_never_takes_the_place_of_the_answers(tmp_path: Path, output: l
             timeout=60,
             check=False,
         )
-    assert (done.returncode, b"--report would overwrite out.jsonl" in done.stderr) == (2, True)
+    assert (done.returncode, message in done.stderr.decode()) == (2, True)
 
 
 def test_bad_lines_fail_alone_with_exit_code_3(tmp_path: Path) -> None:

@@ -24,7 +24,11 @@ def test_a_file_to_compare_with_is_read_before_anything_is_measured(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("no/speeds.svg", "cannot write no/speeds.svg: there is no folder no"), (".", ". is a directory")],
+    [
+        ("no/speeds.svg", "cannot write no/speeds.svg: there is no folder no"),
+        (".", ". is a directory"),
+        ("-", "--svg - is standard output"),
+    ],
 )
 def test_the_place_of_a_picture_is_checked_before_anything_is_measured(
     tmp_path: Path, path: str, message: str

@@ -1,4 +1,4 @@
-"""The cache of tokenised message texts, which the prompt and the counter of mentioned files share."""
+"""The cache of tokenized message texts, which the prompt and the counter of mentioned files share."""
 
 import sys
 import tracemalloc

@@ -53,7 +53,7 @@ GET, GET_WEATHER, NOW = Tool("get", "", SCHEMA), Tool("get_weather", "", CITY), 
 TOOLS = (GET, GET_WEATHER, NOW)
 REQUIRED = ToolChoice("required")
 
-# Names that share their start are tokenised differently from the first token on.
+# Names that share their start are tokenized differently from the first token on.
 MERGED = ToyVocabulary(
     ("commentary", " to=functions.get", " to=functions.get_", "weather", "final", "assistant", '{"')
 )

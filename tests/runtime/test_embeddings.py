@@ -32,7 +32,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def oracle(model: LlamaModel, text: str) -> Vectors:
-    """As llama.cpp's example `embedding` does it: a fresh context, tokenised with special tokens."""
+    """As llama.cpp's example `embedding` does it: a fresh context, tokenized with special tokens."""
     data = text.encode()
     tokens = (ctypes.c_int32 * (len(data) + 8))()
     vocab = lib.llama_model_get_vocab(model.handle)

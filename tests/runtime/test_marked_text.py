@@ -1,4 +1,4 @@
-"""Prompts are tokenised by pieces, with the tokens that the whole text has."""
+"""Prompts are tokenized by pieces, with the tokens that the whole text has."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def test_overlapping_markers_are_left_to_llama_cpp(tmp_path: Path, markers: list
 
 
 class Spelling:
-    """Tokenises by letters and notes what it was given."""
+    """Tokenizes by letters and notes what it was given."""
 
     def __init__(self) -> None:
         self.given: list[str] = []
@@ -77,7 +77,7 @@ class Spelling:
         return list(map(ord, text))
 
 
-def test_only_what_is_new_is_tokenised() -> None:
+def test_only_what_is_new_is_tokenized() -> None:
     spelling = Spelling()
     marked = MarkedText(spelling, ["<s>", "<e>"])
     turns = "".join(f"<s>turn {n}<e>" for n in range(100))

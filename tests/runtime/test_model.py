@@ -130,7 +130,7 @@ def test_special_tokens_are_found_by_type_not_by_number(gpt_oss: LlamaModel, smo
     ["a" * 100_000, " " * 100_000, "é" * 100_000, "!" * 60_000, "\n" * 60_000, "汉" * 60_000, "a\0b\n" * 10],
     ids=["letters", "blanks", "accents", "marks", "newlines", "han", "nul"],
 )
-def test_no_text_kills_the_tokeniser_and_it_comes_back_byte_for_byte(gpt_oss: LlamaModel, text: str) -> None:
+def test_no_text_kills_the_tokenizer_and_it_comes_back_byte_for_byte(gpt_oss: LlamaModel, text: str) -> None:
     ids = gpt_oss.vocab.tokenize(text)
     assert b"".join(map(gpt_oss.vocab.piece, ids)) == text.encode()
 

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 (texts of many scripts)
-"""Tokenising word by word: tokens as llama.cpp's and tiktoken's, at any length, in bounded memory."""
+"""Tokenizing word by word: tokens as llama.cpp's and tiktoken's, at any length, in bounded memory."""
 
 import random
 from collections.abc import Callable
@@ -228,7 +228,7 @@ def test_many_kinds_of_blanks_have_the_tokens_of_each(vocab: Vocabulary, encode:
     assert vocab.tokenize(text) == encode(text)
 
 
-def test_nano_is_tokenised_as_by_llama_cpp() -> None:
+def test_nano_is_tokenized_as_by_llama_cpp() -> None:
     dice = random.Random(0)
     blanks = "".join("".join(dice.choices(" \n", k=dice.randint(1, 9))) + "is" for _ in range(500))
     with LlamaModel(DATA / "nano.gguf") as nano:

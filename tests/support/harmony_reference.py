@@ -199,7 +199,7 @@ def one_finished_turn(messages: Sequence[oh.Message]) -> bool:
     return len(finals(messages)) == 1 and assistants[-1].channel == "final"
 
 
-# What tokenisers, formats and splits into lines stumble over.
+# What tokenizers, formats and splits into lines stumble over.
 _FRAGMENTS = (
     *("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|call|>", "<|return|>"),
     *("<|", "|>", "<|start|", "start|>", "<|endoftext|>", "<|reserved_200014|>", "<|endofprompt|>"),

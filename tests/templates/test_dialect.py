@@ -385,7 +385,7 @@ with LlamaModel(Path(sys.argv[1])) as model:
 
 
 @pytest.mark.parametrize("kind", ["SmolLM2", "gpt-oss"])
-def test_a_long_run_of_one_letter_or_blank_is_tokenised_and_comes_back(
+def test_a_long_run_of_one_letter_or_blank_is_tokenized_and_comes_back(
     kind: str, byte_model_path: Path
 ) -> None:
     """In a process of its own, since a failure here once overflowed the stack."""

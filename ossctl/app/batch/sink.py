@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ossctl.app.user_text import refuse_stdout
 from ossctl.app.wire.source import Source
 from ossctl.errors import UsageError
 from ossctl.storage.journal import check_output_path, is_regular, stdout_journal
@@ -44,8 +45,9 @@ class Sink:
             raise UsageError("--resume and --overwrite cannot be combined")
         if self.report is not None:
             check_output_path(self.report, overwrite=True)
-            others = (source.path or _STDIN, self.path or _STDOUT)
-            if any(is_same_file(self.report, other) for other in others):
+            refuse_stdout(self.report, "--report")
+            others = (source.path or _STDIN, self.path)
+            if any(other is not None and is_same_file(self.report, other) for other in others):
                 raise UsageError(f"--report would overwrite {self.report}", "Choose another file.")
         if is_same_file(self.path or _STDOUT, source.path or _STDIN):
             raise UsageError(f"{self.path or 'standard output'} is the input", "Choose another file with -o.")

@@ -64,7 +64,7 @@ class StartedModel:
     def serving(self, n_prompt: int) -> Iterator[Callable[[str], float]]:
         """A program that keeps the model loaded. Gives the seconds from a prompt to its first token.
 
-        Prompts have at most some tokens more than `n_prompt`, which are half of the model's context or fewer.
+        The prompts have about `n_prompt` tokens, at most half of what the model was trained for.
         """
         parallel = () if self.loading.parallel is None else ("--parallel", str(self.loading.parallel))
         is_long = self.loading.ctx is None and n_prompt > _LONG_PROMPT

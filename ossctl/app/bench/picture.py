@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ossctl.app.bench.estimate import Estimate
 from ossctl.app.bench.results import BenchReport, Row, Speeds
+from ossctl.app.user_text import refuse_stdout
 from ossctl.storage.atomic import atomic_write
 from ossctl.storage.journal import check_output_path
 
@@ -29,6 +30,7 @@ text { fill: var(--ink); font-size: 14px; font-variant-numeric: tabular-nums; }
 
 def check_place(path: Path) -> None:
     """Raise UsageError if a picture can't be written to `path`."""
+    refuse_stdout(path, "--svg")
     check_output_path(path, overwrite=True)
 
 

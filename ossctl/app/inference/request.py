@@ -107,7 +107,7 @@ def prepare_choices(model: "LoadedModel", spec: GenerationSpec, n: int, request_
 
 
 def _refuse_oversized(model: "LoadedModel", conversation: Conversation) -> None:
-    """Raise RequestError for a prompt that is too long by far, since tokenising it would delay all others.
+    """Raise RequestError for a prompt that is too long by far, since tokenizing it would delay all others.
 
     Only the last message counts, without the whitespace around it: a template may drop the rest.
     """

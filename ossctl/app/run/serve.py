@@ -64,7 +64,7 @@ _Arrival = Line | _Prepared | tuple[str, Event] | Generation | Called | Exceptio
 class LineServer:
     """Answers the requests of one stream in parallel.
 
-    A thread of its own tokenises prompts, so that a long one does not delay the events of other requests.
+    A thread of its own tokenizes prompts, so that a long one does not delay the events of other requests.
     """
 
     def __init__(self, model: LoadedModel, sink: Journal, defaults: Defaults, tools: Toolbox) -> None:

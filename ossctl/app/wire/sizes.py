@@ -1,4 +1,4 @@
-"""Estimates the prompt and answer tokens of a batch from its input, before a tokeniser is loaded."""
+"""Estimates the prompt and answer tokens of a batch from its input, before a tokenizer is loaded."""
 
 import re
 from collections import Counter

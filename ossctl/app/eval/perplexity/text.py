@@ -20,7 +20,7 @@ _PIECE = 1 << 20  # bytes
 _TAIL = 1 << 12  # characters in which most texts have a place to cut
 _UNCUT = 1 << 23  # characters without such a place, after which a token more does not matter
 _STDIN = Path("-")
-# Where a text can be cut so that its tokens stay the same: no tokeniser merges a word's last letter with the
+# Where a text can be cut so that its tokens stay the same: no tokenizer merges a word's last letter with the
 # space after it. Those that put a space before every text are given none there.
 _SPACE = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])")
 _NEWLINE = re.compile(r"(?<=[^\W\d_]\n)(?=[^\W\d_])")

@@ -1,4 +1,4 @@
-"""A text is tokenised in pieces, with the tokens of the whole, and refused if it is not one."""
+"""A text is tokenized in pieces, with the tokens of the whole, and refused if it is not one."""
 
 import io
 import sys
