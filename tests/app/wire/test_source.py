@@ -45,6 +45,7 @@ def test_requests_are_counted_without_blank_lines(tmp_path: Path) -> None:
         (lzma.compress(b'{"prompt": "x"}\n'), "is compressed by xz"),
         ('{"prompt": "x"}\n'.encode("utf-16"), "is in UTF-16"),
     ],
+    ids=["gzip", "Zstandard", "bzip2", "xz", "UTF-16"],  # gzip's bytes hold the time
 )
 def test_an_input_that_is_no_text_is_refused_once(
     tmp_path: Path, kind: Format, data: bytes, says: str
