@@ -22,6 +22,20 @@ class _ContextParams(ctypes.Structure):
     _fields_ = [("mem_size", ctypes.c_size_t), ("mem_buffer", _POINTER), ("no_alloc", ctypes.c_bool)]
 
 
+class _ComputePlan(ctypes.Structure):
+    """struct ggml_cplan, ggml/include/ggml-cpu.h"""
+
+    _fields_ = [
+        ("work_size", ctypes.c_size_t),
+        ("work_data", _POINTER),
+        ("n_threads", ctypes.c_int),
+        ("threadpool", _POINTER),
+        ("abort_callback", _POINTER),
+        ("abort_callback_data", _POINTER),
+        ("use_ref", ctypes.c_bool),
+    ]
+
+
 def attention_seconds(n_tokens: int, n_threads: int, *, flash: bool) -> float:
     """Seconds per head, token and cell if `n_tokens` in one batch attend to 1,024 cells of f16.
 
@@ -32,8 +46,14 @@ def attention_seconds(n_tokens: int, n_threads: int, *, flash: bool) -> float:
         build = _flash if flash else _plain
         graph = function("ggml_new_graph", _POINTER, _POINTER)(context)
         function("ggml_build_forward_expand", None, _POINTER, _POINTER)(graph, build(context, n_tokens))
-        compute = function("ggml_graph_compute_with_ctx", ctypes.c_int, _POINTER, _POINTER, ctypes.c_int)
-        best = _fastest(lambda: compute(context, graph, n_threads))
+        # ggml_graph_compute_with_ctx would take its work buffer from the context's memory, each time anew
+        plan = function("ggml_graph_plan", _ComputePlan, _POINTER, ctypes.c_int, _POINTER)(
+            graph, n_threads, None
+        )
+        work = ctypes.create_string_buffer(plan.work_size)
+        plan.work_data = ctypes.addressof(work)
+        compute = function("ggml_graph_compute", ctypes.c_int, _POINTER, ctypes.POINTER(_ComputePlan))
+        best = _fastest(lambda: compute(graph, ctypes.byref(plan)))
     finally:
         function("ggml_free", None, _POINTER)(context)
     return best / (_HEADS * n_tokens * _CELLS)

@@ -75,7 +75,11 @@ class CrashReporter:
         self._end(cause, lost_workers(cause))
 
     def _faulted(self, number: int) -> None:
-        """Called on the thread that failed, which Python may not know."""
+        """Called on the thread that failed, which Python may not know.
+
+        It must not hold the interpreter's lock or wait for it, or the process hangs. Faults in llama.cpp
+        happen without it, but a signal that another process sends may come at any time.
+        """
         self._end(Signals(number).name)
 
     def _end(self, cause: str, lost: str = "") -> NoReturn:

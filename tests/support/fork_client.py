@@ -56,7 +56,7 @@ def stand_in(address: str) -> None:
     streams = (0, 1, 2)
     connection = request(address, sys.argv[1:], str(Path.cwd()), dict(os.environ), streams)
     pid = next_number(connection)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGILL):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: os.kill(pid, number))
     code = next_number(connection)

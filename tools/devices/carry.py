@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pip._vendor.packaging.requirements import Requirement
+
 _ROOT = Path(__file__).parents[2]
 _SOURCE = "llama-cpp-python"
 _MOST = 64 * 1024 * 1024  # bytes of all files together
@@ -53,7 +55,7 @@ def main() -> None:
         old.unlink()
     with tempfile.TemporaryDirectory() as scratch:
         source = _source(Path(scratch))
-        needed = [*_own_requirements(args.python_version), *_requirements_of(source), *_TOOLS]
+        needed = [*own_requirements(args.python_version), *_requirements_of(source), *_TOOLS]
         _wheels(args.folder, needed, args.python_version)
         _repack(source, args.folder / source.name)
     size = sum(file.stat().st_size for file in args.folder.iterdir())
@@ -70,26 +72,19 @@ def _source(folder: Path) -> Path:
     return found
 
 
-def _own_requirements(python_version: str | None) -> Iterator[str]:
+def own_requirements(python_version: str | None) -> Iterator[str]:
     """Of ossctl, of what builds it and of the checks, without llama.cpp."""
     project = _project()
     yield from project["build-system"]["requires"]
+    environment = {"python_version": python_version} if python_version else {}
     for each in (
         *project["project"]["dependencies"],
         *project["project"]["optional-dependencies"]["devices"],
     ):
-        requirement, _, marker = each.partition(";")
-        if not requirement.startswith(_SOURCE) and _applies(marker, python_version):
-            yield requirement.strip()
-
-
-def _applies(marker: str, python_version: str | None) -> bool:
-    """Whether `python_version < '3.14'` holds; pip asks it of the Python that it runs on."""
-    if not marker:
-        return True
-    (limit,) = re.findall(r"python_version < '3\.(\d+)'", marker)
-    minor = python_version.split(".")[1] if python_version else sys.version_info.minor
-    return int(minor) < int(limit)
+        requirement = Requirement(each)
+        marker = requirement.marker  # which pip evaluates for the Python that it runs on
+        if requirement.name != _SOURCE and (marker is None or marker.evaluate(environment)):
+            yield f"{requirement.name}{requirement.specifier}"
 
 
 def _requirements_of(source: Path) -> list[str]:

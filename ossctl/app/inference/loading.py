@@ -39,6 +39,7 @@ from ossctl.planning.workload import Overrides, Workload
 from ossctl.runtime.base import Chunk, DecodeFailed, Runner
 from ossctl.runtime.context import LlamaRunner
 from ossctl.runtime.crash import crash_reporter
+from ossctl.runtime.gguf import read_header
 from ossctl.runtime.model import LlamaModel
 from ossctl.runtime.vocab import Vocabulary
 from ossctl.settings import Paths
@@ -111,6 +112,8 @@ def load_model(
     started = perf_counter()
     refuse_embedding_model(path)
     shape = shape_of_file(path)
+    if not raw and options.template is None:
+        _refuse_without_template(path)
 
     def dialect_of(model: LlamaModel) -> Dialect:
         return RawDialect(model.vocab) if raw else _dialect(model, options.template)
@@ -298,8 +301,19 @@ def _dialect(model: LlamaModel, template: ChatTemplate | None) -> Dialect:
     if markers is not None:
         return HarmonyDialect(model.vocab, markers, grammars)
     if model.chat_template is None:
-        raise ModelError(
-            f"{model.path} has no chat template, so it cannot answer messages",
-            "Use an instruction-tuned (chat) version of the model, or give a template with --template FILE.",
-        )
+        raise _no_template(model.path)
     return TemplateDialect(model.chat_template, model.vocab, grammars)
+
+
+def _refuse_without_template(path: Path) -> None:
+    """Raise ModelError before time is spent on loading. gpt-oss needs no template: it speaks Harmony."""
+    header = read_header(path)
+    if header.architecture != "gpt-oss" and "tokenizer.chat_template" not in header.metadata:
+        raise _no_template(path)
+
+
+def _no_template(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} has no chat template, so it cannot answer messages",
+        "Use an instruction-tuned (chat) version of the model, or give a template with --template FILE.",
+    )

@@ -8,9 +8,11 @@ def use_workers(addresses: str) -> None:
 
     Raises UsageError, or OssctlError if a worker cannot be used.
     """
+    from ossctl.runtime.log import llama_log
     from ossctl.runtime.rpc import VARIABLE, add_workers
 
     os.environ[VARIABLE] = ",".join(addresses_of(addresses))
+    llama_log()  # ggml reports this machine's devices when the first one is added
     add_workers()
 
 

@@ -17,6 +17,7 @@ from ossctl.app.inference.loading import LoadOptions, differences, load_model
 from ossctl.app.placement.buffers import reported_by_device
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.shapes import known_shapes
+from ossctl.errors import ModelError
 from ossctl.planning.machine import GIB, MIB, Device, Machine
 from ossctl.planning.planner import make_plan
 from ossctl.planning.workload import Overrides, Purpose, Workload
@@ -53,6 +54,20 @@ def test_what_is_loaded_is_what_was_predicted(
     assert predicted > 100
     assert abs(predicted - actual) < 0.05 * predicted
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_a_model_without_a_chat_template_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ossctl.app.inference.loading._Loader", None)
+    model = tmp_path / "base.gguf"
+    model.write_bytes(smollm2().read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_tempest!"))
+    with (
+        Interrupt() as interrupt,
+        pytest.raises(ModelError, match="no chat template"),
+        load_model(model, LoadOptions(), Workload(Purpose.BATCH), interrupt),
+    ):
+        pass
 
 
 SHORT = """
