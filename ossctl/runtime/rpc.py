@@ -12,8 +12,7 @@ from contextlib import suppress
 
 from ossctl.build import rebuild_command
 from ossctl.errors import OssctlError, UsageError
-from ossctl.runtime.bindings import lib
-from ossctl.runtime.ggml import function
+from ossctl.runtime.ggml import function, has_function
 from ossctl.runtime.pulse import ask
 
 VARIABLE = "OSSCTL_RPC"  # programs that this one starts find the workers there
@@ -59,7 +58,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 def require_rpc() -> None:
     """Raise OssctlError if this build of llama.cpp has no RPC."""
-    if not hasattr(lib._lib, "ggml_backend_rpc_add_server"):  # noqa: SLF001
+    if not has_function("ggml_backend_rpc_add_server"):
         raise OssctlError(
             "this build of llama.cpp has no RPC backend", f"To rebuild it, run {rebuild_command()}"
         )
