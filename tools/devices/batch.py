@@ -30,16 +30,23 @@ def run(task: Task) -> Iterator[Finding]:
     workload = Workload(Purpose.BATCH)
     with Interrupt() as interrupt, load_model(path, options, workload, interrupt, raw=True) as loaded:
         case = _case(task, loaded)
-        ours = _ours(loaded, case)
-    figures: dict[str, Any] = {"sequences": task.n_seq, "requests": len(case.prompts), "ossctl": ours}
+        ours, decode_share = _ours(loaded, case)
+    figures: dict[str, Any] = {
+        "sequences": task.n_seq,
+        "requests": len(case.prompts),
+        "ossctl": ours,
+        "decode_share": decode_share,
+    }
     try:
         figures["llama_server"] = _peer(task, case)
     except ServerFailed as error:
-        message = f"ossctl {ours:,.0f} tokens/s; {error}"
+        message = f"ossctl {ours:,.0f} tokens/s ({decode_share:.0%} in llama.cpp); {error}"
     else:
         figures["ratio"] = ours / figures["llama_server"]
         peer = f"llama-server {figures['llama_server']:,.0f} tokens/s"
-        message = f"ossctl {ours:,.0f}, {peer}: {figures['ratio']:.2f} times"
+        message = (
+            f"ossctl {ours:,.0f} ({decode_share:.0%} in llama.cpp), {peer}: {figures['ratio']:.2f} times"
+        )
     yield Finding("batch", Verdict.OK, f"{task.n_seq} at once: {message}", figures)
 
 
@@ -50,8 +57,8 @@ def _case(task: Task, loaded: LoadedModel) -> Case:
     return Case(task.path, task.n_seq, _CTX, runner.n_threads, N_PREDICT, 1.0, prompts)
 
 
-def _ours(loaded: LoadedModel, case: Case) -> float:
-    """Tokens a second, their texts included."""
+def _ours(loaded: LoadedModel, case: Case) -> tuple[float, float]:
+    """Tokens a second, their texts included, and the share of the time in which llama.cpp computes."""
     engine, n_bytes = Engine(loaded.runner), 0
     started = perf_counter()
     for number, prompt in enumerate(case.prompts):
@@ -60,7 +67,8 @@ def _ours(loaded: LoadedModel, case: Case) -> float:
     while engine.busy:
         outputs = engine.step()
         n_bytes += sum(len(loaded.piece(each.token)) for each in outputs if isinstance(each, Generated))
-    return engine.stats.generated_tokens / (perf_counter() - started)
+    seconds = perf_counter() - started
+    return engine.stats.generated_tokens / seconds, engine.stats.decode_seconds / seconds
 
 
 def _peer(task: Task, case: Case) -> float:
