@@ -170,8 +170,10 @@ class TestRay:
 
     def test_a_node_with_too_little_memory_says_so(self, cluster: RayCluster, tmp_path: Path) -> None:
         lines = requests_in(tmp_path, 1)
-        options = ("-m", hollow(tmp_path / "large.gguf", "deepseek-r1"), "--cluster", cluster.address)
-        done = ossctl("batch", lines, *options, cwd=tmp_path)
+        template = tmp_path / "template.jinja"
+        template.write_text("{% for message in messages %}{{ message.content }}{% endfor %}", "utf-8")
+        model = ("-m", hollow(tmp_path / "large.gguf", "deepseek-r1"), "--template", template)
+        done = ossctl("batch", lines, *model, "--cluster", cluster.address, cwd=tmp_path)
         assert done.code == 5, done.stderr
 
     def test_a_node_that_joins_gets_lines(self, tmp_path: Path) -> None:
