@@ -11,7 +11,7 @@ from time import monotonic
 from typing import IO
 
 from ossctl.app.tools.arguments import program_input
-from ossctl.app.tools.processes import exit_code, kill_group, startable
+from ossctl.app.tools.processes import NEW_GROUP, exit_code, kill_group, startable
 from ossctl.app.tools.question import call_text
 from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing, ToolOutcome, failed, stopped, truncated
 from ossctl.dialect import Tool, ToolCall
@@ -120,6 +120,7 @@ def run_program(argv: Sequence[str], data: bytes, seconds: float, keep_going: Ke
                 stderr=subprocess.PIPE,
                 env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},
                 start_new_session=True,  # so that its children can be killed with it
+                creationflags=NEW_GROUP,
             )
         except OSError as error:
             return Ended(problem=f"{argv[0]} cannot be run: {error.strerror}")
