@@ -1,7 +1,6 @@
 """Runs the user's programs for the model's tool calls."""
 
 import os
-import shlex
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from ossctl.app.tools.arguments import program_input
 from ossctl.app.tools.processes import NEW_GROUP, exit_code, kill_group, startable
 from ossctl.app.tools.question import call_text
 from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing, ToolOutcome, failed, stopped, truncated
+from ossctl.build import command_line
 from ossctl.dialect import Tool, ToolCall
 
 _READ_BYTES = 16 * 1024
@@ -37,7 +37,7 @@ class ToolCommands:
 
     def describe(self, name: str, /) -> str:
         program = self.programs[name]
-        return f"{shlex.join(program.argv)}, at most {program.seconds:g} s"
+        return f"{command_line(program.argv)}, at most {program.seconds:g} s"
 
     def notes(self) -> Sequence[str]:
         return ()
