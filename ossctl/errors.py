@@ -14,6 +14,9 @@
 Any other exception that reaches `main` is a bug and ends with exit code 1.
 """
 
+import errno
+import os
+import stat
 from enum import IntEnum
 
 
@@ -120,6 +123,13 @@ class OutputClosed(OutputLost):
 
     def __init__(self) -> None:
         super().__init__("")
+
+
+def has_no_reader(error: OSError, descriptor: int) -> bool:
+    """Whether a write failed because the reader of a pipe is gone, which Windows reports as EINVAL."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    return error.errno == errno.EINVAL and stat.S_ISFIFO(os.fstat(descriptor).st_mode)
 
 
 class RequestError(OssctlError):

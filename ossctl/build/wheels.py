@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ossctl.build import command_line
 from ossctl.build.errors import BuildError
 from ossctl.build.patches import PATCHES
 from ossctl.build.recipe import Recipe
@@ -145,9 +145,9 @@ def _pip(arguments: Sequence[str], environment: Mapping[str, str], log: Path | N
     if done.returncode == 0:
         return
     if "No module named pip" in done.stdout:
-        fix = f"Run `{shlex.join([sys.executable, '-m', 'ensurepip'])}` to add it."
+        fix = f"Run `{command_line([sys.executable, '-m', 'ensurepip'])}` to add it."
         raise BuildError("this Python has no pip", fix)
-    where = f"The full log is in {log}" if log else f"The command was {shlex.join(command)}"
+    where = f"The full log is in {log}" if log else f"The command was {command_line(command)}"
     raise BuildError(failure_summary(done.stdout), where)
 
 

@@ -164,7 +164,7 @@ def edit(*, context: typer.Context, project: ProjectOption = False, out: TextOut
     """Open the file in $VISUAL or $EDITOR, and check it afterwards."""
     import subprocess
 
-    from ossctl.app.tools.processes import argv_of
+    from ossctl.app.tools.processes import argv_of, startable
 
     target = path_to_write(project=project)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if os.name == "nt" else "vi")
@@ -174,7 +174,7 @@ def edit(*, context: typer.Context, project: ProjectOption = False, out: TextOut
     except OSError as error:
         raise UsageError(f"cannot create {target.parent}: {error.strerror}") from None
     try:
-        done = subprocess.run([*argv, str(target)], check=False)  # noqa: S603 (the user's editor)
+        done = subprocess.run([*startable(argv), str(target)], check=False)  # noqa: S603 (the user's editor)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot start the editor {editor}: {error}", "Set EDITOR to another one.") from None
     if done.returncode:

@@ -1,6 +1,5 @@
 """`ossctl plan`."""
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,7 +103,7 @@ def _show_all(reports: "list[Report]", others: "list[Unplanned]", out: Output) -
 
 def _show_one(report: "Report", out: Output, *, llama_args: bool) -> None:
     from ossctl.app.placement.fit import DoesNotFit
-    from ossctl.app.plan.llama_server import llama_arguments
+    from ossctl.app.plan.llama_server import llama_command
     from ossctl.app.plan.record import plan_record
     from ossctl.cli.plan_view import describe_plan
 
@@ -115,6 +114,6 @@ def _show_one(report: "Report", out: Output, *, llama_args: bool) -> None:
     if isinstance(outcome, DoesNotFit):
         raise outcome.error
     if llama_args:
-        out.text(shlex.join(llama_arguments(outcome, report.model)))
+        out.text(llama_command(outcome, report.model))
     else:
         out.lines(describe_plan(report, outcome, out))

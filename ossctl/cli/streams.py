@@ -4,7 +4,7 @@ import io
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from ossctl.errors import OutputClosed, OutputLost
+from ossctl.errors import OutputClosed, OutputLost, has_no_reader
 from ossctl.repl.terminal import silence
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class _Stdout(io.FileIO):
     def write(self, data: "ReadableBuffer") -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:
-            silence(self.fileno())
-            raise OutputClosed from None
         except OSError as error:
+            closed = has_no_reader(error, self.fileno())
             silence(self.fileno())
+            if closed:
+                raise OutputClosed from None
             raise OutputLost(f"cannot write standard output: {error.strerror}") from None
 
 

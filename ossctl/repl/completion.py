@@ -1,6 +1,7 @@
 """Completes slash commands, their arguments, and mentioned files."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from ossctl.app.chat.paths import names_in, user_path
 from ossctl.repl.registry import Command, Registry, looks_like_command
 
 _MAX_PATHS = 200
+_SEPARATORS = ("/", "\\") if sys.platform == "win32" else ("/",)  # of folders in paths
 _MENTION = re.compile(r'(?<!\S)@("[^"\n]*|[^\s"]*)\Z')  # an unfinished one
 
 
@@ -48,12 +50,13 @@ def _quoted(path: str) -> str:
 
 def paths(start: str) -> Iterator[str]:
     """Files and folders whose path starts with `start`; hidden ones only if the name starts with a dot."""
-    folder, slash, name = start.rpartition("/")
-    found = names_in(user_path(f"{folder}{slash}"))
+    cut = max(map(start.rfind, _SEPARATORS)) + 1
+    folder, name = start[:cut], start[cut:]
+    found = names_in(user_path(folder))
     shown = ((entry, is_folder) for entry, is_folder in found if entry.startswith(name))
     visible = [each for each in shown if name.startswith(".") or not each[0].startswith(".")]
     for entry, is_folder in sorted(visible)[:_MAX_PATHS]:
-        yield f"{folder}{slash}{entry}{'/' if is_folder else ''}"
+        yield f"{folder}{entry}{'/' if is_folder else ''}"
 
 
 def _commands(start: str, registry: Registry[Any]) -> list[Candidate]:

@@ -14,13 +14,29 @@ from ossctl.errors import Interrupted
 if sys.platform != "win32":
     import termios
 
+_STDOUT_HANDLE, _TERMINAL_PROCESSING = -11, 0x4  # STD_OUTPUT_HANDLE, ENABLE_VIRTUAL_TERMINAL_PROCESSING
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
 def suits_rich_view() -> bool:
     """Whether stdout is a terminal with colour and cursor movement, and the user has not turned these off."""
-    dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown") and sys.platform != "win32"
-    return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return False
+    if sys.platform == "win32":
+        return _obeys_escapes()
+    return os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+def _obeys_escapes() -> bool:
+    """Make Windows' console obey escape sequences, which it prints by default. False if it cannot."""
+    import ctypes
+
+    kernel32 = ctypes.CDLL("kernel32")
+    kernel32.GetStdHandle.restype = ctypes.c_void_p
+    console, mode = ctypes.c_void_p(kernel32.GetStdHandle(_STDOUT_HANDLE)), ctypes.c_uint32()
+    if not kernel32.GetConsoleMode(console, ctypes.byref(mode)):
+        return False
+    return bool(kernel32.SetConsoleMode(console, mode.value | _TERMINAL_PROCESSING))
 
 
 @contextmanager

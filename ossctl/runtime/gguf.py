@@ -89,10 +89,10 @@ def check_file(path: Path) -> None:
             magic = file.read(len(MAGIC))
     except FileNotFoundError:
         raise ModelError(f"no model file at {path}", "Check the path.") from None
-    except IsADirectoryError:
-        hint = "Give the path of a .gguf file in it."
-        raise ModelError(f"{path} is a directory, not a model file", hint) from None
     except OSError as error:
+        if path.is_dir():  # Windows only denies permission
+            hint = "Give the path of a .gguf file in it."
+            raise ModelError(f"{path} is a directory, not a model file", hint) from None
         raise ModelError(f"cannot read {path}: {error.strerror}") from None
     if magic != MAGIC:
         raise ModelError(f"{path} is not a GGUF file", "ossctl runs models in llama.cpp's GGUF format.")

@@ -6,11 +6,14 @@ import secrets
 import stat
 import sys
 from pathlib import Path
+from time import monotonic, sleep
 from typing import BinaryIO, Self, cast
 
 from ossctl.errors import OssctlError
 
 _NEW_FILE_MODE = 0o666  # less the umask
+_RENAME_SECONDS = 1.0  # for other programs to close a file
+_RETRY_SECONDS = 0.02
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -55,7 +58,7 @@ class Replacement:
         os.fsync(self.file.fileno())
         if sys.platform == "win32":
             self.file.close()  # an open file cannot be renamed there
-        self._part.replace(self._target)
+        _rename(self._part, self._target)
         _sync_folder(self._target.parent)
 
     def detach(self) -> BinaryIO:
@@ -92,6 +95,20 @@ def create_file(path: Path, mode: int) -> BinaryIO:
         return os.open(name, flags, mode)
 
     return cast("BinaryIO", open(path, "x+b", buffering=0, opener=opener))
+
+
+def _rename(part: Path, target: Path) -> None:
+    """Rename a file. Windows refuses that while another program, such as a virus scanner, has one open."""
+    give_up = monotonic() + _RENAME_SECONDS
+    while True:
+        try:
+            part.replace(target)
+        except PermissionError:
+            if sys.platform != "win32" or monotonic() > give_up:
+                raise
+            sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
-from ossctl.errors import OssctlError, OutputClosed, UsageError
+from ossctl.errors import OssctlError, OutputClosed, UsageError, has_no_reader
 from ossctl.storage.atomic import Replacement, create_file
 from ossctl.storage.compression import Encoder, PlainEncoder, TerminalEncoder, encoder_for
 from ossctl.storage.lock import try_lock
@@ -96,10 +96,10 @@ class Journal:
                 if accepted is None:  # a non-blocking pipe is full
                     time.sleep(0.01)
                 written += accepted or 0
-        except BrokenPipeError:
-            self.broken = True
-            raise OutputClosed from None
         except OSError as error:
+            if has_no_reader(error, file.fileno()):
+                self.broken = True
+                raise OutputClosed from None
             self._undo(file, written)
             raise self._failure(error) from None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ossctl.build import REQUIREMENT, VERSION
+from ossctl.build import REQUIREMENT, VERSION, command_line
 from ossctl.build.compiler import find_compiler
 from ossctl.build.errors import BuildError
 from ossctl.build.patches import PATCHES
@@ -43,6 +43,13 @@ def write_compiler(path: Path, script: str) -> None:
     """Write a compiler that prints its version and otherwise runs `script`; `$out` is the output file."""
     path.write_text(COMPILER + script)
     path.chmod(0o755)
+
+
+def test_a_command_is_shown_as_a_shell_of_this_system_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [r"C:\Program Files\python.exe", "-m", "x"]
+    assert command_line(words) == r"'C:\Program Files\python.exe' -m x"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert command_line(words) == r'"C:\Program Files\python.exe" -m x'
 
 
 def test_the_release_is_the_one_that_the_package_depends_on() -> None:

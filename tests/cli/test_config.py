@@ -261,6 +261,10 @@ def test_the_commands_that_mend_a_file_work_with_a_broken_one(
     editor.chmod(editor.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("EDITOR", str(editor))
     assert "unknown key run.sed. Did you mean seed" in ossctl("config", "edit", code=2)
+    with monkeypatch.context() as windows:  # where `code` is code.cmd, which only a search finds
+        windows.setattr("ossctl.app.tools.processes.startable", lambda argv: [str(editor), *argv[1:]])
+        windows.setenv("EDITOR", "code --wait")
+        assert "cannot start" not in ossctl("config", "edit", code=2)
     monkeypatch.setenv("EDITOR", "no-such-editor")
     assert "cannot start the editor no-such-editor" in error("config", "edit").message
     monkeypatch.setenv("EDITOR", "'vi")

@@ -1,5 +1,6 @@
 """What is printed where, and that no control character from outside reaches a terminal."""
 
+import errno
 import io
 import json
 import logging
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from ossctl.app.library.resolve import has_nano
 from ossctl.app.run.options import RunOptions
 from ossctl.cli.main import main
 from ossctl.cli.output import Output, columns
-from ossctl.errors import UsageError
+from ossctl.cli.streams import _Stdout
+from ossctl.errors import OutputClosed, UsageError
 from tests.support.command import Result, command, environment, launch, ossctl, small_model, write_jsonl
 from tests.support.hub import Hub
 from tests.support.models import byte_gpt_oss, smollm2
@@ -165,6 +168,24 @@ def test_a_closed_stderr_is_silent_and_a_closed_stdout_an_error(monkeypatch: pyt
     Output().warning("a warning")
     with pytest.raises(UsageError, match="standard output is closed"):
         Output().text("data")
+
+
+class WindowsPipe(io.FileIO):
+    """A pipe whose reader is gone, as Windows reports it."""
+
+    def write(self, data: Any) -> int:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+class WindowsStdout(_Stdout, WindowsPipe):
+    """Standard output that such a pipe is."""
+
+
+def test_a_pipe_without_a_reader_is_no_error_on_windows_either() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with WindowsStdout(writing, "w") as stdout, pytest.raises(OutputClosed):
+        stdout.write(b"text")
 
 
 @contextmanager

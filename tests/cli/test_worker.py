@@ -6,14 +6,21 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from ossctl.app.inference.interrupt import Interrupt
+from ossctl.app.worker import serve
+from ossctl.app.worker.serve import Worker
 from ossctl.errors import UsageError
 from ossctl.runtime.rpc import PROTOCOL, WorkerError, check_worker, parse_addresses
 from tests.support.command import command, environment, ossctl
@@ -59,6 +66,33 @@ def test_what_is_no_worker_of_this_version_is_refused(answer: bytes | None, said
         check_worker(address, 0.2)
     assert address in refused.value.message
     assert said in refused.value.message
+
+
+def test_a_worker_for_all_machines_is_asked_at_an_address_that_windows_connects_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everywhere = Worker("0.0.0.0:50052", "here:50052", (), 1)
+    assert (everywhere.local, everywhere.is_loopback) == ("127.0.0.1:50052", False)
+    assert replace(everywhere, address="192.168.0.1:1").local == "192.168.0.1:1"
+    asked: list[str] = []
+    monkeypatch.setattr(serve, "check_worker", asked.append)
+    monkeypatch.setattr(subprocess, "Popen", MagicMock())
+    serve._Server(everywhere, Interrupt()).wait_until_ready()
+    assert asked == ["127.0.0.1:50052"]
+
+
+def test_windows_lets_no_worker_share_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[int] = []
+
+    class Socket(socket.socket):
+        def setsockopt(self, *arguments: Any) -> None:
+            options.append(arguments[1])
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    for platform in ("linux", "win32"):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert serve._free_address("localhost", 0) == "127.0.0.1"
+    assert options == [socket.SO_REUSEADDR]
 
 
 def test_an_older_minor_version_is_accepted() -> None:

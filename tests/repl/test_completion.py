@@ -10,6 +10,7 @@ from ossctl.app.chat.export import save_new
 from ossctl.app.chat.paths import user_path
 from ossctl.app.user_text import text_of
 from ossctl.errors import OssctlError, UsageError
+from ossctl.repl import completion
 from ossctl.repl.commands import all_commands
 from ossctl.repl.completion import candidates
 
@@ -71,3 +72,17 @@ def test_after_the_name_of_a_file_nothing_is_offered(tmp_path: Path, monkeypatch
     Path("notes.txt").write_text("text", "utf-8")
     for typed in ("@notes.txt ", "@notes.txt\n", '@"notes.txt"', "mail@no"):
         assert not candidates(typed, all_commands(), lambda _: ())
+
+
+def test_folders_of_windows_are_separated_by_backslashes_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def names(folder: Path) -> list[tuple[str, bool]]:
+        asked.append(str(folder))
+        return [("notes.md", False), ("now", True), ("other", True)]
+
+    monkeypatch.setattr(completion, "_SEPARATORS", ("/", "\\"))
+    monkeypatch.setattr(completion, "names_in", names)
+    assert list(completion.paths("C:\\docs\\no")) == ["C:\\docs\\notes.md", "C:\\docs\\now/"]
+    assert asked == ["C:\\docs\\"]
+    assert next(iter(completion.paths("C:\\docs\\now/n"))) == "C:\\docs\\now/notes.md"

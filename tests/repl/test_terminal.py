@@ -1,10 +1,14 @@
 """Questions on a terminal."""
 
+import ctypes
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from threading import Timer
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,7 +19,7 @@ import pty
 import termios
 
 from ossctl.app.inference.interrupt import Interrupt
-from ossctl.repl.terminal import Signals, ask, hidden_typing
+from ossctl.repl.terminal import Signals, ask, hidden_typing, suits_rich_view
 
 
 @pytest.fixture
@@ -26,6 +30,47 @@ def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         monkeypatch.setattr(sys, "stdin", stdin)
         yield near
     os.close(near)
+
+
+class Console(io.StringIO):
+    """A Windows console: its mode, and the calls that read and set it."""
+
+    def __init__(self, *, is_old: bool) -> None:
+        super().__init__()
+        self.console_mode, self._is_old = 0x3, is_old
+
+    def isatty(self) -> bool:
+        return True
+
+    def kernel32(self, _name: str) -> Any:
+        def handle(_number: int) -> int:
+            return 7
+
+        return SimpleNamespace(
+            GetStdHandle=handle, GetConsoleMode=self.read_mode, SetConsoleMode=self.set_mode
+        )
+
+    def read_mode(self, _console: object, mode: Any) -> int:
+        mode._obj.value = self.console_mode
+        return 1
+
+    def set_mode(self, _console: object, mode: int) -> int:
+        self.console_mode = self.console_mode if self._is_old else mode
+        return int(not self._is_old)
+
+
+@pytest.mark.parametrize(("is_old", "mode"), [(False, 0x7), (True, 0x3)])
+def test_a_windows_console_is_made_to_obey_escape_sequences(
+    is_old: bool, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(is_old=is_old)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", console)
+    monkeypatch.setattr(ctypes, "CDLL", console.kernel32)
+    with monkeypatch.context() as windows:
+        windows.setattr(sys, "platform", "win32")
+        suits = suits_rich_view()
+    assert (suits, console.console_mode) == (not is_old, mode)
 
 
 def after_the_question(act: object, *arguments: object) -> Timer:

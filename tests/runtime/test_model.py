@@ -1,5 +1,6 @@
 """Opening model files: headers, devices, vocabularies, and files that are not what they should be."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from gguf import GGUFWriter
 from ossctl.errors import ModelError
 from ossctl.runtime.context import ContextOptions, LlamaRunner
 from ossctl.runtime.devices import DeviceKind, list_devices
-from ossctl.runtime.gguf import read_header
+from ossctl.runtime.gguf import check_file, read_header
 from ossctl.runtime.model import LlamaModel, ModelOptions
 from tests.support.models import byte_gpt_oss, smollm2
 
@@ -166,3 +167,14 @@ def test_devices_rule_out_the_cpus_layout_of_weights() -> None:
     assert not ModelOptions(0, (), repack=False).repacks
     assert not ModelOptions(-1, ("CUDA0",)).repacks
     assert not ModelOptions(-1, ("CUDA0",), experts_in_ram=(0, 1), repack=True).repacks
+
+
+def test_a_directory_is_told_where_the_system_only_denies_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ModelError, match="is a directory, not a model file"):
+        check_file(tmp_path)

@@ -1,13 +1,16 @@
 """Files are written whole or not at all, keep their mode, and are not written through planted links."""
 
+import errno
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from ossctl.app.chat.export import save_new
 from ossctl.errors import OssctlError, UsageError
+from ossctl.storage import atomic
 from ossctl.storage.atomic import Replacement, atomic_write
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are POSIX")
@@ -84,3 +87,31 @@ def test_a_new_file_is_not_written_through_a_dangling_link(tmp_path: Path) -> No
     with pytest.raises(UsageError, match="link exists"):
         save_new(tmp_path / "link", "text")
     assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(
+    ("platform", "refusals", "tries", "content"),
+    [("win32", 2, 3, b"new"), ("win32", 99, 2, b"old"), ("linux", 1, 1, b"old")],
+)
+def test_a_file_that_another_program_reads_is_replaced_a_little_later_on_windows(
+    platform: str, refusals: int, tries: int, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, tried = Path.replace, 0
+
+    def refusing(part: Path, target: Path) -> Path:
+        nonlocal tried
+        tried += 1
+        if tried <= refusals:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return usual(part, target)
+
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Path, "replace", refusing)
+    if refusals == 99:
+        monkeypatch.setattr(atomic, "_RENAME_SECONDS", 0.01)
+    with monkeypatch.context() as there:
+        there.setattr(sys, "platform", platform)
+        with nullcontext() if content == b"new" else pytest.raises(OssctlError, match="Permission denied"):
+            atomic_write(path, b"new")
+    assert (tried, path.read_bytes(), [*tmp_path.iterdir()]) == (tries, content, [path])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
-from ossctl.errors import ExitCode, OssctlError, OutputClosed, UsageError
+from ossctl.errors import ExitCode, OssctlError, OutputClosed, UsageError, has_no_reader
 from ossctl.storage.compression import TerminalEncoder
 from ossctl.storage.journal import FilePolicy, Journal, OutputFile, check_output_path
 from ossctl.storage.lock import is_locked
@@ -119,6 +119,26 @@ def test_a_pipe_closed_by_its_reader_ends_the_run_quietly() -> None:
         with pytest.raises(OutputClosed) as closed:
             journal.append(b"second")
     assert closed.value.exit_code == ExitCode.DONE
+
+
+class WindowsPipe(io.FileIO):
+    """A pipe as Windows reports that its reader is gone."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
+
+
+def test_a_pipe_closed_by_its_reader_ends_the_run_quietly_on_windows_too(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Journal(lambda: WindowsPipe(writing, "wb"), "the output") as journal, pytest.raises(OutputClosed):
+        journal.append(b"line")
+    assert has_no_reader(BrokenPipeError(), writing)
+    with (tmp_path / "out").open("wb") as file:
+        assert not has_no_reader(OSError(errno.EINVAL, ""), file.fileno())
 
 
 class SmallDisk(io.FileIO):

@@ -74,7 +74,7 @@ class StartedModel:
 
             def ask(prompt: str) -> float:
                 started = perf_counter()
-                with suppress(BrokenPipeError):  # then there is no event either
+                with suppress(OSError):  # then there is no event either
                     requests.write(json.dumps({"id": "a", "prompt": prompt}).encode() + b"\n")
                     requests.flush()
                 event = _event(events)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import IO, Any
 
-from ossctl.app.tools.processes import kill_group
+from ossctl.app.tools.processes import NEW_GROUP, kill_group
 
 _SECONDS = 300  # until a large model is loaded, or an answer comes
 
@@ -99,6 +99,7 @@ def serving(
                 stderr=log,
                 env=environment,
                 start_new_session=True,  # so that its children end with it, and Ctrl-C is ours to handle
+                creationflags=NEW_GROUP,
             )
         except OSError as error:
             raise ServerFailed(f"{command[0]} cannot be started: {error.strerror}") from None

@@ -3,6 +3,7 @@
 from ossctl.app.library.resolve import hub_reference, locate
 from ossctl.app.placement.server_options import server_options
 from ossctl.app.plan.memory import memory_rows
+from ossctl.build import command_line
 from ossctl.errors import ModelError
 from ossctl.planning.machine import GIB, ram_margin
 from ossctl.planning.plan import Plan
@@ -10,9 +11,10 @@ from ossctl.planning.plan import Plan
 _PROMPT_CACHE = 8 * GIB  # llama-server's default for -cram
 
 
-def llama_arguments(plan: Plan, model: str) -> list[str]:
+def llama_command(plan: Plan, model: str) -> str:
     """The llama-server command that places the model as planned."""
-    return ["llama-server", *_source_arguments(model), *server_options(plan.settings, _prompt_cache(plan))]
+    options = server_options(plan.settings, _prompt_cache(plan))
+    return command_line(["llama-server", *_source_arguments(model), *options])
 
 
 def _prompt_cache(plan: Plan) -> int:

@@ -34,13 +34,12 @@ from ossctl.app.sites.site import (
     SiteLine,
     version_refusal,
 )
+from ossctl.app.tools.processes import NEW_GROUP
 from ossctl.errors import ExitCode
 
 _STDERR_LINES = 20
 _EXIT_SECONDS = 1.0  # for a process to end by itself, so that its exit code tells why
 _STDERR_SECONDS = 1.0  # to wait for the last lines of a dead process
-
-_NEW_GROUP = 0x200 if sys.platform == "win32" else 0  # CREATE_NEW_PROCESS_GROUP
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +68,8 @@ class ProcessSite:
                 stdin=pipe,
                 stdout=pipe,
                 stderr=pipe,
-                start_new_session=sys.platform != "win32",
-                creationflags=_NEW_GROUP,
+                start_new_session=True,
+                creationflags=NEW_GROUP,
             )
         except OSError as error:
             problem = f"cannot start {self._command[0]}: {error.strerror or error}"

@@ -34,6 +34,7 @@ _FROM_PATH = "PATH=$PATH:$HOME/.local/bin; export PATH; ossctl"
 
 _SSH_FAILED = 255  # also if a signal has ended the command there
 _SIGNALLED = 128  # what a shell adds to the number of the signal that ended its command
+_SIGNALS = range(1, 32)  # of every Unix
 _FROM_OUTSIDE = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM: no line causes these
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _USAGE = 2
@@ -122,10 +123,11 @@ def death_there(code: int, problem: str, stderr: Sequence[str]) -> Lost:
     if problem or code < 0 or code == _SSH_FAILED:
         return Lost(problem or "the connection was lost", text, innocent=True)
     number = code - _SIGNALLED
-    if number not in signal.valid_signals():
+    known = signal.valid_signals()  # on this machine: Windows has few of them
+    if number not in {*_SIGNALS, *known}:
         return Lost(how(code), text)
-    of_shell = signal.strsignal(number) or ""  # such as `Killed`
-    text = "\n".join(line for line in stderr if of_shell not in line)
+    of_shell = signal.strsignal(number) if number in known else None  # such as `Killed`
+    text = "\n".join(line for line in stderr if not of_shell or of_shell not in line)
     return Lost(how(-number), text, innocent=number in _FROM_OUTSIDE)
 
 

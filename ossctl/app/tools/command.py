@@ -1,7 +1,6 @@
 """Runs the user's programs for the model's tool calls."""
 
 import os
-import shlex
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,10 @@ from time import monotonic
 from typing import IO
 
 from ossctl.app.tools.arguments import program_input
-from ossctl.app.tools.processes import exit_code, kill_group, startable
+from ossctl.app.tools.processes import NEW_GROUP, exit_code, kill_group, startable
 from ossctl.app.tools.question import call_text
 from ossctl.app.tools.source import MAX_RESULT_BYTES, KeepGoing, ToolOutcome, failed, stopped, truncated
+from ossctl.build import command_line
 from ossctl.dialect import Tool, ToolCall
 
 _READ_BYTES = 16 * 1024
@@ -37,7 +37,7 @@ class ToolCommands:
 
     def describe(self, name: str, /) -> str:
         program = self.programs[name]
-        return f"{shlex.join(program.argv)}, at most {program.seconds:g} s"
+        return f"{command_line(program.argv)}, at most {program.seconds:g} s"
 
     def notes(self) -> Sequence[str]:
         return ()
@@ -120,6 +120,7 @@ def run_program(argv: Sequence[str], data: bytes, seconds: float, keep_going: Ke
                 stderr=subprocess.PIPE,
                 env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},
                 start_new_session=True,  # so that its children can be killed with it
+                creationflags=NEW_GROUP,
             )
         except OSError as error:
             return Ended(problem=f"{argv[0]} cannot be run: {error.strerror}")

@@ -180,7 +180,8 @@ class _Parent:
 
     @contextmanager
     def opened(self, name: str, flags: int, mode: int = 0) -> Iterator[int]:
-        descriptor = os.open(self._named(name), flags | _NO_LINK, mode, dir_fd=self._descriptor)
+        with self._folders_told(name):
+            descriptor = os.open(self._named(name), flags | _NO_LINK, mode, dir_fd=self._descriptor)
         try:
             yield descriptor
         finally:
@@ -193,7 +194,19 @@ class _Parent:
             return None
 
     def delete(self, name: str) -> None:
-        os.unlink(self._named(name), dir_fd=self._descriptor)
+        with self._folders_told(name):
+            os.unlink(self._named(name), dir_fd=self._descriptor)
+
+    @contextmanager
+    def _folders_told(self, name: str) -> Iterator[None]:
+        """Raise IsADirectoryError for a folder: Windows, and macOS to delete one, only deny permission."""
+        try:
+            yield
+        except PermissionError:
+            status = self.status(name)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
+            raise
 
     def replace(self, name: str, data: bytes, old: os.stat_result | None) -> None:
         """Write a new file under a name that cannot be guessed, and rename it."""

@@ -14,6 +14,9 @@ from typing import Protocol
 from ossctl.app.tools.source import POLL_SECONDS
 from ossctl.errors import UsageError
 
+# Windows' counterpart of `start_new_session`, as far as Ctrl-C is concerned: CREATE_NEW_PROCESS_GROUP.
+NEW_GROUP = 0x200 if sys.platform == "win32" else 0
+
 _WINDOWS_PART = re.compile(r'\\*"|\\+|[ \t]+|[^\\" \t]+')
 
 

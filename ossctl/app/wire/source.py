@@ -182,9 +182,10 @@ class Source:
             return open_decoded(path)
         except FileNotFoundError:
             raise UsageError(f"no input file at {path}") from None
-        except IsADirectoryError:
-            raise UsageError(f"{path} is a directory", "Give a file of JSON lines, or - for stdin.") from None
         except OSError as error:
+            if path.is_dir():  # Windows only denies permission
+                hint = "Give a file of JSON lines, or - for stdin."
+                raise UsageError(f"{path} is a directory", hint) from None
             raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
     def _lines(self, file: BinaryIO) -> Iterator[Line]:

@@ -19,6 +19,7 @@ from ossctl.runtime.host import physical_cores
 from ossctl.runtime.rpc import VARIABLE, WorkerError, check_worker, require_rpc, split_address
 
 _START_SECONDS = 30
+_EVERYWHERE, _HERE = "0.0.0.0", "127.0.0.1"  # noqa: S104 (only compared)
 _BRIEF_SECONDS = 1.0  # connections that only ask for devices and memory are not shown
 _CONNECTED, _LEFT = "Accepted client connection", "Client connection closed"  # ggml-rpc.cpp
 
@@ -33,6 +34,11 @@ class Worker:
     threads: int
 
     @property
+    def local(self) -> str:
+        """The address for a client on this machine: Windows connects to no 0.0.0.0."""
+        return self.address.replace(_EVERYWHERE, _HERE)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only programs on this machine can connect."""
         return self.address.startswith("127.")
@@ -43,17 +49,8 @@ def prepare(listen: str, device: str | None, threads: int) -> Worker:
     os.environ.pop(VARIABLE, None)  # a worker serves its own devices only
     require_rpc()
     host, port = host_and_port(listen)
-    try:
-        number = socket.gethostbyname(host)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((number, port))
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen at {listen}: {(error.strerror or str(error)).lower()}",
-            "Choose another one with --listen HOST:PORT.",
-        ) from None
-    public = socket.gethostname() if number == "0.0.0.0" else number  # noqa: S104 (only compared)
+    number = _free_address(host, port)
+    public = socket.gethostname() if number == _EVERYWHERE else number
     served = _served(device)
     devices = [
         replace(each, free=min(each.free, offer))
@@ -65,6 +62,22 @@ def prepare(listen: str, device: str | None, threads: int) -> Worker:
 def host_and_port(listen: str) -> tuple[str, int]:
     """The two parts of `--listen HOST:PORT`. Raises UsageError."""
     return split_address(listen)
+
+
+def _free_address(host: str, port: int) -> str:
+    """The number of an address at which nothing listens yet. Raises UsageError."""
+    try:
+        number = socket.gethostbyname(host)
+        with socket.socket() as probe:
+            if sys.platform != "win32":  # there it would share the port with the program that has it
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((number, port))
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen at {host}:{port}: {(error.strerror or str(error)).lower()}",
+            "Choose another one with --listen HOST:PORT.",
+        ) from None
+    return number
 
 
 def _served(names: str | None) -> tuple[BackendDevice, ...]:
@@ -122,7 +135,7 @@ class _Server:
             text=True,
             errors="replace",
         )
-        self._address, self._interrupt = worker.address, interrupt
+        self._address, self._interrupt = worker.local, interrupt
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._latest = ""
         interrupt.on_signal = lambda: self._lines.put(None)

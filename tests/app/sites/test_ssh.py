@@ -133,3 +133,10 @@ def test_a_long_message_is_heard_while_it_arrives() -> None:
 
 
 def _unheard() -> None: ...
+
+
+def test_a_signal_there_is_one_for_a_driver_on_windows_which_has_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "valid_signals", lambda: {signal.SIGINT, signal.SIGTERM})
+    killed = death_there(137, "", ["out of memory"])
+    assert (killed.reason, killed.stderr, killed.innocent) == ("killed by SIGKILL", "out of memory", False)
+    assert death_there(129, "", []).innocent

@@ -1,9 +1,11 @@
 """A folder that names from a model cannot leave, whatever else changes in it."""
 
+import errno
 import os
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,25 @@ def text(folder: Folder, path: str) -> str:
 def test_reads_a_file_by_every_way_to_write_its_path(folder: Folder) -> None:
     paths = ["sub/b.txt", "./sub/../sub//b.txt", str(folder.root / "sub" / "b.txt")]
     assert [text(folder, path) for path in paths] == ["three\n"] * 3
+
+
+def test_a_folder_is_told_where_the_system_only_denies_permission(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = os.open
+
+    def denied(name: str, *arguments: Any, **named: Any) -> int:
+        if Path(name).name in ("sub", "a.txt"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return usual(name, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", denied)
+    monkeypatch.setattr(os, "unlink", denied)
+    for use in (lambda: folder.read("sub", 9), lambda: folder.delete("sub")):
+        with pytest.raises(FolderError, match="sub is a folder"):
+            use()
+    with pytest.raises(FolderError, match=r"a\.txt: Permission denied"):
+        folder.read("a.txt", 9)
 
 
 @pytest.mark.parametrize("path", ["../secret.txt", "sub/../../secret.txt", "/etc/hostname", "/", ".."])

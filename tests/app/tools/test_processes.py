@@ -1,12 +1,22 @@
 """Commands as the user has written them, split into words."""
 
+import asyncio
 import subprocess
+import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ossctl.app.bench import server_process
+from ossctl.app.sites import process as site_process
+from ossctl.app.tools import command
+from ossctl.app.tools.mcp import stdio
+from ossctl.app.tools.mcp.server import McpServer
 from ossctl.app.tools.processes import argv_of, windows_words
+from ossctl.app.tools.python import process as python_process
+from ossctl.app.tools.python.interpreter import Limits
 from ossctl.errors import UsageError
 
 
@@ -45,3 +55,28 @@ def test_a_quote_that_is_not_closed_is_an_error() -> None:
         windows_words('a "b c')
     with pytest.raises(UsageError, match="--tool-cmd x: No closing quotation"):
         argv_of('a "b c', "--tool-cmd x")
+
+
+async def start_mcp_server() -> None:
+    async with stdio.ServerProcess(McpServer("old", (sys.executable, "-c", ""))).streams():
+        pass
+
+
+PROGRAM = (sys.executable, "-c", "")
+STARTS: dict[object, Callable[[], object]] = {
+    command: lambda: command.run_program(PROGRAM, b"", 1.0, lambda: True),
+    stdio: lambda: asyncio.run(start_mcp_server()),
+    python_process: lambda: python_process.ProcessInterpreter(PROGRAM, None, Limits(1.0)),
+    server_process: lambda: server_process.serving(PROGRAM).__enter__(),
+    site_process: lambda: site_process.ProcessSite(None, PROGRAM).start(lambda _: None),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it is no error")
+@pytest.mark.parametrize("module", STARTS, ids=lambda module: module.__name__)
+def test_ctrl_c_on_windows_does_not_reach_a_program_that_we_end(
+    module: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NEW_GROUP", 0x200)
+    with pytest.raises(ValueError, match="creationflags is only supported on Windows"):
+        STARTS[module]()

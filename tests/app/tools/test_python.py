@@ -4,6 +4,7 @@ Every place that works on this machine runs the same tests; containers do in the
 docker has the image. A stand-in for podman shows the protocol without it.
 """
 
+import errno
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from ossctl.app.tools.options import ToolOptions
 from ossctl.app.tools.python.bubblewrap import BubblewrapPlace
 from ossctl.app.tools.python.container import IMAGE, ContainerPlace, container_arguments
 from ossctl.app.tools.python.interpreter import Limits, Unavailable
+from ossctl.app.tools.python.monty import MontyInterpreter
 from ossctl.app.tools.python.source import PLACES, PlaceName, PythonSession, PythonSource
 from ossctl.app.tools.source import MAX_RESULT_BYTES, ToolOutcome
 from ossctl.dialect import ToolCall
@@ -410,6 +412,16 @@ def test_an_image_that_cannot_be_run_is_found_before_the_first_call(tmp_path: Pa
     engine.chmod(0o755)
     with pytest.raises(Unavailable, match="does not work: crun: no cgroups"):
         ContainerPlace([str(engine)]).check()
+
+
+def test_a_process_that_ends_as_it_is_killed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(_pid: int, _signum: int) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # as on Windows
+
+    interpreter = MontyInterpreter.__new__(MontyInterpreter)
+    interpreter._pid = 1
+    monkeypatch.setattr(os, "kill", ended)
+    interpreter._kill()
 
 
 def test_no_place_at_all_is_an_error_with_every_reason() -> None:

@@ -1,8 +1,10 @@
 """The input of a batch in all its formats."""
 
 import bz2
+import errno
 import gzip
 import lzma
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +98,20 @@ def test_an_input_that_is_not_a_file_is_refused_by_its_path(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"cannot read .*: Not a directory"):
         surveyed(tmp_path / "file" / "below")
+
+
+def test_a_directory_is_told_where_the_system_only_denies_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(source_module, "open_decoded", denied)
+    with pytest.raises(UsageError, match="is a directory"):
+        surveyed(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="Permission denied"):
+        surveyed(tmp_path / "file")
 
 
 def test_a_name_that_the_system_refuses_is_a_usage_error() -> None:

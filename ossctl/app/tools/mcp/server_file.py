@@ -1,6 +1,5 @@
 """Reads `mcpServers` files, which Cursor, Claude and llama-server share."""
 
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from ossctl.app.inference.options import json_object
 from ossctl.app.tools.mcp.server import McpServer
 from ossctl.app.tools.mcp.variables import Variables
 from ossctl.app.user_text import read_text
+from ossctl.build import command_line
 from ossctl.errors import UsageError
 
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "streamableHttp": "url"}
@@ -49,7 +49,7 @@ def server_of(name: str, table: Any, where: str) -> McpServer:
         name=name,
         argv=(command, *words) if command else (),
         url=checked_url(url, where) if url else "",
-        shown=shlex.join(raw) if command else shown_url(table["url"]),
+        shown=command_line(raw) if command else shown_url(table["url"]),
         env=values.mapping("env"),
         headers=values.mapping("headers"),
         cwd=values.text("cwd") or None,

@@ -21,7 +21,7 @@ from mcp.shared.message import SessionMessage
 
 from ossctl.app.tools.mcp.last_lines import LastLines
 from ossctl.app.tools.mcp.server import McpServer
-from ossctl.app.tools.processes import kill_group, signal_group, startable
+from ossctl.app.tools.processes import NEW_GROUP, kill_group, signal_group, startable
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # of one line: a result of 64 KiB is all that the model gets
 _MAX_NOISE = 1_000  # lines in a row that are no messages
@@ -55,6 +55,7 @@ class ServerProcess:
             env={**get_default_environment(), **self._server.env},
             cwd=self._server.cwd,
             start_new_session=True,  # so that Ctrl-C does not reach it, and its children end with it
+            creationflags=NEW_GROUP,
         )
         into, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         outgoing, out_of = anyio.create_memory_object_stream[SessionMessage](0)

@@ -110,7 +110,7 @@ class MontyInterpreter:
 
     def _kill(self) -> None:
         if self._pid is not None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # it has ended: Windows has several errors for that
                 os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 

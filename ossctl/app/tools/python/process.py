@@ -11,7 +11,7 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import IO, NamedTuple
 
-from ossctl.app.tools.processes import kill_group
+from ossctl.app.tools.processes import NEW_GROUP, kill_group
 from ossctl.app.tools.python.interpreter import Cell, Limits, Unavailable, shortened, stop_reason
 from ossctl.app.tools.source import MAX_RESULT_BYTES, POLL_SECONDS, KeepGoing
 
@@ -48,6 +48,7 @@ class ProcessInterpreter:
                 stderr=subprocess.PIPE,
                 env=environment,
                 start_new_session=True,  # no terminal to read keys from, no Ctrl-C from it
+                creationflags=NEW_GROUP,
             )
         except OSError as error:
             raise Unavailable(f"{argv[0]} cannot be run: {error.strerror}", "") from None
