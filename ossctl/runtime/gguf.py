@@ -146,14 +146,20 @@ def vocabulary_digest(path: Path) -> str:
 
     Raises ModelError as `opened` does.
     """
+    digest = hashlib.sha256()
+    for token in tokens_in(path):
+        digest.update(token + b"\0")
+    return digest.hexdigest()
+
+
+def tokens_in(path: Path) -> Iterator[bytes]:
+    """The text of each token in the header of `path`. Raises ModelError as `opened` does."""
     find = function("gguf_find_key", _NUMBER, _POINTER, ctypes.c_char_p)
     token_at = function("gguf_get_arr_str", ctypes.c_char_p, _POINTER, _NUMBER, ctypes.c_size_t)
-    digest = hashlib.sha256()
     with opened(path) as handle:
         index = find(handle, b"tokenizer.ggml.tokens")
         for token in range(_length(handle, index) if index >= 0 else 0):
-            digest.update(token_at(handle, index, token) + b"\0")
-    return digest.hexdigest()
+            yield token_at(handle, index, token)
 
 
 def read_header_start(data: bytes) -> GgufHeader | None:

@@ -73,7 +73,8 @@ def test_a_worker_for_all_machines_is_asked_at_an_address_that_windows_connects_
 ) -> None:
     everywhere = Worker("0.0.0.0:50052", "here:50052", (), 1)
     assert (everywhere.local, everywhere.is_loopback) == ("127.0.0.1:50052", False)
-    assert replace(everywhere, address="192.168.0.1:1").local == "192.168.0.1:1"
+    for address in ("192.168.0.1:1", "10.0.0.0:1"):
+        assert replace(everywhere, address=address).local == address
     asked: list[str] = []
     monkeypatch.setattr(serve, "check_worker", asked.append)
     monkeypatch.setattr(subprocess, "Popen", MagicMock())

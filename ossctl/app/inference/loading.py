@@ -28,7 +28,7 @@ from ossctl.engine.drafts import DENSE, MIXTURE, DraftOptions
 from ossctl.engine.grammar import JsonGrammars
 from ossctl.errors import MemoryShortage, ModelError
 from ossctl.harmony.dialect import HarmonyDialect
-from ossctl.harmony.markers import Markers
+from ossctl.harmony.markers import TEXTS, Markers
 from ossctl.planning.machine import MIB
 from ossctl.planning.memory import DeviceUse
 from ossctl.planning.plan import Plan
@@ -39,7 +39,7 @@ from ossctl.planning.workload import Overrides, Workload
 from ossctl.runtime.base import Chunk, DecodeFailed, Runner
 from ossctl.runtime.context import LlamaRunner
 from ossctl.runtime.crash import crash_reporter
-from ossctl.runtime.gguf import read_header
+from ossctl.runtime.gguf import read_header, tokens_in
 from ossctl.runtime.model import LlamaModel
 from ossctl.runtime.vocab import Vocabulary
 from ossctl.settings import Paths
@@ -306,9 +306,10 @@ def _dialect(model: LlamaModel, template: ChatTemplate | None) -> Dialect:
 
 
 def _refuse_without_template(path: Path) -> None:
-    """Raise ModelError before time is spent on loading. gpt-oss needs no template: it speaks Harmony."""
-    header = read_header(path)
-    if header.architecture != "gpt-oss" and "tokenizer.chat_template" not in header.metadata:
+    """Raise ModelError before time is spent on loading, unless the tokens are Harmony's, which needs none."""
+    if "tokenizer.chat_template" in read_header(path).metadata:
+        return
+    if not set(map(str.encode, TEXTS)) <= set(tokens_in(path)):
         raise _no_template(path)
 
 

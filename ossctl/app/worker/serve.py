@@ -36,7 +36,8 @@ class Worker:
     @property
     def local(self) -> str:
         """The address for a client on this machine: Windows connects to no 0.0.0.0."""
-        return self.address.replace(_EVERYWHERE, _HERE)
+        host, port = split_address(self.address)
+        return f"{_HERE}:{port}" if host == _EVERYWHERE else self.address
 
     @property
     def is_loopback(self) -> bool:

@@ -17,10 +17,13 @@ from ossctl.app.inference.loading import LoadOptions, differences, load_model
 from ossctl.app.placement.buffers import reported_by_device
 from ossctl.app.placement.memory_corrections import Corrections, next_correction, with_less_memory
 from ossctl.app.placement.shapes import known_shapes
+from ossctl.data import DATA
 from ossctl.errors import ModelError
+from ossctl.harmony.dialect import HarmonyDialect
 from ossctl.planning.machine import GIB, MIB, Device, Machine
 from ossctl.planning.planner import make_plan
 from ossctl.planning.workload import Overrides, Purpose, Workload
+from tests.support.gpt_oss_shapes import hollow_gpt_oss
 from tests.support.llama_oracle import has_rpc
 from tests.support.models import smollm2
 from tests.support.programs import share_trial
@@ -56,18 +59,41 @@ def test_what_is_loaded_is_what_was_predicted(
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
+def without_template(model: Path, path: Path) -> Path:
+    path.write_bytes(model.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_tempest!"))
+    return path
+
+
+@pytest.mark.parametrize("of_gpt_oss", [False, True])
 def test_a_model_without_a_chat_template_is_refused_before_it_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, of_gpt_oss: bool
 ) -> None:
     monkeypatch.setattr("ossctl.app.inference.loading._Loader", None)
     model = tmp_path / "base.gguf"
-    model.write_bytes(smollm2().read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_tempest!"))
+    if of_gpt_oss:
+        hollow_gpt_oss(model, n_layers=1, n_experts=4)
+    else:
+        without_template(smollm2(), model)
     with (
         Interrupt() as interrupt,
         pytest.raises(ModelError, match="no chat template"),
         load_model(model, LoadOptions(), Workload(Purpose.BATCH), interrupt),
     ):
         pass
+
+
+def test_a_model_with_harmonys_tokens_needs_no_chat_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSSCTL_HOME", str(tmp_path))
+    share_trial(tmp_path)
+    model = without_template(DATA / "nano.gguf", tmp_path / "nano.gguf")
+    options = LoadOptions(ctx=512)
+    with (
+        Interrupt() as interrupt,
+        load_model(model, options, Workload(Purpose.BATCH), interrupt) as loaded,
+    ):
+        assert isinstance(loaded.dialect, HarmonyDialect)
 
 
 SHORT = """
