@@ -22,6 +22,8 @@ from tests.support.terminal import Terminal
 
 MODEL = ("-m", smollm2(), "--threads", 1, "-t", 0)
 LOADED = "Smollm2 135M"  # in the toolbar
+# Likewise, and with no upper limit: a busy machine shows few of the numbers.
+ANSWERING = r"answering · (?:[4-9]\d|\d[\d,]*\d\d) tokens"
 STATISTICS = r"\d+ tokens? · .*prefilled"
 
 
@@ -68,7 +70,7 @@ def test_ctrl_c_keeps_what_was_said_and_twice_leaves(tmp_path: Path) -> None:
     with chat(tmp_path) as terminal:
         terminal.wait(LOADED)
         terminal.enter("Tell me a very long story about a dog.")
-        terminal.wait(r"answering · [2-9]\d tokens")
+        terminal.wait(ANSWERING)
         pressed = time.monotonic()
         terminal.press("\x03")
         terminal.wait("Stopped. The partial answer is kept")
@@ -355,7 +357,7 @@ def test_a_terminal_that_goes_away_loses_nothing_that_was_said(
     with chat(tmp_path) as terminal:
         terminal.wait(LOADED)
         terminal.enter("Tell me a very long story about a dog.")
-        terminal.wait(r"answering · [2-9]\d tokens")
+        terminal.wait(ANSWERING)
         if not answering:
             terminal.press("\x03")
             terminal.wait("Stopped")
@@ -371,7 +373,7 @@ def test_kill_minus_nine_loses_no_more_than_the_last_moment(tmp_path: Path) -> N
     with chat(tmp_path) as terminal:
         terminal.wait(LOADED)
         terminal.enter("Tell me a very long story about a dog.")
-        terminal.wait(r"answering · [3-9]\d tokens")
+        terminal.wait(ANSWERING)
         os.kill(terminal.process.pid, signal.SIGKILL)
         terminal.end()
     rows = rows_of(tmp_path, "SELECT role, content FROM messages ORDER BY id")
@@ -425,10 +427,10 @@ def test_narrow_and_wide_screens(tmp_path: Path, columns: int) -> None:
 
 
 def test_a_resize_in_the_middle_of_an_answer_leaves_a_whole_answer(tmp_path: Path) -> None:
-    with chat(tmp_path, "-n", 70) as terminal:
+    with chat(tmp_path, "-n", 200) as terminal:
         terminal.wait(LOADED)
         terminal.enter("Tell me a long story about a dog.")
-        terminal.wait(r"answering · [1-5]\d tokens")
+        terminal.wait(ANSWERING)
         terminal.resize(60, 20)
         terminal.wait(lambda _: ">" in terminal.lines)  # the next prompt
         terminal.settle()
@@ -502,10 +504,10 @@ def test_ctrl_z_during_an_answer_suspends_and_the_answer_comes_back_whole(
     shell: Terminal, tmp_path: Path
 ) -> None:
     shell.enter("Tell me a very long story about a dog.")
-    shell.wait(r"answering · \d\d tokens")
+    shell.wait(ANSWERING)
     shell.press("\x1a")
     continue_job(shell)
-    shell.wait(r"answering · \d\d+ tokens")
+    shell.wait(ANSWERING)
     shell.press("\x03")
     shell.wait("Stopped. The partial answer is kept")
     (content,), *_ = rows_of(tmp_path, "SELECT content FROM messages WHERE role = 'assistant'")
